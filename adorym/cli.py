@@ -1,0 +1,217 @@
+"""The command line: ``adorym run``, ``check``, ``inspect``, ``convert``, ``simulate``, ``score``, ``report``, ``export``, ``list``.
+
+Each command's work is in `adorym.commands`; here are only its options, and what becomes of its errors: wrong input ends
+with status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from adorym._version import __version__
+from adorym.errors import AdorymError
+
+app = typer.Typer(
+    name="adorym",
+    help="X-ray and electron image reconstruction by automatic differentiation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file: YAML, TOML or JSON.")]
+DataPath = Annotated[Path, typer.Argument(metavar="FILE", help="Data file of any readable format.")]
+ResultPath = Annotated[Path, typer.Argument(metavar="RESULT", help="result.h5, or the folder of a run.")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides, such as run.epochs=50.")
+]
+
+
+def _version(show: bool) -> None:
+    if show:
+        out.print(f"adorym {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    """X-ray and electron image reconstruction by automatic differentiation."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    handler.setLevel(logging.WARNING)
+    logging.getLogger("adorym").handlers[:] = [handler]
+
+
+@app.command()
+def run(
+    config: ConfigPath,
+    assign: Assignments = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for what the run writes.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A few epochs only, to see whether it works.")] = False,
+) -> None:
+    """Reconstruct: result.h5, checkpoint.h5, log.txt and report.html in the output folder."""
+    from adorym.commands.run import run as work
+
+    done = work(config, assign or (), output=output, resume=resume, quick=quick)
+    losses = done.result.history.get("loss", ())
+    final = f", loss {losses[-1]:.4e}" if len(losses) else ""
+    if done.stopped:
+        out.print(f"Stopped early ({done.stopped}) after epoch {len(losses)}{final}.")
+        if done.stopped.startswith("SIG"):
+            out.print(f"Go on with: adorym run {config} --resume --output {done.folder}")
+    else:
+        out.print(f"Done: {len(losses)} epochs{final}.")
+    out.print(f"Result: {done.folder / 'result.h5'}")
+    if done.report is not None:
+        out.print(f"Report: {done.report}")
+
+
+@app.command()
+def check(config: ConfigPath, assign: Assignments = None) -> None:
+    """List every error of a configuration at once; if there is none, show what the run will do and need."""
+    from adorym.commands.check import check as work
+
+    out.print(work(config, assign or ()).render())
+
+
+@app.command()
+def inspect(
+    file: DataPath,
+    assign: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Data settings, such as energy='8.8 keV'.")] = None,
+) -> None:
+    """Show what a data file holds: format, arrays, units, geometry, overlap, what is suspicious."""
+    from adorym.commands.inspect import inspect as work
+
+    out.print(work(file, _settings(assign)).render())
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Data file.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")],
+    mapping: Annotated[list[str] | None, typer.Option("--map", metavar="NAME=KEY", help="Where things lie in an unknown file.")] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Data settings, such as energy='8.8 keV'.")] = None,
+) -> None:
+    """Write any readable format as native HDF5."""
+    from adorym.commands.convert import convert as work
+
+    dataset = work(source, target, mapping or [], _settings(assign))
+    ny, nx = dataset.window_px
+    out.print(f"{target}: {dataset.n_patterns} patterns of {ny} x {nx}")
+
+
+@app.command()
+def simulate(
+    name: Annotated[str, typer.Argument(help="A simulation; 'adorym list simulation' shows them.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Native HDF5 file to write.")],
+    assign: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the simulation.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of all random numbers.")] = 0,
+) -> None:
+    """Make a data set together with its truth."""
+    from adorym.commands.simulate import simulate as work
+
+    dataset = work(name, output, _settings(assign), seed)
+    ny, nx = dataset.window_px
+    out.print(f"{output}: {dataset.n_patterns} patterns of {ny} x {nx}, with the truth beside them")
+
+
+@app.command()
+def score(
+    result: ResultPath,
+    truth: Annotated[Path, typer.Option("--truth", metavar="FILE", help="Data file with the truth.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare a result with the truth: aligned errors, resolution, position errors."""
+    from adorym.commands.score import score as work
+
+    found = work(result, truth)
+    if as_json:
+        sys.stdout.write(json.dumps(found.as_dict(), indent=2) + "\n")
+        return
+    out.print(found.render())
+
+
+@app.command()
+def report(
+    result: ResultPath,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="The page; report.html beside the result by default.")] = None,
+    truth: Annotated[Path | None, typer.Option("--truth", metavar="FILE", help="Data file with the truth.")] = None,
+) -> None:
+    """Write one self-contained HTML page about a result."""
+    from adorym.commands.report import report as work
+
+    out.print(f"Report: {work(result, output, truth)}")
+
+
+@app.command()
+def export(
+    result: ResultPath,
+    to: Annotated[str, typer.Option("--to", help="tiff, vti, cxi or npz.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="What to write; beside the result by default.")] = None,
+) -> None:
+    """Write a result for other programs."""
+    from adorym.commands.export import export as work
+
+    for path in work(result, to, output):
+        out.print(str(path))
+
+
+@app.command("list")
+def list_(
+    group: Annotated[str | None, typer.Argument(help="A group, such as optimizer; all of them if absent.")] = None,
+) -> None:
+    """Show everything that a configuration can name, with its fields, units and defaults."""
+    from adorym.commands.listing import listing as work
+
+    out.print(work(group))
+
+
+def _settings(assignments: list[str] | None) -> dict[str, Any]:
+    from adorym.config_file import assigned
+
+    return assigned(assignments or ())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the ``adorym`` command."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        app(given)
+    except AdorymError as error:
+        _fail(error, "--debug" in given)
+    except KeyboardInterrupt:
+        err.print("interrupted")
+        sys.exit(130)
+    except Exception as error:
+        if "--debug" in given:
+            raise
+        err.print(f"internal error: {type(error).__name__}: {error}", markup=False)
+        err.print("Run it again as 'adorym --debug ...' for the traceback, and please report it.")
+        sys.exit(1)
+
+
+def _fail(error: AdorymError, debug: bool) -> None:
+    if debug:
+        raise error
+    kind = "error" if error.exit_status == 2 else "run failed"
+    for line in error.message().splitlines():
+        err.print(f"{kind}: {line}", markup=False)
+    sys.exit(error.exit_status)
+
+
+if __name__ == "__main__":
+    main()

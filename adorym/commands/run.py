@@ -1,0 +1,88 @@
+"""Run a configuration to a result, a checkpoint, a log and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from adorym.api import RESULT_NAME, drive, prepare
+from adorym.callbacks.base import Callback
+from adorym.callbacks.progress import ProgressReport
+from adorym.callbacks.save import LogFile, Snapshots
+from adorym.commands.report import report_scored
+from adorym.config import Config, load_config
+from adorym.data.result import Result
+from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint
+from adorym.errors import ConfigError
+
+REPORT_NAME = "report.html"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left behind.
+
+    Attributes:
+        result: The result, also in ``folder/result.h5``.
+        stopped: Why the run ended early; empty if it did not.
+        report: The report's path, if one was asked for.
+    """
+
+    result: Result
+    folder: Path
+    stopped: str
+    report: Path | None
+
+
+def run(
+    path: str | Path,
+    overrides: Iterable[str] = (),
+    *,
+    output: str | Path | None = None,
+    resume: bool = False,
+    quick: bool = False,
+) -> Outcome:
+    """Run the configuration file ``path``.
+
+    Args:
+        path: YAML, TOML or JSON.
+        overrides: ``key.path=value`` assignments.
+        output: Folder, instead of the configured one.
+        resume: Go on from the checkpoint in that folder.
+        quick: Only a few epochs.
+
+    Raises:
+        InputError: Configuration or data cannot be used.
+        RunError: The run failed.
+    """
+    config = load_config(path, overrides, quick=quick)
+    folder = Path(output if output is not None else config.output.directory)
+    _writable(folder)
+    reconstruction = prepare(config)
+    if resume:
+        load_checkpoint(reconstruction, folder / CHECKPOINT_NAME, config.identity())
+    result = drive(reconstruction, config, folder, _callbacks(config))
+    report = None
+    if config.output.report:
+        report = report_scored(folder / RESULT_NAME, folder / REPORT_NAME, reconstruction.problem.dataset)
+    return Outcome(result, folder, reconstruction.stop_reason, report)
+
+
+def _callbacks(config: Config) -> list[Callback]:
+    callbacks: list[Callback] = [ProgressReport(config.output.progress), LogFile()]
+    if config.output.snapshots_every is not None:
+        callbacks.append(Snapshots(config.output.snapshots_every))
+    return callbacks
+
+
+def _writable(folder: Path) -> None:
+    """Find out before an hour's run whether its result can be written."""
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError("output.directory", f"cannot write to '{folder}'", found=error.strerror) from None
+

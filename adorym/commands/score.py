@@ -1,0 +1,221 @@
+"""Compare a reconstruction with the truth that a simulation stored beside its data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from adorym import metrics
+from adorym.data.dataset import Dataset
+from adorym.data.overrides import Overrides
+from adorym.data.readers.native import NativeReader
+from adorym.data.result import Result, read_result
+from adorym.errors import DataError
+from adorym.metrics import Region
+from adorym.units import wavelength_m
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number of a score.
+
+    Attributes:
+        key: Name in the JSON output, with the unit as a suffix.
+        name: Name for people.
+        value: The number; not a number where it could not be found, for the reason in ``note``.
+        unit: Empty for a pure number.
+        note: How to read it.
+    """
+
+    key: str
+    name: str
+    value: float
+    unit: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Score:
+    """Errors of a reconstruction, what the data cannot determine removed.
+
+    Attributes:
+        figures: The numbers.
+        region: (y, x) slices of the true object over which objects were compared.
+    """
+
+    figures: tuple[Figure, ...]
+    region: Region
+
+    def rows(self) -> list[tuple[str, float, str, str]]:
+        """(name, value, unit, note) of every number, for a table."""
+        return [(figure.name, figure.value, figure.unit, figure.note) for figure in self.figures]
+
+    def as_dict(self) -> dict[str, object]:
+        """Everything as plain data for JSON; a number that could not be found is ``None``."""
+        values = {each.key: each.value if math.isfinite(each.value) else None for each in self.figures}
+        return {**values, "region_px": [[s.start, s.stop] for s in self.region]}
+
+    def __getitem__(self, key: str) -> float:
+        """Value of the figure ``key``."""
+        return next(each.value for each in self.figures if each.key == key)
+
+
+def score(result_path: str | Path, truth_path: str | Path, region: Region | None = None) -> Score:
+    """Score a result file against the truth in a data file.
+
+    Args:
+        result_path: ``result.h5``, or the directory of a run.
+        truth_path: Data file with ``/truth/object`` and, for what goes with them, ``/truth/probe`` and
+            ``/truth/probe_positions_px``.
+        region: (y, x) slices of the true object to compare over; by default what the scan covers well
+            (`adorym.metrics.scanned_region`).
+
+    Raises:
+        DataError: A file cannot be read, there is no truth, or result and truth do not belong together.
+    """
+    result = read_result(result_path)
+    data = NativeReader().read(Path(truth_path), Overrides())
+    if "object" not in data.truth:
+        found = ", ".join(f"/truth/{name}" for name in data.truth) or "no /truth"
+        remedy = "simulated files have it ('adorym simulate'); measured ones do not"
+        raise DataError(str(truth_path), "holds no true object", expected="/truth/object", found=found, remedy=remedy)
+    true = _projected(data.truth["object"])
+    framed, covered = _in_frame(_transmission(result, data), _origin(result, data), true.shape)
+    region = _default_region(data, true.shape) if region is None else region
+    if not covered[region].all():
+        raise DataError(
+            str(result_path), "the reconstruction does not cover the part that is scored",
+            expected=f"(y, x) pixels {region} of the truth", found=f"{100 * covered[region].mean():.0f} % of them",
+            remedy="score a smaller region",
+        )  # fmt: skip
+    alignment = metrics.align_object(framed, true, region)
+    figures = (
+        *_object_figures(alignment, true, result.pixel_size_m or data.pixel_size_m),
+        *_position_figures(result, data),
+        *_probe_figures(result, data),
+        *_fit_figures(result),
+    )
+    return Score(figures, alignment.region)
+
+
+def _object_figures(
+    alignment: metrics.Alignment, true: np.ndarray, pixel_size_m: tuple[float, ...] | None
+) -> Iterator[Figure]:
+    found, wanted = alignment.aligned[alignment.region], true[alignment.region]
+    shift = f"shift (y, x) {alignment.shift_px[0]:.2f}, {alignment.shift_px[1]:.2f} px, ramp and factor removed"
+    yield Figure("object_nrmse", "object error", alignment.error, note=f"normalised; {shift}")
+    phase = metrics.phase_error(found, wanted)
+    yield Figure("phase_rms_rad", "phase error", phase.rms_rad, "rad", "rms")
+    yield Figure("phase_nrmse", "phase error, normalised", phase.nrmse, note="of the true phase's standard deviation")
+    amplitude, phases = metrics.structural_similarities(found, wanted)
+    yield Figure("amplitude_ssim", "structural similarity of the amplitude", amplitude, note="1 is identical")
+    yield Figure("phase_ssim", "structural similarity of the phase", phases, note="1 is identical")
+    size = (1.0, 1.0) if pixel_size_m is None else (pixel_size_m[0], pixel_size_m[1])
+    rings = metrics.ring_correlation(found, wanted, size)
+    unit = "px" if pixel_size_m is None else "m"
+    limit = "limited by the pixel" if rings.resolved else "half period at the half-bit crossing"
+    yield Figure(f"resolution_{unit}", "resolution (FRC)", rings.half_period, unit, limit)
+
+
+def _position_figures(result: Result, data: Dataset) -> Iterator[Figure]:
+    if "probe_positions_px" not in data.truth:
+        return
+    true, recorded = np.asarray(data.truth["probe_positions_px"], float), data.probe_positions_px
+    name = "position error"
+    if "probe_positions" in result.parameters:
+        refined = result.parameters["probe_positions"].value
+    elif recorded is not None:
+        refined, name = recorded, "position error, not refined"
+    else:
+        return
+    if refined.shape != true.shape:
+        note = f"{len(refined)} positions in the result, {len(true)} in the truth"
+        yield Figure("position_rms_px", name, math.nan, "px", note)
+        return
+    errors = metrics.position_errors(refined, true)
+    before = "" if recorded is None else f", {metrics.position_errors(recorded, true).rms_px:.3f} as recorded"
+    yield Figure("position_rms_px", name, errors.rms_px, "px", f"rms, mean removed{before}")
+    yield Figure("position_rms_affine_px", f"{name}, affine removed", errors.rms_affine_px, "px", "rms")
+    affine = errors.affine
+    hint = "of distance or wavelength, if the same in y and x"
+    yield Figure("position_scale_y", "position scale in y", affine.scale[0], note=f"{_percent(affine.scale[0])} {hint}")
+    yield Figure("position_scale_x", "position scale in x", affine.scale[1], note=f"{_percent(affine.scale[1])} {hint}")
+    yield Figure("position_shear", "position shear", affine.shear)
+    yield Figure("position_rotation_rad", "position rotation", affine.rotation_rad, "rad")
+
+
+def _percent(scale: float) -> str:
+    return f"{100 * (scale - 1):+.2f} %"
+
+
+def _probe_figures(result: Result, data: Dataset) -> Iterator[Figure]:
+    if result.probe is None or "probe" not in data.truth:
+        return
+    true = np.asarray(data.truth["probe"])
+    true = true.reshape(-1, *true.shape[-2:])
+    if result.probe.shape[1:] != true.shape[1:]:
+        note = f"windows differ: {result.probe.shape[1:]} in the result, {true.shape[1:]} in the truth"
+        yield Figure("probe_fidelity", "fidelity of the strongest probe mode", math.nan, note=note)
+        return
+    fidelity = metrics.probe_fidelity(result.probe, true)
+    yield Figure("probe_fidelity", "fidelity of the strongest probe mode", fidelity, note="1 is identical")
+    found, wanted = metrics.power_fractions(result.probe), metrics.power_fractions(true)
+    for i, fraction in enumerate(found):
+        note = f"true {wanted[i]:.3f}" if i < len(wanted) else "not in the truth"
+        yield Figure(f"probe_mode_{i}_power", f"power in probe mode {i}", float(fraction), note=note)
+
+
+def _fit_figures(result: Result) -> Iterator[Figure]:
+    if "measured" in result.fit and "predicted" in result.fit:
+        value = metrics.r_factor(result.fit["measured"], result.fit["predicted"])
+        yield Figure("r_factor", "R-factor", value, note="of the one pattern kept in the result")
+
+
+def _default_region(data: Dataset, shape: tuple[int, int]) -> Region:
+    if "probe_positions_px" not in data.truth:
+        return metrics.inner_region(shape)
+    origin = np.asarray(data.truth.get("object_origin_px", (0, 0)))
+    return metrics.scanned_region(data.truth["probe_positions_px"] + origin, data.window_px, shape)
+
+
+def _transmission(result: Result, data: Dataset) -> np.ndarray:
+    """Transmission ``(y, x)`` complex128 of the whole thickness."""
+    if result.representation == "real_imag":
+        return _projected(result.object)
+    if data.energy_ev is None or result.voxel_size_m is None:
+        missing = "the photon energy" if data.energy_ev is None else "the pixel size"
+        raise DataError("object", f"is delta and beta, and without {missing} its transmission is unknown")
+    k_dz = 2 * np.pi / wavelength_m(data.energy_ev) * result.voxel_size_m[2]
+    thickness = result.object.sum(axis=2, dtype=np.float64)
+    return np.exp(-k_dz * (thickness[..., 1] + 1j * thickness[..., 0]))
+
+
+def _projected(obj: np.ndarray) -> np.ndarray:
+    """Product over z of ``(y, x)`` or ``(y, x, z)`` complex."""
+    obj = np.asarray(obj, np.complex128)
+    if obj.ndim not in (2, 3):
+        raise DataError("true object", "has the wrong shape", expected="(y, x) or (y, x, z)", found=obj.shape)
+    return obj if obj.ndim == 2 else obj.prod(axis=2)
+
+
+def _origin(result: Result, data: Dataset) -> tuple[int, int]:
+    """(y, x) index in the result's object of the true object's first pixel."""
+    true = np.asarray(data.truth.get("object_origin_px", (0, 0)))
+    return int(result.origin_px[0] - true[0]), int(result.origin_px[1] - true[1])
+
+
+def _in_frame(obj: np.ndarray, first: tuple[int, int], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """``obj`` cut or filled up with vacuum to ``shape``, pixel ``first`` of it first; and where it has values."""
+    framed, covered = np.ones(shape, np.complex128), np.zeros(shape, bool)
+    into, out_of = [], []
+    for start, size, wanted in zip(first, obj.shape, shape, strict=True):
+        low, high = max(0, -start), min(wanted, size - start)
+        into.append(slice(low, max(low, high)))
+        out_of.append(slice(low + start, max(low, high) + start))
+    framed[tuple(into)] = obj[tuple(out_of)]
+    covered[tuple(into)] = True
+    return framed, covered

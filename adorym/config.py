@@ -1,0 +1,166 @@
+"""The whole of a reconstruction's configuration: one class, which is the schema of the file, too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from adorym import config_file
+from adorym import initializers as _initializers  # registers them
+from adorym.constraints import Constraint
+from adorym.data.overrides import Overrides
+from adorym.engine.settings import RunSettings
+from adorym.engine.setup import Recipe
+from adorym.errors import ConfigErrors, InputError
+from adorym.forward import ForwardModel
+from adorym.losses import Loss
+from adorym.losses.counting import LeastSquares
+from adorym.parameters import ParameterSettings
+from adorym.regularizers import Regularizer
+from adorym.registry import component
+from adorym.schema import ComponentOf, DeclaredBy, build, dump
+
+REGISTERED = (_initializers,)
+QUICK_EPOCHS = 4
+
+
+@component
+class DataSettings(Overrides):
+    """Where the data are, and what is known better than the file knows it.
+
+    Attributes:
+        path: The file; a relative path starts at the configuration file's folder.
+    """
+
+    path: str
+
+
+@component
+class OutputSettings:
+    """What a run leaves behind.
+
+    Attributes:
+        directory: Folder for result, checkpoint, log and report.
+        progress: ``live`` bar, ``plain`` lines, ``quiet``, or ``auto``: live on a terminal.
+        report: Write ``report.html`` at the end.
+        snapshots_every: Epochs between pictures of the object; none if absent.
+    """
+
+    directory: str = "out"
+    progress: Literal["auto", "live", "plain", "quiet"] = "auto"
+    report: bool = True
+    snapshots_every: int | None = Field(None, ge=1)
+
+
+def _parameter_classes(model: type[ForwardModel]) -> Mapping[str, type[ParameterSettings]]:
+    return {name: parameter.settings for name, parameter in model.refinable.items()}
+
+
+@component
+class Config:
+    """A reconstruction: data, model, what is refined and how.
+
+    Attributes:
+        data: What was measured.
+        forward_model: How the detector's signal follows from the object.
+        parameters: What is refined, and how; what is not named follows the model's defaults.
+        loss: What prediction and measurement are compared by.
+        regularizers: Terms of the object added to the loss.
+        constraints: Projections applied to parameters after their steps.
+        run: How the run is carried out.
+        output: What it leaves behind.
+    """
+
+    data: DataSettings
+    forward_model: Annotated[ForwardModel, ComponentOf("forward_model")]
+    parameters: Annotated[
+        dict[str, ParameterSettings], DeclaredBy("forward_model", _parameter_classes, "parameter", {"refine": False})
+    ] = Field(default_factory=dict)
+    loss: Annotated[Loss, ComponentOf("loss")] = Field(default_factory=LeastSquares)
+    regularizers: tuple[Annotated[Regularizer, ComponentOf("regularizer")], ...] = ()
+    constraints: tuple[Annotated[Constraint, ComponentOf("constraint")], ...] = ()
+    run: RunSettings = Field(default_factory=RunSettings)
+    output: OutputSettings = Field(default_factory=OutputSettings)
+
+    @property
+    def recipe(self) -> Recipe:
+        """Everything but data, run and output."""
+        return Recipe(self.forward_model, self.parameters, self.loss, self.regularizers, self.constraints)
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that a resumed run must share with the one that it goes on with.
+
+        Left out is what may change in between: how many epochs, on how many threads, and where output goes.
+        """
+        plain = dump(self)
+        plain.pop("output")
+        for name in ("epochs", "threads", "checkpoint_every", "plateau"):
+            plain["run"].pop(name)
+        return plain
+
+    def to_yaml(self) -> str:
+        """The resolved configuration, defaults included."""
+        return config_file.dump_yaml(dump(self))
+
+
+def load_config(path: str | Path, overrides: Iterable[str] = (), *, quick: bool = False) -> Config:
+    """The configuration in a YAML, TOML or JSON file.
+
+    Args:
+        path: The file.
+        overrides: ``key.path=value`` assignments, applied before anything is checked.
+        quick: Shrink the run to a few epochs, to see whether it works.
+
+    Raises:
+        ConfigErrors: Everything that is wrong, each with its line.
+    """
+    path = Path(path)
+    mapping, lines = config_file.load(path, overrides)
+    try:
+        return config_from(mapping, folder=path.parent, quick=quick)
+    except InputError as error:
+        raise config_file.at_lines(error, lines) from None
+
+
+def config_from(mapping: Mapping[str, Any], *, folder: Path | None = None, quick: bool = False) -> Config:
+    """The configuration in a mapping; relative data paths start at ``folder``.
+
+    Raises:
+        ConfigErrors: Everything that is wrong.
+    """
+    mapping = _with_data_path(mapping, folder or Path())
+    if quick:
+        mapping = _quick(mapping)
+    errors: list[InputError] = []
+    config = build(Config, mapping, errors=errors, folder=folder)
+    if errors:
+        raise ConfigErrors(errors)
+    return config
+
+
+def _with_data_path(mapping: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    made, data = dict(mapping), mapping.get("data")
+    if isinstance(data, str):
+        data = {"path": data}
+    if isinstance(data, Mapping) and isinstance(data.get("path"), str):
+        data = dict(data) | {"path": str(folder / Path(data["path"]).expanduser())}
+    return made | {"data": data} if data is not None else made
+
+
+def _quick(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """A few epochs, with the epochs at which refinements start and stop brought forward in proportion."""
+    made, run = dict(mapping), dict(mapping.get("run") or {})
+    epochs = run.get("epochs", RunSettings().epochs)
+    if not isinstance(epochs, int) or epochs <= QUICK_EPOCHS:
+        return made
+    ratio, run["epochs"] = QUICK_EPOCHS / epochs, QUICK_EPOCHS
+    parameters = {}
+    for name, settings in (mapping.get("parameters") or {}).items():
+        if isinstance(settings, Mapping):
+            times = {k: settings[k] for k in ("start", "stop") if isinstance(settings.get(k), int)}
+            settings = dict(settings) | {k: round(v * ratio) if k == "start" else max(1, round(v * ratio)) for k, v in times.items()}
+        parameters[name] = settings
+    return made | {"run": run} | ({"parameters": parameters} if parameters else {})

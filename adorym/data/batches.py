@@ -1,0 +1,131 @@
+"""Which patterns are looked at together, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from adorym.data.dataset import Dataset
+from adorym.wrapper.base import Array, Backend
+
+Order = Literal["random", "compact", "angle"]
+KEEP_IN_MEMORY_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One share of the patterns, ready for the forward model.
+
+    Attributes:
+        patterns: ``(n,)`` indices into the data set.
+        angles: ``(n,)`` index of each pattern's angle.
+        corners_px: ``(n, 2)`` corner of each pattern's window in the object array.
+        target: ``(n, y, x)`` what the loss compares the prediction with, in the model's frame.
+        mask: ``(1 or n, y, x)`` pixel weights, or ``None``.
+        geometry: The experiment's `adorym.optics.geometry.Geometry`.
+    """
+
+    patterns: np.ndarray
+    angles: np.ndarray
+    corners_px: np.ndarray
+    target: Array
+    mask: Array | None
+    geometry: Any
+
+
+def epoch_order(
+    dataset: Dataset, batch_size: int, order: Order, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """The patterns of one epoch, shared out into batches; every pattern occurs exactly once.
+
+    ``random``: a random permutation, cut. ``compact``: patterns close to each other in the object, along a random
+    direction each epoch. ``angle``: batches hold patterns of one angle only, angles in random order.
+    """
+    n = dataset.n_patterns
+    if order == "random":
+        return _cut(rng.permutation(n), batch_size)
+    if order == "angle":
+        groups = [np.flatnonzero(dataset.angle_index == a) for a in rng.permutation(dataset.n_angles)]
+        return [part for g in groups for part in _cut(rng.permutation(g), batch_size)]
+    positions = np.zeros((n, 2)) if dataset.probe_positions_px is None else dataset.probe_positions_px
+    clusters = _split(np.arange(n), positions, batch_size, rng)
+    return [clusters[i] for i in rng.permutation(len(clusters))]
+
+
+def _cut(index: np.ndarray, size: int) -> list[np.ndarray]:
+    # Batches of nearly equal size: a last batch of one pattern would take as large a step as a full one.
+    return [part for part in np.array_split(index, max(1, round(len(index) / size))) if len(part)]
+
+
+def _split(index: np.ndarray, positions: np.ndarray, size: int, rng: np.random.Generator) -> list[np.ndarray]:
+    if len(index) <= size:
+        return [index]
+    angle = rng.uniform(0, np.pi)
+    along = positions[index] @ np.array([np.cos(angle), np.sin(angle)])
+    half = len(index) // 2
+    parts = np.argpartition(along, half)
+    return _split(index[parts[:half]], positions, size, rng) + _split(index[parts[half:]], positions, size, rng)
+
+
+class Measurements:
+    """The measured patterns as the loss wants them: in the model's frame, transformed once, kept if they fit.
+
+    Args:
+        xp: Backend.
+        dataset: Where the patterns come from.
+        arrange: From the file's frame to the model's (far field: zero frequency to the corner).
+        transform: From counts to the target of the loss.
+    """
+
+    def __init__(
+        self,
+        xp: Backend,
+        dataset: Dataset,
+        arrange: Callable[[np.ndarray], np.ndarray],
+        transform: Callable[[np.ndarray], np.ndarray],
+    ) -> None:
+        self._xp, self._dataset, self._arrange, self._transform = xp, dataset, arrange, transform
+        self._mask = None if dataset.mask is None else self._arrange(dataset.mask.astype(xp.float_dtype))
+        size = int(np.prod(dataset.patterns.shape)) * xp.float_dtype.itemsize
+        keep = size <= KEEP_IN_MEMORY_BYTES
+        stack = np.empty(dataset.patterns.shape, xp.float_dtype) if keep else None
+        self.counts, self.valid_counts = 0.0, 0.0
+        for index in np.array_split(np.arange(dataset.n_patterns), max(1, dataset.n_patterns // 256)):
+            counts, target = self._read(index)
+            self.counts += float(counts.sum(dtype=np.float64))
+            mask = self._mask_rows(index)
+            self.valid_counts += float((counts if mask is None else counts * mask).sum(dtype=np.float64))
+            if stack is not None:
+                stack[index] = target
+        self._stack = None if stack is None else xp.asarray(stack)
+        self._single_mask = None if self._mask is None or self._mask.ndim == 3 else xp.asarray(self._mask[None])
+
+    @property
+    def mean_counts(self) -> float:
+        """Mean number of counts in one pattern, all pixels."""
+        return self.counts / self._dataset.n_patterns
+
+    def _mask_rows(self, index: np.ndarray) -> np.ndarray | None:
+        if self._mask is None:
+            return None
+        return self._mask[index] if self._mask.ndim == 3 else self._mask[None]
+
+    def _read(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        measured = self._dataset.patterns.read(index).astype(self._xp.float_dtype, copy=False)
+        counts = measured**2 if self._dataset.measured == "amplitude" else measured
+        # A masked pixel may hold anything, a not-a-number too; its weight is zero, but 0 * nan is not.
+        counts = np.nan_to_num(np.maximum(self._arrange(counts), 0), nan=0.0, posinf=0.0)
+        return counts, self._transform(counts)
+
+    def batch(self, patterns: np.ndarray) -> tuple[Array, Array | None]:
+        """``(target, mask)`` of the given patterns on the device."""
+        if self._stack is not None:
+            target = self._xp.take(self._stack, patterns)
+        else:
+            target = self._xp.asarray(self._read(patterns)[1])
+        if self._mask is None or self._mask.ndim == 2:
+            return target, self._single_mask
+        return target, self._xp.asarray(self._mask[patterns])

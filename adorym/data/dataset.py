@@ -1,0 +1,132 @@
+"""What was measured, and the geometry it was measured in.
+
+A `Dataset` is what every reader returns, whatever the file format: patterns as they lie in the file (zero frequency
+at the centre of a far-field pattern), positions in object pixels, everything else in SI units. Patterns of several
+angles are numbered one after the other; ``angle_index`` says which angle a pattern belongs to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from adorym.errors import DataError
+
+
+class Patterns(Protocol):
+    """A stack of patterns that is read by index, so that it need not fit into memory."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(n, y, x)``."""
+        ...
+
+    def read(self, index: np.ndarray) -> np.ndarray:
+        """Patterns ``index`` as ``(len(index), y, x)`` float32, in detector units, zero frequency at the centre."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArrayPatterns:
+    """Patterns that are in memory: ``array`` ``(n, y, x)``."""
+
+    array: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.array.shape  # type: ignore[return-value]
+
+    def read(self, index: np.ndarray) -> np.ndarray:
+        return np.asarray(self.array[index], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Measured patterns and all that is known about how they were taken.
+
+    Attributes:
+        patterns: ``(n, y, x)`` in photon counts (``measured="intensity"``) or their square root (``"amplitude"``).
+        probe_positions_px: ``(n, 2)`` float64, (y, x) of the probe window's corner in object pixels; ``None`` where
+            nothing was scanned.
+        angle_index: ``(n,)`` int, index into ``theta_rad`` for every pattern.
+        theta_rad: ``(n_angles,)`` rotation angles.
+        energy_ev: Photon energy.
+        pixel_size_m: (y, x) pixel size in the object plane.
+        detector_pixel_size_m: (y, x) pixel pitch of the detector.
+        distance_m: Sample to detector distance.
+        source_distance_m: Focus to sample distance (cone beam), ``None`` for a parallel beam.
+        propagation_distance_m: ``(n_distances,)`` effective near-field distances, ``None`` for the far field.
+        mask: ``(y, x)`` or ``(n, y, x)`` bool, True where a pixel is good; ``None`` when all are.
+        start_probe: ``(modes, y, x)`` complex first guess of the probe that came with the data.
+        truth: What a simulation knows: ``object``, ``probe``, ``probe_positions_px``, ...
+        notes: What the reader decided: keys used, axes flipped, units assumed.
+    """
+
+    patterns: Patterns
+    probe_positions_px: np.ndarray | None = None
+    angle_index: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    theta_rad: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    measured: str = "intensity"
+    energy_ev: float | None = None
+    pixel_size_m: tuple[float, float] | None = None
+    detector_pixel_size_m: tuple[float, float] | None = None
+    distance_m: float | None = None
+    source_distance_m: float | None = None
+    propagation_distance_m: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    start_probe: np.ndarray | None = None
+    truth: dict[str, Any] = field(default_factory=dict)
+    path: str = ""
+    format: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        shape = self.patterns.shape
+        if len(shape) != 3 or 0 in shape:
+            raise DataError(self.path, "patterns have the wrong shape", expected="(n, y, x), none of them 0", found=shape)
+        if self.angle_index.size == 0:
+            object.__setattr__(self, "angle_index", np.zeros(shape[0], int))
+        self._check_positions()
+        if self.mask is not None and self.mask.shape[-2:] != shape[1:]:
+            raise DataError(self.path, "the mask does not fit the patterns", expected=shape[1:], found=self.mask.shape)
+        if self.measured not in ("intensity", "amplitude"):
+            raise DataError(self.path, "measured", expected="'intensity' or 'amplitude'", found=repr(self.measured))
+
+    def _check_positions(self) -> None:
+        positions, n = self.probe_positions_px, self.patterns.shape[0]
+        if positions is None:
+            return
+        if positions.ndim != 2 or positions.shape[1] != 2:
+            raise DataError(self.path, "probe positions have the wrong shape", expected=f"({n}, 2)", found=positions.shape)
+        if len(positions) != n:
+            raise DataError(
+                self.path,
+                "the number of probe positions differs from the number of patterns",
+                expected=f"{n} positions",
+                found=f"{len(positions)}",
+                remedy="leave out the surplus patterns or supply the missing positions",
+            )
+        if not np.isfinite(positions).all():
+            bad = int(np.flatnonzero(~np.isfinite(positions).all(1))[0])
+            raise DataError(self.path, f"probe position {bad} is not a finite number", found=positions[bad].tolist())
+
+    @property
+    def n_patterns(self) -> int:
+        """Number of patterns over all angles."""
+        return self.patterns.shape[0]
+
+    @property
+    def window_px(self) -> tuple[int, int]:
+        """(y, x) size of one pattern."""
+        return self.patterns.shape[1:]  # type: ignore[return-value]
+
+    @property
+    def n_angles(self) -> int:
+        """Number of rotation angles."""
+        return len(self.theta_rad)
+
+    def with_(self, **changes: Any) -> Dataset:
+        """A copy with some fields replaced."""
+        return replace(self, **changes)

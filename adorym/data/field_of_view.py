@@ -1,0 +1,126 @@
+"""Which part of a reconstructed object the data saw, and how to look at it.
+
+The margins of an object array that the beam hardly touched hold whatever the optimizer left there. Pictures crop
+them, take their colour range from the inside only, and remove what a ptychographic measurement does not determine:
+a constant phase, and a linear phase that the probe compensates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.signal import fftconvolve
+
+from adorym.data.result import Result
+
+
+@dataclass(frozen=True, eq=False)
+class FieldOfView:
+    """The seen part of an object.
+
+    Attributes:
+        crop: Slices (y, x) of the object array: the box around what was lit.
+        seen: ``(y, x)`` bool within that box, True where the data determine the object: a tenth of the typical
+            illumination, sum I^2 / sum I, or more.
+        bright: ``(y, x)`` bool, True where they determine it well: half of the typical illumination or more.
+        scanned: Whether a localised probe was moved over the object (else everything counts as seen).
+    """
+
+    crop: tuple[slice, slice]
+    seen: np.ndarray
+    bright: np.ndarray
+    scanned: bool
+
+    @property
+    def corner_px(self) -> tuple[int, int]:
+        """(y, x) index of the box's first pixel in the object array."""
+        return self.crop[0].start, self.crop[1].start
+
+
+def illumination(result: Result, positions_px: np.ndarray | None = None) -> np.ndarray | None:
+    """Photons that fell on every object pixel, ``(y, x)`` float64: sum_jm |P_m(r - r_j)|^2.
+
+    Args:
+        result: Needs a probe, and ``probe_positions`` unless they are given.
+        positions_px: ``(n, 2)`` corners of the windows, in place of the refined ones.
+
+    Returns:
+        None where nothing was scanned.
+    """
+    if positions_px is None and "probe_positions" in result.parameters:
+        positions_px = result.parameters["probe_positions"].value
+    if result.probe is None or positions_px is None or np.ndim(positions_px) != 2 or len(positions_px) == 0:
+        return None
+    intensity = np.sum(np.abs(result.probe.astype(np.complex128)) ** 2, axis=0)
+    shape = result.object.shape[:2]
+    corners = np.rint(np.asarray(positions_px, float)[:, :2] + result.origin_px).astype(int)
+    # A window that hangs over the edge still lights what lies inside: count corners on a grid with room around it.
+    height, width = intensity.shape
+    corners = corners + (height, width)
+    inside = np.all((corners >= 0) & (corners < (shape[0] + height, shape[1] + width)), axis=1)
+    counts = np.zeros((shape[0] + height, shape[1] + width))
+    np.add.at(counts, tuple(corners[inside].T), 1.0)
+    lit = fftconvolve(counts, intensity)[height : height + shape[0], width : width + shape[1]]
+    return np.maximum(lit, 0.0)  # rounding of the Fourier transforms
+
+
+def field_of_view(result: Result, positions_px: np.ndarray | None = None) -> FieldOfView:
+    """The part of ``result.object`` that the data saw; everything where no localised probe was scanned."""
+    shape = result.object.shape[:2]
+    lit = illumination(result, positions_px)
+    if lit is None or not np.any(lit > 0) or not np.isfinite(lit).all():
+        everything = (slice(0, shape[0]), slice(0, shape[1]))
+        return FieldOfView(everything, np.ones(shape, bool), np.ones(shape, bool), scanned=False)
+    typical = np.sum(lit**2) / np.sum(lit)
+    seen = lit >= 0.1 * typical
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    crop = (slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1))
+    return FieldOfView(crop, seen[crop], lit[crop] >= 0.5 * typical, scanned=True)
+
+
+def without_ramp(image: np.ndarray, inside: np.ndarray, *, ramp: bool = True) -> np.ndarray:
+    """``image`` ``(y, x)`` complex without its mean phase and, with ``ramp``, without its linear phase.
+
+    The gradient is first the phase of sum O(r + 1) O*(r) over ``inside``, which phase wraps do not disturb; where none
+    are left, a plane fitted to the phase makes it exact. Amplitudes above the median count as the median: a few wild
+    pixels have no say.
+    """
+    inside = inside & np.isfinite(image)
+    amplitude = np.abs(image)
+    top = np.median(amplitude[inside]) if inside.any() else 0.0
+    shrink = np.divide(top, amplitude, out=np.ones(image.shape), where=inside & (amplitude > top))
+    weighted = np.where(inside, image * shrink, 0).astype(np.complex128)
+    correction = np.ones(image.shape, np.complex128)
+    if ramp:
+        for axis in (0, 1):
+            ahead, behind = np.delete(weighted, 0, axis), np.delete(weighted, -1, axis)
+            correction *= np.exp(-1j * np.angle(np.sum(ahead * behind.conj())) * np.indices(image.shape)[axis])
+    correction *= np.exp(-1j * np.angle(np.sum(weighted * correction)))
+    if ramp and inside.any():
+        phase = np.angle(weighted * correction)
+        if np.ptp(np.percentile(phase[inside], (1, 99))) < 1.8 * np.pi:
+            correction *= np.exp(-1j * _plane(phase, inside))
+    return image * correction
+
+
+def _plane(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The plane ``(y, x)`` that is nearest to ``values`` in the mean square over ``inside``."""
+    y, x = np.indices(values.shape, float)
+    centre = y[inside].mean(), x[inside].mean()
+    terms = np.stack([np.ones(values.shape), y - centre[0], x - centre[1]])
+    chosen = terms[:, inside]
+    solution = np.linalg.lstsq(chosen @ chosen.T, chosen @ values[inside], rcond=None)[0]
+    return np.tensordot(solution, terms, 1)
+
+
+def robust_range(values: np.ndarray, inside: np.ndarray, percent: float = 0.3) -> tuple[float, float]:
+    """Smallest and largest of ``values`` ``inside``, outliers left out; (0, 1) where nothing is finite."""
+    chosen = values[inside & np.isfinite(values)]
+    if chosen.size == 0:
+        return 0.0, 1.0
+    low, high = (float(v) for v in np.percentile(chosen, (percent, 100 - percent)))
+    if high - low <= 1e-6 * max(abs(low), abs(high), 1e-30):
+        margin = 0.5 * abs(low) or 0.5  # a constant image is shown mid-range, not as amplified rounding noise
+        return low - margin, high + margin
+    return low, high

@@ -1,0 +1,265 @@
+"""Where things lie in a file that no reader knows, said in a few words: ``patterns=data positions=scan energy=8.8 keV``.
+
+A `KeyMap` reads any container of arrays (HDF5, npz, npy, mat, tif; bz2 or gzip around it) as a data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import ValidationError
+
+from adorym import units
+from adorym.data.containers import Container, open_container
+from adorym.data.dataset import ArrayPatterns, Dataset, Patterns
+from adorym.data.hdf5 import factor
+from adorym.data.overrides import Overrides
+from adorym.data.patterns import Hdf5Patterns, Orientation
+from adorym.data.readers.base import Lengths, Raw, assemble
+from adorym.errors import ConfigError, DataError, suggestion
+from adorym.registry import component
+
+IN_METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
+
+
+@component
+class KeyMap:
+    """Names of arrays in a file, and the conventions they follow.
+
+    A quantity is a literal (``8.8 keV``), the name of an array, or a name and the unit its numbers are in
+    (``meta/energy keV``). Leading axes of length 1 are dropped from every array.
+
+    Attributes:
+        patterns: Stack of patterns, ``(n, y, x)``; with more leading axes they are counted in C order.
+        positions: ``(n, 2)`` or ``(2, n)``, or two names ``rows,columns``.
+        probe: First guess of the probe, ``(..., y, x)``, its beam in the middle of the window.
+        mask: Detector mask; see ``mask_good``.
+        dark: Dark counts ``(..., y, x)``, averaged.
+        white: Counts without sample ``(..., y, x)``, averaged.
+        theta: Rotation angles (radian unless the file or the map says otherwise).
+        energy: Photon energy.
+        pixel_size: Pixel size in the object plane, one or (y, x).
+        detector_pixel_size: Pixel pitch of the detector, one or (y, x).
+        distance: Sample to detector.
+        source_distance: Focus to sample.
+        propagation_distance: Effective near-field distances.
+        positions_unit: Unit of the positions; those in pixels keep their values.
+        positions_order: Which of the two comes first.
+        positions_sign: ``-`` where the positions are the sample's, which the probe moves against.
+        zero_frequency: Where the patterns have theirs.
+        measured: Intensities (counts) or amplitudes (their square root).
+        frame_axis: Whether the patterns are counted along the first axes or the last.
+        mask_good: Value of the mask's good pixels; every other value is bad if it is 0, only 0 is bad if it is 1.
+        transpose: Exchange rows and columns of the patterns.
+        flip_y: Reverse the rows of the patterns.
+        flip_x: Reverse the columns of the patterns.
+    """
+
+    patterns: str
+    positions: str | None = None
+    probe: str | None = None
+    mask: str | None = None
+    dark: str | None = None
+    white: str | None = None
+    theta: str | None = None
+    energy: str | None = None
+    pixel_size: str | None = None
+    detector_pixel_size: str | None = None
+    distance: str | None = None
+    source_distance: str | None = None
+    propagation_distance: str | None = None
+    positions_unit: Literal["px", "m", "mm", "um", "nm"] = "px"
+    positions_order: Literal["yx", "xy"] = "yx"
+    positions_sign: Literal["+", "-"] = "+"
+    zero_frequency: Literal["corner", "center"] = "center"
+    measured: Literal["intensity", "amplitude"] = "intensity"
+    frame_axis: Literal["first", "last"] = "first"
+    mask_good: Literal["0", "1"] = "1"
+    transpose: bool = False
+    flip_y: bool = False
+    flip_x: bool = False
+
+    @classmethod
+    def parse(cls, entries: Iterable[str]) -> KeyMap:
+        """The map that ``["patterns=data", "positions=scan"]`` says; an empty value counts as not given.
+
+        Raises:
+            ConfigError: An entry is not ``name=value``, a name is unknown or twice there, or a value does not fit.
+        """
+        given: dict[str, str] = {}
+        fields = cls.__dataclass_fields__  # type: ignore[attr-defined]
+        for entry in entries:
+            name, equals, value = (part.strip() for part in entry.partition("="))
+            if not equals:
+                raise ConfigError("map", "not an entry of a map", expected="name=value", found=f"'{entry}'")
+            if name not in fields:
+                raise ConfigError(f"map.{name}", "unknown name", remedy=suggestion(name, fields))
+            if name in given:
+                raise ConfigError(f"map.{name}", "given twice", found=f"'{given[name]}' and '{value}'")
+            if value:
+                given[name] = value
+        if "patterns" not in given:
+            raise ConfigError("map.patterns", "missing", remedy="name the array of patterns: patterns=NAME")
+        try:
+            return cls(**given)  # type: ignore[arg-type]
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ConfigError(f"map.{first['loc'][0]}", first["msg"], found=repr(first["input"])) from None
+
+    def read(self, path: str | Path, overrides: Overrides | None = None) -> Dataset:
+        """The data set in ``path``; counts are not checked.
+
+        Raises:
+            DataError: A named array is missing or has the wrong shape.
+        """
+        container, notes = open_container(path), [f"read with a map of its arrays: {self.describe()}"]
+        patterns = self._patterns(container)
+        positions = self._positions(container, patterns.shape[0])
+        in_px, scale = self.positions_unit == "px", IN_METRES.get(self.positions_unit, 1.0)
+        index, theta = self._angles(container, patterns.shape[0], notes)
+        lengths = self._lengths(container, notes)
+        dark, white = self._field(container, self.dark), self._field(container, self.white)
+        mask = None if self.mask is None else container.read(self.mask)
+        raw = Raw(
+            patterns=patterns,
+            positions_px=positions if in_px else None,
+            positions_m=None if in_px or positions is None else positions * scale,
+            angle_index=index,
+            theta_rad=theta,
+            measured=self.measured,
+            lengths=lengths,
+            mask=None if mask is None else self._mask(mask, patterns.shape),
+            dark=dark,
+            white=white if white is None or dark is None else white - dark,
+            orientation=Orientation(
+                from_corner=self.zero_frequency == "corner",
+                transpose=self.transpose,
+                flip_y=self.flip_y,
+                flip_x=self.flip_x,
+                keep_center=lengths.propagation_distance_m is None,
+            ),
+            start_probe=None if self.probe is None else _modes(container.read(self.probe), f"{path}:{self.probe}"),
+            notes=tuple(notes),
+        )
+        return replace(assemble(raw, overrides or Overrides(), str(path)), format=f"map of {container.kind}")
+
+    def describe(self) -> str:
+        """The entries that differ from the defaults, as they would be parsed."""
+        fields = self.__dataclass_fields__  # type: ignore[attr-defined]
+        return " ".join(
+            f"{name}={getattr(self, name)}" for name, f in fields.items() if getattr(self, name) != f.default
+        )
+
+    def _patterns(self, container: Container) -> Patterns:
+        name = container.name_of(self.patterns)
+        if container.kind == "hdf5" and self.frame_axis == "first":
+            return Hdf5Patterns(container.path, name)
+        stack, place = container.read(name), f"{container.path}:{name}"
+        if stack.ndim < 2 or 0 in stack.shape:
+            expected = "(n, y, x) or (angle, tile, y, x), none of them 0"
+            raise DataError(place, "patterns have the wrong shape", expected=expected, found=stack.shape)
+        if stack.dtype.kind not in "iufb":
+            raise DataError(place, "patterns are not real numbers", found=str(stack.dtype))
+        if self.frame_axis == "last" and stack.ndim >= 3:
+            stack = np.moveaxis(stack, (0, 1), (-2, -1))
+        return ArrayPatterns(stack.reshape(-1, *stack.shape[-2:]))
+
+    def _positions(self, container: Container, n: int) -> np.ndarray | None:
+        """``(k, 2)`` (y, x) in the file's unit."""
+        if self.positions is None:
+            return None
+        if "," in self.positions:
+            y, x = (container.read(name.strip()).ravel() for name in self.positions.split(",", 1))
+            if len(y) != len(x):
+                place = f"{container.path}:{self.positions}"
+                raise DataError(place, "rows and columns differ in number", found=f"{len(y)} and {len(x)}")
+            pairs = np.stack([y, x], axis=-1)
+        else:
+            pairs = _pairs(container.read(self.positions), n, f"{container.path}:{self.positions}")
+            pairs = pairs if self.positions_order == "yx" else pairs[:, ::-1]
+        return pairs.astype(np.float64) * (-1.0 if self.positions_sign == "-" else 1.0)
+
+    def _angles(self, container: Container, n: int, notes: list[str]) -> tuple[np.ndarray | None, np.ndarray]:
+        if self.theta is None:
+            return None, np.zeros(1)
+        theta = _quantity(container, self.theta, "rad", "theta", notes)
+        if n % len(theta):
+            raise DataError(f"{container.path}:{self.theta}", "the patterns do not divide among the rotation angles",
+                            expected=f"a divisor of {n}", found=f"{len(theta)} angles")  # fmt: skip
+        return np.repeat(np.arange(len(theta)), n // len(theta)), theta
+
+    def _lengths(self, container: Container, notes: list[str]) -> Lengths:
+        def values(name: str, target: str) -> np.ndarray | None:
+            text = getattr(self, name)
+            return None if text is None else _quantity(container, text, target, name, notes)
+
+        def one(name: str, target: str) -> float | None:
+            found = values(name, target)
+            return None if found is None else float(found[0])
+
+        def two(name: str) -> tuple[float, float] | None:
+            found = values(name, "m")
+            return None if found is None else (float(found[0]), float(found[-1]))
+
+        return Lengths(
+            energy_ev=one("energy", "eV"),
+            pixel_size_m=two("pixel_size"),
+            detector_pixel_size_m=two("detector_pixel_size"),
+            distance_m=one("distance", "m"),
+            source_distance_m=one("source_distance", "m"),
+            propagation_distance_m=values("propagation_distance", "m"),
+        )
+
+    def _mask(self, mask: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+        good = mask == 0 if self.mask_good == "0" else mask != 0
+        return good.reshape(shape if good.size == np.prod(shape) else good.shape[-2:]) if good.ndim > 2 else good
+
+    def _field(self, container: Container, key: str | None) -> np.ndarray | None:
+        if key is None:
+            return None
+        field = np.asarray(container.read(key), dtype=np.float64)
+        return field.reshape(-1, *field.shape[-2:]).mean(axis=0) if field.ndim > 2 else field
+
+
+def _pairs(array: np.ndarray, n: int, place: str) -> np.ndarray:
+    """``(k, 2)`` from ``(..., k, 2)`` or ``(..., 2, k)``; the one that gives ``n`` where both would do."""
+    squeezed = array.reshape(array.shape[next((i for i, size in enumerate(array.shape) if size > 1), 0) :])
+    if squeezed.ndim >= 2 and squeezed.shape[-1] == 2 and (squeezed.shape[0] != 2 or squeezed.size == 2 * n):
+        return squeezed.reshape(-1, 2)
+    if squeezed.ndim >= 2 and squeezed.shape[0] == 2:
+        return squeezed.reshape(2, -1).T
+    if array.shape[-1:] == (2,):
+        return array.reshape(-1, 2)
+    raise DataError(place, "positions have the wrong shape", expected=f"({n}, 2) or (2, {n})", found=array.shape,
+                    remedy="name rows and columns apart: positions=ROWS,COLUMNS")  # fmt: skip
+
+
+def _modes(array: np.ndarray, place: str) -> np.ndarray:
+    if array.ndim < 2:
+        raise DataError(place, "not a probe", expected="(modes, y, x)", found=array.shape)
+    return array.reshape(-1, *array.shape[-2:])
+
+
+def _quantity(container: Container, text: str, target: str, field: str, notes: list[str]) -> np.ndarray:
+    """Numbers in ``target`` that ``text`` stands for: an array, an array and its unit, or a literal."""
+    name, _, unit = text.rpartition(" ")
+    for key, stated in ((text, ""), (name, unit)):
+        info = container.arrays.get(key.strip().strip("/"))
+        if info is not None:
+            used = stated or info.unit or target
+            if not (stated or info.unit):
+                notes.append(f"{field}: no unit said for '{info.key}', taken as {target}")
+            try:
+                return np.ravel(container.read(info.key)).astype(np.float64) * factor(used, target)
+            except ValueError as error:
+                raise DataError(f"{container.path}:{info.key}", str(error)) from None
+    try:
+        return np.array([units.parse(text, target, bare=False)])
+    except ValueError as error:
+        remedy = suggestion(text, container.arrays)
+        what = "neither an array of the file nor a quantity"
+        raise ConfigError(f"map.{field}", what, expected=str(error), found=f"'{text}'", remedy=remedy) from None

@@ -1,0 +1,119 @@
+"""Write a data set in the package's own layout (described in `adorym.data.readers.native`)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from adorym.data.dataset import Dataset
+from adorym.data.patterns import blocks
+from adorym.errors import DataError
+
+FORMAT_VERSION = 1
+UNIT_OF_SUFFIX = {"px": "px", "m": "m", "cm": "cm", "rad": "rad", "ev": "eV"}
+
+
+def write_native(dataset: Dataset, path: str | Path) -> Path:
+    """Write ``dataset`` to ``path``; a reader sees the old file or the whole new one.
+
+    Patterns are copied block by block. Reading the file gives an equal data set (lengths kept in centimetres to the
+    last digit but one).
+
+    Raises:
+        DataError: The folder cannot be written, or an entry of ``truth`` is neither number nor text.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(partial, "w") as file:
+            file.attrs["format"], file.attrs["format_version"] = "adorym", FORMAT_VERSION
+            _write_patterns(file, dataset)
+            _write_metadata(file, dataset)
+            _write_positions(file, dataset)
+            if dataset.start_probe is not None:
+                _put(file, "start/probe", dataset.start_probe, "sqrt(photons)")
+            for name, value in dataset.truth.items():
+                _put(file, f"truth/{name}", value, UNIT_OF_SUFFIX.get(name.rpartition("_")[2], ""))
+        with open(partial, "rb") as written:
+            os.fsync(written.fileno())  # the content must be on the disk before the name points at it
+        os.replace(partial, path)
+    except (OSError, TypeError) as error:
+        raise DataError(str(path), "the data set cannot be written", found=str(error)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def tiles_per_angle(dataset: Dataset) -> int | None:
+    """Patterns an angle, where all angles have as many and they come angle after angle; else ``None``."""
+    tiles, rest = divmod(dataset.n_patterns, dataset.n_angles)
+    regular = rest == 0 and np.array_equal(dataset.angle_index, np.repeat(np.arange(dataset.n_angles), tiles))
+    return tiles if regular else None
+
+
+def _write_patterns(file: h5py.File, dataset: Dataset) -> None:
+    n, y, x = dataset.patterns.shape
+    tiles = tiles_per_angle(dataset)
+    shape = (n, y, x) if tiles is None else (dataset.n_angles, tiles, y, x)
+    stored = file.create_dataset("exchange/data", shape=shape, dtype=np.float32)
+    stored.attrs["units"] = "photons" if dataset.measured == "intensity" else "sqrt(photons)"
+    stored.attrs["measured"] = dataset.measured
+    for start, frames in blocks(dataset.patterns):
+        if tiles is None:
+            stored[start : start + len(frames)] = frames
+            continue
+        done = 0
+        while done < len(frames):  # a block may cross from one angle to the next
+            angle, tile = divmod(start + done, tiles)
+            count = min(tiles - tile, len(frames) - done)
+            stored[angle, tile : tile + count] = frames[done : done + count]
+            done += count
+
+
+def _write_metadata(file: h5py.File, dataset: Dataset) -> None:
+    _put(file, "metadata/theta", np.asarray(dataset.theta_rad, dtype=np.float64), "rad")
+    if tiles_per_angle(dataset) is None:
+        _put(file, "metadata/angle_index", dataset.angle_index, "")
+    values = {
+        "energy_ev": (dataset.energy_ev, 1.0),
+        "psize_cm": (dataset.pixel_size_m, 100.0),
+        "detector_pixel_size_m": (dataset.detector_pixel_size_m, 1.0),
+        "distance_m": (dataset.distance_m, 1.0),
+        "source_distance_m": (dataset.source_distance_m, 1.0),
+        "free_prop_cm": (dataset.propagation_distance_m, 100.0),
+    }
+    for name, (value, scale) in values.items():
+        if value is not None:
+            number = np.asarray(value, dtype=np.float64) * scale
+            if name == "psize_cm" and number[0] == number[1]:
+                number = number[0]  # the original takes one number
+            _put(file, f"metadata/{name}", number, UNIT_OF_SUFFIX[name.rpartition("_")[2]])
+    if dataset.mask is not None:
+        _put(file, "metadata/mask", dataset.mask.astype(np.uint8), "")
+        file["metadata/mask"].attrs["meaning"] = "1 where a pixel is good"
+    if dataset.notes:
+        file["metadata/notes"] = list(dataset.notes)
+
+
+def _write_positions(file: h5py.File, dataset: Dataset) -> None:
+    positions, tiles = dataset.probe_positions_px, tiles_per_angle(dataset)
+    if positions is None:
+        return
+    positions = np.asarray(positions, dtype=np.float64)
+    if tiles is None:
+        _put(file, "metadata/probe_pos_px", positions, "px")
+        return
+    by_angle = positions.reshape(dataset.n_angles, tiles, 2)
+    if (by_angle == by_angle[0]).all():
+        _put(file, "metadata/probe_pos_px", by_angle[0], "px")
+        return
+    for i, given in enumerate(by_angle):
+        _put(file, f"metadata/probe_pos_px_{i}", given, "px")
+
+
+def _put(file: h5py.File, name: str, value: object, unit: str) -> None:
+    file.create_dataset(name, data=value).attrs["units"] = unit

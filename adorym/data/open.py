@@ -1,0 +1,72 @@
+"""Open a data file of any known format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from adorym import registry
+from adorym.data.checks import check_counts
+from adorym.data.dataset import Dataset
+from adorym.data.hdf5 import check_file, open_hdf5
+from adorym.data.keymap import KeyMap
+from adorym.data.overrides import Overrides
+from adorym.data.patterns import load
+from adorym.data.readers import Reader
+from adorym.errors import DataError
+
+GIB = 2**30
+
+
+def open_dataset(
+    path: str | Path, overrides: Mapping[str, Any] | Overrides | None = None, *, check: bool = True
+) -> Dataset:
+    """The data set in ``path``, its format recognised from the content.
+
+    Patterns that fit ``memory_limit_gib`` are read now, others batch by batch.
+
+    Args:
+        path: The file.
+        overrides: Values that win over the file's; see `adorym.data.overrides.Overrides` for the keys.
+        check: Read all counts once, block by block, and refuse those that no model can fit. Of several processes that
+            open the same file, one need do it.
+
+    Raises:
+        DataError: No such file, no known format, something missing, shapes that do not fit, or bad counts.
+        ConfigError: An override is unknown or of the wrong kind.
+    """
+    wanted = Overrides.of(overrides)
+    file = check_file(path)
+    if wanted.map:
+        dataset = KeyMap.parse(wanted.map).read(file, wanted)
+    else:
+        dataset = find_reader(file, wanted.format).read(file, wanted)
+    dataset = replace(dataset, patterns=load(dataset.patterns, wanted.memory_limit_gib * GIB))
+    return check_counts(dataset, wanted.bad_counts) if check else dataset
+
+
+def find_reader(path: Path, name: str | None = None) -> Reader:
+    """The reader called ``name``, else the one that recognises the file.
+
+    Raises:
+        DataError: None does, with what the file holds.
+        ConfigError: There is no reader of that name.
+    """
+    if name is not None:
+        return registry.lookup("reader", name, "data.format")()
+    open_hdf5(path).close()
+    for candidate in registry.names("reader"):
+        reader = registry.lookup("reader", candidate)()
+        if reader.recognises(path):
+            return reader
+    with open_hdf5(path) as content:
+        found = ", ".join(content) or "an empty file"
+    raise DataError(
+        str(path),
+        "no reader recognises the file",
+        expected=f"the layout of one of {', '.join(registry.names('reader'))}",
+        found=found,
+        remedy="say where things are with data.map; 'adorym inspect' suggests it",
+    )

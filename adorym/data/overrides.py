@@ -1,0 +1,141 @@
+"""What a user says about a data file, over what the file says itself.
+
+Every field but the path of the ``data`` section of a configuration is a field of `Overrides`; a value given here wins
+over the file's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, ValidationError
+
+from adorym.data.patterns import Orientation
+from adorym.errors import ConfigError, ConfigErrors, suggestion
+from adorym.registry import component
+from adorym.units import Angle, Energy, Length
+
+Positive = Annotated[float, Field(gt=0)]
+Propagation = Length | tuple[Length, ...] | Literal["far_field", "near_field"] | None
+
+
+@component
+class Overrides:
+    """Corrections to a data file; every field may be left out.
+
+    Attributes:
+        format: Name of the reader, instead of recognising the file from its content.
+        entry: Entry of a CXI or NeXus file (``entry_2``).
+        map: Where things lie in a file of unknown layout: ``["patterns=data", "positions=scan", ...]``.
+        energy: Photon energy.
+        pixel_size: Pixel size in the object plane, one or (y, x).
+        detector_pixel_size: Pixel pitch of the detector, one or (y, x).
+        distance: Sample to detector.
+        source_distance: Focus to sample of a cone beam.
+        propagation_distance: Effective near-field distance, one or several; ``near_field`` to work it out from
+            ``distance`` and ``source_distance``; or ``far_field``.
+        measured: Whether the numbers are intensities (counts) or amplitudes (their square root).
+        mask: Array, or file (.npy, .tif, or ``file.h5:/path/to/dataset``), non-zero where a pixel is good.
+        invert_mask: The mask (of the file, or the one given here) is non-zero where a pixel is bad.
+        theta: Rotation angle of every angle in the data.
+        theta_range: First and last rotation angle of an even spacing, both included.
+        angles: Which angles to use: ``"0:10"``, ``"::2"`` or a list of numbers.
+        frames: Which patterns to use, counted after the choice of angles, in the same way.
+        transpose: Exchange rows and columns of the patterns.
+        flip_y: Reverse the rows of the patterns.
+        flip_x: Reverse the columns of the patterns.
+        bad_counts: What to do with counts that are not finite or negative: stop with an ``error``, ``mask_pixels``
+            that have any, or ``drop_patterns`` that have any (and patterns without a single count).
+        memory_limit_gib: Patterns that take more than this are read from the file batch by batch.
+    """
+
+    format: str | None = None
+    entry: str | None = None
+    map: tuple[str, ...] = ()
+    energy: Annotated[Energy, Field(gt=0)] | None = None
+    pixel_size: Annotated[Length, Field(gt=0)] | tuple[Length, Length] | None = None
+    detector_pixel_size: Annotated[Length, Field(gt=0)] | tuple[Length, Length] | None = None
+    distance: Annotated[Length, Field(gt=0)] | None = None
+    source_distance: Annotated[Length, Field(gt=0)] | None = None
+    propagation_distance: Propagation = None
+    measured: Literal["intensity", "amplitude"] | None = None
+    mask: str | Path | np.ndarray | None = None
+    invert_mask: bool = False
+    theta: tuple[Angle, ...] | None = None
+    theta_range: tuple[Angle, Angle] | None = None
+    angles: str | tuple[int, ...] | None = None
+    frames: str | tuple[int, ...] | None = None
+    transpose: bool = False
+    flip_y: bool = False
+    flip_x: bool = False
+    bad_counts: Literal["error", "mask_pixels", "drop_patterns"] = "error"
+    memory_limit_gib: Positive = 2.0
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any] | Overrides | None) -> Overrides:
+        """Overrides from a mapping of field names.
+
+        Raises:
+            ConfigError: A key is unknown or a value does not fit; all such mistakes at once as `ConfigErrors`.
+        """
+        if isinstance(values, Overrides):
+            return values
+        try:
+            return cls(**dict(values or {}))
+        except ValidationError as error:
+            raise _translated(error, cls) from None
+
+    def orientation(self, keep_center: bool) -> Orientation:
+        """The turn of the patterns that is asked for."""
+        return Orientation(transpose=self.transpose, flip_y=self.flip_y, flip_x=self.flip_x, keep_center=keep_center)
+
+
+def _translated(error: ValidationError, cls: type) -> ConfigError | ConfigErrors:
+    """Pydantic's findings as this package's errors, one a key (a union reports every branch that failed)."""
+    found: dict[str, ConfigError] = {}
+    for entry in error.errors():
+        key = str(entry["loc"][0])
+        if entry["type"] == "unexpected_keyword_argument":
+            fields = cls.__dataclass_fields__  # type: ignore[attr-defined]
+            found[key] = ConfigError(f"data.{key}", "unknown key", remedy=suggestion(key, fields))
+        elif key not in found:
+            found[key] = ConfigError(f"data.{key}", entry["msg"].removeprefix("Value error, "))
+    return next(iter(found.values())) if len(found) == 1 else ConfigErrors(found.values())
+
+
+def pair(value: float | tuple[float, float] | None) -> tuple[float, float] | None:
+    """(y, x) of a size given once or twice."""
+    if value is None:
+        return None
+    y, x = value if isinstance(value, tuple) else (value, value)
+    return float(y), float(x)
+
+
+def numbers_of(choice: str | tuple[int, ...], n: int, where: str) -> np.ndarray:
+    """Numbers out of ``range(n)`` that ``choice`` names.
+
+    Args:
+        choice: ``"start:stop:step"`` with Python's meaning, one number, or a tuple of numbers.
+        n: How many there are.
+        where: Config key, for the error.
+
+    Raises:
+        ConfigError: Not a choice, outside the range, or nothing chosen.
+    """
+    expected = f"'start:stop:step' or numbers from 0 to {n - 1}"
+    if isinstance(choice, str):
+        try:
+            parts = [int(part) if part.strip() else None for part in choice.split(":")]
+            chosen = np.arange(n)[slice(*parts)] if len(parts) in (2, 3) else np.array([int(choice)])
+        except ValueError:
+            raise ConfigError(where, "not a choice", expected=expected, found=repr(choice)) from None
+    else:
+        chosen = np.asarray(choice, dtype=np.intp)
+    outside = chosen[(chosen < 0) | (chosen >= n)]
+    if outside.size or chosen.size == 0:
+        found = f"number {outside[0]}" if outside.size else f"{choice!r}, which chooses nothing"
+        raise ConfigError(where, "chooses what is not there", expected=expected, found=found)
+    return chosen.astype(np.intp)

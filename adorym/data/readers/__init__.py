@@ -1,0 +1,9 @@
+"""Readers of data files, found by the content of the file."""
+
+from adorym.data.readers.base import Lengths, Raw, Reader
+from adorym.data.readers.cxi import CxiReader
+from adorym.data.readers.native import NativeReader
+from adorym.data.readers.nexus import NexusReader
+from adorym.data.readers.ptypy import PtypyReader
+
+__all__ = ["CxiReader", "Lengths", "NativeReader", "NexusReader", "PtypyReader", "Raw", "Reader"]

@@ -1,0 +1,297 @@
+"""From what a file says to a `Dataset`: one way for every format.
+
+A reader fills in `Raw`, in the file's own terms; `assemble` applies the user's overrides, finds the pixel size, turns
+metres into object pixels and corrects the counts. Hence every format understands every override.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adorym.data.containers import read_mask
+from adorym.data.dataset import Dataset, Patterns
+from adorym.data.overrides import Overrides, Propagation, numbers_of, pair
+from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, select
+from adorym.errors import DataError
+from adorym.optics.geometry import Geometry
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths and energy that a file states, each ``None`` where unknown; pairs are (y, x)."""
+
+    energy_ev: float | None = None
+    pixel_size_m: tuple[float, float] | None = None
+    detector_pixel_size_m: tuple[float, float] | None = None
+    distance_m: float | None = None
+    source_distance_m: float | None = None
+    propagation_distance_m: np.ndarray | None = None
+
+    def overridden(self, by: Overrides) -> Lengths:
+        """The same with the values that ``by`` gives."""
+        given = {
+            "energy_ev": by.energy,
+            "pixel_size_m": pair(by.pixel_size),
+            "detector_pixel_size_m": pair(by.detector_pixel_size),
+            "distance_m": by.distance,
+            "source_distance_m": by.source_distance,
+        }
+        return replace(self, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+    def transposed(self) -> Lengths:
+        """After rows and columns of the detector have changed places; the object's pixel stays."""
+        size = self.detector_pixel_size_m
+        return self if size is None else replace(self, detector_pixel_size_m=size[::-1])
+
+    def geometry(self, window_px: tuple[int, int]) -> Geometry:
+        """The geometry with the formulas."""
+        return Geometry(
+            window_px=window_px,
+            energy_ev=self.energy_ev,
+            detector_pixel_size_m=self.detector_pixel_size_m,
+            distance_m=self.distance_m,
+            source_distance_m=self.source_distance_m,
+            given_pixel_size_m=self.pixel_size_m,
+        )
+
+    def propagated(self, choice: Propagation, window_px: tuple[int, int], notes: list[str]) -> Lengths:
+        """With the propagation distance that the user chose."""
+        if choice == "far_field":
+            return replace(self, propagation_distance_m=None)
+        if choice == "near_field":
+            geometry = self.geometry(window_px)
+            distance = geometry.effective_distance_m
+            notes.append(f"near field: magnification {geometry.magnification:.6g}, effective distance {distance:.6g} m")
+            return replace(self, propagation_distance_m=np.array([distance]))
+        if choice is not None:
+            return replace(self, propagation_distance_m=np.atleast_1d(np.array(choice, dtype=np.float64)))
+        return self
+
+    def completed(self, window_px: tuple[int, int], notes: list[str]) -> Lengths:
+        """With the pixel size worked out, where it is not given and follows from the rest."""
+        if self.pixel_size_m is not None or self.detector_pixel_size_m is None:
+            return self
+        geometry, near = self.geometry(window_px), self.propagation_distance_m is not None
+        if not near and (self.energy_ev is None or self.distance_m is None):
+            return self
+        size = geometry.pixel_size_m("near_field" if near else "far_field")
+        how = (
+            "detector pixel / magnification, near field"
+            if near
+            else "wavelength * distance / (n * detector pixel), far field"
+        )
+        notes.append(f"pixel size (y, x) = ({size[0]:.6g}, {size[1]:.6g}) m: {how}")
+        return replace(self, pixel_size_m=size)
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What a file says, in the order and orientation of the file.
+
+    Attributes:
+        patterns: ``(n, y, x)``.
+        positions_px: ``(n, 2)`` (y, x) of the probe in object pixels, or ``None``.
+        positions_m: The same in metres, where the file has metres.
+        angle_index: ``(n,)``, or ``None`` for a single angle.
+        theta_rad: ``(n_angles,)``.
+        measured: ``"intensity"`` or ``"amplitude"``.
+        lengths: Lengths and energy.
+        mask: True where good, ``(y, x)`` or ``(n, y, x)``.
+        dark: Dark counts ``(y, x)``.
+        white: Counts without sample, dark subtracted, ``(y, x)``.
+        orientation: Turn that brings patterns, mask, dark and white into this package's frame.
+        start_probe: ``(modes, y, x)``.
+        truth: What a simulation knows.
+        notes: What the reader decided.
+    """
+
+    patterns: Patterns
+    positions_px: np.ndarray | None = None
+    positions_m: np.ndarray | None = None
+    angle_index: np.ndarray | None = None
+    theta_rad: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    measured: str = "intensity"
+    lengths: Lengths = field(default_factory=Lengths)
+    mask: np.ndarray | None = None
+    dark: np.ndarray | None = None
+    white: np.ndarray | None = None
+    orientation: Orientation = field(default_factory=Orientation)
+    start_probe: np.ndarray | None = None
+    truth: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Reader(ABC):
+    """Reads one file format; register it in the group ``reader``."""
+
+    kind: str
+
+    @abstractmethod
+    def recognises(self, path: Path) -> bool:
+        """Whether the content of ``path`` (never its name) is of this format; exactly one reader may say so."""
+
+    @abstractmethod
+    def extract(self, path: Path, overrides: Overrides) -> Raw:
+        """What the file says. Patterns stay in the file; everything else is small and is read.
+
+        Raises:
+            DataError: Something needed is missing or has the wrong shape.
+        """
+
+    def read(self, path: Path, overrides: Overrides) -> Dataset:
+        """The data set in ``path`` with ``overrides`` applied; counts are not checked, patterns not loaded."""
+        dataset = assemble(self.extract(path, overrides), overrides, str(path))
+        return replace(dataset, format=self.kind)
+
+
+def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
+    """The `Dataset` that follows from a file and the user's overrides.
+
+    Raises:
+        DataError: Arrays do not fit each other, or positions in metres cannot be turned into pixels.
+        ConfigError: An override chooses what is not there.
+    """
+    notes = list(raw.notes)
+    mask = _mask(raw, overrides, notes, path)
+    patterns = _corrected(raw, mask, notes, path)
+    lengths = raw.lengths.overridden(overrides).propagated(overrides.propagation_distance, patterns.shape[1:], notes)
+    near = lengths.propagation_distance_m is not None
+    if overrides.source_distance is not None and not near:
+        notes.append("source_distance changes nothing in the far field; near-field data need data.propagation_distance")
+    for turn in (raw.orientation, overrides.orientation(keep_center=not near)):
+        if not turn.is_identity:
+            patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
+            lengths = lengths.transposed() if turn.transpose else lengths
+            notes.append(f"patterns: {turn.describe()}")
+    lengths = lengths.completed(patterns.shape[1:], notes)
+    dataset = Dataset(
+        patterns=patterns,
+        probe_positions_px=_positions(raw, lengths, notes, path),
+        angle_index=np.zeros(patterns.shape[0], int) if raw.angle_index is None else raw.angle_index.astype(int),
+        theta_rad=_angles(raw, overrides, path),
+        measured=overrides.measured or raw.measured,
+        mask=mask,
+        start_probe=raw.start_probe,
+        truth=raw.truth,
+        path=path,
+        notes=tuple(notes),
+        **{name: getattr(lengths, name) for name in Lengths.__dataclass_fields__},
+    )
+    return _chosen(dataset, overrides)
+
+
+def _mask(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> np.ndarray | None:
+    mask = raw.mask
+    if overrides.mask is not None:
+        mask, origin = read_mask(overrides.mask)
+        notes.append(f"mask: {origin}")
+    if mask is None:
+        return None
+    mask = np.asarray(mask, dtype=bool)
+    n, *window = raw.patterns.shape
+    if mask.shape not in (tuple(window), (n, *window)):
+        expected = f"{tuple(window)} or {(n, *window)}"
+        raise DataError(path, "the mask does not fit the patterns", expected=expected, found=mask.shape)
+    if overrides.invert_mask:
+        mask = ~mask
+    if not mask.any():
+        raise DataError(
+            path, "the mask leaves no good pixel", remedy="set data.invert_mask if it marks good pixels with 0"
+        )
+    share = 1 - float(mask.mean())
+    doubt = "; if this is the wrong way round, set data.invert_mask" if share > 0.5 else ""
+    notes.append(f"mask: {100 * share:.3g} % of the pixels are bad{doubt}")
+    return mask
+
+
+def _corrected(raw: Raw, mask: np.ndarray | None, notes: list[str], path: str) -> Patterns:
+    """Patterns with dark, white and bad pixels taken care of."""
+    patterns, window = raw.patterns, raw.patterns.shape[1:]
+    for name, field_ in (("dark", raw.dark), ("white", raw.white)):
+        if field_ is not None and field_.shape != window:
+            raise DataError(path, f"the {name} field does not fit the patterns", expected=window, found=field_.shape)
+    if raw.dark is not None or raw.white is not None:
+        if raw.measured == "amplitude":
+            raise DataError(path, "dark and white fields are counts, the patterns are amplitudes",
+                            remedy="store intensities, or take the fields out of the file")  # fmt: skip
+        gain = None
+        if raw.white is not None:
+            lit = (raw.white > 0) & np.isfinite(raw.white)
+            if not lit.any():
+                raise DataError(path, "the white field is nowhere brighter than the dark field")
+            mean = float(raw.white[lit].mean())
+            gain = np.where(lit, mean / np.where(lit, raw.white, 1.0), 0.0)
+            notes.append(
+                f"white field divided out, its mean of {mean:.6g} counts kept; {int((~lit).sum())} pixels had none"
+            )
+        if raw.dark is not None:
+            notes.append("dark field subtracted; counts below it are set to 0")
+        patterns = CorrectedPatterns(patterns, raw.dark, gain)
+    return patterns if mask is None else MaskedPatterns(patterns, mask)
+
+
+def _positions(raw: Raw, lengths: Lengths, notes: list[str], path: str) -> np.ndarray | None:
+    """(y, x) in object pixels; those in metres count from their minimum, the instrument's zero being arbitrary."""
+    if raw.positions_m is None:
+        return None if raw.positions_px is None else np.asarray(raw.positions_px, dtype=np.float64)
+    if lengths.pixel_size_m is None:
+        needed = {
+            "energy": lengths.energy_ev,
+            "distance": lengths.distance_m,
+            "detector_pixel_size": lengths.detector_pixel_size_m,
+        }
+        missing = ", ".join(f"data.{name}" for name, value in needed.items() if value is None)
+        remedy = f"give data.pixel_size, or for far-field data what is missing of the geometry: {missing}"
+        raise DataError(path, "positions are in metres and the pixel size of the object is unknown", remedy=remedy)
+    start = raw.positions_m.min(axis=0)
+    notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
+    return (raw.positions_m - start) / np.asarray(lengths.pixel_size_m)
+
+
+def _angles(raw: Raw, overrides: Overrides, path: str) -> np.ndarray:
+    n_angles = len(raw.theta_rad)
+    if overrides.theta is not None:
+        if len(overrides.theta) != n_angles:
+            found = f"{len(overrides.theta)} in data.theta"
+            raise DataError(path, "the number of rotation angles does not fit", expected=n_angles, found=found)
+        return np.array(overrides.theta, dtype=np.float64)
+    if overrides.theta_range is not None:
+        return np.linspace(*overrides.theta_range, n_angles)
+    return np.asarray(raw.theta_rad, dtype=np.float64)
+
+
+def _chosen(dataset: Dataset, overrides: Overrides) -> Dataset:
+    """The angles and patterns that the overrides choose."""
+    if overrides.angles is not None:
+        angles = np.unique(numbers_of(overrides.angles, dataset.n_angles, "data.angles"))
+        keep = np.flatnonzero(np.isin(dataset.angle_index, angles))
+        dataset = choose(dataset, keep, f"angles {overrides.angles}: {len(angles)} of {dataset.n_angles}")
+        index = np.searchsorted(angles, dataset.angle_index)
+        dataset = replace(dataset, angle_index=index, theta_rad=dataset.theta_rad[angles])
+    if overrides.frames is not None:
+        keep = numbers_of(overrides.frames, dataset.n_patterns, "data.frames")
+        dataset = choose(dataset, keep, f"patterns {overrides.frames}: {len(keep)} of {dataset.n_patterns}")
+    return dataset
+
+
+def choose(dataset: Dataset, keep: np.ndarray, note: str) -> Dataset:
+    """The data set of the patterns ``keep``; whatever has one entry a pattern follows."""
+    n, truth = dataset.n_patterns, dict(dataset.truth)
+    for name, value in truth.items():
+        if name == "probe_positions_px" and len(value) == n:
+            truth[name] = value[keep]
+    mask = dataset.mask
+    return replace(
+        dataset,
+        patterns=select(dataset.patterns, keep),
+        probe_positions_px=None if dataset.probe_positions_px is None else dataset.probe_positions_px[keep],
+        angle_index=dataset.angle_index[keep],
+        mask=mask[keep] if mask is not None and mask.ndim == 3 else mask,
+        truth=truth,
+        notes=(*dataset.notes, note),
+    )

@@ -1,0 +1,122 @@
+"""From the sample's motion in the laboratory to the probe's motion on the object's pixels.
+
+CXI and NeXus store where the sample is; the probe moves over it the other way. The object's rows and columns run as
+the detector's do, so the probe's position along them is the projection of the negated motion on the detector's axes,
+
+    row_j = -t_j . e_slow,    column_j = -t_j . e_fast,
+
+with e the direction from one detector pixel to the next. Where a file does not give these, CXI's default holds:
+rows run down (-y) and columns against x, whose two minus signs cancel the first.
+"""
+
+from __future__ import annotations
+
+import h5py
+import numpy as np
+
+from adorym.data.hdf5 import find, numbers, quantity, unit_of
+from adorym.errors import DataError
+
+Pair = tuple[float, float]
+
+# CXI's names for the translation of the sample, by the group they are looked for in.
+TRANSLATION = ("data_1/translation", "sample_1/geometry_1/translation", "sample/geometry_1/translation")
+MOTORS = (
+    ("sample_1/transformations/y", "sample_1/transformations/x"),
+    ("sample/transformations/y", "sample/transformations/x"),
+    ("data_1/y", "data_1/x"),
+    ("data/y", "data/x"),
+)
+DEFAULT_DIRECTIONS = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
+
+
+def detector_axes(detector: h5py.Group) -> tuple[np.ndarray, Pair | None, str]:
+    """Unit vectors ``(2, 3)`` (slow, fast) from pixel to pixel, the vectors' lengths in metres if given, and a note."""
+    stored = find(detector, ["basis_vectors", "geometry_1/basis_vectors"])
+    if stored is None:
+        return DEFAULT_DIRECTIONS, None, "the default axes (rows run down, columns against x)"
+    basis = quantity(stored, "m")
+    if basis.shape == (3, 2):  # as some writers transpose them
+        basis = basis.T
+    lengths = np.linalg.norm(basis, axis=-1) if basis.shape == (2, 3) else np.zeros(2)
+    if not (lengths > 0).all():
+        place = f"{stored.file.filename}:{stored.name}"
+        raise DataError(place, "not the axes of a detector", expected="(2, 3), no vector 0", found=basis.tolist())
+    return basis / lengths[:, None], (float(lengths[0]), float(lengths[1])), "the axes in basis_vectors"
+
+
+def sample_motion(entry: h5py.Group, detector: h5py.Group, n: int) -> tuple[np.ndarray, str] | None:
+    """Sample translation ``(k, 3)`` (x, y, z) in metres and what it was read from; ``None`` where nothing moved.
+
+    ``k`` is the number of positions in the file, which may not be ``n``, the number of patterns.
+    """
+    stored = find(entry, TRANSLATION) or find(detector, ["translation"])
+    if stored is not None:
+        vectors = as_vectors(quantity(stored, "m"), n, f"{stored.file.filename}:{stored.name}")
+        return vectors, _described(stored)
+    for y_name, x_name in MOTORS:
+        y, x = find(entry, [y_name]), find(entry, [x_name])
+        if y is not None and x is not None:
+            rows, columns = _paired(quantity(y, "m"), quantity(x, "m"), n, f"{y.file.filename}:{y.name}")
+            motion = rows[:, None] * _direction(y, (0, 1, 0)) + columns[:, None] * _direction(x, (1, 0, 0))
+            return motion, f"{_described(y)} and {_described(x)}"
+    return None
+
+
+def probe_motion(motion: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """``(n, 2)`` metres along rows and columns from sample translations ``(n, 3)`` and axes ``(2, 3)``."""
+    return -motion @ axes.T
+
+
+def as_vectors(array: np.ndarray, n: int, place: str) -> np.ndarray:
+    """``(k, 3)`` from ``(k, 3)``, ``(k, 2)``, ``(3, k)``, ``(2, k)`` or a raster ``(ny, nx, 3)``; z is 0 if not given.
+
+    Raises:
+        DataError: No axis of the array has two or three entries.
+    """
+    last, first = array.shape[-1:] in ((2,), (3,)), array.shape[:1] in ((2,), (3,))
+    if array.ndim < 2 or not (last or first):
+        raise DataError(place, "translations have the wrong shape", expected=f"({n}, 3)", found=array.shape)
+    if last and (array.size == n * array.shape[-1] or not first):
+        vectors = array.reshape(-1, array.shape[-1])
+    elif first and (array.size == n * array.shape[0] or not last):
+        vectors = array.reshape(array.shape[0], -1).T
+    else:
+        vectors = array.reshape(-1, array.shape[-1])
+    return np.pad(vectors, ((0, 0), (0, 3 - vectors.shape[1])))
+
+
+def _paired(y: np.ndarray, x: np.ndarray, n: int, place: str) -> tuple[np.ndarray, np.ndarray]:
+    """Motor positions of every pattern: one a pattern, or the two axes of a raster whose rows are slow."""
+    y, x = y.ravel(), x.ravel()
+    if y.size == n and x.size == n:
+        return y, x
+    if y.size * x.size == n:
+        rows, columns = np.meshgrid(y, x, indexing="ij")
+        return rows.ravel(), columns.ravel()
+    if y.size != x.size:
+        raise DataError(place, "motor positions fit neither a list nor a raster", expected=f"{n} of each, or ny and nx with ny nx = {n}",
+                        found=f"{y.size} along y, {x.size} along x")  # fmt: skip
+    return y, x
+
+
+def _direction(motor: h5py.Dataset, default: tuple[int, int, int]) -> np.ndarray:
+    """Direction of a NeXus transformation, ``@vector``."""
+    vector = np.ravel(motor.attrs.get("vector", default)).astype(np.float64)
+    return vector if vector.size == 3 else np.array(default, dtype=np.float64)
+
+
+def _described(dataset: h5py.Dataset) -> str:
+    return f"{dataset.name} {dataset.shape} in {unit_of(dataset) or 'm (not said)'}"
+
+
+def mean_field(dataset: h5py.Dataset | None) -> np.ndarray | None:
+    """``(y, x)`` mean over the leading axes of a field, values that are not finite left out."""
+    if dataset is None:
+        return None
+    field = numbers(dataset)
+    if field.ndim < 3:
+        return field
+    stack = field.reshape(-1, *field.shape[-2:])
+    finite = np.isfinite(stack)
+    return np.where(finite, stack, 0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)

@@ -1,0 +1,263 @@
+"""The package's own HDF5 layout: that of the original Adorym, with DXchange's fields.
+
+| dataset | shape | unit |
+|---|---|---|
+| ``exchange/data`` | (angle, tile, y, x) or (angle, y, x) | photons; ``@measured`` says intensity or amplitude |
+| ``exchange/data_white``, ``data_dark`` | (..., y, x), averaged | as the data |
+| ``exchange/theta``, or ``metadata/theta`` | (angle,) | degree, or radian |
+| ``metadata/energy_ev`` | scalar | eV |
+| ``metadata/psize_cm`` | scalar or (y, x) | cm, in the object plane |
+| ``metadata/free_prop_cm`` | scalar or (distance,), 0 or ``inf`` for the far field | cm |
+| ``metadata/probe_pos_px``, or ``probe_pos_px_{i}`` for angle i | (tile, 2) | px, (y, x) of the window's corner |
+| ``metadata/slice_pos_cm`` | (slice,) | cm |
+| ``metadata/mask`` or ``exchange/mask`` | (y, x) or (n, y, x) | 1 where good |
+| ``metadata/distance_m``, ``source_distance_m``, ``detector_pixel_size_m`` | scalar, scalar, (y, x) | m |
+| ``metadata/angle_index`` | (n,) | angle of every pattern, where angles have unequal numbers of them |
+| ``start/probe`` | (modes, y, x) | square root of photons |
+| ``truth/...`` | | what a simulation knows |
+
+``@units`` on a dataset wins over the unit of the table. The last five rows are additions to the original's layout.
+Angles missing from a file of several angles are taken as the original takes them: evenly from 0 to pi, both included.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single, text_attribute
+from adorym.data.overrides import Overrides
+from adorym.data.patterns import Hdf5Patterns
+from adorym.data.readers.base import Lengths, Raw, Reader
+from adorym.errors import DataError
+from adorym.registry import register
+
+DATA = "exchange/data"
+
+
+@register("reader", "adorym")
+class NativeReader(Reader):
+    """HDF5 files of this package, of the original Adorym, and of DXchange."""
+
+    def recognises(self, path: Path) -> bool:
+        with open_hdf5(path) as file:
+            return find(file, [DATA]) is not None
+
+    def extract(self, path: Path, overrides: Overrides) -> Raw:
+        patterns = Hdf5Patterns(path, DATA)
+        notes: list[str] = []
+        with open_hdf5(path) as file:
+            stored = file[DATA]
+            if stored.ndim not in (3, 4):
+                expected = "(angle, tile, y, x) or (angle, y, x)"
+                raise DataError(
+                    f"{path}:/{DATA}", "patterns have the wrong shape", expected=expected, found=stored.shape
+                )
+            lengths = _lengths(file, notes)
+            index, theta = _angles(file, stored.shape, lengths, notes)
+            measured = text_attribute(stored, "measured")
+            if measured is None:
+                measured = "intensity"
+                notes.append("measured: not said in the file, taken as intensity")
+            dark, white = (_mean_field(file, f"exchange/data_{name}") for name in ("dark", "white"))
+            if white is not None and dark is not None:
+                white = white - dark
+            probe = find(file, ["start/probe"])
+            raw = Raw(
+                patterns=patterns,
+                positions_px=_positions(file, index, lengths, notes),
+                angle_index=index,
+                theta_rad=theta,
+                measured=measured,
+                lengths=lengths,
+                mask=_mask(file, patterns.shape),
+                dark=dark,
+                white=white,
+                start_probe=None if probe is None else _modes(probe),
+                truth=_truth(file),
+                notes=(*_stored_notes(file), *notes),
+            )
+        return raw
+
+
+def _lengths(file: h5py.File, notes: list[str]) -> Lengths:
+    def one(name: str, target: str, default: str) -> float | None:
+        dataset = find(file, [f"metadata/{name}"])
+        value = None if dataset is None else single(quantity(dataset, target, default))
+        if dataset is not None and value is None:
+            notes.append(f"metadata/{name}: not a positive number, left out")
+        return value
+
+    def two(name: str, default: str) -> tuple[float, float] | None:
+        dataset = find(file, [f"metadata/{name}"])
+        if dataset is None:
+            return None
+        values = np.ravel(quantity(dataset, "m", default))
+        if values.size not in (1, 2) or not (values > 0).all():
+            raise DataError(
+                f"{file.filename}:/metadata/{name}", "not a pixel size", expected="one or (y, x), > 0", found=values
+            )
+        return float(values[0]), float(values[-1])
+
+    return Lengths(
+        energy_ev=one("energy_ev", "eV", "eV"),
+        pixel_size_m=two("psize_cm", "cm"),
+        detector_pixel_size_m=two("detector_pixel_size_m", "m"),
+        distance_m=one("distance_m", "m", "m"),
+        source_distance_m=one("source_distance_m", "m", "m"),
+        propagation_distance_m=_propagation(file),
+    )
+
+
+def _propagation(file: h5py.File) -> np.ndarray | None:
+    """Near-field distances; ``None`` for the far field, which the original writes as 0 or ``inf``."""
+    dataset = find(file, ["metadata/free_prop_cm"])
+    if dataset is None:
+        return None
+    if h5py.check_string_dtype(dataset.dtype) is not None and "inf" in str(dataset.asstr()[()]):
+        return None
+    values = np.ravel(quantity(dataset, "m", "cm"))
+    return values if np.isfinite(values).all() and (values != 0).any() else None
+
+
+def _angles(
+    file: h5py.File, shape: tuple[int, ...], lengths: Lengths, notes: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Angle of every pattern, and the angles."""
+    n = int(np.prod(shape[:-2]))
+    theta = _theta(file)
+    stored = find(file, ["metadata/angle_index"])
+    if stored is not None:
+        index = numbers(stored).astype(int)
+        n_angles = index.max(initial=0) + 1 if theta is None else len(theta)
+        if index.shape != (n,) or (index < 0).any() or (index >= n_angles).any():
+            expected = f"{n} numbers from 0 to {n_angles - 1}"
+            raise DataError(
+                f"{file.filename}:{stored.name}", "the angle of every pattern", expected=expected, found=index.shape
+            )
+    elif len(shape) == 3 and n > 1 and _is_one_angle(file, n, theta, lengths):
+        notes.append(f"exchange/data has three axes: taken as {n} patterns of one angle")
+        index, n_angles = np.zeros(n, int), 1
+    else:
+        n_angles = shape[0]
+        index = np.repeat(np.arange(n_angles), n // n_angles)
+    if theta is None:
+        if n_angles > 1:
+            notes.append(
+                "theta: not in the file, taken as evenly spaced from 0 to pi, both included (data.theta_range)"
+            )
+        return index, np.linspace(0, np.pi, n_angles) if n_angles > 1 else np.zeros(1)
+    if len(theta) != n_angles:
+        where = f"{file.filename}:/{DATA}"
+        raise DataError(
+            where, "the number of rotation angles does not fit", expected=n_angles, found=f"{len(theta)} in theta"
+        )
+    return index, theta
+
+
+def _is_one_angle(file: h5py.File, n: int, theta: np.ndarray | None, lengths: Lengths) -> bool:
+    """Whether ``(n, y, x)`` is a scan or a distance series of one angle, not a rotation series."""
+    if theta is not None:
+        return len(theta) == 1
+    positions = find(file, ["metadata/probe_pos_px"])
+    distances = lengths.propagation_distance_m
+    return (positions is not None and len(positions) > 1) or (distances is not None and 1 < len(distances) <= n)
+
+
+def _theta(file: h5py.File) -> np.ndarray | None:
+    for name, unit in (("metadata/theta", "rad"), ("exchange/theta", "deg")):
+        dataset = find(file, [name])
+        if dataset is not None:
+            return np.ravel(quantity(dataset, "rad", unit))
+    return None
+
+
+def _positions(file: h5py.File, index: np.ndarray, lengths: Lengths, notes: list[str]) -> np.ndarray | None:
+    """Positions of all patterns, angle after angle."""
+    n_angles = int(index.max()) + 1
+    if find(file, ["metadata/probe_pos_px_0"]) is not None:
+        parts = []
+        for i in range(n_angles):
+            dataset = require(file, f"metadata/probe_pos_px_{i}")
+            parts.append(_fitting(quantity(dataset, "px"), int((index == i).sum()), dataset))
+        positions = np.concatenate(parts)
+        order = np.argsort(index, kind="stable")
+        result = np.empty_like(positions)
+        result[order] = positions
+        return result
+    dataset = find(file, ["metadata/probe_pos_px"])
+    if dataset is None:
+        return None
+    positions = quantity(dataset, "px")
+    positions = positions.reshape(-1, 2) if positions.ndim == 3 and positions.shape[-1] == 2 else positions
+    if len(positions) == len(index):
+        return _fitting(positions, len(index), dataset)
+    per_angle = len(index) // n_angles
+    n_distances = 1 if lengths.propagation_distance_m is None else len(lengths.propagation_distance_m)
+    if n_distances > 1 and positions.ndim == 2 and len(positions) * n_distances == per_angle:
+        notes.append(f"metadata/probe_pos_px: the same {len(positions)} positions at each of {n_distances} distances")
+        positions = np.tile(positions, (n_distances, 1))
+    return np.tile(_fitting(positions, per_angle, dataset), (n_angles, 1))
+
+
+def _fitting(positions: np.ndarray, n: int, dataset: h5py.Dataset) -> np.ndarray:
+    """``positions``, once they are known to be ``(n, 2)``."""
+    place = f"{dataset.file.filename}:{dataset.name}"
+    if positions.ndim != 2 or positions.shape[1] != 2:
+        raise DataError(place, "probe positions have the wrong shape", expected=f"({n}, 2)", found=positions.shape)
+    if (lack := n - len(positions)) != 0:
+        count = "one position" if abs(lack) == 1 else f"{abs(lack)} positions"
+        raise DataError(
+            place,
+            f"the number of probe positions differs from the number of patterns: {count} too {'few' if lack > 0 else 'many'}",
+            expected=f"{n} positions",
+            found=len(positions),
+            remedy="supply the missing positions" if lack > 0 else "take out the surplus positions",
+        )
+    return positions
+
+
+def _mean_field(file: h5py.File, name: str) -> np.ndarray | None:
+    dataset = find(file, [name])
+    if dataset is None:
+        return None
+    field = numbers(dataset)
+    return field.reshape(-1, *field.shape[-2:]).mean(axis=0) if field.ndim >= 2 else field
+
+
+def _mask(file: h5py.File, shape: tuple[int, int, int]) -> np.ndarray | None:
+    dataset = find(file, ["metadata/mask", "exchange/mask"])
+    if dataset is None:
+        return None
+    mask = np.asarray(dataset[()]) != 0
+    return mask.reshape(shape) if mask.ndim > 2 and mask.size == np.prod(shape) else mask
+
+
+def _modes(dataset: h5py.Dataset) -> np.ndarray:
+    probe = np.asarray(dataset[()])
+    if probe.ndim < 2:
+        raise DataError(
+            f"{dataset.file.filename}:{dataset.name}", "not a probe", expected="(modes, y, x)", found=probe.shape
+        )
+    return probe.reshape(-1, *probe.shape[-2:])
+
+
+def _truth(file: h5py.File) -> dict[str, object]:
+    """Every dataset below ``/truth`` by its path there."""
+    found: dict[str, object] = {}
+
+    def add(name: str, item: object) -> None:
+        if isinstance(item, h5py.Dataset):
+            is_text = h5py.check_string_dtype(item.dtype) is not None
+            found[name] = item.asstr()[()] if is_text else item[()]
+
+    if isinstance(file.get("truth"), h5py.Group):
+        file["truth"].visititems(add)
+    return found
+
+
+def _stored_notes(file: h5py.File) -> tuple[str, ...]:
+    dataset = find(file, ["metadata/notes"])
+    return () if dataset is None else tuple(dataset.asstr()[()])

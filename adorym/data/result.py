@@ -1,0 +1,260 @@
+"""What comes out of a reconstruction, and the file that keeps it.
+
+A `Result` is written to one HDF5 file, readable without this package::
+
+    /object             (y, x, z, 2) float32, @representation, @origin_px, @pixel_size_m
+    /probe              (m, y, x) complex64
+    /parameters/<name>  @units; its value before refinement is /start/<name>
+    /history/<name>     one entry an epoch: epoch, loss, time_s, ...
+    /fit/<name>         measured, predicted and index of one pattern
+    /config             the resolved configuration, YAML
+    /provenance/<name>  version, backend, device, ranks, seed, ...
+
+Arrays in detector space have the zero frequency at the centre, as in every file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from adorym.errors import DataError
+
+REPRESENTATIONS = ("real_imag", "delta_beta")
+RESULT_NAME = "result.h5"
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterResult:
+    """A refined parameter: ``value`` and, where it had one, its ``start``, both in ``unit``."""
+
+    value: np.ndarray
+    unit: str = ""
+    start: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", np.asarray(self.value))
+        if self.start is not None:
+            object.__setattr__(self, "start", np.asarray(self.start))
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A reconstructed object and everything that was found, or used, on the way.
+
+    Attributes:
+        object: Modulation function ``(y, x, z)`` complex64 (``"real_imag"``), or delta and beta of the refractive index
+            n = 1 - delta + i beta ``(y, x, z, 2)`` float32 (``"delta_beta"``).
+        representation: ``"real_imag"`` or ``"delta_beta"``.
+        origin_px: (y, x) index in ``object`` of the data's position (0, 0): the window of a probe position ``p`` has
+            its corner at ``origin_px + p``.
+        pixel_size_m: Pixel size of ``object``: (y, x), or (y, x, z) for a volume.
+        probe: ``(modes, y, x)`` complex64 in square root of photons.
+        parameters: Refined parameters by name.
+        history: Arrays with one entry an epoch; ``epoch`` counts from 1, ``time_s`` is the time each epoch took.
+        config: The resolved configuration as YAML.
+        provenance: What ran: version, backend, device, ranks, seed, ...
+        fit: One pattern ``measured`` and ``predicted``, ``(y, x)``, and its ``index``.
+
+    Raises:
+        DataError: An array has the wrong shape, or a name cannot stand in the file.
+    """
+
+    object: np.ndarray
+    representation: str = "real_imag"
+    origin_px: tuple[int, int] = (0, 0)
+    pixel_size_m: tuple[float, ...] | None = None
+    probe: np.ndarray | None = None
+    parameters: dict[str, ParameterResult] = field(default_factory=dict)
+    history: dict[str, np.ndarray] = field(default_factory=dict)
+    config: str = ""
+    provenance: dict[str, str] = field(default_factory=dict)
+    fit: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.representation not in REPRESENTATIONS:
+            raise DataError(
+                "representation", "unknown", expected=" or ".join(REPRESENTATIONS), found=repr(self.representation)
+            )
+        complex_object = self.representation == "real_imag"
+        obj = np.asarray(self.object, dtype=np.complex64 if complex_object else np.float32)
+        if obj.ndim != (3 if complex_object else 4) or (not complex_object and obj.shape[-1] != 2):
+            expected = "(y, x, z)" if complex_object else "(y, x, z, 2)"
+            raise DataError("object", f"wrong shape for '{self.representation}'", expected=expected, found=obj.shape)
+        object.__setattr__(self, "object", obj)
+        object.__setattr__(self, "origin_px", (int(self.origin_px[0]), int(self.origin_px[1])))
+        if self.probe is not None:
+            probe = np.asarray(self.probe, dtype=np.complex64)
+            if probe.ndim != 3:
+                raise DataError("probe", "wrong shape", expected="(modes, y, x)", found=probe.shape)
+            object.__setattr__(self, "probe", probe)
+        if self.pixel_size_m is not None:
+            sizes = tuple(float(size) for size in self.pixel_size_m)
+            if len(sizes) not in (2, 3) or not all(0 < size < np.inf for size in sizes):
+                raise DataError("pixel_size_m", "not a pixel size", expected="(y, x) or (y, x, z) > 0", found=sizes)
+            object.__setattr__(self, "pixel_size_m", sizes)
+        for group in ("parameters", "history", "provenance", "fit"):
+            _check_names(group, getattr(self, group))
+        for group in ("history", "fit"):
+            object.__setattr__(self, group, {name: np.asarray(a) for name, a in getattr(self, group).items()})
+
+    @property
+    def voxel_size_m(self) -> tuple[float, float, float] | None:
+        """(y, x, z) voxel size; z is the slice spacing where one was refined or given, else the pixel size along x."""
+        if self.pixel_size_m is None:
+            return None
+        if len(self.pixel_size_m) == 3:
+            return self.pixel_size_m  # type: ignore[return-value]
+        spacing = self.parameters.get("slice_spacing")
+        if spacing is not None and spacing.unit == "m" and spacing.value.size and np.mean(spacing.value) > 0:
+            return (*self.pixel_size_m, float(np.mean(spacing.value)))  # type: ignore[return-value]
+        return (*self.pixel_size_m, self.pixel_size_m[1])  # type: ignore[return-value]
+
+    def channels(self) -> dict[str, np.ndarray]:
+        """Amplitude and phase (radian), or delta and beta: ``(y, x, z)`` float32 each."""
+        if self.representation == "real_imag":
+            return {"amplitude": np.abs(self.object), "phase": np.angle(self.object)}
+        return {"delta": self.object[..., 0], "beta": self.object[..., 1]}
+
+
+def _check_names(group: str, entries: Mapping[str, object]) -> None:
+    for name in entries:
+        if not name or name == "." or "/" in name or "\0" in name:
+            raise DataError(f"{group}.{name}", "this name cannot stand in a result file", expected="a name without '/'")
+
+
+def write_result(result: Result, path: str | Path) -> Path:
+    """Write ``result`` to ``path`` so that a reader sees the old file or the new one, never a part of it.
+
+    Raises:
+        DataError: The directory cannot be written, or an entry is neither a number nor a text.
+    """
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(partial, "w") as file:
+            _write(result, file)
+        with open(partial, "rb") as written:
+            os.fsync(written.fileno())  # the content must be on the disk before the name points at it
+        os.replace(partial, path)
+    except (OSError, TypeError, ValueError) as error:
+        raise DataError(str(path), "the result cannot be written", found=str(error)) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _write(result: Result, file: h5py.File) -> None:
+    obj = result.object
+    if result.representation == "real_imag":
+        obj = np.stack([obj.real, obj.imag], axis=-1)
+    stored = file.create_dataset("object", data=obj)
+    stored.attrs["representation"] = result.representation
+    stored.attrs["origin_px"] = result.origin_px
+    stored.attrs["units"] = ""
+    if result.pixel_size_m is not None:
+        stored.attrs["pixel_size_m"] = result.pixel_size_m
+    if result.probe is not None:
+        file.create_dataset("probe", data=result.probe).attrs["units"] = "sqrt(photons)"
+    for group in ("parameters", "start", "history", "fit", "provenance"):
+        file.create_group(group, track_order=True)  # tables come back in the order they were written in
+    for name, parameter in result.parameters.items():
+        file.create_dataset(f"parameters/{name}", data=parameter.value).attrs["units"] = parameter.unit
+        if parameter.start is not None:
+            file.create_dataset(f"start/{name}", data=parameter.start).attrs["units"] = parameter.unit
+    for group, entries in (("history", result.history), ("fit", result.fit), ("provenance", result.provenance)):
+        for name, entry in entries.items():
+            file.create_dataset(f"{group}/{name}", data=entry)
+    file["config"] = result.config
+
+
+def read_result(path: str | Path) -> Result:
+    """The `Result` in the file ``path``, or in ``path/result.h5`` where ``path`` is a run's output directory.
+
+    Raises:
+        DataError: No such file, not HDF5, truncated or damaged, not a result, or a key is missing.
+    """
+    path = Path(path)
+    path = path / RESULT_NAME if path.is_dir() else path
+    if not path.is_file():
+        raise DataError(str(path), "no such file", remedy=f"name a {RESULT_NAME} or the output directory that holds it")
+    if not h5py.is_hdf5(path):
+        raise DataError(str(path), "not an HDF5 file", expected=f"a {RESULT_NAME} written by a run")
+    with _damage_named(path), h5py.File(path, "r") as file:
+        return _read(file, str(path))
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError, KeyError) as error:
+        what = "the file is truncated" if "truncated" in str(error) else "the file is damaged or cannot be read"
+        raise DataError(str(path), what, found=str(error), remedy="copy it again, or run with --resume") from error
+
+
+def _read(file: h5py.File, path: str) -> Result:
+    if "object" not in file:
+        raise DataError(path, "not a result file: it has no '/object'", found=", ".join(file) or "an empty file")
+    stored = _dataset(file, "object", path)
+    representation = str(_attribute(stored, "representation", path))
+    obj = stored[()]
+    if obj.ndim != 4 or obj.shape[-1] != 2:
+        raise DataError(path, "'/object' has the wrong shape", expected="(y, x, z, 2)", found=obj.shape)
+    if representation == "real_imag":
+        obj = np.ascontiguousarray(obj, dtype=np.float32).view(np.complex64)[..., 0]
+    size = stored.attrs.get("pixel_size_m")
+    return Result(
+        object=obj,
+        representation=representation,
+        origin_px=tuple(np.asarray(_attribute(stored, "origin_px", path)).tolist()),
+        pixel_size_m=None if size is None else tuple(np.asarray(size).tolist()),
+        probe=_dataset(file, "probe", path)[()] if "probe" in file else None,
+        parameters=_read_parameters(file, path),
+        history=_read_group(file, "history", path),
+        config=_dataset(file, "config", path).asstr()[()] if "config" in file else "",
+        provenance={name: str(text) for name, text in _read_group(file, "provenance", path).items()},
+        fit=_read_group(file, "fit", path),
+    )
+
+
+def _read_parameters(file: h5py.File, path: str) -> dict[str, ParameterResult]:
+    start = _read_group(file, "start", path)
+    return {
+        name: ParameterResult(
+            value=value,
+            unit=str(_attribute(file[f"parameters/{name}"], "units", path)),
+            start=start.get(name),
+        )
+        for name, value in _read_group(file, "parameters", path).items()
+    }
+
+
+def _read_group(file: h5py.File, group: str, path: str) -> dict[str, np.ndarray]:
+    """Every dataset of ``group``: arrays, or text as ``str``; empty where there is no such group."""
+    found = {}
+    for name in file.get(group, ()):
+        stored = _dataset(file, f"{group}/{name}", path)
+        is_text = h5py.check_string_dtype(stored.dtype) is not None
+        found[name] = stored.asstr()[()] if is_text else np.asarray(stored[()])
+    return found
+
+
+def _dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:
+    stored = file[name]
+    if not isinstance(stored, h5py.Dataset):
+        raise DataError(path, f"'/{name}' is not an array", found=type(stored).__name__)
+    return stored
+
+
+def _attribute(stored: h5py.Dataset, name: str, path: str) -> object:
+    if name not in stored.attrs:
+        raise DataError(path, f"missing key: '{stored.name}' has no attribute '{name}'")
+    return stored.attrs[name]

@@ -1,0 +1,1 @@
+"""The loop over epochs and batches, and all that only it knows."""

@@ -1,0 +1,181 @@
+"""The loop: the only place that decides what is done when."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from adorym.data.batches import epoch_order
+from adorym.data.dataset import Dataset
+from adorym.engine.records import BatchProgress, EpochRecord
+from adorym.engine.settings import RunSettings
+from adorym.engine.setup import Recipe, build_problem, default_batch_size
+from adorym.engine.step import Problem, finish_epoch, run_batch
+from adorym.errors import RunError
+
+LOG = logging.getLogger("adorym")
+
+# A loss this many times its smallest value so far is no fluctuation of the batches.
+DIVERGENCE_FACTOR = 20.0
+
+
+@dataclass
+class Progress:
+    """Where a run stands; with the problem's values, all that a checkpoint has to hold.
+
+    Attributes:
+        epoch: Epochs completed.
+        batch: Batches of the next epoch that are done already (an interrupted epoch).
+        partial_loss: Their loss.
+        epoch_rng: State of the random numbers at the beginning of the next epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    partial_loss: float = 0.0
+    partial_time_s: float = 0.0
+    epoch_rng: dict[str, Any] = field(default_factory=dict)
+    history: dict[str, list[float]] = field(default_factory=lambda: {"epoch": [], "loss": [], "time_s": []})
+
+
+class Reconstruction:
+    """A reconstruction whose loop the caller may own::
+
+        for epoch in reconstruction.epochs(50):
+            print(epoch.loss)
+
+    Args:
+        dataset: What was measured.
+        recipe: Model, loss, parameters, regularizers and constraints.
+        run: How it is carried out.
+
+    Raises:
+        InputError: Data, configuration or geometry do not go together.
+    """
+
+    def __init__(self, dataset: Dataset, recipe: Recipe, run: RunSettings) -> None:
+        self.settings = run
+        self.recipe = recipe
+        self.rng = np.random.default_rng(run.seed)
+        self.problem: Problem = build_problem(dataset, recipe, run, self.rng)
+        self.batch_size = run.batch_size or default_batch_size(dataset.n_patterns)
+        self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
+        self.stop_reason = ""
+        self._watch: Callable[[BatchProgress], None] | None = None
+
+    # -- the loop -----------------------------------------------------------------------------------------------------
+    def epochs(
+        self, count: int | None = None, watch: Callable[[BatchProgress], None] | None = None
+    ) -> Iterator[EpochRecord]:
+        """Run ``count`` more epochs (by default: up to those configured), yielding a record after each.
+
+        Schedules are planned for the whole: epochs done plus epochs asked for. The iteration ends early when
+        `stop` is called, from another thread or a signal handler too, or on a plateau; the state is then that after
+        the last completed batch.
+
+        Raises:
+            RunError: The loss is not a number any more, or grows without bound.
+        """
+        total = self.settings.epochs if count is None else self.progress.epoch + count
+        self.stop_reason, self._watch = "", watch
+        while self.progress.epoch < total and not self.stop_reason:
+            record = self._epoch(total)
+            if record is None:
+                return
+            yield record
+            if self._on_plateau():
+                self.stop(f"the loss has not fallen for {self.settings.plateau.patience} epochs")  # type: ignore[union-attr]
+
+    def stop(self, reason: str = "asked to stop") -> None:
+        """End the loop after the batch that is being worked on."""
+        self.stop_reason = reason
+
+    def batches(self) -> list[np.ndarray]:
+        """The batches of the next epoch; the same ones again until the epoch is done."""
+        self.rng.bit_generator.state = self.progress.epoch_rng
+        order = epoch_order(self.problem.dataset, self.batch_size, self.settings.batch_order, self.rng)
+        return [np.sort(part) for part in order]
+
+    def _epoch(self, total: int) -> EpochRecord | None:
+        progress, problem = self.progress, self.problem
+        epoch, start = progress.epoch, time.perf_counter()
+        active = problem.active(epoch)
+        rates = {name: v.rate * v.schedule.factor(epoch, total) for name, v in active.items()}
+        parts, before = self.batches(), progress.partial_time_s
+        moved = _snapshot(problem, epoch) if progress.batch == 0 else {}
+        for i in range(progress.batch, len(parts)):
+            if self.stop_reason:
+                return None
+            began = time.perf_counter()
+            loss = run_batch(problem, parts[i], rates, len(parts[i]) / problem.dataset.n_patterns)
+            self._check_loss(loss, epoch, i, len(parts), rates)
+            progress.partial_loss += loss
+            progress.batch = i + 1
+            progress.partial_time_s = before + time.perf_counter() - start
+            if self._watch is not None:
+                self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, time.perf_counter() - began))
+        finish_epoch(problem, list(rates))
+        _warn_unmoved(problem, moved)
+        return self._close_epoch(total, rates, before + time.perf_counter() - start)
+
+    def _close_epoch(self, total: int, rates: dict[str, float], time_s: float) -> EpochRecord:
+        progress = self.progress
+        record = EpochRecord(progress.epoch + 1, total, progress.partial_loss, time_s, rates)
+        progress.history["epoch"].append(progress.epoch + 1)
+        progress.history["loss"].append(record.loss)
+        progress.history["time_s"].append(time_s)
+        progress.epoch += 1
+        progress.batch, progress.partial_loss, progress.partial_time_s = 0, 0.0, 0.0
+        progress.epoch_rng = self.rng.bit_generator.state
+        self._check_divergence()
+        return record
+
+    # -- when to give up ------------------------------------------------------------------------------------------------
+    def _check_loss(self, loss: float, epoch: int, batch: int, n: int, rates: dict[str, float]) -> None:
+        if math.isfinite(loss):
+            return
+        names = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
+        raise RunError(
+            "run",
+            f"the loss is not a number in epoch {epoch + 1}, batch {batch + 1} of {n}",
+            found=f"learning rates now: {names}",
+            remedy="lower them, or look for bad pixels with 'adorym inspect'",
+        )
+
+    def _check_divergence(self) -> None:
+        losses = self.progress.history["loss"]
+        if len(losses) > 2 and losses[-1] > DIVERGENCE_FACTOR * max(min(losses), 1e-12):
+            raise RunError(
+                "run",
+                f"the loss grows without bound: {losses[-1]:.3g} in epoch {len(losses)}",
+                expected=f"not far above its smallest value {min(losses):.3g}",
+                remedy="lower the learning rates",
+            )
+
+    def _on_plateau(self) -> bool:
+        plateau, losses = self.settings.plateau, self.progress.history["loss"]
+        if plateau is None or len(losses) <= plateau.patience:
+            return False
+        best_before = min(losses[: -plateau.patience])
+        return min(losses[-plateau.patience :]) > best_before * (1 - plateau.tolerance)
+
+
+def _snapshot(problem: Problem, epoch: int) -> dict[str, np.ndarray]:
+    """Values of the parameters that are refined for the first time in ``epoch``."""
+    return {
+        name: problem.xp.to_numpy(v.array).copy()
+        for name, v in problem.active(epoch).items()
+        if name != "object" and v.settings.start == epoch
+    }
+
+
+def _warn_unmoved(problem: Problem, before: dict[str, np.ndarray]) -> None:
+    for name, values in before.items():
+        if np.array_equal(values, problem.xp.to_numpy(problem.values[name].array)):
+            LOG.warning("parameters.%s: the loss does not depend on it in this run; refining it has no effect", name)

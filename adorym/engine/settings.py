@@ -1,0 +1,53 @@
+"""How a run is carried out."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from adorym.registry import component
+
+
+@component
+class Plateau:
+    """Ends a run that no longer gets better.
+
+    Attributes:
+        patience: Epochs without improvement after which the run ends.
+        tolerance: Relative fall of the loss that counts as an improvement.
+    """
+
+    patience: int = Field(10, ge=1)
+    tolerance: float = Field(1e-3, gt=0)
+
+
+@component
+class RunSettings:
+    """How a run is carried out.
+
+    Attributes:
+        epochs: Times that every pattern is looked at.
+        batch_size: Patterns in one batch, over all ranks; chosen from the number of patterns if absent.
+        batch_order: ``random``, ``compact`` (neighbours together) or ``angle`` (one angle a batch).
+        backend: ``torch`` or ``autograd``.
+        device: ``auto``, ``cpu`` or ``cuda[:index]``.
+        precision: ``single`` or ``double``.
+        threads: CPU threads; the library's choice if absent.
+        store: Where the object lives: ``dp``, whole in the memory of every rank.
+        seed: Of all random numbers.
+        checkpoint_every: Epochs between checkpoints.
+        plateau: Ends the run early; never if absent.
+    """
+
+    epochs: int = Field(100, ge=0)
+    batch_size: int | None = Field(None, ge=1)
+    batch_order: Literal["random", "compact", "angle"] = "random"
+    backend: str = "torch"
+    device: str = "auto"
+    precision: Literal["single", "double"] = "single"
+    threads: int | None = Field(None, ge=1)
+    store: Literal["dp"] = "dp"
+    seed: int = Field(1, ge=0)
+    checkpoint_every: int = Field(10, ge=1)
+    plateau: Plateau | None = None

@@ -1,0 +1,102 @@
+"""Errors that say where, what is wrong, what was expected, what was found, and what to do.
+
+Every error that a user can cause derives from `InputError` (exit status 2 on the command line); a run that
+fails although its input was well formed raises `RunError` (exit status 1).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AdorymError(Exception):
+    """Base of all errors raised on purpose by this package.
+
+    Args:
+        where: Dotted config path, argument or file that is at fault.
+        what: What is wrong, in one clause.
+        expected: What would have been right.
+        found: What was there instead.
+        remedy: What the user can do about it.
+    """
+
+    exit_status = 1
+
+    def __init__(
+        self,
+        where: str,
+        what: str,
+        *,
+        expected: object = None,
+        found: object = None,
+        remedy: str | None = None,
+    ) -> None:
+        self.where, self.what, self.expected, self.found, self.remedy = where, what, expected, found, remedy
+        super().__init__(self.message())
+
+    def message(self) -> str:
+        """One line: ``where: what; expected X; found Y; remedy``."""
+        parts = [f"{self.where}: {self.what}" if self.where else self.what]
+        if self.expected is not None:
+            parts.append(f"expected {self.expected}")
+        if self.found is not None:
+            parts.append(f"found {self.found}")
+        if self.remedy:
+            parts.append(self.remedy)
+        return "; ".join(parts)
+
+    def __reduce__(self) -> tuple:
+        # Exceptions with keyword-only arguments do not survive pickling (MPI, multiprocessing) without this.
+        return _rebuild, (type(self), self.where, self.what, self.expected, self.found, self.remedy)
+
+
+def _rebuild(cls: type[AdorymError], where: str, what: str, expected: object, found: object, remedy: str) -> AdorymError:
+    return cls(where, what, expected=expected, found=found, remedy=remedy)
+
+
+class InputError(AdorymError, ValueError):
+    """The input is wrong: configuration, data, geometry or an argument."""
+
+    exit_status = 2
+
+
+class ConfigError(InputError):
+    """A configuration value, or a combination of them, cannot be used."""
+
+
+class DataError(InputError):
+    """A data file or an array cannot be used."""
+
+
+class GeometryError(InputError):
+    """The experiment's geometry is incomplete, or a propagator does not sample it."""
+
+
+class ConfigErrors(InputError):
+    """Every error found in one configuration, reported together."""
+
+    def __init__(self, errors: Iterable[InputError]) -> None:
+        self.errors = list(errors)
+        lines = [error.message() for error in self.errors]
+        super().__init__("", "\n".join(lines))
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.errors,)
+
+
+class BackendError(InputError):
+    """The asked backend, device or precision is not available."""
+
+
+class RunError(AdorymError):
+    """A reconstruction could not go on (not-a-number, divergence, lost file)."""
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """``did you mean 'probe_positions'?``, or the list of what is known."""
+    known = sorted(known)
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return "known: " + (", ".join(known) if known else "none")

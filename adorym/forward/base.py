@@ -1,0 +1,140 @@
+"""What a forward model is: physics that predicts what the detector measures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from adorym.data.batches import Batch
+from adorym.data.dataset import Dataset
+from adorym.losses.base import Loss
+from adorym.optics.geometry import Geometry
+from adorym.parameters import Parameter, ParameterSettings
+from adorym.registry import component
+from adorym.schema import ComponentOf
+from adorym.wrapper.base import Array, Backend
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the engine wants to know of one batch.
+
+    Attributes:
+        wanted: Names of the parameters that are refined now.
+        curvature: Names of those whose optimizer uses a curvature.
+        weight: Factor on the loss: one over the number of counts in the whole data set.
+    """
+
+    wanted: frozenset[str]
+    curvature: frozenset[str]
+    weight: float
+
+
+class ForwardModel(ABC):
+    """Predicts what the detector measures from the object and the experimental parameters.
+
+    To write a new model, subclass, fill in `predict`, and declare the parameters that may be refined. Everything else
+    has a default: gradients come from the backend's automatic differentiation.
+
+    Attributes:
+        refinable: The parameters by name; ``object`` is always among them.
+    """
+
+    kind: ClassVar[str]
+    refinable: ClassVar[Mapping[str, Parameter]]
+
+    @abstractmethod
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+        """Intensities ``(n, y, x)`` in detector units, real.
+
+        Args:
+            xp: The backend.
+            obj: ``(n, y, x)`` complex windows of the object.
+            params: Values by name; of a parameter per pattern or angle, the ``n`` rows of this batch.
+            batch: The patterns, their geometry and their measured values.
+        """
+
+    def objective(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+    ) -> tuple[Array, dict[str, Array]]:
+        """``(weighted loss, curvatures)`` of one batch.
+
+        Models with a fused operation override this; the default is `predict`, the loss, and `curvatures`.
+        """
+        value = loss.value(xp, self.predict(xp, obj, params, batch), batch.target, batch.mask)
+        constants = {name: xp.stop_gradient(p) for name, p in params.items()}
+        curvatures = self.curvatures(xp, xp.stop_gradient(obj), constants, batch, loss, request)
+        return request.weight * value, curvatures
+
+    def curvatures(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+    ) -> dict[str, Array]:
+        """Gauss-Newton curvatures of the weighted loss, for the names in ``request.curvature`` that the model knows.
+
+        Of the object: ``(n or 1, y, x)``, one window a pattern; of a parameter: its diagonal, or its blocks
+        ``(..., k, k)``. None by default; a parameter then cannot use the ``preconditioned`` optimizer.
+        """
+        return {}
+
+    def arrange(self, patterns: np.ndarray) -> np.ndarray:
+        """From the file's frame ``(..., y, x)`` to that of `predict` (far field: zero frequency to the corner)."""
+        return patterns
+
+    def disarrange(self, patterns: np.ndarray) -> np.ndarray:
+        """Inverse of `arrange`."""
+        return patterns
+
+    def geometry(self, dataset: Dataset) -> Geometry:
+        """The experiment's geometry as this model uses it."""
+        return Geometry.of(dataset)
+
+    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
+        """Raise an `InputError` if this model cannot describe the data, or the parameters ``names`` mean nothing in it."""
+        return None
+
+    def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
+        """``(shape, origin_px)`` of an object array that holds every window with ``margin_px`` to spare.
+
+        ``origin_px`` is the index in the array of the data's position (0, 0).
+        """
+        ny, nx = dataset.window_px
+        return (ny + 2 * margin_px, nx + 2 * margin_px), (margin_px, margin_px)
+
+
+class Initializer(ABC):
+    """Maps a data set to a first object."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        """Complex object of ``shape``."""
+
+
+@component
+class ObjectSettings(ParameterSettings):
+    """How the object starts and is refined.
+
+    Attributes:
+        initial: First object; vacuum (transmission 1) if absent.
+        margin_px: Pixels around the scanned area; room for positions that are refined. Chosen from the run if absent.
+    """
+
+    initial: Annotated[Initializer | None, ComponentOf("initializer")] = None  # type: ignore[assignment]
+    margin_px: int | None = Field(None, ge=0)
+
+
+def object_parameter(**changes: Any) -> Parameter:
+    """The object as a refinable parameter; ``changes`` replace fields of the declaration."""
+    declared: dict[str, Any] = {
+        "help": "complex transmission of the object",
+        "optimizer": {"kind": "preconditioned", "regularization": 0.01},
+        "refined": True,
+        "settings": ObjectSettings,
+    }
+    return Parameter(**(declared | changes))

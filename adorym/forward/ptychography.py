@@ -1,0 +1,281 @@
+r"""Ptychography of a thin object, in the far field or in the near field.
+
+.. math::
+
+    I_j = s_j \sum_m \left| \mathcal D\!\left[ O(r)\, P_m(r - r_j - d_{a(j)}) \right] \right|^2 + b
+
+with probe modes :math:`P_m`, probe positions :math:`r_j` and a common offset :math:`d_a` for every angle (scan)
+:math:`a`. The propagator :math:`\mathcal D` is the Fourier transform (far field) or a near-field propagator over the
+distance between sample and detector. Thibault & Menzel, Nature 494, 68 (2013), eq. (2).
+
+The object is cut out at whole pixels; the rest of the position shifts the *probe*, every mode alike, by Fourier
+interpolation. When a refined position passes half a pixel its window moves on, so the shift never exceeds half a pixel
+and never wraps around.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from adorym.data.batches import Batch
+from adorym.data.dataset import Dataset
+from adorym.errors import ConfigError, DataError, GeometryError
+from adorym.forward.base import ForwardModel, Request, object_parameter
+from adorym.forward.probe import probe_parameter
+from adorym.losses.base import Loss
+from adorym.optics.geometry import Geometry, Regime, fresnel_number
+from adorym.optics.propagation import TRANSFER_FUNCTIONS, angular_spectrum, check, propagate
+from adorym.optics.shift import fourier_shift
+from adorym.optics.windows import object_shape
+from adorym.parameters import Parameter, ParameterSettings
+from adorym.registry import register
+from adorym.wrapper.base import Array, Backend, FusedCore
+from adorym.wrapper.fused.exit_wave_loss import INPUTS, Detector, exit_wave_loss
+
+
+def _positions(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.asarray(dataset.probe_positions_px, np.float64)
+
+
+def _per_angle(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.zeros((dataset.n_angles, 2))
+
+
+def _scales(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.ones((dataset.n_patterns, 1))
+
+
+def _background(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.zeros((1, *dataset.window_px))
+
+
+def _distance(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.array([model.geometry(dataset).effective_distance_m])
+
+
+def without_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Gauge of positions: a common shift of all of them is a shift of the object."""
+    return values - (values - first).mean(0)
+
+
+def with_unit_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Gauge of intensity scales: a common factor belongs to the probe."""
+    return values / values.mean()
+
+
+@register("forward_model", "ptychography")
+class Ptychography(ForwardModel):
+    """Scanning diffraction of a thin object by a probe of one or several incoherent modes.
+
+    Attributes:
+        propagation: From the object to the detector: ``far_field`` (Fourier transform), or over the near-field
+            distance of the data by the ``fresnel`` or the ``angular_spectrum`` transfer function.
+        fused: Use the operation with hand-written adjoints where the run allows it; otherwise plain automatic
+            differentiation, its reference.
+    """
+
+    propagation: Literal["far_field", "fresnel", "angular_spectrum"] = "far_field"
+    fused: bool = True
+
+    refinable: ClassVar[Mapping[str, Parameter]] = {
+        "object": object_parameter(),
+        "probe": probe_parameter(),
+        "probe_positions": Parameter(
+            unit="px",
+            help="(y, x) of each probe window's corner in object pixels",
+            start=_positions,
+            per="pattern",
+            optimizer={"kind": "preconditioned", "regularization": 0.0, "maximum_step": 1.0},
+            schedule={"kind": "constant"},
+            gauge=without_mean,
+            window_relative=True,
+        ),
+        "probe_offset": Parameter(
+            optional=True,
+            unit="px",
+            help="(y, x) common to all positions of an angle",
+            start=_per_angle,
+            per="angle",
+            optimizer={"kind": "adam", "learning_rate": "0.02 px"},
+            gauge=without_mean,
+        ),
+        "probe_defocus": Parameter(
+            optional=True,
+            unit="m",
+            help="distance by which the probe is propagated along the beam before it meets the object",
+            start=lambda model, dataset, settings, rng: np.zeros(1),
+            optimizer={"kind": "adam", "learning_rate": "1 um"},
+        ),
+        "intensity_scale": Parameter(
+            optional=True,
+            help="factor on the intensity of each pattern (beam current, exposure)",
+            start=_scales,
+            per="pattern",
+            optimizer={"kind": "preconditioned", "regularization": 0.0},
+            bounds=(1e-3, None),
+            gauge=with_unit_mean,
+        ),
+        "background": Parameter(
+            optional=True,
+            unit="photon",
+            help="intensity that every pattern has besides the diffracted one",
+            start=_background,
+            optimizer={"kind": "adam", "learning_rate": 0.01},
+            bounds=(0.0, None),
+        ),
+        "propagation_distance": Parameter(
+            optional=True,
+            unit="m",
+            help="effective distance from the sample to the detector (near field)",
+            start=_distance,
+            optimizer={"kind": "adam", "learning_rate": 1e-3},
+            relative=True,
+        ),
+    }
+
+    @property
+    def regime(self) -> Regime:
+        """``far_field`` or ``near_field``."""
+        return "far_field" if self.propagation == "far_field" else "near_field"
+
+    def arrange(self, patterns: np.ndarray) -> np.ndarray:
+        far = self.regime == "far_field"
+        return np.ascontiguousarray(np.fft.ifftshift(patterns, axes=(-2, -1))) if far else patterns
+
+    def disarrange(self, patterns: np.ndarray) -> np.ndarray:
+        return np.fft.fftshift(patterns, axes=(-2, -1)) if self.regime == "far_field" else patterns
+
+    def geometry(self, dataset: Dataset) -> Geometry:
+        geometry = Geometry.of(dataset)
+        if self.regime == "near_field" and dataset.propagation_distance_m is not None:
+            # The file states the effective distance of a parallel beam itself.
+            distance = float(np.ravel(dataset.propagation_distance_m)[0])
+            return replace(geometry, distance_m=distance, source_distance_m=None)
+        return geometry
+
+    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
+        self._check_scan(dataset)
+        geometry.check_pixel_size(self.regime)
+        if self.regime == "near_field":
+            check(self.propagation, geometry.grid("near_field"), geometry.effective_distance_m)
+            return
+        if "propagation_distance" in names:
+            raise ConfigError(
+                "parameters.propagation_distance",
+                "has no effect in the far field",
+                remedy="leave it out, or choose the propagation 'fresnel' or 'angular_spectrum'",
+            )
+        self._check_far_field(dataset, geometry)
+
+    def _check_scan(self, dataset: Dataset) -> None:
+        if dataset.probe_positions_px is None:
+            raise DataError(
+                dataset.path,
+                "the data hold no probe positions",
+                expected="metadata/probe_pos_px",
+                remedy="name the array that holds them, as in 'adorym convert IN OUT --map positions=KEY'",
+            )
+        if len(np.unique(dataset.theta_rad)) > 1:
+            raise DataError(
+                dataset.path,
+                "a thin object has one projection, but the data hold several rotation angles",
+                found=f"{len(np.unique(dataset.theta_rad))} angles",
+                remedy="choose one with 'data.angle'",
+            )
+
+    def _check_far_field(self, dataset: Dataset, geometry: Geometry) -> None:
+        if dataset.propagation_distance_m is not None:
+            raise GeometryError(
+                "forward_model.propagation",
+                "the data state a near-field propagation distance",
+                expected="'fresnel' or 'angular_spectrum'",
+                found="'far_field'",
+                remedy="choose one of them, or remove the distance from the data",
+            )
+        known = (geometry.energy_ev, geometry.distance_m, geometry.detector_pixel_size_m)
+        if None in known:
+            return
+        # A quadratic phase over the window is taken up by the probe, so a Fresnel number up to 1 still does.
+        half = max(geometry.grid("far_field").extent_m) / 2
+        if fresnel_number(half, geometry.wavelength_m, geometry.distance_m or 1.0) > 1:
+            check("far_field", geometry.grid("far_field"), geometry.distance_m or 1.0)
+
+    def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
+        assert dataset.probe_positions_px is not None  # `check` looked
+        return object_shape(dataset.probe_positions_px, dataset.window_px, margin_px)
+
+    def _probe(self, xp: Backend, params: Mapping[str, Array], batch: Batch) -> Array:
+        if "probe_defocus" not in params:
+            return params["probe"]
+        return angular_spectrum(xp, params["probe"], batch.geometry.grid(self.regime), params["probe_defocus"][0])
+
+    def _offsets(self, params: Mapping[str, Array]) -> Array:
+        offset = params.get("probe_offset")
+        return params["probe_positions"] if offset is None else params["probe_positions"] + offset
+
+    def _transfer(self, xp: Backend, params: Mapping[str, Array], batch: Batch) -> Array:
+        refined = params.get("propagation_distance")
+        distance = batch.geometry.effective_distance_m if refined is None else refined[0]
+        return TRANSFER_FUNCTIONS[self.propagation](xp, batch.geometry.grid("near_field"), distance)
+
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+        """Intensities ``(n, y, x)`` in photons from object windows ``obj`` ``(n, y, x)`` complex."""
+        wave = obj[:, None] * fourier_shift(xp, self._probe(xp, params, batch), self._offsets(params))
+        if self.regime == "far_field":
+            wave = xp.fft2(wave)
+        else:
+            wave = propagate(xp, wave, self._transfer(xp, params, batch))
+        intensity = xp.sum(xp.abs2(wave), axis=1)
+        if "intensity_scale" in params:
+            intensity = intensity * xp.reshape(params["intensity_scale"], (-1, 1, 1))
+        return intensity + params["background"] if "background" in params else intensity
+
+    def objective(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+    ) -> tuple[Array, dict[str, Array]]:
+        usable = self.fused and xp.on_host and loss.noise is not None
+        if not usable or "propagation_distance" in request.wanted:
+            return super().objective(xp, obj, params, batch, loss, request)
+        return xp.fused(self._core(xp, params, batch, loss, request), *self._inputs(xp, obj, params, batch))
+
+    def curvatures(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+    ) -> dict[str, Array]:
+        if loss.noise is None or not request.curvature & set(INPUTS):
+            return {}
+        core = self._core(xp, params, batch, loss, Request(frozenset(), request.curvature, request.weight))
+        return core(*(xp.to_numpy(a) for a in self._inputs(xp, obj, params, batch)))[2]
+
+    def _inputs(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> tuple[Array, ...]:
+        scale, background = (params.get(name) for name in ("intensity_scale", "background"))
+        empty = xp.zeros((0,))
+        return (
+            obj,
+            self._probe(xp, params, batch),
+            self._offsets(params),
+            empty if scale is None else xp.reshape(scale, (-1,)),
+            empty if background is None else background,
+        )
+
+    def _core(
+        self, xp: Backend, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+    ) -> FusedCore:
+        assert loss.noise is not None  # the callers looked
+        far = self.regime == "far_field"
+        constants = {name: xp.stop_gradient(p) for name, p in params.items()}
+        detector = Detector(
+            target=xp.to_numpy(batch.target),
+            mask=None if batch.mask is None else xp.to_numpy(batch.mask),
+            noise=loss.noise,
+            floor=loss.floor,
+            weight=request.weight,
+            transfer=None if far else xp.to_numpy(self._transfer(xp, constants, batch)),
+        )
+        # Gradients of these two reach the model's own parameters through the graph.
+        inner = {"probe_defocus": "probe", "probe_offset": "probe_positions"}
+        wanted = frozenset(inner.get(name, name) for name in request.wanted)
+        return exit_wave_loss(xp, detector, wanted, request.curvature)

@@ -1,0 +1,73 @@
+"""First objects that need no thought."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from pydantic import Field
+
+from adorym.data.dataset import Dataset
+from adorym.data.result import read_result
+from adorym.errors import ConfigError
+from adorym.forward.base import Initializer
+from adorym.registry import register
+from adorym.units import Angle
+
+
+@register("initializer", "constant")
+class Constant(Initializer):
+    """The same transmission everywhere.
+
+    Attributes:
+        magnitude: Modulus of the transmission; 1 is vacuum.
+        phase: Its phase.
+    """
+
+    magnitude: float = Field(1.0, gt=0)
+    phase: Angle = 0.0
+
+    def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        return np.full(shape, self.magnitude * np.exp(1j * self.phase))
+
+
+@register("initializer", "random")
+class Random(Initializer):
+    """Independent normal deviations from vacuum, the same for the same seed.
+
+    Attributes:
+        magnitude_sigma: Standard deviation of the modulus.
+        phase_sigma: Standard deviation of the phase.
+    """
+
+    magnitude_sigma: float = Field(0.05, ge=0)
+    phase_sigma: Angle = 0.05
+
+    def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        magnitude = 1 + self.magnitude_sigma * rng.standard_normal(shape)
+        return magnitude * np.exp(1j * self.phase_sigma * rng.standard_normal(shape))
+
+
+@register("initializer", "file")
+class File(Initializer):
+    """An object from a ``.npy`` file or from the result of an earlier run.
+
+    Attributes:
+        path: A ``.npy`` array of the object's shape, or a ``result.h5``.
+    """
+
+    path: str
+
+    def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        where = "parameters.object.initial.path"
+        path = Path(self.path).expanduser()
+        if not path.is_file():
+            raise ConfigError(where, f"no such file '{self.path}'")
+        if path.suffix == ".npy":
+            obj = np.load(path)
+        else:
+            stored = read_result(path).object
+            obj = stored[..., 0] if stored.ndim == 3 and stored.shape[-1] == 1 else stored
+        if obj.shape != shape:
+            raise ConfigError(where, "the object has the wrong shape", expected=shape, found=obj.shape)
+        return obj.astype(np.complex128)

@@ -1,0 +1,34 @@
+"""What a loss is: a sum over pixels, never a mean."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+
+from adorym.wrapper.base import Array, Backend
+
+
+class Loss(ABC):
+    """Compares predicted intensities with what was measured.
+
+    The engine divides the sum by the number of counts in the whole data set, a fixed number, so that the value does
+    not depend on how patterns are shared out into batches and ranks, and 0 is a perfect fit.
+
+    Attributes:
+        noise: Code of this loss in the fused exit-wave operation (``wrapper.fused.kernels``); ``None`` if it has none.
+        floor: Smallest predicted intensity (photons) that is told from zero.
+    """
+
+    kind: ClassVar[str]
+    noise: ClassVar[int | None] = None
+    floor: float
+
+    @abstractmethod
+    def target(self, counts: np.ndarray) -> np.ndarray:
+        """What the prediction is compared with, from counts ``(n, y, x)``; computed once for the whole run."""
+
+    @abstractmethod
+    def value(self, xp: Backend, intensity: Array, target: Array, mask: Array | None) -> Array:
+        """Sum over all pixels of the loss of predicted ``intensity`` ``(n, y, x)``; ``mask`` weights the pixels."""

@@ -1,0 +1,63 @@
+"""Losses for photon counts."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from adorym.losses.base import Loss
+from adorym.registry import register
+from adorym.wrapper.base import Array, Backend
+from adorym.wrapper.fused import kernels
+
+
+def _masked_sum(xp: Backend, value: Array, mask: Array | None) -> Array:
+    return xp.sum(value if mask is None else value * mask)
+
+
+@register("loss", "least_squares")
+class LeastSquares(Loss):
+    r"""Least squares on amplitudes, :math:`\sum (\sqrt I - \sqrt N)^2`.
+
+    The square root of a Poisson count has the same variance, 1/4, at every count but the smallest: this is the
+    Gaussian likelihood with the noise stabilised (Anscombe 1948; Thibault & Guizar-Sicairos, New J. Phys. 14, 063004
+    (2012), section 2.2).
+
+    Attributes:
+        floor: Smallest predicted intensity (photons) that is told from zero.
+    """
+
+    noise: ClassVar[int | None] = kernels.LEAST_SQUARES
+    floor: float = Field(1e-12, gt=0)
+
+    def target(self, counts: np.ndarray) -> np.ndarray:
+        return np.sqrt(counts)
+
+    def value(self, xp: Backend, intensity: Array, target: Array, mask: Array | None) -> Array:
+        return _masked_sum(xp, xp.square(xp.sqrt(xp.maximum(intensity, self.floor)) - target), mask)
+
+
+@register("loss", "poisson")
+class Poisson(Loss):
+    r"""Poisson deviance, :math:`\sum I - N + N \log(N / I)`: zero where the prediction equals the counts.
+
+    Differs from the negative log-likelihood :math:`\sum I - N \log I` by a constant of the data (Thibault &
+    Guizar-Sicairos, New J. Phys. 14, 063004 (2012), eq. (7)).
+
+    Attributes:
+        floor: Smallest predicted intensity (photons) that is told from zero; keeps the slope finite where a dark
+            prediction meets a count.
+    """
+
+    noise: ClassVar[int | None] = kernels.POISSON
+    floor: float = Field(1e-3, gt=0)
+
+    def target(self, counts: np.ndarray) -> np.ndarray:
+        return counts
+
+    def value(self, xp: Backend, intensity: Array, target: Array, mask: Array | None) -> Array:
+        i = xp.maximum(intensity, self.floor)
+        counted = target * xp.log(xp.maximum(target, 1e-30) / i)
+        return _masked_sum(xp, i - target + counted, mask)

@@ -1,0 +1,258 @@
+r"""The geometry of an experiment: wavelength, pixel sizes and distances.
+
+**Far field.** A window of N sample pixels of size :math:`\Delta` and its discrete Fourier transform on a detector of
+pixel pitch p at the distance z satisfy, along each axis (Goodman, *Introduction to Fourier Optics*, Fraunhofer
+diffraction),
+
+.. math:: \Delta = \frac{\lambda z}{N p}.
+
+**Near field of a point source.** By the Fresnel scaling theorem (Paganin, *Coherent X-Ray Optics*, 2006, appendix B)
+the pattern of a sample at :math:`z_1` behind the focus, seen by a detector :math:`z_2` behind the sample, is that of a
+parallel beam, magnified:
+
+.. math:: M = \frac{z_1 + z_2}{z_1}, \qquad z_\mathrm{eff} = \frac{z_1 z_2}{z_1 + z_2}, \qquad
+          \Delta = \frac{p}{M}.
+
+Lengths are metres, pairs are (y, x). A value that an experiment does not know is ``None``; asking for something that
+needs it raises a `GeometryError` that says which configuration key supplies it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
+
+import numpy as np
+
+from adorym import units
+from adorym.errors import GeometryError
+
+T = TypeVar("T")
+Pair = tuple[float, float]
+Regime = Literal["far_field", "near_field"]
+
+# Two descriptions of one pixel size (given, and computed from the distance) may differ by this fraction.
+PIXEL_SIZE_TOLERANCE = 0.01
+
+_REMEDY = {
+    "energy": "give 'data.energy', for example 'data: {energy: 8.8 keV}'",
+    "pixel_size": "give 'data.pixel_size' (in the sample plane), for example 'data: {pixel_size: 13.2 nm}',"
+    " or the detector's pixel size and distance",
+    "detector_pixel_size": "give 'data.detector_pixel_size', for example 'data: {detector_pixel_size: 75 um}'",
+    "distance": "give 'data.distance' (sample to detector), for example 'data: {distance: 1.9 m}'",
+}
+
+
+class Measured(Protocol):
+    """What the geometry needs to know of a data set (fulfilled by `adorym.data.dataset.Dataset`)."""
+
+    @property
+    def window_px(self) -> tuple[int, int]: ...
+    @property
+    def energy_ev(self) -> float | None: ...
+    @property
+    def pixel_size_m(self) -> Pair | None: ...
+    @property
+    def detector_pixel_size_m(self) -> Pair | None: ...
+    @property
+    def distance_m(self) -> float | None: ...
+    @property
+    def source_distance_m(self) -> float | None: ...
+    @property
+    def propagation_distance_m(self) -> np.ndarray | None: ...
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A sampled plane of a monochromatic wave.
+
+    Attributes:
+        window_px: (y, x) number of pixels.
+        pixel_size_m: (y, x) pixel size.
+        wavelength_m: Wavelength.
+    """
+
+    window_px: tuple[int, int]
+    pixel_size_m: Pair
+    wavelength_m: float
+
+    def __post_init__(self) -> None:
+        values = (*self.window_px, *self.pixel_size_m, self.wavelength_m)
+        if not all(math.isfinite(v) and v > 0 for v in values):
+            raise GeometryError("grid", "sizes and wavelength must be positive", found=self)
+
+    @property
+    def extent_m(self) -> Pair:
+        """(y, x) width of the window."""
+        return self.window_px[0] * self.pixel_size_m[0], self.window_px[1] * self.pixel_size_m[1]
+
+    @property
+    def wavenumber_per_m(self) -> float:
+        """``k = 2 pi / lambda`` in rad/m."""
+        return 2 * math.pi / self.wavelength_m
+
+    def frequencies_per_m(self) -> tuple[np.ndarray, np.ndarray]:
+        """Spatial frequencies ``(y, 1)`` and ``(1, x)`` float64, cycles/m, zero frequency at the corner."""
+        (ny, nx), (dy, dx) = self.window_px, self.pixel_size_m
+        return np.fft.fftfreq(ny, dy)[:, None], np.fft.fftfreq(nx, dx)[None, :]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Beam, detector and distances of one experiment.
+
+    Attributes:
+        window_px: (y, x) pixels of one pattern.
+        energy_ev: Photon energy.
+        detector_pixel_size_m: (y, x) pixel pitch of the detector, after binning.
+        distance_m: Sample to detector.
+        source_distance_m: Focus to sample; ``None`` for a parallel beam.
+        given_pixel_size_m: (y, x) pixel size in the sample plane where the data state it; it is taken before one that
+            is computed from the distance.
+    """
+
+    window_px: tuple[int, int]
+    energy_ev: float | None = None
+    detector_pixel_size_m: Pair | None = None
+    distance_m: float | None = None
+    source_distance_m: float | None = None
+    given_pixel_size_m: Pair | None = None
+
+    def __post_init__(self) -> None:
+        if self.energy_ev is not None and not self.energy_ev > 0:
+            raise GeometryError("data.energy", "must be positive", found=f"{self.energy_ev} eV")
+        for key, pair in (
+            ("pixel_size", self.given_pixel_size_m),
+            ("detector_pixel_size", self.detector_pixel_size_m),
+        ):
+            if pair is not None and not all(p > 0 for p in pair):
+                raise GeometryError(f"data.{key}", "must be positive", found=f"{pair} m")
+        if self.distance_m is not None and not self.distance_m > 0:
+            raise GeometryError("data.distance", "must be positive", found=f"{self.distance_m} m")
+        if self.source_distance_m is not None and not self.source_distance_m > 0:
+            raise GeometryError(
+                "data.source_distance",
+                "must be positive",
+                found=f"{self.source_distance_m} m",
+                remedy="leave it out for a parallel beam",
+            )
+
+    @classmethod
+    def of(cls, dataset: Measured) -> Geometry:
+        """The geometry that a data set states."""
+        return cls(
+            window_px=dataset.window_px,
+            energy_ev=dataset.energy_ev,
+            detector_pixel_size_m=dataset.detector_pixel_size_m,
+            distance_m=dataset.distance_m,
+            source_distance_m=dataset.source_distance_m,
+            given_pixel_size_m=dataset.pixel_size_m,
+        )
+
+    @property
+    def wavelength_m(self) -> float:
+        """Wavelength ``h c / E``."""
+        return units.wavelength_m(_needed(self.energy_ev, "energy", "the wavelength"))
+
+    @property
+    def magnification(self) -> float:
+        """``M = (z1 + z2) / z1``; 1 in a parallel beam."""
+        if self.source_distance_m is None:
+            return 1.0
+        z2 = _needed(self.distance_m, "distance", "the magnification")
+        return (self.source_distance_m + z2) / self.source_distance_m
+
+    @property
+    def effective_distance_m(self) -> float:
+        """``z1 z2 / (z1 + z2)``: the distance in a parallel beam that gives the same near-field pattern."""
+        return _needed(self.distance_m, "distance", "the propagation distance") / self.magnification
+
+    @property
+    def near_field_pixel_size_m(self) -> Pair:
+        """``p / M``: (y, x) detector pixel projected back into the sample plane."""
+        py, px = _needed(self.detector_pixel_size_m, "detector_pixel_size", "the near-field pixel size")
+        return py / self.magnification, px / self.magnification
+
+    @property
+    def far_field_pixel_size_m(self) -> Pair:
+        """``lambda z / (N p)``: (y, x) sample pixel of a far-field pattern.
+
+        A diverging beam does not change it: the curvature of the wave is part of the probe.
+        """
+        what = "the pixel size in the sample plane"
+        py, px = _needed(self.detector_pixel_size_m, "detector_pixel_size", what)
+        scale = self.wavelength_m * _needed(self.distance_m, "distance", what)
+        return scale / (self.window_px[0] * py), scale / (self.window_px[1] * px)
+
+    def pixel_size_m(self, regime: Regime) -> Pair:
+        """(y, x) pixel size in the sample plane: as given, else computed from the detector.
+
+        Raises:
+            GeometryError: It is neither given nor can it be computed.
+        """
+        if self.given_pixel_size_m is not None:
+            return self.given_pixel_size_m
+        if self.detector_pixel_size_m is None and self.distance_m is None:
+            raise GeometryError("data.pixel_size", "pixel size absent", remedy=_REMEDY["pixel_size"])
+        return self.far_field_pixel_size_m if regime == "far_field" else self.near_field_pixel_size_m
+
+    def check_pixel_size(self, regime: Regime) -> None:
+        """Compare a given pixel size with the one that detector, distance and energy imply, where all are known.
+
+        Raises:
+            GeometryError: They differ by more than one per cent.
+        """
+        far = regime == "far_field"
+        cone = self.source_distance_m is not None
+        needs = (self.given_pixel_size_m, self.detector_pixel_size_m)
+        if None in needs or (far and self.energy_ev is None) or ((far or cone) and self.distance_m is None):
+            return
+        computed = self.far_field_pixel_size_m if far else self.near_field_pixel_size_m
+        given = self.pixel_size_m(regime)
+        if max(abs(g / c - 1) for g, c in zip(given, computed, strict=True)) > PIXEL_SIZE_TOLERANCE:
+            raise GeometryError(
+                "data.pixel_size",
+                "contradicts the detector's pixel size, distance and energy",
+                expected=f"{computed[0]:.4g} x {computed[1]:.4g} m",
+                found=f"{given[0]:.4g} x {given[1]:.4g} m",
+                remedy="correct one of them; the given pixel size is the one that is used",
+            )
+
+    def grid(self, regime: Regime) -> Grid:
+        """The window in the sample plane."""
+        return Grid(self.window_px, self.pixel_size_m(regime), self.wavelength_m)
+
+
+def regime_of(dataset: Measured) -> Regime:
+    """``"near_field"`` when the data name a propagation distance, else ``"far_field"``."""
+    return "far_field" if dataset.propagation_distance_m is None else "near_field"
+
+
+def sample_grid(dataset: Measured) -> Grid:
+    """The pattern's window in the sample plane of ``dataset``.
+
+    Raises:
+        GeometryError: Energy or pixel size are absent.
+    """
+    return Geometry.of(dataset).grid(regime_of(dataset))
+
+
+def fresnel_number(half_width_m: float, wavelength_m: float, distance_m: float) -> float:
+    r""":math:`a^2 / (\lambda z)` of a feature of half width a: far field where it is much less than 1."""
+    return half_width_m**2 / (wavelength_m * abs(distance_m))
+
+
+def depth_of_focus_m(resolution_m: float, wavelength_m: float) -> float:
+    r"""Thickness up to which a sample counts as thin: :math:`5.2\, \Delta^2 / \lambda`.
+
+    Li & Maiden, Sci. Rep. 8, 2049 (2018), Eq. 1, after Tsai et al., Opt. Express 24, 29089 (2016).
+    """
+    return 5.2 * resolution_m**2 / wavelength_m
+
+
+def _needed(value: T | None, key: str, purpose: str) -> T:
+    if value is None:
+        name = key.replace("_", " ")
+        raise GeometryError(f"data.{key}", f"{name} absent: {purpose} needs it", remedy=_REMEDY[key])
+    return value

@@ -1,0 +1,135 @@
+"""Where probe windows lie on the object: pure index arithmetic, no arrays of a backend.
+
+A probe position is the (y, x) place, in object pixels, of the corner of the probe's window. It splits into a whole
+number of pixels, at which the object is cut out, and a fraction, by which the probe is shifted.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from adorym.errors import DataError, GeometryError
+
+Shape = tuple[int, int]
+
+
+def corners_and_offsets(positions_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split positions ``(n, 2)`` into corners ``(n, 2)`` int64 and offsets ``(n, 2)`` float64 in [-0.5, 0.5].
+
+    The corner is the nearest integer (halves go to the even one), and corner + offset is the position exactly.
+    """
+    positions = np.asarray(positions_px, np.float64)
+    nearest = np.rint(positions)
+    return nearest.astype(np.int64), positions - nearest
+
+
+def object_shape(positions_px: np.ndarray, window_px: Shape, margin_px: int = 0) -> tuple[Shape, Shape]:
+    """The smallest object that holds every window with ``margin_px`` free pixels around them.
+
+    Args:
+        positions_px: ``(n, 2)`` (y, x) positions as the data state them, of any sign.
+        window_px: (y, x) size of the window.
+        margin_px: Pixels to spare on every side.
+
+    Returns:
+        ``(shape, origin_px)``: the object's (y, x) shape, and the index in it of the data's position (0, 0). A position
+        in the object is ``positions_px + origin_px``.
+
+    Raises:
+        DataError: There is no position.
+    """
+    positions = np.asarray(positions_px, np.float64)
+    if not len(positions):
+        raise DataError("probe_positions", "there are none", expected="at least one (y, x) position")
+    low, high = np.floor(positions.min(0)).astype(int), np.ceil(positions.max(0)).astype(int)
+    origin = margin_px - low
+    size = high - low + np.asarray(window_px) + 2 * margin_px
+    return (int(size[0]), int(size[1])), (int(origin[0]), int(origin[1]))
+
+
+def corner_bounds(shape_px: Shape, window_px: Shape) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest (y, x) corner ``(2,)`` int64 whose window lies inside an object of ``shape_px``.
+
+    Raises:
+        GeometryError: The window is larger than the object.
+    """
+    room = np.asarray(shape_px, np.int64) - np.asarray(window_px, np.int64)
+    if (room < 0).any():
+        raise GeometryError(
+            "parameters.object",
+            "the object is smaller than one window",
+            expected=f"at least {tuple(window_px)} pixels",
+            found=tuple(shape_px),
+        )
+    return np.zeros(2, np.int64), room
+
+
+def clip_corners(corners_px: np.ndarray, shape_px: Shape, window_px: Shape) -> np.ndarray:
+    """Corners ``(n, 2)`` moved, where they must be, so that every window lies inside the object."""
+    return np.clip(corners_px, *corner_bounds(shape_px, window_px))
+
+
+def inside(positions_px: np.ndarray, shape_px: Shape, window_px: Shape) -> np.ndarray:
+    """Which positions ``(n,)`` bool have their whole window inside the object."""
+    corners, _ = corners_and_offsets(positions_px)
+    low, high = corner_bounds(shape_px, window_px)
+    return np.all((corners >= low) & (corners <= high), axis=1)
+
+
+def coverage(corners_px: np.ndarray, shape_px: Shape, window_px: Shape) -> np.ndarray:
+    """How many windows lie over each object pixel, ``(y, x)`` int64.
+
+    Raises:
+        GeometryError: A window reaches over the object's edge.
+    """
+    corners = np.asarray(corners_px, np.int64)
+    if not np.array_equal(corners, clip_corners(corners, shape_px, window_px)):
+        raise GeometryError("probe_positions", "a window reaches over the edge of the object", found=tuple(shape_px))
+    (wy, wx), edges = window_px, np.zeros((shape_px[0] + 1, shape_px[1] + 1), np.int64)
+    # The sum of a difference array costs one pass over the object however many windows there are.
+    for dy, dx, sign in ((0, 0, 1), (wy, 0, -1), (0, wx, -1), (wy, wx, 1)):
+        np.add.at(edges, (corners[:, 0] + dy, corners[:, 1] + dx), sign)
+    return edges.cumsum(0).cumsum(1)[:-1, :-1]
+
+
+def covered_area_px(corners_px: np.ndarray, shape_px: Shape, window_px: Shape) -> int:
+    """Number of object pixels that lie under at least one window."""
+    return int(np.count_nonzero(coverage(corners_px, shape_px, window_px)))
+
+
+def nearest_distances(positions_px: np.ndarray) -> np.ndarray:
+    """Distance in pixels from each position to its nearest neighbour, ``(n,)``; infinite for a single position."""
+    positions = np.asarray(positions_px, np.float64)
+    if len(positions) < 2:
+        return np.full(len(positions), np.inf)
+    return cKDTree(positions).query(positions, k=2)[0][:, 1]
+
+
+def linear_overlap(positions_px: np.ndarray, diameter_px: float | tuple[float, float]) -> float:
+    """Linear overlap ``1 - d/D`` of neighbouring illuminated discs; 0 where they do not touch.
+
+    Bunk et al., Ultramicroscopy 108, 481 (2008), find 0.6 to be best for ptychography.
+
+    Args:
+        positions_px: ``(n, 2)`` positions; d is the median distance to the nearest neighbour.
+        diameter_px: Diameter D of the beam, one number or (y, x).
+    """
+    return max(0.0, 1.0 - _relative_step(positions_px, diameter_px))
+
+
+def area_overlap(positions_px: np.ndarray, diameter_px: float | tuple[float, float]) -> float:
+    r"""Fraction of a disc's area that its nearest neighbour covers too.
+
+    :math:`\frac{2}{\pi}\big(\arccos s - s\sqrt{1 - s^2}\big)` with s = d/D, arguments as for `linear_overlap`.
+    """
+    s = min(1.0, _relative_step(positions_px, diameter_px))
+    return 2 / math.pi * (math.acos(s) - s * math.sqrt(1 - s * s))
+
+
+def _relative_step(positions_px: np.ndarray, diameter_px: float | tuple[float, float]) -> float:
+    if np.min(diameter_px) <= 0:
+        raise DataError("diameter_px", "must be positive", found=diameter_px)
+    return float(np.median(nearest_distances(np.asarray(positions_px, np.float64) / np.asarray(diameter_px))))

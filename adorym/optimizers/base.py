@@ -1,0 +1,81 @@
+"""What an optimizer is: a pure step that knows neither the store nor the loop."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from adorym.errors import ConfigError
+from adorym.units import parse
+from adorym.wrapper.base import Array, Backend
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """The slope of the loss at a tile, and what is known of its curvature.
+
+    Attributes:
+        values: ``dL/dRe + i dL/dIm`` (or the real gradient), of the tile's shape.
+        curvature: Real, broadcastable to the tile: a diagonal estimate of the Gauss-Newton matrix; or with one axis
+            more than the tile, ``(..., k, k)``: its blocks. ``None`` when the optimizer did not ask for it.
+        curvature_max: Largest diagonal curvature of the *whole* array, not only of this tile.
+    """
+
+    values: Array
+    curvature: Array | None = None
+    curvature_max: float = 0.0
+
+
+class Optimizer(ABC):
+    """Turns a gradient into a new value.
+
+    Attributes:
+        needs_curvature: Whether `step` uses ``Gradient.curvature``.
+        learning_rate: Step size. For optimizers whose step is not already in the parameter's unit, a string with a
+            unit (``"0.05 px"``) or a number in the parameter's unit.
+    """
+
+    needs_curvature: ClassVar[bool] = False
+    kind: ClassVar[str]
+    learning_rate: float | str
+
+    @abstractmethod
+    def init(self, xp: Backend, like: Array) -> tuple[Array, ...]:
+        """State for an array like ``like``; every state array has the same number of rows as ``like``."""
+
+    @abstractmethod
+    def step(
+        self, xp: Backend, value: Array, gradient: Gradient, state: tuple[Array, ...], rate: float
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """``(new value, new state)`` after one step of size ``rate``; may reuse the memory of its arguments."""
+
+    def rate(self, unit: str, scale: float = 1.0) -> float:
+        """The learning rate as a number: given with a unit, in ``unit``; without one, times ``scale``.
+
+        Raises:
+            ConfigError: Not positive, or in another unit than the parameter's.
+        """
+        given = self.learning_rate
+        try:
+            with_unit = isinstance(given, str) and any(c.isalpha() and c not in "eE" for c in given)
+            value = parse(given, unit) if with_unit else float(given) * scale
+        except ValueError as error:
+            raise ConfigError("learning_rate", str(error)) from None
+        if not value > 0:
+            raise ConfigError(
+                "learning_rate",
+                "a learning rate must be positive",
+                found=given,
+                remedy="to hold a parameter fixed, write 'refine: false'",
+            )
+        return value
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.learning_rate, str) and not self.learning_rate > 0:
+            self.rate("")
+
+
+def row_count(xp: Backend, like: Array) -> Array:
+    """Zeros ``(rows, 1, ...)``: how often each row has been stepped."""
+    return xp.zeros((like.shape[0], *(1,) * (len(like.shape) - 1))) if len(like.shape) else xp.zeros(())

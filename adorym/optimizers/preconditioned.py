@@ -1,0 +1,67 @@
+"""Descent in the metric of the loss: the step that makes rPIE fast, and Gauss-Newton steps for small blocks."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from adorym.optimizers.base import Gradient, Optimizer
+from adorym.registry import register
+from adorym.wrapper.base import Array, Backend
+from adorym.wrapper.fused.steps import preconditioned_step
+
+
+@register("optimizer", "preconditioned")
+class Preconditioned(Optimizer):
+    r"""Gradient divided by the curvature of the loss, :math:`x \leftarrow x - \eta\, g / ((1-\alpha)\, h + \alpha \max h)`.
+
+    For the object of a ptychogram :math:`h \propto \sum_j |P(r - r_j)|^2`, the probe intensity over the batch, which
+    makes this the step of rPIE (Maiden, Johnson & Li, Optica 4, 736 (2017), eq. (16)) for a whole batch at once; for
+    the probe :math:`h \propto \sum_j |O_j|^2`. For small blocks of unknowns, such as the two coordinates of a probe
+    position, :math:`h` is the block of the Gauss-Newton matrix and the step is :math:`-\eta\, (h + \alpha\,
+    \mathrm{tr}(h)/k)^{-1} g`. A step of one is natural whatever the number of photons or the unit of the parameter.
+
+    Attributes:
+        learning_rate: Step :math:`\eta`, a pure number; 1 takes the whole step.
+        regularization: :math:`\alpha`, how much of the largest curvature is added where the curvature is small.
+        maximum_step: Largest change of a block's component in one step, in the parameter's unit; none if absent.
+    """
+
+    needs_curvature: ClassVar[bool] = True
+
+    learning_rate: float | str = 1.0
+    regularization: float = Field(0.01, ge=0, le=1)
+    maximum_step: float | None = Field(None, gt=0)
+
+    def init(self, xp: Backend, like: Array) -> tuple[Array, ...]:
+        return ()
+
+    def rate(self, unit: str, scale: float = 1.0) -> float:
+        """The step as a pure number: the curvature brings the unit."""
+        return super().rate("", 1.0)
+
+    def step(
+        self, xp: Backend, value: Array, gradient: Gradient, state: tuple[Array, ...], rate: float
+    ) -> tuple[Array, tuple[Array, ...]]:
+        h = gradient.curvature
+        if h is None:
+            return value, ()
+        if len(h.shape) > len(value.shape):
+            return value - xp.asarray(self._block_step(xp, gradient, rate), exact=True), ()
+        if gradient.curvature_max <= 0:
+            return value, ()
+        floor = self.regularization * gradient.curvature_max
+        tiny = 1e-12 * gradient.curvature_max  # alpha = 0: pixels that nothing illuminates do not move
+        return preconditioned_step(xp, value, gradient.values, h, (rate, 1 - self.regularization, floor + tiny)), ()
+
+    def _block_step(self, xp: Backend, gradient: Gradient, rate: float) -> np.ndarray:
+        h, g = xp.to_numpy(gradient.curvature), xp.to_numpy(gradient.values)
+        k = h.shape[-1]
+        damping = (self.regularization * np.trace(h, axis1=-2, axis2=-1) / k)[..., None, None] * np.eye(k)
+        tiny = np.finfo(np.float64).tiny * np.eye(k)
+        move = rate * np.linalg.solve(h + damping + tiny, g[..., None].astype(h.dtype))[..., 0]
+        move = np.where(np.isfinite(move), move, 0.0)
+        limit = np.inf if self.maximum_step is None else self.maximum_step
+        return np.clip(move, -limit, limit).astype(g.dtype)

@@ -1,0 +1,95 @@
+"""How a learning rate changes over a run."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from pydantic import Field
+
+from adorym.registry import register
+
+
+class RateSchedule(ABC):
+    """A factor on the learning rate, a function of the epoch and of the planned number of epochs."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def factor(self, epoch: int, epochs: int) -> float:
+        """Factor in epoch ``epoch`` (from 0) of a run planned for ``epochs``."""
+
+
+@register("schedule", "constant")
+class Constant(RateSchedule):
+    """The same rate all the time."""
+
+    def factor(self, epoch: int, epochs: int) -> float:
+        return 1.0
+
+
+@register("schedule", "late_decay")
+class LateDecay(RateSchedule):
+    """Full rate first, then a geometric fall to ``final``: fast progress first, then averaging over the batches' noise.
+
+    Attributes:
+        hold: Part of the run at full rate.
+        final: Factor in the last epoch.
+    """
+
+    hold: float = Field(0.5, ge=0, le=1)
+    final: float = Field(0.05, gt=0, le=1)
+
+    def factor(self, epoch: int, epochs: int) -> float:
+        start = self.hold * epochs
+        if epoch < start or epochs <= 1:
+            return 1.0
+        return self.final ** min(1.0, (epoch - start + 1) / max(epochs - start, 1.0))
+
+
+@register("schedule", "exponential")
+class Exponential(RateSchedule):
+    """``decay ** epoch``, not below ``minimum``.
+
+    Attributes:
+        decay: Factor from one epoch to the next.
+        minimum: Smallest factor.
+    """
+
+    decay: float = Field(0.98, gt=0, le=1)
+    minimum: float = Field(0.0, ge=0, le=1)
+
+    def factor(self, epoch: int, epochs: int) -> float:
+        return max(self.decay**epoch, self.minimum)
+
+
+@register("schedule", "cosine")
+class Cosine(RateSchedule):
+    """From 1 to ``final`` along half a cosine (Loshchilov & Hutter, ICLR 2017, eq. (5), one period).
+
+    Attributes:
+        final: Factor at the end of the run.
+    """
+
+    final: float = Field(0.01, ge=0, le=1)
+
+    def factor(self, epoch: int, epochs: int) -> float:
+        phase = math.pi * min(1.0, epoch / max(epochs - 1, 1))
+        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(phase))
+
+
+@register("schedule", "steps")
+class Steps(RateSchedule):
+    """Multiply by ``decay`` at each of the epochs ``at``.
+
+    Attributes:
+        at: Epochs at which the rate falls.
+        decay: Factor at each of them.
+    """
+
+    at: tuple[int, ...] = (50,)
+    decay: float = Field(0.1, gt=0, le=1)
+
+    def factor(self, epoch: int, epochs: int) -> float:
+        return self.decay ** sum(epoch >= at for at in self.at)

@@ -1,0 +1,222 @@
+"""Refinable parameters: what they are, what a run does with them, and their values while it runs.
+
+A forward model declares each of its parameters once, as a `Parameter`. From that entry alone the parameter gets a
+section in the configuration, an optimizer, a learning rate in its own unit, a schedule, a gauge, a place in the
+checkpoint and in the result with its unit, and a plot in the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from adorym.errors import ConfigError
+from adorym.optimizers.base import Optimizer
+from adorym.optimizers.schedules import RateSchedule
+from adorym.registry import component, lookup
+from adorym.schema import ComponentOf
+from adorym.units import parse
+from adorym.wrapper.base import Array, Backend
+
+
+@component
+class ParameterSettings:
+    """How one parameter is refined.
+
+    Attributes:
+        refine: Whether it is refined; otherwise it keeps its start value.
+        start: First epoch in which it is refined.
+        stop: First epoch in which it no longer is; to the end if absent.
+        every: Refine in every k-th epoch only.
+        initial: Start value: a number, a quantity with a unit, or the path of a ``.npy`` file; the model's own if
+            absent.
+        optimizer: How it moves; the parameter's default if absent.
+        schedule: How its learning rate changes over the run; the parameter's default if absent.
+    """
+
+    refine: bool = True
+    start: int = Field(0, ge=0)
+    stop: int | None = Field(None, ge=1)
+    every: int = Field(1, ge=1)
+    initial: float | str | None = None
+    optimizer: Annotated[Optimizer | None, ComponentOf("optimizer")] = None
+    schedule: Annotated[RateSchedule | None, ComponentOf("schedule")] = None
+
+    def active(self, epoch: int) -> bool:
+        """Whether the parameter is refined in ``epoch``."""
+        if not self.refine or epoch < self.start or (self.stop is not None and epoch >= self.stop):
+            return False
+        return (epoch - self.start) % self.every == 0
+
+    def __post_init__(self) -> None:
+        if self.stop is not None and self.stop <= self.start:
+            raise ConfigError("stop", "the refinement ends before it begins", expected=f"> {self.start}", found=self.stop)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One refinable parameter of a forward model, declared once.
+
+    Attributes:
+        unit: Unit of its values, as `adorym.units.parse` knows it.
+        help: What it is, for documentation and error messages.
+        start: Start value: a number, or ``f(model, dataset, settings, rng)`` that returns an array.
+        per: ``"run"``: one array; ``"pattern"`` or ``"angle"``: one row a pattern or angle, and ``predict`` receives
+            the rows of its batch.
+        optimizer: Default optimizer, as a configuration would write it.
+        schedule: Default schedule of the learning rate, likewise.
+        refined: Whether it is refined when the configuration does not name it.
+        relative: Whether a learning rate without unit is a fraction of the largest magnitude of the start value.
+        bounds: Smallest and largest value allowed.
+        gauge: ``f(values, start values) -> values`` on NumPy arrays, applied after every epoch: takes out what the
+            data cannot determine.
+        window_relative: Rows are positions in the object array; ``predict`` receives them relative to the corner of
+            their window, within half a pixel.
+        optional: Left out of ``params`` unless the configuration names it.
+        settings: Class of its section in the configuration.
+    """
+
+    unit: str = ""
+    help: str = ""
+    start: float | Callable[..., np.ndarray] = 0.0
+    per: Literal["run", "pattern", "angle"] = "run"
+    optimizer: Mapping[str, Any] = field(default_factory=lambda: {"kind": "adam"})
+    schedule: Mapping[str, Any] = field(default_factory=lambda: {"kind": "late_decay"})
+    refined: bool = False
+    relative: bool = False
+    bounds: tuple[float | None, float | None] | None = None
+    gauge: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    window_relative: bool = False
+    optional: bool = False
+    settings: type[ParameterSettings] = ParameterSettings
+
+    def start_value(
+        self, name: str, model: Any, dataset: Any, settings: ParameterSettings, rng: np.random.Generator
+    ) -> np.ndarray:
+        """The first value, from the settings if they give one."""
+        value = self.start(model, dataset, settings, rng) if callable(self.start) else np.array(self.start)
+        initial = settings.initial
+        if not isinstance(initial, (int, float, str)):
+            return value
+        given = _read_initial(initial, self.unit, f"parameters.{name}.initial")
+        try:
+            return np.broadcast_to(given, np.shape(value)).astype(np.result_type(value, np.float64)).copy()
+        except ValueError:
+            raise ConfigError(
+                f"parameters.{name}.initial", "wrong shape", expected=np.shape(value), found=np.shape(given)
+            ) from None
+
+    def default_optimizer(self) -> Optimizer:
+        """The optimizer of a run whose configuration names none."""
+        return _build("optimizer", self.optimizer)
+
+    def default_schedule(self) -> RateSchedule:
+        """The learning-rate schedule of a run whose configuration names none."""
+        return _build("schedule", self.schedule)
+
+
+def _build(group: str, entry: Mapping[str, Any]) -> Any:
+    fields = dict(entry)
+    return lookup(group, fields.pop("kind"))(**fields)
+
+
+def _read_initial(initial: float | str, unit: str, where: str) -> np.ndarray:
+    if isinstance(initial, str) and initial.endswith(".npy"):
+        try:
+            return np.load(initial)
+        except (OSError, ValueError) as error:
+            raise ConfigError(where, f"cannot read '{initial}'", found=str(error)) from None
+    try:
+        return np.asarray(parse(initial, unit))
+    except ValueError as error:
+        raise ConfigError(where, str(error)) from None
+
+
+@dataclass
+class Value:
+    """A parameter while a run goes on: its current value and the state of its optimizer.
+
+    Attributes:
+        array: Current value, one row a pattern or angle unless the parameter is per run.
+        first: Start value, for the gauge and the report.
+        rate: Learning rate in the parameter's unit (or as a pure number), before the schedule.
+        bounds: Smallest and largest value of each component, as arrays that broadcast, or ``None``.
+    """
+
+    name: str
+    spec: Parameter
+    settings: ParameterSettings
+    optimizer: Optimizer
+    schedule: RateSchedule
+    array: Array
+    first: np.ndarray
+    state: tuple[Array, ...]
+    rate: float
+    bounds: tuple[np.ndarray, np.ndarray] | None = None
+
+    def rows(self, patterns: np.ndarray, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """``(distinct rows, position of each pattern's row among them)``, or ``None`` for a parameter per run."""
+        if self.spec.per == "run":
+            return None
+        index = patterns if self.spec.per == "pattern" else angles
+        distinct, inverse = np.unique(index, return_inverse=True)
+        return distinct, inverse
+
+    def fix_gauge(self, xp: Backend) -> None:
+        """Take out what the data cannot determine."""
+        if self.spec.gauge is not None:
+            fixed = self.spec.gauge(xp.to_numpy(self.array), self.first)
+            self.array = xp.asarray(np.ascontiguousarray(fixed, dtype=self.first.dtype), exact=True)
+        self.array = self.limit(xp, self.array)
+
+    def limit(self, xp: Backend, rows: Array) -> Array:
+        """``rows`` within the bounds."""
+        if self.bounds is None:
+            return rows
+        low, high = (xp.asarray(b, exact=True) for b in self.bounds)
+        return xp.where(rows < low, low, xp.where(rows > high, high, rows))
+
+
+def make_value(
+    xp: Backend, name: str, spec: Parameter, settings: ParameterSettings, first: np.ndarray
+) -> Value:
+    """The run-time value of a parameter, from its declaration, its settings and its first value.
+
+    Positions and other small parameters stay in double precision: a float32 has no sub-pixel digits left at 10^5 px.
+    Complex arrays and parameters with more than two axes follow the backend's precision.
+
+    Raises:
+        ConfigError: The learning rate is not positive or has the wrong unit.
+    """
+    small = not np.iscomplexobj(first) and first.ndim <= 2 and not spec.relative
+    first = np.asarray(first, np.float64) if small else xp.to_numpy(xp.asarray(first)).copy()
+    array = xp.asarray(first.copy(), exact=True)
+    optimizer = settings.optimizer or spec.default_optimizer()
+    scale = float(np.abs(first).max()) if spec.relative and first.size else 1.0
+    try:
+        rate = optimizer.rate(spec.unit, scale or 1.0)
+    except ConfigError as error:
+        where = f"parameters.{name}.optimizer.{error.where}"
+        raise ConfigError(
+            where, error.what, expected=error.expected, found=error.found, remedy=error.remedy
+        ) from None
+    bounds = None
+    if spec.bounds is not None:
+        low, high = spec.bounds
+        bounds = (np.asarray(-np.inf if low is None else low), np.asarray(np.inf if high is None else high))
+    return Value(
+        name=name,
+        spec=spec,
+        settings=settings,
+        optimizer=optimizer,
+        schedule=settings.schedule or spec.default_schedule(),
+        array=array,
+        first=first,
+        state=optimizer.init(xp, array) if settings.refine else (),
+        rate=rate,
+        bounds=bounds,
+    )

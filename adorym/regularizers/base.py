@@ -1,0 +1,28 @@
+"""What a regularizer is: a sum over the object."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from adorym.wrapper.base import Array, Backend
+
+
+class Regularizer(ABC):
+    """A term of the object that is added to the loss.
+
+    The engine divides the sum by the number of object pixels, a fixed number, and adds it once an epoch, spread over
+    the batches.
+
+    Attributes:
+        weight: Factor on the term.
+        halo_px: How many pixels of its neighbours a tile needs for the same value as the whole object.
+    """
+
+    kind: ClassVar[str]
+    halo_px: ClassVar[int] = 0
+    weight: float
+
+    @abstractmethod
+    def value(self, xp: Backend, obj: Array) -> Array:
+        """``weight`` times the sum over pixels of ``obj`` ``(y, x)`` complex."""

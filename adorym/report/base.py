@@ -1,0 +1,64 @@
+"""What a picture is drawn from, and what it is when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from adorym.data.dataset import Dataset
+from adorym.data.field_of_view import FieldOfView, field_of_view
+from adorym.data.result import Result
+from adorym.metrics.resolution import RingCorrelation
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """How good a result is: named figures, and a ring correlation with the truth or with another half of the data.
+
+    Attributes:
+        values: Text or number by name; a name may end in its unit, as in ``"position error (px)"``.
+        ring_correlation: Fourier ring correlation, frequencies in 1/m, or in 1/px where the pixel size is not known.
+    """
+
+    values: Mapping[str, float | str] = field(default_factory=dict)
+    ring_correlation: RingCorrelation | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """All that the pictures show: the result, the part of it the data saw, the data and a score where there are any."""
+
+    result: Result
+    view: FieldOfView
+    dataset: Dataset | None = None
+    score: Score | None = None
+
+    @property
+    def positions_px(self) -> np.ndarray | None:
+        """``(n, 2)`` refined probe positions, else those of the data set."""
+        return _positions(self.result, self.dataset)
+
+
+def scene(result: Result, dataset: Dataset | None = None, score: Score | None = None) -> Scene:
+    """The `Scene` of ``result``: finds out which part of the object was seen."""
+    return Scene(result, field_of_view(result, _positions(result, dataset)), dataset, score)
+
+
+def _positions(result: Result, dataset: Dataset | None) -> np.ndarray | None:
+    refined = result.parameters.get("probe_positions")
+    if refined is not None and refined.value.ndim == 2 and refined.value.shape[1] == 2:
+        return refined.value
+    return None if dataset is None else dataset.probe_positions_px
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn picture: file name without ending, heading, one sentence about it, the PNG file's bytes, and its width in px."""
+
+    name: str
+    title: str
+    caption: str
+    png: bytes
+    width_px: int

@@ -1,0 +1,183 @@
+"""Pictures of how the run went: loss, fit to the data, refined parameters, resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, SymLogNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from adorym.data.result import ParameterResult
+from adorym.report import style
+from adorym.report.base import Scene
+from adorym.report.text import duration, number, prefix, quantity, title_of
+
+OWN_PICTURE = ("object", "probe", "probe_positions")  # parameters that are shown elsewhere
+MAX_PANELS = 12
+
+
+def loss_picture(scene: Scene) -> tuple[Figure, str] | None:
+    """Loss against epoch, with its parts where the history has them (``loss_...``)."""
+    history = scene.result.history
+    loss = history.get("loss")
+    if loss is None or loss.ndim != 1 or np.count_nonzero(np.isfinite(loss)) < 2:
+        return None
+    epoch = history["epoch"] if "epoch" in history and len(history["epoch"]) == len(loss) else np.arange(1, len(loss) + 1)
+    parts = {name: values for name, values in history.items() if name.startswith("loss_") and values.shape == loss.shape}
+    drawn = style.figure(3.4)
+    ax = drawn.subplots()
+    for (name, values), colour in zip({"loss": loss, **parts}.items(), style.SERIES, strict=False):
+        ax.plot(epoch, values, color=colour, label=title_of(name.removeprefix("loss_")), marker="o" if len(epoch) < 12 else "")
+    finite = loss[np.isfinite(loss)]
+    if finite.min() > 0 and finite.max() > 3 * finite.min():
+        ax.set_yscale("log")
+        if finite.max() < 100 * finite.min():  # too few powers of ten to read a value from
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ax.yaxis.set_major_formatter(lambda value, _: number(value))
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("loss")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlim(min(epoch), max(epoch))
+    if parts:
+        ax.legend()
+    seconds = history.get("time_s")
+    pace = "" if seconds is None or not seconds.size else f" {duration(float(np.median(seconds)))} an epoch (median)."
+    first, last = number(float(finite[0]), 3), number(float(finite[-1]), 3)
+    return drawn, f"From {first} to {last} in {len(loss)} epochs.{pace}"
+
+
+def fit_picture(scene: Scene) -> tuple[Figure, str] | None:
+    """One pattern: measured, predicted, and their difference, all on logarithmic colour scales."""
+    fit = scene.result.fit
+    if "measured" not in fit or "predicted" not in fit or fit["measured"].shape != fit["predicted"].shape:
+        return None
+    measured, predicted = (np.squeeze(fit[name]).astype(float) for name in ("measured", "predicted"))
+    both = np.isfinite(measured) & np.isfinite(predicted)
+    if measured.ndim != 2 or not np.any(measured[both] > 0):
+        return None
+    top = float(np.percentile(measured[both], 99.98))
+    floor = max(top * 1e-5, float(np.percentile(measured[both & (measured > 0)], 1)) / 2)
+    height = (style.WIDTH_IN / 3 - 0.75) * measured.shape[0] / measured.shape[1] + 0.5
+    drawn = style.figure(height)
+    left, middle, right = drawn.subplots(1, 3)
+    counts = LogNorm(floor, max(top, floor * 10))
+    for ax, pattern, title in ((left, measured, "Measured"), (middle, predicted, "Predicted")):
+        # A pattern without counts in a pixel is dark there, not missing.
+        image = style.show(ax, np.where(np.isnan(pattern), np.nan, np.maximum(pattern, floor)), cmap=style.COUNTS_MAP)
+        image.set_norm(counts)
+        ax.set_title(title)
+    style.colour_bar(image)
+    difference = predicted - measured
+    largest = max(float(np.percentile(np.abs(difference[both]), 99.9)), 10 * floor)
+    linear = max(floor, largest / 100)
+    image = style.show(right, difference, cmap=style.DIFFERENCE_MAP)
+    image.set_norm(SymLogNorm(linear, vmin=-largest, vmax=largest))
+    right.set_title("Predicted − measured")
+    decades = 10.0 ** np.arange(np.ceil(np.log10(linear) + 1e-9), np.floor(np.log10(largest)) + 1)
+    style.colour_bar(image, ticks=[*-decades, 0, *decades])
+    root_m, root_p = np.sqrt(np.maximum(measured[both], 0)), np.sqrt(np.maximum(predicted[both], 0))
+    r_factor = float(np.sum(np.abs(root_m - root_p)) / np.sum(root_m))
+    which = f"Pattern {int(np.ravel(fit['index'])[0])}; " if "index" in fit and fit["index"].size else ""
+    caption = f"{which}R = Σ|√measured − √predicted| / Σ√measured = {number(r_factor, 3)}."
+    return drawn, caption[:1].upper() + caption[1:]
+
+
+def frc_picture(scene: Scene) -> tuple[Figure, str] | None:
+    """Fourier ring correlation and the half-bit threshold."""
+    frc = scene.score.ring_correlation if scene.score else None
+    if frc is None or frc.frequency.size < 2:
+        return None
+    unit = "m" if scene.result.pixel_size_m is not None else "px"
+    _, small = prefix(frc.half_period, unit)
+    factor = 1 / prefix(frc.half_period, unit)[0]
+    drawn = style.figure(3.4, 6.4)
+    ax = drawn.subplots()
+    frequency = frc.frequency * factor
+    ax.plot(frequency, frc.correlation, color=style.BLUE, label="correlation")
+    ax.plot(frequency, frc.threshold, color=style.MUTED, linestyle="--", linewidth=1.2, label="half-bit threshold")
+    text = quantity(frc.half_period, unit, 3)
+    if not frc.resolved:
+        ax.axvline(frc.crossing * factor, color=style.ORANGE, linewidth=1.4)
+        late = frc.crossing * factor > 0.6 * frequency[-1]
+        ax.annotate(
+            text, (frc.crossing * factor, 0.55), xytext=(-5 if late else 5, 0), textcoords="offset points",
+            color=style.ORANGE, ha="right" if late else "left",
+        )  # fmt: skip
+    ax.set_xlim(0, frequency[-1])
+    ax.set_ylim(min(0.0, float(frc.correlation.min())), 1.03)
+    ax.set_xlabel(f"spatial frequency (1/{small})")
+    ax.set_ylabel("Fourier ring correlation")
+    ax.legend(loc="lower left")
+    limited = "better than the pixels show, " if frc.resolved else ""
+    return drawn, f"Half-period resolution: {limited}{text} (half-bit criterion)."
+
+
+def parameters_picture(scene: Scene) -> tuple[Figure, str] | None:
+    """What refinement changed, a panel a parameter: scalars by epoch, lists by index, arrays of two axes as images."""
+    panels = list(_parameter_panels(scene))[:MAX_PANELS]
+    if not panels:
+        return None
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    drawn = style.figure(2.7 * rows, min(style.WIDTH_IN, 3.6 * columns + 0.2))
+    axes = drawn.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes[len(panels) :]:
+        ax.set_visible(False)
+    for ax, (name, parameter) in zip(axes, panels, strict=False):
+        _draw_parameter(ax, parameter, scene.result.history.get(name))
+        ax.set_title(title_of(name))
+    return drawn, "What the refinement changed; grey is the start."
+
+
+def _parameter_panels(scene: Scene) -> Iterator[tuple[str, ParameterResult]]:
+    for name, parameter in scene.result.parameters.items():
+        values = parameter.value
+        if name in OWN_PICTURE or values.dtype.kind not in "fiu" or not np.isfinite(values).any():
+            continue
+        has_trace = name in scene.result.history and values.size == 1 and len(scene.result.history[name]) > 1
+        if has_trace or (values.size > 1 and (_is_image(values) or _columns(values).shape[1] <= 6)):
+            yield name, parameter
+
+
+def _is_image(values: np.ndarray) -> bool:
+    return values.ndim == 2 and min(values.shape) > 6
+
+
+def _columns(values: np.ndarray) -> np.ndarray:
+    """``(n, columns)``: one line of the plot a column."""
+    return values.reshape(len(values), -1) if values.ndim > 1 and len(values) > 1 else values.reshape(-1, 1)
+
+
+def _draw_parameter(ax: Axes, parameter: ParameterResult, trace: np.ndarray | None) -> None:
+    values, start = parameter.value, parameter.start
+    if _is_image(values):
+        style.colour_bar(style.show(ax, values), parameter.unit)
+        return
+    if trace is not None and values.size == 1:
+        factor, unit = prefix(float(np.nanmax(np.abs(values))), parameter.unit)
+        ax.plot(np.arange(1, len(trace) + 1), np.ravel(trace) * factor, color=style.BLUE)
+        if start is not None and start.size == 1:
+            ax.axhline(float(start.ravel()[0]) * factor, color="#9ca3af", linewidth=1.2)
+        ax.set(xlabel="epoch", ylabel=unit)
+    else:
+        changed = start is not None and start.shape == values.shape
+        shown = values - start if changed else values
+        factor, unit = prefix(float(np.nanmax(np.abs(shown))), parameter.unit)
+        _lines(ax, _columns(shown).T * factor)
+        ax.set(xlabel="index", ylabel=(f"change ({unit})" if unit else "change") if changed else unit)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    ax.ticklabel_format(axis="y", useOffset=False)
+
+
+def _lines(ax: Axes, columns: np.ndarray) -> None:
+    labels = ("y", "x") if len(columns) == 2 else tuple(str(i) for i in range(len(columns)))
+    marker = "o" if columns.shape[1] <= 40 else ""
+    for column, colour, label in zip(columns, style.SERIES, labels, strict=False):
+        ax.plot(column, color=colour, marker=marker, markersize=3.5, linewidth=1.2, zorder=3, label=label)
+    ax.axhline(0, color="#9ca3af", linewidth=1.0, zorder=1)
+    if len(columns) > 1:
+        ax.margins(y=0.18)
+        ax.legend(ncols=len(columns), loc="upper right", handlelength=1, columnspacing=1, borderaxespad=0)

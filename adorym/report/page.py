@@ -1,0 +1,159 @@
+"""One self-contained HTML page about a reconstruction: pictures inlined, nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from adorym.data.dataset import Dataset
+from adorym.data.result import ParameterResult, Result
+from adorym.errors import DataError
+from adorym.report.base import Picture, Scene, Score, scene
+from adorym.report.object_pictures import extent_text
+from adorym.report.pictures import draw_pictures, save_pictures
+from adorym.report.text import duration, number, quantity, title_of, values
+
+PICTURE_DIRECTORY = "pictures"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table of refined parameters, as text."""
+
+    name: str
+    shape: str
+    start: str
+    refined: str
+    change: str
+
+
+def write_report(
+    result: Result, path: str | Path, dataset: Dataset | None = None, score: Score | None = None
+) -> Path:
+    """Write the page to ``path`` and its pictures to ``pictures/*.png`` beside it.
+
+    Args:
+        result: What to report on.
+        path: The HTML file.
+        dataset: The data, for what the result alone does not tell (angles, positions that were not refined).
+        score: Comparison with a truth.
+
+    Raises:
+        DataError: The files cannot be written.
+    """
+    path = Path(path)
+    shown = scene(result, dataset, score)
+    pictures = draw_pictures(shown)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_pictures(pictures, path.parent / PICTURE_DIRECTORY)
+        path.write_text(render(shown, pictures, name=path.resolve().parent.name), encoding="utf-8")
+    except OSError as error:
+        raise DataError(str(path), "the report cannot be written", found=str(error)) from error
+    return path
+
+
+def render(shown: Scene, pictures: list[Picture], name: str = "") -> str:
+    """The page's HTML; ``name`` stands in its title where the configuration names no data file."""
+    result = shown.result
+    settings = _settings(result.config)
+    heading, subtitle = _headings(settings, name)
+    return _template().render(
+        heading=heading,
+        subtitle=subtitle,
+        provenance=result.provenance,
+        facts=_facts(shown),
+        pictures=[(picture, base64.b64encode(picture.png).decode("ascii")) for picture in pictures],
+        rows=[_row(name, parameter) for name, parameter in result.parameters.items()],
+        scores=_scores(shown.score),
+        config=result.config,
+    )
+
+
+@lru_cache(maxsize=1)
+def _template() -> jinja2.Template:
+    source = resources.files("adorym.report").joinpath("template.html").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(source)
+
+
+def _settings(config: str) -> dict[str, Any]:
+    """The configuration as plain data; empty if it is not YAML (a report must not fail on what it only decorates)."""
+    try:
+        loaded = YAML(typ="safe").load(config)
+    except YAMLError:
+        return {}
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _headings(settings: dict[str, Any], name: str) -> tuple[str, str]:
+    data, model = settings.get("data"), settings.get("forward_model")
+    path = data.get("path") if isinstance(data, dict) else data
+    heading = Path(str(path)).name if path else name
+    technique = model.get("kind") if isinstance(model, dict) else model
+    return heading or "Reconstruction", title_of(str(technique)) + " reconstruction" if technique else "Reconstruction"
+
+
+def _facts(shown: Scene) -> list[tuple[str, str, str]]:
+    """Name, value and remark of the figures at the top of the page."""
+    result, facts = shown.result, []
+    loss = result.history.get("loss", np.zeros(0)).ravel()
+    finite = loss[np.isfinite(loss)]
+    if finite.size:
+        down = f"{number(float(finite[0] / finite[-1]), 3)} × less than in epoch 1" if finite[-1] > 0 and loss.size > 1 else ""
+        facts.append(("Final loss", number(float(finite[-1]), 4), down))
+        facts.append(("Epochs", str(loss.size), ""))
+    seconds = result.history.get("time_s")
+    if seconds is not None and seconds.size:
+        facts.append(("Time", duration(float(np.nansum(seconds))), f"{duration(float(np.nanmedian(seconds)))} an epoch"))
+    y, x, z = result.object.shape[:3]
+    size = "array " + " × ".join(str(n) for n in ((x, y) if z == 1 else (x, y, z))) + " px"
+    facts.append(("Scanned area" if shown.view.scanned else "Object", extent_text(result, shown.view), size))
+    if result.pixel_size_m is not None:
+        dy, dx = result.pixel_size_m[:2]
+        square = abs(dy - dx) <= 1e-6 * dy
+        facts.append(("Pixel size", quantity(dx, "m", 4), "" if square else f"x; {quantity(dy, 'm', 4)} along y"))
+    if shown.positions_px is not None:
+        angles = f"{shown.dataset.n_angles} angles" if shown.dataset and shown.dataset.n_angles > 1 else ""
+        facts.append(("Probe positions", str(len(shown.positions_px)), angles))
+    if result.probe is not None and len(result.probe) > 1:
+        facts.append(("Probe modes", str(len(result.probe)), ""))
+    return facts
+
+
+def _row(name: str, parameter: ParameterResult) -> Row:
+    value, start, unit = parameter.value, parameter.start, parameter.unit
+    comparable = start is not None and start.shape == value.shape and value.dtype.kind in "fciu" and value.size > 0
+    change = ""
+    if start is not None and comparable:
+        difference = np.abs(value.astype(complex) - start.astype(complex))
+        rms = float(np.sqrt(np.mean(difference**2)))
+        change = quantity(rms, unit, 3) + (" rms" if value.size > 1 else "")
+    return Row(
+        name=title_of(name),
+        shape=" × ".join(map(str, value.shape)) or "scalar",
+        start=_text(start, unit) if start is not None else "",
+        refined=_text(value, unit),
+        change=change,
+    )
+
+
+def _text(array: np.ndarray, unit: str) -> str:
+    if array.dtype.kind not in "fciub":
+        return str(array)
+    return ("|…| " if np.iscomplexobj(array) else "") + values(array, unit)
+
+
+def _scores(score: Score | None) -> list[tuple[str, str]]:
+    if score is None:
+        return []
+    return [(title_of(name), value if isinstance(value, str) else number(float(value), 4)) for name, value in score.values.items()]

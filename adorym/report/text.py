@@ -1,0 +1,72 @@
+"""Numbers as people read them: SI prefixes, few digits, true minus signs."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+_PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
+_PREFIXED_UNITS = {"m", "eV", "rad", "s", "J", "Hz"}
+
+
+def number(value: float, digits: int = 4) -> str:
+    """``1.234e−05`` or ``12.3``, never more than ``digits`` digits that mean something."""
+    if not math.isfinite(value):
+        return "not a number" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    if value == int(value) and abs(value) < 1e6:
+        text = str(int(value))
+    elif 1e-3 <= abs(value) < 1e6:
+        text = f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
+    else:
+        text = f"{value:.{digits - 1}e}"
+    return text.replace("-", "−")
+
+
+def prefix(value: float, unit: str) -> tuple[float, str]:
+    """Factor and unit with the SI prefix that brings ``value`` between 1 and 1000: ``(1e9, "nm")``."""
+    if unit not in _PREFIXED_UNITS or not math.isfinite(value) or value == 0:
+        return 1.0, unit
+    exponent = min(max(3 * math.floor(math.log10(abs(value) * (1 + 1e-12)) / 3), -15), 12)
+    return 10.0**-exponent, _PREFIXES[exponent] + unit
+
+
+def quantity(value: float, unit: str, digits: int = 4) -> str:
+    """``13.2 nm``, ``0.51 px``, ``42``."""
+    factor, prefixed = prefix(value, unit)
+    return f"{number(value * factor, digits)} {prefixed}".rstrip()
+
+
+def values(array: np.ndarray, unit: str, digits: int = 4) -> str:
+    """A scalar, a short list, or the range of a large array, in one common unit."""
+    flat = np.ravel(np.abs(array) if np.iscomplexobj(array) else array).astype(float)
+    if flat.size == 0:
+        return "none"
+    finite = np.abs(flat[np.isfinite(flat)])
+    factor, prefixed = prefix(float(finite.max()) if finite.size else 0.0, unit)
+    flat = flat * factor
+    if flat.size == 1 or np.all(flat == flat[0]):
+        text = number(flat[0], digits)
+    elif flat.size <= 4:
+        text = ", ".join(number(v, digits) for v in flat)
+    else:
+        text = f"{number(np.nanmin(flat), digits)} … {number(np.nanmax(flat), digits)}" if finite.size else "not a number"
+    return f"{text} {prefixed}".rstrip()
+
+
+def duration(seconds: float) -> str:
+    """``850 ms``, ``12.3 s``, ``4 min 05 s``, ``2 h 13 min``."""
+    if not math.isfinite(seconds):
+        return "not known"
+    if seconds < 60:
+        return quantity(seconds, "s", 3)
+    minutes = round(seconds) // 60
+    if minutes < 60:
+        return f"{minutes} min {round(seconds) % 60:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def title_of(name: str) -> str:
+    """``probe_positions`` -> ``Probe positions``."""
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,20 @@
+"""The contract of a simulation: a seed in, a data set with its truth out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from adorym.data.dataset import Dataset
+
+
+class Simulation(ABC):
+    """An experiment made in the computer.
+
+    A simulation does not use the models that reconstruct: it samples the specimen on a grid of its own, finer than the
+    reconstruction's, and propagates there. Reconstructing with the very model that made the data (the "inverse crime",
+    Colton & Kress, *Inverse Acoustic and Electromagnetic Scattering Theory*, 1992) hides every error the two share.
+    """
+
+    @abstractmethod
+    def run(self, seed: int) -> Dataset:
+        """The data set that ``seed`` gives, the same each time, with what was put in under ``truth``."""

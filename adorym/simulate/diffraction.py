@@ -1,0 +1,193 @@
+r"""From specimen and probe to expected patterns, on a grid finer than the reconstruction's.
+
+The specimen is sampled ``oversample`` times finer than the reconstruction's pixel in both directions, and so is the
+probe, over the same window. The exit wave on this grid reaches ``oversample`` times farther in the far field than the
+detector does: the detector is its central part, and what is scattered beyond it is lost, as it is in an experiment.
+(The reconstruction's own model folds it back.) In the near field the finer grid is propagated with the exact transfer
+function of free space in a window twice as wide, so that no wave re-enters from the other side.
+
+A detector reads the intensity in the middle of each pixel times the pixel's area, or, with ``integrate``, the integral
+over the pixel, approximated by subdividing it.
+
+During one exposure the probe may travel. Intensities add over the way, not waves: to the detector, the exposure looks
+as if several modes, displaced copies of the probe, lit one place at a time
+(Clark et al., Phys. Rev. Lett. 112, 113901 (2014); Deng et al., Opt. Express 23, 5438 (2015)).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+from scipy.signal import resample_poly
+
+from adorym.errors import GeometryError
+from adorym.metrics import orthogonal_modes
+from adorym.optics.geometry import Grid
+
+_WEAKEST_MODE = 1e-4  # part of the power below which an equivalent mode is not worth keeping
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Specimen and probe on the simulation's grid.
+
+    Attributes:
+        transmission: ``(y, x)`` complex64, fine samples of the whole object.
+        modes: ``(m, y, x)`` complex64 probe modes, fine samples of the window, square root of photons.
+        path_px: ``(k, 2)`` offsets of the probe during an exposure, in pixels of the reconstruction.
+        oversample: Fine samples per pixel of the reconstruction, along both axes.
+    """
+
+    transmission: np.ndarray
+    modes: np.ndarray
+    path_px: np.ndarray
+    oversample: int
+
+    def exit_waves(self, positions_px: np.ndarray) -> Iterator[np.ndarray]:
+        """For each position the waves ``(k m, y, x)`` complex64 whose intensities add on the detector."""
+        height, width = self.modes.shape[1:]
+        spectrum = fft.fft2(self.modes)
+        qy, qx = fft.fftfreq(height)[:, None], fft.fftfreq(width)
+        for position in positions_px:
+            corners = (position + self.path_px) * self.oversample
+            whole = np.floor(corners + 0.5).astype(int)
+            waves = np.empty((len(corners), *self.modes.shape), np.complex64)
+            for wave, (y, x), (dy, dx) in zip(waves, whole, corners - whole, strict=True):
+                tilt = (np.exp(-2j * np.pi * qy * dy) * np.exp(-2j * np.pi * qx * dx)).astype(np.complex64)
+                np.multiply(fft.ifft2(spectrum * tilt), self.transmission[y : y + height, x : x + width], out=wave)
+            yield waves.reshape(-1, height, width) / np.float32(np.sqrt(len(corners)))
+
+    def expected(self, positions_px: np.ndarray, detector: Detector) -> np.ndarray:
+        """Expected photons ``(n, y, x)`` float32 in every pixel."""
+        return np.stack([detector.intensity(waves) for waves in self.exit_waves(positions_px)])
+
+    def object_px(self) -> np.ndarray:
+        """The object that a reconstruction at its best finds: ``(y, x)`` complex128, one sample a pixel.
+
+        Details finer than the pixel are filtered out (zero-phase, so that pixel i stays where fine sample
+        ``oversample * i`` is); index (0, 0) is position (0, 0).
+        """
+        obj = self.transmission.astype(np.complex128)
+        for axis in (0, 1):
+            obj = resample_poly(obj, 1, self.oversample, axis=axis, padtype="line", window=("kaiser", 8.0))
+        return obj
+
+    def probe_at_rest_px(self) -> np.ndarray:
+        """The probe modes ``(m, y, x)`` complex128 on the reconstruction's pixels."""
+        return fourier_crop(self.modes.astype(np.complex128), self.oversample)
+
+    def probe_px(self) -> np.ndarray:
+        """The orthogonal modes ``(m, y, x)`` complex128, strongest first, that explain a whole exposure."""
+        displaced = [fourier_crop(modes, self.oversample) for modes in self._displaced()]
+        modes = orthogonal_modes(np.concatenate(displaced)) / np.sqrt(len(self.path_px))
+        power = (np.abs(modes) ** 2).sum((1, 2))
+        return modes[power > _WEAKEST_MODE * power.sum()]
+
+    def _displaced(self) -> Iterator[np.ndarray]:
+        qy, qx = (fft.fftfreq(n) for n in self.modes.shape[1:])
+        spectrum = fft.fft2(self.modes.astype(np.complex128))
+        for dy, dx in self.path_px * self.oversample:
+            yield fft.ifft2(spectrum * np.exp(-2j * np.pi * (qy[:, None] * dy + qx * dx)))
+
+
+def fourier_crop(waves: np.ndarray, factor: int) -> np.ndarray:
+    """``waves`` ``(..., y, x)`` with one sample in place of ``factor``, the power within the band kept."""
+    height, width = (n // factor for n in waves.shape[-2:])
+    spectrum = fft.fftshift(fft.fft2(waves, norm="ortho"), axes=(-2, -1))
+    spectrum = _central(spectrum, (height, width))
+    return fft.ifft2(fft.ifftshift(spectrum, axes=(-2, -1)), norm="ortho")
+
+
+class Detector(ABC):
+    """Turns waves behind the specimen into expected photons."""
+
+    @abstractmethod
+    def intensity(self, waves: np.ndarray) -> np.ndarray:
+        """Photons ``(y, x)`` float32 of the waves ``(n, y, x)``, added."""
+
+
+@dataclass(frozen=True)
+class FarField(Detector):
+    """A detector of ``window_px`` (y, x) pixels in the far field, the beam's direction at pixel ``n // 2``."""
+
+    window_px: tuple[int, int]
+    integrate: bool = False
+
+    def intensity(self, waves: np.ndarray) -> np.ndarray:
+        shape = waves.shape[-2:]
+        if not self.integrate:
+            return _central(fft.fftshift(_photons(fft.fft2(waves, norm="ortho"))), self.window_px)
+        # Twice the window halves the step between directions; half of that step centres two samples on a pixel.
+        padded = np.zeros((len(waves), 2 * shape[0], 2 * shape[1]), np.complex64)
+        padded[:, : shape[0], : shape[1]] = waves * _ramp(shape, tuple(0.25 / n for n in shape))
+        fine = fft.fftshift(_photons(fft.fft2(padded, norm="ortho")))
+        return _binned(_central(fine, (2 * self.window_px[0], 2 * self.window_px[1])), 2)
+
+
+@dataclass(frozen=True)
+class NearField(Detector):
+    """A detector at ``distance_m`` behind the specimen, behind ``grid``, the fine samples of the window.
+
+    Raises:
+        GeometryError: The transfer function is not sampled: z > N dx^2 / lambda on the padded fine grid (Voelz &
+            Roggemann, Appl. Opt. 48, 6132 (2009)).
+    """
+
+    grid: Grid
+    distance_m: float
+    oversample: int
+    integrate: bool = False
+
+    def __post_init__(self) -> None:
+        pairs = zip(self.grid.window_px, self.grid.pixel_size_m, strict=True)
+        farthest = min(2 * n * d**2 for n, d in pairs) / self.grid.wavelength_m
+        if abs(self.distance_m) > farthest:
+            raise GeometryError(
+                "distance", "too far for near-field propagation in this window", expected=f"at most {farthest:.3g} m",
+                found=f"{self.distance_m:.3g} m", remedy="enlarge window_px or the pixel, or use the far field",
+            )  # fmt: skip
+
+    def intensity(self, waves: np.ndarray) -> np.ndarray:
+        height, width = self.grid.window_px
+        padded = fft.fft2(waves, (2 * height, 2 * width)) * self._transfer()
+        fine = _photons(fft.ifft2(padded))[:height, :width]
+        if self.integrate:
+            return _binned(fine, self.oversample)
+        return fine[:: self.oversample, :: self.oversample] * np.float32(self.oversample**2)
+
+    def _transfer(self) -> np.ndarray:
+        """exp(i k_z z) without exp(i k z), ``(2 y, 2 x)`` complex64, centred on the pixels."""
+        shape = 2 * self.grid.window_px[0], 2 * self.grid.window_px[1]
+        qy, qx = Grid(shape, self.grid.pixel_size_m, self.grid.wavelength_m).frequencies_per_m()
+        q2 = (qy**2 + qx**2) * self.grid.wavelength_m**2
+        # sqrt(1 - q2) - 1 written without the cancellation that costs all digits at X-ray wavelengths.
+        phase = -self.grid.wavenumber_per_m * self.distance_m * q2 / (1 + np.sqrt(1 - q2))
+        if self.integrate:
+            # Centre the samples that a pixel integrates on the pixel.
+            back = (self.oversample - 1) / 2
+            phase = phase - 2 * np.pi * back * (qy * self.grid.pixel_size_m[0] + qx * self.grid.pixel_size_m[1])
+        return np.exp(1j * phase).astype(np.complex64)
+
+
+def _photons(waves: np.ndarray) -> np.ndarray:
+    return np.einsum("nyx,nyx->yx", waves.real, waves.real) + np.einsum("nyx,nyx->yx", waves.imag, waves.imag)
+
+
+def _central(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """The central ``shape`` of ``image`` ``(..., y, x)``: pixel n // 2 stays the middle."""
+    first = [n // 2 - wanted // 2 for n, wanted in zip(image.shape[-2:], shape, strict=True)]
+    return image[..., first[0] : first[0] + shape[0], first[1] : first[1] + shape[1]]
+
+
+def _binned(image: np.ndarray, factor: int) -> np.ndarray:
+    height, width = (n // factor for n in image.shape)
+    return image.reshape(height, factor, width, factor).sum((1, 3))
+
+
+def _ramp(shape: tuple[int, ...], frequency: tuple[float, ...]) -> np.ndarray:
+    y, x = (np.exp(2j * np.pi * f * np.arange(n)) for f, n in zip(frequency, shape, strict=True))
+    return (y[:, None] * x).astype(np.complex64)

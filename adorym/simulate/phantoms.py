@@ -1,0 +1,157 @@
+r"""Specimens for simulations: complex transmissions sampled on any grid.
+
+A specimen of refractive index :math:`n = 1 - \delta + i\beta` and projected thickness :math:`t` passes
+:math:`\exp[-k(\beta + i\delta)\,t]` of the wave.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from adorym.optics.geometry import Grid
+from adorym.registry import register
+from adorym.units import Angle, Length
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Phantom(ABC):
+    """A thin specimen."""
+
+    @abstractmethod
+    def transmission(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
+        """Transmission ``(y, x)`` complex128 at the samples of ``grid``; ``rng`` places what is random.
+
+        The specimen is the same whatever the grid's sampling: a finer grid over the same field shows more of it.
+        """
+
+
+@register("phantom", "vacuum")
+class Vacuum(Phantom):
+    """No specimen: the beam itself."""
+
+    def transmission(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
+        return np.ones(grid.window_px, np.complex128)
+
+
+@register("phantom", "siemens_star")
+class SiemensStar(Phantom):
+    """Resolution target: spokes of one metal that narrow towards the centre, held together by rings.
+
+    Edges are anti-aliased over one sample, so where spokes are thinner than that the star fades to its mean.
+
+    Attributes:
+        spokes: Number of spokes; an odd number leaves the star without a centre of symmetry.
+        rings: Number of rings; each has half the radius of the one around it.
+        diameter: Outer diameter; 0.8 of the shorter side of the field if not given.
+        thickness: Height of the structures.
+        delta: Refractive index decrement; the default is gold at 8.8 keV (Henke, Gullikson & Davis, At. Data Nucl.
+            Data Tables 54, 181 (1993)).
+        beta: Absorption index, likewise.
+    """
+
+    spokes: Annotated[int, Field(ge=2)] = 35
+    rings: Annotated[int, Field(ge=1)] = 4
+    diameter: Length | None = None
+    thickness: Annotated[Length, Field(gt=0)] = 600e-9
+    delta: float = 3.8e-5
+    beta: Annotated[float, Field(ge=0)] = 3.5e-6
+
+    def transmission(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
+        index = self.delta * 1j + self.beta
+        return np.exp(-grid.wavenumber_per_m * self.thickness * index * self.coverage(grid))
+
+    def coverage(self, grid: Grid) -> np.ndarray:
+        """Part of each sample that metal covers, ``(y, x)`` float64 between 0 and 1."""
+        outer = (self.diameter or 0.8 * min(grid.extent_m)) / 2
+        y, x = _centred(grid)
+        radius, angle = np.hypot(y, x), np.arctan2(y, x)
+        blur = max(grid.pixel_size_m)
+
+        def covered(depth: np.ndarray) -> np.ndarray:
+            # ``depth`` is how far inside the edge a sample lies, in metres.
+            return np.clip(0.5 + depth / blur, 0, 1)
+
+        off_axis = np.abs((angle * self.spokes / (2 * np.pi)) % 1 - 0.5)  # 0 in the middle of a spoke, 0.5 between two
+        star = covered((0.25 - off_axis) * radius * 2 * np.pi / self.spokes)
+        for ring in range(self.rings):
+            edge = outer / 2**ring
+            star = np.maximum(star, covered(edge / 24 - np.abs(radius - edge * 23 / 24)))
+        return np.minimum(star, covered(outer - radius))
+
+
+@register("phantom", "pictures")
+class Pictures(Phantom):
+    """Two photographs: one as the amplitude, one as the phase, so that neither can pass for the other.
+
+    The pictures are scikit-image's ``camera`` and ``astronaut``; the seed moves them around.
+
+    Attributes:
+        amplitude: (darkest, brightest) amplitude.
+        phase: Range of the phase, centred on 0.
+    """
+
+    amplitude: tuple[Fraction, Fraction] = (0.7, 1.0)
+    phase: Angle = 1.5
+
+    def transmission(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
+        from skimage import data  # loading the pictures costs more than most simulations need
+
+        low, high = self.amplitude
+        camera = _photograph(data.camera(), grid.window_px, rng)
+        astronaut = _photograph(data.astronaut().mean(-1), grid.window_px, rng)
+        return (low + (high - low) * camera) * np.exp(1j * self.phase * (astronaut - 0.5))
+
+
+@register("phantom", "cells")
+class Cells(Phantom):
+    """Soft tissue: domes of random size, shape and place, each with a denser nucleus, all of one material.
+
+    Attributes:
+        count: Number of cells.
+        diameter: Mean diameter; a quarter of the shorter side of the field if not given.
+        phase: Phase shift of the thickest point of a typical cell.
+        absorption: beta / delta of the material.
+    """
+
+    count: Annotated[int, Field(ge=1)] = 24
+    diameter: Length | None = None
+    phase: Angle = 1.0
+    absorption: Annotated[float, Field(ge=0)] = 0.05
+
+    def transmission(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
+        y, x = _centred(grid)
+        typical = (self.diameter or 0.25 * min(grid.extent_m)) / 2
+        thickness = np.zeros(grid.window_px)
+        for _ in range(self.count):
+            radius = typical * rng.uniform(0.6, 1.4)
+            flattening, turn = rng.uniform(0.6, 1.0), rng.uniform(0, np.pi)
+            at = rng.uniform(-0.5, 0.5, 2) * grid.extent_m
+            nucleus = at + radius * 0.3 * rng.uniform(-1, 1, 2)
+            thickness += radius / typical * _dome(y - at[0], x - at[1], (radius, radius * flattening), turn)
+            thickness += 0.5 * _dome(y - nucleus[0], x - nucleus[1], (0.35 * radius, 0.3 * radius), turn)
+        return np.exp(-self.phase * (self.absorption + 1j) * thickness)
+
+
+def _centred(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates ``(y, 1)`` and ``(1, x)`` in metres from the middle of the field."""
+    y, x = ((np.arange(n) - n / 2) * d for n, d in zip(grid.window_px, grid.pixel_size_m, strict=True))
+    return y[:, None], x[None, :]
+
+
+def _photograph(picture: np.ndarray, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    from skimage.transform import resize
+
+    turn = rng.uniform(0, 0.25, 2) * shape
+    return np.roll(resize(picture / 255.0, shape, anti_aliasing=True), np.rint(turn).astype(int), (0, 1))
+
+
+def _dome(y: np.ndarray, x: np.ndarray, semi_axes: tuple[float, float], turn: float) -> np.ndarray:
+    """A smooth cap on an ellipse, 1 at its top: (1 - rho^2)^2, whose edge has no corner."""
+    along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    rho2 = (along / semi_axes[0]) ** 2 + (across / semi_axes[1]) ** 2
+    return np.maximum(1 - rho2, 0) ** 2

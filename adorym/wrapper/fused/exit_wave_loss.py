@@ -1,0 +1,232 @@
+r"""The loss of thin-object ptychography with all its adjoints in one pass.
+
+.. math::
+
+    \psi_{jm} = O_j\, \mathcal S_{\delta_j} P_m, \qquad
+    I_j = s_j \sum_m |\mathcal D \psi_{jm}|^2 + b, \qquad
+    L = c \sum_{j,k} w_{jk}\, \ell(I_{jk}, N_{jk})
+
+with object windows :math:`O_j`, probe modes :math:`P_m`, the Fourier shift :math:`\mathcal S_\delta` by a fraction of
+a pixel, the propagator to the detector :math:`\mathcal D` (far field: Fourier transform; near field: transfer
+function) and :math:`\ell` the squared difference of amplitudes or the Poisson deviance. The gradient is
+:math:`g = \mathcal D^\dagger[2 c\, s\, w\, \ell'(I)\, \mathcal D\psi]`, then
+:math:`\partial L/\partial O_j = \sum_m \overline{\mathcal S P_m}\, g_{jm}` and
+:math:`\partial L/\partial P_m = \sum_j \mathcal S^\dagger[\bar O_j\, g_{jm}]`. Without sub-pixel shifts that is one
+Fourier transform and one inverse an exit wave; with them, two more, from which the gradient of the positions follows
+for nothing.
+
+*Curvatures* are the diagonal (object, probe) or 2 x 2 blocks (positions) of the Gauss-Newton matrix of the same loss,
+:math:`q c \sum_m |P_m|^2`, :math:`q c \sum_j |O_j|^2` and :math:`q c\, J^T J` with
+:math:`J = \partial\sqrt I/\partial \delta`, :math:`q = 2` for least squares and 4 for Poisson: the square root of a Poisson
+count has the variance 1/4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adorym.wrapper.base import Backend
+from adorym.wrapper.fused import kernels
+
+_EMPTY: dict[str, np.ndarray] = {c: np.zeros(0, c) for c in ("float32", "float64")}
+INPUTS = ("object", "probe", "probe_positions", "intensity_scale", "background")
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What the detector does to an exit wave and what it measured.
+
+    Attributes:
+        target: ``(n, y, x)`` measured amplitudes (least squares) or counts (Poisson), zero frequency at the corner in
+            the far field.
+        mask: ``(1 or n, y, x)`` pixel weights, or ``None``.
+        noise: `kernels.LEAST_SQUARES` or `kernels.POISSON`.
+        floor: Smallest predicted intensity that is told from zero.
+        weight: The factor c of the loss.
+        transfer: Near-field transfer function ``(y, x)`` complex, or ``None`` for the far field.
+    """
+
+    target: np.ndarray
+    mask: np.ndarray | None
+    noise: int
+    floor: float
+    weight: float
+    transfer: np.ndarray | None = None
+
+    @property
+    def curvature(self) -> float:
+        """Second derivative of the loss by the amplitude: q c."""
+        return (2.0 if self.noise == kernels.LEAST_SQUARES else 4.0) * self.weight
+
+
+def exit_wave_loss(
+    xp: Backend, detector: Detector, wanted: frozenset[str], curvature: frozenset[str]
+) -> Callable[..., tuple[float, tuple, dict[str, np.ndarray]]]:
+    """The core for `Backend.fused`, to be called with (object, probe, offsets, scale, background).
+
+    Args:
+        xp: Backend whose Fourier transforms are used.
+        detector: Measured data and propagator.
+        wanted: Names (of `INPUTS`) whose gradient is needed.
+        curvature: Names whose curvature is needed.
+    """
+
+    def core(obj: np.ndarray, probe: np.ndarray, *rest: np.ndarray) -> tuple[float, tuple, dict[str, np.ndarray]]:
+        offsets, scale, background = rest
+        work = _Pass(xp, detector, obj, probe, scale, background)
+        shift = _Shift(xp, probe, offsets) if "probe_positions" in wanted or offsets.any() else None
+        return work.run(shift, wanted, curvature)
+
+    return core
+
+
+def _real(a: np.ndarray) -> np.ndarray:
+    return a.view(a.real.dtype)
+
+
+class _Shift:
+    """The probe modes shifted by a fraction of a pixel for each pattern, and the adjoint of that."""
+
+    def __init__(self, xp: Backend, probe: np.ndarray, offsets: np.ndarray) -> None:
+        self.xp, self.probe = xp, probe
+        ny, nx = probe.shape[-2:]
+        real = probe.real.dtype
+        self.f_y, self.f_x = np.fft.fftfreq(ny).astype(real), np.fft.fftfreq(nx).astype(real)
+        cycles = offsets.astype(np.float64)[:, :, None]
+        self.ramp_y = _real(np.exp(-2j * np.pi * cycles[:, 0] * np.fft.fftfreq(ny)).astype(probe.dtype))
+        self.ramp_x = _real(np.exp(-2j * np.pi * cycles[:, 1] * np.fft.fftfreq(nx)).astype(probe.dtype))
+        self.spectrum = xp.host_fft2(probe)
+        self.shifted_spectrum = np.empty((len(offsets), *probe.shape), probe.dtype)
+        kernels.apply_ramp(_real(self.spectrum), self.ramp_y, self.ramp_x, _real(self.shifted_spectrum))
+        self.shifted = xp.host_ifft2(self.shifted_spectrum)
+
+    def derivative(self, axis: int) -> np.ndarray:
+        """``(n, m, y, x)`` derivative of the shifted probes along ``axis``."""
+        out = np.empty_like(self.shifted_spectrum)
+        kernels.ramp_derivative(_real(self.shifted_spectrum), (self.f_y, self.f_x)[axis], axis, _real(out))
+        return self.xp.host_ifft2(out)
+
+    def adjoint(self, g: np.ndarray, with_offsets: bool) -> tuple[np.ndarray, np.ndarray | None]:
+        """Gradients of the probe ``(m, y, x)`` and of the offsets ``(n, 2)`` from that of the shifted probes."""
+        g_spectrum = np.zeros_like(self.probe)
+        real = self.probe.real.dtype
+        g_shift = np.zeros((len(g), 2) if with_offsets else (0, 2))
+        spectrum = self.xp.host_fft2(g)
+        kernels.ramp_adjoint(
+            _real(spectrum),
+            _real(self.spectrum),
+            self.ramp_y,
+            self.ramp_x,
+            (self.f_y, self.f_x),
+            _real(g_spectrum),
+            g_shift,
+        )
+        g_shift *= 2 * np.pi / (g.shape[-1] * g.shape[-2])
+        return self.xp.host_ifft2(g_spectrum), g_shift.astype(real) if with_offsets else None
+
+
+class _Pass:
+    """One evaluation of the loss: waves to the detector, residual, and back."""
+
+    def __init__(self, xp: Backend, detector: Detector, *arrays: np.ndarray) -> None:
+        self.xp, self.detector = xp, detector
+        self.obj, self.probe, self.scale, self.background = arrays
+        n, ny, nx = self.obj.shape
+        self.shape, self.pixels = (n, len(self.probe), ny, nx), ny * nx
+        self.real = self.obj.real.dtype
+        # |D psi|^2 = unit |raw wave|^2: the far-field transform is left unnormalised, its scale is folded in here.
+        self.unit = 1.0 if detector.transfer is not None else 1.0 / self.pixels
+        empty = _EMPTY[self.real.name]
+        self.mask = empty.reshape(1, 0) if detector.mask is None else detector.mask.reshape(-1, self.pixels)
+
+    def _flat(self, a: np.ndarray, lead: int) -> np.ndarray:
+        return _real(a).reshape(*a.shape[:lead], 2 * self.pixels)
+
+    def to_detector(self, wave: np.ndarray) -> np.ndarray:
+        """The wave at the detector, up to ``unit``."""
+        if self.detector.transfer is None:
+            return self.xp.host_fft2(wave)
+        return self.xp.host_ifft2(self.xp.host_fft2(wave) * self.detector.transfer)
+
+    def from_detector(self, wave: np.ndarray) -> np.ndarray:
+        """Adjoint of `to_detector`, with ``unit`` folded in."""
+        if self.detector.transfer is None:
+            return self.xp.host_ifft2(wave)
+        return self.xp.host_ifft2(self.xp.host_fft2(wave) * self.detector.transfer.conj())
+
+    def _exit(self, probes: np.ndarray) -> np.ndarray:
+        out = np.empty(self.shape, self.obj.dtype)
+        kernels.exit_waves(self._flat(probes, 2), self._flat(self.obj, 1), self._flat(out, 2))
+        return out
+
+    def run(
+        self, shift: _Shift | None, wanted: frozenset[str], curvature: frozenset[str]
+    ) -> tuple[float, tuple, dict[str, np.ndarray]]:
+        """Value, gradients in the order of `INPUTS`, and curvatures."""
+        probes = self.probe[None] if shift is None else shift.shifted
+        wave = self.to_detector(self._exit(probes))
+        flat = self._flat(wave, 2)
+        intensity = np.empty((self.shape[0], self.pixels), self.real)
+        kernels.intensities(flat, self.unit, self.scale, self.background.reshape(-1), intensity)
+        slope = np.empty_like(intensity)
+        target = self.detector.target.reshape(intensity.shape)
+        loss = kernels.residual(intensity, target, self.mask, self.detector.noise, self.detector.floor, slope)
+        curvatures = self._curvatures(curvature, shift, flat, intensity)
+        g_scale, g_background = self._linear_gradients(wanted, intensity, slope)
+        kernels.multiply_slope(flat, slope, self.scale, 2.0 * self.detector.weight)
+        g_obj, g_probe, g_offsets = self._wave_gradients(wave, probes, shift, wanted)
+        return self.detector.weight * loss, (g_obj, g_probe, g_offsets, g_scale, g_background), curvatures
+
+    def _wave_gradients(self, wave: np.ndarray, probes: np.ndarray, shift: _Shift | None, wanted: frozenset[str]) -> Any:
+        g = np.ascontiguousarray(self.from_detector(wave))
+        g_obj, g_probe = np.empty_like(self.obj), np.zeros_like(self.probe)
+        kernels.split_gradient(
+            self._flat(g, 2),
+            self._flat(probes, 2),
+            self._flat(self.obj, 1),
+            self._flat(g_obj, 1),
+            self._flat(g_probe, 1),
+            shift is not None,
+        )
+        if shift is None:
+            return g_obj, g_probe, None
+        if not wanted & {"probe", "probe_positions"}:
+            return g_obj, None, None
+        return g_obj, *shift.adjoint(g, "probe_positions" in wanted)
+
+    def _linear_gradients(self, wanted: frozenset[str], intensity: np.ndarray, slope: np.ndarray) -> tuple[Any, Any]:
+        g_scale = g_background = None
+        weight = self.detector.weight
+        if "intensity_scale" in wanted:
+            signal = intensity - (self.background.reshape(-1) if self.background.size else 0)
+            g_scale = (weight * (slope * signal).sum(1) / self.scale).astype(self.real)
+        if "background" in wanted:
+            g_background = (weight * slope.sum(0)).astype(self.real).reshape(self.background.shape)
+        return g_scale, g_background
+
+    def _curvatures(
+        self, names: frozenset[str], shift: _Shift | None, wave: np.ndarray, intensity: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        q, out = self.detector.curvature, {}
+        if "object" in names:
+            # A curvature only conditions the step: the sub-pixel part of the probe's position is left out of it.
+            power = np.zeros(self.pixels, self.real)
+            kernels.power_sum(self._flat(self.probe, 1), _EMPTY[self.real.name], power)
+            scales = self.scale[:, None, None] if self.scale.size else np.ones((1, 1, 1), self.real)
+            out["object"] = (q * scales * power.reshape(1, *self.shape[2:])).astype(self.real)
+        if "probe" in names:
+            power = np.zeros(self.pixels, self.real)
+            kernels.power_sum(self._flat(self.obj, 1), self.scale, power)
+            out["probe"] = (q * power.reshape(1, *self.shape[2:])).astype(self.real)
+        if "intensity_scale" in names and self.scale.size:
+            signal = intensity.sum(1) - (self.background.sum() if self.background.size else 0)
+            out["intensity_scale"] = (q * signal / (4 * self.scale**2)).astype(self.real)[:, None]
+        if "probe_positions" in names and shift is not None:
+            d_y, d_x = (self._flat(self.to_detector(self._exit(shift.derivative(axis))), 2) for axis in (0, 1))
+            factor = self.unit * (self.scale if self.scale.size else np.ones(self.shape[0], self.real))
+            out["probe_positions"] = q * kernels.gauss_newton(wave, d_y, d_x, intensity, self.mask, factor)
+        return out

@@ -1,0 +1,241 @@
+"""PyTorch on CPU and CUDA. Torch's gradient already follows the convention ``dL/dRe + i dL/dIm``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from adorym.errors import BackendError
+from adorym.wrapper import windows as host_windows
+from adorym.wrapper.base import Array, Axis, Backend, FusedCore, Tree
+from adorym.wrapper.memory import keep_freed_memory
+
+_REAL = {"single": torch.float32, "double": torch.float64}
+_COMPLEX = {"single": torch.complex64, "double": torch.complex128}
+
+
+def _axes(a: torch.Tensor, axis: Axis) -> tuple[int, ...]:
+    return tuple(range(a.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
+
+
+class _Fused(torch.autograd.Function):
+    """A NumPy-level core with hand-written adjoints as one node of the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, core: FusedCore, box: list, *tensors: torch.Tensor) -> torch.Tensor:
+        value, gradients, aux = core(*(t.detach().resolve_conj().numpy() for t in tensors))
+        ctx.gradients = gradients
+        box.append(aux)
+        real = torch.float64 if any(t.dtype in (torch.float64, torch.complex128) for t in tensors) else torch.float32
+        return torch.tensor(value, dtype=real)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple:
+        factor = upstream.item()
+        made = (None if g is None else torch.from_numpy(g) for g in ctx.gradients)
+        return (None, None, *(g if g is None or factor == 1.0 else g * factor for g in made))
+
+
+class TorchBackend(Backend):
+    """PyTorch as the array and gradient engine.
+
+    Args:
+        device: ``"auto"`` (CUDA when there is one), ``"cpu"`` or ``"cuda[:index]"``.
+        precision: ``"single"`` or ``"double"``.
+        threads: Threads of torch's operations on the CPU; ``None`` leaves them as they are.
+
+    Raises:
+        BackendError: The device does not exist.
+    """
+
+    name = "torch"
+    library = torch
+
+    def __init__(self, device: str = "auto", precision: str = "single", threads: int | None = None) -> None:
+        super().__init__(precision)
+        self.device = self._find_device(device)
+        self.on_host = self.device == "cpu"
+        self._real, self._complex = _REAL[precision], _COMPLEX[precision]
+        if threads is not None:
+            torch.set_num_threads(threads)
+        if self.on_host:
+            keep_freed_memory()
+
+    @staticmethod
+    def _find_device(device: str) -> str:
+        if device == "auto":
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            kind = torch.device(device).type
+        except RuntimeError:
+            kind = ""
+        if kind == "cpu" or (kind == "cuda" and torch.cuda.is_available()):
+            return device
+        found = "no CUDA device on this machine" if kind == "cuda" else repr(device)
+        raise BackendError("run.device", "no such device", expected="auto, cpu or cuda", found=found, remedy="use 'auto'")
+
+    def asarray(self, a: Any, *, exact: bool = False) -> torch.Tensor:
+        if not isinstance(a, torch.Tensor):
+            a = np.asarray(a)
+            a = torch.from_numpy(np.ascontiguousarray(a) if a.ndim and min(a.strides) < 0 or not a.flags.writeable else a)
+        if exact:
+            return a.to(self.device)
+        if a.is_complex():
+            return a.to(self.device, self._complex)
+        return a.to(self.device, self._real) if a.is_floating_point() else a.to(self.device)
+
+    def to_numpy(self, a: Array) -> np.ndarray:
+        return a.detach().resolve_conj().cpu().numpy() if isinstance(a, torch.Tensor) else np.asarray(a)
+
+    def zeros(self, shape: Sequence[int], *, complex_values: bool = False) -> torch.Tensor:
+        return torch.zeros(tuple(shape), dtype=self._complex if complex_values else self._real, device=self.device)
+
+    def zeros_like(self, a: Array) -> torch.Tensor:
+        return torch.zeros_like(a, memory_format=torch.contiguous_format)
+
+    def copy(self, a: Array) -> torch.Tensor:
+        return a.detach().clone()
+
+    def complex(self, re: Array, im: Array) -> torch.Tensor:
+        return torch.complex(*torch.broadcast_tensors(re, im))
+
+    def is_complex(self, a: Array) -> bool:
+        return bool(a.is_complex())
+
+    def real(self, a: Array) -> torch.Tensor:
+        return a.real if a.is_complex() else a
+
+    def imag(self, a: Array) -> torch.Tensor:
+        return a.imag
+
+    def abs2(self, a: Array) -> torch.Tensor:
+        return a.real.square() + a.imag.square() if a.is_complex() else a.square()
+
+    def sum(self, a: Array, axis: Axis = None, keepdims: bool = False) -> torch.Tensor:
+        return torch.sum(a, dim=_axes(a, axis), keepdim=keepdims)
+
+    def mean(self, a: Array, axis: Axis = None, keepdims: bool = False) -> torch.Tensor:
+        return torch.mean(a, dim=_axes(a, axis), keepdim=keepdims)
+
+    def max(self, a: Array, axis: Axis = None, keepdims: bool = False) -> torch.Tensor:
+        return torch.amax(a, dim=_axes(a, axis), keepdim=keepdims)
+
+    def min(self, a: Array, axis: Axis = None, keepdims: bool = False) -> torch.Tensor:
+        return torch.amin(a, dim=_axes(a, axis), keepdim=keepdims)
+
+    def where(self, condition: Array, a: Array, b: Array) -> torch.Tensor:
+        return torch.where(condition, a, b)
+
+    def maximum(self, a: Array, b: Array | float) -> torch.Tensor:
+        return torch.maximum(a, b) if isinstance(b, torch.Tensor) else torch.clamp(a, min=b)
+
+    def minimum(self, a: Array, b: Array | float) -> torch.Tensor:
+        return torch.minimum(a, b) if isinstance(b, torch.Tensor) else torch.clamp(a, max=b)
+
+    def clip(self, a: Array, low: float | None, high: float | None) -> torch.Tensor:
+        return torch.clamp(a, low, high)
+
+    def reshape(self, a: Array, shape: Sequence[int]) -> torch.Tensor:
+        return torch.reshape(a, tuple(shape))
+
+    def permute_dims(self, a: Array, axes: Sequence[int]) -> torch.Tensor:
+        return torch.permute(a, tuple(axes))
+
+    def stack(self, arrays: Sequence[Array], axis: int = 0) -> torch.Tensor:
+        return torch.stack(list(arrays), dim=axis)
+
+    def concat(self, arrays: Sequence[Array], axis: int = 0) -> torch.Tensor:
+        return torch.cat(list(arrays), dim=axis)
+
+    def broadcast_to(self, a: Array, shape: Sequence[int]) -> torch.Tensor:
+        return torch.broadcast_to(a, tuple(shape))
+
+    def take(self, a: Array, index: Any, axis: int = 0) -> torch.Tensor:
+        return torch.index_select(a, axis, self._index(index))
+
+    def roll(self, a: Array, shift: int | tuple[int, ...], axis: int | tuple[int, ...]) -> torch.Tensor:
+        return torch.roll(a, shift, axis)
+
+    def pad(self, a: Array, widths: Sequence[tuple[int, int]], value: float = 0.0) -> torch.Tensor:
+        flat = [w for pair in reversed(list(widths)) for w in pair]
+        return torch.nn.functional.pad(a, flat, value=value)
+
+    def matmul(self, a: Array, b: Array) -> torch.Tensor:
+        return torch.matmul(a, b)
+
+    def einsum(self, subscripts: str, *operands: Array) -> torch.Tensor:
+        return torch.einsum(subscripts, *operands)
+
+    def fft(self, a: Array, axis: int = -1, norm: str = "ortho") -> torch.Tensor:
+        return torch.fft.fft(a, dim=axis, norm=norm)
+
+    def ifft(self, a: Array, axis: int = -1, norm: str = "ortho") -> torch.Tensor:
+        return torch.fft.ifft(a, dim=axis, norm=norm)
+
+    def fft2(self, a: Array, norm: str = "ortho") -> torch.Tensor:
+        return torch.fft.fft2(a, norm=norm)
+
+    def ifft2(self, a: Array, norm: str = "ortho") -> torch.Tensor:
+        return torch.fft.ifft2(a, norm=norm)
+
+    def _index(self, index: Any) -> torch.Tensor:
+        return torch.as_tensor(np.asarray(index) if not isinstance(index, torch.Tensor) else index, device=self.device)
+
+    def put_rows(self, a: Array, index: np.ndarray, rows: Array) -> torch.Tensor:
+        a[self._index(index)] = rows.to(a.dtype)
+        return a
+
+    def _window_index(self, corners: np.ndarray, window: tuple[int, int], width: int) -> torch.Tensor:
+        c = torch.as_tensor(corners, device=self.device)
+        y = c[:, 0, None] + torch.arange(window[0], device=self.device)
+        x = c[:, 1, None] + torch.arange(window[1], device=self.device)
+        return y[:, :, None] * width + x[:, None, :]
+
+    def gather_windows(self, a: Array, corners: np.ndarray, window: tuple[int, int]) -> torch.Tensor:
+        if self.on_host:
+            return torch.from_numpy(host_windows.gather(a.numpy(), corners, window))
+        index = self._window_index(corners, window, a.shape[1])
+        return a.reshape(-1, *a.shape[2:])[index]
+
+    def scatter_windows(self, a: Array, corners: np.ndarray, windows: Array) -> None:
+        if self.on_host:
+            host_windows.scatter_add(a.numpy(), corners, windows.resolve_conj().contiguous().numpy())
+            return
+        index = self._window_index(corners, windows.shape[1:3], a.shape[1])
+        windows = windows.expand(len(corners), *windows.shape[1:])
+        a.view(-1, *a.shape[2:]).index_put_((index,), windows, accumulate=True)
+
+    def value_and_grad(self, f: Callable[[Tree], tuple[Array, Any]]) -> Callable[[Tree], tuple[float, Any, Tree]]:
+        def call(tree: Tree) -> tuple[float, Any, Tree]:
+            leaves = {k: v.detach().requires_grad_() for k, v in tree.items()}
+            value, aux = f(leaves)
+            if not leaves or not value.requires_grad:
+                return float(value), aux, {k: torch.zeros_like(v) for k, v in leaves.items()}
+            gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
+            pairs = zip(leaves.items(), gradients, strict=True)
+            return (
+                float(value.detach()),
+                aux,
+                {k: torch.zeros_like(v) if g is None else g.resolve_conj() for (k, v), g in pairs},
+            )
+
+        return call
+
+    def stop_gradient(self, a: Array) -> torch.Tensor:
+        return a.detach()
+
+    def fused(self, core: FusedCore, *arrays: Array) -> tuple[Array, Any]:
+        box: list = []
+        value = _Fused.apply(core, box, *arrays)
+        return value, box[0]
+
+    def host_fft2(self, a: np.ndarray) -> np.ndarray:
+        return torch.fft.fft2(torch.from_numpy(a)).numpy()
+
+    def host_ifft2(self, a: np.ndarray) -> np.ndarray:
+        return torch.fft.ifft2(torch.from_numpy(a)).numpy()
+

@@ -1,0 +1,46 @@
+"""Run every example, ``examples/*/run.py``, one after the other; a folder that is added is run without being listed.
+
+Usage: python examples/run_all.py [--quick] [NAME ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+
+
+def run(script: Path, output: Path, quick: bool) -> bool:
+    """Whether ``script`` ended well; what it wrote to the terminal is shown if it did not."""
+    command = [sys.executable, str(script), "--output", str(output), *(["--quick"] if quick else [])]
+    start = time.perf_counter()
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    verdict = "ok" if done.returncode == 0 else f"failed with exit status {done.returncode}"
+    print(f"example {script.parent.name}: {verdict} ({time.perf_counter() - start:.1f} s)", flush=True)
+    if done.returncode != 0:
+        print(done.stdout, flush=True)
+    return done.returncode == 0
+
+
+def main() -> int:
+    """Run the examples asked for; exit status 1 if one failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="folders to run; all when none is given")
+    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: few epochs, less data")
+    arguments = parser.parse_args()
+    scripts = {path.parent.name: path for path in sorted(FOLDER.glob("*/run.py"))}
+    if unknown := set(arguments.names) - set(scripts):
+        parser.error(f"no such example: {', '.join(sorted(unknown))}; there are {', '.join(scripts)}")
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = arguments.names or scripts
+        passed = [run(scripts[name], Path(folder) / name, arguments.quick) for name in chosen]
+    return 0 if all(passed) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
