@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome
 from adorym.engine.signals import stop_on_signal
 
+LOG = logging.getLogger("adorym")
 RESULT_NAME = "result.h5"
 
 
@@ -91,6 +93,8 @@ def drive(
     result: Result | None = None
     for callback in callbacks:
         callback.on_start(info)
+    for notice in config.notices(reconstruction.problem.dataset):
+        LOG.warning(notice)
     try:
         with stop_on_signal(reconstruction.stop):
             _loop(reconstruction, config, folder, (info, callbacks))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,16 +13,18 @@ from pydantic import Field
 from adorym import config_file
 from adorym import initializers as _initializers  # registers them
 from adorym.constraints import Constraint
+from adorym.data.dataset import Dataset
 from adorym.data.overrides import Overrides
+from adorym.engine.checks import notices
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe
+from adorym.engine.setup import Recipe, used_settings
 from adorym.errors import ConfigErrors, InputError
 from adorym.forward import ForwardModel
 from adorym.losses import Loss
 from adorym.losses.counting import LeastSquares
 from adorym.parameters import ParameterSettings
-from adorym.regularizers import Regularizer
 from adorym.registry import component
+from adorym.regularizers import Regularizer
 from adorym.schema import ComponentOf, DeclaredBy, build, dump
 
 REGISTERED = (_initializers,)
@@ -101,9 +105,29 @@ class Config:
             plain["run"].pop(name)
         return plain
 
+    def notices(self, dataset: Dataset) -> list[str]:
+        """Options that have no effect in this run, each with its place."""
+        found = [*_data_notices(self.data, dataset)]
+        found += notices(self.recipe, used_settings(self.recipe), self.run, dataset)
+        every = self.output.snapshots_every
+        if every is not None and every > self.run.epochs:
+            found.append(f"output.snapshots_every: no picture is taken in {self.run.epochs} epochs")
+        return found
+
     def to_yaml(self) -> str:
         """The resolved configuration, defaults included."""
         return config_file.dump_yaml(dump(self))
+
+
+def _data_notices(data: Overrides, dataset: Dataset) -> Iterator[str]:
+    if data.invert_mask and dataset.mask is None:
+        yield "data.invert_mask: has no effect: there is no mask"
+    if data.theta is not None and data.theta_range is not None:
+        yield "data.theta_range: has no effect beside 'data.theta'"
+    if data.map and data.format is not None:
+        yield "data.format: has no effect beside 'data.map'"
+    if data.source_distance is not None and dataset.propagation_distance_m is None:
+        yield "data.source_distance: has no effect in the far field; near-field data need 'data.propagation_distance'"
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = (), *, quick: bool = False) -> Config:
@@ -131,14 +155,11 @@ def config_from(mapping: Mapping[str, Any], *, folder: Path | None = None, quick
     Raises:
         ConfigErrors: Everything that is wrong.
     """
-    mapping = _with_data_path(mapping, folder or Path())
-    if quick:
-        mapping = _quick(mapping)
     errors: list[InputError] = []
-    config = build(Config, mapping, errors=errors, folder=folder)
+    config = build(Config, _with_data_path(mapping, folder or Path()), errors=errors, folder=folder)
     if errors:
         raise ConfigErrors(errors)
-    return config
+    return _quick(config) if quick else config
 
 
 def _with_data_path(mapping: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -150,17 +171,18 @@ def _with_data_path(mapping: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return made | {"data": data} if data is not None else made
 
 
-def _quick(mapping: Mapping[str, Any]) -> dict[str, Any]:
+def _quick(config: Config) -> Config:
     """A few epochs, with the epochs at which refinements start and stop brought forward in proportion."""
-    made, run = dict(mapping), dict(mapping.get("run") or {})
-    epochs = run.get("epochs", RunSettings().epochs)
-    if not isinstance(epochs, int) or epochs <= QUICK_EPOCHS:
-        return made
-    ratio, run["epochs"] = QUICK_EPOCHS / epochs, QUICK_EPOCHS
+    if config.run.epochs <= QUICK_EPOCHS:
+        return config
+    ratio = QUICK_EPOCHS / config.run.epochs
     parameters = {}
-    for name, settings in (mapping.get("parameters") or {}).items():
-        if isinstance(settings, Mapping):
-            times = {k: settings[k] for k in ("start", "stop") if isinstance(settings.get(k), int)}
-            settings = dict(settings) | {k: round(v * ratio) if k == "start" else max(1, round(v * ratio)) for k, v in times.items()}
-        parameters[name] = settings
-    return made | {"run": run} | ({"parameters": parameters} if parameters else {})
+    for name, each in config.parameters.items():
+        # Downwards and upwards: what is refined for a while in the whole run is refined for an epoch in this one.
+        stop = None if each.stop is None else math.ceil(each.stop * ratio)
+        parameters[name] = _changed(each, start=int(each.start * ratio), stop=stop)
+    return _changed(config, parameters=parameters, run=_changed(config.run, epochs=QUICK_EPOCHS))
+
+
+def _changed(component: Any, **changes: Any) -> Any:
+    return replace(component, **changes)

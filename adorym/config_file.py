@@ -76,6 +76,18 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> ConfigFile:
     return ConfigFile(mapping, lines)
 
 
+def assigned(assignments: Iterable[str]) -> dict[str, Any]:
+    """The mapping that ``key.path=value`` assignments alone make, values in YAML: ``{"scan": {"step": "9 px"}}``.
+
+    Raises:
+        ConfigError: An assignment cannot be read, or does not fit those before it.
+    """
+    mapping: dict[str, Any] = {}
+    for assignment in assignments:
+        _apply(mapping, {}, assignment)
+    return mapping
+
+
 def dump_yaml(mapping: Mapping[str, Any]) -> str:
     """``mapping`` as YAML 1.2 that `load` reads back equal."""
     yaml = YAML(typ="safe", pure=True)

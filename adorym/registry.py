@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
+from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 
 from adorym.errors import ConfigError, suggestion
 
@@ -105,4 +105,4 @@ def _from_file(group: str, name: str, where: str) -> type:
     if not isinstance(cls, type):
         known = [n for n, v in vars(module).items() if isinstance(v, type)]
         raise ConfigError(where or group, f"no class '{class_name}' in '{file_name}'", remedy=suggestion(class_name, known))
-    return cls if getattr(cls, "kind", None) else component(cls)
+    return cls if is_pydantic_dataclass(cls) else component(cls)

@@ -21,52 +21,48 @@ project_copyright = f"2026, {author}"
 version = release = __version__
 
 extensions = [
+    "mathml",
     "myst_parser",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "_generated/map.md"]  # the latter is part of another page
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["adorym.css"]
+html_math_renderer = "mathml"
 html_title = f"Adorym {version}"
 html_show_sphinx = False
 pygments_style = "friendly"
 pygments_dark_style = "native"
 
 default_role = "py:obj"  # `name` in a docstring links to that name where it exists
-autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
+autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 100
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
-_PROTECTED = re.compile(r"(``.+?``|:[\w:]+:`[^`]+`|`[^`]+`)", re.DOTALL)
-_ROLE_LIKE = re.compile(r"(?<!\\)([|*]|(?<=\w)_(?!\w))")
+# Literals, roles, and directives with all that is indented below them stay as they are.
+_PROTECTED = re.compile(
+    r"``(?:.|\n)+?``|:[\w:]+:`[^`]+`|`[^`]+`|^(?P<indent> *)\.\. .*(?:\n(?:(?P=indent) +.*| *$))*", re.MULTILINE
+)
+# A bar, a star that opens nothing, an underscore that ends a word.
+_NO_MARKUP = re.compile(r"\||(?<![\w*])\*{1,2}(?=\w)(?!(?:[^*\n]|\n(?!\n))*\w[).,]?\*)|(?<=\w)_(?!\w)")
 
 
 def plain_formulas(_app: object, _what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
-    """Let docstrings write ``|F|^2``, ``a * b`` and ``x_`` as they stand: none of them is markup there."""
-    directive_indent: int | None = None
-    for number, line in enumerate(lines):
-        indent = len(line) - len(line.lstrip())
-        if directive_indent is not None and line.strip() and indent <= directive_indent:
-            directive_indent = None
-        if directive_indent is None:
-            parts = _PROTECTED.split(line)
-            lines[number] = "".join(p if i % 2 else _escape(p) for i, p in enumerate(parts))
-            if line.rstrip().endswith("::") or line.lstrip().startswith(".. "):
-                directive_indent = indent
-
-
-def _escape(text: str) -> str:
-    bullet = re.match(r"\s*\* ", text)
-    start = bullet.end() if bullet else 0
-    return text[:start] + _ROLE_LIKE.sub(r"\\\1", text[start:])
+    """Let docstrings write ``|F|^2``, ``*state`` and ``x_`` as they stand: none of them is markup there."""
+    text, made, position = "\n".join(lines), "", 0
+    for protected in _PROTECTED.finditer(text):
+        made += _NO_MARKUP.sub(r"\\\g<0>", text[position : protected.start()]) + protected[0]
+        position = protected.end()
+    lines[:] = (made + _NO_MARKUP.sub(r"\\\g<0>", text[position:])).split("\n")
 
 
 def setup(app: object) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import adorym
 from adorym import registry
 from adorym.config import Config
+from adorym.data.keymap import KeyMap
 from adorym.parameters import Parameter
 from adorym.schema import describe
 from adorym.schema.fields import annotation_of, fields_of, is_section, split
@@ -27,6 +28,7 @@ it and its fields stand beside: `{kind: adam, learning_rate: 0.05 px}`. Lengths,
 a configuration (`70 um`, `8.8 keV`, `0.5 deg`) and are plain numbers in the unit of the table in Python. `adorym list`
 prints the same in a terminal, together with the components that installed plug-ins add.
 """
+LONGEST_DEFAULT = 60  # a section whose keys are listed on their own
 SECTIONS = re.compile(r"^(Args|Attributes|Raises|Returns|Yields):$", flags=re.MULTILINE)
 
 
@@ -79,8 +81,12 @@ def prose(cls: type) -> str:
 
 def field_table(cls: type) -> list[str]:
     """The keys of a component."""
-    rows = [(literal(f.name), markdown(f.type), f.unit, literal(f.default), markdown(f.help)) for f in describe(cls)]
+    rows = [(literal(f.name), markdown(f.type), f.unit, _default(f.default), markdown(f.help)) for f in describe(cls)]
     return table("key type unit default meaning", rows)
+
+
+def _default(text: str) -> str:
+    return literal(text) if len(text) <= LONGEST_DEFAULT else "its own defaults"
 
 
 def parameter_table(refinable: Mapping[str, Parameter]) -> list[str]:
@@ -143,9 +149,10 @@ def reference() -> str:
 
 
 def main(folder: Path) -> None:
-    """Write ``reference.md`` into ``folder``."""
+    """Write ``reference.md`` and ``map.md`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     import_everything()
+    (folder / "map.md").write_text(f"{prose(KeyMap)}\n\n" + "\n".join(field_table(KeyMap)), encoding="utf-8")
     (folder / "reference.md").write_text(reference(), encoding="utf-8")
 
 

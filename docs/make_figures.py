@@ -75,9 +75,9 @@ def axes_convention() -> Figure:
     arrow(axes, tuple(exit_face), tuple(hit), INK, lw=1.4, linestyle=(0, (4, 3)))
     axes.text(0.35, middle[1] + 0.14, "beam, exp(+ikz)")
     axes.plot([middle[0], middle[0]], [0.55, 0.86], color=GREEN, lw=1.2, ls=(0, (5, 3)))
-    turn = {"connectionstyle": "arc3,rad=0.45", "mutation_scale": 11}
+    turn = {"connectionstyle": "arc3,rad=0.45", "mutation_scale": 11, "arrowstyle": "<|-|>"}
     arrow(axes, (middle[0] - 0.3, 0.62), (middle[0] + 0.3, 0.62), GREEN, **turn)
-    axes.text(middle[0] + 0.42, 0.5, "rotation about y by $\\theta$", color=GREEN, va="center")
+    axes.text(middle[0] + 0.42, 0.5, "rotation axis: y", color=GREEN, va="center")
 
     origin = np.array([0.95, 0.95])
     frame = (((0.75, 0), "z", (0.12, 0)), ((0, -0.7), "y", (0, -0.14)), (1.25 * depth, "x", (-0.1, -0.1)))
@@ -89,8 +89,8 @@ def axes_convention() -> Figure:
 
 def probe_position() -> Figure:
     """The window's corner in the object array: origin + position; the fraction of a pixel shifts the probe in it."""
-    figure, axes = canvas(8, 4.1)
-    pitch, left, top = 0.3, 0.6, 3.75
+    figure, axes = canvas(8, 3.75)
+    pitch, left, top = 0.3, 0.6, 3.45
     rows, columns, origin = 11, 15, (2, 2)
     position, window = (3.4, 5.7), (5, 6)
 

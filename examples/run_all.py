@@ -1,5 +1,7 @@
 """Run every example, ``examples/*/run.py``, one after the other; a folder that is added is run without being listed.
 
+An example passes when it ends well and leaves a ``result.h5`` whose loss has fallen.
+
 Usage: python examples/run_all.py [--quick] [NAME ...]
 """
 
@@ -12,19 +14,27 @@ import tempfile
 import time
 from pathlib import Path
 
+from adorym import read_result
+
 FOLDER = Path(__file__).resolve().parent
 
 
 def run(script: Path, output: Path, quick: bool) -> bool:
-    """Whether ``script`` ended well; what it wrote to the terminal is shown if it did not."""
+    """Whether the example passes; what it wrote to the terminal is shown if it does not."""
     command = [sys.executable, str(script), "--output", str(output), *(["--quick"] if quick else [])]
     start = time.perf_counter()
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    verdict = "ok" if done.returncode == 0 else f"failed with exit status {done.returncode}"
+    verdict = loss_verdict(output) if done.returncode == 0 else f"failed with exit status {done.returncode}"
     print(f"example {script.parent.name}: {verdict} ({time.perf_counter() - start:.1f} s)", flush=True)
-    if done.returncode != 0:
+    if verdict != "ok":
         print(done.stdout, flush=True)
-    return done.returncode == 0
+    return verdict == "ok"
+
+
+def loss_verdict(output: Path) -> str:
+    """``ok`` if the loss in the result of a run has fallen."""
+    losses = read_result(output).history["loss"]
+    return "ok" if losses[-1] < losses[0] else f"the loss went from {losses[0]:.4g} to {losses[-1]:.4g}"
 
 
 def main() -> int:

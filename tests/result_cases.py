@@ -72,6 +72,6 @@ def ptychography_result(n: int = 10, window: tuple[int, int] = (24, 32), step: f
             "propagation_distance": 0.01312 - 0.0006 * np.exp(-epoch / 8),
         },
         config="data:\n  path: siemens.h5\nforward_model:\n  kind: ptychography\nrun:\n  epochs: 30\n  seed: 1\n",
-        provenance={"version": "1.0.0", "backend": "torch", "device": "cpu", "ranks": "4", "seed": "1"},
+        provenance={"adorym": "1.0.0", "backend": "torch", "device": "cpu", "ranks": "4", "seed": "1"},
         fit={"measured": rng.poisson(predicted).astype(np.float32), "predicted": predicted, "index": np.array(17)},
     )

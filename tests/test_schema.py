@@ -591,3 +591,4 @@ class TestDescribe:
 
     def test_bounds(self) -> None:
         assert type_text(Annotated[int, Field(ge=1, lt=5)]) == "a whole number >= 1 and < 5"
+        assert type_text(Annotated[int | None, Field(ge=1)]) == "a whole number >= 1 or nothing"

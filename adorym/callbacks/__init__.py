@@ -1,0 +1,1 @@
+"""Those who watch a run: progress on the screen, log file, snapshots."""

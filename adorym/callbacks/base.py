@@ -1,18 +1,21 @@
 """What a run tells those who watch it.
 
 The engine is handed a sequence of `Callback`; it calls them on **every rank**, in order, and never asks anything of
-them. What a callback writes or shows, it writes on rank 0 alone; what needs the whole object (`RunInfo.current`) it asks for on
-every rank, because gathering a distributed object is a collective operation.
+them. What a callback writes or shows, it writes on rank 0 alone; what needs the whole object (`RunInfo.current`) it
+asks for on every rank, because gathering a distributed object is a collective operation.
 """
 
 from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from adorym.data.result import Result
+from adorym.engine.records import BatchProgress, EpochRecord
+
+__all__ = ["BatchProgress", "Callback", "EpochRecord", "RunInfo"]
 
 
 @dataclass(frozen=True)
@@ -38,32 +41,7 @@ class RunInfo:
     current: Callable[[], Result] | None = None
 
 
-@dataclass(frozen=True)
-class BatchProgress:
-    """One batch is done: ``epoch`` and ``batch`` count from 1, ``time_s`` is the time the batch took."""
-
-    epoch: int
-    batch: int
-    n_batches: int
-    loss: float
-    time_s: float
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One epoch is done: ``epoch`` counts from 1, ``time_s`` is the time the epoch took.
-
-    ``learning_rates`` holds the present learning rate of every refined parameter, in the parameter's unit.
-    """
-
-    epoch: int
-    epochs: int
-    loss: float
-    time_s: float
-    learning_rates: dict[str, float] = field(default_factory=dict)
-
-
-class Callback(ABC):
+class Callback(ABC):  # noqa: B024 - nobody has to override anything
     """Watches a run; override what is of interest. Every call is made on every rank."""
 
     def on_start(self, run: RunInfo) -> None:  # noqa: B027 - a default that does nothing is the point

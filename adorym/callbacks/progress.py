@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import IO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -49,8 +50,10 @@ class ProgressReport(Callback):
         self._view: _Live | _Plain | None = None
 
     def on_start(self, run: RunInfo) -> None:
-        if run.rank == 0 and self._mode != "quiet":
-            self._view = _Live(run, self._console) if self._mode == "live" else _Plain(run, self._console, self._every_s)
+        if run.rank != 0 or self._mode == "quiet":
+            return
+        live = self._mode == "live"
+        self._view = _Live(run, self._console) if live else _Plain(run, self._console.file, self._every_s)
 
     def on_batch(self, run: RunInfo, progress: BatchProgress) -> None:
         if self._view:
@@ -84,15 +87,17 @@ class _Live:
         )
         self._task: TaskID | None = None
         self._total = run.epochs * run.n_batches
-        console.print(f"[bold]{run.title}[/]  {run.n_patterns} patterns, {run.n_batches} batches an epoch")
+        console.print(run.title, style="bold", markup=False, highlight=False)
+        console.print(f"{run.n_patterns} patterns, {run.n_batches} batches an epoch", highlight=False)
         self._bar.start()
 
     def batch(self, progress: BatchProgress) -> None:
         done = (progress.epoch - 1) * self._n_batches + progress.batch
-        fields = {"loss": f"{progress.loss:.4e}", "pace": f"{duration(progress.time_s)}/batch"}
+        loss, pace = f"{progress.loss:.4e}", f"{duration(progress.time_s)}/batch"
         if self._task is None:  # a resumed run starts in the middle: its first batches took no time here
-            self._task = self._bar.add_task("batch", total=self._total, completed=done - 1, **fields)
-        self._bar.update(self._task, completed=done, **fields)
+            where = f"epoch {progress.epoch}"
+            self._task = self._bar.add_task(where, total=self._total, completed=done - 1, loss=loss, pace=pace)
+        self._bar.update(self._task, completed=done, loss=loss, pace=pace)
 
     def epoch(self, record: EpochRecord) -> None:
         if self._task is not None:
@@ -105,9 +110,9 @@ class _Live:
 class _Plain:
     """A line for the first epoch, the last one, and in between whenever ``every_s`` have passed."""
 
-    def __init__(self, run: RunInfo, console: Console, every_s: float) -> None:
+    def __init__(self, run: RunInfo, file: IO[str], every_s: float) -> None:
         # Escape codes have no place in a log, not even where a batch system sets FORCE_COLOR.
-        self._console = Console(file=console.file, force_terminal=False, color_system=None, highlight=False, markup=False)
+        self._console = Console(file=file, force_terminal=False, color_system=None, highlight=False, markup=False)
         self._every_s, self._start, self._last = every_s, time.monotonic(), time.monotonic()
         self._total, self._n_batches = run.epochs * run.n_batches, run.n_batches
         self._done_here = 0

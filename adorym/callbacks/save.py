@@ -59,7 +59,7 @@ class Snapshots(Callback):
 
     def __init__(self, every: int) -> None:
         if every < 1:
-            raise ConfigError("output.snapshot_every", "not a number of epochs", expected=">= 1", found=every)
+            raise ConfigError("output.snapshots_every", "not a number of epochs", expected=">= 1", found=every)
         self._every = every
 
     def on_epoch(self, run: RunInfo, record: EpochRecord) -> None:

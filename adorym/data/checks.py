@@ -26,6 +26,7 @@ class CountStatistics:
         not_finite: ``(n,)`` number of values that are NaN or infinite.
         negative: ``(n,)`` number of values below 0.
         bad_pixels: ``(y, x)`` True where any pattern is not finite or negative.
+        masked: ``(n,)`` True where the mask leaves no good pixel of a pattern.
     """
 
     minimum: float
@@ -36,11 +37,12 @@ class CountStatistics:
     not_finite: np.ndarray
     negative: np.ndarray
     bad_pixels: np.ndarray
+    masked: np.ndarray
 
     @property
     def empty(self) -> np.ndarray:
         """Numbers of the patterns without any count."""
-        return np.flatnonzero((self.pattern_sum == 0) & (self.not_finite == 0) & (self.negative == 0))
+        return np.flatnonzero((self.pattern_sum == 0) & (self.not_finite + self.negative == 0) & ~self.masked)
 
     @property
     def bad_patterns(self) -> np.ndarray:
@@ -53,13 +55,14 @@ def count_statistics(dataset: Dataset, block_bytes: int = BLOCK_BYTES) -> CountS
     n, window, mask = dataset.n_patterns, dataset.window_px, dataset.mask
     pattern_sum, not_finite, negative = np.zeros(n), np.zeros(n, int), np.zeros(n, int)
     pixel_sum, pixel_maximum, bad_pixels = np.zeros(window), np.full(window, -np.inf), np.zeros(window, bool)
-    minimum, maximum = np.inf, -np.inf
+    minimum, maximum, masked = np.inf, -np.inf, np.zeros(n, bool)
     for start, frames in blocks(dataset.patterns, block_bytes):
         here = slice(start, start + len(frames))
         infinite = ~np.isfinite(frames)
         below = frames < 0
         if mask is not None:
             good = mask if mask.ndim == 2 else mask[here]
+            masked[here] = ~good.any(axis=(-2, -1))
             infinite, below = infinite & good, below & good
             frames = np.where(good, frames, np.float32(0))
         if infinite.any():
@@ -71,7 +74,7 @@ def count_statistics(dataset: Dataset, block_bytes: int = BLOCK_BYTES) -> CountS
         np.maximum(pixel_maximum, frames.max(axis=0), out=pixel_maximum)
         minimum, maximum = min(minimum, float(frames.min())), max(maximum, float(frames.max()))
     return CountStatistics(
-        minimum, maximum, pattern_sum, pixel_sum / n, pixel_maximum, not_finite, negative, bad_pixels
+        minimum, maximum, pattern_sum, pixel_sum / n, pixel_maximum, not_finite, negative, bad_pixels, masked
     )
 
 
@@ -109,7 +112,10 @@ def _masked(dataset: Dataset, bad: np.ndarray) -> Dataset:
 
 
 def _refuse(dataset: Dataset, statistics: CountStatistics) -> None:
-    remedy = "mask the pixels (data.bad_counts: mask_pixels, or data.mask) or leave out the patterns (data.bad_counts: drop_patterns)"
+    remedy = (
+        "mask the pixels (data.bad_counts: mask_pixels, or data.mask) "
+        "or leave out the patterns (data.bad_counts: drop_patterns)"
+    )
     for count, what in (
         (statistics.not_finite, "counts are not finite (NaN or infinite)"),
         (statistics.negative, "counts are negative"),

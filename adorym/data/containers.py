@@ -99,9 +99,16 @@ def open_container(path: str | Path) -> Container:
 
 
 def _head(path: Path) -> bytes:
+    """First bytes of the content, what is around it taken off."""
     with open(path, "rb") as file:
         head = file.read(16)
-    return _content(path)[:16] if head.startswith((b"BZh", b"\x1f\x8b")) else head
+    if head.startswith(b"BZh"):
+        with bz2.open(path) as unpacked:
+            return unpacked.read(16)
+    if head.startswith(b"\x1f\x8b"):
+        with gzip.open(path) as unzipped:
+            return unzipped.read(16)
+    return head
 
 
 def _content(path: Path) -> bytes:

@@ -54,10 +54,11 @@ def illumination(result: Result, positions_px: np.ndarray | None = None) -> np.n
         return None
     intensity = np.sum(np.abs(result.probe.astype(np.complex128)) ** 2, axis=0)
     shape = result.object.shape[:2]
-    corners = np.rint(np.asarray(positions_px, float)[:, :2] + result.origin_px).astype(int)
+    positions_px = np.asarray(positions_px, float)
+    corners = np.rint(positions_px[np.isfinite(positions_px).all(axis=1)][:, :2] + result.origin_px).astype(int)
     # A window that hangs over the edge still lights what lies inside: count corners on a grid with room around it.
     height, width = intensity.shape
-    corners = corners + (height, width)
+    corners += (height, width)
     inside = np.all((corners >= 0) & (corners < (shape[0] + height, shape[1] + width)), axis=1)
     counts = np.zeros((shape[0] + height, shape[1] + width))
     np.add.at(counts, tuple(corners[inside].T), 1.0)

@@ -1,4 +1,4 @@
-"""Where things lie in a file that no reader knows, said in a few words: ``patterns=data positions=scan energy=8.8 keV``.
+"""Where things lie in a file that no reader knows, said in a few words: ``patterns=data positions=scan``.
 
 A `KeyMap` reads any container of arrays (HDF5, npz, npy, mat, tif; bz2 or gzip around it) as a data set.
 """
@@ -20,6 +20,7 @@ from adorym.data.hdf5 import factor
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns, Orientation
 from adorym.data.readers.base import Lengths, Raw, assemble
+from adorym.data.readers.motion import rows_of
 from adorym.errors import ConfigError, DataError, suggestion
 from adorym.registry import component
 
@@ -35,7 +36,7 @@ class KeyMap:
 
     Attributes:
         patterns: Stack of patterns, ``(n, y, x)``; with more leading axes they are counted in C order.
-        positions: ``(n, 2)`` or ``(2, n)``, or two names ``rows,columns``.
+        positions: ``(n, 2)`` or ``(2, n)``, with z ``(n, 3)``, or two names ``rows,columns``.
         probe: First guess of the probe, ``(..., y, x)``, its beam in the middle of the window.
         mask: Detector mask; see ``mask_good``.
         dark: Dark counts ``(..., y, x)``, averaged.
@@ -105,18 +106,19 @@ class KeyMap:
         if "patterns" not in given:
             raise ConfigError("map.patterns", "missing", remedy="name the array of patterns: patterns=NAME")
         try:
-            return cls(**given)  # type: ignore[arg-type]
+            return cls(**given)
         except ValidationError as error:
             first = error.errors()[0]
             raise ConfigError(f"map.{first['loc'][0]}", first["msg"], found=repr(first["input"])) from None
 
-    def read(self, path: str | Path, overrides: Overrides | None = None) -> Dataset:
-        """The data set in ``path``; counts are not checked.
+    def read(self, source: str | Path | Container, overrides: Overrides | None = None) -> Dataset:
+        """The data set in a file, which may be open already; counts are not checked.
 
         Raises:
             DataError: A named array is missing or has the wrong shape.
         """
-        container, notes = open_container(path), [f"read with a map of its arrays: {self.describe()}"]
+        container = source if isinstance(source, Container) else open_container(source)
+        path, notes = container.path, [f"read with a map of its arrays: {self.describe()}"]
         patterns = self._patterns(container)
         positions = self._positions(container, patterns.shape[0])
         in_px, scale = self.positions_unit == "px", IN_METRES.get(self.positions_unit, 1.0)
@@ -179,8 +181,8 @@ class KeyMap:
                 raise DataError(place, "rows and columns differ in number", found=f"{len(y)} and {len(x)}")
             pairs = np.stack([y, x], axis=-1)
         else:
-            pairs = _pairs(container.read(self.positions), n, f"{container.path}:{self.positions}")
-            pairs = pairs if self.positions_order == "yx" else pairs[:, ::-1]
+            place = f"{container.path}:{self.positions}"
+            pairs = _pairs(container.read(self.positions), self.positions_order, n, place)
         return pairs.astype(np.float64) * (-1.0 if self.positions_sign == "-" else 1.0)
 
     def _angles(self, container: Container, n: int, notes: list[str]) -> tuple[np.ndarray | None, np.ndarray]:
@@ -225,17 +227,16 @@ class KeyMap:
         return field.reshape(-1, *field.shape[-2:]).mean(axis=0) if field.ndim > 2 else field
 
 
-def _pairs(array: np.ndarray, n: int, place: str) -> np.ndarray:
-    """``(k, 2)`` from ``(..., k, 2)`` or ``(..., 2, k)``; the one that gives ``n`` where both would do."""
-    squeezed = array.reshape(array.shape[next((i for i, size in enumerate(array.shape) if size > 1), 0) :])
-    if squeezed.ndim >= 2 and squeezed.shape[-1] == 2 and (squeezed.shape[0] != 2 or squeezed.size == 2 * n):
-        return squeezed.reshape(-1, 2)
-    if squeezed.ndim >= 2 and squeezed.shape[0] == 2:
-        return squeezed.reshape(2, -1).T
-    if array.shape[-1:] == (2,):
-        return array.reshape(-1, 2)
-    raise DataError(place, "positions have the wrong shape", expected=f"({n}, 2) or (2, {n})", found=array.shape,
-                    remedy="name rows and columns apart: positions=ROWS,COLUMNS")  # fmt: skip
+def _pairs(array: np.ndarray, order: str, n: int, place: str) -> np.ndarray:
+    """``(k, 2)`` (y, x) from an array in ``order``; a third entry, z, may follow x and y only in this order."""
+    first = next((axis for axis, size in enumerate(array.shape) if size > 1), 0)
+    rows = rows_of(array if array.ndim - first < 2 else array.reshape(array.shape[first:]), n, place)
+    if order == "xy":
+        return rows[:, 1::-1]
+    if rows.shape[1] == 3:
+        remedy = "set positions_order=xy for (x, y, z), or name rows and columns apart: positions=ROWS,COLUMNS"
+        raise DataError(place, "positions have three entries and no order", found=array.shape, remedy=remedy)
+    return rows
 
 
 def _modes(array: np.ndarray, place: str) -> np.ndarray:

@@ -29,6 +29,9 @@ def write_native(dataset: Dataset, path: str | Path) -> Path:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(str(path), "its folder cannot be made", found=str(error)) from error
+    try:
         with h5py.File(partial, "w") as file:
             file.attrs["format"], file.attrs["format_version"] = "adorym", FORMAT_VERSION
             _write_patterns(file, dataset)

@@ -6,9 +6,10 @@ over the file's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 import numpy as np
 from pydantic import Field, ValidationError
@@ -19,7 +20,7 @@ from adorym.registry import component
 from adorym.units import Angle, Energy, Length
 
 Positive = Annotated[float, Field(gt=0)]
-Propagation = Length | tuple[Length, ...] | Literal["far_field", "near_field"] | None
+Propagation: TypeAlias = Length | tuple[Length, ...] | Literal["far_field", "near_field"] | None
 
 
 @component
@@ -87,6 +88,10 @@ class Overrides:
             return cls(**dict(values or {}))
         except ValidationError as error:
             raise _translated(error, cls) from None
+
+    def with_map(self, entries: Iterable[str]) -> Overrides:
+        """The same for a file of unknown layout."""
+        return replace(self, map=tuple(entries))  # type: ignore[type-var]
 
     def orientation(self, keep_center: bool) -> Orientation:
         """The turn of the patterns that is asked for."""

@@ -98,7 +98,7 @@ class Hdf5Patterns:
                 frames[:] = dataset[()]
                 return frames
             starts = np.flatnonzero(np.any(np.diff(leading, axis=1, prepend=-1), axis=0)) if leading else np.array([0])
-            for start, stop in zip(starts, [*starts[1:], len(unique)]):
+            for start, stop in zip(starts, [*starts[1:], len(unique)], strict=True):
                 rows = last[start:stop]
                 run = rows[-1] - rows[0] + 1 == len(rows)
                 chosen = slice(int(rows[0]), int(rows[-1]) + 1) if run else rows
@@ -108,7 +108,7 @@ class Hdf5Patterns:
                 f"{self.path}:/{self.key.lstrip('/')}",
                 "patterns cannot be read",
                 found=str(error),
-                remedy="a missing compression filter comes with 'pip install hdf5plugin'; a damaged file must be copied again",
+                remedy="'pip install hdf5plugin' brings missing compression filters; copy a damaged file again",
             ) from error
         return frames
 
@@ -127,7 +127,7 @@ class JoinedPatterns:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return (sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:])  # type: ignore[return-value]
+        return (sum(part.shape[0] for part in self.parts), *self.parts[0].shape[1:])
 
     def read(self, index: np.ndarray) -> np.ndarray:
         index = np.asarray(index, dtype=np.intp)
@@ -183,7 +183,7 @@ class CorrectedPatterns:
 class MaskedPatterns:
     """Counts at bad pixels that no arithmetic survives (not finite or negative) read as 0.
 
-    A weight of 0 does not cancel a NaN, so the model's mask alone would not do. ``good`` is ``(y, x)`` or ``(n, y, x)``.
+    A weight of 0 does not cancel a NaN, so the model's mask alone would not do. ``good``: ``(y, x)`` or ``(n, y, x)``.
     """
 
     base: Patterns

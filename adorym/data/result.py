@@ -15,7 +15,6 @@ Arrays in detector space have the zero frequency at the centre, as in every file
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from adorym.data.atomic import whole_file
 from adorym.errors import DataError
 
 REPRESENTATIONS = ("real_imag", "delta_beta")
@@ -110,7 +110,7 @@ class Result:
         if self.pixel_size_m is None:
             return None
         if len(self.pixel_size_m) == 3:
-            return self.pixel_size_m  # type: ignore[return-value]
+            return self.pixel_size_m
         spacing = self.parameters.get("slice_spacing")
         if spacing is not None and spacing.unit == "m" and spacing.value.size and np.mean(spacing.value) > 0:
             return (*self.pixel_size_m, float(np.mean(spacing.value)))  # type: ignore[return-value]
@@ -136,18 +136,11 @@ def write_result(result: Result, path: str | Path) -> Path:
         DataError: The directory cannot be written, or an entry is neither a number nor a text.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(partial, "w") as file:
+        with whole_file(path) as partial, h5py.File(partial, "w") as file:
             _write(result, file)
-        with open(partial, "rb") as written:
-            os.fsync(written.fileno())  # the content must be on the disk before the name points at it
-        os.replace(partial, path)
     except (OSError, TypeError, ValueError) as error:
         raise DataError(str(path), "the result cannot be written", found=str(error)) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

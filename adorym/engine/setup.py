@@ -11,12 +11,12 @@ import numpy as np
 from adorym.constraints.base import Constraint
 from adorym.data.batches import Measurements
 from adorym.data.dataset import Dataset
+from adorym.engine.checks import check_inside, data_errors, recipe_errors, start_value, together
 from adorym.engine.settings import RunSettings
 from adorym.engine.step import Problem
-from adorym.errors import ConfigError, DataError, InputError
+from adorym.errors import DataError
 from adorym.forward.base import ForwardModel
 from adorym.losses.base import Loss
-from adorym.optics.windows import inside
 from adorym.parameters import Parameter, ParameterSettings, Value, make_value
 from adorym.regularizers.base import Regularizer
 from adorym.storage.replicated import ReplicatedStore
@@ -58,24 +58,16 @@ def used_settings(recipe: Recipe) -> dict[str, ParameterSettings]:
     return settings
 
 
-def check_recipe(recipe: Recipe, dataset: Dataset) -> None:
-    """Raise an `InputError` for what can be seen to be wrong before anything is computed."""
-    for name in recipe.parameters:
-        if name not in recipe.model.refinable:
-            raise ConfigError(f"parameters.{name}", f"unknown parameter for forward model '{recipe.model.kind}'")
+def check_recipe(recipe: Recipe, dataset: Dataset, run: RunSettings) -> None:
+    """Look for all that can be seen to be wrong before anything is computed.
+
+    Raises:
+        InputError: What is wrong; several errors together as `adorym.errors.ConfigErrors`.
+    """
     settings = used_settings(recipe)
-    if not any(s.refine for s in settings.values()):
-        raise ConfigError("parameters", "nothing is refined", remedy="set 'refine: true' for the object at least")
-    for i, constraint in enumerate(recipe.constraints):
-        if constraint.parameter not in settings or not settings[constraint.parameter].refine:
-            raise ConfigError(
-                f"constraints[{i}]",
-                f"'{constraint.kind}' acts on the {constraint.parameter}, which is not refined: it has no effect",
-                remedy="leave it out, or refine the parameter",
-            )
-    if recipe.regularizers and not settings["object"].refine:
-        raise ConfigError("regularizers", "the object is not refined: they have no effect", remedy="leave them out")
-    recipe.model.check(dataset, recipe.model.geometry(dataset), settings)
+    errors = [*recipe_errors(recipe, settings, run), *data_errors(recipe.model, settings, run, dataset)]
+    if errors:
+        raise together(errors)
 
 
 def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.random.Generator) -> Problem:
@@ -84,14 +76,13 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
     Raises:
         InputError: Data, configuration or geometry do not go together.
     """
-    check_recipe(recipe, dataset)
+    check_recipe(recipe, dataset, run)
     xp = get_backend(run.backend, device=run.device, precision=run.precision, threads=run.threads)
     model, settings = recipe.model, used_settings(recipe)
     measurements = Measurements(xp, dataset, model.arrange, recipe.loss.target)
     if measurements.valid_counts <= 0:
         raise DataError(dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
-    margin = _margin(settings)
-    shape, origin = model.object_frame(dataset, margin)
+    shape, origin = model.object_frame(dataset, object_margin_px(settings))
     obj = _object(xp, model, settings["object"], dataset, (shape, rng))
     values = {
         name: _value(xp, name, model, settings[name], dataset, (measurements.mean_counts, rng))
@@ -100,7 +91,7 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
     }
     for value in values.values():
         if value.spec.window_relative:
-            _bound_positions(value, dataset, shape, origin)
+            value.bounds = check_inside(value.name, value.first, dataset, (shape, origin))
     return Problem(
         xp=xp,
         dataset=dataset,
@@ -117,7 +108,8 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
     )
 
 
-def _margin(settings: Mapping[str, ParameterSettings]) -> int:
+def object_margin_px(settings: Mapping[str, ParameterSettings]) -> int:
+    """Pixels around the scanned area: as given, or room for positions that are refined."""
     given = getattr(settings["object"], "margin_px", None)
     if given is not None:
         return int(given)
@@ -150,31 +142,7 @@ def _value(
 ) -> Value:
     mean_counts, rng = context
     spec: Parameter = model.refinable[name]
-    try:
-        first = spec.start_value(name, model, dataset, settings, rng)
-    except InputError as error:
-        if error.where.startswith(("parameters", "data")) or not error.where:
-            raise
-        where = f"parameters.{name}.initial.{error.where}"
-        raise type(error)(
-            where, error.what, expected=error.expected, found=error.found, remedy=error.remedy
-        ) from None
+    first = start_value(name, model, settings, dataset, rng)
     if name == "probe" and getattr(settings, "power", None) is None:
         first = first * math.sqrt(mean_counts)
     return make_value(xp, name, spec, settings, first)
-
-
-def _bound_positions(value: Value, dataset: Dataset, shape: tuple[int, ...], origin: tuple[int, int]) -> None:
-    window = np.asarray(dataset.window_px)
-    low = -np.asarray(origin, np.float64)
-    high = np.asarray(shape[:2]) - window - np.asarray(origin)
-    outside = ~inside(value.first + np.asarray(origin), (shape[0], shape[1]), dataset.window_px)
-    if outside.any():
-        raise ConfigError(
-            "parameters.probe_positions",
-            f"{int(outside.sum())} windows lie outside the object",
-            expected=f"positions from {low.tolist()} to {high.tolist()} px",
-            found=f"position {int(np.flatnonzero(outside)[0])} at {value.first[outside][0].tolist()}",
-            remedy="correct the positions, or leave out 'parameters.object.margin_px'",
-        )
-    value.bounds = (low, high.astype(np.float64))

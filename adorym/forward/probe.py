@@ -23,16 +23,16 @@ class ProbeSettings(ParameterSettings):
     Attributes:
         initial: First probe; the one that came with the data if there is one, else from the mean pattern.
         modes: Number of mutually incoherent modes.
-        mode_seeds: What the further modes are made from: the first times polynomials (``hermite``), times a smooth
+        seeding: What the further modes are made from: the first times polynomials (``hermite``), times a smooth
             random phase (``random``), or shifted copies (``shifted``).
-        first_mode_power: Part of the total power that the first mode starts with; the others share the rest.
+        first_fraction: Part of the total power that the first mode starts with; the others share the rest.
         power: Start power in counts a pattern; that of the mean pattern if absent.
     """
 
     initial: Annotated[InitialProbe | None, ComponentOf("probe")] = None  # type: ignore[assignment]
     modes: int = Field(1, ge=1)
-    mode_seeds: Literal["hermite", "random", "shifted"] = "hermite"
-    first_mode_power: float = Field(0.6, gt=0, le=1)
+    seeding: Literal["hermite", "random", "shifted"] = "hermite"
+    first_fraction: float = Field(0.6, gt=0, le=1)
     power: float | None = Field(None, gt=0)
 
 
@@ -53,7 +53,7 @@ def start_probe(model: Any, dataset: Dataset, settings: ProbeSettings, rng: np.r
             expected=f"(modes, {dataset.window_px[0]}, {dataset.window_px[1]})",
             found=modes.shape,
         )
-    seeded = seed_modes(modes[: settings.modes], settings.modes, settings.mode_seeds, rng, settings.first_mode_power)
+    seeded = seed_modes(modes[: settings.modes], settings.modes, settings.seeding, rng, settings.first_fraction)
     return scale_power(seeded, settings.power or 1.0)
 
 

@@ -160,6 +160,8 @@ class Ptychography(ForwardModel):
     def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
         self._check_scan(dataset)
         geometry.check_pixel_size(self.regime)
+        if "probe_defocus" in names:
+            geometry.grid(self.regime)  # refuses where energy or pixel size are not known
         if self.regime == "near_field":
             check(self.propagation, geometry.grid("near_field"), geometry.effective_distance_m)
             return

@@ -21,8 +21,8 @@ from adorym.errors import DataError
 
 Region = tuple[slice, slice]
 
-_MAX_ROUNDS = 12
-_SETTLED = 1e-4  # px, and periods over the region: far below what changes the error's third digit
+_MAX_ROUNDS = 40
+_SETTLED = 1e-5  # px, and periods over the region: far below what changes the error's third digit
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ def align_object(reconstruction: np.ndarray, true: np.ndarray, region: Region | 
     Guizar-Sicairos et al., Opt. Lett. 33, 156 (2008)).
 
     Args:
-        reconstruction: ``(y, x)`` complex; values that are not finite count as 0.
+        reconstruction: ``(y, x)`` complex; values that are not finite count as 0. Outside the region it matters only
+            for what the translation brings in.
         true: ``(y, x)`` complex, the same shape.
-        region: (y, x) slices where objects are compared, whole arrays by default. The reconstruction outside of it is
-            used only for what the translation brings in.
+        region: (y, x) slices where objects are compared; the whole arrays by default.
 
     Raises:
         DataError: The shapes differ, the region holds fewer than 8 x 8 pixels, or the true object is 0 there.
@@ -72,14 +72,17 @@ def align_object(reconstruction: np.ndarray, true: np.ndarray, region: Region | 
     region = _checked_region(reconstruction, true, region)
     taper = _hann(true.shape, region)
     extent = np.array([s.stop - s.start for s in region])
-    current, shift, ramp = reconstruction, np.zeros(2), np.zeros(2)
-    for _ in range(_MAX_ROUNDS):
+    original, shift, ramp = _bounded(reconstruction, region), np.zeros(2), np.zeros(2)
+    current = original
+    flat = _is_flat(original, taper) or _is_flat(true, taper)  # a flat object lies nowhere
+    for _ in range(0 if flat else _MAX_ROUNDS):
         tilt = _spectral_peak(current * true.conj() * taper)
-        current, ramp = current * plane_wave(true.shape, -tilt), ramp + tilt
-        step = _displacement(current, true, taper)
+        step = _displacement(current * plane_wave(true.shape, -tilt), true, taper)
         if np.any(np.abs(shift + step) > extent / 2):
             break  # nothing in common: a shift would only wrap the frame around
-        current, shift = fourier_shift(current, -step), shift + step
+        ramp, shift = ramp + tilt, shift + step
+        # From the original each time: a rest of the ramp wraps around at the edges, and its rings would add up.
+        current = fourier_shift(original * plane_wave(true.shape, -ramp), -shift)
         if np.abs(step).max() < _SETTLED and np.abs(tilt * extent).max() < _SETTLED:
             break
     found, wanted = current[region], true[region]
@@ -108,12 +111,15 @@ def plane_wave(shape: tuple[int, int], frequency: np.ndarray) -> np.ndarray:
     return y[:, None] * x
 
 
+def _bounded(image: np.ndarray, region: Region) -> np.ndarray:
+    """``image`` with no modulus beyond twice the region's largest: a margin that no beam lit may hold anything."""
+    modulus, largest = np.abs(image), 2 * np.abs(image[region]).max()
+    return image * np.divide(largest, modulus, out=np.ones_like(modulus), where=modulus > largest)
+
+
 def _displacement(image: np.ndarray, true: np.ndarray, taper: np.ndarray) -> np.ndarray:
     """(y, x) px by which ``image`` lies beyond ``true``, from the peak of their cross-correlation."""
-    detail, wanted = _mean_free(image, taper), _mean_free(true, taper)
-    if min(_contrast(detail, image, taper), _contrast(wanted, true, taper)) < 1e-9:
-        return np.zeros(2)  # a flat object lies nowhere
-    product = fft.fft2(detail) * fft.fft2(wanted).conj()
+    product = fft.fft2(_mean_free(image, taper)) * fft.fft2(_mean_free(true, taper)).conj()
     # A displacement s is the plane wave exp(-2 pi i s k / n) over the frequency index k.
     return -_spectral_peak(fft.fftshift(product)) * np.array(product.shape)
 
@@ -122,8 +128,8 @@ def _mean_free(image: np.ndarray, taper: np.ndarray) -> np.ndarray:
     return (image - (image * taper).sum() / taper.sum()) * taper
 
 
-def _contrast(detail: np.ndarray, image: np.ndarray, taper: np.ndarray) -> float:
-    return float(np.linalg.norm(detail) / max(np.linalg.norm(image * taper), np.finfo(float).tiny))
+def _is_flat(image: np.ndarray, taper: np.ndarray) -> bool:
+    return bool(np.linalg.norm(_mean_free(image, taper)) <= 1e-9 * np.linalg.norm(image * taper))
 
 
 def _spectral_peak(signal: np.ndarray) -> np.ndarray:

@@ -5,7 +5,7 @@ Two images agree up to some spatial frequency. Over rings of equal frequency :ma
 .. math:: \mathrm{FRC}(q) = \frac{\mathrm{Re}\sum_{|\mathbf q| \in q} A(\mathbf q) B^*(\mathbf q)}
           {\left[\sum |A|^2 \sum |B|^2\right]^{1/2}}
 
-(Saxton & Baumeister, J. Microsc. 127, 127 (1982)), and the resolution is where it falls below the half-bit curve for
+(Saxton & Baumeister, J. Microsc. 127, 127 (1982)), and the resolution is where it falls under the half-bit curve for
 the :math:`n` samples of a ring,
 
 .. math:: T(n) = \frac{0.2071 + 1.9102\,n^{-1/2}}{1.2071 + 0.9102\,n^{-1/2}}
@@ -45,20 +45,24 @@ class RingCorrelation:
     @property
     def resolved(self) -> bool:
         """Whether the images agree up to the highest frequency: the resolution is then limited by the pixel."""
-        return not np.any(self.correlation < self.threshold)
+        return bool(self.correlation[-1] >= self.threshold[-1])
 
     @property
     def crossing(self) -> float:
-        """Frequency at which the correlation first falls below the threshold, or `limit` where it never does."""
-        below = np.flatnonzero(self.correlation < self.threshold)
-        if below.size == 0:
+        """Frequency beyond which the correlation stays below the threshold, or `limit` where it never does.
+
+        Slow phase errors, ptychography's last to go, may pull the lowest rings below the threshold; they do not blur,
+        so it is the last crossing that counts. Images with nothing in common have the lowest frequency.
+        """
+        if self.resolved:
             return self.limit
-        last = int(below[0])
-        if last == 0:
+        above = np.flatnonzero(self.correlation >= self.threshold)
+        if above.size == 0:
             return float(self.frequency[0])
-        margin = (self.correlation - self.threshold)[last - 1 : last + 1]
+        last = int(above[-1])
+        margin = (self.correlation - self.threshold)[last : last + 2]
         part = margin[0] / (margin[0] - margin[1])
-        return float(self.frequency[last - 1] + part * (self.frequency[last] - self.frequency[last - 1]))
+        return float(self.frequency[last] + part * (self.frequency[last + 1] - self.frequency[last]))
 
     @property
     def half_period(self) -> float:

@@ -40,6 +40,17 @@ class Scene:
         """``(n, 2)`` refined probe positions, else those of the data set."""
         return _positions(self.result, self.dataset)
 
+    @property
+    def pixel(self) -> tuple[float, float]:
+        """(y, x) pixel size of the object in metres, 1 where it is not known."""
+        size = self.result.pixel_size_m
+        return (1.0, 1.0) if size is None else (size[0], size[1])
+
+    @property
+    def pixel_x_m(self) -> float | None:
+        """Pixel size along x, for scale bars."""
+        return None if self.result.pixel_size_m is None else self.result.pixel_size_m[1]
+
 
 def scene(result: Result, dataset: Dataset | None = None, score: Score | None = None) -> Scene:
     """The `Scene` of ``result``: finds out which part of the object was seen."""
@@ -55,7 +66,15 @@ def _positions(result: Result, dataset: Dataset | None) -> np.ndarray | None:
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn picture: file name without ending, heading, one sentence about it, the PNG file's bytes, and its width in px."""
+    """A drawn picture.
+
+    Attributes:
+        name: File name without ending.
+        title: Heading.
+        caption: What it shows and what it says, in a sentence or two.
+        png: The file's bytes.
+        width_px: Width of the picture.
+    """
 
     name: str
     title: str

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from adorym.data.result import ParameterResult
+from adorym.metrics.similarity import r_factor
 from adorym.report import style
 from adorym.report.base import Scene
 from adorym.report.text import duration, number, prefix, quantity, title_of
@@ -25,12 +26,14 @@ def loss_picture(scene: Scene) -> tuple[Figure, str] | None:
     loss = history.get("loss")
     if loss is None or loss.ndim != 1 or np.count_nonzero(np.isfinite(loss)) < 2:
         return None
-    epoch = history["epoch"] if "epoch" in history and len(history["epoch"]) == len(loss) else np.arange(1, len(loss) + 1)
-    parts = {name: values for name, values in history.items() if name.startswith("loss_") and values.shape == loss.shape}
+    epoch = history.get("epoch", loss[:0])
+    epoch = epoch if epoch.shape == loss.shape else np.arange(1, len(loss) + 1)
+    parts = {name: part for name, part in history.items() if name.startswith("loss_") and part.shape == loss.shape}
+    marker = "o" if len(epoch) < 12 else ""
     drawn = style.figure(3.4)
     ax = drawn.subplots()
     for (name, values), colour in zip({"loss": loss, **parts}.items(), style.SERIES, strict=False):
-        ax.plot(epoch, values, color=colour, label=title_of(name.removeprefix("loss_")), marker="o" if len(epoch) < 12 else "")
+        ax.plot(epoch, values, color=colour, label=title_of(name.removeprefix("loss_")), marker=marker)
     finite = loss[np.isfinite(loss)]
     if finite.min() > 0 and finite.max() > 3 * finite.min():
         ax.set_yscale("log")
@@ -40,7 +43,7 @@ def loss_picture(scene: Scene) -> tuple[Figure, str] | None:
     ax.set_xlabel("epoch")
     ax.set_ylabel("loss")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlim(min(epoch), max(epoch))
+    ax.set_xlim(float(epoch.min()), float(epoch.max()))
     if parts:
         ax.legend()
     seconds = history.get("time_s")
@@ -65,11 +68,10 @@ def fit_picture(scene: Scene) -> tuple[Figure, str] | None:
     left, middle, right = drawn.subplots(1, 3)
     counts = LogNorm(floor, max(top, floor * 10))
     for ax, pattern, title in ((left, measured, "Measured"), (middle, predicted, "Predicted")):
-        # A pattern without counts in a pixel is dark there, not missing.
-        image = style.show(ax, np.where(np.isnan(pattern), np.nan, np.maximum(pattern, floor)), cmap=style.COUNTS_MAP)
-        image.set_norm(counts)
+        # A pixel without counts is dark, not missing (NaN stays missing).
+        style.show(ax, np.maximum(pattern, floor), cmap=style.COUNTS_MAP).set_norm(counts)
         ax.set_title(title)
-    style.colour_bar(image)
+    style.colour_bar(middle.images[0])
     difference = predicted - measured
     largest = max(float(np.percentile(np.abs(difference[both]), 99.9)), 10 * floor)
     linear = max(floor, largest / 100)
@@ -78,10 +80,9 @@ def fit_picture(scene: Scene) -> tuple[Figure, str] | None:
     right.set_title("Predicted − measured")
     decades = 10.0 ** np.arange(np.ceil(np.log10(linear) + 1e-9), np.floor(np.log10(largest)) + 1)
     style.colour_bar(image, ticks=[*-decades, 0, *decades])
-    root_m, root_p = np.sqrt(np.maximum(measured[both], 0)), np.sqrt(np.maximum(predicted[both], 0))
-    r_factor = float(np.sum(np.abs(root_m - root_p)) / np.sum(root_m))
+    agreement = number(r_factor(measured, predicted, both), 3)
     which = f"Pattern {int(np.ravel(fit['index'])[0])}; " if "index" in fit and fit["index"].size else ""
-    caption = f"{which}R = Σ|√measured − √predicted| / Σ√measured = {number(r_factor, 3)}."
+    caption = f"{which}R = Σ|√measured − √predicted| / Σ√measured = {agreement}."
     return drawn, caption[:1].upper() + caption[1:]
 
 
@@ -134,12 +135,14 @@ def parameters_picture(scene: Scene) -> tuple[Figure, str] | None:
 
 def _parameter_panels(scene: Scene) -> Iterator[tuple[str, ParameterResult]]:
     for name, parameter in scene.result.parameters.items():
-        values = parameter.value
+        values, start = np.squeeze(parameter.value), parameter.start
         if name in OWN_PICTURE or values.dtype.kind not in "fiu" or not np.isfinite(values).any():
             continue
+        if start is not None and np.array_equal(start, parameter.value):
+            continue  # was not refined
         has_trace = name in scene.result.history and values.size == 1 and len(scene.result.history[name]) > 1
         if has_trace or (values.size > 1 and (_is_image(values) or _columns(values).shape[1] <= 6)):
-            yield name, parameter
+            yield name, ParameterResult(values, parameter.unit, None if start is None else np.squeeze(start))
 
 
 def _is_image(values: np.ndarray) -> bool:

@@ -58,7 +58,7 @@ def _caption(result: Result, view: FieldOfView) -> str:
 def _slices(result: Result, view: FieldOfView) -> dict[str, list[Panel]]:
     depth = result.object.shape[2]
     chosen = np.unique(np.linspace(0, depth - 1, min(depth, SHOWN_SLICES)).round().astype(int))
-    size = result.pixel_size_m or (1.0, 1.0)
+    size = (1.0, 1.0) if result.pixel_size_m is None else (result.pixel_size_m[0], result.pixel_size_m[1])
     factor, unit = prefix((depth - 1) * result.voxel_size_m[2], "m") if result.voxel_size_m else (1.0, "")
     rows: dict[str, list[Panel]] = {}
     for z in chosen:
@@ -67,7 +67,7 @@ def _slices(result: Result, view: FieldOfView) -> dict[str, list[Panel]]:
         if depth > 1 and result.voxel_size_m:
             where += f", z = {number(z * result.voxel_size_m[2] * factor, 3)} {unit}"
         for name, values, seen in _channels(plane, result.representation, view, ramp=view.scanned):
-            rows.setdefault(name, []).append(Panel(values, seen, seen & view.bright, size[:2], where))
+            rows.setdefault(name, []).append(Panel(values, seen, seen & view.bright, size, where))
     return rows
 
 
@@ -162,7 +162,7 @@ def _power_of_ten(limits: tuple[float, float]) -> tuple[float, str]:
     largest = max(abs(limits[0]), abs(limits[1]))
     if largest == 0 or 0.1 <= largest < 1000:
         return 1.0, ""
-    exponent = int(np.floor(np.log10(largest)))
+    exponent = int(np.floor(np.log10(largest) + 1e-4))  # 9.9999e-6 in single precision is 1e-5
     digits = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
     return 10.0**-exponent, f"× 10{digits}"
 

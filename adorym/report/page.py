@@ -20,7 +20,7 @@ from adorym.errors import DataError
 from adorym.report.base import Picture, Scene, Score, scene
 from adorym.report.object_pictures import extent_text
 from adorym.report.pictures import draw_pictures, save_pictures
-from adorym.report.text import duration, number, quantity, title_of, values
+from adorym.report.text import duration, number, prefix, quantity, title_of, values
 
 PICTURE_DIRECTORY = "pictures"
 
@@ -36,9 +36,7 @@ class Row:
     change: str
 
 
-def write_report(
-    result: Result, path: str | Path, dataset: Dataset | None = None, score: Score | None = None
-) -> Path:
+def write_report(result: Result, path: str | Path, dataset: Dataset | None = None, score: Score | None = None) -> Path:
     """Write the page to ``path`` and its pictures to ``pictures/*.png`` beside it.
 
     Args:
@@ -71,6 +69,7 @@ def render(shown: Scene, pictures: list[Picture], name: str = "") -> str:
         heading=heading,
         subtitle=subtitle,
         provenance=result.provenance,
+        version=result.provenance.get("adorym", ""),
         facts=_facts(shown),
         pictures=[(picture, base64.b64encode(picture.png).decode("ascii")) for picture in pictures],
         rows=[_row(name, parameter) for name, parameter in result.parameters.items()],
@@ -82,8 +81,8 @@ def render(shown: Scene, pictures: list[Picture], name: str = "") -> str:
 @lru_cache(maxsize=1)
 def _template() -> jinja2.Template:
     source = resources.files("adorym.report").joinpath("template.html").read_text(encoding="utf-8")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    return environment.from_string(source)
+    options: dict[str, Any] = {"trim_blocks": True, "lstrip_blocks": True, "undefined": jinja2.StrictUndefined}
+    return jinja2.Environment(autoescape=True, **options).from_string(source)
 
 
 def _settings(config: str) -> dict[str, Any]:
@@ -109,24 +108,27 @@ def _facts(shown: Scene) -> list[tuple[str, str, str]]:
     loss = result.history.get("loss", np.zeros(0)).ravel()
     finite = loss[np.isfinite(loss)]
     if finite.size:
-        down = f"{number(float(finite[0] / finite[-1]), 3)} × less than in epoch 1" if finite[-1] > 0 and loss.size > 1 else ""
-        facts.append(("Final loss", number(float(finite[-1]), 4), down))
+        first, last = float(finite[0]), float(finite[-1])
+        fell = f"{number(first / last, 3)} × less than in epoch 1" if first > last > 0 else ""
+        facts.append(("Final loss", number(last, 4), fell))
         facts.append(("Epochs", str(loss.size), ""))
     seconds = result.history.get("time_s")
     if seconds is not None and seconds.size:
-        facts.append(("Time", duration(float(np.nansum(seconds))), f"{duration(float(np.nanmedian(seconds)))} an epoch"))
+        pace = f"{duration(float(np.nanmedian(seconds)))} an epoch"
+        facts.append(("Time", duration(float(np.nansum(seconds))), pace))
     y, x, z = result.object.shape[:3]
     size = "array " + " × ".join(str(n) for n in ((x, y) if z == 1 else (x, y, z))) + " px"
     facts.append(("Scanned area" if shown.view.scanned else "Object", extent_text(result, shown.view), size))
     if result.pixel_size_m is not None:
         dy, dx = result.pixel_size_m[:2]
+        factor, unit = prefix(dx, "m")
         square = abs(dy - dx) <= 1e-6 * dy
-        facts.append(("Pixel size", quantity(dx, "m", 4), "" if square else f"x; {quantity(dy, 'm', 4)} along y"))
+        text = number(dx * factor) if square else f"{number(dx * factor)} × {number(dy * factor)}"
+        facts.append(("Pixel size", f"{text} {unit}", "" if square else "x × y"))
     if shown.positions_px is not None:
-        angles = f"{shown.dataset.n_angles} angles" if shown.dataset and shown.dataset.n_angles > 1 else ""
-        facts.append(("Probe positions", str(len(shown.positions_px)), angles))
-    if result.probe is not None and len(result.probe) > 1:
-        facts.append(("Probe modes", str(len(result.probe)), ""))
+        counted = [(result.probe, "probe mode"), (range(shown.dataset.n_angles if shown.dataset else 0), "angle")]
+        remarks = [f"{len(items)} {name}s" for items, name in counted if items is not None and len(items) > 1]
+        facts.append(("Probe positions", str(len(shown.positions_px)), ", ".join(remarks)))
     return facts
 
 
@@ -137,7 +139,7 @@ def _row(name: str, parameter: ParameterResult) -> Row:
     if start is not None and comparable:
         difference = np.abs(value.astype(complex) - start.astype(complex))
         rms = float(np.sqrt(np.mean(difference**2)))
-        change = quantity(rms, unit, 3) + (" rms" if value.size > 1 else "")
+        change = quantity(rms, unit, 3) + (" rms" if value.size > 1 else "") if rms > 0 else "none"
     return Row(
         name=title_of(name),
         shape=" × ".join(map(str, value.shape)) or "scalar",
@@ -156,4 +158,5 @@ def _text(array: np.ndarray, unit: str) -> str:
 def _scores(score: Score | None) -> list[tuple[str, str]]:
     if score is None:
         return []
-    return [(title_of(name), value if isinstance(value, str) else number(float(value), 4)) for name, value in score.values.items()]
+    texts = {name: value if isinstance(value, str) else number(float(value), 4) for name, value in score.values.items()}
+    return [(title_of(name), text) for name, text in texts.items()]

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
+from adorym.optics.modes import orthogonalise, powers
 from adorym.report import style
 from adorym.report.base import Scene
 from adorym.report.text import number, prefix, quantity
@@ -15,29 +16,17 @@ SHOWN_MODES = 8
 SHOWN_ARROWS = 1500
 
 
-def orthogonal_modes(probe: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Modes ``(m, y, x)`` of the same mutual intensity that are orthogonal, strongest first, and their power fractions.
-
-    The data determine sum_m P_m(r) P_m*(r') and not the modes one by one; its eigenvectors are unique.
-    """
-    flat = probe.reshape(len(probe), -1).astype(np.complex128)
-    values, vectors = np.linalg.eigh(flat.conj() @ flat.T)  # (m, m): small, whatever the window
-    order = np.argsort(values)[::-1]
-    modes = (vectors[:, order].T @ flat).reshape(probe.shape)
-    power = np.clip(values[order], 0, None)
-    return modes, power / power.sum() if power.sum() > 0 else power
-
-
 def probe_picture(scene: Scene) -> tuple[Figure, str] | None:
     """Orthogonal probe modes at the object: hue is phase, brightness amplitude."""
     probe = scene.result.probe
     if probe is None or probe.size == 0 or not np.isfinite(probe).all():
         return None
-    modes, fractions = orthogonal_modes(probe)
+    modes = orthogonalise(probe)
+    fractions = powers(modes) / max(powers(modes).sum(), np.finfo(float).tiny)
     shown = min(len(modes), SHOWN_MODES)
     columns = min(shown, 4)
     rows = -(-shown // columns)
-    pixel = scene.result.pixel_size_m or (1.0, 1.0)
+    pixel = scene.pixel
     aspect = probe.shape[1] * pixel[0] / (probe.shape[2] * pixel[1])
     width = (style.WIDTH_IN - 1.0) / max(columns, 2.6)
     drawn = style.figure(rows * (width * aspect + 0.4), columns * width + 1.0)
@@ -46,13 +35,13 @@ def probe_picture(scene: Scene) -> tuple[Figure, str] | None:
         if i >= shown:
             ax.set_visible(False)
             continue
-        style.show(ax, style.complex_colours(modes[i]), pixel=pixel[:2])
+        style.show(ax, style.complex_colours(modes[i]), pixel=pixel)
         ax.set_title(f"Mode {i + 1}   {100 * fractions[i]:.1f} %" if len(modes) > 1 else "Probe")
         if i == 0:
-            style.scale_bar(ax, modes[i].shape, scene.result.pixel_size_m and scene.result.pixel_size_m[1])
+            style.scale_bar(ax, modes[i].shape, scene.pixel_x_m)
     _phase_wheel(drawn, axes[columns - 1])
-    photons = float(np.sum(np.abs(probe.astype(np.complex128)) ** 2))
-    caption = f"Brightness is amplitude (each mode to its own maximum), hue is phase. {number(photons, 3)} photons a pattern."
+    photons = number(float(powers(probe).sum()), 3)
+    caption = f"Brightness is amplitude, each mode to its own maximum; hue is phase. {photons} photons a pattern."
     if len(modes) > 1:
         caption += " Modes made orthogonal, with their share of the power."
     return drawn, caption

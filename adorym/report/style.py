@@ -93,7 +93,7 @@ def show(
     drawn = ax.imshow(image, cmap=cmap, vmin=low, vmax=high, aspect=pixel[0] / pixel[1])
     if image.ndim == 2 and max(image.shape) > 1000:
         drawn.set_interpolation("antialiased")
-    drawn.cmap.set_bad("#f3f4f6")
+    ax.set_facecolor("#f3f4f6")  # shines through where nothing is known
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(False)

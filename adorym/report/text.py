@@ -49,8 +49,10 @@ def values(array: np.ndarray, unit: str, digits: int = 4) -> str:
         text = number(flat[0], digits)
     elif flat.size <= 4:
         text = ", ".join(number(v, digits) for v in flat)
+    elif finite.size == 0:
+        text = number(np.nan)
     else:
-        text = f"{number(np.nanmin(flat), digits)} … {number(np.nanmax(flat), digits)}" if finite.size else "not a number"
+        text = f"{number(np.nanmin(flat), digits)} … {number(np.nanmax(flat), digits)}"
     return f"{text} {prefixed}".rstrip()
 
 

@@ -153,7 +153,9 @@ def type_text(annotation: Any) -> str:
     if unit is not None and unit.name:
         return f"a quantity in {unit.name}{_bounds(markers)}"
     if is_union(bare):
-        return " or ".join(type_text(arm) for arm in get_args(bare)) + _bounds(markers)
+        arms = [type_text(arm) for arm in get_args(bare) if arm is not type(None)]
+        optional = " or nothing" if len(arms) < len(get_args(bare)) else ""
+        return " or ".join(arms) + _bounds(markers) + optional
     if get_origin(bare) is Literal:
         return choices_text(get_args(bare))
     if isinstance(bare, type) and issubclass(bare, Enum):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
+
 from adorym.data.dataset import Dataset
+from adorym.optics.geometry import Grid
 
 
 class Simulation(ABC):
@@ -18,3 +21,9 @@ class Simulation(ABC):
     @abstractmethod
     def run(self, seed: int) -> Dataset:
         """The data set that ``seed`` gives, the same each time, with what was put in under ``truth``."""
+
+
+def centred(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates ``(y, 1)`` and ``(1, x)`` in metres from the sample ``n // 2`` of ``grid``."""
+    y, x = ((np.arange(n) - n // 2) * d for n, d in zip(grid.window_px, grid.pixel_size_m, strict=True))
+    return y[:, None], x[None, :]

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from adorym.optics.geometry import Grid
 from adorym.registry import register
+from adorym.simulate.base import centred
 from adorym.units import Angle, Length
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -68,7 +69,7 @@ class SiemensStar(Phantom):
     def coverage(self, grid: Grid) -> np.ndarray:
         """Part of each sample that metal covers, ``(y, x)`` float64 between 0 and 1."""
         outer = (self.diameter or 0.8 * min(grid.extent_m)) / 2
-        y, x = _centred(grid)
+        y, x = centred(grid)
         radius, angle = np.hypot(y, x), np.arctan2(y, x)
         blur = max(grid.pixel_size_m)
 
@@ -109,38 +110,39 @@ class Pictures(Phantom):
 
 @register("phantom", "cells")
 class Cells(Phantom):
-    """Soft tissue: domes of random size, shape and place, each with a denser nucleus, all of one material.
+    """Soft tissue: cells of random size, shape and place, each with a denser nucleus and granules, of one material.
 
     Attributes:
-        count: Number of cells.
-        diameter: Mean diameter; a quarter of the shorter side of the field if not given.
-        phase: Phase shift of the thickest point of a typical cell.
+        count: Number of cells; they are spread out, and overlap where there is no room.
+        diameter: Mean diameter; a seventh of the shorter side of the field if not given.
+        phase: Phase shift of the thickest point of a typical cell without its nucleus.
         absorption: beta / delta of the material.
     """
 
-    count: Annotated[int, Field(ge=1)] = 24
+    count: Annotated[int, Field(ge=1)] = 40
     diameter: Length | None = None
-    phase: Angle = 1.0
-    absorption: Annotated[float, Field(ge=0)] = 0.05
+    phase: Angle = 0.8
+    absorption: Annotated[float, Field(ge=0)] = 0.1
 
     def transmission(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
-        y, x = _centred(grid)
-        typical = (self.diameter or 0.25 * min(grid.extent_m)) / 2
+        y, x = centred(grid)
+        typical = (self.diameter or min(grid.extent_m) / 7) / 2
         thickness = np.zeros(grid.window_px)
-        for _ in range(self.count):
-            radius = typical * rng.uniform(0.6, 1.4)
-            flattening, turn = rng.uniform(0.6, 1.0), rng.uniform(0, np.pi)
-            at = rng.uniform(-0.5, 0.5, 2) * grid.extent_m
-            nucleus = at + radius * 0.3 * rng.uniform(-1, 1, 2)
-            thickness += radius / typical * _dome(y - at[0], x - at[1], (radius, radius * flattening), turn)
-            thickness += 0.5 * _dome(y - nucleus[0], x - nucleus[1], (0.35 * radius, 0.3 * radius), turn)
+
+        def add(at: np.ndarray, radius: float, height: float) -> None:
+            semi_axes, turn = (radius, radius * rng.uniform(0.6, 1.0)), rng.uniform(0, np.pi)
+            # Only the samples that the dome can reach: most cells are small against the field.
+            rows = slice(*np.searchsorted(y[:, 0], (at[0] - radius, at[0] + radius)))
+            columns = slice(*np.searchsorted(x[0], (at[1] - radius, at[1] + radius)))
+            thickness[rows, columns] += height * _dome(y[rows] - at[0], x[:, columns] - at[1], semi_axes, turn)
+
+        for middle in _spread(self.count, rng) * grid.extent_m:
+            size = typical * rng.uniform(0.7, 1.3)
+            add(middle, size, size / typical)
+            add(middle + 0.3 * size * rng.uniform(-1, 1, 2), 0.35 * size, 0.5)
+            for _ in range(6):
+                add(middle + 0.6 * size * rng.uniform(-1, 1, 2), size * rng.uniform(0.04, 0.1), 0.4)
         return np.exp(-self.phase * (self.absorption + 1j) * thickness)
-
-
-def _centred(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """Coordinates ``(y, 1)`` and ``(1, x)`` in metres from the middle of the field."""
-    y, x = ((np.arange(n) - n / 2) * d for n, d in zip(grid.window_px, grid.pixel_size_m, strict=True))
-    return y[:, None], x[None, :]
 
 
 def _photograph(picture: np.ndarray, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -150,8 +152,20 @@ def _photograph(picture: np.ndarray, shape: tuple[int, int], rng: np.random.Gene
     return np.roll(resize(picture / 255.0, shape, anti_aliasing=True), np.rint(turn).astype(int), (0, 1))
 
 
+def _spread(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Points ``(count, 2)`` between -0.5 and 0.5, each the one of ten random ones that is farthest from the others.
+
+    Best-candidate sampling (Mitchell, Comput. Graph. (SIGGRAPH) 25, 157 (1991)).
+    """
+    points = rng.uniform(-0.5, 0.5, (1, 2))
+    while len(points) < count:
+        candidates = rng.uniform(-0.5, 0.5, (10, 2))
+        distances = np.linalg.norm(candidates[:, None] - points, axis=-1).min(1)
+        points = np.vstack([points, candidates[distances.argmax()]])
+    return points
+
+
 def _dome(y: np.ndarray, x: np.ndarray, semi_axes: tuple[float, float], turn: float) -> np.ndarray:
-    """A smooth cap on an ellipse, 1 at its top: (1 - rho^2)^2, whose edge has no corner."""
+    """A paraboloid on an ellipse, 1 at its top: 1 - rho^2."""
     along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
-    rho2 = (along / semi_axes[0]) ** 2 + (across / semi_axes[1]) ** 2
-    return np.maximum(1 - rho2, 0) ** 2
+    return np.maximum(1 - (along / semi_axes[0]) ** 2 - (across / semi_axes[1]) ** 2, 0)

@@ -6,39 +6,45 @@ import numpy as np
 from numba import njit
 
 
-@njit(cache=True, nogil=True)
-def _gather(a: np.ndarray, corners: np.ndarray, out: np.ndarray) -> None:
+# Rows are flat and real here: a window's row is one contiguous run of numbers in both arrays, which LLVM vectorises.
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gather(a: np.ndarray, corners: np.ndarray, depth: int, out: np.ndarray) -> None:
     for i in range(out.shape[0]):
-        y, x = corners[i, 0], corners[i, 1]
+        y, x = corners[i, 0], corners[i, 1] * depth
         for r in range(out.shape[1]):
-            out[i, r] = a[y + r, x : x + out.shape[2]]
+            row, target = a[y + r], out[i, r]
+            for c in range(target.size):
+                target[c] = row[x + c]
 
 
-@njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz"})
-def _scatter_add(a: np.ndarray, corners: np.ndarray, windows: np.ndarray) -> None:
+@njit(cache=True, nogil=True, error_model="numpy")
+def _scatter_add(a: np.ndarray, corners: np.ndarray, depth: int, windows: np.ndarray) -> None:
     step = 0 if windows.shape[0] == 1 else 1
     for i in range(corners.shape[0]):
-        y, x = corners[i, 0], corners[i, 1]
+        y, x = corners[i, 0], corners[i, 1] * depth
         for r in range(windows.shape[1]):
             row, source = a[y + r], windows[i * step, r]
-            for c in range(windows.shape[2]):
-                for k in range(windows.shape[3]):
-                    row[x + c, k] += source[c, k]
+            for c in range(source.size):
+                row[x + c] += source[c]
+
+
+def _flat_rows(a: np.ndarray, lead: int) -> tuple[np.ndarray, int]:
+    """``a`` as real numbers with all but its first ``lead`` axes and one row axis flattened; numbers a pixel."""
+    real = a.view(a.real.dtype)
+    parts = 2 if a.dtype.kind == "c" else 1
+    depth = parts * int(np.prod(a.shape[lead + 1 :], dtype=int))
+    return real.reshape(*a.shape[:lead], a.shape[lead] * depth), depth
 
 
 def gather(a: np.ndarray, corners: np.ndarray, window: tuple[int, int]) -> np.ndarray:
     """``(n, wy, wx, ...)`` copies of ``a`` ``(y, x, ...)``, C-contiguous, with corners ``(n, 2)`` int64."""
     out = np.empty((len(corners), *window, *a.shape[2:]), a.dtype)
-    depth = int(np.prod(a.shape[2:], dtype=int))
-    _gather(a.reshape(*a.shape[:2], depth), corners, out.reshape(*out.shape[:3], depth))
+    flat, depth = _flat_rows(a, 1)
+    _gather(flat, corners, depth, _flat_rows(out, 2)[0])
     return out
 
 
 def scatter_add(a: np.ndarray, corners: np.ndarray, windows: np.ndarray) -> None:
     """Add ``windows`` ``(n or 1, wy, wx, ...)`` into ``a`` at ``corners``; one window may stand for all of them."""
-    parts = 2 if a.dtype.kind == "c" else 1
-    real = a.real.dtype
-    depth = parts * int(np.prod(a.shape[2:], dtype=int))
-    flat = a.view(real).reshape(*a.shape[:2], depth)
-    source = windows.astype(a.dtype, copy=False).view(real).reshape(*windows.shape[:3], depth)
-    _scatter_add(flat, corners, source)
+    flat, depth = _flat_rows(a, 1)
+    _scatter_add(flat, corners, depth, _flat_rows(windows.astype(a.dtype, copy=False), 2)[0])

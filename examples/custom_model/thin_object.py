@@ -14,7 +14,7 @@ ADAM = {"kind": "adam", "learning_rate": 0.02}
 
 
 class ThinObject(ForwardModel):
-    """I = sum_m |F[P_m(r - r_j) O(r)]|^2 (Thibault & Menzel, Nature 494, 68 (2013), eq. (2))."""
+    """I = sum_m |F[P_m(r - r_j) O(r)]|^2; Thibault & Menzel, Nature 494, 68 (2013), eq. (2)."""
 
     refinable = {
         "object": object_parameter(optimizer=ADAM),
@@ -31,8 +31,9 @@ class ThinObject(ForwardModel):
 
     def predict(self, xp, obj, params, batch):
         """Intensities ``(n, y, x)`` in photons, zero frequency at the corner."""
-        probe = fourier_shift(xp, params["probe"], params["probe_positions"])  # (n, m, y, x)
-        return xp.sum(xp.abs2(xp.fft2(obj[:, None] * probe)), axis=1)
+        probe = fourier_shift(xp, params["probe"], params["probe_positions"])
+        exit_wave = obj[:, None] * probe  # (n, mode, y, x)
+        return xp.sum(xp.abs2(xp.fft2(exit_wave)), axis=1)
 
     def arrange(self, patterns):
         """Files have the zero frequency at the centre."""

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from adorym.data.result import ParameterResult, Result, read_result, write_result
 from adorym.errors import DataError
 
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=8).filter(lambda n: n != ".")
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=8).filter(".".__ne__)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40)
 ARRAYS = hnp.arrays(
     st.sampled_from([np.dtype(t) for t in ("f4", "f8", "i8", "c8", "c16", "?")]),
@@ -195,7 +195,8 @@ def test_channels_and_voxel_size():
     refractive = Result(pair, "delta_beta", pixel_size_m=(1e-8, 2e-8))
     assert refractive.channels()["beta"].shape == (2, 3, 4) and refractive.channels()["beta"][0, 0, 0] < 1e-6
     assert refractive.voxel_size_m == (1e-8, 2e-8, 2e-8)
-    spaced = Result(obj, pixel_size_m=(1e-8, 2e-8), parameters={"slice_spacing": ParameterResult(np.array([1e-5]), "m")})
+    spacing = {"slice_spacing": ParameterResult(np.array([1e-5]), "m")}
+    spaced = Result(obj, pixel_size_m=(1e-8, 2e-8), parameters=spacing)
     assert spaced.voxel_size_m == (1e-8, 2e-8, 1e-5)
     assert Result(obj).voxel_size_m is None
     assert Result(obj, pixel_size_m=(1e-8, 2e-8, 3e-8)).voxel_size_m == (1e-8, 2e-8, 3e-8)

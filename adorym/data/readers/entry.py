@@ -99,7 +99,7 @@ def extract_entry(path: Path, overrides: Overrides, source_first: bool) -> Raw:
             mask=_mask(entry, detector, patterns.shape, notes),
             dark=dark,
             white=efficiency if white is None else (white if dark is None else white - dark),
-            start_probe=_probe(entry, patterns.shape[1:], notes),  # type: ignore[arg-type]
+            start_probe=_probe(entry, patterns.shape[1:], notes),
             notes=tuple(notes),
         )
 

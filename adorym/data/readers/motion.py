@@ -52,8 +52,8 @@ def sample_motion(entry: h5py.Group, detector: h5py.Group, n: int) -> tuple[np.n
     """
     stored = find(entry, TRANSLATION) or find(detector, ["translation"])
     if stored is not None:
-        vectors = as_vectors(quantity(stored, "m"), n, f"{stored.file.filename}:{stored.name}")
-        return vectors, _described(stored)
+        rows = rows_of(quantity(stored, "m"), n, f"{stored.file.filename}:{stored.name}")
+        return np.pad(rows, ((0, 0), (0, 3 - rows.shape[1]))), _described(stored)
     for y_name, x_name in MOTORS:
         y, x = find(entry, [y_name]), find(entry, [x_name])
         if y is not None and x is not None:
@@ -68,22 +68,20 @@ def probe_motion(motion: np.ndarray, axes: np.ndarray) -> np.ndarray:
     return -motion @ axes.T
 
 
-def as_vectors(array: np.ndarray, n: int, place: str) -> np.ndarray:
-    """``(k, 3)`` from ``(k, 3)``, ``(k, 2)``, ``(3, k)``, ``(2, k)`` or a raster ``(ny, nx, 3)``; z is 0 if not given.
+def rows_of(array: np.ndarray, n: int, place: str) -> np.ndarray:
+    """``(k, 2)`` or ``(k, 3)`` from ``(k, 3)``, ``(3, k)``, a raster ``(ny, nx, 3)``, or the same with 2 for 3.
+
+    Where both the first and the last axis would do, the one that gives ``n`` rows is taken, else the last.
 
     Raises:
-        DataError: No axis of the array has two or three entries.
+        DataError: Neither the first nor the last axis has two or three entries.
     """
     last, first = array.shape[-1:] in ((2,), (3,)), array.shape[:1] in ((2,), (3,))
     if array.ndim < 2 or not (last or first):
-        raise DataError(place, "translations have the wrong shape", expected=f"({n}, 3)", found=array.shape)
-    if last and (array.size == n * array.shape[-1] or not first):
-        vectors = array.reshape(-1, array.shape[-1])
-    elif first and (array.size == n * array.shape[0] or not last):
-        vectors = array.reshape(array.shape[0], -1).T
-    else:
-        vectors = array.reshape(-1, array.shape[-1])
-    return np.pad(vectors, ((0, 0), (0, 3 - vectors.shape[1])))
+        raise DataError(place, "positions have the wrong shape", expected=f"({n}, 2), ({n}, 3)", found=array.shape)
+    if last and (array.size == n * array.shape[-1] or not first or array.size != n * array.shape[0]):
+        return array.reshape(-1, array.shape[-1])
+    return array.reshape(array.shape[0], -1).T
 
 
 def _paired(y: np.ndarray, x: np.ndarray, n: int, place: str) -> tuple[np.ndarray, np.ndarray]:
@@ -95,8 +93,8 @@ def _paired(y: np.ndarray, x: np.ndarray, n: int, place: str) -> tuple[np.ndarra
         rows, columns = np.meshgrid(y, x, indexing="ij")
         return rows.ravel(), columns.ravel()
     if y.size != x.size:
-        raise DataError(place, "motor positions fit neither a list nor a raster", expected=f"{n} of each, or ny and nx with ny nx = {n}",
-                        found=f"{y.size} along y, {x.size} along x")  # fmt: skip
+        expected, found = f"{n} of each, or ny * nx = {n}", f"{y.size} along y, {x.size} along x"
+        raise DataError(place, "motor positions fit neither a list nor a raster", expected=expected, found=found)
     return y, x
 
 

@@ -209,9 +209,10 @@ def _fitting(positions: np.ndarray, n: int, dataset: h5py.Dataset) -> np.ndarray
         raise DataError(place, "probe positions have the wrong shape", expected=f"({n}, 2)", found=positions.shape)
     if (lack := n - len(positions)) != 0:
         count = "one position" if abs(lack) == 1 else f"{abs(lack)} positions"
+        much = "few" if lack > 0 else "many"
         raise DataError(
             place,
-            f"the number of probe positions differs from the number of patterns: {count} too {'few' if lack > 0 else 'many'}",
+            f"the number of probe positions differs from the number of patterns: {count} too {much}",
             expected=f"{n} positions",
             found=len(positions),
             remedy="supply the missing positions" if lack > 0 else "take out the surplus positions",

@@ -20,7 +20,7 @@ DEFINITIONS = ("NXcxi_ptycho", "NXptycho")
 
 
 def is_nexus(file: h5py.File) -> bool:
-    """Whether an entry names a ptychography definition, or the file is NeXus with patterns and does not call itself CXI."""
+    """Whether an entry names a definition of ptychography, or the file is NeXus with patterns and not marked as CXI."""
     groups = entry_groups(file).values()
     if any(definition_of(group) in DEFINITIONS for group in groups):
         return True

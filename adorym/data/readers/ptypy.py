@@ -39,7 +39,7 @@ class PtypyReader(Reader):
             joined: Patterns = patterns[0] if len(patterns) == 1 else JoinedPatterns(patterns)
             lengths, near_field = _lengths(file, notes)
             if near_field:
-                lengths = lengths.propagated("near_field", joined.shape[1:], notes)  # type: ignore[arg-type]
+                lengths = lengths.propagated("near_field", joined.shape[1:], notes)
             notes.append(f"patterns from {len(chunks)} chunks; positions: the probe's, (y, x) in m")
             return Raw(
                 patterns=joined,

@@ -107,7 +107,8 @@ class _Shift:
     def derivative(self, axis: int) -> np.ndarray:
         """``(n, m, y, x)`` derivative of the shifted probes along ``axis``."""
         out = np.empty_like(self.shifted_spectrum)
-        kernels.ramp_derivative(_real(self.shifted_spectrum), (self.f_y, self.f_x)[axis], axis, _real(out))
+        rate = (-2 * np.pi * (self.f_y, self.f_x)[axis]).astype(self.f_y.dtype)
+        kernels.ramp_derivative(_real(self.shifted_spectrum), rate, axis, _real(out))
         return self.xp.host_ifft2(out)
 
     def adjoint(self, g: np.ndarray, with_offsets: bool) -> tuple[np.ndarray, np.ndarray | None]:
@@ -171,13 +172,14 @@ class _Pass:
         wave = self.to_detector(self._exit(probes))
         flat = self._flat(wave, 2)
         intensity = np.empty((self.shape[0], self.pixels), self.real)
-        kernels.intensities(flat, self.unit, self.scale, self.background.reshape(-1), intensity)
+        kernels.intensities(flat, self.real.type(self.unit), self.scale, self.background.reshape(-1), intensity)
         slope = np.empty_like(intensity)
         target = self.detector.target.reshape(intensity.shape)
-        loss = kernels.residual(intensity, target, self.mask, self.detector.noise, self.detector.floor, slope)
+        floor = self.real.type(self.detector.floor)
+        loss = kernels.residual(intensity, target, self.mask, self.detector.noise, floor, slope)
         curvatures = self._curvatures(curvature, shift, flat, intensity)
         g_scale, g_background = self._linear_gradients(wanted, intensity, slope)
-        kernels.multiply_slope(flat, slope, self.scale, 2.0 * self.detector.weight)
+        kernels.multiply_slope(flat, slope, self.scale, self.real.type(2.0 * self.detector.weight))
         g_obj, g_probe, g_offsets = self._wave_gradients(wave, probes, shift, wanted)
         return self.detector.weight * loss, (g_obj, g_probe, g_offsets, g_scale, g_background), curvatures
 
@@ -227,6 +229,8 @@ class _Pass:
             out["intensity_scale"] = (q * signal / (4 * self.scale**2)).astype(self.real)[:, None]
         if "probe_positions" in names and shift is not None:
             d_y, d_x = (self._flat(self.to_detector(self._exit(shift.derivative(axis))), 2) for axis in (0, 1))
-            factor = self.unit * (self.scale if self.scale.size else np.ones(self.shape[0], self.real))
-            out["probe_positions"] = q * kernels.gauss_newton(wave, d_y, d_x, intensity, self.mask, factor)
+            factor = (self.unit * (self.scale if self.scale.size else np.ones(self.shape[0]))).astype(self.real)
+            weight = 1 / np.maximum(intensity, self.real.type(self.detector.floor))
+            weight = weight if self.mask.size == 0 else weight * self.mask
+            out["probe_positions"] = q * kernels.gauss_newton(wave, d_y, d_x, weight, factor)
         return out

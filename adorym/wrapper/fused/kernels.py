@@ -2,7 +2,8 @@
 
 Complex arrays arrive as real views with the real and imaginary parts interleaved in the last axis (length ``2 k`` for
 ``k`` pixels): LLVM vectorises these loops better than complex ones. No ``nnan`` among the fast-math flags, so a
-not-a-number in the data is seen by the caller.
+not-a-number in the data is seen by the caller. Scalars arrive in the type of the arrays: one float64 among float32 halves the
+width of a loop. Indices are written ``2 * k``: a loop of stride two is not vectorised.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-_jit = njit(cache=True, nogil=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
+_jit = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 LEAST_SQUARES, POISSON = 0, 1
 
 
@@ -22,9 +23,9 @@ def exit_waves(probe: np.ndarray, obj: np.ndarray, out: np.ndarray) -> None:
         o = obj[n]
         for m in range(out.shape[1]):
             p, w = probe[n * step, m], out[n, m]
-            for k in range(0, o.size, 2):
-                w[k] = p[k] * o[k] - p[k + 1] * o[k + 1]
-                w[k + 1] = p[k] * o[k + 1] + p[k + 1] * o[k]
+            for k in range(o.size // 2):
+                w[2 * k] = p[2 * k] * o[2 * k] - p[2 * k + 1] * o[2 * k + 1]
+                w[2 * k + 1] = p[2 * k] * o[2 * k + 1] + p[2 * k + 1] * o[2 * k]
 
 
 @_jit
@@ -37,7 +38,7 @@ def intensities(wave: np.ndarray, unit: float, scale: np.ndarray, background: np
             w = wave[n, m]
             for k in range(row.size):
                 row[k] += w[2 * k] * w[2 * k] + w[2 * k + 1] * w[2 * k + 1]
-        factor = unit * (scale[n] if scale.size else 1.0)
+        factor = unit * scale[n] if scale.size else unit
         for k in range(row.size):
             row[k] *= factor
         if background.size:
@@ -56,24 +57,30 @@ def residual(
     """
     total = 0.0
     step = 0 if mask.shape[0] == 1 else 1
+    value = np.empty(intensity.shape[1], intensity.dtype)
     for n in range(intensity.shape[0]):
         i_row, t_row, s_row = intensity[n], target[n], slope[n]
-        part = 0.0
         if noise == LEAST_SQUARES:
             for k in range(i_row.size):
-                amplitude = np.sqrt(max(i_row[k], floor))
+                amplitude = np.sqrt(i_row[k] if i_row[k] > floor else floor)
                 difference = amplitude - t_row[k]
-                part += difference * difference if mask.size == 0 else mask[n * step, k] * difference * difference
+                value[k] = difference * difference
                 s_row[k] = difference / amplitude
         else:
             for k in range(i_row.size):
-                i, t = max(i_row[k], floor), t_row[k]
-                s_row[k] = 1.0 - t / i
-                value = i - t + (t * np.log(t / i) if t > 0 else 0.0)
-                part += value if mask.size == 0 else mask[n * step, k] * value
+                i, t = i_row[k] if i_row[k] > floor else floor, t_row[k]
+                s_row[k] = (i - t) / i
+                value[k] = i - t
+                if t > 0:
+                    value[k] += t * np.log(t / i)
         if mask.size:
+            w_row = mask[n * step]
             for k in range(i_row.size):
-                s_row[k] *= mask[n * step, k]
+                s_row[k] *= w_row[k]
+                value[k] *= w_row[k]
+        part = floor - floor
+        for k in range(value.size):
+            part += value[k]
         total += part
     return total
 
@@ -83,7 +90,7 @@ def multiply_slope(wave: np.ndarray, slope: np.ndarray, scale: np.ndarray, facto
     """``wave[n, m] *= factor scale[n] slope[n]`` in place."""
     for n in range(wave.shape[0]):
         row = slope[n]
-        f = factor * (scale[n] if scale.size else 1.0)
+        f = factor * scale[n] if scale.size else factor
         for m in range(wave.shape[1]):
             w = wave[n, m]
             for k in range(row.size):
@@ -103,21 +110,21 @@ def split_gradient(
         go[:] = 0
         for m in range(g.shape[1]):
             p, w = probe[n * step, m], g[n, m]
-            gp = w if shifted else g_probe[m]
             if shifted:
-                for k in range(0, o.size, 2):
-                    a, b = w[k], w[k + 1]
-                    go[k] += p[k] * a + p[k + 1] * b
-                    go[k + 1] += p[k] * b - p[k + 1] * a
-                    w[k] = o[k] * a + o[k + 1] * b
-                    w[k + 1] = o[k] * b - o[k + 1] * a
+                for k in range(o.size // 2):
+                    a, b = w[2 * k], w[2 * k + 1]
+                    go[2 * k] += p[2 * k] * a + p[2 * k + 1] * b
+                    go[2 * k + 1] += p[2 * k] * b - p[2 * k + 1] * a
+                    w[2 * k] = o[2 * k] * a + o[2 * k + 1] * b
+                    w[2 * k + 1] = o[2 * k] * b - o[2 * k + 1] * a
             else:
-                for k in range(0, o.size, 2):
-                    a, b = w[k], w[k + 1]
-                    go[k] += p[k] * a + p[k + 1] * b
-                    go[k + 1] += p[k] * b - p[k + 1] * a
-                    gp[k] += o[k] * a + o[k + 1] * b
-                    gp[k + 1] += o[k] * b - o[k + 1] * a
+                gp = g_probe[m]
+                for k in range(o.size // 2):
+                    a, b = w[2 * k], w[2 * k + 1]
+                    go[2 * k] += p[2 * k] * a + p[2 * k + 1] * b
+                    go[2 * k + 1] += p[2 * k] * b - p[2 * k + 1] * a
+                    gp[2 * k] += o[2 * k] * a + o[2 * k + 1] * b
+                    gp[2 * k + 1] += o[2 * k] * b - o[2 * k + 1] * a
 
 
 @_jit
@@ -129,11 +136,11 @@ def apply_ramp(spectrum: np.ndarray, ramp_y: np.ndarray, ramp_x: np.ndarray, out
             for y in range(out.shape[2]):
                 c, s = ramp_y[n, 2 * y], ramp_y[n, 2 * y + 1]
                 source, row = spectrum[m, y], out[n, m, y]
-                for k in range(0, row.size, 2):
-                    re = c * rx[k] - s * rx[k + 1]
-                    im = c * rx[k + 1] + s * rx[k]
-                    row[k] = source[k] * re - source[k + 1] * im
-                    row[k + 1] = source[k] * im + source[k + 1] * re
+                for k in range(row.size // 2):
+                    re = c * rx[2 * k] - s * rx[2 * k + 1]
+                    im = c * rx[2 * k + 1] + s * rx[2 * k]
+                    row[2 * k] = source[2 * k] * re - source[2 * k + 1] * im
+                    row[2 * k + 1] = source[2 * k] * im + source[2 * k + 1] * re
 
 
 @_jit
@@ -148,57 +155,59 @@ def ramp_adjoint(
 ) -> None:
     """Adjoint of `apply_ramp`: adds to ``g_spectrum[m]`` and, unless it is empty, to ``g_shift[n]`` ``(y, x)``."""
     f_y, f_x = frequency
+    size = g.shape[3] // 2
+    slope = np.empty(size, g.dtype)
+    zero = f_y[0] * 0
     for n in range(g.shape[0]):
         rx = ramp_x[n]
-        s_y = 0.0
-        s_x = 0.0
+        s_y, s_x = 0.0, 0.0
         for m in range(g.shape[1]):
             for y in range(g.shape[2]):
                 c, s = ramp_y[n, 2 * y], ramp_y[n, 2 * y + 1]
                 row, p, acc = g[n, m, y], spectrum[m, y], g_spectrum[m, y]
-                line = 0.0
-                moment = 0.0
-                for k in range(0, row.size, 2):
-                    re = c * rx[k] - s * rx[k + 1]
-                    im = c * rx[k + 1] + s * rx[k]
-                    a = re * row[k] + im * row[k + 1]
-                    b = re * row[k + 1] - im * row[k]
-                    acc[k] += a
-                    acc[k + 1] += b
-                    q = p[k + 1] * a - p[k] * b
-                    line += q
-                    moment += f_x[k // 2] * q
-                s_y += f_y[y] * line
-                s_x += moment
+                for k in range(size):
+                    re = c * rx[2 * k] - s * rx[2 * k + 1]
+                    im = c * rx[2 * k + 1] + s * rx[2 * k]
+                    a = re * row[2 * k] + im * row[2 * k + 1]
+                    b = re * row[2 * k + 1] - im * row[2 * k]
+                    acc[2 * k] += a
+                    acc[2 * k + 1] += b
+                    slope[k] = p[2 * k + 1] * a - p[2 * k] * b
+                if g_shift.size:
+                    line, moment = zero, zero
+                    for k in range(size):
+                        line += slope[k]
+                        moment += f_x[k] * slope[k]
+                    s_y += f_y[y] * line
+                    s_x += moment
         if g_shift.size:
             g_shift[n, 0] += s_y
             g_shift[n, 1] += s_x
 
 
 @_jit
-def ramp_derivative(spectrum: np.ndarray, frequency: np.ndarray, axis: int, out: np.ndarray) -> None:
-    """``out = -2 pi i f spectrum``: the derivative of the shifted probe with respect to its shift along ``axis``."""
+def ramp_derivative(spectrum: np.ndarray, rate: np.ndarray, axis: int, out: np.ndarray) -> None:
+    """``out = i rate spectrum``, rate = -2 pi f: derivative of the shifted probe by its shift along ``axis``."""
     for n in range(out.shape[0]):
         for m in range(out.shape[1]):
             for y in range(out.shape[2]):
                 row, target = spectrum[n, m, y], out[n, m, y]
-                for k in range(0, row.size, 2):
-                    f = -2.0 * np.pi * (frequency[y] if axis == 0 else frequency[k // 2])
-                    re = row[k]
-                    target[k] = -f * row[k + 1]
-                    target[k + 1] = f * re
+                for k in range(row.size // 2):
+                    f = rate[y] if axis == 0 else rate[k]
+                    target[2 * k] = -f * row[2 * k + 1]
+                    target[2 * k + 1] = f * row[2 * k]
 
 
 @_jit
 def gauss_newton(
-    wave: np.ndarray, d_y: np.ndarray, d_x: np.ndarray, intensity: np.ndarray, mask: np.ndarray, factor: np.ndarray
+    wave: np.ndarray, d_y: np.ndarray, d_x: np.ndarray, weight: np.ndarray, factor: np.ndarray
 ) -> np.ndarray:
-    """``(n, 2, 2)`` sums over pixels of ``J J^T`` with ``J = factor[n] sum_m Re(conj(wave) d) / sqrt(I)``."""
+    """``(n, 2, 2)`` sums over pixels of ``J J^T`` with ``J = factor[n] sqrt(weight) sum_m Re(conj(wave) d)``."""
     n_patterns, n_modes = wave.shape[0], wave.shape[1]
-    size = intensity.shape[1]
+    size = weight.shape[1]
     out = np.zeros((n_patterns, 2, 2))
-    j_y, j_x = np.empty(size, intensity.dtype), np.empty(size, intensity.dtype)
-    step = 0 if mask.shape[0] == 1 else 1
+    j_y, j_x = np.empty(size, wave.dtype), np.empty(size, wave.dtype)
+    zero = factor[0] * 0
     for n in range(n_patterns):
         j_y[:] = 0
         j_x[:] = 0
@@ -207,14 +216,12 @@ def gauss_newton(
             for k in range(size):
                 j_y[k] += w[2 * k] * a[2 * k] + w[2 * k + 1] * a[2 * k + 1]
                 j_x[k] += w[2 * k] * b[2 * k] + w[2 * k + 1] * b[2 * k + 1]
-        yy = 0.0
-        yx = 0.0
-        xx = 0.0
+        yy, yx, xx = zero, zero, zero
+        row = weight[n]
         for k in range(size):
-            weight = (1.0 if mask.size == 0 else mask[n * step, k]) / max(intensity[n, k], 1e-12)
-            yy += weight * j_y[k] * j_y[k]
-            yx += weight * j_y[k] * j_x[k]
-            xx += weight * j_x[k] * j_x[k]
+            yy += row[k] * j_y[k] * j_y[k]
+            yx += row[k] * j_y[k] * j_x[k]
+            xx += row[k] * j_x[k] * j_x[k]
         f = factor[n] * factor[n]
         out[n, 0, 0], out[n, 0, 1], out[n, 1, 0], out[n, 1, 1] = f * yy, f * yx, f * yx, f * xx
     return out
@@ -223,8 +230,9 @@ def gauss_newton(
 @_jit
 def power_sum(wave: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
     """``out += sum_n weight[n] |wave[n]|^2``; an empty ``weight`` is one."""
+    one = wave.dtype.type(1)
     for n in range(wave.shape[0]):
-        f = weight[n] if weight.size else 1.0
+        f = weight[n] if weight.size else one
         w = wave[n]
         for k in range(out.size):
             out[k] += f * (w[2 * k] * w[2 * k] + w[2 * k + 1] * w[2 * k + 1])
@@ -235,8 +243,11 @@ def preconditioned_step(
     value: np.ndarray, gradient: np.ndarray, curvature: np.ndarray, rate: float, keep: float, floor: float
 ) -> None:
     """``value -= rate gradient / (keep curvature + floor)`` in place; flat real views, ``parts`` values a curvature."""
-    parts = value.size // curvature.size
-    for i in range(curvature.size):
-        f = rate / (keep * curvature[i] + floor)
-        for k in range(parts * i, parts * i + parts):
-            value[k] -= f * gradient[k]
+    if value.size == 2 * curvature.size:
+        for i in range(curvature.size):
+            f = rate / (keep * curvature[i] + floor)
+            value[2 * i] -= f * gradient[2 * i]
+            value[2 * i + 1] -= f * gradient[2 * i + 1]
+    else:
+        for i in range(curvature.size):
+            value[i] -= rate / (keep * curvature[i] + floor) * gradient[i]

@@ -22,6 +22,6 @@ def preconditioned_step(
             real = arrays[0].real.dtype
             flat = (a.reshape(-1).view(real) for a in arrays)
             c = np.ascontiguousarray(xp.to_numpy(curvature), dtype=real).reshape(-1)
-            kernels.preconditioned_step(*flat, c, rate, keep, floor)
+            kernels.preconditioned_step(*flat, c, real.type(rate), real.type(keep), real.type(floor))
             return value
     return value - gradient * (rate / (keep * curvature + floor))

@@ -1,0 +1,268 @@
+"""What a data file holds, and what in it looks wrong, before any reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from adorym.data.checks import CountStatistics, count_statistics
+from adorym.data.containers import ArrayInfo, open_container
+from adorym.data.dataset import Dataset
+from adorym.data.open import open_dataset
+from adorym.data.overrides import Overrides
+from adorym.data.suggest import suggest_map, zero_at_corner
+from adorym.data.survey import (
+    ORIENTATIONS,
+    OrientationTest,
+    PixelSurvey,
+    linear_overlap,
+    nearest_step_px,
+    orientation_test,
+    pixel_survey,
+    probe_diameter_px,
+)
+from adorym.errors import DataError
+from adorym.units import wavelength_m
+
+LOW_OVERLAP = 0.4
+SHOWN_PIXELS = 5
+
+
+@dataclass(frozen=True)
+class ScanSummary:
+    """Where the probe was.
+
+    Attributes:
+        minimum_px: (y, x).
+        maximum_px: (y, x).
+        step_px: Mean distance to the nearest neighbour, ``None`` for a single position.
+        probe_diameter_px: Effective diameter of the probe in the file, ``None`` if there is none.
+        overlap: Share of that diameter which neighbours have in common.
+    """
+
+    minimum_px: tuple[float, float]
+    maximum_px: tuple[float, float]
+    step_px: float | None
+    probe_diameter_px: float | None
+    overlap: float | None
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found in a file.
+
+    Attributes:
+        path: The file.
+        format: Name of the reader, ``unknown`` where none recognises the file.
+        arrays: Every array of the file, as it lies there.
+        geometry: Lengths, angles and energy with their units; only those that are known.
+        n_patterns: Number of patterns, 0 where they could not be read.
+        window_px: (y, x) size of a pattern.
+        counts: Statistics of the counts.
+        scan: Where the probe was.
+        orientation: Which way round the patterns lie against the positions; ``None`` where it cannot be told.
+        pixels: Bad, hot and dead pixels.
+        notes: What the reader decided.
+        problems: What keeps the file from being used.
+        hints: What looks wrong and may be right.
+        suggested_map: Entries for ``--map`` of an unknown file.
+    """
+
+    path: str
+    format: str
+    arrays: tuple[ArrayInfo, ...]
+    geometry: dict[str, str] = field(default_factory=dict)
+    n_patterns: int = 0
+    window_px: tuple[int, int] = (0, 0)
+    counts: CountStatistics | None = None
+    scan: ScanSummary | None = None
+    orientation: OrientationTest | None = None
+    pixels: PixelSurvey | None = None
+    notes: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+    suggested_map: tuple[str, ...] = ()
+
+    def render(self) -> Group:
+        """The findings as tables for a terminal."""
+        parts: list[Any] = [Text(f"{self.path}: {_format_words(self.format)}"), _array_table(self.arrays)]
+        facts = _facts(self)
+        if facts:
+            table = Table("", "", show_header=False, box=None, padding=(0, 2, 0, 0))
+            for name, value in facts.items():
+                table.add_row(Text(name, style="bold"), Text(value))
+            parts += [Text(), table]
+        for title, style, lines in (
+            ("Notes", "dim", self.notes),
+            ("Looks wrong", "yellow", self.hints),
+            ("Problems", "red", self.problems),
+        ):
+            if lines:
+                parts += [Text(), Text(title, style="bold"), *(Text(f"  {line}", style=style) for line in lines)]
+        if self.suggested_map:
+            entries = " ".join(f"--map '{entry}'" if " " in entry else f"--map {entry}" for entry in self.suggested_map)
+            parts += [Text(), Text("A first guess, to be checked:", style="bold")]
+            parts.append(Text(f"  adorym convert {self.path} OUT.h5 {entries}"))
+        return Group(*parts)
+
+
+def inspect(path: str | Path, overrides: Mapping[str, Any] | Overrides | None = None) -> Inspection:
+    """Look into a data file. Patterns are read once, block by block.
+
+    A file that no reader recognises, or that a reader refuses, is inspected as far as it goes: the reason is in
+    ``problems``.
+
+    Raises:
+        DataError: No such file, a damaged one, or a kind that holds no arrays.
+        ConfigError: A wrong override.
+    """
+    wanted, container = Overrides.of(overrides), open_container(path)
+    arrays = tuple(container.arrays.values())
+    try:
+        dataset = open_dataset(path, wanted, check=False)
+    except DataError as error:
+        unknown = container.kind != "hdf5" or "no reader recognises" in error.what
+        return Inspection(
+            path=str(path),
+            format="unknown" if unknown else "refused",
+            arrays=arrays,
+            problems=(error.message(),),
+            suggested_map=tuple(suggest_map(container)) if unknown and not wanted.map else (),
+        )
+    statistics = count_statistics(dataset)
+    scan, orientation = _scan(dataset), orientation_test(dataset)
+    return Inspection(
+        path=str(path),
+        format=dataset.format,
+        arrays=arrays,
+        geometry=_geometry(dataset),
+        n_patterns=dataset.n_patterns,
+        window_px=dataset.window_px,
+        counts=statistics,
+        scan=scan,
+        orientation=orientation,
+        pixels=pixel_survey(dataset, statistics),
+        notes=dataset.notes,
+        problems=_problems(dataset, statistics),
+        hints=_hints(dataset, scan, orientation),
+    )
+
+
+def _geometry(dataset: Dataset) -> dict[str, str]:
+    known: dict[str, str] = {}
+    if dataset.energy_ev is not None:
+        known["energy"] = f"{dataset.energy_ev:.6g} eV (wavelength {1e9 * wavelength_m(dataset.energy_ev):.6g} nm)"
+    for name in ("pixel_size_m", "detector_pixel_size_m"):
+        size = getattr(dataset, name)
+        if size is not None:
+            known[name[:-2].replace("_", " ")] = f"{1e9 * size[0]:.6g} x {1e9 * size[1]:.6g} nm (y, x)"
+    for name in ("distance_m", "source_distance_m"):
+        if (value := getattr(dataset, name)) is not None:
+            known[name[:-2].replace("_", " ")] = f"{value:.6g} m"
+    if dataset.propagation_distance_m is not None:
+        distances = ", ".join(f"{value:.6g}" for value in dataset.propagation_distance_m)
+        known["propagation"] = f"near field, effective distance {distances} m"
+    if dataset.n_angles > 1:
+        low, high = np.rad2deg([dataset.theta_rad.min(), dataset.theta_rad.max()])
+        known["rotation"] = f"{dataset.n_angles} angles, {low:.6g} to {high:.6g} deg"
+    return known
+
+
+def _scan(dataset: Dataset) -> ScanSummary | None:
+    positions = dataset.probe_positions_px
+    if positions is None:
+        return None
+    first = positions[dataset.angle_index == dataset.angle_index[0]]
+    step = nearest_step_px(first) if len(first) > 1 else None
+    diameter = None if dataset.start_probe is None else probe_diameter_px(dataset.start_probe)
+    overlap = None if step is None or diameter is None else linear_overlap(step, diameter)
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    return ScanSummary((float(low[0]), float(low[1])), (float(high[0]), float(high[1])), step, diameter, overlap)
+
+
+def _problems(dataset: Dataset, statistics: CountStatistics) -> tuple[str, ...]:
+    """Bad counts, in words that `adorym.data.checks` refuses them with."""
+    found = []
+    for count, what in ((statistics.not_finite, "not finite"), (statistics.negative, "negative")):
+        if count.any():
+            found.append(
+                f"{count.sum()} counts are {what}, first in pattern {np.flatnonzero(count)[0]} (data.bad_counts)"
+            )
+    if len(statistics.empty):
+        found.append(f"{len(statistics.empty)} patterns hold no counts, first: {statistics.empty[0]} (data.bad_counts)")
+    return tuple(found)
+
+
+def _hints(dataset: Dataset, scan: ScanSummary | None, orientation: OrientationTest | None) -> tuple[str, ...]:
+    hints = []
+    if orientation is not None and orientation.suspicious:
+        curl, best = orientation.curl, orientation.best
+        hints.append(
+            f"orientation: patterns fit the positions better after {ORIENTATIONS[best]}: relative curl of the centres "
+            f"of mass {curl[best]:.3g} against {curl[0]:.3g} (a turn by 180 deg cannot be told)"
+        )
+    if scan is not None and dataset.propagation_distance_m is None and zero_at_corner(dataset.patterns):
+        hints.append("zero frequency: the counts crowd at the corners; patterns are expected to have it in the middle")
+    if scan is not None and scan.overlap is not None and scan.overlap < LOW_OVERLAP:
+        hints.append(f"overlap: neighbours share {100 * scan.overlap:.0f} % of the probe's diameter; 60 % is good")
+    if scan is not None and scan.step_px is not None and scan.step_px < 0.01:
+        hints.append("positions: neighbours are less than 0.01 px apart; are they in pixels?")
+    return tuple(hints)
+
+
+def _format_words(name: str) -> str:
+    words = {"unknown": "no known format", "refused": "a known format, but it cannot be used as it is"}
+    return words.get(name, f"format '{name}'")
+
+
+def _array_table(arrays: tuple[ArrayInfo, ...]) -> Table:
+    table = Table("array", "shape", "type", "unit", box=None, padding=(0, 2, 0, 0))
+    for info in arrays:
+        shape = " x ".join(map(str, info.shape)) or "scalar"
+        table.add_row(Text(info.key), Text(shape), Text(info.dtype), Text(info.unit))
+    return table
+
+
+def _facts(found: Inspection) -> dict[str, str]:
+    """The findings, a line each."""
+    if not found.n_patterns or found.counts is None:
+        return {}
+    counts, window = found.counts, found.window_px
+    facts = {"patterns": f"{found.n_patterns} of {window[0]} x {window[1]} px (y, x)", **found.geometry}
+    facts["counts"] = (
+        f"{counts.minimum:.6g} to {counts.maximum:.6g}, {counts.pattern_sum.mean():.6g} a pattern "
+        f"({counts.pattern_sum.min():.6g} to {counts.pattern_sum.max():.6g})"
+    )
+    if (scan := found.scan) is not None:
+        low, high = scan.minimum_px, scan.maximum_px
+        facts["positions"] = f"y {low[0]:.6g} to {high[0]:.6g} px, x {low[1]:.6g} to {high[1]:.6g} px"
+        if scan.step_px is not None:
+            facts["step"] = f"{scan.step_px:.4g} px to the nearest neighbour, on average"
+        if scan.overlap is not None:
+            diameter = f"effective probe diameter {scan.probe_diameter_px:.4g} px"
+            facts["overlap"] = f"{100 * scan.overlap:.0f} % of the diameter ({diameter})"
+        else:
+            facts["overlap"] = "unknown: no probe in the file"
+    if found.orientation is not None:
+        curl = ", ".join(
+            f"{name} {value:.3g}" for name, value in zip(ORIENTATIONS, found.orientation.curl, strict=True)
+        )
+        verdict = "the file's fits best" if found.orientation.best == 0 else "another fits better"
+        facts["orientation"] = (verdict if found.orientation.decided else "undecided") + f" (relative curl: {curl})"
+    if (pixels := found.pixels) is not None:
+        named = [f"{pixels.bad} masked"]
+        for name, where in (("hot", pixels.hot), ("dead", pixels.dead)):
+            places = ", ".join(f"({y}, {x})" for y, x in where[:SHOWN_PIXELS])
+            named.append(
+                f"{len(where)} {name}"
+                + (f" [{places}{', ...' if len(where) > SHOWN_PIXELS else ''}]" if places else "")
+            )
+        facts["pixels"] = ", ".join(named)
+    return facts

@@ -1,0 +1,43 @@
+"""``adorym report``: the page about a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from adorym.commands.score import score
+from adorym.data.open import open_dataset
+from adorym.data.result import read_result
+from adorym.report.base import Score
+from adorym.report.page import write_report
+from adorym.report.text import quantity
+
+REPORT_NAME = "report.html"
+
+
+def report(
+    result: str | Path, output: str | Path | None = None, *, data: Path | None = None, truth: Path | None = None
+) -> Path:
+    """Write the report on a result file and return the page's path.
+
+    Args:
+        result: ``result.h5``, or the output directory of a run.
+        output: The page; ``report.html`` beside the result by default. Pictures go to ``pictures/`` beside it.
+        data: The data file, for angles and for positions that were not refined.
+        truth: A data file that holds the truth; the page then shows the scores.
+
+    Raises:
+        InputError: A file cannot be read or written, or result and truth do not belong together.
+    """
+    path = Path(result)
+    folder = path if path.is_dir() else path.parent
+    loaded = read_result(path)
+    dataset = None if data is None else open_dataset(data, check=False)
+    scored = None if truth is None else _scored(path, truth)
+    return write_report(loaded, output or folder / REPORT_NAME, dataset, scored)
+
+
+def _scored(result: Path, truth: Path) -> Score:
+    values: dict[str, float | str] = {}
+    for name, value, unit, note in score(result, truth).rows():
+        values[name] = quantity(value, unit) + (f"  ({note})" if note else "")
+    return Score(values)

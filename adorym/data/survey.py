@@ -1,0 +1,148 @@
+"""What can be told of a scan before it is reconstructed: step, overlap, orientation, pixels that stand out.
+
+These are estimates that help to find mistakes in a data file. No reconstruction depends on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import median_filter
+from scipy.spatial import cKDTree
+
+from adorym.data.checks import CountStatistics
+from adorym.data.dataset import Dataset
+from adorym.data.patterns import blocks
+
+NEIGHBOURS = 8  # of a position, to which a plane is fitted
+MIN_PATTERNS = 50  # fewer give no statistics worth telling
+MIN_CURL_CONTRAST = 2.0  # another orientation must have a curl so many times smaller to be worth a warning
+HOT, DEAD = 20.0, 0.05  # of the median around a pixel
+ORIENTATIONS = ("as it is", "flip_x (or flip_y)", "transpose", "transpose and flip_x (or flip_y)")
+
+
+def nearest_step_px(positions: np.ndarray) -> float:
+    """Mean distance of a position ``(n, 2)`` to its nearest neighbour, in pixels."""
+    distance, _ = cKDTree(positions).query(positions, k=2)
+    return float(distance[:, 1].mean())
+
+
+def probe_diameter_px(probe: np.ndarray) -> float:
+    """Diameter of the disc with the probe's effective area ``(sum I)^2 / sum I^2``, probe ``(modes, y, x)``."""
+    intensity = np.sum(np.abs(probe) ** 2, axis=0)
+    area = intensity.sum() ** 2 / np.sum(intensity**2)
+    return float(2 * np.sqrt(area / np.pi))
+
+
+def linear_overlap(step_px: float, diameter_px: float) -> float:
+    """Share of the probe's diameter that neighbouring discs have in common, ``max(0, 1 - step / diameter)``.
+
+    Bunk et al., Ultramicroscopy 108, 481 (2008), found 60 % to be a good choice.
+    """
+    return max(0.0, 1 - step_px / diameter_px)
+
+
+def centers_of_mass(dataset: Dataset) -> np.ndarray:
+    """``(n, 2)`` (y, x) centre of mass of every pattern's good pixels, from the middle of the window."""
+    y, x = (np.arange(size) - (size - 1) / 2 for size in dataset.window_px)
+    centers, mask = np.zeros((dataset.n_patterns, 2)), dataset.mask
+    for start, frames in blocks(dataset.patterns):
+        if mask is not None:
+            frames = frames * (mask if mask.ndim == 2 else mask[start : start + len(frames)])
+        intensity = frames if dataset.measured == "intensity" else frames**2
+        rows, columns = intensity.sum(axis=2, dtype=np.float64), intensity.sum(axis=1, dtype=np.float64)
+        total = np.maximum(rows.sum(axis=1), np.finfo(float).tiny)
+        centers[start : start + len(frames)] = np.stack([rows @ y / total, columns @ x / total], axis=-1)
+    return centers
+
+
+@dataclass(frozen=True)
+class OrientationTest:
+    """Relative curl of the patterns' centres of mass for each orientation; the right one has the least.
+
+    The centre of mass of a far-field pattern is the gradient of the object's phase, averaged over the probe
+    (Waddell & Chapman, Optik 54, 83 (1979)), and a gradient has no curl. Turning the patterns against the positions
+    gives it one, but for half a turn: patterns turned by 180 degrees are those of the complex-conjugate object and
+    probe, and no test on the data can tell.
+
+    Attributes:
+        curl: Mean square curl over mean square derivative, for each of `ORIENTATIONS`.
+    """
+
+    curl: tuple[float, ...]
+
+    @property
+    def best(self) -> int:
+        """Number of the orientation with the least curl."""
+        return int(np.argmin(self.curl))
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether another orientation fits clearly better than the file's."""
+        return self.best != 0 and self.curl[0] > MIN_CURL_CONTRAST * self.curl[self.best]
+
+    @property
+    def decided(self) -> bool:
+        """Whether the best orientation stands out from all others."""
+        first, second = sorted(self.curl)[:2]
+        return second > MIN_CURL_CONTRAST * first
+
+
+def orientation_test(dataset: Dataset) -> OrientationTest | None:
+    """Compare the four orientations of patterns to positions that data can tell apart.
+
+    ``None`` where the test means nothing: near field, no scan, several angles, too few patterns.
+    """
+    positions = dataset.probe_positions_px
+    if positions is None or dataset.propagation_distance_m is not None or dataset.n_angles != 1:
+        return None
+    if dataset.n_patterns < MIN_PATTERNS or np.ptp(positions, axis=0).min() <= 0:
+        return None
+    (yy, yx), (xy, xx) = _local_gradients(positions, centers_of_mass(dataset))
+    scale = np.mean(yy**2 + yx**2 + xy**2 + xx**2)
+    if not scale > 0:
+        return None
+    curls = (yx - xy, yx + xy, xx - yy, xx + yy)
+    return OrientationTest(tuple(float(np.mean(curl**2) / scale) for curl in curls))
+
+
+def _local_gradients(positions: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """``(2, 2, n)`` derivatives of field component a along axis b, from planes fitted to each position's neighbours."""
+    _, neighbours = cKDTree(positions).query(positions, k=NEIGHBOURS + 1)
+    away = positions[neighbours] - positions[neighbours].mean(axis=1, keepdims=True)
+    change = field[neighbours] - field[neighbours].mean(axis=1, keepdims=True)
+    gradient = np.linalg.pinv(away, rcond=1e-6) @ change  # (n, axis, component)
+    return np.moveaxis(gradient, 0, -1).swapaxes(0, 1)
+
+
+@dataclass(frozen=True)
+class PixelSurvey:
+    """Detector pixels that stand out.
+
+    Attributes:
+        bad: Marked by the mask.
+        hot: Good by the mask, and on average more than `HOT` times the median of their 5 x 5 surroundings.
+        dead: Good by the mask, and less than `DEAD` times that median.
+    """
+
+    bad: int
+    hot: np.ndarray
+    dead: np.ndarray
+
+
+def pixel_survey(dataset: Dataset, statistics: CountStatistics) -> PixelSurvey:
+    """Compare every pixel's mean with its surroundings, where these are bright enough for a pixel to stand out.
+
+    The brightest 7 x 7 pixels around the zero frequency are left out: a sharp central peak is no hot pixel.
+    """
+    mean, mask = statistics.pixel_mean, dataset.mask
+    good = np.ones(mean.shape, bool) if mask is None else (mask if mask.ndim == 2 else mask.any(axis=0))
+    around = median_filter(mean, size=5, mode="nearest")
+    y, x = np.unravel_index(np.argmax(around), mean.shape)
+    center = np.zeros(mean.shape, bool)
+    center[max(0, y - 3) : y + 4, max(0, x - 3) : x + 4] = True
+    noise = 5 / np.sqrt(dataset.n_patterns)  # five standard deviations of the mean of Poisson counts around 1
+    hot = good & ~center & (mean > HOT * around + noise)
+    dead = good & ~center & (mean < DEAD * around) & (around * dataset.n_patterns > 100)
+    return PixelSurvey(int((~good).sum()), np.argwhere(hot), np.argwhere(dead))

@@ -1,0 +1,176 @@
+"""What can be seen to be wrong with a reconstruction, or to be without effect, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from adorym.data.dataset import Dataset
+from adorym.engine.settings import RunSettings
+from adorym.errors import ConfigError, ConfigErrors, InputError
+from adorym.forward.base import ForwardModel
+from adorym.forward.probe import ProbeSettings
+from adorym.optics.windows import inside
+from adorym.parameters import Parameter, ParameterSettings
+from adorym.schema.fields import fields_of
+from adorym.schema.messages import prefixed
+
+if TYPE_CHECKING:
+    from adorym.engine.setup import Recipe
+
+REFINEMENT = ("start", "stop", "every", "optimizer", "schedule")
+
+
+def flat(error: InputError) -> list[InputError]:
+    """The single errors that ``error`` stands for."""
+    return list(error.errors) if isinstance(error, ConfigErrors) else [error]
+
+
+def together(errors: Iterable[InputError]) -> InputError:
+    """The only one of ``errors``, or all of them as one."""
+    every = [single for error in errors for single in flat(error)]
+    return every[0] if len(every) == 1 else ConfigErrors(every)
+
+
+# -- errors ----------------------------------------------------------------------------------------------------------
+def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run: RunSettings) -> Iterator[InputError]:
+    """What is wrong whatever the data are; ``settings`` are those of every parameter that takes part."""
+    for name in recipe.parameters:
+        if name not in recipe.model.refinable:
+            yield ConfigError(f"parameters.{name}", f"unknown parameter for forward model '{recipe.model.kind}'")
+    if not any(s.refine for s in settings.values()):
+        yield ConfigError("parameters", "nothing is refined", remedy="set 'refine: true' for the object at least")
+    for name, each in settings.items():
+        yield from _parameter_errors(f"parameters.{name}", recipe.model.refinable[name], each, run.epochs)
+    for i, constraint in enumerate(recipe.constraints):
+        if constraint.parameter not in settings or not settings[constraint.parameter].refine:
+            yield ConfigError(
+                f"constraints[{i}]",
+                f"'{constraint.kind}' acts on the {constraint.parameter}, which is not refined: it has no effect",
+                remedy="leave it out, or refine the parameter",
+            )
+    if recipe.regularizers and not settings["object"].refine:
+        yield ConfigError("regularizers", "the object is not refined: they have no effect", remedy="leave them out")
+
+
+def _parameter_errors(where: str, spec: Parameter, each: ParameterSettings, epochs: int) -> Iterator[InputError]:
+    if not each.refine:
+        fields = fields_of(type(each))
+        for key in REFINEMENT:
+            if getattr(each, key) != fields[key].get_default(call_default_factory=True):
+                remedy = "leave it out, or refine the parameter"
+                yield ConfigError(f"{where}.{key}", "has no effect: the parameter is not refined", remedy=remedy)
+        return
+    if 0 < epochs <= each.start:
+        yield ConfigError(
+            f"{where}.start",
+            "the refinement starts after the last epoch",
+            expected=f"< {epochs}, the number of epochs",
+            found=each.start,
+            remedy="start earlier, or raise 'run.epochs'",
+        )
+    try:
+        (each.optimizer or spec.default_optimizer()).rate(spec.unit)
+    except InputError as error:
+        yield from prefixed(error, f"{where}.optimizer")
+
+
+def data_errors(
+    model: ForwardModel, settings: Mapping[str, ParameterSettings], run: RunSettings, dataset: Dataset
+) -> Iterator[InputError]:
+    """What does not go together with the data."""
+    if run.batch_order == "angle" and dataset.n_angles == 1:
+        remedy = "choose 'random' or 'compact'"
+        yield ConfigError("run.batch_order", "'angle' has no effect: the data hold one angle", remedy=remedy)
+    if run.batch_order == "compact" and dataset.probe_positions_px is None:
+        remedy = "choose 'random' or 'angle'"
+        yield ConfigError("run.batch_order", "'compact' has no effect: the data hold no positions", remedy=remedy)
+    try:
+        model.check(dataset, model.geometry(dataset), settings)
+    except InputError as error:
+        yield from flat(error)
+
+
+def start_value(
+    name: str, model: ForwardModel, settings: ParameterSettings, dataset: Dataset, rng: np.random.Generator
+) -> np.ndarray:
+    """Start value of the parameter ``name``.
+
+    Raises:
+        InputError: It cannot be made; the error names the place in the configuration.
+    """
+    try:
+        return model.refinable[name].start_value(name, model, dataset, settings, rng)
+    except InputError as error:
+        if error.where.startswith(("parameters", "data")) or not error.where:
+            raise
+        raise together(prefixed(error, f"parameters.{name}.initial")) from None
+
+
+def check_inside(
+    name: str, positions_px: np.ndarray, dataset: Dataset, frame: tuple[tuple[int, ...], tuple[int, int]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest (y, x) position whose window lies inside the object of ``frame``: its shape and origin.
+
+    Raises:
+        ConfigError: A position ``(n, 2)`` lies outside.
+    """
+    shape, origin = frame
+    low = -np.asarray(origin, np.float64)
+    high = np.asarray(shape[:2], np.float64) - np.asarray(dataset.window_px) + low
+    outside = ~inside(positions_px - low, (shape[0], shape[1]), dataset.window_px)
+    if outside.any():
+        first = int(np.flatnonzero(outside)[0])
+        raise ConfigError(
+            f"parameters.{name}",
+            f"{int(outside.sum())} of {len(outside)} windows lie outside the object",
+            expected=f"positions from {low.tolist()} to {high.tolist()} px",
+            found=f"position {first} at {np.round(positions_px[first], 3).tolist()} px",
+            remedy="correct the positions, or raise 'parameters.object.margin_px'",
+        )
+    return low, high
+
+
+# -- options that do nothing -------------------------------------------------------------------------------------------
+def notices(recipe: Recipe, settings: Mapping[str, ParameterSettings], run: RunSettings, dataset: Dataset) -> list[str]:
+    """Options that have no effect in this run, or hardly the intended one, each with its place."""
+    found = [n for name, each in settings.items() if each.refine for n in _parameter_notices(name, each, run.epochs)]
+    for name, each in settings.items():
+        if isinstance(each, ProbeSettings):
+            found += _probe_notices(f"parameters.{name}", each, dataset)
+    n = dataset.n_patterns
+    if run.batch_size is not None and run.batch_size > n:
+        found.append(f"run.batch_size: {run.batch_size}, but the data hold {n} patterns: they are one batch")
+    if run.batch_order == "compact" and (run.batch_size or n) >= n:
+        found.append("run.batch_order: 'compact' has no effect: all patterns are in one batch")
+    if run.plateau is not None and run.plateau.patience >= run.epochs:
+        found.append(f"run.plateau: has no effect: its patience is not over before the last of {run.epochs} epochs")
+    return found
+
+
+def _parameter_notices(name: str, each: ParameterSettings, epochs: int) -> Iterator[str]:
+    where = f"parameters.{name}"
+    active = [epoch for epoch in range(epochs) if each.active(epoch)]
+    if epochs and each.stop is not None and each.stop >= epochs:
+        yield f"{where}.stop: has no effect: the run has {epochs} epochs"
+    if each.every > 1 and len(active) == 1:
+        yield f"{where}.every: refined in one epoch only, of index {active[0]}"
+    schedule = each.schedule
+    if schedule is None or schedule.kind == "constant":
+        return
+    if active and all(schedule.factor(epoch, epochs) == 1 for epoch in active):
+        yield f"{where}.schedule: '{schedule.kind}' leaves the learning rate as it is in this run"
+
+
+def _probe_notices(where: str, each: ProbeSettings, dataset: Dataset) -> Iterator[str]:
+    from_data = each.initial is None and dataset.start_probe is not None
+    there = len(dataset.start_probe) if from_data and dataset.start_probe is not None else 1
+    if each.modes < there:
+        yield f"{where}.modes: {each.modes} of the {there} modes of the start probe in the data are used"
+    if each.modes <= there:
+        fields = fields_of(type(each))
+        for key in ("mode_seeds", "first_mode_power"):
+            if getattr(each, key) != fields[key].default:
+                yield f"{where}.{key}: has no effect: there is no further mode to make"

@@ -1,0 +1,36 @@
+"""Reconstruct a Siemens star that was really measured, and write its report.
+
+Usage: python run.py [--data DIR] [--output DIR] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from adorym.commands.convert import convert
+from adorym.commands.run import run
+from adorym.data.fetch import SIEMENS_STAR_MAP, siemens_star_path
+
+HERE = Path(__file__).resolve().parent
+
+
+def main() -> None:
+    """Run the example."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=None, help="folder that holds the measured file")
+    parser.add_argument("--output", type=Path, default=Path("out"), help="folder for data and result")
+    parser.add_argument("--quick", action="store_true", help="a few epochs only")
+    arguments = parser.parse_args()
+
+    folder = arguments.output.resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    data = folder / "siemens.h5"
+    convert(siemens_star_path(arguments.data), data, list(SIEMENS_STAR_MAP), {})
+
+    done = run(HERE / "config.yaml", [f"data.path={data}"], output=folder, quick=arguments.quick)
+    print(f"loss {done.result.history['loss'][-1]:.4f}; report: {done.report}")
+
+
+if __name__ == "__main__":
+    main()

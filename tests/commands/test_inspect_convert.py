@@ -1,0 +1,176 @@
+"""``inspect`` and ``convert``: what they find, and what they refuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from data_files import WINDOW, counts, cxi, native, positions, write
+from rich.console import Console
+
+from adorym.commands.convert import convert
+from adorym.commands.inspect import inspect
+from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.native_write import write_native
+from adorym.data.open import open_dataset
+from adorym.data.survey import linear_overlap, nearest_step_px, orientation_test, probe_diameter_px
+from adorym.errors import ConfigError, DataError
+
+
+def shown(inspection):
+    console = Console(width=400, no_color=True)
+    with console.capture() as capture:
+        console.print(inspection.render())
+    return capture.get()
+
+
+def scan(n=12, window=(16, 20), step=3.0):
+    """A data set of a smooth phase object under a round probe, photons without noise."""
+    rng = np.random.default_rng(0)
+    size = tuple(int(w + step * n) + 2 for w in window)
+    frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(s) for s in size), indexing="ij"))
+    noise = np.fft.ifft2(np.fft.fft2(rng.normal(size=size)) * np.exp(-((frequency / 0.05) ** 2))).real
+    wave = np.exp(1j * noise / noise.std())
+    y, x = (np.arange(w) - (w - 1) / 2 for w in window)
+    probe = 100 * np.exp(-(y[:, None] ** 2 + x**2) / (2 * 3.0**2))
+    corners = np.stack(np.meshgrid(*(step * np.arange(n),) * 2, indexing="ij"), -1).reshape(-1, 2).astype(int)
+    exits = np.stack([probe * wave[i : i + window[0], j : j + window[1]] for i, j in corners])
+    patterns = np.abs(np.fft.fftshift(np.fft.fft2(exits, norm="ortho"), axes=(-2, -1))) ** 2
+    return Dataset(
+        patterns=ArrayPatterns(patterns.astype(np.float32)),
+        probe_positions_px=corners.astype(float),
+        energy_ev=8800.0,
+        pixel_size_m=(1e-8, 1.2e-8),
+        start_probe=probe[None].astype(np.complex64),
+    )
+
+
+def test_inspection_of_a_scan(tmp_path):
+    dataset = scan()
+    found = inspect(write_native(dataset, tmp_path / "a.h5"))
+    assert found.format == "adorym" and found.n_patterns == 144 and found.window_px == (16, 20)
+    assert {a.key: (a.shape, a.unit) for a in found.arrays}["exchange/data"] == ((1, 144, 16, 20), "photons")
+    assert found.scan.step_px == pytest.approx(3) and found.scan.maximum_px == (33, 33)
+    # |P|^2 is a Gaussian of variance 9/2: effective area 2 pi 9
+    assert found.scan.probe_diameter_px == pytest.approx(2 * np.sqrt(2 * 9), rel=0.02)
+    assert found.scan.overlap == pytest.approx(1 - 3 / (2 * np.sqrt(18)), rel=0.02)
+    assert found.counts.pattern_sum.mean() == pytest.approx(dataset.patterns.array.sum() / 144, rel=1e-5)
+    assert found.orientation.best == 0 and found.orientation.decided
+    assert found.problems == found.hints == ()
+    text = shown(found)
+    for words in ("format 'adorym'", "8800 eV (wavelength 0.14", "10 x 12 nm (y, x)", "144 of 16 x 20 px", "3 px to the nearest",
+                  "exchange/data", "the file's fits best"):  # fmt: skip
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("turn", "best"),
+    [({"flip_x": True}, 1), ({"flip_y": True}, 1), ({"transpose": True}, 2), ({"transpose": True, "flip_y": True}, 3),
+     ({"flip_x": True, "flip_y": True}, 0)],
+)  # fmt: skip
+def test_wrong_orientation_is_suspected(tmp_path, turn, best):
+    found = inspect(write_native(scan(), tmp_path / "a.h5"), turn)
+    assert found.orientation.best == best
+    assert any("orientation" in hint for hint in found.hints) == (best != 0)
+    assert ("Looks wrong" in shown(found)) == (best != 0)
+
+
+def test_orientation_is_not_guessed_where_it_means_nothing():
+    dataset = scan(4)
+    assert orientation_test(dataset) is None  # too few
+    assert orientation_test(scan().with_(propagation_distance_m=np.array([1.0]))) is None
+    assert orientation_test(scan().with_(probe_positions_px=None)) is None
+    noise = np.random.default_rng(0).poisson(20, (144, 16, 20))
+    assert not orientation_test(scan().with_(patterns=ArrayPatterns(noise))).suspicious
+
+
+def test_zero_frequency_at_the_corner_and_low_overlap_are_suspected(tmp_path):
+    dataset = scan()
+    corner = ArrayPatterns(np.fft.ifftshift(dataset.patterns.array, axes=(-2, -1)))
+    wide = dataset.with_(patterns=corner, probe_positions_px=10 * dataset.probe_positions_px)
+    hints = "\n".join(inspect(write_native(wide, tmp_path / "a.h5")).hints)
+    assert "the counts crowd at the corners" in hints and "neighbours share 0 % of the probe's diameter" in hints
+    close = dataset.with_(probe_positions_px=dataset.probe_positions_px * 1e-8)
+    assert any("are they in pixels?" in hint for hint in inspect(write_native(close, tmp_path / "b.h5")).hints)
+
+
+def test_bad_hot_and_dead_pixels(tmp_path):
+    patterns = np.random.default_rng(0).poisson(50.0, (60, 20, 24)).astype(np.float32)
+    patterns[:, 3, 4], patterns[:, 15, 20], patterns[:, 9:12, 2] = 5000, 0, 4
+    mask = np.ones((20, 24))
+    mask[9:12, 2] = 0
+    found = inspect(native(tmp_path / "a.h5", 60, exchange__data=patterns[None], metadata__mask=mask))
+    assert found.pixels.bad == 3
+    np.testing.assert_array_equal(found.pixels.hot, [[3, 4]])
+    np.testing.assert_array_equal(found.pixels.dead, [[15, 20]])
+    assert "3 masked, 1 hot [(3, 4)], 1 dead [(15, 20)]" in shown(found)
+
+
+def test_bad_counts_are_problems_not_the_end(tmp_path):
+    patterns = counts(5)
+    patterns[1, 2, 3], patterns[2] = np.nan, 0
+    patterns[3, 0, 0] = -1
+    found = inspect(native(tmp_path / "a.h5", exchange__data=patterns[None]))
+    text = "\n".join(found.problems)
+    assert "1 counts are not finite, first in pattern 1" in text and "1 counts are negative, first in pattern 3" in text
+    assert "1 patterns hold no counts, first: 2" in text and "Problems" in shown(found)
+
+
+def test_refused_file_shows_its_arrays_and_the_reason(tmp_path):
+    found = inspect(cxi(tmp_path / "a.cxi", instrument_1__detector_1__distance=None))
+    assert found.format == "refused" and "missing of the geometry: data.distance" in found.problems[0]
+    assert "entry_1/data_1/data" in shown(found) and found.suggested_map == ()
+    assert inspect(tmp_path / "a.cxi", {"distance": "2 m"}).geometry["distance"] == "2 m"
+
+
+def test_unknown_file_gets_a_map(tmp_path):
+    np.savez(tmp_path / "a.npz", frames=counts(5), scan=positions(5))
+    found = inspect(tmp_path / "a.npz")
+    assert found.format == "unknown" and found.suggested_map == ("patterns=frames", "positions=scan")
+    assert "adorym convert" in shown(found) and "--map patterns=frames --map positions=scan" in shown(found)
+    known = inspect(tmp_path / "a.npz", {"map": found.suggested_map})
+    assert known.format == "map of npz" and known.n_patterns == 5
+    unknown = inspect(write(tmp_path / "b.h5", {"stack": counts(3)}))
+    assert unknown.suggested_map == ("patterns=stack",) and "no reader recognises" in unknown.problems[0]
+    with pytest.raises(DataError, match="no such file"):
+        inspect(tmp_path / "none.h5")
+
+
+def test_rotation_series_and_near_field_are_described(tmp_path):
+    path = native(tmp_path / "a.h5", metadata__free_prop_cm=[10.0], exchange__data=counts(6).reshape(3, 2, *WINDOW),
+                  metadata__probe_pos_px=positions(2), metadata__theta=[0.0, 1.0, np.pi])  # fmt: skip
+    geometry = inspect(path).geometry
+    assert geometry["rotation"] == "3 angles, 0 to 180 deg" and "effective distance 0.1 m" in geometry["propagation"]
+
+
+def test_conversion(tmp_path):
+    np.savez(tmp_path / "a.npz", frames=counts(5), scan=positions(5))
+    target = tmp_path / "new" / "b.h5"
+    dataset = convert(
+        tmp_path / "a.npz", target, ["patterns=frames", "positions=scan"], {"energy": 8800.0, "frames": "1:"}
+    )
+    read = open_dataset(target)
+    np.testing.assert_array_equal(read.patterns.read(np.arange(4)), counts(5)[1:])
+    np.testing.assert_array_equal(read.probe_positions_px, positions(5)[1:])
+    assert read.energy_ev == dataset.energy_ev == 8800
+    again = convert(cxi(tmp_path / "c.cxi"), target)
+    np.testing.assert_allclose(open_dataset(target).probe_positions_px, again.probe_positions_px)
+
+
+def test_conversion_refuses(tmp_path):
+    path = native(tmp_path / "a.h5")
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="source and target are the same file; name another target"):
+        convert(path, tmp_path / "." / "a.h5")
+    with pytest.raises(DataError, match="no such file"):
+        convert(tmp_path / "none.h5", tmp_path / "b.h5")
+    with pytest.raises(ConfigError, match="map.patern: unknown name"):
+        convert(path, tmp_path / "b.h5", ["patern=data"])
+    assert path.read_bytes() == before and not (tmp_path / "b.h5").exists()
+
+
+def test_step_and_overlap():
+    corners = np.array([[0.0, 0], [0, 3], [4, 3]])
+    assert nearest_step_px(corners) == pytest.approx((3 + 3 + 4) / 3)
+    assert linear_overlap(3, 10) == pytest.approx(0.7) and linear_overlap(30, 10) == 0
+    disc = (np.hypot(*np.mgrid[-20:21, -25:26]) <= 12).astype(complex)
+    assert probe_diameter_px(disc[None]) == pytest.approx(24, abs=1)

@@ -1,0 +1,74 @@
+"""Small data files of every format, made on the spot; windows are never square."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+WINDOW = (6, 8)
+JOULE_PER_EV = 1.602176634e-19
+
+
+def counts(n: int, seed: int = 0, window: tuple[int, int] = WINDOW) -> np.ndarray:
+    """``(n, y, x)`` float32 Poisson counts, none of the patterns empty."""
+    patterns = np.random.default_rng(seed).poisson(5.0, (n, *window)).astype(np.float32)
+    patterns[:, window[0] // 2, window[1] // 2] += 1
+    return patterns
+
+
+def positions(n: int, seed: int = 1) -> np.ndarray:
+    """``(n, 2)`` pixels."""
+    return np.random.default_rng(seed).uniform(-20, 30, (n, 2))
+
+
+def write(path: Path, entries: dict[str, Any], **attributes: dict[str, Any]) -> Path:
+    """An HDF5 file of ``entries``; ``(value, "unit")`` sets ``@units``, a group's attributes come by name."""
+    with h5py.File(path, "w") as file:
+        for name, value in entries.items():
+            unit = None
+            if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str):
+                value, unit = value
+            file[name] = value
+            if unit is not None:
+                file[name].attrs["units"] = unit
+        for group, named in attributes.items():
+            for key, value in named.items():
+                file[group.replace("__", "/")].attrs[key] = value
+    return path
+
+
+def native(path: Path, n: int = 5, **entries: Any) -> Path:
+    """A file as the original Adorym reads it; ``entries`` replace or, when None, remove (``__`` stands for ``/``)."""
+    content: dict[str, Any] = {
+        "exchange/data": counts(n)[None],
+        "metadata/energy_ev": 8800.0,
+        "metadata/psize_cm": 1e-6,
+        "metadata/probe_pos_px": positions(n),
+    }
+    for name, value in entries.items():
+        content[name.replace("__", "/", 1)] = value
+    return write(path, {name: value for name, value in content.items() if value is not None})
+
+
+def cxi(path: Path, n: int = 5, **entries: Any) -> Path:
+    """A CXI file: 10 keV, 55 um x 75 um (y, x) pixels, 2 m; ``entries`` are relative to ``entry_1``."""
+    content: dict[str, Any] = {
+        "data_1/data": counts(n),
+        "data_1/translation": translations(n),
+        "instrument_1/source_1/energy": 1e4 * JOULE_PER_EV,
+        "instrument_1/detector_1/distance": 2.0,
+        "instrument_1/detector_1/x_pixel_size": 75e-6,
+        "instrument_1/detector_1/y_pixel_size": 55e-6,
+    }
+    for name, value in entries.items():
+        content[name.replace("__", "/")] = value
+    named = {f"entry_1/{name}": value for name, value in content.items() if value is not None}
+    return write(path, {"cxi_version": 150, **named})
+
+
+def translations(n: int) -> np.ndarray:
+    """``(n, 3)`` (x, y, z) of the sample in metres."""
+    return np.random.default_rng(3).uniform(-1e-6, 1e-6, (n, 3))
