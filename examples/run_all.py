@@ -1,6 +1,7 @@
 """Run every example, ``examples/*/run.py``, one after the other; a folder that is added is run without being listed.
 
-An example passes when it ends well and leaves a ``result.h5`` whose loss has fallen.
+An example passes when it ends well and leaves a ``result.h5`` whose loss has fallen. One whose measured data are
+neither in ``$ADORYM_DATA`` (by default ``shared/data`` beside the repository) nor to be fetched is skipped.
 
 Usage: python examples/run_all.py [--quick] [NAME ...]
 """
@@ -8,6 +9,7 @@ Usage: python examples/run_all.py [--quick] [NAME ...]
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -17,24 +19,34 @@ from pathlib import Path
 from adorym import read_result
 
 FOLDER = Path(__file__).resolve().parent
+SHARED_DATA = FOLDER.parent.parent / "shared" / "data"
+NO_DATA = "neither found nor fetched"  # what `adorym.data.fetch` says
 
 
 def run(script: Path, output: Path, quick: bool) -> bool:
-    """Whether the example passes; what it wrote to the terminal is shown if it does not."""
+    """Whether the example passes or is skipped; what it wrote to the terminal is shown if neither."""
     command = [sys.executable, str(script), "--output", str(output), *(["--quick"] if quick else [])]
+    environment = {"ADORYM_DATA": str(SHARED_DATA), **os.environ}
     start = time.perf_counter()
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    verdict = loss_verdict(output) if done.returncode == 0 else f"failed with exit status {done.returncode}"
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=environment
+    )
+    verdict, passed = judge(done, output)
     print(f"example {script.parent.name}: {verdict} ({time.perf_counter() - start:.1f} s)", flush=True)
-    if verdict != "ok":
+    if not passed:
         print(done.stdout, flush=True)
-    return verdict == "ok"
+    return passed
 
 
-def loss_verdict(output: Path) -> str:
-    """``ok`` if the loss in the result of a run has fallen."""
+def judge(done: subprocess.CompletedProcess[str], output: Path) -> tuple[str, bool]:
+    """What to say of an example that has ended, and whether that is well."""
+    if done.returncode != 0:
+        if NO_DATA in done.stdout:
+            return "skipped, its data are not here", True
+        return f"failed with exit status {done.returncode}", False
     losses = read_result(output).history["loss"]
-    return "ok" if losses[-1] < losses[0] else f"the loss went from {losses[0]:.4g} to {losses[-1]:.4g}"
+    fell = bool(losses[-1] < losses[0])
+    return f"{'ok' if fell else 'failed'}, loss {losses[0]:.4g} to {losses[-1]:.4g}", fell
 
 
 def main() -> int:

@@ -38,7 +38,8 @@ def blocks(language: str) -> list[Any]:
 
 
 def commands() -> list[str]:
-    lines = [line.removeprefix("$ ") for block in blocks("console") for line in block.values[0].splitlines()]
+    texts = (block.values[0].replace("\\\n", " ") for block in blocks("console"))
+    lines = [line.removeprefix("$ ") for text in texts for line in text.splitlines()]
     return sorted({line for line in lines if line.startswith("adorym ")})
 
 

@@ -1,0 +1,1 @@
+"""What the command line does, as functions that Python can call: one module a command."""

@@ -8,8 +8,8 @@ from adorym.data.result import read_result
 from adorym.report import export as exporter
 
 
-def export(result: str | Path, to: str, output: str | Path | None = None) -> Path:
-    """Convert a result file and return the path of what was written.
+def export(result: str | Path, to: str, output: str | Path | None = None) -> list[Path]:
+    """Convert a result file and return the paths of what was written.
 
     Args:
         result: ``result.h5``, or the output directory of a run.
@@ -23,4 +23,4 @@ def export(result: str | Path, to: str, output: str | Path | None = None) -> Pat
     exporter.check_format(to)
     path = Path(result)
     folder = path if path.is_dir() else path.parent
-    return exporter.export(read_result(path), output or folder / f"object{exporter.ENDINGS[to]}", to)
+    return [exporter.export(read_result(path), output or folder / f"object{exporter.ENDINGS[to]}", to)]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from adorym.commands.score import score
+from adorym.data.dataset import Dataset
 from adorym.data.open import open_dataset
 from adorym.data.result import read_result
+from adorym.errors import InputError
 from adorym.report.base import Score
 from adorym.report.page import write_report
 from adorym.report.text import quantity
 
+LOG = logging.getLogger("adorym")
 REPORT_NAME = "report.html"
 
 
@@ -34,6 +38,21 @@ def report(
     dataset = None if data is None else open_dataset(data, check=False)
     scored = None if truth is None else _scored(path, truth)
     return write_report(loaded, output or folder / REPORT_NAME, dataset, scored)
+
+
+def report_scored(result: str | Path, output: str | Path, dataset: Dataset) -> Path:
+    """The report at the end of a run, with the score where ``dataset`` was simulated and knows the truth.
+
+    Raises:
+        DataError: The result cannot be read, or the page cannot be written.
+    """
+    scored = None
+    if "object" in dataset.truth:
+        try:
+            scored = _scored(Path(result), Path(dataset.path))
+        except InputError as error:  # a run that went well does not fail because it cannot be scored
+            LOG.warning("no score in the report: %s", error)
+    return write_report(read_result(result), output, dataset, scored)
 
 
 def _scored(result: Path, truth: Path) -> Score:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.table import Table
+from rich.text import Text
 
 from adorym import metrics
 from adorym.data.dataset import Dataset
@@ -16,6 +18,7 @@ from adorym.data.readers.native import NativeReader
 from adorym.data.result import Result, read_result
 from adorym.errors import DataError
 from adorym.metrics import Region
+from adorym.report.text import quantity
 from adorym.units import wavelength_m
 
 
@@ -58,6 +61,14 @@ class Score:
         """Everything as plain data for JSON; a number that could not be found is ``None``."""
         values = {each.key: each.value if math.isfinite(each.value) else None for each in self.figures}
         return {**values, "region_px": [[s.start, s.stop] for s in self.region]}
+
+    def render(self) -> Table:
+        """The numbers as a table for a terminal."""
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for name, value, unit, note in self.rows():
+            shown = quantity(value, unit) if math.isfinite(value) else "unknown"
+            table.add_row(Text(name), Text(shown, style="bold"), Text(note, style="dim"))
+        return table
 
     def __getitem__(self, key: str) -> float:
         """Value of the figure ``key``."""
@@ -106,18 +117,18 @@ def _object_figures(
     alignment: metrics.Alignment, true: np.ndarray, pixel_size_m: tuple[float, ...] | None
 ) -> Iterator[Figure]:
     found, wanted = alignment.aligned[alignment.region], true[alignment.region]
-    shift = f"shift (y, x) {alignment.shift_px[0]:.2f}, {alignment.shift_px[1]:.2f} px, ramp and factor removed"
-    yield Figure("object_nrmse", "object error", alignment.error, note=f"normalised; {shift}")
+    shift = f"shift of ({alignment.shift_px[0]:.2f}, {alignment.shift_px[1]:.2f}) px removed"
+    yield Figure("object_nrmse", "object error (NRMSE)", alignment.error, note=shift)
     phase = metrics.phase_error(found, wanted)
-    yield Figure("phase_rms_rad", "phase error", phase.rms_rad, "rad", "rms")
-    yield Figure("phase_nrmse", "phase error, normalised", phase.nrmse, note="of the true phase's standard deviation")
+    yield Figure("phase_rms_rad", "phase error, rms", phase.rms_rad, "rad")
+    yield Figure("phase_nrmse", "phase error (NRMSE)", phase.nrmse, note="of the phase's standard deviation")
     amplitude, phases = metrics.structural_similarities(found, wanted)
-    yield Figure("amplitude_ssim", "structural similarity of the amplitude", amplitude, note="1 is identical")
-    yield Figure("phase_ssim", "structural similarity of the phase", phases, note="1 is identical")
+    yield Figure("amplitude_ssim", "amplitude similarity (SSIM)", amplitude, note="1 is identical")
+    yield Figure("phase_ssim", "phase similarity (SSIM)", phases, note="1 is identical")
     size = (1.0, 1.0) if pixel_size_m is None else (pixel_size_m[0], pixel_size_m[1])
     rings = metrics.ring_correlation(found, wanted, size)
     unit = "px" if pixel_size_m is None else "m"
-    limit = "limited by the pixel" if rings.resolved else "half period at the half-bit crossing"
+    limit = "limited by the pixel" if rings.resolved else "half period, half-bit crossing"
     yield Figure(f"resolution_{unit}", "resolution (FRC)", rings.half_period, unit, limit)
 
 
@@ -141,15 +152,10 @@ def _position_figures(result: Result, data: Dataset) -> Iterator[Figure]:
     yield Figure("position_rms_px", name, errors.rms_px, "px", f"rms, mean removed{before}")
     yield Figure("position_rms_affine_px", f"{name}, affine removed", errors.rms_affine_px, "px", "rms")
     affine = errors.affine
-    hint = "of distance or wavelength, if the same in y and x"
-    yield Figure("position_scale_y", "position scale in y", affine.scale[0], note=f"{_percent(affine.scale[0])} {hint}")
-    yield Figure("position_scale_x", "position scale in x", affine.scale[1], note=f"{_percent(affine.scale[1])} {hint}")
+    for axis, scale in zip("yx", affine.scale, strict=True):
+        yield Figure(f"position_scale_{axis}", f"position scale in {axis}", scale, note=f"{100 * (scale - 1):+.2f} %")
     yield Figure("position_shear", "position shear", affine.shear)
     yield Figure("position_rotation_rad", "position rotation", affine.rotation_rad, "rad")
-
-
-def _percent(scale: float) -> str:
-    return f"{100 * (scale - 1):+.2f} %"
 
 
 def _probe_figures(result: Result, data: Dataset) -> Iterator[Figure]:
@@ -159,10 +165,10 @@ def _probe_figures(result: Result, data: Dataset) -> Iterator[Figure]:
     true = true.reshape(-1, *true.shape[-2:])
     if result.probe.shape[1:] != true.shape[1:]:
         note = f"windows differ: {result.probe.shape[1:]} in the result, {true.shape[1:]} in the truth"
-        yield Figure("probe_fidelity", "fidelity of the strongest probe mode", math.nan, note=note)
+        yield Figure("probe_fidelity", "probe fidelity, strongest mode", math.nan, note=note)
         return
     fidelity = metrics.probe_fidelity(result.probe, true)
-    yield Figure("probe_fidelity", "fidelity of the strongest probe mode", fidelity, note="1 is identical")
+    yield Figure("probe_fidelity", "probe fidelity, strongest mode", fidelity, note="1 is identical")
     found, wanted = metrics.power_fractions(result.probe), metrics.power_fractions(true)
     for i, fraction in enumerate(found):
         note = f"true {wanted[i]:.3f}" if i < len(wanted) else "not in the truth"
@@ -172,7 +178,7 @@ def _probe_figures(result: Result, data: Dataset) -> Iterator[Figure]:
 def _fit_figures(result: Result) -> Iterator[Figure]:
     if "measured" in result.fit and "predicted" in result.fit:
         value = metrics.r_factor(result.fit["measured"], result.fit["predicted"])
-        yield Figure("r_factor", "R-factor", value, note="of the one pattern kept in the result")
+        yield Figure("r_factor", "R-factor", value, note="of one pattern")
 
 
 def _default_region(data: Dataset, shape: tuple[int, int]) -> Region:

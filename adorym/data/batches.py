@@ -25,6 +25,7 @@ class Batch:
         corners_px: ``(n, 2)`` corner of each pattern's window in the object array.
         target: ``(n, y, x)`` what the loss compares the prediction with, in the model's frame.
         mask: ``(1 or n, y, x)`` pixel weights, or ``None``.
+        floor: Intensity that the loss adds to prediction and measurement.
         geometry: The experiment's `adorym.optics.geometry.Geometry`.
     """
 
@@ -33,6 +34,7 @@ class Batch:
     corners_px: np.ndarray
     target: Array
     mask: Array | None
+    floor: float
     geometry: Any
 
 
@@ -77,7 +79,8 @@ class Measurements:
         xp: Backend.
         dataset: Where the patterns come from.
         arrange: From the file's frame to the model's (far field: zero frequency to the corner).
-        transform: From counts to the target of the loss.
+        transform: ``f(counts, floor)``, from counts to the target of the loss.
+        floor: As a fraction of the mean count in a pixel.
     """
 
     def __init__(
@@ -85,23 +88,33 @@ class Measurements:
         xp: Backend,
         dataset: Dataset,
         arrange: Callable[[np.ndarray], np.ndarray],
-        transform: Callable[[np.ndarray], np.ndarray],
+        transform: Callable[[np.ndarray, float], np.ndarray],
+        floor: float,
     ) -> None:
         self._xp, self._dataset, self._arrange, self._transform = xp, dataset, arrange, transform
         self._mask = None if dataset.mask is None else self._arrange(dataset.mask.astype(xp.float_dtype))
-        size = int(np.prod(dataset.patterns.shape)) * xp.float_dtype.itemsize
-        keep = size <= KEEP_IN_MEMORY_BYTES
-        stack = np.empty(dataset.patterns.shape, xp.float_dtype) if keep else None
-        self.counts, self.valid_counts = 0.0, 0.0
-        for index in np.array_split(np.arange(dataset.n_patterns), max(1, dataset.n_patterns // 256)):
-            counts, target = self._read(index)
-            self.counts += float(counts.sum(dtype=np.float64))
-            mask = self._mask_rows(index)
-            self.valid_counts += float((counts if mask is None else counts * mask).sum(dtype=np.float64))
-            if stack is not None:
-                stack[index] = target
-        self._stack = None if stack is None else xp.asarray(stack)
         self._single_mask = None if self._mask is None or self._mask.ndim == 3 else xp.asarray(self._mask[None])
+        n, ny, nx = dataset.patterns.shape
+        keep = n * ny * nx * xp.float_dtype.itemsize <= KEEP_IN_MEMORY_BYTES
+        stack = np.empty((n, ny, nx), xp.float_dtype) if keep else None
+        self.counts, self.valid_counts, valid_pixels = 0.0, 0.0, 0.0
+        for index in self._blocks():
+            counts, mask = self._counts(index), self._mask_rows(index)
+            weights = np.ones((1, 1, 1)) if mask is None else mask
+            self.counts += float(counts.sum(dtype=np.float64))
+            self.valid_counts += float((counts * weights).sum(dtype=np.float64))
+            valid_pixels += float(np.broadcast_to(weights, counts.shape).sum(dtype=np.float64))
+            if stack is not None:
+                stack[index] = counts
+        self.floor = floor * self.valid_counts / max(valid_pixels, 1.0)
+        if stack is not None:
+            for index in self._blocks():
+                stack[index] = self._transform(stack[index], self.floor)
+        self._stack = None if stack is None else xp.asarray(stack)
+
+    def _blocks(self) -> list[np.ndarray]:
+        n = self._dataset.n_patterns
+        return np.array_split(np.arange(n), max(1, n // 256))
 
     @property
     def mean_counts(self) -> float:
@@ -113,19 +126,18 @@ class Measurements:
             return None
         return self._mask[index] if self._mask.ndim == 3 else self._mask[None]
 
-    def _read(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _counts(self, index: np.ndarray) -> np.ndarray:
         measured = self._dataset.patterns.read(index).astype(self._xp.float_dtype, copy=False)
         counts = measured**2 if self._dataset.measured == "amplitude" else measured
         # A masked pixel may hold anything, a not-a-number too; its weight is zero, but 0 * nan is not.
-        counts = np.nan_to_num(np.maximum(self._arrange(counts), 0), nan=0.0, posinf=0.0)
-        return counts, self._transform(counts)
+        return np.nan_to_num(np.maximum(self._arrange(counts), 0), nan=0.0, posinf=0.0)
 
     def batch(self, patterns: np.ndarray) -> tuple[Array, Array | None]:
         """``(target, mask)`` of the given patterns on the device."""
         if self._stack is not None:
             target = self._xp.take(self._stack, patterns)
         else:
-            target = self._xp.asarray(self._read(patterns)[1])
+            target = self._xp.asarray(self._transform(self._counts(patterns), self.floor))
         if self._mask is None or self._mask.ndim == 2:
             return target, self._single_mask
         return target, self._xp.asarray(self._mask[patterns])

@@ -171,6 +171,6 @@ def _probe_notices(where: str, each: ProbeSettings, dataset: Dataset) -> Iterato
         yield f"{where}.modes: {each.modes} of the {there} modes of the start probe in the data are used"
     if each.modes <= there:
         fields = fields_of(type(each))
-        for key in ("mode_seeds", "first_mode_power"):
+        for key in ("seeding", "first_fraction"):
             if getattr(each, key) != fields[key].default:
                 yield f"{where}.{key}: has no effect: there is no further mode to make"

@@ -61,7 +61,7 @@ class Problem:
         """The measured values and windows of ``patterns``."""
         target, mask = self.measurements.batch(patterns)
         angles = self.dataset.angle_index[patterns]
-        return Batch(patterns, angles, self.corners_px(patterns), target, mask, self.geometry)
+        return Batch(patterns, angles, self.corners_px(patterns), target, mask, self.measurements.floor, self.geometry)
 
     def inputs(self, patterns: np.ndarray) -> tuple[Array, dict[str, Array], Batch]:
         """``(object windows, parameters, batch)`` as `ForwardModel.predict` takes them."""
@@ -108,7 +108,7 @@ def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], b
     request = Request(frozenset(rates), curvature, problem.weight)
 
     def objective(tree: Tree) -> tuple[Array, Any]:
-        full = inputs | tree
+        full = inputs | {name: tree[name] for name in rates}
         obj = full.pop("object")
         return problem.model.objective(xp, obj, _expanded(xp, full, rows), batch, problem.loss, request)
 

@@ -66,7 +66,7 @@ class ForwardModel(ABC):
 
         Models with a fused operation override this; the default is `predict`, the loss, and `curvatures`.
         """
-        value = loss.value(xp, self.predict(xp, obj, params, batch), batch.target, batch.mask)
+        value = loss.value(xp, self.predict(xp, obj, params, batch), batch.target, batch.mask, batch.floor)
         constants = {name: xp.stop_gradient(p) for name, p in params.items()}
         curvatures = self.curvatures(xp, xp.stop_gradient(obj), constants, batch, loss, request)
         return request.weight * value, curvatures

@@ -10,7 +10,8 @@ distance between sample and detector. Thibault & Menzel, Nature 494, 68 (2013), 
 
 The object is cut out at whole pixels; the rest of the position shifts the *probe*, every mode alike, by Fourier
 interpolation. When a refined position passes half a pixel its window moves on, so the shift never exceeds half a pixel
-and never wraps around.
+and never wraps around. In the near field, where a shifted wave is a shifted pattern, the wave is shifted back on its way
+to the detector, which stands still as the beam does.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from adorym.forward.probe import probe_parameter
 from adorym.losses.base import Loss
 from adorym.optics.geometry import Geometry, Regime, fresnel_number
 from adorym.optics.propagation import TRANSFER_FUNCTIONS, angular_spectrum, check, propagate
-from adorym.optics.shift import fourier_shift
+from adorym.optics.shift import fourier_shift, shift_kernel
 from adorym.optics.windows import object_shape
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.registry import register
@@ -226,11 +227,14 @@ class Ptychography(ForwardModel):
 
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
         """Intensities ``(n, y, x)`` in photons from object windows ``obj`` ``(n, y, x)`` complex."""
-        wave = obj[:, None] * fourier_shift(xp, self._probe(xp, params, batch), self._offsets(params))
+        offsets = self._offsets(params)
+        wave = obj[:, None] * fourier_shift(xp, self._probe(xp, params, batch), offsets)
         if self.regime == "far_field":
             wave = xp.fft2(wave)
         else:
-            wave = propagate(xp, wave, self._transfer(xp, params, batch))
+            # Beam and detector stand still while the object moves: a pattern is seen in the frame of the probe.
+            back = shift_kernel(xp, tuple(obj.shape[-2:]), -offsets)[:, None]
+            wave = propagate(xp, wave, self._transfer(xp, params, batch) * back)
         intensity = xp.sum(xp.abs2(wave), axis=1)
         if "intensity_scale" in params:
             intensity = intensity * xp.reshape(params["intensity_scale"], (-1, 1, 1))
@@ -239,7 +243,9 @@ class Ptychography(ForwardModel):
     def objective(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
-        usable = self.fused and xp.on_host and loss.noise is not None
+        # A subclass with another prediction has other gradients: the fused operation knows only this one.
+        own = type(self).predict is Ptychography.predict
+        usable = own and self.fused and xp.on_host and loss.noise is not None
         if not usable or "propagation_distance" in request.wanted:
             return super().objective(xp, obj, params, batch, loss, request)
         return xp.fused(self._core(xp, params, batch, loss, request), *self._inputs(xp, obj, params, batch))
@@ -273,7 +279,7 @@ class Ptychography(ForwardModel):
             target=xp.to_numpy(batch.target),
             mask=None if batch.mask is None else xp.to_numpy(batch.mask),
             noise=loss.noise,
-            floor=loss.floor,
+            floor=batch.floor,
             weight=request.weight,
             transfer=None if far else xp.to_numpy(self._transfer(xp, constants, batch)),
         )

@@ -16,9 +16,12 @@ class Loss(ABC):
     The engine divides the sum by the number of counts in the whole data set, a fixed number, so that the value does
     not depend on how patterns are shared out into batches and ranks, and 0 is a perfect fit.
 
+    Where the prediction is dark its phase is that of rounding errors, and a loss that is steep there makes them grow into the
+    object. Every loss therefore adds the same small intensity, the *floor*, to prediction and measurement.
+
     Attributes:
         noise: Code of this loss in the fused exit-wave operation (``wrapper.fused.kernels``); ``None`` if it has none.
-        floor: Smallest predicted intensity (photons) that is told from zero.
+        floor: The floor, as a fraction of the mean count in a pixel of the data.
     """
 
     kind: ClassVar[str]
@@ -26,9 +29,9 @@ class Loss(ABC):
     floor: float
 
     @abstractmethod
-    def target(self, counts: np.ndarray) -> np.ndarray:
-        """What the prediction is compared with, from counts ``(n, y, x)``; computed once for the whole run."""
+    def target(self, counts: np.ndarray, floor: float) -> np.ndarray:
+        """What the prediction is compared with, from counts ``(n, y, x)``; ``floor`` in counts. Computed once a run."""
 
     @abstractmethod
-    def value(self, xp: Backend, intensity: Array, target: Array, mask: Array | None) -> Array:
+    def value(self, xp: Backend, intensity: Array, target: Array, mask: Array | None, floor: float) -> Array:
         """Sum over all pixels of the loss of predicted ``intensity`` ``(n, y, x)``; ``mask`` weights the pixels."""

@@ -19,45 +19,44 @@ def _masked_sum(xp: Backend, value: Array, mask: Array | None) -> Array:
 
 @register("loss", "least_squares")
 class LeastSquares(Loss):
-    r"""Least squares on amplitudes, :math:`\sum (\sqrt I - \sqrt N)^2`.
+    r"""Least squares on amplitudes, :math:`\sum (\sqrt{I + \epsilon} - \sqrt{N + \epsilon})^2`.
 
     The square root of a Poisson count has the same variance, 1/4, at every count but the smallest: this is the
     Gaussian likelihood with the noise stabilised (Anscombe 1948; Thibault & Guizar-Sicairos, New J. Phys. 14, 063004
     (2012), section 2.2).
 
     Attributes:
-        floor: Smallest predicted intensity (photons) that is told from zero.
+        floor: :math:`\epsilon` as a fraction of the mean count in a pixel.
     """
 
     noise: ClassVar[int | None] = kernels.LEAST_SQUARES
-    floor: float = Field(1e-12, gt=0)
+    floor: float = Field(1e-3, gt=0)
 
-    def target(self, counts: np.ndarray) -> np.ndarray:
-        return np.sqrt(counts)
+    def target(self, counts: np.ndarray, floor: float) -> np.ndarray:
+        return np.sqrt(counts + floor)
 
-    def value(self, xp: Backend, intensity: Array, target: Array, mask: Array | None) -> Array:
-        return _masked_sum(xp, xp.square(xp.sqrt(xp.maximum(intensity, self.floor)) - target), mask)
+    def value(self, xp: Backend, intensity: Array, target: Array, mask: Array | None, floor: float) -> Array:
+        return _masked_sum(xp, xp.square(xp.sqrt(intensity + floor) - target), mask)
 
 
 @register("loss", "poisson")
 class Poisson(Loss):
-    r"""Poisson deviance, :math:`\sum I - N + N \log(N / I)`: zero where the prediction equals the counts.
+    r"""Poisson deviance, :math:`\sum I - N + (N + \epsilon) \log\frac{N + \epsilon}{I + \epsilon}`.
 
-    Differs from the negative log-likelihood :math:`\sum I - N \log I` by a constant of the data (Thibault &
-    Guizar-Sicairos, New J. Phys. 14, 063004 (2012), eq. (7)).
+    Zero where the prediction equals the counts. For :math:`\epsilon \to 0` it differs from the negative log-likelihood
+    :math:`\sum I - N \log I` by a constant of the data (Thibault & Guizar-Sicairos, New J. Phys. 14, 063004 (2012),
+    eq. (7)); the floor keeps the slope finite where a dark prediction meets a count.
 
     Attributes:
-        floor: Smallest predicted intensity (photons) that is told from zero; keeps the slope finite where a dark
-            prediction meets a count.
+        floor: :math:`\epsilon` as a fraction of the mean count in a pixel.
     """
 
     noise: ClassVar[int | None] = kernels.POISSON
     floor: float = Field(1e-3, gt=0)
 
-    def target(self, counts: np.ndarray) -> np.ndarray:
-        return counts
+    def target(self, counts: np.ndarray, floor: float) -> np.ndarray:
+        return counts + floor
 
-    def value(self, xp: Backend, intensity: Array, target: Array, mask: Array | None) -> Array:
-        i = xp.maximum(intensity, self.floor)
-        counted = target * xp.log(xp.maximum(target, 1e-30) / i)
-        return _masked_sum(xp, i - target + counted, mask)
+    def value(self, xp: Backend, intensity: Array, target: Array, mask: Array | None, floor: float) -> Array:
+        lifted = intensity + floor
+        return _masked_sum(xp, lifted - target + target * xp.log(target / lifted), mask)

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, SymLogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from adorym.data.result import ParameterResult
 from adorym.metrics.similarity import r_factor
@@ -37,6 +37,7 @@ def loss_picture(scene: Scene) -> tuple[Figure, str] | None:
     finite = loss[np.isfinite(loss)]
     if finite.min() > 0 and finite.max() > 3 * finite.min():
         ax.set_yscale("log")
+        ax.yaxis.set_minor_formatter(NullFormatter())
         if finite.max() < 100 * finite.min():  # too few powers of ten to read a value from
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             ax.yaxis.set_major_formatter(lambda value, _: number(value))

@@ -12,7 +12,7 @@ from adorym.data.field_of_view import FieldOfView, robust_range, without_ramp
 from adorym.data.result import Result
 from adorym.report import style
 from adorym.report.base import Scene
-from adorym.report.text import number, prefix
+from adorym.report.text import number, power_of_ten, prefix
 
 MAX_SLICES = 16  # an object of more slices is a volume: it is shown in three sections, not slice by slice
 SHOWN_SLICES = 4
@@ -145,7 +145,7 @@ def _draw_row(axes: list[Axes], name: str, panels: list[Panel], known_size: bool
     if name == "phase" and limits[1] - limits[0] > 1.9 * np.pi:
         cmap, limits = style.CYCLIC_MAP, (-np.pi, np.pi)  # it wraps: both ends must have the same colour
     elif name in ("δ", "β"):
-        factor, label = _power_of_ten(limits)
+        factor, label = _common_factor(limits)
     heading = {"amplitude": "Amplitude", "phase": "Phase"}.get(name, name)
     shown = (limits[0] * factor, limits[1] * factor)
     for i, (ax, panel) in enumerate(zip(axes, panels, strict=True)):
@@ -158,13 +158,12 @@ def _draw_row(axes: list[Axes], name: str, panels: list[Panel], known_size: bool
             style.colour_bar(image, label)
 
 
-def _power_of_ten(limits: tuple[float, float]) -> tuple[float, str]:
+def _common_factor(limits: tuple[float, float]) -> tuple[float, str]:
     largest = max(abs(limits[0]), abs(limits[1]))
     if largest == 0 or 0.1 <= largest < 1000:
         return 1.0, ""
     exponent = int(np.floor(np.log10(largest) + 1e-4))  # 9.9999e-6 in single precision is 1e-5
-    digits = str(exponent).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return 10.0**-exponent, f"× 10{digits}"
+    return 10.0**-exponent, f"× {power_of_ten(exponent)}"
 
 
 def extent_text(result: Result, view: FieldOfView) -> str:

@@ -7,20 +7,27 @@ import math
 import numpy as np
 
 _PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _PREFIXED_UNITS = {"m", "eV", "rad", "s", "J", "Hz"}
 
 
 def number(value: float, digits: int = 4) -> str:
-    """``1.234e−05`` or ``12.3``, never more than ``digits`` digits that mean something."""
+    """``12.3`` or ``1.23×10⁻⁵``: ``digits`` digits that mean something, whole numbers below a million in full."""
     if not math.isfinite(value):
         return "not a number" if math.isnan(value) else ("∞" if value > 0 else "−∞")
     if value == int(value) and abs(value) < 1e6:
         text = str(int(value))
-    elif 1e-3 <= abs(value) < 1e6:
+    elif 1e-3 <= abs(value) < 10 ** max(digits, 4):
         text = f"{value:.{digits}g}" if abs(value) < 10**digits else f"{value:.0f}"
     else:
-        text = f"{value:.{digits - 1}e}"
+        mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+        text = mantissa + "×" + power_of_ten(int(exponent))
     return text.replace("-", "−")
+
+
+def power_of_ten(exponent: int) -> str:
+    """``10⁻⁵``."""
+    return "10" + str(exponent).translate(_SUPERSCRIPTS)
 
 
 def prefix(value: float, unit: str) -> tuple[float, str]:

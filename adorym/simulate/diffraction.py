@@ -47,8 +47,12 @@ class Scene:
     path_px: np.ndarray
     oversample: int
 
-    def exit_waves(self, positions_px: np.ndarray) -> Iterator[np.ndarray]:
-        """For each position the waves ``(k m, y, x)`` complex64 whose intensities add on the detector."""
+    def exit_waves(self, positions_px: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For each position the waves ``(k m, y, x)`` complex64 whose intensities add on the detector.
+
+        With them comes ``(k m, 2)``, by how many fine samples (y, x) the probe, and so the detector, is displaced
+        against the window that the wave is sampled in.
+        """
         height, width = self.modes.shape[1:]
         spectrum = fft.fft2(self.modes)
         qy, qx = fft.fftfreq(height)[:, None], fft.fftfreq(width)
@@ -56,14 +60,16 @@ class Scene:
             corners = (position + self.path_px) * self.oversample
             whole = np.floor(corners + 0.5).astype(int)
             waves = np.empty((len(corners), *self.modes.shape), np.complex64)
-            for wave, (y, x), (dy, dx) in zip(waves, whole, corners - whole, strict=True):
+            rest = corners - whole
+            for wave, (y, x), (dy, dx) in zip(waves, whole, rest, strict=True):
                 tilt = (np.exp(-2j * np.pi * qy * dy) * np.exp(-2j * np.pi * qx * dx)).astype(np.complex64)
                 np.multiply(fft.ifft2(spectrum * tilt), self.transmission[y : y + height, x : x + width], out=wave)
-            yield waves.reshape(-1, height, width) / np.float32(np.sqrt(len(corners)))
+            each = waves.reshape(-1, height, width) / np.float32(np.sqrt(len(corners)))
+            yield each, np.repeat(rest, len(self.modes), axis=0)
 
     def expected(self, positions_px: np.ndarray, detector: Detector) -> np.ndarray:
         """Expected photons ``(n, y, x)`` float32 in every pixel."""
-        return np.stack([detector.intensity(waves) for waves in self.exit_waves(positions_px)])
+        return np.stack([detector.intensity(*waves) for waves in self.exit_waves(positions_px)])
 
     def object_px(self) -> np.ndarray:
         """The object that a reconstruction at its best finds: ``(y, x)`` complex128, one sample a pixel.
@@ -106,18 +112,24 @@ class Detector(ABC):
     """Turns waves behind the specimen into expected photons."""
 
     @abstractmethod
-    def intensity(self, waves: np.ndarray) -> np.ndarray:
-        """Photons ``(y, x)`` float32 of the waves ``(n, y, x)``, added."""
+    def intensity(self, waves: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        """Photons ``(y, x)`` float32 of the waves ``(n, y, x)``, added.
+
+        ``offset`` ``(n, 2)`` is how far, in fine samples, the detector is displaced against the waves.
+        """
 
 
 @dataclass(frozen=True)
 class FarField(Detector):
-    """A detector of ``window_px`` (y, x) pixels in the far field, the beam's direction at pixel ``n // 2``."""
+    """A detector of ``window_px`` (y, x) pixels in the far field, the beam's direction at pixel ``n // 2``.
+
+    An offset changes the phase there and nothing else.
+    """
 
     window_px: tuple[int, int]
     integrate: bool = False
 
-    def intensity(self, waves: np.ndarray) -> np.ndarray:
+    def intensity(self, waves: np.ndarray, offset: np.ndarray) -> np.ndarray:
         shape = waves.shape[-2:]
         if not self.integrate:
             return _central(fft.fftshift(_photons(fft.fft2(waves, norm="ortho"))), self.window_px)
@@ -131,6 +143,9 @@ class FarField(Detector):
 @dataclass(frozen=True)
 class NearField(Detector):
     """A detector at ``distance_m`` behind the specimen, behind ``grid``, the fine samples of the window.
+
+    Probe and detector stand still and the specimen moves, so a pattern is seen in the frame of the probe: the wave's
+    sub-sample displacement is taken back on the way to the detector.
 
     Raises:
         GeometryError: The transfer function is not sampled: z > N dx^2 / lambda on the padded fine grid (Voelz &
@@ -151,25 +166,27 @@ class NearField(Detector):
                 found=f"{self.distance_m:.3g} m", remedy="enlarge window_px or the pixel, or use the far field",
             )  # fmt: skip
 
-    def intensity(self, waves: np.ndarray) -> np.ndarray:
+    def intensity(self, waves: np.ndarray, offset: np.ndarray) -> np.ndarray:
         height, width = self.grid.window_px
-        padded = fft.fft2(waves, (2 * height, 2 * width)) * self._transfer()
+        shape = 2 * height, 2 * width
+        # Centre the samples that a pixel integrates on the pixel.
+        offset = offset - (self.oversample - 1) / 2 if self.integrate else offset
+        back_y, back_x = (
+            np.exp(2j * np.pi * fft.fftfreq(n) * each[:, None]).astype(np.complex64)
+            for n, each in zip(shape, offset.T, strict=True)
+        )
+        padded = fft.fft2(waves, shape) * back_y[:, :, None] * back_x[:, None, :] * self._transfer(shape)
         fine = _photons(fft.ifft2(padded))[:height, :width]
         if self.integrate:
             return _binned(fine, self.oversample)
         return fine[:: self.oversample, :: self.oversample] * np.float32(self.oversample**2)
 
-    def _transfer(self) -> np.ndarray:
-        """exp(i k_z z) without exp(i k z), ``(2 y, 2 x)`` complex64, centred on the pixels."""
-        shape = 2 * self.grid.window_px[0], 2 * self.grid.window_px[1]
+    def _transfer(self, shape: tuple[int, int]) -> np.ndarray:
+        """exp(i k_z z) without the carrier exp(i k z), ``shape`` complex64."""
         qy, qx = Grid(shape, self.grid.pixel_size_m, self.grid.wavelength_m).frequencies_per_m()
         q2 = (qy**2 + qx**2) * self.grid.wavelength_m**2
         # sqrt(1 - q2) - 1 written without the cancellation that costs all digits at X-ray wavelengths.
         phase = -self.grid.wavenumber_per_m * self.distance_m * q2 / (1 + np.sqrt(1 - q2))
-        if self.integrate:
-            # Centre the samples that a pixel integrates on the pixel.
-            back = (self.oversample - 1) / 2
-            phase = phase - 2 * np.pi * back * (qy * self.grid.pixel_size_m[0] + qx * self.grid.pixel_size_m[1])
         return np.exp(1j * phase).astype(np.complex64)
 
 

@@ -11,7 +11,7 @@ from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.errors import ConfigError
 from adorym.optics.geometry import Geometry, Grid
 from adorym.registry import register
-from adorym.schema import ComponentOf
+from adorym.schema import ComponentOf, build
 from adorym.simulate.base import Simulation
 from adorym.simulate.diffraction import Detector, FarField, NearField, Scene, fourier_crop
 from adorym.simulate.illumination import FocusedBeam, Illumination, beam_diameter_px, check_beam_fits
@@ -152,8 +152,8 @@ class SiemensStarFlyScan(Simulation):
 
     def experiment(self) -> Ptychography:
         """The settings that this name stands for."""
-        scan = Scan(pattern="fly", step=9.5, duty=self.duty, position_error=self.position_error)
-        return Ptychography(photons=self.photons, scan=scan)
+        scan = {"pattern": "fly", "step": 9.5, "duty": self.duty, "position_error": self.position_error}
+        return build(Ptychography, {"photons": self.photons, "scan": scan})
 
 
 def _truth(scene: Scene, positions_px: np.ndarray) -> dict[str, np.ndarray]:

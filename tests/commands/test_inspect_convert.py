@@ -57,8 +57,8 @@ def test_inspection_of_a_scan(tmp_path):
     assert found.orientation.best == 0 and found.orientation.decided
     assert found.problems == found.hints == ()
     text = shown(found)
-    for words in ("format 'adorym'", "8800 eV (wavelength 0.14", "10 x 12 nm (y, x)", "144 of 16 x 20 px", "3 px to the nearest",
-                  "exchange/data", "the file's fits best"):  # fmt: skip
+    for words in ("format 'adorym'", "8800 eV (wavelength 0.14", "10 x 12 nm (y, x)", "144 of 16 x 20 px",
+                  "3 px to the nearest", "exchange/data", "the file's fits best"):  # fmt: skip
         assert words in text
 
 

@@ -134,8 +134,8 @@ def test_missing_side_of_a_pixel_is_square(tmp_path):
 
 def test_unknown_pixel_size_says_what_would_give_it(tmp_path):
     path = cxi(tmp_path / "a.cxi", instrument_1__source_1__energy=None, instrument_1__detector_1__distance=None)
-    with pytest.raises(DataError, match=r"positions are in metres.*pixel size of the object is unknown; give data.pixel_size.*"
-                                        r"missing of the geometry: data.energy, data.distance$"):  # fmt: skip
+    lacking = "the pixel size of the object is unknown; give data.pixel_size.*: data.energy, data.distance$"
+    with pytest.raises(DataError, match=f"positions are in metres and {lacking}"):
         open_dataset(path)
     check(open_dataset(path, {"energy": "10 keV", "distance": "2 m"}))
     given = open_dataset(path, {"pixel_size": (PIXEL[0], PIXEL[1])})

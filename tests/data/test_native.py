@@ -113,6 +113,23 @@ def test_failed_writing_leaves_the_old_file(tmp_path):
         write_native(Dataset(ArrayPatterns(counts(2))), path / "below" / "a.h5")
 
 
+def test_who_reads_the_old_file_goes_on_reading_it(tmp_path):
+    path = write_native(Dataset(ArrayPatterns(counts(2))), tmp_path / "set.h5")
+    before = path.read_bytes()
+    with open(path, "rb") as reader:
+        write_native(Dataset(ArrayPatterns(counts(3))), path)
+        assert reader.read() == before
+    assert open_dataset(path).n_patterns == 3
+
+
+@pytest.mark.parametrize(("size", "stored"), [((1e-8, 1e-8), ()), ((1e-8, 2e-8), (2,))])
+def test_square_pixels_are_one_number_as_in_the_original(tmp_path, size, stored):
+    path = write_native(Dataset(ArrayPatterns(counts(2)), pixel_size_m=size), tmp_path / "set.h5")
+    with h5py.File(path) as file:
+        assert file["metadata/psize_cm"].shape == stored
+        assert file["metadata/psize_cm"].attrs["units"] == "cm"
+
+
 def test_original_file_opens_unchanged(tmp_path):
     probe = np.ones((1, *WINDOW), np.complex64)
     path = native(tmp_path / "a.h5", start__probe=probe, truth__probe_positions_px=positions(5, seed=7))

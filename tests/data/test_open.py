@@ -7,7 +7,7 @@ import pytest
 from data_files import WINDOW, counts, cxi, native, positions, write
 
 from adorym.data.checks import count_statistics
-from adorym.data.dataset import ArrayPatterns
+from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.open import open_dataset
 from adorym.data.overrides import Overrides, numbers_of
 from adorym.data.patterns import Hdf5Patterns
@@ -112,6 +112,15 @@ def test_statistics_do_not_depend_on_the_block(tmp_path):
     assert whole.minimum == -3 and whole.maximum == counts(5).max()
     np.testing.assert_array_equal(whole.bad_patterns, [2, 4])
     np.testing.assert_allclose(whole.pixel_mean, spoiled(-3.0)[0].mean(axis=0), rtol=1e-6)
+
+
+def test_statistics_leave_masked_pixels_out():
+    patterns, mask = spoiled(np.nan)[0], np.ones((5, *WINDOW), bool)
+    mask[:, 0, 0] = mask[2, 1, 3] = mask[0] = False
+    statistics = count_statistics(Dataset(ArrayPatterns(patterns), mask=mask))
+    assert not statistics.bad_pixels.any() and len(statistics.bad_patterns) == len(statistics.empty) == 0
+    np.testing.assert_array_equal(statistics.masked, [True, False, False, False, False])
+    np.testing.assert_allclose(statistics.pattern_sum, np.where(mask, counts(5), 0).sum(axis=(1, 2)))
 
 
 def test_memory_limit_decides_who_keeps_the_patterns(tmp_path):

@@ -17,7 +17,9 @@ def specimen(seed: int = 0) -> np.ndarray:
     """Smooth complex object ``SHAPE`` of amplitude 0.5 to 1.5 and phase about +-1 rad, periodic."""
     rng = np.random.default_rng(seed)
     k = np.hypot(np.fft.fftfreq(SHAPE[0])[:, None], np.fft.fftfreq(SHAPE[1]))
-    real, imaginary = (np.fft.ifft2(np.fft.fft2(rng.normal(size=SHAPE)) * np.exp(-((k / 0.08) ** 2))).real for _ in "ri")
+    real, imaginary = (
+        np.fft.ifft2(np.fft.fft2(rng.normal(size=SHAPE)) * np.exp(-((k / 0.08) ** 2))).real for _ in "ri"
+    )
     return (1 + 0.5 * real / np.abs(real).max()) * np.exp(1j * imaginary / np.abs(imaginary).max())
 
 

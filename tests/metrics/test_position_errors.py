@@ -18,7 +18,7 @@ def affine(scale=(1.0, 1.0), shear=0.0, rotation=0.0) -> np.ndarray:
 
 
 def test_common_shift_is_no_error():
-    assert position_errors(TRUE + [3.25, -70], TRUE).rms_px < 1e-9
+    assert position_errors(TRUE + np.array([3.25, -70]), TRUE).rms_px < 1e-9
 
 
 def test_rms_is_that_of_vector_lengths():

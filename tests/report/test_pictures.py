@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from matplotlib.colors import LogNorm
+from matplotlib.ticker import NullFormatter
 from result_cases import PIXEL_M, ptychography_result, siemens
 
 from adorym.data.dataset import ArrayPatterns, Dataset
@@ -20,7 +21,8 @@ from adorym.report.pictures import draw_pictures, save_pictures
 from adorym.report.probe_pictures import positions_picture, probe_picture
 
 RESULT = ptychography_result()
-BARE = replace(RESULT, history={}, fit={}, parameters={"probe_positions": RESULT.parameters["probe_positions"]})
+MOVED = {"probe_positions": RESULT.parameters["probe_positions"]}
+BARE = replace(RESULT, probe=RESULT.probe[:1], history={}, fit={}, parameters=MOVED)
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +102,7 @@ def test_extent_is_physical_where_the_pixel_size_is_known():
 def test_probe_modes_are_named_with_their_power():
     drawn = probe_picture(scene(RESULT))
     assert [t for t in titles(drawn) if t] == ["Mode 1   80.0 %", "Mode 2   15.0 %", "Mode 3   5.0 %"]
-    assert "100000 photons" in drawn[1]
+    assert "1.00×10⁵ photons" in drawn[1]
     single = probe_picture(scene(replace(RESULT, probe=RESULT.probe[:1])))
     assert titles(single)[0] == "Probe"
     ten = probe_picture(scene(replace(RESULT, probe=np.repeat(RESULT.probe, 4, 0)[:10])))
@@ -130,6 +132,7 @@ def test_positions_come_from_the_data_where_they_were_not_refined():
 
 def test_loss_is_logarithmic_where_it_falls_far():
     steep, flat = loss_picture(scene(RESULT)), None
+    assert isinstance(steep[0].axes[0].yaxis.get_minor_formatter(), NullFormatter)  # labels would overlap
     assert steep[0].axes[0].get_yscale() == "log" and "270 ms an epoch" in steep[1]
     history = {"loss": np.array([1.0, 0.9, 0.8, 0.7]), "loss_total_variation": np.full(4, 0.1)}
     flat = loss_picture(scene(replace(RESULT, history=history)))

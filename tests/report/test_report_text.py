@@ -11,8 +11,9 @@ from adorym.report.text import duration, number, quantity, title_of, values
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0, "0"), (42.0, "42"), (-1.5, "−1.5"), (0.123456, "0.1235"), (123456.7, "123457"), (1.5e-5, "1.500e−05"),
-        (3e7, "3.000e+07"), (float("nan"), "not a number"), (float("inf"), "∞"), (float("-inf"), "−∞"),
+        (0, "0"), (42.0, "42"), (-1.5, "−1.5"), (0.123456, "0.1235"), (12345.6, "1.235×10⁴"), (-1.5e-5, "−1.500×10⁻⁵"),
+        (123456.0, "123456"), (3e7, "3.000×10⁷"),
+        (float("nan"), "not a number"), (float("inf"), "∞"), (float("-inf"), "−∞"),
     ],
 )  # fmt: skip
 def test_number(value, text):
@@ -23,7 +24,8 @@ def test_number(value, text):
     ("value", "unit", "text"),
     [
         (1.32e-8, "m", "13.2 nm"), (1e-6, "m", "1 µm"), (999e-9, "m", "999 nm"), (8800, "eV", "8.8 keV"),
-        (-2e-3, "rad", "−2 mrad"), (0.0, "m", "0 m"), (0.5, "px", "0.5 px"), (3, "", "3"), (1e-30, "m", "1.000e−15 fm"),
+        (-2e-3, "rad", "−2 mrad"), (0.0, "m", "0 m"), (0.5, "px", "0.5 px"), (3, "", "3"),
+        (1e-30, "m", "1.000×10⁻¹⁵ fm"),
     ],
 )  # fmt: skip
 def test_quantity(value, unit, text):

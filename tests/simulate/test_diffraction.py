@@ -8,6 +8,7 @@ from adorym.optics.geometry import Grid
 from adorym.simulate.diffraction import FarField, NearField, Scene, fourier_crop
 
 WINDOW, FINE = (20, 24), (40, 48)
+REST = np.zeros((1, 2))
 RNG = np.random.default_rng(6)
 
 
@@ -34,12 +35,12 @@ def scene(path: np.ndarray | None = None, width: float = 0.1) -> Scene:
 @pytest.mark.parametrize("integrate", [False, True])
 def test_far_field_keeps_the_photons(integrate):
     waves = 30 * np.stack([gaussian(4), gaussian(6)])
-    assert FarField(WINDOW, integrate).intensity(waves).sum() == pytest.approx(2 * 900, rel=1e-3)
+    assert FarField(WINDOW, integrate).intensity(waves, np.zeros((2, 2))).sum() == pytest.approx(2 * 900, rel=1e-3)
 
 
 @pytest.mark.parametrize("integrate", [False, True])
 def test_far_field_beam_is_at_the_middle_pixel(integrate):
-    pattern = FarField(WINDOW, integrate).intensity(gaussian()[None])
+    pattern = FarField(WINDOW, integrate).intensity(gaussian()[None], REST)
     for axis, n in enumerate(WINDOW):
         assert (pattern.sum(1 - axis) * np.arange(n)).sum() == pytest.approx(n // 2, abs=0.01)
 
@@ -47,16 +48,16 @@ def test_far_field_beam_is_at_the_middle_pixel(integrate):
 def test_integrating_pixels_blur_what_a_pixel_cannot_resolve():
     # Two beams far apart interfere in fringes of two pixels.
     pair = np.roll(gaussian(2), -12, 1) + np.roll(gaussian(2), 12, 1)
-    points, areas = (FarField(WINDOW, on).intensity(pair[None]) for on in (False, True))
+    points, areas = (FarField(WINDOW, on).intensity(pair[None], REST) for on in (False, True))
     line = slice(10, 14)
     contrast = [np.ptp(p[10, line]) / p[10, line].mean() for p in (points, areas)]
-    # The pixel's own transfer at half a cycle a pixel is sinc(1/2), and the two samples that stand for it have cos(pi/4).
+    # A pixel's transfer at half a cycle a pixel is sinc(1/2); of the two samples that stand for it, cos(pi/4).
     assert contrast[1] / contrast[0] == pytest.approx(np.cos(np.pi / 4), rel=0.1)
 
 
 def test_detector_loses_what_is_scattered_beyond_it():
     grating = np.exp(0.5j * np.cos(np.pi * np.arange(FINE[1]) * 0.8))
-    pattern = FarField(WINDOW).intensity((gaussian() * grating)[None])
+    pattern = FarField(WINDOW).intensity((gaussian() * grating)[None], REST)
     assert pattern.sum() < 0.95
 
 
@@ -116,17 +117,17 @@ def near(distance: float, integrate: bool = False, pixel: tuple[float, float] = 
 @pytest.mark.parametrize("integrate", [False, True])
 @pytest.mark.parametrize("distance", [0.0, 0.02])
 def test_near_field_keeps_the_photons(integrate, distance):
-    assert near(distance, integrate).intensity(gaussian()[None]).sum() == pytest.approx(1, rel=1e-3)
+    assert near(distance, integrate).intensity(gaussian()[None], REST).sum() == pytest.approx(1, rel=1e-3)
 
 
 def test_near_field_at_no_distance_is_the_intensity():
     expected = 4 * np.abs(gaussian()[::2, ::2]) ** 2
-    np.testing.assert_allclose(near(0.0).intensity(gaussian()[None]), expected, atol=1e-6)
+    np.testing.assert_allclose(near(0.0).intensity(gaussian()[None], REST), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("integrate", [False, True])
 def test_integrating_pixels_do_not_move_the_picture(integrate):
-    pattern = near(0.01, integrate).intensity(gaussian()[None])
+    pattern = near(0.01, integrate).intensity(gaussian()[None], REST)
     for axis, n in enumerate(WINDOW):
         assert (pattern.sum(1 - axis) * np.arange(n)).sum() == pytest.approx(n // 2, abs=0.01)
 
@@ -134,12 +135,19 @@ def test_integrating_pixels_do_not_move_the_picture(integrate):
 def test_gaussian_beam_spreads_as_it_should():
     # Variance of the intensity of exp(-r^2 / w^2): w^2 / 4 (1 + (lambda z / pi w^2)^2) (Siegman, Lasers, 17.1).
     pixel, distance, wavelength = (0.5e-6, 0.4e-6), 0.03, 1e-10
-    pattern = near(distance).intensity(gaussian(4)[None])
+    pattern = near(distance).intensity(gaussian(4)[None], REST)
     for axis, n in enumerate(WINDOW):
         profile, r = pattern.sum(1 - axis), (np.arange(n) - n // 2) * 2 * pixel[axis]
         waist = 4 * pixel[axis]
         expected = waist**2 / 4 * (1 + (wavelength * distance / (np.pi * waist**2)) ** 2)
         assert (profile * r**2).sum() / profile.sum() == pytest.approx(expected, rel=0.01)
+
+
+def test_near_field_is_seen_in_the_frame_of_the_probe():
+    """Without specimen the picture stands still wherever the stage is."""
+    vacuum = Scene(np.ones((100, 90), np.complex64), gaussian()[None].astype(np.complex64), np.zeros((1, 2)), 2)
+    patterns = vacuum.expected(np.array([[7.0, 9.0], [7.2, 9.4], [8.5, 10.1]]), near(0.01))
+    np.testing.assert_allclose(patterns[1:], patterns[[0, 0]], atol=1e-3 * patterns.max())
 
 
 def test_too_long_a_distance_is_refused():

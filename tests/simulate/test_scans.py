@@ -24,7 +24,7 @@ def points(made: Scan, room: tuple[float, float] = (90.0, 130.0), seed: int = 0)
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 @settings(max_examples=10, deadline=None)
-@given(step=st.floats(3, 20), room=st.tuples(st.floats(45, 150), st.floats(45, 150)), seed=st.integers(0, 99))
+@given(step=st.floats(3, 15), room=st.tuples(st.floats(45, 150), st.floats(45, 150)), seed=st.integers(0, 99))
 def test_the_whole_exposure_is_on_the_object(pattern, step, room, seed):
     made = scan(pattern=pattern, step=step)
     found = points(made, room, seed)[:, None] + made.path_px(BEAM)

@@ -77,7 +77,10 @@ class Lengths:
         if self.pixel_size_m is not None or self.detector_pixel_size_m is None:
             return self
         geometry, near = self.geometry(window_px), self.propagation_distance_m is not None
-        if not near and (self.energy_ev is None or self.distance_m is None):
+        needed: tuple[float | None, ...] = (self.energy_ev, self.distance_m)
+        if near:  # a parallel beam has the detector's pixel, whatever the distance
+            needed = () if self.source_distance_m is None else (self.distance_m,)
+        if None in needed:
             return self
         size = geometry.pixel_size_m("near_field" if near else "far_field")
         how = (

@@ -8,7 +8,7 @@ r"""The loss of thin-object ptychography with all its adjoints in one pass.
 
 with object windows :math:`O_j`, probe modes :math:`P_m`, the Fourier shift :math:`\mathcal S_\delta` by a fraction of
 a pixel, the propagator to the detector :math:`\mathcal D` (far field: Fourier transform; near field: transfer
-function) and :math:`\ell` the squared difference of amplitudes or the Poisson deviance. The gradient is
+function and the shift back :math:`\mathcal S_{-\delta}`, since the detector stands still as the beam does) and :math:`\ell` the squared difference of amplitudes or the Poisson deviance. The gradient is
 :math:`g = \mathcal D^\dagger[2 c\, s\, w\, \ell'(I)\, \mathcal D\psi]`, then
 :math:`\partial L/\partial O_j = \sum_m \overline{\mathcal S P_m}\, g_{jm}` and
 :math:`\partial L/\partial P_m = \sum_j \mathcal S^\dagger[\bar O_j\, g_{jm}]`. Without sub-pixel shifts that is one
@@ -41,11 +41,11 @@ class Detector:
     """What the detector does to an exit wave and what it measured.
 
     Attributes:
-        target: ``(n, y, x)`` measured amplitudes (least squares) or counts (Poisson), zero frequency at the corner in
-            the far field.
+        target: ``(n, y, x)`` measured amplitudes (least squares) or counts (Poisson), the floor added, zero frequency
+            at the corner in the far field.
         mask: ``(1 or n, y, x)`` pixel weights, or ``None``.
         noise: `kernels.LEAST_SQUARES` or `kernels.POISSON`.
-        floor: Smallest predicted intensity that is told from zero.
+        floor: Intensity that is added to the prediction as well.
         weight: The factor c of the loss.
         transfer: Near-field transfer function ``(y, x)`` complex, or ``None`` for the far field.
     """
@@ -78,7 +78,8 @@ def exit_wave_loss(
     def core(obj: np.ndarray, probe: np.ndarray, *rest: np.ndarray) -> tuple[float, tuple, dict[str, np.ndarray]]:
         offsets, scale, background = rest
         work = _Pass(xp, detector, obj, probe, scale, background)
-        shift = _Shift(xp, probe, offsets) if "probe_positions" in wanted or offsets.any() else None
+        moving = "probe_positions" in wanted | curvature or offsets.any()
+        shift = _Shift(xp, probe, offsets) if moving else None
         return work.run(shift, wanted, curvature)
 
     return core
@@ -103,6 +104,16 @@ class _Shift:
         self.shifted_spectrum = np.empty((len(offsets), *probe.shape), probe.dtype)
         kernels.apply_ramp(_real(self.spectrum), self.ramp_y, self.ramp_x, _real(self.shifted_spectrum))
         self.shifted = xp.host_ifft2(self.shifted_spectrum)
+
+    def back(self) -> np.ndarray:
+        """``(n, 1, y, x)`` factor of the spectrum that shifts a wave back."""
+        ramp_y, ramp_x = (r.view(self.probe.dtype).conj() for r in (self.ramp_y, self.ramp_x))
+        return ramp_y[:, None, :, None] * ramp_x[:, None, None, :]
+
+    def back_rate(self, axis: int) -> np.ndarray:
+        """``(y, 1)`` or ``(1, x)``: logarithmic derivative of `back` along ``axis``."""
+        rate = 2j * np.pi * (self.f_y[:, None], self.f_x[None, :])[axis]
+        return rate.astype(self.probe.dtype)
 
     def derivative(self, axis: int) -> np.ndarray:
         """``(n, m, y, x)`` derivative of the shifted probes along ``axis``."""
@@ -143,21 +154,36 @@ class _Pass:
         self.unit = 1.0 if detector.transfer is not None else 1.0 / self.pixels
         empty = _EMPTY[self.real.name]
         self.mask = empty.reshape(1, 0) if detector.mask is None else detector.mask.reshape(-1, self.pixels)
+        self.transfer = detector.transfer
 
     def _flat(self, a: np.ndarray, lead: int) -> np.ndarray:
         return _real(a).reshape(*a.shape[:lead], 2 * self.pixels)
 
     def to_detector(self, wave: np.ndarray) -> np.ndarray:
         """The wave at the detector, up to ``unit``."""
-        if self.detector.transfer is None:
+        if self.transfer is None:
             return self.xp.host_fft2(wave)
-        return self.xp.host_ifft2(self.xp.host_fft2(wave) * self.detector.transfer)
+        return self.xp.host_ifft2(self.xp.host_fft2(wave) * self.transfer)
 
     def from_detector(self, wave: np.ndarray) -> np.ndarray:
         """Adjoint of `to_detector`, with ``unit`` folded in."""
-        if self.detector.transfer is None:
+        if self.transfer is None:
             return self.xp.host_ifft2(wave)
-        return self.xp.host_ifft2(self.xp.host_fft2(wave) * self.detector.transfer.conj())
+        return self.xp.host_ifft2(self.xp.host_fft2(wave) * self.transfer.conj())
+
+    def _moved(self, shift: _Shift, axis: int) -> np.ndarray:
+        """Derivative of the wave at the detector by the offsets along ``axis``."""
+        wave = self._exit(shift.derivative(axis))
+        if self.transfer is None:
+            return self.to_detector(wave)
+        still = self.xp.host_fft2(self._exit(shift.shifted)) * shift.back_rate(axis)
+        return self.xp.host_ifft2((self.xp.host_fft2(wave) + still) * self.transfer)
+
+    def _back_gradient(self, g: np.ndarray, shift: _Shift) -> np.ndarray:
+        """``(n, 2)`` gradient of the offsets through the shift back, from that of the exit wave."""
+        product = self.xp.host_fft2(g).conj() * self.xp.host_fft2(self._exit(shift.shifted)) / self.pixels
+        parts = [(product * shift.back_rate(axis)).real.sum((1, 2, 3)) for axis in (0, 1)]
+        return np.stack(parts, axis=1)
 
     def _exit(self, probes: np.ndarray) -> np.ndarray:
         out = np.empty(self.shape, self.obj.dtype)
@@ -169,6 +195,8 @@ class _Pass:
     ) -> tuple[float, tuple, dict[str, np.ndarray]]:
         """Value, gradients in the order of `INPUTS`, and curvatures."""
         probes = self.probe[None] if shift is None else shift.shifted
+        if self.transfer is not None and shift is not None:
+            self.transfer = self.transfer * shift.back()
         wave = self.to_detector(self._exit(probes))
         flat = self._flat(wave, 2)
         intensity = np.empty((self.shape[0], self.pixels), self.real)
@@ -185,6 +213,9 @@ class _Pass:
 
     def _wave_gradients(self, wave: np.ndarray, probes: np.ndarray, shift: _Shift | None, wanted: frozenset[str]) -> Any:
         g = np.ascontiguousarray(self.from_detector(wave))
+        through_back = 0.0
+        if shift is not None and self.transfer is not None and "probe_positions" in wanted:
+            through_back = self._back_gradient(g, shift)
         g_obj, g_probe = np.empty_like(self.obj), np.zeros_like(self.probe)
         kernels.split_gradient(
             self._flat(g, 2),
@@ -198,7 +229,8 @@ class _Pass:
             return g_obj, g_probe, None
         if not wanted & {"probe", "probe_positions"}:
             return g_obj, None, None
-        return g_obj, *shift.adjoint(g, "probe_positions" in wanted)
+        g_probe, g_offsets = shift.adjoint(g, "probe_positions" in wanted)
+        return g_obj, g_probe, None if g_offsets is None else g_offsets + through_back
 
     def _linear_gradients(self, wanted: frozenset[str], intensity: np.ndarray, slope: np.ndarray) -> tuple[Any, Any]:
         g_scale = g_background = None
@@ -228,9 +260,9 @@ class _Pass:
             signal = intensity.sum(1) - (self.background.sum() if self.background.size else 0)
             out["intensity_scale"] = (q * signal / (4 * self.scale**2)).astype(self.real)[:, None]
         if "probe_positions" in names and shift is not None:
-            d_y, d_x = (self._flat(self.to_detector(self._exit(shift.derivative(axis))), 2) for axis in (0, 1))
+            d_y, d_x = (self._flat(self._moved(shift, axis), 2) for axis in (0, 1))
             factor = (self.unit * (self.scale if self.scale.size else np.ones(self.shape[0]))).astype(self.real)
-            weight = 1 / np.maximum(intensity, self.real.type(self.detector.floor))
+            weight = 1 / (intensity + self.real.type(self.detector.floor))
             weight = weight if self.mask.size == 0 else weight * self.mask
             out["probe_positions"] = q * kernels.gauss_newton(wave, d_y, d_x, weight, factor)
         return out

@@ -52,8 +52,8 @@ def residual(
 ) -> float:
     """The loss summed over pixels, and its slope ``dL/dI`` a pixel.
 
-    ``target`` is the measured amplitude (least squares, ``(sqrt I - a)^2``) or count (Poisson deviance,
-    ``I - N + N log(N / I)``).
+    With ``J = I + floor``: least squares ``(sqrt J - target)^2``, target an amplitude; Poisson deviance
+    ``J - target + target log(target / J)``, target a count. Both targets have the floor added.
     """
     total = 0.0
     step = 0 if mask.shape[0] == 1 else 1
@@ -62,17 +62,15 @@ def residual(
         i_row, t_row, s_row = intensity[n], target[n], slope[n]
         if noise == LEAST_SQUARES:
             for k in range(i_row.size):
-                amplitude = np.sqrt(i_row[k] if i_row[k] > floor else floor)
+                amplitude = np.sqrt(i_row[k] + floor)
                 difference = amplitude - t_row[k]
                 value[k] = difference * difference
                 s_row[k] = difference / amplitude
         else:
             for k in range(i_row.size):
-                i, t = i_row[k] if i_row[k] > floor else floor, t_row[k]
+                i, t = i_row[k] + floor, t_row[k]
                 s_row[k] = (i - t) / i
-                value[k] = i - t
-                if t > 0:
-                    value[k] += t * np.log(t / i)
+                value[k] = i - t + t * np.log(t / i)
         if mask.size:
             w_row = mask[n * step]
             for k in range(i_row.size):

@@ -1,0 +1,143 @@
+r"""What a run costs: memory of a rank in the store ``dp``, and the Fourier transforms of an epoch.
+
+The counts of arrays are those of the fused exit-wave operation (`adorym.wrapper.fused.exit_wave_loss`) at its widest
+point; where plain automatic differentiation takes its place, what its graph was measured to keep. A transform of N
+pixels is taken as :math:`5 N \log_2 N` operations.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from adorym.commands.plan import MemoryItem
+from adorym.data.batches import KEEP_IN_MEMORY_BYTES
+from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.optimizers.base import Optimizer
+from adorym.wrapper import get_backend
+
+# Measured with tracemalloc, far field, backend autograd: complex exit waves that the graph of a batch keeps, and object
+# arrays that a regularizer's does.
+GRAPH_WAVES, GRAPH_OBJECTS = 13, 9
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one batch computes.
+
+    Attributes:
+        batch: Patterns in it.
+        modes: Probe modes.
+        window_px: (y, x) size of a pattern.
+        fused: Whether the operation with hand-written adjoints does it.
+        near_field: Whether the propagator is a transfer function, two transforms, instead of one.
+        shifted: Whether the probe is shifted by fractions of a pixel.
+        curved_positions: Whether positions are refined with their curvature.
+    """
+
+    batch: int
+    modes: int
+    window_px: tuple[int, int]
+    fused: bool
+    near_field: bool
+    shifted: bool
+    curved_positions: bool
+
+    @property
+    def transforms(self) -> int:
+        """Fourier transforms for one exit wave: there, back, and for shifts and their curvature."""
+        propagator = 2 if self.near_field else 1
+        return 2 * propagator + 2 * self.shifted + (2 + 2 * propagator) * self.curved_positions
+
+    @property
+    def waves(self) -> int:
+        """Complex arrays ``(batch, modes, y, x)`` that are there at the same time."""
+        if not self.fused:
+            return GRAPH_WAVES
+        shifted = 3 + self.near_field * self.curved_positions if self.shifted else 0
+        return 2 + shifted + self.curved_positions
+
+    def operations(self, n_patterns: int) -> float:
+        """Floating-point operations of the transforms of ``n_patterns`` patterns."""
+        n = math.prod(self.window_px)
+        return self.transforms * n_patterns * self.modes * 5 * n * math.log2(n)
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A parameter as far as its memory goes: shape and type of its values, and its optimizer if it is refined."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    optimizer: Optimizer | None
+
+    @property
+    def n_bytes(self) -> int:
+        """Of its values."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def state_bytes(self) -> int:
+        """Of its optimizer's state."""
+        if self.optimizer is None:
+            return 0
+        # Every state array has as many rows as the parameter; whether a row is whole or one number, a small one tells.
+        xp = get_backend("autograd", precision="double")
+        small = self.optimizer.init(xp, np.zeros((2, 16), self.dtype))
+        rows = self.shape[0] if self.shape else 1
+        return sum(s.dtype.itemsize * (math.prod(self.shape) if s.shape == (2, 16) else rows) for s in small)
+
+
+def memory(
+    dataset: Dataset, unknowns: Mapping[str, Unknown], work: Work, precision: str, regularized: bool
+) -> tuple[MemoryItem, ...]:
+    """Memory of one rank in the store ``dp``; the object is the unknown ``object``."""
+    real = 4 if precision == "single" else 8
+    return (
+        *_object(unknowns["object"], real, regularized),
+        *_parameters({name: each for name, each in unknowns.items() if name != "object"}),
+        *_patterns(dataset, real),
+        *_batch(work, real),
+    )
+
+
+def _object(obj: Unknown, real: int, regularized: bool) -> Iterator[MemoryItem]:
+    shape = " x ".join(map(str, obj.shape))
+    yield MemoryItem("object", f"{shape} x {obj.dtype.itemsize} B", obj.n_bytes)
+    yield MemoryItem("gradient", "as the object", obj.n_bytes)
+    if obj.optimizer is not None and obj.optimizer.needs_curvature:
+        yield MemoryItem("curvature", f"{shape} x {real} B", math.prod(obj.shape) * real)
+    if obj.state_bytes:
+        yield MemoryItem("optimizer state", f"{obj.state_bytes / obj.n_bytes:.2g} x object", obj.state_bytes)
+    if regularized:
+        yield MemoryItem(
+            "regularizers", f"{GRAPH_OBJECTS} x object, while they are computed", GRAPH_OBJECTS * obj.n_bytes
+        )
+
+
+def _parameters(others: Mapping[str, Unknown]) -> Iterator[MemoryItem]:
+    total = sum(each.n_bytes * (1 if each.optimizer is None else 2) + each.state_bytes for each in others.values())
+    if total:
+        yield MemoryItem("other parameters", "values, gradients and optimizer states", total)
+
+
+def _patterns(dataset: Dataset, real: int) -> Iterator[MemoryItem]:
+    n = math.prod(dataset.patterns.shape)
+    shape = " x ".join(map(str, dataset.patterns.shape))
+    if isinstance(dataset.patterns, ArrayPatterns):
+        size = dataset.patterns.array.dtype.itemsize
+        yield MemoryItem("patterns, as read", f"{shape} x {size} B", n * size)
+    if n * real <= KEEP_IN_MEMORY_BYTES:
+        yield MemoryItem("patterns, as fitted", f"{shape} x {real} B", n * real)
+
+
+def _batch(work: Work, real: int) -> Iterator[MemoryItem]:
+    n = work.batch * math.prod(work.window_px)
+    each = f"{work.batch} x {work.modes} x {work.window_px[0]} x {work.window_px[1]}"
+    yield MemoryItem("exit waves", f"{work.waves} x ({each}) x {2 * real} B", work.waves * n * work.modes * 2 * real)
+    # Object windows and their gradient are complex; intensity, its slope and the target are real.
+    windows = f"7 x ({work.batch} x {work.window_px[0]} x {work.window_px[1]}) x {real} B"
+    yield MemoryItem("object windows", windows, 7 * n * real)

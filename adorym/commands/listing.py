@@ -1,0 +1,158 @@
+"""Everything that a configuration can name: sections, components, their fields, and what may be refined."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+# Imported for what they register.
+import adorym.data.readers
+import adorym.simulate.experiments  # noqa: F401
+from adorym import registry
+from adorym.config import Config
+from adorym.errors import ConfigError, suggestion
+from adorym.forward.base import ForwardModel
+from adorym.parameters import Parameter, ParameterSettings
+from adorym.schema import FieldInfo, describe
+from adorym.schema.fields import annotation_of, fields_of, is_section, split
+
+PADDING = (0, 2, 0, 0)
+LONGEST_DEFAULT = 40
+_SYMBOLS = {
+    "leftarrow": "←", "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eta": "η", "lambda": "λ",
+    "mu": "μ", "pi": "π", "psi": "ψ", "sigma": "σ", "Delta": "Δ", "sum": "Σ", "sqrt": "√", "partial": "∂", "le": "≤",
+    "ge": "≥", "cdot": "·", "propto": "∝", "mathcal": "", "mathrm": "", "left": "", "right": "", ",": "", "!": "",
+    ";": " ",
+}  # fmt: skip
+
+
+def listing(group: str | None = None) -> Group:
+    """All sections and components with a line each, or those of one group with all their fields.
+
+    Args:
+        group: A section such as ``run``, or a group such as ``optimizer``; the plural means the same.
+
+    Raises:
+        ConfigError: There is no such section or group.
+    """
+    if group is None:
+        return Group(*_overview())
+    sections = _sections()
+    wanted = _singular(group, [*sections, *registry.groups()])
+    if wanted in sections:
+        return Group(*_component(wanted, sections[wanted]))
+    return Group(*(part for name in registry.names(wanted) for part in _component(name, registry.lookup(wanted, name))))
+
+
+def _sections() -> dict[str, type]:
+    """The parts of a configuration that are no choice of components."""
+    found = {}
+    for name, field in fields_of(Config).items():
+        bare, markers = split(annotation_of(field))
+        if is_section(bare) and not markers:
+            found[name] = bare
+    return found
+
+
+def _singular(group: str, known: Iterable[str]) -> str:
+    known = list(known)
+    name = group.strip().lower().replace("-", "_").replace(" ", "_")
+    for candidate in (name, name.removesuffix("s"), name.removesuffix("es")):
+        if candidate in known:
+            return candidate
+    raise ConfigError("list", f"nothing is called '{group}'", remedy=suggestion(name, known))
+
+
+def _overview() -> Iterator[Any]:
+    groups = {group: {n: registry.lookup(group, n) for n in registry.names(group)} for group in registry.groups()}
+    for title, entries in {"sections of a configuration": _sections(), **groups}.items():
+        table = Table.grid(padding=PADDING)
+        for name, cls in entries.items():
+            table.add_row(Text(f"  {name}"), Text(_first_line(cls)))
+        yield Text(title, style="bold")
+        yield table
+    yield Text("\n'adorym list NAME' shows the fields of a section or of a group's components.", style="dim")
+
+
+def _component(name: str, cls: type) -> Iterator[Any]:
+    yield Text(name, style="bold")
+    yield Text(f"  {_prose(cls)}")
+    rows = list(_rows(cls))
+    if rows:
+        yield _field_table(rows)
+    if issubclass(cls, ForwardModel):
+        yield from _refinable(cls)
+    yield Text()
+
+
+def _rows(cls: type, prefix: str = "") -> Iterator[FieldInfo]:
+    """The fields of ``cls``; in place of a field that is a mapping of its own, that mapping's fields."""
+    for row, field in zip(describe(cls), fields_of(cls).values(), strict=True):
+        bare, _ = split(annotation_of(field))
+        if is_section(bare) and not inspect.isabstract(bare):
+            yield from _rows(bare, f"{prefix}{row.name}.")
+        else:
+            yield FieldInfo(f"{prefix}{row.name}", row.type, row.unit, row.default, row.help)
+
+
+def _field_table(rows: Iterable[FieldInfo]) -> Table:
+    table = Table("  key", "type", "unit", "default", "meaning", box=None, padding=PADDING)
+    for row in rows:
+        default = row.default if len(row.default) <= LONGEST_DEFAULT else "its own defaults"
+        table.add_row(*map(Text, (f"  {row.name}", row.type, row.unit, default, _plain(row.help))))
+    return table
+
+
+def _refinable(model: type[ForwardModel]) -> Iterator[Any]:
+    table = Table("  parameter", "unit", "refined", "optimizer", "learning rate", "meaning", box=None, padding=PADDING)
+    for name, spec in model.refinable.items():
+        cells = (f"  {name}", spec.unit, _by_default(spec), str(spec.optimizer["kind"]), _rate(spec), _plain(spec.help))
+        table.add_row(*map(Text, cells))
+    yield Text("\n  refinable parameters", style="bold")
+    yield table
+    yield Text("\n  keys of each of them", style="bold")
+    common = describe(ParameterSettings)
+    yield _field_table(common)
+    for name, spec in model.refinable.items():
+        own = [row for row in describe(spec.settings) if row not in common]
+        if own:
+            yield Text(f"\n  of '{name}' besides", style="bold")
+            yield _field_table(own)
+
+
+def _by_default(spec: Parameter) -> str:
+    return "by default" if spec.refined else "if named" if spec.optional else "if asked for"
+
+
+def _rate(spec: Parameter) -> str:
+    optimizer = spec.default_optimizer()
+    if optimizer.needs_curvature or not spec.relative:
+        return str(optimizer.learning_rate)
+    return f"{optimizer.learning_rate} of the largest value"
+
+
+# -- docstrings for a terminal -----------------------------------------------------------------------------------------
+def _prose(cls: type) -> str:
+    """The first paragraph of the docstring."""
+    return _plain(inspect.cleandoc(cls.__doc__ or "").split("\n\n")[0])
+
+
+def _first_line(cls: type) -> str:
+    """The first sentence of the docstring."""
+    return re.split(r"(?<=[.:]) (?=[A-Z(])", _prose(cls))[0]
+
+
+def _plain(text: str) -> str:
+    """Docstring markup as plain text, the commonest formula symbols as characters."""
+    text = re.sub(r":\w+:`([^`]+)`", lambda role: _formula(role[1]), text)
+    return " ".join(text.replace("`", "").split())
+
+
+def _formula(text: str) -> str:
+    return re.sub(r"\\([A-Za-z]+|.)", lambda command: _SYMBOLS.get(command[1], command[1]), text)

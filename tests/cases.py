@@ -1,0 +1,230 @@
+"""One small instance of every registered component, so that registering one enrols it in the laws.
+
+`tests/test_cases.py` fails if a registered name lacks an entry in `CASES`. A forward model has its entries in `MODELS`
+besides: one for each of its regimes, with a data set that it describes exactly and the truth of every parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tiny_scan import REGIMES, Scan
+
+# Imported for what they register as well.
+import adorym.data.open  # noqa: F401
+import adorym.simulate.experiments  # noqa: F401
+from adorym.constraints.object import MagnitudeLimit, Support
+from adorym.constraints.probe import OrthogonalModes, ProbePower
+from adorym.data.dataset import Dataset
+from adorym.data.readers.cxi import CxiReader
+from adorym.data.readers.native import NativeReader
+from adorym.data.readers.nexus import NexusReader
+from adorym.data.readers.ptypy import PtypyReader
+from adorym.engine.loop import Reconstruction
+from adorym.engine.settings import RunSettings
+from adorym.engine.setup import Recipe
+from adorym.engine.step import Problem
+from adorym.forward.base import ForwardModel, ObjectSettings
+from adorym.forward.probe import ProbeSettings
+from adorym.forward.ptychography import Ptychography
+from adorym.initializers import simple
+from adorym.losses.base import Loss
+from adorym.losses.counting import LeastSquares, Poisson
+from adorym.optics import probes
+from adorym.optimizers import first_order, schedules
+from adorym.optimizers.preconditioned import Preconditioned
+from adorym.parameters import ParameterSettings
+from adorym.regularizers.variation import TotalVariation
+from adorym.simulate import experiments, illumination, phantoms
+
+OBJECT_SHAPE = (30, 34)  # of the cases that act on an object
+PROBE_SHAPE = (3, 12, 14)  # of those that act on a probe
+
+
+def _support(folder: Path) -> Support:
+    y, x = np.indices(OBJECT_SHAPE)
+    np.save(folder / "support.npy", (y - 12) ** 2 + (x - 18) ** 2 < 80)
+    return Support(mask=str(folder / "support.npy"))
+
+
+def _object_file(folder: Path) -> simple.File:
+    rng = np.random.default_rng(8)
+    np.save(folder / "object.npy", rng.normal(size=OBJECT_SHAPE) + 1j * rng.normal(size=OBJECT_SHAPE))
+    return simple.File(path=str(folder / "object.npy"))
+
+
+def _probe_file(folder: Path) -> probes.FileProbe:
+    np.save(folder / "probe.npy", Scan(modes=PROBE_SHAPE[0], window=PROBE_SHAPE[1:]).probe())
+    return probes.FileProbe(path=str(folder / "probe.npy"))
+
+
+def _small_experiment(folder: Path) -> experiments.Ptychography:
+    return experiments.Ptychography(window_px=(24, 28), object_px=(50, 56), photons=1e4)
+
+
+def _plain(cls: type, **fields: Any) -> Callable[[Path], Any]:
+    return lambda folder: cls(**fields)
+
+
+CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
+    "constraint": {
+        "magnitude_limit": _plain(MagnitudeLimit, maximum=1.0, minimum=0.3),
+        "support": _support,
+        "probe_power": _plain(ProbePower, photons=1e4),
+        "orthogonal_modes": _plain(OrthogonalModes),
+    },
+    "forward_model": {"ptychography": _plain(Ptychography)},
+    "illumination": {
+        "focused_beam": _plain(illumination.FocusedBeam, aperture=4.0),
+        "diffused_beam": _plain(illumination.DiffusedBeam),
+    },
+    "initializer": {
+        "constant": _plain(simple.Constant, magnitude=0.9, phase=0.2),
+        "random": _plain(simple.Random, magnitude_sigma=0.1, phase_sigma=0.2),
+        "file": _object_file,
+    },
+    "loss": {"least_squares": _plain(LeastSquares), "poisson": _plain(Poisson)},
+    "optimizer": {
+        "gradient_descent": _plain(first_order.GradientDescent, learning_rate=0.3),
+        "momentum": _plain(first_order.Momentum, learning_rate=0.05),
+        "adam": _plain(first_order.Adam, learning_rate=0.05),
+        "preconditioned": _plain(Preconditioned, learning_rate=0.7, regularization=0.05),
+    },
+    "phantom": {
+        "vacuum": _plain(phantoms.Vacuum),
+        "siemens_star": _plain(phantoms.SiemensStar, spokes=9, rings=2),
+        "pictures": _plain(phantoms.Pictures),
+        "cells": _plain(phantoms.Cells, count=4),
+    },
+    "probe": {
+        "plane": _plain(probes.PlaneProbe),
+        "gaussian": _plain(probes.GaussianProbe, fwhm="4 px"),
+        "aperture": _plain(probes.ApertureProbe, outer_radius="4 px", central_stop="1 px"),
+        "mean_pattern": _plain(probes.MeanPatternProbe),
+        "file": _probe_file,
+        "data": _plain(probes.DataProbe),
+    },
+    "reader": {
+        "adorym": _plain(NativeReader),
+        "cxi": _plain(CxiReader),
+        "nexus": _plain(NexusReader),
+        "ptypy": _plain(PtypyReader),
+    },
+    "regularizer": {"total_variation": _plain(TotalVariation, weight=0.02)},
+    "schedule": {
+        "constant": _plain(schedules.Constant),
+        "late_decay": _plain(schedules.LateDecay, hold=0.4, final=0.1),
+        "exponential": _plain(schedules.Exponential, decay=0.9, minimum=0.2),
+        "cosine": _plain(schedules.Cosine, final=0.05),
+        "steps": _plain(schedules.Steps, at=(3, 6), decay=0.5),
+    },
+    "simulation": {
+        "ptychography": _small_experiment,
+        "siemens_star_fly_scan": _plain(experiments.SiemensStarFlyScan),
+    },
+}
+
+
+# -- forward models --------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class ModelCase:
+    """A forward model in one regime, with measurements that it describes exactly.
+
+    Attributes:
+        name: For the test's id.
+        model: The model.
+        dataset: Noise-free measurements.
+        settings: Settings of every parameter that means something in this regime.
+        truth: ``(shape, origin of the object array) -> values by name``, as the model takes them.
+        scales: Change of a parameter that bends the loss noticeably.
+        floor: Loss that remains with the truth in place: aliasing of the discrete waves.
+    """
+
+    name: str
+    model: ForwardModel
+    dataset: Dataset
+    settings: Mapping[str, ParameterSettings]
+    truth: Callable[[tuple[int, ...], tuple[int, int]], dict[str, np.ndarray]]
+    scales: Mapping[str, float]
+    floor: float
+
+    def reconstruction(self, loss: Loss | None = None, **run: Any) -> Reconstruction:
+        """Ready to run, all parameters at their start values."""
+        settings: dict[str, Any] = {"precision": "double", "backend": "autograd", "device": "cpu"}
+        recipe = Recipe(self.model, self.settings, loss or LeastSquares())
+        return Reconstruction(self.dataset, recipe, RunSettings(**(settings | run)))
+
+    def problem(self, loss: Loss | None = None, **run: Any) -> Problem:
+        return self.reconstruction(loss, **run).problem
+
+
+def insert(problem: Problem, values: Mapping[str, np.ndarray]) -> None:
+    """Replace the present values of object and parameters."""
+    xp = problem.xp
+    for name, value in values.items():
+        if name == "object":
+            problem.store.restore(np.array(value), problem.store.state())
+        else:
+            assert problem.values[name].array.shape == value.shape, name
+            present = xp.to_numpy(problem.values[name].array)
+            problem.values[name].array = xp.asarray(np.array(value, present.dtype), exact=True)
+
+
+def full_scan(regime: str, modes: int, **changes: Any) -> Scan:
+    """A scan in which every parameter of the ptychographic model differs from its start value."""
+    rng = np.random.default_rng(21)
+    window, offset = changes.pop("window", (12, 14)), 0.4 * np.array([[1.0, -0.6], [-1.0, 0.6]])
+    y, x = np.indices(window)
+    fields: dict[str, Any] = {
+        "scans": 2,
+        "offset_px": offset,
+        "defocus_m": 3e-6,
+        "scale": rng.uniform(0.7, 1.3, 20),
+        "background": 0.5 + 0.02 * y + 0.01 * x,
+    }
+    return Scan(regime=regime, modes=modes, window=window, **(fields | changes))
+
+
+def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any) -> ModelCase:
+    scan = full_scan(regime, modes, window=window, size_px=1.7 * window[0] / 12)
+    made = Ptychography(propagation=regime, **model)
+    settings = {name: spec.settings() for name, spec in Ptychography.refinable.items()}
+    settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), modes=modes)
+    settings["object"] = ObjectSettings(margin_px=4)
+    if regime == "far_field":
+        del settings["propagation_distance"]
+
+    def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
+        values = {
+            "object": scan.object_array((shape[0], shape[1]), origin),
+            "probe": scan.probe(),
+            "probe_positions": scan.positions,
+            "probe_offset": scan.offset_px,
+            "probe_defocus": np.array([scan.defocus_m]),
+            "intensity_scale": scan.scale[:, None],
+            "background": made.arrange(np.asarray(scan.background)[None]),
+            "propagation_distance": np.array([scan.distance_m]),
+        }
+        return {name: values[name] for name in settings}
+
+    return ModelCase(
+        name=f"{regime}-{modes}",
+        model=made,
+        dataset=scan.dataset(),
+        settings=settings,
+        truth=truth,
+        scales={"propagation_distance": scan.distance_m, "probe_defocus": 1e-4},
+        floor=1e-4 if window[0] < 20 else 1e-9,
+    )
+
+
+def ptychography_cases(window: tuple[int, int] = (12, 14), **model: Any) -> list[ModelCase]:
+    """Every propagation, one probe mode and two."""
+    return [_ptychography(regime, modes, window, **model) for regime in REGIMES for modes in (1, 2)]
+
+
+MODELS: dict[str, Callable[..., list[ModelCase]]] = {"ptychography": ptychography_cases}
