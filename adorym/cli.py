@@ -1,4 +1,4 @@
-"""The command line: ``adorym run``, ``check``, ``inspect``, ``convert``, ``simulate``, ``score``, ``report``, ``export``, ``list``.
+"""The command line: run, check, inspect, convert, simulate, score, report, export, list.
 
 Each command's work is in `adorym.commands`; here are only its options, and what becomes of its errors: wrong input ends
 with status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from adorym._version import __version__
 from adorym.errors import AdorymError
@@ -26,7 +28,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-out = Console(highlight=False, soft_wrap=True)
+# What is piped or logged has no width of its own: no table is squeezed there.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file: YAML, TOML or JSON.")]
@@ -35,6 +38,24 @@ ResultPath = Annotated[Path, typer.Argument(metavar="RESULT", help="result.h5, o
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides, such as run.epochs=50.")
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DataAssignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Data settings, such as energy='8.8 keV'.")
+]
+
+
+class Findings(Protocol):
+    """What a command shows to people or to programs."""
+
+    def render(self) -> RenderableType: ...
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+def _show(found: Findings, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(found.as_dict(), indent=2) + "\n")
+    else:
+        out.print(found.render(), soft_wrap=False)
 
 
 def _version(show: bool) -> None:
@@ -46,7 +67,9 @@ def _version(show: bool) -> None:
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """X-ray and electron image reconstruction by automatic differentiation."""
     handler = logging.StreamHandler(sys.stderr)
@@ -59,7 +82,9 @@ def options(
 def run(
     config: ConfigPath,
     assign: Assignments = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for what the run writes.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for what the run writes.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A few epochs only, to see whether it works.")] = False,
 ) -> None:
@@ -67,12 +92,12 @@ def run(
     from adorym.commands.run import run as work
 
     done = work(config, assign or (), output=output, resume=resume, quick=quick)
-    losses = done.result.history.get("loss", ())
+    losses = list(done.result.history.get("loss", ()))
     final = f", loss {losses[-1]:.4e}" if len(losses) else ""
     if done.stopped:
         out.print(f"Stopped early ({done.stopped}) after epoch {len(losses)}{final}.")
         if done.stopped.startswith("SIG"):
-            out.print(f"Go on with: adorym run {config} --resume --output {done.folder}")
+            out.print(f"Go on with: {_resuming(config, assign or (), done.folder, quick)}")
     else:
         out.print(f"Done: {len(losses)} epochs{final}.")
     out.print(f"Result: {done.folder / 'result.h5'}")
@@ -80,31 +105,40 @@ def run(
         out.print(f"Report: {done.report}")
 
 
+def _resuming(config: Path, assignments: Iterable[str], folder: Path, quick: bool) -> str:
+    """The command line that goes on with a run: what changed its settings belongs to it."""
+    settings = [word for assignment in assignments for word in ("--set", assignment)]
+    settings += ["--quick"] if quick else []
+    return shlex.join(["adorym", "run", str(config), *settings, "--output", str(folder), "--resume"])
+
+
 @app.command()
-def check(config: ConfigPath, assign: Assignments = None) -> None:
+def check(config: ConfigPath, assign: Assignments = None, as_json: AsJson = False) -> None:
     """List every error of a configuration at once; if there is none, show what the run will do and need."""
     from adorym.commands.check import check as work
 
-    out.print(work(config, assign or ()).render())
+    _show(work(config, assign or ()), as_json)
 
 
 @app.command()
 def inspect(
     file: DataPath,
-    assign: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Data settings, such as energy='8.8 keV'.")] = None,
+    assign: DataAssignments = None,
 ) -> None:
     """Show what a data file holds: format, arrays, units, geometry, overlap, what is suspicious."""
     from adorym.commands.inspect import inspect as work
 
-    out.print(work(file, _settings(assign)).render())
+    out.print(work(file, _settings(assign)).render(), soft_wrap=False)
 
 
 @app.command()
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Data file.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")],
-    mapping: Annotated[list[str] | None, typer.Option("--map", metavar="NAME=KEY", help="Where things lie in an unknown file.")] = None,
-    assign: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Data settings, such as energy='8.8 keV'.")] = None,
+    mapping: Annotated[
+        list[str] | None, typer.Option("--map", metavar="NAME=KEY", help="Where things lie in an unknown file.")
+    ] = None,
+    assign: DataAssignments = None,
 ) -> None:
     """Write any readable format as native HDF5."""
     from adorym.commands.convert import convert as work
@@ -118,7 +152,9 @@ def convert(
 def simulate(
     name: Annotated[str, typer.Argument(help="A simulation; 'adorym list simulation' shows them.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Native HDF5 file to write.")],
-    assign: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the simulation.")] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the simulation.")
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of all random numbers.")] = 0,
 ) -> None:
     """Make a data set together with its truth."""
@@ -133,35 +169,39 @@ def simulate(
 def score(
     result: ResultPath,
     truth: Annotated[Path, typer.Option("--truth", metavar="FILE", help="Data file with the truth.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare a result with the truth: aligned errors, resolution, position errors."""
     from adorym.commands.score import score as work
 
-    found = work(result, truth)
-    if as_json:
-        sys.stdout.write(json.dumps(found.as_dict(), indent=2) + "\n")
-        return
-    out.print(found.render())
+    _show(work(result, truth), as_json)
 
 
 @app.command()
 def report(
     result: ResultPath,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="The page; report.html beside the result by default.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The page; report.html beside the result by default."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="FILE", help="Data file, for positions that were not refined.")
+    ] = None,
     truth: Annotated[Path | None, typer.Option("--truth", metavar="FILE", help="Data file with the truth.")] = None,
 ) -> None:
     """Write one self-contained HTML page about a result."""
     from adorym.commands.report import report as work
 
-    out.print(f"Report: {work(result, output, truth)}")
+    out.print(f"Report: {work(result, output, data=data, truth=truth)}")
 
 
 @app.command()
 def export(
     result: ResultPath,
     to: Annotated[str, typer.Option("--to", help="tiff, vti, cxi or npz.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="PATH", help="What to write; beside the result by default.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="PATH", help="What to write; beside the result by default.")
+    ] = None,
 ) -> None:
     """Write a result for other programs."""
     from adorym.commands.export import export as work
@@ -177,7 +217,7 @@ def list_(
     """Show everything that a configuration can name, with its fields, units and defaults."""
     from adorym.commands.listing import listing as work
 
-    out.print(work(group))
+    out.print(work(group), soft_wrap=False)
 
 
 def _settings(assignments: list[str] | None) -> dict[str, Any]:
@@ -190,7 +230,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of the ``adorym`` command."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
-        app(given)
+        app(given, prog_name="adorym")
     except AdorymError as error:
         _fail(error, "--debug" in given)
     except KeyboardInterrupt:

@@ -75,7 +75,8 @@ class Parameter:
         gauge: ``f(values, start values) -> values`` on NumPy arrays, applied after every epoch: takes out what the
             data cannot determine.
         window_relative: Rows are positions in the object array; ``predict`` receives them relative to the corner of
-            their window, within half a pixel.
+            their window, which follows them: within half a pixel, `window_shift` included.
+        window_shift: Rows are added to those positions; windows follow them, too.
         optional: Left out of ``params`` unless the configuration names it.
         settings: Class of its section in the configuration.
     """
@@ -91,6 +92,7 @@ class Parameter:
     bounds: tuple[float | None, float | None] | None = None
     gauge: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     window_relative: bool = False
+    window_shift: bool = False
     optional: bool = False
     settings: type[ParameterSettings] = ParameterSettings
 

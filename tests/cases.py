@@ -27,7 +27,7 @@ from adorym.data.readers.ptypy import PtypyReader
 from adorym.engine.loop import Reconstruction
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe
-from adorym.engine.step import Problem
+from adorym.engine.problem import Problem
 from adorym.forward.base import ForwardModel, ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
@@ -190,7 +190,7 @@ def full_scan(regime: str, modes: int, **changes: Any) -> Scan:
 
 
 def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any) -> ModelCase:
-    scan = full_scan(regime, modes, window=window, size_px=1.7 * window[0] / 12)
+    scan = full_scan(regime, modes, window=window, size_px=1.7 if window[0] < 20 else 2.3)
     made = Ptychography(propagation=regime, **model)
     settings = {name: spec.settings() for name, spec in Ptychography.refinable.items()}
     settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), modes=modes)

@@ -71,12 +71,11 @@ def _data(dataset: Dataset, geometry: Geometry) -> Iterator[Fact]:
     if dataset.n_angles > 1:
         yield Fact("angles", "angles", dataset.n_angles, str(dataset.n_angles))
     counts = _counts(dataset)
-    text = f"{number(counts.mean())} on average, {number(counts.min())} to {number(counts.max())}"
+    text = f"{counts.mean():.6g} on average, {counts.min():.6g} to {counts.max():.6g}"
     yield Fact("counts_per_pattern", "counts a pattern", float(counts.mean()), text)
     if geometry.energy_ev is not None:
         wavelength = wavelength_m(geometry.energy_ev)
-        text = f"{quantity(geometry.energy_ev, 'eV')}, wavelength {quantity(wavelength, 'm')}"
-        yield Fact("energy_ev", "energy", geometry.energy_ev, text)
+        yield Fact("energy_ev", "energy", geometry.energy_ev, quantity(geometry.energy_ev, "eV"))
         yield Fact("wavelength_m", "wavelength", wavelength, quantity(wavelength, "m"))
     for key, name, size in (
         ("pixel_size_m", "pixel size", geometry.given_pixel_size_m),
@@ -192,19 +191,20 @@ def _object(made: Draft) -> Iterator[Fact]:
     yield Fact("margin_px", "margin", made.margin_px, f"{made.margin_px} px around the scanned area")
 
 
-def _batch_size(made: Draft) -> int:
-    n = made.dataset.n_patterns
-    return min(made.config.run.batch_size or default_batch_size(n), n)
+def _batch_sizes(made: Draft) -> list[int]:
+    """Patterns in each batch of the first epoch."""
+    run, size = made.config.run, made.config.run.batch_size or default_batch_size(made.dataset.n_patterns)
+    parts = epoch_order(made.dataset, size, run.batch_order, np.random.default_rng(run.seed))
+    return [len(part) for part in parts]
 
 
 def _batches(made: Draft) -> Iterator[Fact]:
-    run = made.config.run
-    parts = epoch_order(made.dataset, _batch_size(made), run.batch_order, np.random.default_rng(run.seed))
-    sizes = [len(part) for part in parts]
-    span = str(sizes[0]) if min(sizes) == max(sizes) else f"{min(sizes)} to {max(sizes)}"
+    run, sizes = made.config.run, _batch_sizes(made)
+    low, high = min(sizes), max(sizes)
+    text = f"{len(sizes)} of {high if low == high else f'{low} to {high}'} patterns, order '{run.batch_order}'"
     yield Fact("epochs", "epochs", run.epochs, str(run.epochs))
-    yield Fact("batches", "batches an epoch", len(parts), f"{len(parts)} of {span} patterns, order '{run.batch_order}'")
-    yield Fact("batch_size", "largest batch", max(sizes), f"{max(sizes)} patterns")
+    yield Fact("batches", "batches an epoch", len(sizes), text)
+    yield Fact("batch_size", "largest batch", high, f"{high} patterns")
 
 
 def _fit(made: Draft) -> Iterator[Fact]:
@@ -282,7 +282,7 @@ def _work(made: Draft) -> Work:
     moved = [name for name, spec in model.refinable.items() if spec.window_relative and name in made.settings]
     refined = [name for name in moved if made.settings[name].refine]
     return Work(
-        batch=_batch_size(made),
+        batch=max(_batch_sizes(made)),
         modes=len(made.starts["probe"]) if "probe" in made.starts else 1,
         window_px=made.dataset.window_px,
         fused=made.on_host and bool(getattr(model, "fused", False)) and recipe.loss.noise is not None,
@@ -298,7 +298,6 @@ def _transforms(made: Draft, work: Work) -> Iterator[Fact]:
     count = work.transforms * n * work.modes
     text = f"{count} of {ny} x {nx} an epoch, {work.transforms} for each of {n * work.modes} exit waves"
     yield Fact("transforms_per_epoch", "Fourier transforms", count, text)
-    text = f"{quantity(operations, 'Op')} an epoch".replace("Op", "operations")
-    yield Fact("operations_per_epoch", "operations", operations, text)
-    total = operations * epochs
-    yield Fact("operations", "operations in all", total, f"{total:.3g}, about")
+    yield Fact(
+        "operations_per_epoch", "operations", operations, f"{operations:.3g} an epoch, {epochs * operations:.3g} in all"
+    )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 from rich.console import Group
 from rich.table import Table
@@ -15,14 +16,14 @@ from rich.text import Text
 import adorym.data.readers
 import adorym.simulate.experiments  # noqa: F401
 from adorym import registry
+from adorym.commands.plan import columns
 from adorym.config import Config
 from adorym.errors import ConfigError, suggestion
 from adorym.forward.base import ForwardModel
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.schema import FieldInfo, describe
-from adorym.schema.fields import annotation_of, fields_of, is_section, split
+from adorym.schema.fields import annotation_of, fields_of, is_section, is_union, split
 
-PADDING = (0, 2, 0, 0)
 LONGEST_DEFAULT = 40
 _SYMBOLS = {
     "leftarrow": "←", "alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "epsilon": "ε", "eta": "η", "lambda": "λ",
@@ -72,7 +73,7 @@ def _singular(group: str, known: Iterable[str]) -> str:
 def _overview() -> Iterator[Any]:
     groups = {group: {n: registry.lookup(group, n) for n in registry.names(group)} for group in registry.groups()}
     for title, entries in {"sections of a configuration": _sections(), **groups}.items():
-        table = Table.grid(padding=PADDING)
+        table = columns("", "")
         for name, cls in entries.items():
             table.add_row(Text(f"  {name}"), Text(_first_line(cls)))
         yield Text(title, style="bold")
@@ -92,17 +93,17 @@ def _component(name: str, cls: type) -> Iterator[Any]:
 
 
 def _rows(cls: type, prefix: str = "") -> Iterator[FieldInfo]:
-    """The fields of ``cls``; in place of a field that is a mapping of its own, that mapping's fields."""
+    """The fields of ``cls``, and below one that is a mapping of its own, that mapping's fields."""
     for row, field in zip(describe(cls), fields_of(cls).values(), strict=True):
+        yield replace(row, name=f"{prefix}{row.name}")
         bare, _ = split(annotation_of(field))
-        if is_section(bare) and not inspect.isabstract(bare):
-            yield from _rows(bare, f"{prefix}{row.name}.")
-        else:
-            yield FieldInfo(f"{prefix}{row.name}", row.type, row.unit, row.default, row.help)
+        for arm in get_args(bare) if is_union(bare) else (bare,):
+            if is_section(arm) and not inspect.isabstract(arm):
+                yield from _rows(arm, f"{prefix}{row.name}.")
 
 
 def _field_table(rows: Iterable[FieldInfo]) -> Table:
-    table = Table("  key", "type", "unit", "default", "meaning", box=None, padding=PADDING)
+    table = columns("  key", "type", "unit", "default", "meaning")
     for row in rows:
         default = row.default if len(row.default) <= LONGEST_DEFAULT else "its own defaults"
         table.add_row(*map(Text, (f"  {row.name}", row.type, row.unit, default, _plain(row.help))))
@@ -110,7 +111,7 @@ def _field_table(rows: Iterable[FieldInfo]) -> Table:
 
 
 def _refinable(model: type[ForwardModel]) -> Iterator[Any]:
-    table = Table("  parameter", "unit", "refined", "optimizer", "learning rate", "meaning", box=None, padding=PADDING)
+    table = columns("  parameter", "unit", "refined", "optimizer", "learning rate", "meaning")
     for name, spec in model.refinable.items():
         cells = (f"  {name}", spec.unit, _by_default(spec), str(spec.optimizer["kind"]), _rate(spec), _plain(spec.help))
         table.add_row(*map(Text, cells))
@@ -145,7 +146,7 @@ def _prose(cls: type) -> str:
 
 def _first_line(cls: type) -> str:
     """The first sentence of the docstring."""
-    return re.split(r"(?<=[.:]) (?=[A-Z(])", _prose(cls))[0]
+    return re.split(r"(?<=[.:]) (?=[A-Z])", _prose(cls))[0].rstrip(":")
 
 
 def _plain(text: str) -> str:
@@ -155,4 +156,5 @@ def _plain(text: str) -> str:
 
 
 def _formula(text: str) -> str:
+    text = re.sub(r"\\frac\{([^{}]*)\}\{([^{}]*)\}", r" (\1)/(\2)", text)
     return re.sub(r"\\([A-Za-z]+|.)", lambda command: _SYMBOLS.get(command[1], command[1]), text)

@@ -13,6 +13,14 @@ from rich.text import Text
 PADDING = (0, 2, 0, 0)
 
 
+def columns(*names: str) -> Table:
+    """An empty table without lines; on a narrow terminal its cells fold, and nothing is cut off."""
+    table = Table(box=None, padding=PADDING, show_header=any(names))
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
+
+
 @dataclass(frozen=True)
 class Fact:
     """One thing that is known before the run.
@@ -115,7 +123,7 @@ class Plan:
         """Everything as tables for a terminal."""
         parts: list[Any] = [Text(self.title, style="bold")]
         for name, facts in self.sections.items():
-            table = Table.grid(padding=PADDING)
+            table = columns("", "")
             for fact in facts:
                 table.add_row(Text(f"  {fact.name}"), Text(fact.text))
             parts += [_heading(name), table]
@@ -147,7 +155,7 @@ def _heading(text: str) -> Text:
 
 
 def _refinement_table(refinements: Iterable[Refinement]) -> Table:
-    table = Table("  name", "values", "refined", "optimizer", "learning rate", "schedule", box=None, padding=PADDING)
+    table = columns("  name", "values", "refined", "optimizer", "learning rate", "schedule")
     for each in refinements:
         rate = f"{each.learning_rate:.4g} {each.rate_unit}".rstrip() if each.refined else ""
         cells = (f"  {each.parameter}", str(each.values), each.when, each.optimizer, rate, each.schedule)
@@ -156,7 +164,7 @@ def _refinement_table(refinements: Iterable[Refinement]) -> Table:
 
 
 def _memory_table(items: Iterable[MemoryItem], total: int) -> Table:
-    table = Table.grid(padding=PADDING)
+    table = columns("", "", "")
     for item in items:
         table.add_row(Text(f"  {item.name}"), Text(size_text(item.n_bytes), justify="right"), Text(item.formula))
     table.add_row(Text("  total"), Text(size_text(total), justify="right"), Text(""))

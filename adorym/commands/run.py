@@ -12,9 +12,10 @@ from adorym.callbacks.progress import ProgressReport
 from adorym.callbacks.save import LogFile, Snapshots
 from adorym.commands.report import report_scored
 from adorym.config import Config, load_config
+from adorym.config_file import at_lines, load
 from adorym.data.result import Result
 from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint
-from adorym.errors import ConfigError
+from adorym.errors import ConfigError, InputError
 
 REPORT_NAME = "report.html"
 
@@ -56,12 +57,16 @@ def run(
         InputError: Configuration or data cannot be used.
         RunError: The run failed.
     """
-    config = load_config(path, overrides, quick=quick)
+    assignments = tuple(overrides)
+    config = load_config(path, assignments, quick=quick)
     folder = Path(output if output is not None else config.output.directory)
-    _writable(folder)
-    reconstruction = prepare(config)
+    try:
+        reconstruction = prepare(config)
+    except InputError as error:
+        raise at_lines(error, load(path, assignments).lines) from None
     if resume:
         load_checkpoint(reconstruction, folder / CHECKPOINT_NAME, config.identity())
+    _writable(folder, "output.directory" if output is None else "--output")
     result = drive(reconstruction, config, folder, _callbacks(config))
     report = None
     if config.output.report:
@@ -76,7 +81,7 @@ def _callbacks(config: Config) -> list[Callback]:
     return callbacks
 
 
-def _writable(folder: Path) -> None:
+def _writable(folder: Path, where: str) -> None:
     """Find out before an hour's run whether its result can be written."""
     probe = folder / ".writable"
     try:
@@ -84,5 +89,5 @@ def _writable(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ConfigError("output.directory", f"cannot write to '{folder}'", found=error.strerror) from None
-
+        remedy = "name another folder with '--output'"
+        raise ConfigError(where, f"cannot write to '{folder}'", found=error.strerror, remedy=remedy) from None

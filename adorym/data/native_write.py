@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import h5py
 import numpy as np
 
+from adorym.data.atomic import whole_file
 from adorym.data.dataset import Dataset
 from adorym.data.patterns import blocks
 from adorym.errors import DataError
@@ -26,13 +26,8 @@ def write_native(dataset: Dataset, path: str | Path) -> Path:
         DataError: The folder cannot be written, or an entry of ``truth`` is neither number nor text.
     """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(str(path), "its folder cannot be made", found=str(error)) from error
-    try:
-        with h5py.File(partial, "w") as file:
+        with whole_file(path) as partial, h5py.File(partial, "w") as file:
             file.attrs["format"], file.attrs["format_version"] = "adorym", FORMAT_VERSION
             _write_patterns(file, dataset)
             _write_metadata(file, dataset)
@@ -41,13 +36,8 @@ def write_native(dataset: Dataset, path: str | Path) -> Path:
                 _put(file, "start/probe", dataset.start_probe, "sqrt(photons)")
             for name, value in dataset.truth.items():
                 _put(file, f"truth/{name}", value, UNIT_OF_SUFFIX.get(name.rpartition("_")[2], ""))
-        with open(partial, "rb") as written:
-            os.fsync(written.fileno())  # the content must be on the disk before the name points at it
-        os.replace(partial, path)
     except (OSError, TypeError) as error:
         raise DataError(str(path), "the data set cannot be written", found=str(error)) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -16,7 +16,8 @@ from adorym.data.dataset import Dataset
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe, build_problem, default_batch_size
-from adorym.engine.step import Problem, finish_epoch, run_batch
+from adorym.engine.problem import Problem
+from adorym.engine.step import finish_epoch, run_batch
 from adorym.errors import RunError
 
 LOG = logging.getLogger("adorym")

@@ -10,7 +10,7 @@ import numpy as np
 from adorym._version import __version__
 from adorym.data.result import ParameterResult, Result
 from adorym.engine.loop import Reconstruction
-from adorym.engine.step import Problem
+from adorym.engine.problem import Problem
 from adorym.optics.modes import orthogonalise
 from adorym.wrapper.base import Array
 

@@ -13,7 +13,7 @@ from adorym.data.batches import Measurements
 from adorym.data.dataset import Dataset
 from adorym.engine.checks import check_inside, data_errors, recipe_errors, start_value, together
 from adorym.engine.settings import RunSettings
-from adorym.engine.step import Problem
+from adorym.engine.problem import Problem
 from adorym.errors import DataError
 from adorym.forward.base import ForwardModel
 from adorym.losses.base import Loss
@@ -43,8 +43,11 @@ class Recipe:
 
 
 def default_batch_size(n_patterns: int) -> int:
-    """About sixteen batches an epoch, of at least 10 and at most 200 patterns."""
-    return int(min(n_patterns, max(10, min(200, round(n_patterns / 16)))))
+    """Five batches an epoch, fewer where a batch would have less than twenty patterns.
+
+    A batch has to cover the object: momentum carries on where a batch says nothing.
+    """
+    return -(-n_patterns // min(5, max(1, n_patterns // 20)))
 
 
 def used_settings(recipe: Recipe) -> dict[str, ParameterSettings]:

@@ -133,7 +133,7 @@ def object_parameter(**changes: Any) -> Parameter:
     """The object as a refinable parameter; ``changes`` replace fields of the declaration."""
     declared: dict[str, Any] = {
         "help": "complex transmission of the object",
-        "optimizer": {"kind": "preconditioned", "regularization": 0.01},
+        "optimizer": {"kind": "preconditioned", "learning_rate": 0.6, "regularization": 0.05, "momentum": 0.9},
         "refined": True,
         "settings": ObjectSettings,
     }

@@ -63,7 +63,7 @@ def probe_parameter() -> Parameter:
         unit="sqrt(photon)",
         help="probe modes; the square of all of them sums to the photons in a pattern",
         start=start_probe,
-        optimizer={"kind": "preconditioned", "regularization": 0.1},
+        optimizer={"kind": "preconditioned", "learning_rate": 0.3, "regularization": 0.1, "momentum": 0.9},
         refined=True,
         relative=True,
         settings=ProbeSettings,

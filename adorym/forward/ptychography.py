@@ -103,6 +103,7 @@ class Ptychography(ForwardModel):
             per="angle",
             optimizer={"kind": "adam", "learning_rate": "0.02 px"},
             gauge=without_mean,
+            window_shift=True,
         ),
         "probe_defocus": Parameter(
             optional=True,
@@ -187,7 +188,7 @@ class Ptychography(ForwardModel):
                 dataset.path,
                 "a thin object has one projection, but the data hold several rotation angles",
                 found=f"{len(np.unique(dataset.theta_rad))} angles",
-                remedy="choose one with 'data.angle'",
+                remedy="choose one with 'data.angles'",
             )
 
     def _check_far_field(self, dataset: Dataset, geometry: Geometry) -> None:

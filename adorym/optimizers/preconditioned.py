@@ -10,7 +10,7 @@ from pydantic import Field
 from adorym.optimizers.base import Gradient, Optimizer
 from adorym.registry import register
 from adorym.wrapper.base import Array, Backend
-from adorym.wrapper.fused.steps import preconditioned_step
+from adorym.wrapper.fused.steps import StepSizes, preconditioned_step
 
 
 @register("optimizer", "preconditioned")
@@ -23,9 +23,14 @@ class Preconditioned(Optimizer):
     position, :math:`h` is the block of the Gauss-Newton matrix and the step is :math:`-\eta\, (h + \alpha\,
     \mathrm{tr}(h)/k)^{-1} g`. A step of one is natural whatever the number of photons or the unit of the parameter.
 
+    With momentum :math:`\mu` the step :math:`u` is Nesterov's, :math:`v \leftarrow \mu v + u`, :math:`x \leftarrow x - (\mu v +
+    u)` (Sutskever et al., ICML 2013). Object and probe have each its own diagonal bound of one common curvature, so their
+    steps add up in the directions that they share: with momentum 0.9 the sum of both should not exceed 1.
+
     Attributes:
         learning_rate: Step :math:`\eta`, a pure number; 1 takes the whole step.
         regularization: :math:`\alpha`, how much of the largest curvature is added where the curvature is small.
+        momentum: :math:`\mu`; 0 is a plain step.
         maximum_step: Largest change of a block's component in one step, in the parameter's unit; none if absent.
     """
 
@@ -33,10 +38,11 @@ class Preconditioned(Optimizer):
 
     learning_rate: float | str = 1.0
     regularization: float = Field(0.01, ge=0, le=1)
+    momentum: float = Field(0.0, ge=0, lt=1)
     maximum_step: float | None = Field(None, gt=0)
 
     def init(self, xp: Backend, like: Array) -> tuple[Array, ...]:
-        return ()
+        return (xp.zeros_like(like),) if self.momentum else ()
 
     def rate(self, unit: str, scale: float = 1.0) -> float:
         """The step as a pure number: the curvature brings the unit."""
@@ -46,15 +52,21 @@ class Preconditioned(Optimizer):
         self, xp: Backend, value: Array, gradient: Gradient, state: tuple[Array, ...], rate: float
     ) -> tuple[Array, tuple[Array, ...]]:
         h = gradient.curvature
-        if h is None:
-            return value, ()
+        if h is None or gradient.curvature_max <= 0:
+            return value, state
         if len(h.shape) > len(value.shape):
-            return value - xp.asarray(self._block_step(xp, gradient, rate), exact=True), ()
-        if gradient.curvature_max <= 0:
-            return value, ()
+            move = xp.asarray(self._block_step(xp, gradient, rate), exact=True)
+            return self._moved(value, move, state)
         floor = self.regularization * gradient.curvature_max
         tiny = 1e-12 * gradient.curvature_max  # alpha = 0: pixels that nothing illuminates do not move
-        return preconditioned_step(xp, value, gradient.values, h, (rate, 1 - self.regularization, floor + tiny)), ()
+        sizes = StepSizes(rate, 1 - self.regularization, floor + tiny, self.momentum)
+        return preconditioned_step(xp, value, gradient.values, h, state, sizes)
+
+    def _moved(self, value: Array, move: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        if not state:
+            return value - move, ()
+        velocity = self.momentum * state[0] + move
+        return value - (self.momentum * velocity + move), (velocity,)
 
     def _block_step(self, xp: Backend, gradient: Gradient, rate: float) -> np.ndarray:
         h, g = xp.to_numpy(gradient.curvature), xp.to_numpy(gradient.values)

@@ -161,7 +161,7 @@ class AutogradBackend(Backend):
             box: list = []
 
             def scalar(leaves: Tree) -> Array:
-                value, aux = f(leaves)
+                value, aux = f({name: leaves[name] for name in tree})
                 box.append(aux)
                 return anp.real(value)
 

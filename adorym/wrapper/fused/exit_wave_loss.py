@@ -8,12 +8,13 @@ r"""The loss of thin-object ptychography with all its adjoints in one pass.
 
 with object windows :math:`O_j`, probe modes :math:`P_m`, the Fourier shift :math:`\mathcal S_\delta` by a fraction of
 a pixel, the propagator to the detector :math:`\mathcal D` (far field: Fourier transform; near field: transfer
-function and the shift back :math:`\mathcal S_{-\delta}`, since the detector stands still as the beam does) and :math:`\ell` the squared difference of amplitudes or the Poisson deviance. The gradient is
+function, and the shift back :math:`\mathcal S_{-\delta}`, since the detector stands still as the beam does) and
+:math:`\ell` the squared difference of amplitudes or the Poisson deviance. The gradient is
 :math:`g = \mathcal D^\dagger[2 c\, s\, w\, \ell'(I)\, \mathcal D\psi]`, then
 :math:`\partial L/\partial O_j = \sum_m \overline{\mathcal S P_m}\, g_{jm}` and
 :math:`\partial L/\partial P_m = \sum_j \mathcal S^\dagger[\bar O_j\, g_{jm}]`. Without sub-pixel shifts that is one
 Fourier transform and one inverse an exit wave; with them, two more, from which the gradient of the positions follows
-for nothing.
+for nothing in the far field.
 
 *Curvatures* are the diagonal (object, probe) or 2 x 2 blocks (positions) of the Gauss-Newton matrix of the same loss,
 :math:`q c \sum_m |P_m|^2`, :math:`q c \sum_j |O_j|^2` and :math:`q c\, J^T J` with

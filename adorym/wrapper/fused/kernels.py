@@ -238,14 +238,18 @@ def power_sum(wave: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
 
 @_jit
 def preconditioned_step(
-    value: np.ndarray, gradient: np.ndarray, curvature: np.ndarray, rate: float, keep: float, floor: float
+    value: np.ndarray, gradient: np.ndarray, velocity: np.ndarray, curvature: np.ndarray, sizes: tuple
 ) -> None:
-    """``value -= rate gradient / (keep curvature + floor)`` in place; flat real views, ``parts`` values a curvature."""
-    if value.size == 2 * curvature.size:
-        for i in range(curvature.size):
-            f = rate / (keep * curvature[i] + floor)
-            value[2 * i] -= f * gradient[2 * i]
-            value[2 * i + 1] -= f * gradient[2 * i + 1]
-    else:
-        for i in range(curvature.size):
-            value[i] -= rate / (keep * curvature[i] + floor) * gradient[i]
+    """``value -= u`` with ``u = rate gradient / (keep curvature + floor)``, in place; Nesterov with a velocity.
+
+    Flat real views with one or two numbers a pixel; an empty ``velocity`` means none.
+    """
+    rate, keep, floor, momentum = sizes
+    pair = value.size == 2 * curvature.size
+    for i in range(value.size):
+        u = rate * gradient[i] / (keep * curvature[i // 2 if pair else i] + floor)
+        if velocity.size:
+            velocity[i] = momentum * velocity[i] + u
+            value[i] -= momentum * velocity[i] + u
+        else:
+            value[i] -= u

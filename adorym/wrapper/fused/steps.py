@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from adorym.wrapper.base import Array, Backend
 from adorym.wrapper.fused import kernels
 
 
+class StepSizes(NamedTuple):
+    """The numbers of a preconditioned step: ``u = rate gradient / (keep curvature + floor)``, and its momentum."""
+
+    rate: float
+    keep: float
+    floor: float
+    momentum: float = 0.0
+
+
 def preconditioned_step(
-    xp: Backend, value: Array, gradient: Array, curvature: Array, sizes: tuple[float, float, float]
-) -> Array:
-    """``value - rate gradient / (keep curvature + floor)`` with ``sizes = (rate, keep, floor)``.
+    xp: Backend, value: Array, gradient: Array, curvature: Array, state: tuple[Array, ...], sizes: StepSizes
+) -> tuple[Array, tuple[Array, ...]]:
+    """``(value - u, ())``, or with a velocity ``v`` as state ``v = momentum v + u``, ``(value - momentum v - u, (v,))``.
 
     On the host, arrays of equal pixel count are stepped in place by one compiled loop; elsewhere the plain expression.
     """
-    rate, keep, floor = sizes
+    arrays = [value, gradient, *state]
     if xp.on_host and curvature.shape == value.shape:
-        arrays = [xp.to_numpy(a) for a in (value, gradient)]
-        if all(a.flags.c_contiguous and a.dtype == arrays[0].dtype for a in arrays):
-            real = arrays[0].real.dtype
-            flat = (a.reshape(-1).view(real) for a in arrays)
+        flat = [xp.to_numpy(a) for a in arrays]
+        if all(a.flags.c_contiguous and a.dtype == flat[0].dtype for a in flat):
+            real = flat[0].real.dtype
+            views = [a.reshape(-1).view(real) for a in flat]
             c = np.ascontiguousarray(xp.to_numpy(curvature), dtype=real).reshape(-1)
-            kernels.preconditioned_step(*flat, c, real.type(rate), real.type(keep), real.type(floor))
-            return value
-    return value - gradient * (rate / (keep * curvature + floor))
+            kernels.preconditioned_step(
+                views[0], views[1], views[2] if state else views[0][:0], c, tuple(real.type(s) for s in sizes)
+            )
+            return value, state
+    move = gradient * (sizes.rate / (sizes.keep * curvature + sizes.floor))
+    if not state:
+        return value - move, ()
+    velocity = sizes.momentum * state[0] + move
+    return value - (sizes.momentum * velocity + move), (velocity,)

@@ -1,0 +1,122 @@
+"""What is to be solved: the data, the physics, and the unknowns with their optimizers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from adorym.constraints.base import Constraint
+from adorym.data.batches import Batch, Measurements
+from adorym.data.dataset import Dataset
+from adorym.forward.base import ForwardModel
+from adorym.losses.base import Loss
+from adorym.optics.geometry import Geometry
+from adorym.optics.windows import clip_corners
+from adorym.parameters import Value
+from adorym.regularizers.base import Regularizer
+from adorym.storage.base import ObjectStore, Windows
+from adorym.wrapper.base import Array, Backend
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which rows of a parameter a batch uses, and how they map to its patterns."""
+
+    index: np.ndarray | None = None
+    inverse: np.ndarray | None = None
+
+
+@dataclass
+class Problem:
+    """All that a batch needs: the data, the physics, and the unknowns with their optimizers.
+
+    Attributes:
+        values: Parameters by name, the object excepted: its value is in ``store``.
+        obj: Declaration, optimizer, schedule and rate of the object; its array is unused.
+        origin_px: Index in the object array of the data's position (0, 0).
+    """
+
+    xp: Backend
+    dataset: Dataset
+    geometry: Geometry
+    model: ForwardModel
+    loss: Loss
+    measurements: Measurements
+    store: ObjectStore
+    obj: Value
+    values: dict[str, Value]
+    origin_px: tuple[int, int]
+    regularizers: tuple[Regularizer, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+
+    @property
+    def weight(self) -> float:
+        """Factor on the sum of the loss: one over the counts of the whole data set."""
+        return 1.0 / max(self.measurements.valid_counts, 1.0)
+
+    def corners_px(self, patterns: np.ndarray) -> np.ndarray:
+        """``(n, 2)`` whole-pixel corners, in the object array, of the windows of ``patterns``."""
+        positions = np.zeros((len(patterns), 2))
+        for value in self.values.values():
+            if value.spec.window_relative or value.spec.window_shift:
+                index = patterns if value.spec.per == "pattern" else self.dataset.angle_index[patterns]
+                positions = positions + self.xp.to_numpy(value.array)[index]
+        corners = np.rint(positions).astype(np.int64) + np.asarray(self.origin_px)
+        # Positions are bounded; what is added to them may still reach over the edge.
+        return clip_corners(corners, (self.store.shape[0], self.store.shape[1]), self.dataset.window_px)
+
+    def batch(self, patterns: np.ndarray) -> Batch:
+        """The measured values and windows of ``patterns``."""
+        target, mask = self.measurements.batch(patterns)
+        angles = self.dataset.angle_index[patterns]
+        return Batch(patterns, angles, self.corners_px(patterns), target, mask, self.measurements.floor, self.geometry)
+
+    def inputs(self, patterns: np.ndarray) -> tuple[Array, dict[str, Array], Batch]:
+        """``(object windows, parameters, batch)`` as `ForwardModel.predict` takes them."""
+        batch = self.batch(patterns)
+        rows = self.rows(batch)
+        return self.store.gather(self.windows(batch)), expanded(self.xp, self.used(batch, rows), rows), batch
+
+    def windows(self, batch: Batch) -> Windows:
+        """The parts of the object that ``batch`` sees."""
+        return Windows(batch.corners_px, self.dataset.window_px)
+
+    def rows(self, batch: Batch) -> dict[str, Rows]:
+        """Which rows of each parameter ``batch`` uses."""
+        return {name: _rows(value, batch) for name, value in self.values.items()}
+
+    def used(self, batch: Batch, rows: dict[str, Rows]) -> dict[str, Array]:
+        """Those rows, in the backend's precision, positions relative to their windows."""
+        return {name: _input(self, value, rows[name], batch) for name, value in self.values.items()}
+
+    def active(self, epoch: int) -> dict[str, Value]:
+        """Parameters that are refined in ``epoch``, the object among them."""
+        return {name: v for name, v in self.unknowns.items() if v.settings.active(epoch)}
+
+    @property
+    def unknowns(self) -> dict[str, Value]:
+        """The object and the parameters."""
+        return {"object": self.obj, **self.values}
+
+
+def expanded(xp: Backend, params: dict[str, Array], rows: dict[str, Rows]) -> dict[str, Array]:
+    """One row a pattern, for the parameters that have fewer."""
+    return {n: a if rows[n].inverse is None else xp.take(a, rows[n].inverse) for n, a in params.items()}
+
+
+def _rows(value: Value, batch: Batch) -> Rows:
+    if value.spec.per == "run":
+        return Rows()
+    if value.spec.per == "pattern":
+        return Rows(batch.patterns)
+    return Rows(*np.unique(batch.angles, return_inverse=True))
+
+
+def _input(problem: Problem, value: Value, rows: Rows, batch: Batch) -> Array:
+    xp = problem.xp
+    array = value.array if rows.index is None else xp.take(value.array, rows.index)
+    if value.spec.window_relative:
+        corners = (batch.corners_px - np.asarray(problem.origin_px)).astype(np.float64)
+        array = array - xp.asarray(corners, exact=True)
+    return xp.asarray(array)
