@@ -32,7 +32,9 @@ def as_config(config: Config | Mapping[str, Any] | str | Path) -> Config:
 
 
 def prepare(config: Config | Mapping[str, Any] | str | Path) -> Reconstruction:
-    """A reconstruction that is ready to run, for callers who own the loop::
+    """Make a reconstruction that is ready to run, for callers who own the loop.
+
+    That is::
 
         reconstruction = adorym.prepare("config.yaml")
         for epoch in reconstruction.epochs(50):
@@ -77,9 +79,7 @@ def reconstruct(
     return drive(reconstruction, made, folder, callbacks)
 
 
-def drive(
-    reconstruction: Reconstruction, config: Config, folder: Path | None, callbacks: Sequence[Callback]
-) -> Result:
+def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, callbacks: Sequence[Callback]) -> Result:
     """Run ``reconstruction`` to the configured number of epochs, with checkpoints, callbacks and signals."""
     text = config.to_yaml()
     info = RunInfo(

@@ -143,6 +143,9 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), *, quick: bool 
     """
     path = Path(path)
     mapping, lines = config_file.load(path, overrides)
+    if lines.get("data.path") == 0 and isinstance(mapping.get("data"), dict):
+        # What is typed on the command line is meant from where it is typed.
+        mapping["data"]["path"] = str(Path(str(mapping["data"]["path"])).expanduser().absolute())
     try:
         return config_from(mapping, folder=path.parent, quick=quick)
     except InputError as error:

@@ -51,7 +51,9 @@ class AdorymError(Exception):
         return _rebuild, (type(self), self.where, self.what, self.expected, self.found, self.remedy)
 
 
-def _rebuild(cls: type[AdorymError], where: str, what: str, expected: object, found: object, remedy: str) -> AdorymError:
+def _rebuild(
+    cls: type[AdorymError], where: str, what: str, expected: object, found: object, remedy: str
+) -> AdorymError:
     return cls(where, what, expected=expected, found=found, remedy=remedy)
 
 

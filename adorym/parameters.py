@@ -54,7 +54,9 @@ class ParameterSettings:
 
     def __post_init__(self) -> None:
         if self.stop is not None and self.stop <= self.start:
-            raise ConfigError("stop", "the refinement ends before it begins", expected=f"> {self.start}", found=self.stop)
+            raise ConfigError(
+                "stop", "the refinement ends before it begins", expected=f"> {self.start}", found=self.stop
+            )
 
 
 @dataclass(frozen=True)
@@ -183,9 +185,7 @@ class Value:
         return xp.where(rows < low, low, xp.where(rows > high, high, rows))
 
 
-def make_value(
-    xp: Backend, name: str, spec: Parameter, settings: ParameterSettings, first: np.ndarray
-) -> Value:
+def make_value(xp: Backend, name: str, spec: Parameter, settings: ParameterSettings, first: np.ndarray) -> Value:
     """The run-time value of a parameter, from its declaration, its settings and its first value.
 
     Positions and other small parameters stay in double precision: a float32 has no sub-pixel digits left at 10^5 px.
@@ -203,9 +203,7 @@ def make_value(
         rate = optimizer.rate(spec.unit, scale or 1.0)
     except ConfigError as error:
         where = f"parameters.{name}.optimizer.{error.where}"
-        raise ConfigError(
-            where, error.what, expected=error.expected, found=error.found, remedy=error.remedy
-        ) from None
+        raise ConfigError(where, error.what, expected=error.expected, found=error.found, remedy=error.remedy) from None
     bounds = None
     if spec.bounds is not None:
         low, high = spec.bounds

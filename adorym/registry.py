@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass, is_pydantic_dataclass
+from typing_extensions import dataclass_transform
 
 from adorym.errors import ConfigError, suggestion
 
@@ -27,11 +28,13 @@ _components: dict[str, dict[str, type]] = {}
 _loaded_plugins: set[str] = set()
 
 
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 def component(cls: C) -> C:
     """Make ``cls`` a frozen, keyword-only dataclass that refuses unknown keys."""
     return dataclass(frozen=True, kw_only=True, config=STRICT)(cls)  # type: ignore[return-value]
 
 
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 def register(group: str, name: str) -> Callable[[C], C]:
     """Class decorator: file the class under ``name`` in ``group`` and make it a `component`."""
 
@@ -104,5 +107,10 @@ def _from_file(group: str, name: str, where: str) -> type:
     cls = getattr(module, class_name, None)
     if not isinstance(cls, type):
         known = [n for n, v in vars(module).items() if isinstance(v, type)]
-        raise ConfigError(where or group, f"no class '{class_name}' in '{file_name}'", remedy=suggestion(class_name, known))
-    return cls if is_pydantic_dataclass(cls) else component(cls)
+        raise ConfigError(
+            where or group, f"no class '{class_name}' in '{file_name}'", remedy=suggestion(class_name, known)
+        )
+    made = cls if is_pydantic_dataclass(cls) else component(cls)
+    if "kind" not in vars(made):
+        made.kind = class_name  # type: ignore[attr-defined]
+    return made

@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$")
 def _registry() -> Any:
     import pint  # 0.3 s to import: only configurations with units pay for it
 
-    registry = pint.UnitRegistry()
+    registry: Any = pint.UnitRegistry(on_redefinition="ignore")
     registry.define("px = [picture_element]")
     return registry
 

@@ -27,6 +27,7 @@ from reference_problem import SCORED, make
 
 from adorym.api import prepare, reconstruct
 from adorym.commands.convert import convert
+from adorym.commands.run import run
 from adorym.commands.score import Score, score
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.fetch import SIEMENS_STAR_MAP, siemens_star_path
@@ -42,7 +43,12 @@ def solved(dataset: Dataset, parameters: Mapping[str, Any], epochs: int) -> Scor
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.h5"
         write_native(dataset, path)
-        config = {"data": str(path), "forward_model": "ptychography", "parameters": parameters, "run": {"epochs": epochs}}
+        config = {
+            "data": str(path),
+            "forward_model": "ptychography",
+            "parameters": parameters,
+            "run": {"epochs": epochs},
+        }
         reconstruct(config, output=folder)
         return score(folder, path, SCORED)
 
@@ -87,7 +93,10 @@ def _state(path: Path, backend: str, precision: str) -> list[np.ndarray]:
     made = prepare({"data": str(path), "forward_model": "ptychography", "parameters": parameters, "run": run_settings})
     list(made.epochs())
     values = made.problem.values
-    return [made.problem.store.values(), *(made.problem.xp.to_numpy(values[n].array) for n in ("probe", "probe_positions"))]
+    return [
+        made.problem.store.values(),
+        *(made.problem.xp.to_numpy(values[n].array) for n in ("probe", "probe_positions")),
+    ]
 
 
 def speed() -> Iterator[Figure]:
@@ -116,7 +125,12 @@ def _ratio(size: int, patterns: int, modes: int, between: bool) -> tuple[float, 
         write_native(dataset, Path(folder) / "data.h5")
         settings = {"epochs": 100, "batch_size": batch, "threads": 1}
         parameters = {"probe": {"modes": modes}}
-        config = {"data": f"{folder}/data.h5", "forward_model": "ptychography", "parameters": parameters, "run": settings}
+        config = {
+            "data": f"{folder}/data.h5",
+            "forward_model": "ptychography",
+            "parameters": parameters,
+            "run": settings,
+        }
         epochs = prepare(config).epochs()
         next(epochs)
         floor()

@@ -15,7 +15,7 @@ import numpy as np
 from tiny_scan import REGIMES, Scan
 
 # Imported for what they register as well.
-import adorym.data.open  # noqa: F401
+import adorym.data.open
 import adorym.simulate.experiments  # noqa: F401
 from adorym.constraints.object import MagnitudeLimit, Support
 from adorym.constraints.probe import OrthogonalModes, ProbePower
@@ -25,9 +25,9 @@ from adorym.data.readers.native import NativeReader
 from adorym.data.readers.nexus import NexusReader
 from adorym.data.readers.ptypy import PtypyReader
 from adorym.engine.loop import Reconstruction
+from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe
-from adorym.engine.problem import Problem
 from adorym.forward.base import ForwardModel, ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography

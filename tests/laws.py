@@ -99,7 +99,9 @@ def assert_gradients(
         numeric = derivative_along(lambda x, n=name: value(n, x), a, direction, 1e-3 * (scales or {}).get(name, 1.0))
         size = float(np.linalg.norm(g))
         assert size > 0, f"{name}: the gradient is zero"
-        assert abs(numeric - inner(g, direction)) <= rtol * size, f"{name}: {inner(g, direction)!r}, numeric {numeric!r}"
+        assert abs(numeric - inner(g, direction)) <= rtol * size, (
+            f"{name}: {inner(g, direction)!r}, numeric {numeric!r}"
+        )
 
 
 # -- projections ---------------------------------------------------------------------------------------------------------

@@ -47,4 +47,6 @@ def test_case_is_an_instance_and_its_plain_data_rebuild_it(group, name, tmp_path
 
 
 def test_registrations_are_found():
-    assert registered("@register('optimizer', 'new')\nclass New: ...\n@component\nclass Other: ...") == {("optimizer", "new")}
+    assert registered("@register('optimizer', 'new')\nclass New: ...\n@component\nclass Other: ...") == {
+        ("optimizer", "new")
+    }

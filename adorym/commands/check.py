@@ -15,6 +15,7 @@ from adorym.commands.plan import Fact, Plan, Refinement
 from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
 from adorym.data.survey import linear_overlap, nearest_step_px, probe_diameter_px
+from adorym.engine.gradients import CHUNK_PIXELS
 from adorym.engine.setup import default_batch_size
 from adorym.errors import GeometryError
 from adorym.optics.geometry import Geometry, Regime, depth_of_focus_m, fresnel_number, regime_of
@@ -281,10 +282,12 @@ def _work(made: Draft) -> Work:
     model, recipe = made.config.forward_model, made.config.recipe
     moved = [name for name, spec in model.refinable.items() if spec.window_relative and name in made.settings]
     refined = [name for name in moved if made.settings[name].refine]
+    modes, window = len(made.starts["probe"]) if "probe" in made.starts else 1, made.dataset.window_px
+    chunk = max(1, CHUNK_PIXELS // (modes * int(np.prod(window))))
     return Work(
-        batch=max(_batch_sizes(made)),
-        modes=len(made.starts["probe"]) if "probe" in made.starts else 1,
-        window_px=made.dataset.window_px,
+        batch=min(max(_batch_sizes(made)), chunk),
+        modes=modes,
+        window_px=window,
         fused=made.on_host and bool(getattr(model, "fused", False)) and recipe.loss.noise is not None,
         near_field=_regime(made) == "near_field",
         shifted=bool(refined) or any((made.starts[name] % 1).any() for name in moved),

@@ -26,7 +26,7 @@ GRAPH_WAVES, GRAPH_OBJECTS = 13, 9
 
 @dataclass(frozen=True)
 class Work:
-    """What one batch computes.
+    """What is computed at once: a batch, or a chunk of it.
 
     Attributes:
         batch: Patterns in it.

@@ -38,9 +38,7 @@ class Batch:
     geometry: Any
 
 
-def epoch_order(
-    dataset: Dataset, batch_size: int, order: Order, rng: np.random.Generator
-) -> list[np.ndarray]:
+def epoch_order(dataset: Dataset, batch_size: int, order: Order, rng: np.random.Generator) -> list[np.ndarray]:
     """The patterns of one epoch, shared out into batches; every pattern occurs exactly once.
 
     ``random``: a random permutation, cut. ``compact``: patterns close to each other in the object, along a random

@@ -36,7 +36,7 @@ class ArrayPatterns:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        return self.array.shape  # type: ignore[return-value]
+        return self.array.shape
 
     def read(self, index: np.ndarray) -> np.ndarray:
         return np.asarray(self.array[index], dtype=np.float32)
@@ -85,7 +85,9 @@ class Dataset:
     def __post_init__(self) -> None:
         shape = self.patterns.shape
         if len(shape) != 3 or 0 in shape:
-            raise DataError(self.path, "patterns have the wrong shape", expected="(n, y, x), none of them 0", found=shape)
+            raise DataError(
+                self.path, "patterns have the wrong shape", expected="(n, y, x), none of them 0", found=shape
+            )
         if self.angle_index.size == 0:
             object.__setattr__(self, "angle_index", np.zeros(shape[0], int))
         self._check_positions()
@@ -99,7 +101,9 @@ class Dataset:
         if positions is None:
             return
         if positions.ndim != 2 or positions.shape[1] != 2:
-            raise DataError(self.path, "probe positions have the wrong shape", expected=f"({n}, 2)", found=positions.shape)
+            raise DataError(
+                self.path, "probe positions have the wrong shape", expected=f"({n}, 2)", found=positions.shape
+            )
         if len(positions) != n:
             raise DataError(
                 self.path,
@@ -120,7 +124,7 @@ class Dataset:
     @property
     def window_px(self) -> tuple[int, int]:
         """(y, x) size of one pattern."""
-        return self.patterns.shape[1:]  # type: ignore[return-value]
+        return self.patterns.shape[1:]
 
     @property
     def n_angles(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import ValidationError
@@ -91,8 +91,8 @@ class KeyMap:
         Raises:
             ConfigError: An entry is not ``name=value``, a name is unknown or twice there, or a value does not fit.
         """
-        given: dict[str, str] = {}
-        fields = cls.__dataclass_fields__  # type: ignore[attr-defined]
+        given: dict[str, Any] = {}
+        fields = cls.__dataclass_fields__
         for entry in entries:
             name, equals, value = (part.strip() for part in entry.partition("="))
             if not equals:
@@ -151,7 +151,7 @@ class KeyMap:
 
     def describe(self) -> str:
         """The entries that differ from the defaults, as they would be parsed."""
-        fields = self.__dataclass_fields__  # type: ignore[attr-defined]
+        fields = self.__dataclass_fields__
         return " ".join(
             f"{name}={getattr(self, name)}" for name, f in fields.items() if getattr(self, name) != f.default
         )

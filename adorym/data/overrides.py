@@ -91,7 +91,7 @@ class Overrides:
 
     def with_map(self, entries: Iterable[str]) -> Overrides:
         """The same for a file of unknown layout."""
-        return replace(self, map=tuple(entries))  # type: ignore[type-var]
+        return replace(self, map=tuple(entries))
 
     def orientation(self, keep_center: bool) -> Orientation:
         """The turn of the patterns that is asked for."""

@@ -58,14 +58,18 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
         DataError: The file is damaged.
     """
     if not path.is_file():
-        raise ConfigError("--resume", f"no checkpoint '{path}'", remedy="leave '--resume' out to start from the beginning")
+        raise ConfigError(
+            "--resume", f"no checkpoint '{path}'", remedy="leave '--resume' out to start from the beginning"
+        )
     try:
         with h5py.File(path, "r") as file:
             _same_run(json.loads(file.attrs["identity"]), identity, path)
             _read(file, reconstruction)
             reconstruction.progress = Progress(**json.loads(file.attrs["progress"]))
     except (OSError, KeyError) as error:
-        raise DataError(str(path), "this checkpoint is damaged", found=str(error), remedy="start without '--resume'") from error
+        raise DataError(
+            str(path), "this checkpoint is damaged", found=str(error), remedy="start without '--resume'"
+        ) from error
 
 
 def _write(group: h5py.Group, array: np.ndarray, state: tuple[np.ndarray, ...]) -> None:

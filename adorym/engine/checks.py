@@ -156,7 +156,7 @@ def _parameter_notices(name: str, each: ParameterSettings, epochs: int) -> Itera
     if epochs and each.stop is not None and each.stop >= epochs:
         yield f"{where}.stop: has no effect: the run has {epochs} epochs"
     if each.every > 1 and len(active) == 1:
-        yield f"{where}.every: refined in one epoch only, of index {active[0]}"
+        yield f"{where}.every: is refined only once, in epoch {active[0]} counted from 0"
     schedule = each.schedule
     if schedule is None or schedule.kind == "constant":
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +13,10 @@ import numpy as np
 
 from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
+from adorym.engine.problem import Problem
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe, build_problem, default_batch_size
-from adorym.engine.problem import Problem
 from adorym.engine.step import finish_epoch, run_batch
 from adorym.errors import RunError
 
@@ -41,12 +41,14 @@ class Progress:
     batch: int = 0
     partial_loss: float = 0.0
     partial_time_s: float = 0.0
-    epoch_rng: dict[str, Any] = field(default_factory=dict)
+    epoch_rng: Mapping[str, Any] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=lambda: {"epoch": [], "loss": [], "time_s": []})
 
 
 class Reconstruction:
-    """A reconstruction whose loop the caller may own::
+    """A reconstruction whose loop the caller may own.
+
+    That is::
 
         for epoch in reconstruction.epochs(50):
             print(epoch.loss)
@@ -70,7 +72,7 @@ class Reconstruction:
         self.stop_reason = ""
         self._watch: Callable[[BatchProgress], None] | None = None
 
-    # -- the loop -----------------------------------------------------------------------------------------------------
+    # -- the loop ------------------------------------------------------------------------------------------------
     def epochs(
         self, count: int | None = None, watch: Callable[[BatchProgress], None] | None = None
     ) -> Iterator[EpochRecord]:
@@ -137,7 +139,7 @@ class Reconstruction:
         self._check_divergence()
         return record
 
-    # -- when to give up ------------------------------------------------------------------------------------------------
+    # -- when to give up ---------------------------------------------------------------------------------------------
     def _check_loss(self, loss: float, epoch: int, batch: int, n: int, rates: dict[str, float]) -> None:
         if math.isfinite(loss):
             return

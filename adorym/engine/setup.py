@@ -12,8 +12,8 @@ from adorym.constraints.base import Constraint
 from adorym.data.batches import Measurements
 from adorym.data.dataset import Dataset
 from adorym.engine.checks import check_inside, data_errors, recipe_errors, start_value, together
-from adorym.engine.settings import RunSettings
 from adorym.engine.problem import Problem
+from adorym.engine.settings import RunSettings
 from adorym.errors import DataError
 from adorym.forward.base import ForwardModel
 from adorym.losses.base import Loss

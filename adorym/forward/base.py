@@ -94,7 +94,7 @@ class ForwardModel(ABC):
         return Geometry.of(dataset)
 
     def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
-        """Raise an `InputError` if this model cannot describe the data, or the parameters ``names`` mean nothing in it."""
+        """Raise an `InputError` if this model cannot describe the data, or parameters ``names`` mean nothing in it."""
         return None
 
     def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:

@@ -10,8 +10,8 @@ distance between sample and detector. Thibault & Menzel, Nature 494, 68 (2013), 
 
 The object is cut out at whole pixels; the rest of the position shifts the *probe*, every mode alike, by Fourier
 interpolation. When a refined position passes half a pixel its window moves on, so the shift never exceeds half a pixel
-and never wraps around. In the near field, where a shifted wave is a shifted pattern, the wave is shifted back on its way
-to the detector, which stands still as the beam does.
+and never wraps around. In the near field, where a shifted wave is a shifted pattern, the wave is shifted back on its
+way to the detector, which stands still as the beam does.
 """
 
 from __future__ import annotations
@@ -270,9 +270,7 @@ class Ptychography(ForwardModel):
             empty if background is None else background,
         )
 
-    def _core(
-        self, xp: Backend, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
-    ) -> FusedCore:
+    def _core(self, xp: Backend, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request) -> FusedCore:
         assert loss.noise is not None  # the callers looked
         far = self.regime == "far_field"
         constants = {name: xp.stop_gradient(p) for name, p in params.items()}

@@ -16,8 +16,8 @@ class Loss(ABC):
     The engine divides the sum by the number of counts in the whole data set, a fixed number, so that the value does
     not depend on how patterns are shared out into batches and ranks, and 0 is a perfect fit.
 
-    Where the prediction is dark its phase is that of rounding errors, and a loss that is steep there makes them grow into the
-    object. Every loss therefore adds the same small intensity, the *floor*, to prediction and measurement.
+    Where the prediction is dark its phase is that of rounding errors, and a loss that is steep there makes them grow
+    into the object. Every loss therefore adds the same small intensity, the *floor*, to prediction and measurement.
 
     Attributes:
         noise: Code of this loss in the fused exit-wave operation (``wrapper.fused.kernels``); ``None`` if it has none.

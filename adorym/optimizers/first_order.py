@@ -33,9 +33,10 @@ class GradientDescent(Optimizer):
 
 @register("optimizer", "momentum")
 class Momentum(Optimizer):
-    r"""Heavy-ball or Nesterov momentum, :math:`v \leftarrow \mu v + g`, :math:`x \leftarrow x - \eta v` (or :math:`\mu v + g`).
+    r"""Heavy-ball momentum, :math:`v \leftarrow \mu v + g`, :math:`x \leftarrow x - \eta v`, or Nesterov's.
 
-    Sutskever et al., ICML 2013, eqs. (1)-(4).
+    Nesterov's step is :math:`x \leftarrow x - \eta (\mu v + g)`, a look ahead along the velocity (Sutskever et al., ICML
+    2013, eqs. (1)-(4)).
 
     Attributes:
         learning_rate: Step :math:`\eta`.
@@ -87,17 +88,15 @@ class Adam(Optimizer):
         mean, square, count = state
         g, count = gradient.values, count + 1
         mean = self.beta1 * mean + (1 - self.beta1) * g
-        if xp.is_complex(g):
-            squared = xp.complex(xp.square(xp.real(g)), xp.square(xp.imag(g)))
-        else:
-            squared = xp.square(g)
+        in_parts = xp.is_complex(g)
+        squared = xp.complex(xp.square(xp.real(g)), xp.square(xp.imag(g))) if in_parts else xp.square(g)
         square = self.beta2 * square + (1 - self.beta2) * squared
         first, second = 1 - self.beta1**count, 1 - self.beta2**count
 
         def part(m: Array, v: Array) -> Array:
             return (m / first) / (xp.sqrt(v / second) + self.epsilon)
 
-        if xp.is_complex(g):
+        if in_parts:
             move = xp.complex(part(xp.real(mean), xp.real(square)), part(xp.imag(mean), xp.imag(square)))
         else:
             move = part(mean, square)

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from adorym.regularizers.base import Regularizer
 from adorym.registry import register
+from adorym.regularizers.base import Regularizer
 from adorym.wrapper.base import Array, Backend
 
 

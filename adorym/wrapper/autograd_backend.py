@@ -1,7 +1,8 @@
-"""HIPS autograd on NumPy: the transparent reference. Its gradient is the conjugate of ours, so it is conjugated here."""
+"""HIPS autograd on NumPy, the transparent reference; its gradient is the conjugate of ours and conjugated here."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,7 +37,9 @@ class AutogradBackend(Backend):
     def __init__(self, device: str = "auto", precision: str = "single", threads: int | None = None) -> None:
         super().__init__(precision)
         if device not in ("auto", "cpu"):
-            raise BackendError("run.device", "autograd computes on the CPU only", found=device, remedy="use backend 'torch'")
+            raise BackendError(
+                "run.device", "autograd computes on the CPU only", found=device, remedy="use backend 'torch'"
+            )
         self.device = "cpu"
         self._threads = threads or 1
 
@@ -118,7 +121,11 @@ class AutogradBackend(Backend):
         return a[(slice(None),) * (axis % len(a.shape)) + (np.asarray(index),)]
 
     def roll(self, a: Array, shift: int | tuple[int, ...], axis: int | tuple[int, ...]) -> Array:
-        return anp.roll(a, shift, axis)
+        # One axis at a time: autograd's derivative of a roll knows no more.
+        axes = (axis,) if isinstance(axis, int) else axis
+        for step, along in zip(np.broadcast_to(shift, len(axes)).tolist(), axes, strict=True):
+            a = anp.roll(a, step, along)
+        return a
 
     def pad(self, a: Array, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Array:
         # Written with concatenate: autograd differentiates np.pad with zeros only.
@@ -167,7 +174,10 @@ class AutogradBackend(Backend):
 
             if not tree:
                 return float(getval(scalar(tree))), box[0], {}
-            value, gradients = autograd.value_and_grad(scalar)(dict(tree))
+            with warnings.catch_warnings():
+                # A value that depends on nothing in the tree has the gradient zero.
+                warnings.filterwarnings("ignore", "Output seems independent of input", UserWarning)
+                value, gradients = autograd.value_and_grad(scalar)(dict(tree))
             # The conjugate turns autograd's convention into ours; it may also have widened the type.
             ours = {k: np.conj(g).astype(tree[k].dtype, copy=False) for k, g in gradients.items()}
             return float(value), box[0], ours
@@ -199,4 +209,3 @@ def _adjoint(gradient: np.ndarray | None, a: Array) -> Callable:
     value = getval(a)
     g = np.zeros(value.shape, value.dtype) if gradient is None else np.conj(gradient).astype(value.dtype, copy=False)
     return lambda ans, *arrays: lambda upstream: g * value.dtype.type(upstream)
-

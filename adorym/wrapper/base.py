@@ -5,7 +5,7 @@ their Array API names, orthonormal FFTs, and `value_and_grad`. Rules that every 
 
 * arrays are real (``float_dtype``) or complex (``complex_dtype``), 32/64 bit in ``precision="single"`` and 64/128 bit
   in ``"double"``;
-* the gradient of a real loss with respect to a complex array is ``dL/dRe + i dL/dIm``, the direction of steepest ascent;
+* the gradient of a real loss by a complex array is ``dL/dRe + i dL/dIm``, the direction of steepest ascent;
 * a *fused operation* has one NumPy-level core that returns a value together with its adjoints (`fused`), so that the
   hot path is written once by hand and serves every backend;
 * nothing else in the package asks which backend is in use.

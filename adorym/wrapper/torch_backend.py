@@ -26,7 +26,7 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, core: FusedCore, box: list, *tensors: torch.Tensor) -> torch.Tensor:
-        value, gradients, aux = core(*(t.detach().resolve_conj().numpy() for t in tensors))
+        value, gradients, aux = core(*(t.detach().resolve_conj().contiguous().numpy() for t in tensors))
         ctx.gradients = gradients
         box.append(aux)
         real = torch.float64 if any(t.dtype in (torch.float64, torch.complex128) for t in tensors) else torch.float32
@@ -76,12 +76,16 @@ class TorchBackend(Backend):
         if kind == "cpu" or (kind == "cuda" and torch.cuda.is_available()):
             return device
         found = "no CUDA device on this machine" if kind == "cuda" else repr(device)
-        raise BackendError("run.device", "no such device", expected="auto, cpu or cuda", found=found, remedy="use 'auto'")
+        raise BackendError(
+            "run.device", "no such device", expected="auto, cpu or cuda", found=found, remedy="use 'auto'"
+        )
 
     def asarray(self, a: Any, *, exact: bool = False) -> torch.Tensor:
         if not isinstance(a, torch.Tensor):
             a = np.asarray(a)
-            a = torch.from_numpy(np.ascontiguousarray(a) if a.ndim and min(a.strides) < 0 or not a.flags.writeable else a)
+            # Torch knows neither negative strides nor memory that must not be written to.
+            usable = a.flags.writeable and all(s >= 0 for s in a.strides)
+            a = torch.from_numpy(a if usable else a.copy())
         if exact:
             return a.to(self.device)
         if a.is_complex():
@@ -238,4 +242,3 @@ class TorchBackend(Backend):
 
     def host_ifft2(self, a: np.ndarray) -> np.ndarray:
         return torch.fft.ifft2(torch.from_numpy(a)).numpy()
-

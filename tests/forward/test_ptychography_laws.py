@@ -111,7 +111,9 @@ def loss_at(case, problem: Problem, values: dict[str, np.ndarray]) -> float:
     return float(objective(problem, batch, ())(tree)[0]) * 1e3 * problem.weight
 
 
-@pytest.mark.parametrize("case", MODEL_CASES + ptychography_cases((24, 28)), ids=lambda c: f"{c.name}-{c.dataset.window_px}")
+@pytest.mark.parametrize(
+    "case", MODEL_CASES + ptychography_cases((24, 28)), ids=lambda c: f"{c.name}-{c.dataset.window_px}"
+)
 def test_truth_in_data_out(case):
     problem = case.problem()
     truth = true_values(case, problem)

@@ -18,8 +18,8 @@ for nothing in the far field.
 
 *Curvatures* are the diagonal (object, probe) or 2 x 2 blocks (positions) of the Gauss-Newton matrix of the same loss,
 :math:`q c \sum_m |P_m|^2`, :math:`q c \sum_j |O_j|^2` and :math:`q c\, J^T J` with
-:math:`J = \partial\sqrt I/\partial \delta`, :math:`q = 2` for least squares and 4 for Poisson: the square root of a Poisson
-count has the variance 1/4.
+:math:`J = \partial\sqrt I/\partial \delta`, :math:`q = 2` for least squares and 4 for Poisson: the square root of a
+Poisson count has the variance 1/4.
 """
 
 from __future__ import annotations
@@ -212,9 +212,11 @@ class _Pass:
         g_obj, g_probe, g_offsets = self._wave_gradients(wave, probes, shift, wanted)
         return self.detector.weight * loss, (g_obj, g_probe, g_offsets, g_scale, g_background), curvatures
 
-    def _wave_gradients(self, wave: np.ndarray, probes: np.ndarray, shift: _Shift | None, wanted: frozenset[str]) -> Any:
+    def _wave_gradients(
+        self, wave: np.ndarray, probes: np.ndarray, shift: _Shift | None, wanted: frozenset[str]
+    ) -> Any:
         g = np.ascontiguousarray(self.from_detector(wave))
-        through_back = 0.0
+        through_back: np.ndarray | float = 0.0
         if shift is not None and self.transfer is not None and "probe_positions" in wanted:
             through_back = self._back_gradient(g, shift)
         g_obj, g_probe = np.empty_like(self.obj), np.zeros_like(self.probe)

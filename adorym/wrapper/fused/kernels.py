@@ -2,8 +2,8 @@
 
 Complex arrays arrive as real views with the real and imaginary parts interleaved in the last axis (length ``2 k`` for
 ``k`` pixels): LLVM vectorises these loops better than complex ones. No ``nnan`` among the fast-math flags, so a
-not-a-number in the data is seen by the caller. Scalars arrive in the type of the arrays: one float64 among float32 halves the
-width of a loop. Indices are written ``2 * k``: a loop of stride two is not vectorised.
+not-a-number in the data is seen by the caller. Scalars arrive in the type of the arrays: one float64 among float32
+halves the width of a loop. Indices are written ``2 * k``: a loop of stride two is not vectorised.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def multiply_slope(wave: np.ndarray, slope: np.ndarray, scale: np.ndarray, facto
 def split_gradient(
     g: np.ndarray, probe: np.ndarray, obj: np.ndarray, g_obj: np.ndarray, g_probe: np.ndarray, shifted: bool
 ) -> None:
-    """``g_obj[n] = sum_m conj(probe) g[n, m]``; ``conj(obj) g`` goes into ``g`` (shifted) or is summed into ``g_probe``."""
+    """``g_obj[n] = sum_m conj(probe) g[n, m]``; ``conj(obj) g`` replaces ``g`` (shifted), or its sum is ``g_probe``."""
     step = 0 if probe.shape[0] == 1 else 1
     for n in range(g.shape[0]):
         o, go = obj[n], g_obj[n]
@@ -127,7 +127,7 @@ def split_gradient(
 
 @_jit
 def apply_ramp(spectrum: np.ndarray, ramp_y: np.ndarray, ramp_x: np.ndarray, out: np.ndarray) -> None:
-    """``out[n, m] = spectrum[m] ramp_y[n] ramp_x[n]`` with ``out`` ``(n, m, y, 2 x)``: a sub-pixel shift in Fourier space."""
+    """``out[n, m] = spectrum[m] ramp_y[n] ramp_x[n]``, ``out`` ``(n, m, y, 2 x)``: a shift in Fourier space."""
     for n in range(out.shape[0]):
         rx = ramp_x[n]
         for m in range(out.shape[1]):

@@ -22,7 +22,7 @@ class StepSizes(NamedTuple):
 def preconditioned_step(
     xp: Backend, value: Array, gradient: Array, curvature: Array, state: tuple[Array, ...], sizes: StepSizes
 ) -> tuple[Array, tuple[Array, ...]]:
-    """``(value - u, ())``, or with a velocity ``v`` as state ``v = momentum v + u``, ``(value - momentum v - u, (v,))``.
+    """``(value - u, ())``, or with a velocity as state ``v = momentum v + u`` and ``(value - momentum v - u, (v,))``.
 
     On the host, arrays of equal pixel count are stepped in place by one compiled loop; elsewhere the plain expression.
     """
