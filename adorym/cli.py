@@ -100,6 +100,8 @@ def run(
             out.print(f"Go on with: {_resuming(config, assign or (), done.folder, quick)}")
     else:
         out.print(f"Done: {len(losses)} epochs{final}.")
+    for remark in done.remarks:
+        out.print(remark)
     out.print(f"Result: {done.folder / 'result.h5'}")
     if done.report is not None:
         out.print(f"Report: {done.report}")
@@ -188,11 +190,15 @@ def report(
         Path | None, typer.Option("--data", metavar="FILE", help="Data file, for positions that were not refined.")
     ] = None,
     truth: Annotated[Path | None, typer.Option("--truth", metavar="FILE", help="Data file with the truth.")] = None,
+    other_half: Annotated[
+        Path | None,
+        typer.Option("--other-half", metavar="RESULT", help="Result from the other half of the patterns: resolution."),
+    ] = None,
 ) -> None:
     """Write one self-contained HTML page about a result."""
     from adorym.commands.report import report as work
 
-    out.print(f"Report: {work(result, output, data=data, truth=truth)}")
+    out.print(f"Report: {work(result, output, data=data, truth=truth, other_half=other_half)}")
 
 
 @app.command()
@@ -233,9 +239,6 @@ def main(arguments: list[str] | None = None) -> None:
         app(given, prog_name="adorym")
     except AdorymError as error:
         _fail(error, "--debug" in given)
-    except KeyboardInterrupt:
-        err.print("interrupted")
-        sys.exit(130)
     except Exception as error:
         if "--debug" in given:
             raise

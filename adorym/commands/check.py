@@ -284,14 +284,19 @@ def _work(made: Draft) -> Work:
     refined = [name for name in moved if made.settings[name].refine]
     modes, window = len(made.starts["probe"]) if "probe" in made.starts else 1, made.dataset.window_px
     chunk = max(1, CHUNK_PIXELS // (modes * int(np.prod(window))))
+    by_curvature = [n for n, each in made.settings.items() if each.refine and made.optimizer(n).needs_curvature]
+    # Automatic differentiation finds the gradient of the distance.
+    plain = "propagation_distance" in made.settings and made.settings["propagation_distance"].refine
     return Work(
         batch=min(max(_batch_sizes(made)), chunk),
         modes=modes,
         window_px=window,
-        fused=made.on_host and bool(getattr(model, "fused", False)) and recipe.loss.noise is not None,
+        fused=made.on_host and not plain and bool(getattr(model, "fused", False)) and recipe.loss.noise is not None,
         near_field=_regime(made) == "near_field",
         shifted=bool(refined) or any((made.starts[name] % 1).any() for name in moved),
-        curved_positions=any(made.optimizer(name).needs_curvature for name in refined),
+        moving=bool(refined),
+        curved_positions=bool(set(refined) & set(by_curvature)),
+        curved=bool(by_curvature),
     )
 
 

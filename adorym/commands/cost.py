@@ -1,8 +1,7 @@
 r"""What a run costs: memory of a rank in the store ``dp``, and the Fourier transforms of an epoch.
 
-The counts of arrays are those of the fused exit-wave operation (`adorym.wrapper.fused.exit_wave_loss`) at its widest
-point; where plain automatic differentiation takes its place, what its graph was measured to keep. A transform of N
-pixels is taken as :math:`5 N \log_2 N` operations.
+Arrays and transforms are those of the fused exit-wave operation (`adorym.wrapper.fused.exit_wave_loss`), or of automatic
+differentiation in its place. A transform of N pixels is taken as :math:`5 N \log_2 N` operations.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.optimizers.base import Optimizer
 from adorym.wrapper import get_backend
 
-# Measured with tracemalloc, far field, backend autograd: complex exit waves that the graph of a batch keeps, and object
-# arrays that a regularizer's does.
-GRAPH_WAVES, GRAPH_OBJECTS = 13, 9
+# Object arrays that the graph of a regularizer keeps; measured with tracemalloc, backend autograd.
+GRAPH_OBJECTS = 9
 
 
 @dataclass(frozen=True)
@@ -35,30 +33,44 @@ class Work:
         fused: Whether the operation with hand-written adjoints does it.
         near_field: Whether the propagator is a transfer function, two transforms, instead of one.
         shifted: Whether the probe is shifted by fractions of a pixel.
-        curved_positions: Whether positions are refined with their curvature.
+        moving: Whether positions are refined.
+        curved_positions: Whether that uses their curvature.
+        curved: Whether anything is refined with its curvature.
     """
 
     batch: int
     modes: int
     window_px: tuple[int, int]
-    fused: bool
-    near_field: bool
-    shifted: bool
-    curved_positions: bool
+    fused: bool = True
+    near_field: bool = False
+    shifted: bool = False
+    moving: bool = False
+    curved_positions: bool = False
+    curved: bool = False
 
     @property
     def transforms(self) -> int:
-        """Fourier transforms for one exit wave: there, back, and for shifts and their curvature."""
+        """Fourier transforms for one exit wave: there and back, for the shift, for the curvature of positions."""
         propagator = 2 if self.near_field else 1
-        return 2 * propagator + 2 * self.shifted + (2 + 2 * propagator) * self.curved_positions
+        count = 2 * propagator + 2 * self.shifted + (8 if self.near_field else 4) * self.curved_positions
+        if self.fused:
+            # In the near field the wave is shifted back, which depends on the positions, too.
+            return count + 2 * (self.near_field and self.moving)
+        # Curvatures come from a pass of the fused operation besides.
+        return count + (2 * propagator + self.shifted) * self.curved
 
     @property
     def waves(self) -> int:
         """Complex arrays ``(batch, modes, y, x)`` that are there at the same time."""
-        if not self.fused:
-            return GRAPH_WAVES
-        shifted = 3 + self.near_field * self.curved_positions if self.shifted else 0
-        return 2 + shifted + self.curved_positions
+        both = self.near_field and self.moving
+        if not self.fused:  # measured, as the objects above
+            return 9 + 2 * self.near_field + 2 * self.moving + 2 * both
+        return 8 if both else 2 + 3 * self.shifted + self.curved_positions
+
+    @property
+    def windows(self) -> int:
+        """Real arrays ``(batch, y, x)``: object windows and their gradient, intensity, its slope, target, shift back."""
+        return 7 + 2 * (self.near_field and self.shifted)
 
     def operations(self, n_patterns: int) -> float:
         """Floating-point operations of the transforms of ``n_patterns`` patterns."""
@@ -138,6 +150,5 @@ def _batch(work: Work, real: int) -> Iterator[MemoryItem]:
     n = work.batch * math.prod(work.window_px)
     each = f"{work.batch} x {work.modes} x {work.window_px[0]} x {work.window_px[1]}"
     yield MemoryItem("exit waves", f"{work.waves} x ({each}) x {2 * real} B", work.waves * n * work.modes * 2 * real)
-    # Object windows and their gradient are complex; intensity, its slope and the target are real.
-    windows = f"7 x ({work.batch} x {work.window_px[0]} x {work.window_px[1]}) x {real} B"
-    yield MemoryItem("object windows", windows, 7 * n * real)
+    windows = f"{work.windows} x ({work.batch} x {work.window_px[0]} x {work.window_px[1]}) x {real} B"
+    yield MemoryItem("object windows", windows, work.windows * n * real)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from adorym.commands.score import score
+from adorym.commands.halves import compare_halves
+from adorym.commands.score import Score, score
 from adorym.data.dataset import Dataset
 from adorym.data.open import open_dataset
 from adorym.data.result import read_result
-from adorym.errors import InputError
-from adorym.report.base import Score
+from adorym.errors import ConfigError, InputError
+from adorym.report import base
 from adorym.report.page import write_report
 from adorym.report.text import quantity
 
@@ -19,7 +20,12 @@ REPORT_NAME = "report.html"
 
 
 def report(
-    result: str | Path, output: str | Path | None = None, *, data: Path | None = None, truth: Path | None = None
+    result: str | Path,
+    output: str | Path | None = None,
+    *,
+    data: Path | None = None,
+    truth: Path | None = None,
+    other_half: Path | None = None,
 ) -> Path:
     """Write the report on a result file and return the page's path.
 
@@ -28,15 +34,20 @@ def report(
         output: The page; ``report.html`` beside the result by default. Pictures go to ``pictures/`` beside it.
         data: The data file, for angles and for positions that were not refined.
         truth: A data file that holds the truth; the page then shows the scores.
+        other_half: A result from the other half of the patterns; the page then shows how far both agree.
 
     Raises:
         InputError: A file cannot be read or written, or result and truth do not belong together.
     """
+    if truth is not None and other_half is not None:
+        raise ConfigError("--other-half", "has no effect beside '--truth'", remedy="leave one of them out")
     path = Path(result)
     folder = path if path.is_dir() else path.parent
     loaded = read_result(path)
     dataset = None if data is None else open_dataset(data, check=False)
-    scored = None if truth is None else _scored(path, truth)
+    scored = None if truth is None else _shown(score(path, truth))
+    if other_half is not None:
+        scored = _shown(compare_halves(path, other_half), "a reconstruction from the other half of the data")
     return write_report(loaded, output or folder / REPORT_NAME, dataset, scored)
 
 
@@ -49,14 +60,14 @@ def report_scored(result: str | Path, output: str | Path, dataset: Dataset) -> P
     scored = None
     if "object" in dataset.truth:
         try:
-            scored = _scored(Path(result), Path(dataset.path))
+            scored = _shown(score(result, dataset.path))
         except InputError as error:  # a run that went well does not fail because it cannot be scored
             LOG.warning("no score in the report: %s", error)
     return write_report(read_result(result), output, dataset, scored)
 
 
-def _scored(result: Path, truth: Path) -> Score:
+def _shown(found: Score, reference: str = "the truth") -> base.Score:
     values: dict[str, float | str] = {}
-    for name, value, unit, note in score(result, truth).rows():
+    for name, value, unit, note in found.rows():
         values[name] = quantity(value, unit) + (f"  ({note})" if note else "")
-    return Score(values)
+    return base.Score(values, found.ring_correlation, reference)

@@ -16,6 +16,7 @@ from adorym.config_file import at_lines, load
 from adorym.data.result import Result
 from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from adorym.errors import ConfigError, InputError
+from adorym.report.position_trend import position_trend
 
 REPORT_NAME = "report.html"
 
@@ -28,12 +29,14 @@ class Outcome:
         result: The result, also in ``folder/result.h5``.
         stopped: Why the run ended early; empty if it did not.
         report: The report's path, if one was asked for.
+        remarks: What the result says about the experiment, a line each: the trend of refined positions.
     """
 
     result: Result
     folder: Path
     stopped: str
     report: Path | None
+    remarks: tuple[str, ...] = ()
 
 
 def run(
@@ -71,7 +74,14 @@ def run(
     report = None
     if config.output.report:
         report = report_scored(folder / RESULT_NAME, folder / REPORT_NAME, reconstruction.problem.dataset)
-    return Outcome(result, folder, reconstruction.stop_reason, report)
+    return Outcome(result, folder, reconstruction.stop_reason, report, _remarks(result))
+
+
+def _remarks(result: Result) -> tuple[str, ...]:
+    trend = position_trend(result)
+    if trend is None:
+        return ()
+    return tuple(line for line in (f"Positions {trend.summary}.", trend.hint) if line)
 
 
 def _callbacks(config: Config) -> list[Callback]:

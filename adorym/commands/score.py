@@ -17,7 +17,7 @@ from adorym.data.overrides import Overrides
 from adorym.data.readers.native import NativeReader
 from adorym.data.result import Result, read_result
 from adorym.errors import DataError
-from adorym.metrics import Region
+from adorym.metrics import Region, RingCorrelation
 from adorym.report.text import quantity
 from adorym.units import wavelength_m
 
@@ -48,10 +48,12 @@ class Score:
     Attributes:
         figures: The numbers.
         region: (y, x) slices of the true object over which objects were compared.
+        ring_correlation: Fourier ring correlation with the truth over that region.
     """
 
     figures: tuple[Figure, ...]
     region: Region
+    ring_correlation: RingCorrelation
 
     def rows(self) -> list[tuple[str, float, str, str]]:
         """(name, value, unit, note) of every number, for a table."""
@@ -95,7 +97,7 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
         remedy = "simulated files have it ('adorym simulate'); measured ones do not"
         raise DataError(str(truth_path), "holds no true object", expected="/truth/object", found=found, remedy=remedy)
     true = _projected(data.truth["object"])
-    framed, covered = _in_frame(_transmission(result, data), _origin(result, data), true.shape)
+    framed, covered = in_frame(_transmission(result, data), _origin(result, data), true.shape)
     region = _default_region(data, true.shape) if region is None else region
     if not covered[region].all():
         raise DataError(
@@ -104,19 +106,31 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
             remedy="score a smaller region",
         )  # fmt: skip
     alignment = metrics.align_object(framed, true, region)
+    found, wanted = alignment.aligned[alignment.region], true[alignment.region]
+    rings = metrics.ring_correlation(found, wanted, pixel_size(result), truth=True)
     figures = (
-        *_object_figures(alignment, true, result.pixel_size_m or data.pixel_size_m),
+        *_object_figures(alignment, found, wanted),
+        resolution_figure(rings, result),
         *_position_figures(result, data),
         *_probe_figures(result, data),
         *_fit_figures(result),
     )
-    return Score(figures, alignment.region)
+    return Score(figures, alignment.region, rings)
 
 
-def _object_figures(
-    alignment: metrics.Alignment, true: np.ndarray, pixel_size_m: tuple[float, ...] | None
-) -> Iterator[Figure]:
-    found, wanted = alignment.aligned[alignment.region], true[alignment.region]
+def pixel_size(result: Result) -> tuple[float, float]:
+    """(y, x) size of a pixel in metres, 1 where it is not known."""
+    return (1.0, 1.0) if result.pixel_size_m is None else (result.pixel_size_m[0], result.pixel_size_m[1])
+
+
+def resolution_figure(rings: RingCorrelation, result: Result) -> Figure:
+    """The half period up to which ``rings`` agree, in the unit of the result's pixel size."""
+    unit = "px" if result.pixel_size_m is None else "m"
+    limit = "limited by the pixel" if rings.resolved else "half period, half-bit crossing"
+    return Figure(f"resolution_{unit}", "resolution (FRC)", rings.half_period, unit, limit)
+
+
+def _object_figures(alignment: metrics.Alignment, found: np.ndarray, wanted: np.ndarray) -> Iterator[Figure]:
     shift = f"shift of ({alignment.shift_px[0]:.2f}, {alignment.shift_px[1]:.2f}) px removed"
     yield Figure("object_nrmse", "object error (NRMSE)", alignment.error, note=shift)
     phase = metrics.phase_error(found, wanted)
@@ -125,11 +139,6 @@ def _object_figures(
     amplitude, phases = metrics.structural_similarities(found, wanted)
     yield Figure("amplitude_ssim", "amplitude similarity (SSIM)", amplitude, note="1 is identical")
     yield Figure("phase_ssim", "phase similarity (SSIM)", phases, note="1 is identical")
-    size = (1.0, 1.0) if pixel_size_m is None else (pixel_size_m[0], pixel_size_m[1])
-    rings = metrics.ring_correlation(found, wanted, size)
-    unit = "px" if pixel_size_m is None else "m"
-    limit = "limited by the pixel" if rings.resolved else "half period, half-bit crossing"
-    yield Figure(f"resolution_{unit}", "resolution (FRC)", rings.half_period, unit, limit)
 
 
 def _position_figures(result: Result, data: Dataset) -> Iterator[Figure]:
@@ -214,7 +223,7 @@ def _origin(result: Result, data: Dataset) -> tuple[int, int]:
     return int(result.origin_px[0] - true[0]), int(result.origin_px[1] - true[1])
 
 
-def _in_frame(obj: np.ndarray, first: tuple[int, int], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def in_frame(obj: np.ndarray, first: tuple[int, int], shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """``obj`` cut or filled up with vacuum to ``shape``, pixel ``first`` of it first; and where it has values."""
     framed, covered = np.ones(shape, np.complex128), np.zeros(shape, bool)
     into, out_of = [], []

@@ -23,7 +23,8 @@ class Batch:
         patterns: ``(n,)`` indices into the data set.
         angles: ``(n,)`` index of each pattern's angle.
         corners_px: ``(n, 2)`` corner of each pattern's window in the object array.
-        target: ``(n, y, x)`` what the loss compares the prediction with, in the model's frame.
+        targets: ``(m, y, x)`` what the loss compares the prediction with, in the model's frame.
+        rows: ``(n,)`` rows of ``targets`` that are the batch's: copying them out would cost a pass over memory.
         mask: ``(1 or n, y, x)`` pixel weights, or ``None``.
         floor: Intensity that the loss adds to prediction and measurement.
         geometry: The experiment's `adorym.optics.geometry.Geometry`.
@@ -32,10 +33,16 @@ class Batch:
     patterns: np.ndarray
     angles: np.ndarray
     corners_px: np.ndarray
-    target: Array
+    targets: Array
+    rows: np.ndarray
     mask: Array | None
     floor: float
     geometry: Any
+
+    @property
+    def target(self) -> Array:
+        """``(n, y, x)`` what the loss compares the prediction with."""
+        return self.targets[self.rows]
 
 
 def epoch_order(dataset: Dataset, batch_size: int, order: Order, rng: np.random.Generator) -> list[np.ndarray]:
@@ -130,12 +137,13 @@ class Measurements:
         # A masked pixel may hold anything, a not-a-number too; its weight is zero, but 0 * nan is not.
         return np.nan_to_num(np.maximum(self._arrange(counts), 0), nan=0.0, posinf=0.0)
 
-    def batch(self, patterns: np.ndarray) -> tuple[Array, Array | None]:
-        """``(target, mask)`` of the given patterns on the device."""
+    def batch(self, patterns: np.ndarray) -> tuple[Array, np.ndarray, Array | None]:
+        """``(targets, rows, mask)`` of the given patterns on the device, as `Batch` holds them."""
         if self._stack is not None:
-            target = self._xp.take(self._stack, patterns)
+            targets, rows = self._stack, patterns
         else:
-            target = self._xp.asarray(self._transform(self._counts(patterns), self.floor))
+            targets = self._xp.asarray(self._transform(self._counts(patterns), self.floor))
+            rows = np.arange(len(patterns))
         if self._mask is None or self._mask.ndim == 2:
-            return target, self._single_mask
-        return target, self._xp.asarray(self._mask[patterns])
+            return targets, rows, self._single_mask
+        return targets, rows, self._xp.asarray(self._mask[patterns])

@@ -34,7 +34,7 @@ def together(errors: Iterable[InputError]) -> InputError:
     return every[0] if len(every) == 1 else ConfigErrors(every)
 
 
-# -- errors ----------------------------------------------------------------------------------------------------------
+# -- errors ------------------------------------------------------------------------------------------------------------
 def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run: RunSettings) -> Iterator[InputError]:
     """What is wrong whatever the data are; ``settings`` are those of every parameter that takes part."""
     for name in recipe.parameters:

@@ -68,9 +68,17 @@ class Problem:
 
     def batch(self, patterns: np.ndarray) -> Batch:
         """The measured values and windows of ``patterns``."""
-        target, mask = self.measurements.batch(patterns)
-        angles = self.dataset.angle_index[patterns]
-        return Batch(patterns, angles, self.corners_px(patterns), target, mask, self.measurements.floor, self.geometry)
+        targets, rows, mask = self.measurements.batch(patterns)
+        return Batch(
+            patterns=patterns,
+            angles=self.dataset.angle_index[patterns],
+            corners_px=self.corners_px(patterns),
+            targets=targets,
+            rows=rows,
+            mask=mask,
+            floor=self.measurements.floor,
+            geometry=self.geometry,
+        )
 
     def inputs(self, patterns: np.ndarray) -> tuple[Array, dict[str, Array], Batch]:
         """``(object windows, parameters, batch)`` as `ForwardModel.predict` takes them."""

@@ -275,7 +275,8 @@ class Ptychography(ForwardModel):
         far = self.regime == "far_field"
         constants = {name: xp.stop_gradient(p) for name, p in params.items()}
         detector = Detector(
-            target=xp.to_numpy(batch.target),
+            target=xp.to_numpy(batch.targets),
+            rows=batch.rows,
             mask=None if batch.mask is None else xp.to_numpy(batch.mask),
             noise=loss.noise,
             floor=batch.floor,

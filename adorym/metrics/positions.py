@@ -32,6 +32,7 @@ class AffinePart:
         scale: (y, x) :math:`s_y, s_x`; 1.01 means that the refined positions span 1 % too much.
         shear: :math:`g`, how far y changes with x.
         rotation_rad: :math:`\theta`, positive from y towards x.
+        scale_error: (y, x) standard errors of the scales, the remaining errors taken as independent of each other.
     """
 
     matrix: np.ndarray
@@ -39,6 +40,7 @@ class AffinePart:
     scale: tuple[float, float]
     shear: float
     rotation_rad: float
+    scale_error: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,10 @@ def position_errors(refined_px: np.ndarray, true_px: np.ndarray) -> PositionErro
     offset = refined - true
     residual = offset - offset.mean(0)
     residual_affine = refined - design @ solution
-    affine = _decompose(matrix, solution[2] - matrix @ centre)
+    # An axis's scale is a slope: its variance is that of the residuals over the sum of squares of the coordinate.
+    free = max(len(true) - 3, 1)
+    variance = (residual_affine**2).sum(0) / free / ((true - centre) ** 2).sum(0)
+    affine = _decompose(matrix, solution[2] - matrix @ centre, np.sqrt(variance))
     return PositionErrors(_rms_length(residual), _rms_length(residual_affine), affine, residual, residual_affine)
 
 
@@ -99,11 +104,11 @@ def _rms_length(vectors: np.ndarray) -> float:
     return float(np.sqrt(np.mean(np.sum(vectors**2, axis=1))))
 
 
-def _decompose(matrix: np.ndarray, translation: np.ndarray) -> AffinePart:
+def _decompose(matrix: np.ndarray, translation: np.ndarray, errors: np.ndarray) -> AffinePart:
     # M = R (shear scale): the first column of M is R's first column times s_y.
     rotation = np.arctan2(matrix[1, 0], matrix[0, 0])
     c, s = np.cos(rotation), np.sin(rotation)
     upper = np.array([[c, s], [-s, c]]) @ matrix
     scale = float(upper[0, 0]), float(upper[1, 1])
     shear = float(upper[0, 1] / upper[1, 1]) if upper[1, 1] else float("inf")
-    return AffinePart(matrix, translation, scale, shear, float(rotation))
+    return AffinePart(matrix, translation, scale, shear, float(rotation), (float(errors[0]), float(errors[1])))

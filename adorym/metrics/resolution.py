@@ -10,7 +10,13 @@ the :math:`n` samples of a ring,
 
 .. math:: T(n) = \frac{0.2071 + 1.9102\,n^{-1/2}}{1.2071 + 0.9102\,n^{-1/2}}
 
-(van Heel & Schatz, J. Struct. Biol. 151, 250 (2005), eq. 17).
+(van Heel & Schatz, J. Struct. Biol. 151, 250 (2005), eq. 17). That is for two images of the same quality, such as
+reconstructions from two halves of the data. The truth has no noise, and an image as good as both halves together
+correlates with it better, by
+
+.. math:: C_\mathrm{ref} = \left[\frac{2\,\mathrm{FRC}}{1 + \mathrm{FRC}}\right]^{1/2}
+
+(Rosenthal & Henderson, J. Mol. Biol. 333, 721 (2003), section 3), so that the threshold is raised likewise.
 """
 
 from __future__ import annotations
@@ -31,7 +37,7 @@ class RingCorrelation:
     Attributes:
         frequency: ``(rings,)`` mean spatial frequency of each ring, cycles per unit of the pixel size.
         correlation: ``(rings,)`` between -1 and 1.
-        threshold: ``(rings,)`` half-bit curve.
+        threshold: ``(rings,)`` half-bit curve, that for halves or that for a truth.
         samples: ``(rings,)`` int, Fourier samples in each ring.
         limit: Highest frequency that has whole rings, the lower of the two axes' Nyquist frequencies.
     """
@@ -71,7 +77,12 @@ class RingCorrelation:
 
 
 def ring_correlation(
-    first: np.ndarray, second: np.ndarray, pixel_size: tuple[float, float] = (1.0, 1.0), taper: float = 0.25
+    first: np.ndarray,
+    second: np.ndarray,
+    pixel_size: tuple[float, float] = (1.0, 1.0),
+    *,
+    truth: bool = False,
+    taper: float = 0.25,
 ) -> RingCorrelation:
     """Fourier ring correlation of two aligned images, over rings round in physical frequency.
 
@@ -83,6 +94,7 @@ def ring_correlation(
         first: ``(y, x)`` real or complex.
         second: ``(y, x)``, the same shape.
         pixel_size: (y, x) in any unit; frequencies come out in its inverse.
+        truth: Whether one of them is the truth, and not an image with errors of its own.
         taper: Part of the width over which the window falls to 0, between 0 (no taper) and 1 (Hann).
 
     Raises:
@@ -106,13 +118,14 @@ def ring_correlation(
     power = np.sqrt(ring_sum(np.abs(a) ** 2) * ring_sum(np.abs(b) ** 2))
     cross = ring_sum((a * b.conj()).real)
     correlation = np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)
-    return RingCorrelation(ring_sum(frequency) / count, correlation, half_bit_threshold(count), count, limit)
+    return RingCorrelation(ring_sum(frequency) / count, correlation, half_bit_threshold(count, truth), count, limit)
 
 
-def half_bit_threshold(samples: np.ndarray) -> np.ndarray:
-    """Correlation at which a ring of ``samples`` carries half a bit a sample (van Heel & Schatz, eq. 17)."""
+def half_bit_threshold(samples: np.ndarray, truth: bool = False) -> np.ndarray:
+    """Correlation of two halves, or with the ``truth``, at which a ring of ``samples`` carries half a bit a sample."""
     root = 1 / np.sqrt(samples)
-    return (0.2071 + 1.9102 * root) / (1.2071 + 0.9102 * root)
+    halves = (0.2071 + 1.9102 * root) / (1.2071 + 0.9102 * root)
+    return np.sqrt(2 * halves / (1 + halves)) if truth else halves
 
 
 def _spectrum(image: np.ndarray, taper: float) -> np.ndarray:

@@ -74,7 +74,9 @@ class Preconditioned(Optimizer):
     def _block_step(self, xp: Backend, gradient: Gradient, rate: float) -> np.ndarray:
         h, g = xp.to_numpy(gradient.curvature), xp.to_numpy(gradient.values)
         k = h.shape[-1]
-        damping = (self.regularization * np.trace(h, axis1=-2, axis2=-1) / k)[..., None, None] * np.eye(k)
+        # Rounding apart, a block may be singular: a pattern may not tell one direction from another.
+        relative = self.regularization + 1e-12
+        damping = (relative * np.trace(h, axis1=-2, axis2=-1) / k)[..., None, None] * np.eye(k)
         tiny = np.finfo(np.float64).tiny * np.eye(k)
         move = rate * np.linalg.solve(h + damping + tiny, g[..., None].astype(h.dtype))[..., 0]
         move = np.where(np.isfinite(move), move, 0.0)

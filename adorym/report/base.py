@@ -20,10 +20,12 @@ class Score:
     Attributes:
         values: Text or number by name; a name may end in its unit, as in ``"position error (px)"``.
         ring_correlation: Fourier ring correlation, frequencies in 1/m, or in 1/px where the pixel size is not known.
+        reference: What the result was compared with.
     """
 
     values: Mapping[str, float | str] = field(default_factory=dict)
     ring_correlation: RingCorrelation | None = None
+    reference: str = "the truth"
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,8 +89,9 @@ def fit_picture(scene: Scene) -> tuple[Figure, str] | None:
 
 def frc_picture(scene: Scene) -> tuple[Figure, str] | None:
     """Fourier ring correlation and the half-bit threshold."""
-    frc = scene.score.ring_correlation if scene.score else None
-    if frc is None or frc.frequency.size < 2:
+    score = scene.score
+    frc = None if score is None else score.ring_correlation
+    if score is None or frc is None or frc.frequency.size < 2:
         return None
     unit = "m" if scene.result.pixel_size_m is not None else "px"
     _, small = prefix(frc.half_period, unit)
@@ -114,7 +115,7 @@ def frc_picture(scene: Scene) -> tuple[Figure, str] | None:
     ax.set_ylabel("Fourier ring correlation")
     ax.legend(loc="lower left")
     limited = "better than the pixels show, " if frc.resolved else ""
-    return drawn, f"Half-period resolution: {limited}{text} (half-bit criterion)."
+    return drawn, f"Half-period resolution: {limited}{text} (half-bit criterion), compared with {score.reference}."
 
 
 def parameters_picture(scene: Scene) -> tuple[Figure, str] | None:

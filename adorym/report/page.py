@@ -20,6 +20,7 @@ from adorym.errors import DataError
 from adorym.report.base import Picture, Scene, Score, scene
 from adorym.report.object_pictures import extent_text
 from adorym.report.pictures import draw_pictures, save_pictures
+from adorym.report.position_trend import position_trend
 from adorym.report.text import duration, number, prefix, quantity, title_of, values
 
 PICTURE_DIRECTORY = "pictures"
@@ -74,6 +75,8 @@ def render(shown: Scene, pictures: list[Picture], name: str = "") -> str:
         pictures=[(picture, base64.b64encode(picture.png).decode("ascii")) for picture in pictures],
         rows=[_row(name, parameter) for name, parameter in result.parameters.items()],
         scores=_scores(shown.score),
+        reference=shown.score.reference if shown.score else "",
+        trend=position_trend(result),
         config=result.config,
     )
 
@@ -129,6 +132,9 @@ def _facts(shown: Scene) -> list[tuple[str, str, str]]:
         counted = [(result.probe, "probe mode"), (range(shown.dataset.n_angles if shown.dataset else 0), "angle")]
         remarks = [f"{len(items)} {name}s" for items, name in counted if items is not None and len(items) > 1]
         facts.append(("Probe positions", str(len(shown.positions_px)), ", ".join(remarks)))
+    trend = position_trend(result)
+    if trend is not None:
+        facts.append(("Position correction", f"{number(trend.rms_px, 3)} px rms", trend.scale))
     return facts
 
 

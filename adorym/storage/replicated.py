@@ -45,9 +45,9 @@ class ReplicatedStore(ObjectStore):
         largest = 0.0 if self._curvature is None else float(self._xp.max(self._curvature))
         gradient = Gradient(self._gradient, self._curvature, largest)
         self._object, self._state = step(self._object, gradient, self._state)
-        self._gradient = self._xp.zeros_like(self._object)
+        self._xp.clear(self._gradient)
         if self._curvature is not None:
-            self._curvature = self._xp.zeros_like(self._curvature)
+            self._xp.clear(self._curvature)
 
     def apply(self, function: Callable[[Array], Array]) -> None:
         self._object = function(self._object)

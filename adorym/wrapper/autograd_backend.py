@@ -58,6 +58,9 @@ class AutogradBackend(Backend):
     def zeros_like(self, a: Array) -> np.ndarray:
         return np.zeros(a.shape, a.dtype)
 
+    def clear(self, a: Array) -> None:
+        a[...] = 0
+
     def copy(self, a: Array) -> np.ndarray:
         return np.array(getval(a))
 

@@ -69,6 +69,10 @@ class Backend(ABC):
         """Zeros of the shape, type and device of ``a``."""
 
     @abstractmethod
+    def clear(self, a: Array) -> None:
+        """Set every element of ``a`` to zero, in place."""
+
+    @abstractmethod
     def copy(self, a: Array) -> Array:
         """A copy that shares no memory with ``a``."""
 

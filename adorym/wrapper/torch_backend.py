@@ -101,6 +101,9 @@ class TorchBackend(Backend):
     def zeros_like(self, a: Array) -> torch.Tensor:
         return torch.zeros_like(a, memory_format=torch.contiguous_format)
 
+    def clear(self, a: Array) -> None:
+        a.zero_()
+
     def copy(self, a: Array) -> torch.Tensor:
         return a.detach().clone()
 

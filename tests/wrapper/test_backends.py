@@ -82,7 +82,7 @@ DIFFERENTIABLE = {
 }  # fmt: skip
 # What needs no gradient has a test of its own below.
 OTHERS = {
-    "asarray", "to_numpy", "zeros", "zeros_like", "ones", "copy", "is_complex", "isfinite", "put_rows", "gather_windows",
+    "asarray", "to_numpy", "zeros", "zeros_like", "ones", "clear", "copy", "is_complex", "isfinite", "put_rows", "gather_windows",
     "scatter_windows", "value_and_grad", "stop_gradient", "fused", "host_fft2", "host_ifft2",
 }  # fmt: skip
 ROWS = [(name, i) for name, (_, _, inputs) in DIFFERENTIABLE.items() for i in range(len(inputs))]
@@ -202,6 +202,14 @@ def test_copy_shares_no_memory(xp):
     twin = xp.copy(a)
     twin[0] = 7
     np.testing.assert_array_equal(xp.to_numpy(a), R.astype(xp.float_dtype))
+
+
+def test_clear_works_in_place(xp):
+    for a in (R, C):
+        cleared = xp.asarray(a.copy())
+        same = cleared
+        xp.clear(cleared)
+        assert not xp.to_numpy(same).any() and xp.to_numpy(same).dtype == of_kind(xp, a)
 
 
 def test_put_rows(xp):

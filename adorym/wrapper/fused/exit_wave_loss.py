@@ -42,13 +42,14 @@ class Detector:
     """What the detector does to an exit wave and what it measured.
 
     Attributes:
-        target: ``(n, y, x)`` measured amplitudes (least squares) or counts (Poisson), the floor added, zero frequency
+        target: ``(n or more, y, x)`` measured amplitudes (least squares) or counts (Poisson), the floor added, zero frequency
             at the corner in the far field.
         mask: ``(1 or n, y, x)`` pixel weights, or ``None``.
         noise: `kernels.LEAST_SQUARES` or `kernels.POISSON`.
         floor: Intensity that is added to the prediction as well.
         weight: The factor c of the loss.
         transfer: Near-field transfer function ``(y, x)`` complex, or ``None`` for the far field.
+        rows: ``(n,)`` rows of ``target`` that belong to the patterns; the first n if ``None``.
     """
 
     target: np.ndarray
@@ -57,6 +58,7 @@ class Detector:
     floor: float
     weight: float
     transfer: np.ndarray | None = None
+    rows: np.ndarray | None = None
 
     @property
     def curvature(self) -> float:
@@ -200,21 +202,29 @@ class _Pass:
             self.transfer = self.transfer * shift.back()
         wave = self.to_detector(self._exit(probes))
         flat = self._flat(wave, 2)
-        intensity = np.empty((self.shape[0], self.pixels), self.real)
-        kernels.intensities(flat, self.real.type(self.unit), self.scale, self.background.reshape(-1), intensity)
+        kept = {"probe_positions", "intensity_scale", "background"} & (wanted | curvature)
+        intensity = np.empty((self.shape[0] if kept else 1, self.pixels), self.real)
         slope = np.empty_like(intensity)
-        target = self.detector.target.reshape(intensity.shape)
-        floor = self.real.type(self.detector.floor)
-        loss = kernels.residual(intensity, target, self.mask, self.detector.noise, floor, slope)
+        factor = 2.0 * self.detector.weight
+        whole = "probe_positions" in curvature  # its curvature wants the wave before it is multiplied with the slope
+        sizes = tuple(self.real.type(size) for size in (self.unit, self.detector.floor, 0.0 if whole else factor))
+        rows = np.arange(self.shape[0]) if self.detector.rows is None else self.detector.rows
+        measured = (self.detector.target.reshape(-1, self.pixels), rows, self.mask, self.detector.noise)
+        loss = kernels.detect(flat, measured, sizes, self.scale, self.background.reshape(-1), intensity, slope)
         curvatures = self._curvatures(curvature, shift, flat, intensity)
+        power = np.zeros(self.pixels if "probe" in curvature and not self.scale.size else 0, self.real)
         g_scale, g_background = self._linear_gradients(wanted, intensity, slope)
-        kernels.multiply_slope(flat, slope, self.scale, self.real.type(2.0 * self.detector.weight))
-        g_obj, g_probe, g_offsets = self._wave_gradients(wave, probes, shift, wanted)
+        if whole:
+            kernels.multiply_slope(flat, slope, self.scale, self.real.type(factor))
+        g_obj, g_probe, g_offsets = self._wave_gradients(wave, (probes, power), shift, wanted)
+        if power.size:
+            curvatures["probe"] = (self.detector.curvature * power.reshape(1, *self.shape[2:])).astype(self.real)
         return self.detector.weight * loss, (g_obj, g_probe, g_offsets, g_scale, g_background), curvatures
 
     def _wave_gradients(
-        self, wave: np.ndarray, probes: np.ndarray, shift: _Shift | None, wanted: frozenset[str]
+        self, wave: np.ndarray, inputs: tuple[np.ndarray, np.ndarray], shift: _Shift | None, wanted: frozenset[str]
     ) -> Any:
+        probes, power = inputs
         g = np.ascontiguousarray(self.from_detector(wave))
         through_back: np.ndarray | float = 0.0
         if shift is not None and self.transfer is not None and "probe_positions" in wanted:
@@ -224,8 +234,7 @@ class _Pass:
             self._flat(g, 2),
             self._flat(probes, 2),
             self._flat(self.obj, 1),
-            self._flat(g_obj, 1),
-            self._flat(g_probe, 1),
+            (self._flat(g_obj, 1), self._flat(g_probe, 1), power),
             shift is not None,
         )
         if shift is None:
@@ -255,7 +264,7 @@ class _Pass:
             kernels.power_sum(self._flat(self.probe, 1), _EMPTY[self.real.name], power)
             scales = self.scale[:, None, None] if self.scale.size else np.ones((1, 1, 1), self.real)
             out["object"] = (q * scales * power.reshape(1, *self.shape[2:])).astype(self.real)
-        if "probe" in names:
+        if "probe" in names and self.scale.size:  # without scales it is a by-product of the gradient
             power = np.zeros(self.pixels, self.real)
             kernels.power_sum(self._flat(self.obj, 1), self.scale, power)
             out["probe"] = (q * power.reshape(1, *self.shape[2:])).astype(self.real)

@@ -29,83 +29,118 @@ def exit_waves(probe: np.ndarray, obj: np.ndarray, out: np.ndarray) -> None:
 
 
 @_jit
-def intensities(wave: np.ndarray, unit: float, scale: np.ndarray, background: np.ndarray, out: np.ndarray) -> None:
-    """``out[n] = scale[n] unit sum_m |wave[n, m]|^2 + background``; ``scale`` and ``background`` may be empty."""
-    for n in range(wave.shape[0]):
-        row = out[n]
-        row[:] = 0
-        for m in range(wave.shape[1]):
-            w = wave[n, m]
-            for k in range(row.size):
-                row[k] += w[2 * k] * w[2 * k] + w[2 * k + 1] * w[2 * k + 1]
-        factor = unit * scale[n] if scale.size else unit
-        for k in range(row.size):
-            row[k] *= factor
-        if background.size:
-            for k in range(row.size):
-                row[k] += background[k]
+def _intensity(wave: np.ndarray, factor: float, background: np.ndarray, out: np.ndarray) -> None:
+    out[:] = 0
+    for m in range(wave.shape[0]):
+        w = wave[m]
+        for k in range(out.size):
+            out[k] += w[2 * k] * w[2 * k] + w[2 * k + 1] * w[2 * k + 1]
+    for k in range(out.size):
+        out[k] *= factor
+    if background.size:
+        for k in range(out.size):
+            out[k] += background[k]
 
 
 @_jit
-def residual(
-    intensity: np.ndarray, target: np.ndarray, mask: np.ndarray, noise: int, floor: float, slope: np.ndarray
-) -> float:
-    """The loss summed over pixels, and its slope ``dL/dI`` a pixel.
+def _residual(
+    intensity: np.ndarray, target: np.ndarray, noise: int, floor: float, slope: np.ndarray, value: np.ndarray
+) -> None:
+    if noise == LEAST_SQUARES:
+        for k in range(intensity.size):
+            amplitude = np.sqrt(intensity[k] + floor)
+            difference = amplitude - target[k]
+            value[k] = difference * difference
+            slope[k] = difference / amplitude
+    else:
+        for k in range(intensity.size):
+            i, t = intensity[k] + floor, target[k]
+            slope[k] = (i - t) / i
+            value[k] = i - t + t * np.log(t / i)
 
-    With ``J = I + floor``: least squares ``(sqrt J - target)^2``, target an amplitude; Poisson deviance
-    ``J - target + target log(target / J)``, target a count. Both targets have the floor added.
+
+@_jit
+def _multiply(wave: np.ndarray, slope: np.ndarray, factor: float) -> None:
+    for m in range(wave.shape[0]):
+        w = wave[m]
+        for k in range(slope.size):
+            c = factor * slope[k]
+            w[2 * k] *= c
+            w[2 * k + 1] *= c
+
+
+@_jit
+def detect(
+    wave: np.ndarray,
+    measured: tuple,
+    sizes: tuple,
+    scale: np.ndarray,
+    background: np.ndarray,
+    intensity: np.ndarray,
+    slope: np.ndarray,
+) -> float:
+    """Intensities ``(n, k)``, their slope ``dL/dI`` and the loss summed over pixels; then the wave times its slope.
+
+    ``intensity[n] = scale[n] unit sum_m |wave[n, m]|^2 + background``, where ``scale`` and ``background`` may be empty.
+    With ``J = intensity + floor`` the loss is ``(sqrt J - target)^2`` (least squares, target an amplitude) or the Poisson
+    deviance ``J - target + target log(target / J)`` (target a count); both targets have the floor added. Unless
+    ``factor`` is zero, ``wave[n, m] *= factor scale[n] slope[n]``. One pattern after the other: it stays in the cache.
+    Results of one row are scratch, overwritten by the next pattern.
+
+    Args:
+        wave: ``(n, m, 2 k)``.
+        measured: ``(target (any, k), its rows (n,), mask (1 or n, k or 0), noise)``.
+        sizes: ``(unit, floor, factor)``.
+        scale: ``(n,)`` or empty.
+        background: ``(k,)`` or empty.
+        intensity: Result, ``(n, k)`` or ``(1, k)``.
+        slope: Result, likewise.
     """
+    target, rows, mask, noise = measured
+    unit, floor, factor = sizes
     total = 0.0
     step = 0 if mask.shape[0] == 1 else 1
     value = np.empty(intensity.shape[1], intensity.dtype)
-    for n in range(intensity.shape[0]):
-        i_row, t_row, s_row = intensity[n], target[n], slope[n]
-        if noise == LEAST_SQUARES:
-            for k in range(i_row.size):
-                amplitude = np.sqrt(i_row[k] + floor)
-                difference = amplitude - t_row[k]
-                value[k] = difference * difference
-                s_row[k] = difference / amplitude
-        else:
-            for k in range(i_row.size):
-                i, t = i_row[k] + floor, t_row[k]
-                s_row[k] = (i - t) / i
-                value[k] = i - t + t * np.log(t / i)
+    keep = 0 if intensity.shape[0] == 1 else 1
+    for n in range(wave.shape[0]):
+        s = scale[n] if scale.size else unit / unit
+        i_row, s_row = intensity[n * keep], slope[n * keep]
+        _intensity(wave[n], unit * s, background, i_row)
+        _residual(i_row, target[rows[n]], noise, floor, s_row, value)
         if mask.size:
-            w_row = mask[n * step]
-            for k in range(i_row.size):
-                s_row[k] *= w_row[k]
-                value[k] *= w_row[k]
+            for k in range(value.size):
+                s_row[k] *= mask[n * step, k]
+                value[k] *= mask[n * step, k]
         part = floor - floor
         for k in range(value.size):
             part += value[k]
         total += part
+        if factor != 0:
+            _multiply(wave[n], s_row, factor * s)
     return total
 
 
 @_jit
 def multiply_slope(wave: np.ndarray, slope: np.ndarray, scale: np.ndarray, factor: float) -> None:
-    """``wave[n, m] *= factor scale[n] slope[n]`` in place."""
+    """``wave[n, m] *= factor scale[n] slope[n]`` in place, for a wave that `detect` was to leave as it was."""
     for n in range(wave.shape[0]):
-        row = slope[n]
-        f = factor * scale[n] if scale.size else factor
-        for m in range(wave.shape[1]):
-            w = wave[n, m]
-            for k in range(row.size):
-                c = f * row[k]
-                w[2 * k] *= c
-                w[2 * k + 1] *= c
+        _multiply(wave[n], slope[n], factor * scale[n] if scale.size else factor)
 
 
 @_jit
-def split_gradient(
-    g: np.ndarray, probe: np.ndarray, obj: np.ndarray, g_obj: np.ndarray, g_probe: np.ndarray, shifted: bool
-) -> None:
-    """``g_obj[n] = sum_m conj(probe) g[n, m]``; ``conj(obj) g`` replaces ``g`` (shifted), or its sum is ``g_probe``."""
+def split_gradient(g: np.ndarray, probe: np.ndarray, obj: np.ndarray, results: tuple, shifted: bool) -> None:
+    """The adjoint of `exit_waves`, ``results = (g_obj, g_probe, power)``.
+
+    ``g_obj[n] = sum_m conj(probe) g[n, m]``; ``conj(obj) g`` replaces ``g`` (shifted), or its sum is added to
+    ``g_probe``; unless it is empty, ``sum_n |obj[n]|^2`` is added to ``power``.
+    """
+    g_obj, g_probe, power = results
     step = 0 if probe.shape[0] == 1 else 1
     for n in range(g.shape[0]):
         o, go = obj[n], g_obj[n]
         go[:] = 0
+        for k in range(power.size):
+            power[k] += o[2 * k] * o[2 * k] + o[2 * k + 1] * o[2 * k + 1]
         for m in range(g.shape[1]):
             p, w = probe[n * step, m], g[n, m]
             if shifted:

@@ -1,0 +1,98 @@
+"""Compare reconstructions from two halves of the data: how far two independent measurements of one object agree.
+
+Where no truth is known this is what resolution means (van Heel & Schatz, J. Struct. Biol. 151, 250 (2005)). What both
+halves share, such as a wrong photon energy or the trace of a regular scan, agrees and is not seen.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from adorym import metrics
+from adorym.commands.score import Figure, Score, in_frame, pixel_size, resolution_figure
+from adorym.data.result import Result, read_result
+from adorym.errors import DataError
+from adorym.metrics import Region
+
+
+def compare_halves(first_path: str | Path, second_path: str | Path) -> Score:
+    """The result in ``second_path`` aligned with that in ``first_path``, and their Fourier ring correlation.
+
+    Args:
+        first_path: ``result.h5``, or the directory of a run.
+        second_path: The same, from the other half of the patterns.
+
+    Raises:
+        DataError: A file cannot be read, both are from the same patterns, or their objects do not compare.
+    """
+    first, second = read_result(first_path), read_result(second_path)
+    _check(first, second, str(second_path))
+    offset = (second.origin_px[0] - first.origin_px[0], second.origin_px[1] - first.origin_px[1])
+    fixed = _image(first)
+    framed, covered = in_frame(_image(second), offset, fixed.shape)
+    region = _common_region(first, second)
+    if not covered[region].all():
+        raise DataError(str(second_path), "the two reconstructions do not cover the same part of the object")
+    alignment = metrics.align_object(framed, fixed, region)
+    rings = metrics.ring_correlation(alignment.aligned[region], fixed[region], pixel_size(first))
+    size = " x ".join(str(s.stop - s.start) for s in region)
+    note = f"over {size} px, shift of ({alignment.shift_px[0]:.2f}, {alignment.shift_px[1]:.2f}) px removed"
+    difference = Figure("halves_nrmse", "difference of the halves (NRMSE)", alignment.error, note=note)
+    return Score((resolution_figure(rings, first), difference), region, rings)
+
+
+def _check(first: Result, second: Result, where: str) -> None:
+    if first.representation != second.representation:
+        raise DataError(
+            where, "the objects are not of the same kind", expected=first.representation, found=second.representation
+        )
+    if not np.allclose(pixel_size(first), pixel_size(second), rtol=1e-6):
+        expected, found = first.pixel_size_m, second.pixel_size_m
+        raise DataError(where, "the pixel sizes differ", expected=f"{expected} m", found=f"{found} m")
+    patterns = _patterns(first.config)
+    if patterns is not None and patterns == _patterns(second.config):
+        raise DataError(
+            where,
+            "is from the same patterns: two runs over the same data agree in their noise, too",
+            expected="two halves of the data",
+            found=f"data.path and data.frames alike: {patterns[0]}, {patterns[1] or 'all'}",
+            remedy="run one with '--set data.frames=::2' and the other with '--set data.frames=1::2'",
+        )
+
+
+def _patterns(config: str) -> tuple[str, str] | None:
+    """Path and choice of the patterns; ``None`` for a result whose configuration does not tell."""
+    try:
+        settings = YAML(typ="safe").load(config)
+    except YAMLError:
+        return None
+    data = settings.get("data") if isinstance(settings, dict) else None
+    if not isinstance(data, dict) or "path" not in data:
+        return None
+    return str(data["path"]), str(data.get("frames") or "")
+
+
+def _image(result: Result) -> np.ndarray:
+    """One complex image ``(y, x)`` of the whole thickness: transmission, or the projected index."""
+    if result.representation == "real_imag":
+        return result.object.astype(np.complex128).prod(axis=2)
+    projected = result.object.sum(axis=2, dtype=np.float64)
+    return projected[..., 0] + 1j * projected[..., 1]
+
+
+def _common_region(first: Result, second: Result) -> Region:
+    """(y, x) slices, in the frame of ``first``, of what both scans cover well."""
+    shape = (first.object.shape[0], first.object.shape[1])
+    found = []
+    for result in (first, second):
+        positions = result.parameters.get("probe_positions")
+        if positions is None or result.probe is None:
+            return metrics.inner_region(shape)
+        window = (result.probe.shape[1], result.probe.shape[2])
+        found.append(metrics.scanned_region(positions.value + np.asarray(first.origin_px), window, shape))
+    y, x = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(*found, strict=True))
+    return y, x

@@ -1,0 +1,95 @@
+r"""The affine trend of refined probe positions: what they say about energy, distance and motors.
+
+Refinement corrects every position by itself. What all corrections have in common, the map
+:math:`\mathbf r' = M\mathbf r + \mathbf t` from recorded to refined positions, is seldom chance: positions in metres
+become pixels by the pixel size :math:`\Delta = \lambda z/(N p)`, so that a wrong photon energy or distance scales both
+axes alike, while motors that are not calibrated scale one of them, and axes that are not at right angles shear.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from adorym.data.result import Result
+from adorym.errors import DataError
+from adorym.metrics.positions import AffinePart, position_errors
+from adorym.report.text import number, quantity
+
+# A scale counts where it exceeds chance three times, and moves the edge of a scan of 200 pixels by a tenth of one.
+SIGNIFICANT, SMALLEST = 3.0, 1e-3
+
+
+@dataclass(frozen=True)
+class PositionTrend:
+    """How refined positions differ from the recorded ones as a whole.
+
+    Attributes:
+        rms_px: Root mean square length of the corrections, their mean removed.
+        rms_affine_px: The same with the affine map removed.
+        affine: That map, from recorded to refined positions.
+    """
+
+    rms_px: float
+    rms_affine_px: float
+    affine: AffinePart
+
+    @property
+    def scale(self) -> str:
+        """The scales in per cent, ``scale y −0.82 %, x −0.79 %``."""
+        y, x = (_percent(scale - 1) for scale in self.affine.scale)
+        return f"scale y {y}, x {x}"
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """Name and value of every number, as text."""
+        affine = self.affine
+        y, x = (f"{_percent(s - 1)} ± {100 * e:.2f} %" for s, e in zip(affine.scale, affine.scale_error, strict=True))
+        return [
+            ("Correction, mean removed", f"{number(self.rms_px, 3)} px rms"),
+            ("Correction, affine map removed", f"{number(self.rms_affine_px, 3)} px rms"),
+            ("Scale in y", y),
+            ("Scale in x", x),
+            ("Shear of y with x", _percent(affine.shear)),
+            ("Rotation from y towards x", quantity(affine.rotation_rad, "rad", 3)),
+        ]
+
+    @property
+    def summary(self) -> str:
+        """All numbers in one line."""
+        corrected = f"corrected by {number(self.rms_px, 3)} px rms, {number(self.rms_affine_px, 3)} px beyond the trend"
+        rest = f"shear {_percent(self.affine.shear)}, rotation {quantity(self.affine.rotation_rad, 'rad', 3)}"
+        return f"{corrected}: {self.scale}, {rest}"
+
+    @property
+    def hint(self) -> str:
+        """What a scale that is equal in y and x means; empty where it is not, or may be chance."""
+        strains = np.array(self.affine.scale) - 1
+        common, chance = float(strains.mean()), SIGNIFICANT * float(np.hypot(*self.affine.scale_error))
+        unequal = abs(strains[0] - strains[1]) > max(chance, abs(common) / 3)
+        if unequal or abs(common) < max(chance / 2, SMALLEST):
+            return ""
+        size = f"{100 * abs(common):.1f} %"
+        large, low, far = ("large", "low", "long") if common > 0 else ("small", "high", "short")
+        return (
+            f"The scale is equal in y and x: the pixel size seems {size} too {large}, as with a photon energy {size} "
+            f"too {low} or a distance {size} too {far}, or the motors move {size} "
+            f"{'more' if common > 0 else 'less'} than recorded."
+        )
+
+
+def position_trend(result: Result) -> PositionTrend | None:
+    """The trend of ``result``; ``None`` where positions were not refined, or determine no affine map."""
+    positions = result.parameters.get("probe_positions")
+    if positions is None or positions.start is None or np.array_equal(positions.value, positions.start):
+        return None
+    try:
+        errors = position_errors(positions.value, positions.start)
+    except DataError:  # too few, or all on one line
+        return None
+    return PositionTrend(errors.rms_px, errors.rms_affine_px, errors.affine)
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:+.2f} %".replace("-", "−")

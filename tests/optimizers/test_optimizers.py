@@ -1,0 +1,248 @@
+"""Every optimizer finds the minimum of a quadratic; each does what its formula says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import CASES
+from laws import noise, relative_error
+
+from adorym.errors import ConfigError
+from adorym.optimizers.base import Gradient, row_count
+from adorym.optimizers.first_order import Adam, GradientDescent, Momentum
+from adorym.optimizers.preconditioned import Preconditioned
+from adorym.optimizers.schedules import Cosine
+from adorym.wrapper import get_backend
+
+OPTIMIZERS = sorted(CASES["optimizer"])
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(2)
+
+
+@pytest.fixture(params=["torch", "autograd"])
+def xp(request):
+    return get_backend(request.param, device="cpu", precision="double")
+
+
+def run(xp, optimizer, start, gradient, curvature=None, steps=1, rate=None):
+    """``steps`` steps from ``start`` with ``gradient(x)``; curvature as the engine hands it on."""
+    value = xp.asarray(start.copy())
+    state = optimizer.init(xp, value)
+    for i in range(steps):
+        found = xp.asarray(np.asarray(gradient(xp.to_numpy(value).copy())))
+        h = None if curvature is None else xp.asarray(curvature)
+        largest = 0.0 if curvature is None else float(np.max(curvature))
+        now = optimizer.rate("") if rate is None else rate(i)
+        value, state = optimizer.step(xp, value, Gradient(found, h, largest), state, now)
+    return xp.to_numpy(value), tuple(xp.to_numpy(s) for s in state)
+
+
+@pytest.mark.parametrize("complex_values", [False, True])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_finds_the_minimum_of_a_quadratic(xp, name, complex_values, tmp_path, rng):
+    """``L = 1/2 sum h |x - m|^2``; the loss falls, and with a falling rate nothing of the distance remains."""
+    optimizer = CASES["optimizer"][name](tmp_path)
+    h, minimum = rng.uniform(0.5, 2, (4, 6)), noise(rng, (4, 6), complex_values)
+    start = noise(rng, (4, 6), complex_values)
+
+    def gradient(x):
+        return h * (x - minimum)
+
+    def loss(x):
+        return float(np.sum(h * np.abs(x - minimum) ** 2)) / 2
+
+    curvature = h if optimizer.needs_curvature else None
+    first, _ = run(xp, optimizer, start, gradient, curvature)
+    assert loss(first) < loss(start)
+    falling, rate = Cosine(final=1e-4), optimizer.rate("")
+    last, state = run(xp, optimizer, start, gradient, curvature, 400, lambda i: rate * falling.factor(i, 400))
+    assert loss(last) < 1e-5 * loss(start)
+    assert last.dtype == start.dtype
+    assert all(len(s) == len(start) for s in state)  # one row of state for each row of the array
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_stays_where_there_is_no_gradient(xp, name, tmp_path, rng):
+    optimizer = CASES["optimizer"][name](tmp_path)
+    start = noise(rng, (3, 5), True)
+    made, _ = run(xp, optimizer, start, np.zeros_like, np.zeros((3, 5)), 3)
+    np.testing.assert_array_equal(made, start)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_rows_are_independent(xp, name, tmp_path, rng):
+    """Stepping some rows, each as often as it is visited, is stepping arrays of their own."""
+    optimizer = CASES["optimizer"][name](tmp_path)
+    start, gradients = noise(rng, (4, 2)), noise(rng, (5, 4, 2))
+    h = np.array([[[2.0, 0.3], [0.3, 1.0]]] * 4)
+    value = xp.asarray(start.copy())
+    state, visits = optimizer.init(xp, value), [np.array(v) for v in ([0, 1], [1, 3], [1], [0, 3], [1, 2])]
+    for visit, g in zip(visits, gradients, strict=True):
+        rows = tuple(xp.take(s, visit) for s in state)
+        step = Gradient(xp.asarray(g[visit]), xp.asarray(h[visit]), 2.0)
+        new, rows = optimizer.step(xp, xp.take(value, visit), step, rows, 0.1)
+        value = xp.put_rows(value, visit, new)
+        state = tuple(xp.put_rows(s, visit, r) for s, r in zip(state, rows, strict=True))
+    for row in range(4):
+        alone = xp.asarray(start[row : row + 1].copy())
+        own = optimizer.init(xp, alone)
+        for visit, g in zip(visits, gradients, strict=True):
+            if row in visit:
+                step = Gradient(xp.asarray(g[row : row + 1]), xp.asarray(h[:1]), 2.0)
+                alone, own = optimizer.step(xp, alone, step, own, 0.1)
+        np.testing.assert_allclose(xp.to_numpy(value)[row], xp.to_numpy(alone)[0], rtol=1e-13)
+
+
+# -- formulas ------------------------------------------------------------------------------------------------------------
+def test_gradient_descent(xp, rng):
+    start, g = noise(rng, (2, 3), True), noise(rng, (2, 3), True)
+    made, state = run(xp, GradientDescent(learning_rate=0.2), start, lambda x: g)
+    np.testing.assert_allclose(made, start - 0.2 * g, rtol=1e-14)
+    assert state == ()
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum(xp, nesterov, rng):
+    start, g = noise(rng, (2, 3), True), noise(rng, (3, 2, 3), True)
+    steps = iter(g)
+    made, _ = run(xp, Momentum(learning_rate=0.2, decay=0.7, nesterov=nesterov), start, lambda x: next(steps), steps=3)
+    v, x = 0, start
+    for each in g:
+        v = 0.7 * v + each
+        x = x - 0.2 * (0.7 * v + each if nesterov else v)
+    np.testing.assert_allclose(made, x, rtol=1e-13)
+
+
+@pytest.mark.parametrize("complex_values", [False, True])
+def test_adam_is_algorithm_1(xp, complex_values, rng):
+    """Real and imaginary part are unknowns of their own."""
+    start, g = noise(rng, (2, 3), complex_values), noise(rng, (4, 2, 3), complex_values)
+    steps = iter(g)
+    optimizer = Adam(learning_rate=0.03, beta1=0.8, beta2=0.95, epsilon=1e-6)
+    made, state = run(xp, optimizer, start, lambda x: next(steps), steps=4)
+
+    def adam(x, gradients):
+        m, v = 0.0, 0.0
+        for t, each in enumerate(gradients, 1):
+            m, v = 0.8 * m + 0.2 * each, 0.95 * v + 0.05 * each**2
+            x = x - 0.03 * (m / (1 - 0.8**t)) / (np.sqrt(v / (1 - 0.95**t)) + 1e-6)
+        return x
+
+    expected = adam(start.real, g.real) + (1j * adam(start.imag, g.imag) if complex_values else 0)
+    np.testing.assert_allclose(made, expected, rtol=1e-13)
+    assert (state[2] == 4).all()
+
+
+def test_first_step_of_adam_is_the_learning_rate(xp):
+    made, _ = run(xp, Adam(learning_rate=0.05), np.zeros((2, 3)), lambda x: np.full((2, 3), -1e-9))
+    np.testing.assert_allclose(made, 0.05, rtol=1e-2)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.6])
+@pytest.mark.parametrize("shape", [(4, 6), (1, 6)])
+def test_preconditioned_step_is_the_formula(xp, shape, momentum, rng):
+    start, g, h = noise(rng, (4, 6), True), noise(rng, (4, 6), True), rng.uniform(0, 3, shape)
+    optimizer = Preconditioned(learning_rate=0.5, regularization=0.2, momentum=momentum)
+    made, _ = run(xp, optimizer, start, lambda x: g, h, 2)
+    u, v, x = 0.5 * g / (0.8 * h + 0.2 * h.max()), 0, start
+    for _ in range(2):
+        v = momentum * v + u
+        x = x - (momentum * v + u)
+    np.testing.assert_allclose(made, x, rtol=1e-9)
+
+
+def test_preconditioned_step_takes_blocks(xp, rng):
+    """Newton's step of a quadratic lands in its minimum; damping shortens it."""
+    a = rng.normal(size=(5, 2, 2))
+    h = a @ a.transpose(0, 2, 1) + 0.1 * np.eye(2)
+    start, minimum = noise(rng, (5, 2)), noise(rng, (5, 2))
+
+    def gradient(x):
+        return np.einsum("nab,nb->na", h, x - minimum)
+
+    made, _ = run(xp, Preconditioned(regularization=0.0), start, gradient, h)
+    np.testing.assert_allclose(made, minimum, atol=1e-10)
+    made, _ = run(xp, Preconditioned(learning_rate=0.5, regularization=0.3), start, gradient, h)
+    damped = h + 0.3 * (np.trace(h, axis1=1, axis2=2) / 2)[:, None, None] * np.eye(2)
+    expected = start - 0.5 * np.linalg.solve(damped, gradient(start)[..., None])[..., 0]
+    np.testing.assert_allclose(made, expected, rtol=1e-10)
+
+
+def test_preconditioned_step_is_limited(xp):
+    h, g = np.array([np.eye(2)] * 3), np.array([[5.0, -0.1], [-7.0, 0.2], [0.3, 0.4]])
+    made, _ = run(xp, Preconditioned(regularization=0.0, maximum_step=0.5), np.zeros((3, 2)), lambda x: g, h)
+    np.testing.assert_allclose(made, -np.clip(g, -0.5, 0.5))
+
+
+def test_preconditioned_step_without_curvature_does_not_move(xp, rng):
+    start = noise(rng, (3, 2))
+    blocks = np.array([np.zeros((2, 2)), np.eye(2), np.zeros((2, 2))])
+    made, _ = run(xp, Preconditioned(regularization=0.0), start, lambda x: np.array([[0.0, 0], [1, 1], [0, 0]]), blocks)
+    np.testing.assert_allclose(made - start, [[0, 0], [-1, -1], [0, 0]], atol=1e-12)
+    dark = np.array([[0.0, 1.0, 2.0]])
+    made, _ = run(xp, Preconditioned(regularization=0.0), np.ones((1, 3)), lambda x: np.array([[0.0, 1, 1]]), dark)
+    np.testing.assert_allclose(made, [[1, 0, 0.5]], atol=1e-9)
+    made, _ = run(xp, Preconditioned(), start, lambda x: np.ones((3, 2)))
+    np.testing.assert_array_equal(made, start)
+
+
+def test_preconditioned_step_bears_a_singular_block(xp):
+    """A pattern that sees a shift along one diagonal only moves its position along it."""
+    h, g = np.array([[[1.0, 1.0], [1.0, 1.0]], [[0.0, 0.0], [0.0, 4.0]]]), np.array([[1.0, 1.0], [0.0, 2.0]])
+    made, _ = run(xp, Preconditioned(regularization=0.0), np.zeros((2, 2)), lambda x: g, h)
+    np.testing.assert_allclose(made, [[-0.5, -0.5], [0, -0.5]], atol=1e-3)
+
+
+def test_row_count(xp):
+    assert xp.to_numpy(row_count(xp, xp.zeros((4, 2, 3)))).shape == (4, 1, 1)
+    assert xp.to_numpy(row_count(xp, xp.zeros(()))).shape == ()
+
+
+# -- learning rates ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("cls", [Adam, GradientDescent, Momentum, Preconditioned])
+@pytest.mark.parametrize("rate", [0, -0.1, float("nan"), "0", "-3"])
+def test_learning_rate_must_be_positive(cls, rate):
+    match = r"learning_rate: a learning rate must be positive; found .*; to hold a parameter fixed, write 'refine: false'"
+    with pytest.raises(ValueError, match=match):  # when it is made, or with the unit at hand
+        cls(learning_rate=rate).rate("")
+
+
+@pytest.mark.parametrize(
+    ("rate", "unit", "scale", "value"),
+    [(0.02, "px", 1.0, 0.02), ("0.02 px", "px", 5.0, 0.02), ("1 um", "m", 3.0, 1e-6), ("2 mm", "m", 1.0, 2e-3),
+     (0.1, "sqrt(photon)", 50.0, 5.0), ("1e-2", "m", 10.0, 0.1), ("1E-2", "", 1.0, 0.01)],
+)  # fmt: skip
+def test_learning_rate_with_and_without_unit(rate, unit, scale, value):
+    """With a unit it is what it says; without one it is a part of the parameter's scale."""
+    assert Adam(learning_rate=rate).rate(unit, scale) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("rate", "unit", "match"),
+    [("1 um", "px", "learning_rate: wrong unit: expected a quantity in px, found '1 um'"),
+     ("0.1 px", "m", "expected a quantity in m, found '0.1 px'"),
+     ("3 furlongz", "m", "cannot read '3 furlongz' as a quantity in m")],
+)  # fmt: skip
+def test_learning_rate_in_the_wrong_unit(rate, unit, match):
+    with pytest.raises(ConfigError, match=match):
+        Adam(learning_rate=rate).rate(unit)
+
+
+def test_preconditioned_rate_is_a_pure_number():
+    assert Preconditioned(learning_rate=0.4).rate("px", 100.0) == 0.4
+    with pytest.raises(ConfigError, match="wrong unit: expected a quantity in plain numbers, found '0.5 px'"):
+        Preconditioned(learning_rate="0.5 px").rate("px")
+
+
+def test_both_backends_step_alike(rng):
+    start, g, h = noise(rng, (4, 6), True), noise(rng, (4, 6), True), rng.uniform(0.1, 3, (4, 6))
+    for name in OPTIMIZERS:
+        optimizer = CASES["optimizer"][name](None)
+        made = [
+            run(get_backend(b, device="cpu", precision="double"), optimizer, start, lambda x: g, h, 5)[0]
+            for b in ("torch", "autograd")
+        ]
+        assert relative_error(*made) < 1e-14, name
