@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
 
 from adorym._version import __version__
 from adorym.errors import AdorymError
@@ -55,7 +56,13 @@ def _show(found: Findings, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(json.dumps(found.as_dict(), indent=2) + "\n")
     else:
-        out.print(found.render(), soft_wrap=False)
+        _print(found.render())
+
+
+def _print(found: RenderableType) -> None:
+    """Tables fold to the terminal's width; lines stay whole, so that a path or a command can be copied."""
+    for part in found.renderables if isinstance(found, Group) else [found]:
+        out.print(part, soft_wrap=isinstance(part, Text))
 
 
 def _version(show: bool) -> None:
@@ -130,7 +137,7 @@ def inspect(
     """Show what a data file holds: format, arrays, units, geometry, overlap, what is suspicious."""
     from adorym.commands.inspect import inspect as work
 
-    out.print(work(file, _settings(assign)).render(), soft_wrap=False)
+    _print(work(file, _settings(assign)).render())
 
 
 @app.command()
@@ -223,7 +230,7 @@ def list_(
     """Show everything that a configuration can name, with its fields, units and defaults."""
     from adorym.commands.listing import listing as work
 
-    out.print(work(group), soft_wrap=False)
+    _print(work(group))
 
 
 def _settings(assignments: list[str] | None) -> dict[str, Any]:

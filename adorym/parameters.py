@@ -132,7 +132,7 @@ def _read_initial(initial: float | str, unit: str, where: str) -> np.ndarray:
     if isinstance(initial, str) and initial.endswith(".npy"):
         try:
             return np.load(initial)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise ConfigError(where, f"cannot read '{initial}'", found=str(error)) from None
     try:
         return np.asarray(parse(initial, unit))

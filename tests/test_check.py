@@ -12,7 +12,7 @@ from command_line import SCAN, write_config, write_data
 from rich.console import Console
 from tiny_scan import PIXEL_M, WAVELENGTH_M, Scan
 
-from adorym.api import prepare
+from adorym.api import prepare, reconstruct
 from adorym.commands.check import check
 from adorym.commands.plan import size_text
 from adorym.commands.run import run
@@ -403,6 +403,12 @@ def test_options_without_effect_are_warned_about(planned, case):
     _, plan = planned(Scan(modes=2), **(WELL_CHOSEN | sections))
     assert any(warning.startswith(words) for warning in plan.warnings), plan.warnings
     assert plan.warnings == tuple(plan.as_dict()["warnings"])
+
+
+def test_runs_from_python_warn_as_well(tmp_path, caplog):
+    write_data(tmp_path / "data.h5")
+    reconstruct(write_config(tmp_path, parameters={"object": {"stop": 5}}))
+    assert caplog.messages == ["parameters.object.stop: has no effect: the run has 3 epochs"]
 
 
 def test_nothing_is_warned_about_without_reason(planned):

@@ -16,9 +16,10 @@ from command_line import Adorym, content, write_config, write_data
 from adorym import cli
 from adorym.callbacks.base import Callback
 from adorym.commands import run as run_command
+from adorym.config_file import assigned
 from adorym.data.open import open_dataset
 from adorym.data.result import read_result
-from adorym.errors import ConfigErrors, RunError
+from adorym.errors import ConfigError, ConfigErrors, RunError
 from adorym.report import style
 
 SIMULATION = (
@@ -95,6 +96,25 @@ def test_convert_applies_settings_and_maps(adorym, folder):
 
 def test_inspect_takes_settings(adorym, folder):
     assert "9000 eV" in adorym("inspect", "data.h5", "--set", "energy=9 keV").out
+
+
+def test_lines_are_printed_whole_so_that_a_command_can_be_copied(adorym, tmp_path):
+    path = tmp_path / ("long" * 40) / "unknown.npz"
+    path.parent.mkdir()
+    np.savez(path, frames=np.ones((6, 8, 9)), where=np.arange(12.0).reshape(6, 2))
+    guess = next(line for line in adorym("inspect", path).out.splitlines() if line.startswith("  adorym convert"))
+    assert str(path) in guess and "--map patterns=frames" in guess
+
+
+def test_assignments_make_a_mapping():
+    assert assigned([]) == {}
+    assert assigned(["scan.step=9 px", "scan.jitter=0", "size=[4, 5]", "maps[0]=a=b", "maps[1]=c"]) == {
+        "scan": {"step": "9 px", "jitter": 0},
+        "size": [4, 5],
+        "maps": ["a=b", "c"],
+    }
+    with pytest.raises(ConfigError, match="--set scan.step.x=1: 'x' has no mapping to stand in; found 9"):
+        assigned(["scan.step=9", "scan.step.x=1"])
 
 
 # -- the options of run ------------------------------------------------------------------------------------------------

@@ -66,7 +66,8 @@ def test_a_group_shows_every_field_of_its_components(groups):
                 line = row(table, field.name)
                 assert field.type in line and field.unit in line
                 assert field.default in line or len(field.default) > 40
-                assert field.help and line.endswith(plain(field.help).split()[-1]), f"{name}.{field.name}"
+                assert field.help, f"{group}.{name}.{field.name} says nothing"
+                assert ":math:" in field.help or line.endswith(plain(field.help).split()[-1])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,9 @@ def batch_gradients(problem: Problem, patterns: np.ndarray, names: frozenset[str
     curvature = frozenset(name for name in names if problem.unknowns[name].optimizer.needs_curvature)
     request = Request(names, curvature, problem.weight)
     total, parts = 0.0, []
-    for chunk in np.array_split(patterns, -(-len(patterns) // chunk_size(problem))):
+    size = chunk_size(problem)
+    chunks = [patterns] if len(patterns) <= size else np.array_split(patterns, -(-len(patterns) // size))
+    for chunk in chunks:
         value, found = _chunk_gradients(problem, chunk, request)
         total += value
         parts.append(found)
@@ -47,7 +50,7 @@ def chunk_size(problem: Problem) -> int:
     """Patterns that are worked on at once."""
     probe = problem.values.get("probe")
     modes = 1 if probe is None else probe.array.shape[0]
-    return max(1, CHUNK_PIXELS // (modes * int(np.prod(problem.dataset.window_px))))
+    return max(1, CHUNK_PIXELS // (modes * math.prod(problem.dataset.window_px)))
 
 
 def _chunk_gradients(problem: Problem, patterns: np.ndarray, request: Request) -> tuple[float, dict[str, Found]]:

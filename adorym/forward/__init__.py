@@ -2,5 +2,6 @@
 
 from adorym.forward import ptychography
 from adorym.forward.base import ForwardModel, Initializer, Request
+from adorym.forward.scanning import ScanningModel
 
-__all__ = ["ForwardModel", "Initializer", "Request", "ptychography"]
+__all__ = ["ForwardModel", "Initializer", "Request", "ScanningModel", "ptychography"]

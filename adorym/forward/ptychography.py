@@ -24,22 +24,17 @@ import numpy as np
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
-from adorym.errors import ConfigError, DataError, GeometryError
-from adorym.forward.base import ForwardModel, Request, object_parameter
-from adorym.forward.probe import probe_parameter
+from adorym.errors import ConfigError, GeometryError
+from adorym.forward.base import Request
+from adorym.forward.scanning import ScanningModel, without_mean
 from adorym.losses.base import Loss
 from adorym.optics.geometry import Geometry, Regime, fresnel_number
 from adorym.optics.propagation import TRANSFER_FUNCTIONS, angular_spectrum, check, propagate
 from adorym.optics.shift import fourier_shift, shift_kernel
-from adorym.optics.windows import object_shape
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.registry import register
 from adorym.wrapper.base import Array, Backend, FusedCore
 from adorym.wrapper.fused.exit_wave_loss import INPUTS, Detector, exit_wave_loss
-
-
-def _positions(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.asarray(dataset.probe_positions_px, np.float64)
 
 
 def _per_angle(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
@@ -58,18 +53,13 @@ def _distance(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np
     return np.array([model.geometry(dataset).effective_distance_m])
 
 
-def without_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Gauge of positions: a common shift of all of them is a shift of the object."""
-    return values - (values - first).mean(0)
-
-
 def with_unit_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Gauge of intensity scales: a common factor belongs to the probe."""
     return values / values.mean()
 
 
 @register("forward_model", "ptychography")
-class Ptychography(ForwardModel):
+class Ptychography(ScanningModel):
     """Scanning diffraction of a thin object by a probe of one or several incoherent modes.
 
     Attributes:
@@ -83,18 +73,7 @@ class Ptychography(ForwardModel):
     fused: bool = True
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
-        "object": object_parameter(),
-        "probe": probe_parameter(),
-        "probe_positions": Parameter(
-            unit="px",
-            help="(y, x) of each probe window's corner in object pixels",
-            start=_positions,
-            per="pattern",
-            optimizer={"kind": "preconditioned", "regularization": 0.0, "maximum_step": 1.0},
-            schedule={"kind": "constant"},
-            gauge=without_mean,
-            window_relative=True,
-        ),
+        **ScanningModel.refinable,
         "probe_offset": Parameter(
             optional=True,
             unit="px",
@@ -144,13 +123,6 @@ class Ptychography(ForwardModel):
         """``far_field`` or ``near_field``."""
         return "far_field" if self.propagation == "far_field" else "near_field"
 
-    def arrange(self, patterns: np.ndarray) -> np.ndarray:
-        far = self.regime == "far_field"
-        return np.ascontiguousarray(np.fft.ifftshift(patterns, axes=(-2, -1))) if far else patterns
-
-    def disarrange(self, patterns: np.ndarray) -> np.ndarray:
-        return np.fft.fftshift(patterns, axes=(-2, -1)) if self.regime == "far_field" else patterns
-
     def geometry(self, dataset: Dataset) -> Geometry:
         geometry = Geometry.of(dataset)
         if self.regime == "near_field" and dataset.propagation_distance_m is not None:
@@ -160,8 +132,7 @@ class Ptychography(ForwardModel):
         return geometry
 
     def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
-        self._check_scan(dataset)
-        geometry.check_pixel_size(self.regime)
+        super().check(dataset, geometry, names)
         if "probe_defocus" in names:
             geometry.grid(self.regime)  # refuses where energy or pixel size are not known
         if self.regime == "near_field":
@@ -174,22 +145,6 @@ class Ptychography(ForwardModel):
                 remedy="leave it out, or choose the propagation 'fresnel' or 'angular_spectrum'",
             )
         self._check_far_field(dataset, geometry)
-
-    def _check_scan(self, dataset: Dataset) -> None:
-        if dataset.probe_positions_px is None:
-            raise DataError(
-                dataset.path,
-                "the data hold no probe positions",
-                expected="metadata/probe_pos_px",
-                remedy="name the array that holds them, as in 'adorym convert IN OUT --map positions=KEY'",
-            )
-        if len(np.unique(dataset.theta_rad)) > 1:
-            raise DataError(
-                dataset.path,
-                "a thin object has one projection, but the data hold several rotation angles",
-                found=f"{len(np.unique(dataset.theta_rad))} angles",
-                remedy="choose one with 'data.angles'",
-            )
 
     def _check_far_field(self, dataset: Dataset, geometry: Geometry) -> None:
         if dataset.propagation_distance_m is not None:
@@ -208,11 +163,7 @@ class Ptychography(ForwardModel):
         if fresnel_number(half, geometry.wavelength_m, geometry.distance_m or 1.0) > 1:
             check("far_field", geometry.grid("far_field"), geometry.distance_m or 1.0)
 
-    def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
-        assert dataset.probe_positions_px is not None  # `check` looked
-        return object_shape(dataset.probe_positions_px, dataset.window_px, margin_px)
-
-    def _probe(self, xp: Backend, params: Mapping[str, Array], batch: Batch) -> Array:
+    def probe_at_object(self, xp: Backend, params: Mapping[str, Array], batch: Batch) -> Array:
         if "probe_defocus" not in params:
             return params["probe"]
         return angular_spectrum(xp, params["probe"], batch.geometry.grid(self.regime), params["probe_defocus"][0])
@@ -229,7 +180,7 @@ class Ptychography(ForwardModel):
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
         """Intensities ``(n, y, x)`` in photons from object windows ``obj`` ``(n, y, x)`` complex."""
         offsets = self._offsets(params)
-        wave = obj[:, None] * fourier_shift(xp, self._probe(xp, params, batch), offsets)
+        wave = obj[:, None] * fourier_shift(xp, self.probe_at_object(xp, params, batch), offsets)
         if self.regime == "far_field":
             wave = xp.fft2(wave)
         else:
@@ -244,9 +195,7 @@ class Ptychography(ForwardModel):
     def objective(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
-        # A subclass with another prediction has other gradients: the fused operation knows only this one.
-        own = type(self).predict is Ptychography.predict
-        usable = own and self.fused and xp.on_host and loss.noise is not None
+        usable = self._own_prediction and self.fused and xp.on_host and loss.noise is not None
         if not usable or "propagation_distance" in request.wanted:
             return super().objective(xp, obj, params, batch, loss, request)
         return xp.fused(self._core(xp, params, batch, loss, request), *self._inputs(xp, obj, params, batch))
@@ -254,17 +203,24 @@ class Ptychography(ForwardModel):
     def curvatures(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
     ) -> dict[str, Array]:
-        if loss.noise is None or not request.curvature & set(INPUTS):
-            return {}
-        core = self._core(xp, params, batch, loss, Request(frozenset(), request.curvature, request.weight))
-        return core(*(xp.to_numpy(a) for a in self._inputs(xp, obj, params, batch)))[2]
+        found = {} if self._own_prediction else super().curvatures(xp, obj, params, batch, loss, request)
+        others = (request.curvature & set(INPUTS)) - set(found)
+        if loss.noise is None or not others:
+            return found
+        core = self._core(xp, params, batch, loss, Request(frozenset(), others, request.weight))
+        return found | core(*(xp.to_numpy(a) for a in self._inputs(xp, obj, params, batch)))[2]
+
+    @property
+    def _own_prediction(self) -> bool:
+        # A subclass with another prediction has other gradients: the fused operation knows only this one.
+        return type(self).predict is Ptychography.predict
 
     def _inputs(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> tuple[Array, ...]:
         scale, background = (params.get(name) for name in ("intensity_scale", "background"))
         empty = xp.zeros((0,))
         return (
             obj,
-            self._probe(xp, params, batch),
+            self.probe_at_object(xp, params, batch),
             self._offsets(params),
             empty if scale is None else xp.reshape(scale, (-1,)),
             empty if background is None else background,

@@ -64,7 +64,10 @@ class File(Initializer):
         if not path.is_file():
             raise ConfigError(where, f"no such file '{self.path}'")
         if path.suffix == ".npy":
-            obj = np.load(path)
+            try:
+                obj = np.load(path)
+            except (OSError, ValueError, EOFError) as error:
+                raise ConfigError(where, f"cannot read '{self.path}'", found=str(error)) from None
         else:
             stored = read_result(path).object
             obj = stored[..., 0] if stored.ndim == 3 and stored.shape[-1] == 1 else stored

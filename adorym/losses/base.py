@@ -21,11 +21,14 @@ class Loss(ABC):
 
     Attributes:
         noise: Code of this loss in the fused exit-wave operation (``wrapper.fused.kernels``); ``None`` if it has none.
+        amplitude_curvature: Second derivative by the amplitude, the root of the intensity, at a perfect fit of bright
+            pixels; ``None`` if it is not known, and then no step divides by a curvature.
         floor: The floor, as a fraction of the mean count in a pixel of the data.
     """
 
     kind: ClassVar[str]
     noise: ClassVar[int | None] = None
+    amplitude_curvature: ClassVar[float | None] = None
     floor: float
 
     @abstractmethod

@@ -30,6 +30,7 @@ class LeastSquares(Loss):
     """
 
     noise: ClassVar[int | None] = kernels.LEAST_SQUARES
+    amplitude_curvature: ClassVar[float | None] = 2.0
     floor: float = Field(1e-3, gt=0)
 
     def target(self, counts: np.ndarray, floor: float) -> np.ndarray:
@@ -52,6 +53,7 @@ class Poisson(Loss):
     """
 
     noise: ClassVar[int | None] = kernels.POISSON
+    amplitude_curvature: ClassVar[float | None] = 4.0
     floor: float = Field(1e-3, gt=0)
 
     def target(self, counts: np.ndarray, floor: float) -> np.ndarray:

@@ -35,8 +35,8 @@ class GradientDescent(Optimizer):
 class Momentum(Optimizer):
     r"""Heavy-ball momentum, :math:`v \leftarrow \mu v + g`, :math:`x \leftarrow x - \eta v`, or Nesterov's.
 
-    Nesterov's step is :math:`x \leftarrow x - \eta (\mu v + g)`, a look ahead along the velocity (Sutskever et al., ICML
-    2013, eqs. (1)-(4)).
+    Nesterov's step is :math:`x \leftarrow x - \eta (\mu v + g)`, a look ahead along the velocity (Sutskever et al.,
+    ICML 2013, eqs. (1)-(4)).
 
     Attributes:
         learning_rate: Step :math:`\eta`.

@@ -18,12 +18,12 @@ class Preconditioned(Optimizer):
     r"""Gradient divided by the curvature of the loss.
 
     The step is :math:`x \leftarrow x - \eta\, g / ((1-\alpha)\, h + \alpha \max h)`. For the object of a ptychogram
-    :math:`h \propto \sum_j |P(r - r_j)|^2`, the probe intensity over the batch, which makes this the step of rPIE (Maiden,
-    Johnson & Li, Optica 4, 736 (2017), eq. (16)) for a whole batch at once; for the probe
+    :math:`h \propto \sum_j |P(r - r_j)|^2`, the probe intensity over the batch, which makes this the step of rPIE
+    (Maiden, Johnson & Li, Optica 4, 736 (2017), eq. (16)) for a whole batch at once; for the probe
     :math:`h \propto \sum_j |O_j|^2`. For small blocks of unknowns, such as the two coordinates of a probe position,
     :math:`h` is the block of the Gauss-Newton matrix and the step is
-    :math:`-\eta\, (h + \alpha\, \mathrm{tr}(h)/k)^{-1} g`. A step of one is natural whatever the number of photons or the
-    unit of the parameter.
+    :math:`-\eta\, (h + \alpha\, \mathrm{tr}(h)/k)^{-1} g`. A step of one is natural whatever the number of photons or
+    the unit of the parameter.
 
     With momentum :math:`\mu` the step :math:`u` is Nesterov's, :math:`v \leftarrow \mu v + u`,
     :math:`x \leftarrow x - (\mu v + u)` (Sutskever et al., ICML 2013). Object and probe each have their own diagonal

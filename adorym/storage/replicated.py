@@ -22,7 +22,7 @@ class ReplicatedStore(ObjectStore):
 
     def __init__(self, xp: Backend, first: np.ndarray, optimizer: Optimizer) -> None:
         self._xp = xp
-        self._object = xp.asarray(np.ascontiguousarray(first))
+        self._object = xp.copy(xp.asarray(np.ascontiguousarray(first)))  # steps may work in place
         self._gradient = xp.zeros_like(self._object)
         self._curvature = xp.zeros(first.shape) if optimizer.needs_curvature else None
         self._state = optimizer.init(xp, self._object)

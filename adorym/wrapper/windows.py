@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numba import njit
+
+_REAL = {"F": np.dtype("float32"), "D": np.dtype("float64")}
 
 
 # Rows are flat and real here: a window's row is one contiguous run of numbers in both arrays, which LLVM vectorises.
@@ -30,9 +34,8 @@ def _scatter_add(a: np.ndarray, corners: np.ndarray, depth: int, windows: np.nda
 
 def _flat_rows(a: np.ndarray, lead: int) -> tuple[np.ndarray, int]:
     """``a`` as real numbers with all but its first ``lead`` axes and one row axis flattened; numbers a pixel."""
-    real = a.view(a.real.dtype)
-    parts = 2 if a.dtype.kind == "c" else 1
-    depth = parts * int(np.prod(a.shape[lead + 1 :], dtype=int))
+    parts, real = (2, a.view(_REAL[a.dtype.char])) if a.dtype.kind == "c" else (1, a)
+    depth = parts * math.prod(a.shape[lead + 1 :])
     return real.reshape(*a.shape[:lead], a.shape[lead] * depth), depth
 
 

@@ -8,7 +8,7 @@ from cases import CASES, OBJECT_SHAPE
 from tiny_scan import Scan
 
 from adorym.data.result import Result, write_result
-from adorym.errors import ConfigError
+from adorym.errors import ConfigError, InputError
 from adorym.initializers.simple import Constant, File, Random
 
 DATASET = Scan().dataset()
@@ -58,12 +58,15 @@ def test_object_from_a_file_must_be_there_and_fit(tmp_path):
     with pytest.raises(ConfigError, match=r"parameters\.object\.initial\.path: no such file '.*none\.npy'"):
         make(File(path=str(tmp_path / "none.npy")))
     np.save(tmp_path / "small.npy", np.ones((3, 4)))
-    with pytest.raises(ConfigError, match=r"initial\.path: the object has the wrong shape; expected \(30, 34\); found \(3, 4\)"):
+    with pytest.raises(
+        ConfigError, match=r"initial\.path: the object has the wrong shape; expected \(30, 34\); found \(3, 4\)"
+    ):
         make(File(path=str(tmp_path / "small.npy")))
 
 
 @pytest.mark.parametrize("name", ["garbage.npy", "garbage.h5"])
-def test_object_from_a_damaged_file(tmp_path, name):
-    (tmp_path / name).write_bytes(b"not what it says")
-    with pytest.raises(ValueError, match=name):
+@pytest.mark.parametrize("content", [b"", b"not what it says", b"\x93NUMPY\x01\x00"])
+def test_object_from_a_damaged_file(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=name):
         make(File(path=str(tmp_path / name)))

@@ -97,6 +97,8 @@ def test_least_squares_and_poisson_agree_near_the_fit():
     xp = get_backend("autograd", precision="double")
     counts = 1e4 + 100 * COUNTS
     near = counts + 10 * RNG.standard_normal(counts.shape)
-    amplitude, poisson = (value(xp, CASES["loss"][n](None), near, counts, floor=1e-9) for n in ("least_squares", "poisson"))
+    amplitude, poisson = (
+        value(xp, CASES["loss"][n](None), near, counts, floor=1e-9) for n in ("least_squares", "poisson")
+    )
     assert poisson == pytest.approx(2 * amplitude, rel=1e-3)
     assert poisson == pytest.approx(np.sum((near - counts) ** 2 / (2 * counts)), rel=1e-3)

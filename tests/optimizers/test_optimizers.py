@@ -205,7 +205,9 @@ def test_row_count(xp):
 @pytest.mark.parametrize("cls", [Adam, GradientDescent, Momentum, Preconditioned])
 @pytest.mark.parametrize("rate", [0, -0.1, float("nan"), "0", "-3"])
 def test_learning_rate_must_be_positive(cls, rate):
-    match = r"learning_rate: a learning rate must be positive; found .*; to hold a parameter fixed, write 'refine: false'"
+    match = (
+        r"learning_rate: a learning rate must be positive; found .*; to hold a parameter fixed, write 'refine: false'"
+    )
     with pytest.raises(ValueError, match=match):  # when it is made, or with the unit at hand
         cls(learning_rate=rate).rate("")
 

@@ -44,4 +44,6 @@ def test_cosine_is_half_a_cosine():
 
 
 def test_steps():
-    assert [Steps(at=(2, 4), decay=0.1).factor(epoch, 6) for epoch in range(6)] == pytest.approx([1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert [Steps(at=(2, 4), decay=0.1).factor(epoch, 6) for epoch in range(6)] == pytest.approx(
+        [1, 1, 0.1, 0.1, 0.01, 0.01]
+    )

@@ -66,9 +66,7 @@ def intensity(xp, tree, regime):
     else:
         there = propagate(xp, wave, transfer(xp, regime))
         # Every wave is shifted back by what its probe was shifted.
-        wave = xp.concat(
-            [fourier_shift(xp, there[i : i + 1], -tree["probe_positions"][i]) for i in range(N)], axis=0
-        )
+        wave = xp.concat([fourier_shift(xp, there[i : i + 1], -tree["probe_positions"][i]) for i in range(N)], axis=0)
     made = xp.sum(xp.abs2(wave), axis=1)
     if tree["intensity_scale"].shape[0]:
         made = made * xp.reshape(tree["intensity_scale"], (N, 1, 1))
@@ -99,7 +97,9 @@ def test_equals_automatic_differentiation(xp, regime, loss, modes, shifted, mask
     tree, weights, counts = case(regime, modes, shifted, mask, extras)
     kind = LOSSES[loss]
     limits = on(xp, {"target": kind.target(counts, FLOOR)} | ({} if weights is None else {"mask": weights}))
-    core = exit_wave_loss(xp, detector(xp, regime, kind, weights, counts), ALL if extras else ALL - {*INPUTS[3:]}, frozenset())
+    core = exit_wave_loss(
+        xp, detector(xp, regime, kind, weights, counts), ALL if extras else ALL - {*INPUTS[3:]}, frozenset()
+    )
 
     def plain(t):
         return WEIGHT * kind.value(xp, intensity(xp, t, regime), limits["target"], limits.get("mask"), FLOOR), None
@@ -117,7 +117,9 @@ def test_equals_automatic_differentiation(xp, regime, loss, modes, shifted, mask
 
 @pytest.mark.parametrize("regime", ["far_field", "near_field"])
 @pytest.mark.parametrize("shifted", [False, True])
-@pytest.mark.parametrize("wanted", [{"object"}, {"probe"}, {"probe_positions"}, {"intensity_scale"}, {"background"}, {"object", "probe"}])
+@pytest.mark.parametrize(
+    "wanted", [{"object"}, {"probe"}, {"probe_positions"}, {"intensity_scale"}, {"background"}, {"object", "probe"}]
+)
 def test_what_is_wanted_does_not_depend_on_what_else_is(exact, regime, shifted, wanted):
     tree, weights, counts = case(regime, 2, shifted, "one", True)
     made = detector(exact, regime, LOSSES["least_squares"], weights, counts)
@@ -166,7 +168,9 @@ def test_a_masked_pixel_counts_for_nothing(exact):
 # -- curvatures ------------------------------------------------------------------------------------------------------------
 def curvatures(xp, regime, loss, tree, weights, counts, floor=1e-9):
     made = Detector(**(vars(detector(xp, regime, LOSSES[loss], weights, counts)) | {"floor": floor}))
-    arrays = [tree[name].astype(xp.complex_dtype if tree[name].dtype.kind == "c" else xp.float_dtype) for name in INPUTS]
+    arrays = [
+        tree[name].astype(xp.complex_dtype if tree[name].dtype.kind == "c" else xp.float_dtype) for name in INPUTS
+    ]
     return exit_wave_loss(xp, made, frozenset(), ALL)(*arrays)[2]
 
 
@@ -218,7 +222,9 @@ def test_curvature_with_several_modes_is_a_bound(exact, shifted):
     tree, _, counts = bright_case("far_field", 3, shifted, "none", True)
     found = curvatures(exact, "far_field", "least_squares", tree, None, counts)
     scale = tree["intensity_scale"][:, None, None]
-    np.testing.assert_allclose(found["object"], 2 * WEIGHT * scale * np.sum(np.abs(tree["probe"]) ** 2, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(
+        found["object"], 2 * WEIGHT * scale * np.sum(np.abs(tree["probe"]) ** 2, axis=0), rtol=1e-12
+    )
     expected = 2 * WEIGHT * np.sum(scale * np.abs(tree["object"]) ** 2, axis=0)
     np.testing.assert_allclose(found["probe"], expected[None], rtol=1e-12)
     if not shifted:

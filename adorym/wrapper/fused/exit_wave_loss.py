@@ -34,6 +34,7 @@ from adorym.wrapper.base import Backend
 from adorym.wrapper.fused import kernels
 
 _EMPTY: dict[str, np.ndarray] = {c: np.zeros(0, c) for c in ("float32", "float64")}
+_PART = {"F": np.dtype("float32"), "D": np.dtype("float64")}
 INPUTS = ("object", "probe", "probe_positions", "intensity_scale", "background")
 
 
@@ -42,8 +43,8 @@ class Detector:
     """What the detector does to an exit wave and what it measured.
 
     Attributes:
-        target: ``(n or more, y, x)`` measured amplitudes (least squares) or counts (Poisson), the floor added, zero frequency
-            at the corner in the far field.
+        target: ``(n or more, y, x)`` measured amplitudes (least squares) or counts (Poisson), the floor added, zero
+            frequency at the corner in the far field.
         mask: ``(1 or n, y, x)`` pixel weights, or ``None``.
         noise: `kernels.LEAST_SQUARES` or `kernels.POISSON`.
         floor: Intensity that is added to the prediction as well.
@@ -89,7 +90,7 @@ def exit_wave_loss(
 
 
 def _real(a: np.ndarray) -> np.ndarray:
-    return a.view(a.real.dtype)
+    return a.view(_PART[a.dtype.char])
 
 
 class _Shift:

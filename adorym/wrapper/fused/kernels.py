@@ -82,8 +82,8 @@ def detect(
     """Intensities ``(n, k)``, their slope ``dL/dI`` and the loss summed over pixels; then the wave times its slope.
 
     ``intensity[n] = scale[n] unit sum_m |wave[n, m]|^2 + background``, where ``scale`` and ``background`` may be empty.
-    With ``J = intensity + floor`` the loss is ``(sqrt J - target)^2`` (least squares, target an amplitude) or the Poisson
-    deviance ``J - target + target log(target / J)`` (target a count); both targets have the floor added. Unless
+    With ``J = intensity + floor`` the loss is ``(sqrt J - target)^2`` (least squares, target an amplitude) or the
+    Poisson deviance ``J - target + target log(target / J)`` (target a count); both targets have the floor added. Unless
     ``factor`` is zero, ``wave[n, m] *= factor scale[n] slope[n]``. One pattern after the other: it stays in the cache.
     Results of one row are scratch, overwritten by the next pattern.
 

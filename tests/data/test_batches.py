@@ -1,0 +1,152 @@
+"""Batch schedules and the measured patterns as the loss wants them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny_scan import Scan
+
+from adorym.data import batches
+from adorym.data.batches import Measurements, epoch_order
+from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.losses.counting import LeastSquares, Poisson
+from adorym.wrapper import get_backend
+
+ORDERS = ["random", "compact", "angle"]
+XP = get_backend("autograd", precision="double")
+
+
+def scan_of(n, angles=1, seed=0):
+    rng = np.random.default_rng(seed)
+    index = np.arange(n) % angles
+    return Dataset(
+        patterns=ArrayPatterns(np.ones((n, 2, 3), np.float32)),
+        probe_positions_px=rng.uniform(-50, 50, (n, 2)),
+        angle_index=index,
+        theta_rad=np.zeros(angles),
+    )
+
+
+@given(
+    n=st.integers(1, 90),
+    size=st.integers(1, 40),
+    order=st.sampled_from(ORDERS),
+    angles=st.integers(1, 4),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=80, deadline=None)
+def test_every_pattern_occurs_once_and_the_seed_decides(n, size, order, angles, seed):
+    dataset = scan_of(n, min(angles, n), seed)
+    order_of = [epoch_order(dataset, size, order, np.random.default_rng(seed)) for _ in range(2)]
+    assert sorted(np.concatenate(order_of[0])) == list(range(n))
+    assert all(len(part) for part in order_of[0])
+    for a, b in zip(*order_of, strict=True):
+        np.testing.assert_array_equal(a, b)
+    if order == "random":
+        lengths = [len(part) for part in order_of[0]]
+        assert max(lengths) - min(lengths) <= 1 and len(lengths) == max(1, round(n / size))
+    if order == "compact":
+        assert max(len(part) for part in order_of[0]) <= size
+    if order == "angle":
+        assert all(len(np.unique(dataset.angle_index[part])) == 1 for part in order_of[0])
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_epochs_differ(order):
+    rng, dataset = np.random.default_rng(1), scan_of(60, 2)
+    first, second = (epoch_order(dataset, 10, order, rng) for _ in range(2))
+    assert any(len(a) != len(b) or (a != b).any() for a, b in zip(first, second, strict=False))
+
+
+def test_compact_batches_are_compact():
+    dataset = scan_of(400)
+    rng = np.random.default_rng(3)
+
+    def spread(order):
+        parts = epoch_order(dataset, 25, order, rng)
+        return np.mean([dataset.probe_positions_px[part].std(0).mean() for part in parts])
+
+    assert spread("compact") < 0.5 * spread("random")
+
+
+def test_compact_without_positions_is_any_split():
+    parts = epoch_order(scan_of(30).with_(probe_positions_px=None), 8, "compact", np.random.default_rng(0))
+    assert sorted(np.concatenate(parts)) == list(range(30))
+
+
+# -- measurements ------------------------------------------------------------------------------------------------------------
+SCAN = Scan()
+COUNTS = SCAN.noisy().patterns.array
+
+
+def arrange(a):
+    return np.fft.ifftshift(a, axes=(-2, -1))
+
+
+def measured(dataset, loss=None, floor=0.0):
+    return Measurements(XP, dataset, arrange, (loss or Poisson()).target, floor)
+
+
+def batch(measurements, patterns):
+    """Targets and pixel weights of ``patterns``, one of each a pattern."""
+    targets, rows, mask = measurements.batch(np.asarray(patterns))
+    assert len(rows) == len(patterns)
+    return targets[rows], mask
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_targets_are_the_transformed_counts_in_the_models_frame(kept, monkeypatch):
+    monkeypatch.setattr(batches, "KEEP_IN_MEMORY_BYTES", 1 << 30 if kept else 0)
+    index = np.array([0, 7, 3])
+    made = measured(SCAN.noisy(), LeastSquares(), 0.01)
+    target, mask = batch(made, index)
+    assert made.floor == pytest.approx(0.01 * COUNTS.mean())
+    np.testing.assert_allclose(target, np.sqrt(arrange(COUNTS[index]) + made.floor), rtol=1e-6)
+    assert mask is None
+    assert made.counts == pytest.approx(COUNTS.sum()) and made.mean_counts == pytest.approx(COUNTS.sum() / SCAN.n)
+    assert made.valid_counts == pytest.approx(COUNTS.sum())
+
+
+def test_amplitudes_are_squared():
+    amplitudes = SCAN.noisy().with_(patterns=ArrayPatterns(np.sqrt(COUNTS)), measured="amplitude")
+    made = measured(amplitudes)
+    assert made.counts == pytest.approx(COUNTS.sum(), rel=1e-6)
+    np.testing.assert_allclose(batch(made, np.arange(3))[0], arrange(COUNTS[:3]), rtol=1e-5)
+
+
+@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize("kept", [True, False])
+def test_masked_pixels_may_hold_anything(each, kept, monkeypatch):
+    monkeypatch.setattr(batches, "KEEP_IN_MEMORY_BYTES", 1 << 30 if kept else 0)
+    mask = np.ones((SCAN.n, *SCAN.window) if each else SCAN.window, bool)
+    mask[..., 2:4, 5] = False
+    bad = COUNTS.copy()
+    bad[:, 2, 5], bad[:, 3, 5] = np.nan, np.inf
+    made = measured(SCAN.noisy(patterns=ArrayPatterns(bad), mask=mask), floor=0.01)
+    target, weights = batch(made, [1, 4])
+    assert np.isfinite(target).all()
+    assert weights.shape == ((2, *SCAN.window) if each else (1, *SCAN.window))
+    np.testing.assert_array_equal(weights, np.broadcast_to(arrange(mask[:2] if each else mask[None]), weights.shape))
+    seen = np.broadcast_to(mask, COUNTS.shape)
+    assert made.valid_counts == pytest.approx(COUNTS[seen].sum())
+    assert made.floor == pytest.approx(0.01 * COUNTS[seen].mean())
+
+
+def test_masks_of_each_pattern_go_with_their_pattern():
+    mask = np.random.default_rng(0).random((SCAN.n, *SCAN.window)) > 0.3
+    made = measured(SCAN.noisy(mask=mask))
+    np.testing.assert_array_equal(batch(made, [6, 2])[1], arrange(mask[[6, 2]]))
+
+
+def test_negative_counts_are_none():
+    cold = COUNTS - 3
+    made = measured(SCAN.noisy(patterns=ArrayPatterns(cold)))
+    np.testing.assert_array_equal(batch(made, np.arange(SCAN.n))[0], arrange(np.maximum(cold, 0)))
+
+
+def test_many_patterns_are_read_block_by_block():
+    dataset = scan_of(700)
+    made = measured(dataset)
+    assert made.counts == 700 * 6 and batch(made, [699])[0].shape == (1, 2, 3)

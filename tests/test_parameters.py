@@ -1,0 +1,172 @@
+"""Refinable parameters: start values, schedules, bounds, gauges, learning rates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adorym.errors import ConfigError
+from adorym.forward.ptychography import Ptychography, with_unit_mean, without_mean
+from adorym.optimizers.first_order import Adam
+from adorym.optimizers.schedules import Cosine
+from adorym.parameters import Parameter, ParameterSettings, make_value
+from adorym.wrapper import get_backend
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(params=["torch", "autograd"])
+def xp(request):
+    return get_backend(request.param, device="cpu", precision="single")
+
+
+def start(spec, **given_settings):
+    return spec.start_value("thing", None, None, ParameterSettings(**given_settings), RNG)
+
+
+# -- when ----------------------------------------------------------------------------------------------------------------
+@given(start=st.integers(0, 9), length=st.none() | st.integers(1, 9), every=st.integers(1, 4))
+@settings(max_examples=50, deadline=None)
+def test_refined_from_start_until_stop_every_k_th_epoch(start, length, every):
+    stop = None if length is None else start + length
+    made = ParameterSettings(start=start, stop=stop, every=every)
+    expected = list(range(start, 20 if stop is None else stop, every))
+    assert [epoch for epoch in range(20) if made.active(epoch)] == expected
+
+
+def test_never_refined():
+    assert not any(ParameterSettings(refine=False).active(epoch) for epoch in range(5))
+
+
+def test_refinement_must_end_after_it_begins():
+    with pytest.raises(ValueError, match="stop: the refinement ends before it begins; expected > 4; found 4"):
+        ParameterSettings(start=4, stop=4)
+
+
+# -- from where ------------------------------------------------------------------------------------------------------------
+def test_start_value_is_the_models_unless_the_settings_give_one(tmp_path):
+    spec = Parameter(unit="m", start=lambda *arguments: np.array([1.0, 2.0]))
+    np.testing.assert_array_equal(start(spec), [1, 2])
+    np.testing.assert_allclose(start(spec, initial="3 mm"), [3e-3, 3e-3])
+    np.testing.assert_array_equal(start(spec, initial=0.5), [0.5, 0.5])
+    np.save(tmp_path / "given.npy", np.array([4, 5]))
+    made = start(spec, initial=str(tmp_path / "given.npy"))
+    np.testing.assert_array_equal(made, [4.0, 5.0])
+    assert made.dtype == np.float64 and made.flags.writeable
+    np.testing.assert_array_equal(start(Parameter(start=2.5)), 2.5)
+
+
+def test_start_value_that_cannot_be(tmp_path):
+    spec = Parameter(unit="m", start=lambda *arguments: np.zeros(2))
+    np.save(tmp_path / "three.npy", np.zeros(3))
+    (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "garbage.npy").write_bytes(b"garbage")
+    where = r"parameters\.thing\.initial: "
+    for initial, match in (
+        (str(tmp_path / "three.npy"), where + r"wrong shape; expected \(2,\); found \(3,\)"),
+        (str(tmp_path / "none.npy"), where + r"cannot read '.*none\.npy'; found .*No such file"),
+        (str(tmp_path / "empty.npy"), where + r"cannot read '.*empty\.npy'"),
+        (str(tmp_path / "garbage.npy"), where + r"cannot read '.*garbage\.npy'"),
+        ("3 px", where + "wrong unit: expected a quantity in m, found '3 px'"),
+        ("much", where + "cannot read 'much'"),
+    ):
+        with pytest.raises(ConfigError, match=match):
+            start(spec, initial=initial)
+
+
+# -- how -------------------------------------------------------------------------------------------------------------------
+def test_positions_keep_their_digits_in_single_precision(xp):
+    far = np.array([[123456.789012, -98765.432109]])
+    value = make_value(xp, "probe_positions", Ptychography.refinable["probe_positions"], ParameterSettings(), far)
+    np.testing.assert_array_equal(xp.to_numpy(value.array), far)
+    probe = make_value(xp, "probe", Ptychography.refinable["probe"], ParameterSettings(), np.ones((2, 3, 4), complex))
+    assert xp.to_numpy(probe.array).dtype == probe.first.dtype == np.complex64
+    image = make_value(xp, "background", Ptychography.refinable["background"], ParameterSettings(), np.ones((1, 3, 4)))
+    assert xp.to_numpy(image.array).dtype == np.float32
+
+
+def test_start_value_is_kept_apart(xp):
+    given_first = np.ones((3, 2))
+    value = make_value(
+        xp, "probe_positions", Ptychography.refinable["probe_positions"], ParameterSettings(), given_first
+    )
+    value.array[0] = 7
+    np.testing.assert_array_equal(value.first, 1)
+    np.testing.assert_array_equal(given_first, 1)
+
+
+def test_rate_is_relative_or_in_the_parameters_unit(xp):
+    relative, absolute = Parameter(unit="m", relative=True), Parameter(unit="m")
+    first = np.array([-4e-3, 1e-3])
+
+    def rate(spec, learning_rate, value=first):
+        return make_value(xp, "z", spec, ParameterSettings(optimizer=Adam(learning_rate=learning_rate)), value).rate
+
+    assert rate(relative, 0.1) == pytest.approx(4e-4)
+    assert rate(relative, "1 um") == pytest.approx(1e-6)
+    assert rate(absolute, 0.1) == pytest.approx(0.1)
+    assert rate(absolute, "1 um") == pytest.approx(1e-6)
+    assert rate(relative, 0.1, np.zeros(2)) == pytest.approx(0.1)  # nothing to be relative to
+
+
+def test_rate_that_cannot_be(xp):
+    settings_with = ParameterSettings(optimizer=Adam(learning_rate="1 px"))
+    with pytest.raises(
+        ConfigError, match=r"parameters\.z\.optimizer\.learning_rate: wrong unit: expected a quantity in m"
+    ):
+        make_value(xp, "z", Parameter(unit="m"), settings_with, np.zeros(1))
+    settings_with = ParameterSettings(optimizer=Adam(learning_rate="-1 m"))
+    with pytest.raises(ConfigError, match=r"parameters\.z\.optimizer\.learning_rate: a learning rate must be positive"):
+        make_value(xp, "z", Parameter(unit="m"), settings_with, np.zeros(1))
+
+
+def test_defaults_come_from_the_declaration(xp):
+    spec = Parameter(optimizer={"kind": "adam", "learning_rate": 0.3}, schedule={"kind": "cosine", "final": 0.5})
+    value = make_value(xp, "x", spec, ParameterSettings(), np.zeros(2))
+    assert value.optimizer == Adam(learning_rate=0.3) and value.schedule == Cosine(final=0.5)
+    value = make_value(
+        xp, "x", spec, ParameterSettings(optimizer=Adam(learning_rate=0.1), schedule=Cosine()), np.zeros(2)
+    )
+    assert value.optimizer == Adam(learning_rate=0.1) and value.schedule == Cosine()
+
+
+@pytest.mark.parametrize("name", sorted(Ptychography.refinable))
+def test_declared_defaults_can_be_made(name):
+    spec = Ptychography.refinable[name]
+    assert spec.default_optimizer().rate(spec.unit) > 0
+    assert spec.default_schedule().factor(0, 10) == 1
+    assert spec.help and spec.settings().refine
+
+
+# -- bounds and gauges -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("bounds", "expected"), [((0.0, 1.0), [0, 0.5, 1]), ((None, 1.0), [-2, 0.5, 1]), ((0.0, None), [0, 0.5, 3]), (None, [-2, 0.5, 3])]
+)  # fmt: skip
+def test_values_are_kept_within_bounds(xp, bounds, expected):
+    value = make_value(xp, "x", Parameter(bounds=bounds), ParameterSettings(), np.zeros(3))
+    np.testing.assert_array_equal(
+        xp.to_numpy(value.limit(xp, xp.asarray(np.array([-2, 0.5, 3]), exact=True))), expected
+    )
+
+
+def test_gauge_is_fixed_within_bounds(xp):
+    spec = Parameter(gauge=without_mean, bounds=(-1.0, 1.0))
+    value = make_value(xp, "x", spec, ParameterSettings(), np.array([[0.5], [0.9]]))
+    value.array = xp.asarray(np.array([[0.9], [1.7]]), exact=True)
+    value.fix_gauge(xp)
+    np.testing.assert_allclose(xp.to_numpy(value.array), [[0.3], [1.0]])
+
+
+def test_gauges_are_idempotent_and_do_nothing_to_the_start():
+    first = RNG.normal(size=(6, 2))
+    moved = first + RNG.normal(size=(6, 2))
+    fixed = without_mean(moved, first)
+    np.testing.assert_allclose(fixed.mean(0), first.mean(0))
+    np.testing.assert_allclose(fixed - fixed.mean(0), moved - moved.mean(0))
+    np.testing.assert_allclose(without_mean(fixed, first), fixed)
+    np.testing.assert_allclose(without_mean(first, first), first)
+    scales = RNG.uniform(0.5, 2, (6, 1))
+    assert with_unit_mean(scales, scales).mean() == pytest.approx(1)
+    np.testing.assert_allclose(with_unit_mean(scales, scales) / scales, 1 / scales.mean())
