@@ -129,7 +129,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
 }
 
 
-# -- forward models --------------------------------------------------------------------------------------------------------
+# -- forward models ----------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class ModelCase:
     """A forward model in one regime, with measurements that it describes exactly.

@@ -51,7 +51,7 @@ def assert_adjoint(
     assert abs(left - right) <= rtol * size, f"<y, Ax> = {left!r}, <A*y, x> = {right!r}"
 
 
-# -- gradients -----------------------------------------------------------------------------------------------------------
+# -- gradients ---------------------------------------------------------------------------------------------------------
 def derivative_along(f: Callable[[np.ndarray], float], x: np.ndarray, direction: np.ndarray, step: float) -> float:
     """Derivative of ``f(x + t direction)`` at t = 0 by finite differences."""
     return sum(c * f(x + k * step * direction) for k, c in STENCIL.items()) / step
@@ -104,7 +104,7 @@ def assert_gradients(
         )
 
 
-# -- projections ---------------------------------------------------------------------------------------------------------
+# -- projections -------------------------------------------------------------------------------------------------------
 def assert_idempotent(project: Callable[[np.ndarray], np.ndarray], x: np.ndarray, rtol: float) -> None:
     """``P(P(x)) = P(x)``, shape and type kept."""
     once = np.array(project(x.copy()))
@@ -112,7 +112,7 @@ def assert_idempotent(project: Callable[[np.ndarray], np.ndarray], x: np.ndarray
     assert relative_error(project(once.copy()), once) <= rtol
 
 
-# -- runs ----------------------------------------------------------------------------------------------------------------
+# -- runs --------------------------------------------------------------------------------------------------------------
 def arrays_of(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
     """Everything that a run has changed, the time it took excepted."""
     problem, progress = reconstruction.problem, reconstruction.progress

@@ -26,7 +26,7 @@ def start(spec, **given_settings):
     return spec.start_value("thing", None, None, ParameterSettings(**given_settings), RNG)
 
 
-# -- when ----------------------------------------------------------------------------------------------------------------
+# -- when --------------------------------------------------------------------------------------------------------------
 @given(start=st.integers(0, 9), length=st.none() | st.integers(1, 9), every=st.integers(1, 4))
 @settings(max_examples=50, deadline=None)
 def test_refined_from_start_until_stop_every_k_th_epoch(start, length, every):
@@ -45,7 +45,7 @@ def test_refinement_must_end_after_it_begins():
         ParameterSettings(start=4, stop=4)
 
 
-# -- from where ------------------------------------------------------------------------------------------------------------
+# -- from where --------------------------------------------------------------------------------------------------------
 def test_start_value_is_the_models_unless_the_settings_give_one(tmp_path):
     spec = Parameter(unit="m", start=lambda *arguments: np.array([1.0, 2.0]))
     np.testing.assert_array_equal(start(spec), [1, 2])
@@ -76,7 +76,7 @@ def test_start_value_that_cannot_be(tmp_path):
             start(spec, initial=initial)
 
 
-# -- how -------------------------------------------------------------------------------------------------------------------
+# -- how ---------------------------------------------------------------------------------------------------------------
 def test_positions_keep_their_digits_in_single_precision(xp):
     far = np.array([[123456.789012, -98765.432109]])
     value = make_value(xp, "probe_positions", Ptychography.refinable["probe_positions"], ParameterSettings(), far)
@@ -140,7 +140,7 @@ def test_declared_defaults_can_be_made(name):
     assert spec.help and spec.settings().refine
 
 
-# -- bounds and gauges -------------------------------------------------------------------------------------------------------
+# -- bounds and gauges -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("bounds", "expected"), [((0.0, 1.0), [0, 0.5, 1]), ((None, 1.0), [-2, 0.5, 1]), ((0.0, None), [0, 0.5, 3]), (None, [-2, 0.5, 3])]
 )  # fmt: skip

@@ -76,7 +76,7 @@ def test_compact_without_positions_is_any_split():
     assert sorted(np.concatenate(parts)) == list(range(30))
 
 
-# -- measurements ------------------------------------------------------------------------------------------------------------
+# -- measurements ------------------------------------------------------------------------------------------------------
 SCAN = Scan()
 COUNTS = SCAN.noisy().patterns.array
 

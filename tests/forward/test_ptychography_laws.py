@@ -47,7 +47,7 @@ def objective(problem: Problem, batch, wanted, curvature=(), plain=False):
     return f
 
 
-# -- law 3: gradients ------------------------------------------------------------------------------------------------------
+# -- law 3: gradients --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("backend", ["torch", "autograd"])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("case", MODEL_CASES, ids=lambda c: c.name)
@@ -103,7 +103,7 @@ def test_backends_and_precisions_predict_the_same(case):
     assert relative_error(found["torch", "single"], exact) < 2e-5
 
 
-# -- law 4: truth in, data out -----------------------------------------------------------------------------------------------
+# -- law 4: truth in, data out -----------------------------------------------------------------------------------------
 def loss_at(case, problem: Problem, values: dict[str, np.ndarray]) -> float:
     insert(problem, values)
     patterns = np.arange(problem.dataset.n_patterns)
@@ -145,7 +145,7 @@ def test_patterns_do_not_depend_on_the_batch(case):
     np.testing.assert_allclose(np.concatenate(halves), whole, rtol=1e-12)
 
 
-# -- windows follow the positions ----------------------------------------------------------------------------------------------
+# -- windows follow the positions --------------------------------------------------------------------------------------
 def moved(scan: Scan, by: np.ndarray, margin: int = 10):
     """Problem of ``scan`` whose recorded positions are off, the true ones put in by a correction of ``by`` px."""
     case = next(c for c in ptychography_cases() if c.name == f"{scan.regime}-{scan.modes}")

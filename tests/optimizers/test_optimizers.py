@@ -96,7 +96,7 @@ def test_rows_are_independent(xp, name, tmp_path, rng):
         np.testing.assert_allclose(xp.to_numpy(value)[row], xp.to_numpy(alone)[0], rtol=1e-13)
 
 
-# -- formulas ------------------------------------------------------------------------------------------------------------
+# -- formulas ----------------------------------------------------------------------------------------------------------
 def test_gradient_descent(xp, rng):
     start, g = noise(rng, (2, 3), True), noise(rng, (2, 3), True)
     made, state = run(xp, GradientDescent(learning_rate=0.2), start, lambda x: g)
@@ -201,7 +201,7 @@ def test_row_count(xp):
     assert xp.to_numpy(row_count(xp, xp.zeros(()))).shape == ()
 
 
-# -- learning rates ----------------------------------------------------------------------------------------------------------
+# -- learning rates ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("cls", [Adam, GradientDescent, Momentum, Preconditioned])
 @pytest.mark.parametrize("rate", [0, -0.1, float("nan"), "0", "-3"])
 def test_learning_rate_must_be_positive(cls, rate):

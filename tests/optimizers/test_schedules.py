@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from cases import CASES
 from hypothesis import given, settings
@@ -17,7 +19,7 @@ def test_factors_start_at_one_and_never_rise(name, epochs):
     factors = [schedule.factor(epoch, epochs) for epoch in range(epochs + 3)]  # a run may go on for longer than planned
     assert factors[0] == 1 or epochs == 1
     assert all(0 < f <= 1 for f in factors)
-    assert all(b <= a + 1e-15 for a, b in zip(factors, factors[1:], strict=False))
+    assert all(b <= a + 1e-15 for a, b in itertools.pairwise(factors))
 
 
 def test_constant():
@@ -28,7 +30,7 @@ def test_late_decay_holds_and_then_falls_to_its_end():
     factors = [LateDecay(hold=0.5, final=0.01).factor(epoch, 8) for epoch in range(8)]
     assert factors[:4] == [1, 1, 1, 1]
     assert factors[7] == pytest.approx(0.01)
-    ratios = [b / a for a, b in zip(factors[3:], factors[4:], strict=False)]
+    ratios = [b / a for a, b in itertools.pairwise(factors[3:])]
     assert ratios == pytest.approx([0.01**0.25] * 4)  # geometric
     assert LateDecay(hold=1.0, final=0.01).factor(7, 8) == 1
 

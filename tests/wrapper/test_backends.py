@@ -162,7 +162,7 @@ def test_squared_modulus_has_a_slope_at_zero(xp):
     np.testing.assert_array_equal(xp.to_numpy(gradient["a"]), 0)
 
 
-# -- arrays --------------------------------------------------------------------------------------------------------------
+# -- arrays ------------------------------------------------------------------------------------------------------------
 def test_asarray_brings_floats_and_complex_numbers_to_the_precision(xp):
     for dtype in ("float32", "float64", "complex64", "complex128"):
         a = RNG.integers(0, 9, (2, 3)).astype(dtype)
@@ -230,7 +230,7 @@ def test_keeping_freed_memory_is_possible_on_linux():
     assert keep_freed_memory() == sys.platform.startswith("linux")
 
 
-# -- windows ---------------------------------------------------------------------------------------------------------------
+# -- windows -----------------------------------------------------------------------------------------------------------
 CORNERS = np.array([[0, 0], [2, 3], [2, 3], [6, 11], [5, 0], [1, 4]])  # overlapping, one twice, to the very edge
 WINDOW = (5, 6)
 
@@ -263,7 +263,7 @@ def test_scattering_adds_to_what_is_there(xp):
     assert (xp.to_numpy(total)[1:4, 2:6] == 3).all()
 
 
-# -- value_and_grad ----------------------------------------------------------------------------------------------------------
+# -- value_and_grad ----------------------------------------------------------------------------------------------------
 def test_tree_of_gradients_with_auxiliary_output(xp):
     tree = {"z": xp.asarray(C), "x": xp.asarray(R), "unused": xp.asarray(C2), "unused too": xp.asarray(R2)}
 
@@ -317,7 +317,7 @@ def test_constants_have_no_gradient(xp):
     np.testing.assert_allclose(xp.to_numpy(call({"a": xp.asarray(R)})[2]["a"]), R, rtol=1e-6)
 
 
-# -- fused operations ----------------------------------------------------------------------------------------------------------
+# -- fused operations --------------------------------------------------------------------------------------------------
 def core(a, b):
     """``sum b |a|^2`` of complex a and real b, with its adjoints, and the intensities besides."""
     assert isinstance(a, np.ndarray) and a.flags.c_contiguous
@@ -395,7 +395,7 @@ def test_fused_operation_without_gradient(xp):
     assert aux["power"].shape == C.shape
 
 
-# -- choosing a backend --------------------------------------------------------------------------------------------------------
+# -- choosing a backend ------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

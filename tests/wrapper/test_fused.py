@@ -165,7 +165,7 @@ def test_a_masked_pixel_counts_for_nothing(exact):
     np.testing.assert_array_equal(found[0][1][0], found[1][1][0])
 
 
-# -- curvatures ------------------------------------------------------------------------------------------------------------
+# -- curvatures --------------------------------------------------------------------------------------------------------
 def curvatures(xp, regime, loss, tree, weights, counts, floor=1e-9):
     made = Detector(**(vars(detector(xp, regime, LOSSES[loss], weights, counts)) | {"floor": floor}))
     arrays = [
@@ -281,7 +281,7 @@ def test_curvatures_in_single_precision(exact):
         assert relative_error(found[name], expected[name]) < 1e-4, name
 
 
-# -- the step ----------------------------------------------------------------------------------------------------------------
+# -- the step ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("momentum", [0.0, 0.8])
 @pytest.mark.parametrize("complex_values", [False, True])
 @pytest.mark.parametrize("layout", ["compiled", "plain", "one curvature for all"])
