@@ -33,7 +33,7 @@ from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.initializers import simple
 from adorym.losses.base import Loss
-from adorym.losses.counting import LeastSquares, Poisson
+from adorym.losses.counting import Huber, Intensity, LeastSquares, Mixed, Poisson, Student
 from adorym.optics import probes
 from adorym.optimizers import first_order, schedules
 from adorym.optimizers.preconditioned import Preconditioned
@@ -87,7 +87,14 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "random": _plain(simple.Random, magnitude_sigma=0.1, phase_sigma=0.2),
         "file": _object_file,
     },
-    "loss": {"least_squares": _plain(LeastSquares), "poisson": _plain(Poisson)},
+    "loss": {
+        "least_squares": _plain(LeastSquares),
+        "poisson": _plain(Poisson),
+        "mixed": _plain(Mixed, read_noise=0.3, gain=2.0),
+        "intensity": _plain(Intensity),
+        "huber": _plain(Huber, threshold=0.8),
+        "student": _plain(Student, degrees=3.0),
+    },
     "optimizer": {
         "gradient_descent": _plain(first_order.GradientDescent, learning_rate=0.3),
         "momentum": _plain(first_order.Momentum, learning_rate=0.05),

@@ -291,7 +291,7 @@ def _work(made: Draft) -> Work:
         batch=min(max(_batch_sizes(made)), chunk),
         modes=modes,
         window_px=window,
-        fused=made.on_host and not plain and bool(getattr(model, "fused", False)) and recipe.loss.noise is not None,
+        fused=made.on_host and not plain and bool(getattr(model, "fused", False)) and recipe.loss.code is not None,
         near_field=_regime(made) == "near_field",
         shifted=bool(refined) or any((made.starts[name] % 1).any() for name in moved),
         moving=bool(refined),

@@ -174,13 +174,27 @@ def read_mask(mask: str | Path | np.ndarray) -> tuple[np.ndarray, str]:
     Raises:
         DataError: No such file or array, or the file holds several and none is named.
     """
-    if isinstance(mask, np.ndarray):
-        return mask.astype(bool), "an array that was given"
-    path, _, key = str(mask).rpartition(":")
-    if not path or Path(str(mask)).expanduser().is_file():
-        path, key = str(mask), ""
+    array, origin = read_array(mask, "mask")
+    return array != 0, origin
+
+
+def read_array(source: str | Path | np.ndarray, role: str) -> tuple[np.ndarray, str]:
+    """One array, axes of length 1 removed if it comes from a file, and where it came from; as `read_mask`.
+
+    Args:
+        source: An array, a file that holds one array, or ``file:name`` of an array in a file.
+        role: What it is needed for, for the error.
+
+    Raises:
+        DataError: No such file or array, or the file holds several and none is named.
+    """
+    if isinstance(source, np.ndarray):
+        return source, "an array that was given"
+    path, _, key = str(source).rpartition(":")
+    if not path or Path(str(source)).expanduser().is_file():
+        path, key = str(source), ""
     container = open_container(path)
     if not key and len(container.arrays) != 1:
         names = ", ".join(container.arrays)
-        raise DataError(path, "which array is the mask?", found=names, remedy=f"write '{path}:NAME'")
-    return container.read(key or next(iter(container.arrays))).squeeze() != 0, str(mask)
+        raise DataError(path, f"which array is the {role}?", found=names, remedy=f"write '{path}:NAME'")
+    return container.read(key or next(iter(container.arrays))).squeeze(), str(source)

@@ -82,7 +82,7 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
     check_recipe(recipe, dataset, run)
     xp = get_backend(run.backend, device=run.device, precision=run.precision, threads=run.threads)
     model, settings = recipe.model, used_settings(recipe)
-    measurements = Measurements(xp, dataset, model.arrange, recipe.loss.target, recipe.loss.floor)
+    measurements = Measurements(xp, dataset, model.arrange, recipe.loss.target, recipe.loss.floor_counts)
     if measurements.valid_counts <= 0:
         raise DataError(dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
     shape, origin = model.object_frame(dataset, object_margin_px(settings))

@@ -195,7 +195,7 @@ class Ptychography(ScanningModel):
     def objective(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
-        usable = self._own_prediction and self.fused and xp.on_host and loss.noise is not None
+        usable = self._own_prediction and self.fused and xp.on_host and loss.code is not None
         if not usable or "propagation_distance" in request.wanted:
             return super().objective(xp, obj, params, batch, loss, request)
         return xp.fused(self._core(xp, params, batch, loss, request), *self._inputs(xp, obj, params, batch))
@@ -205,7 +205,7 @@ class Ptychography(ScanningModel):
     ) -> dict[str, Array]:
         found = {} if self._own_prediction else super().curvatures(xp, obj, params, batch, loss, request)
         others = (request.curvature & set(INPUTS)) - set(found)
-        if loss.noise is None or not others:
+        if loss.code is None or not others:
             return found
         core = self._core(xp, params, batch, loss, Request(frozenset(), others, request.weight))
         return found | core(*(xp.to_numpy(a) for a in self._inputs(xp, obj, params, batch)))[2]
@@ -227,14 +227,15 @@ class Ptychography(ScanningModel):
         )
 
     def _core(self, xp: Backend, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request) -> FusedCore:
-        assert loss.noise is not None  # the callers looked
+        noise = loss.fused_noise(batch.floor)
+        assert noise is not None  # the callers looked
         far = self.regime == "far_field"
         constants = {name: xp.stop_gradient(p) for name, p in params.items()}
         detector = Detector(
             target=xp.to_numpy(batch.targets),
             rows=batch.rows,
             mask=None if batch.mask is None else xp.to_numpy(batch.mask),
-            noise=loss.noise,
+            noise=noise,
             floor=batch.floor,
             weight=request.weight,
             transfer=None if far else xp.to_numpy(self._transfer(xp, constants, batch)),

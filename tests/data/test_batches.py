@@ -86,7 +86,7 @@ def arrange(a):
 
 
 def measured(dataset, loss=None, floor=0.0):
-    return Measurements(XP, dataset, arrange, (loss or Poisson()).target, floor)
+    return Measurements(XP, dataset, arrange, (loss or Poisson()).target, lambda mean: floor * mean)
 
 
 def batch(measurements, patterns):
