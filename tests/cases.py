@@ -17,8 +17,8 @@ from tiny_scan import REGIMES, Scan
 # Imported for what they register as well.
 import adorym.data.open
 import adorym.simulate.experiments  # noqa: F401
-from adorym.constraints.object import MagnitudeLimit, Support
-from adorym.constraints.probe import OrthogonalModes, ProbePower
+from adorym.constraints import limits, object as of_object, probe as of_probe
+from adorym.constraints.support import ShrinkWrap, Support
 from adorym.data.dataset import Dataset
 from adorym.data.readers.cxi import CxiReader
 from adorym.data.readers.native import NativeReader
@@ -38,6 +38,8 @@ from adorym.optics import probes
 from adorym.optimizers import first_order, schedules
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.parameters import ParameterSettings
+from adorym.regularizers import sparsity
+from adorym.regularizers.crosstalk import SliceCrosstalk
 from adorym.regularizers.variation import TotalVariation
 from adorym.simulate import experiments, illumination, phantoms
 
@@ -72,10 +74,20 @@ def _plain(cls: type, **fields: Any) -> Callable[[Path], Any]:
 
 CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
     "constraint": {
-        "magnitude_limit": _plain(MagnitudeLimit, maximum=1.0, minimum=0.3),
+        "magnitude_limit": _plain(of_object.MagnitudeLimit, maximum=1.0, minimum=0.3),
+        "phase_limit": _plain(of_object.PhaseLimit, maximum=0.4, minimum=-1.1),
+        "non_negativity": _plain(of_object.NonNegativity),
+        "phase_only": _plain(of_object.PhaseOnly),
+        "absorption_only": _plain(of_object.AbsorptionOnly),
+        "homogeneous": _plain(of_object.Homogeneous),
         "support": _support,
-        "probe_power": _plain(ProbePower, photons=1e4),
-        "orthogonal_modes": _plain(OrthogonalModes),
+        "shrink_wrap": _plain(ShrinkWrap, threshold=0.4, blur=1.5),
+        "probe_power": _plain(of_probe.ProbePower, photons=1e4),
+        "orthogonal_modes": _plain(of_probe.OrthogonalModes),
+        "probe_support": _plain(of_probe.ProbeSupport, radius=4.0),
+        "probe_fourier_support": _plain(of_probe.ProbeFourierSupport, radius=5.0, stop=1.0),
+        "position_limit": _plain(limits.PositionLimit, maximum=0.5),
+        "limit": _plain(limits.Limit, parameter="intensity_scale", minimum=0.2, maximum=0.9),
     },
     "forward_model": {"ptychography": _plain(Ptychography)},
     "illumination": {
@@ -121,7 +133,14 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "nexus": _plain(NexusReader),
         "ptypy": _plain(PtypyReader),
     },
-    "regularizer": {"total_variation": _plain(TotalVariation, weight=0.02)},
+    "regularizer": {
+        "total_variation": _plain(TotalVariation, weight=0.02),
+        "l1": _plain(sparsity.L1, weight=0.3),
+        "l2": _plain(sparsity.L2, weight=0.3),
+        "reweighted_l1": _plain(sparsity.ReweightedL1, weight=0.3, epsilon=0.2),
+        "smoothness": _plain(sparsity.Smoothness, parameter="probe_positions", weight=0.4, order=2),
+        "slice_crosstalk": _plain(SliceCrosstalk, weight=0.1),
+    },
     "schedule": {
         "constant": _plain(schedules.Constant),
         "late_decay": _plain(schedules.LateDecay, hold=0.4, final=0.1),
