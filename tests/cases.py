@@ -17,7 +17,9 @@ from tiny_scan import REGIMES, Scan
 # Imported for what they register as well.
 import adorym.data.open
 import adorym.simulate.experiments  # noqa: F401
-from adorym.constraints import limits, object as of_object, probe as of_probe
+from adorym.constraints import limits
+from adorym.constraints import object as of_object
+from adorym.constraints import probe as of_probe
 from adorym.constraints.support import ShrinkWrap, Support
 from adorym.data.dataset import Dataset
 from adorym.data.readers.cxi import CxiReader

@@ -207,7 +207,7 @@ def test_everything_is_shown(planned):
     shown = console.export_text()
     for facts in plan.sections.values():
         assert all(fact.text in shown for fact in facts)
-    for words in ("epoch 1 to epoch 2", "magnitude_limit (maximum 1.0", "total_variation (weight 0.5", "total"):
+    for words in ("epoch 1 to epoch 2", "magnitude_limit (maximum 1.0", "total_variation (parameter object, weight 0.5", "total"):
         assert words in shown
     narrow = Console(width=50, record=True, file=StringIO())
     narrow.print(plan.render())
@@ -258,7 +258,7 @@ ERRORS = {
     ),
     "regularizer of a fixed object": (
         {"parameters": {"object": False}, "regularizers": [{"kind": "total_variation", "weight": 1}]},
-        r"regularizers: the object is not refined: they have no effect; leave them out",
+        r"regularizers\[0\]: 'total_variation' acts on the object, which is not refined: it has no effect",
     ),
     "nothing refined": (
         {"parameters": {"object": False, "probe": False}},

@@ -240,6 +240,8 @@ def _refinement(made: Draft, name: str) -> Refinement:
         unit = ""  # a pure number: the curvature brings the unit
     elif spec.relative and not _has_unit(optimizer.learning_rate):
         unit = "of the largest value"
+    elif spec.scale is not None and not _has_unit(optimizer.learning_rate):
+        unit = "of its natural scale"
     return Refinement(
         parameter=name,
         values=values,

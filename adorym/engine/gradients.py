@@ -61,8 +61,12 @@ def _chunk_gradients(problem: Problem, patterns: np.ndarray, request: Request) -
 
     def objective(tree: Tree) -> tuple[Array, Any]:
         full = inputs | {name: tree[name] for name in names}
-        obj = full.pop("object")
-        return problem.model.objective(xp, obj, expanded(xp, full, rows), batch, problem.loss, request)
+        stored = full.pop("object")
+        obj = problem.transmission(stored)
+        value, curvatures = problem.model.objective(xp, obj, expanded(xp, full, rows), batch, problem.loss, request)
+        if "object" in curvatures and obj is not stored:  # |dO/dw|^2 = |O|^2
+            curvatures["object"] = xp.asarray(curvatures["object"]) * xp.abs2(xp.stop_gradient(obj))
+        return value, curvatures
 
     value, curvatures, gradients = xp.value_and_grad(objective)({name: inputs[name] for name in sorted(names)})
     _need_curvature(request.curvature, curvatures, problem)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from adorym.constraints.base import Constraint
 from adorym.engine.gradients import Found, batch_gradients
 from adorym.engine.problem import Problem
+from adorym.engine.terms import batch_terms, projected
 from adorym.optimizers.base import Gradient
-from adorym.regularizers.base import Regularizer
 from adorym.wrapper.base import Array
 
 
@@ -22,28 +24,15 @@ def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], b
         batch_fraction: Part of the epoch that this batch is: the share of the regularizers it carries.
     """
     value, found = batch_gradients(problem, patterns, frozenset(rates))
+    terms, pulls = batch_terms(problem, patterns, rates, batch_fraction)
+    for name, pull in pulls.items():
+        found[name] = replace(found[name], gradient=found[name].gradient + pull)
     if "object" in rates:
-        value += _regularize(problem, batch_fraction)
         _step_object(problem, rates["object"])
     for name, rate in rates.items():
         if name != "object":
             _step_value(problem, name, found[name], rate)
-    return value
-
-
-def _regularize(problem: Problem, batch_fraction: float) -> float:
-    xp, total = problem.xp, 0.0
-    for regularizer in problem.regularizers:
-
-        def term(obj: Array, regularizer: Regularizer = regularizer) -> tuple[float, Array]:
-            weight = batch_fraction / float(np.prod(problem.store.shape))
-            value, _, gradient = xp.value_and_grad(lambda t: (weight * regularizer.value(xp, t["object"]), None))(
-                {"object": obj}
-            )
-            return value, gradient["object"]
-
-        total += problem.store.add_gradient(term)
-    return total
+    return value + terms
 
 
 def _constraints(problem: Problem, name: str, when: str) -> list[Constraint]:
@@ -57,7 +46,7 @@ def _step_object(problem: Problem, rate: float) -> None:
     def step(tile: Array, gradient: Gradient, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         tile, state = optimizer.step(xp, tile, gradient, state, rate)
         for constraint in constraints:
-            tile = constraint.project(xp, tile)
+            tile = projected(problem, constraint, tile)
         return tile, state
 
     problem.store.update(step)
@@ -76,17 +65,18 @@ def _step_value(problem: Problem, name: str, found: Found, rate: float) -> None:
         value.array = xp.put_rows(value.array, index, value.limit(xp, rows))
         value.state = tuple(xp.put_rows(s, index, r) for s, r in zip(value.state, state, strict=True))
     for constraint in _constraints(problem, name, "batch"):
-        value.array = constraint.project(xp, value.array)
+        value.array = projected(problem, constraint, value.array)
 
 
-def finish_epoch(problem: Problem, names: list[str]) -> None:
+def finish_epoch(problem: Problem, names: list[str], epoch: int) -> None:
     """Gauges of the refined parameters and the constraints that are applied once an epoch."""
     for name in names:
+        constraints = [c for c in _constraints(problem, name, "epoch") if c.active(epoch)]
         if name == "object":
-            for constraint in _constraints(problem, name, "epoch"):
-                problem.store.apply(lambda tile, c=constraint: c.project(problem.xp, tile))  # type: ignore[misc]
+            for constraint in constraints:
+                problem.store.apply(lambda tile, c=constraint: projected(problem, c, tile))  # type: ignore[misc]
             continue
         value = problem.values[name]
         value.fix_gauge(problem.xp)
-        for constraint in _constraints(problem, name, "epoch"):
-            value.array = constraint.project(problem.xp, value.array)
+        for constraint in constraints:
+            value.array = projected(problem, constraint, value.array)

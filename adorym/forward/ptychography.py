@@ -53,6 +53,12 @@ def _distance(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np
     return np.array([model.geometry(dataset).effective_distance_m])
 
 
+def _fringe_distance(model: Any, dataset: Dataset, mean_counts: float) -> float:
+    """``dx^2 / lambda``: where a wave one pixel wide has spread to twice its width."""
+    geometry = model.geometry(dataset)
+    return min(geometry.pixel_size_m(model.regime)) ** 2 / geometry.wavelength_m
+
+
 def with_unit_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Gauge of intensity scales: a common factor belongs to the probe."""
     return values / values.mean()
@@ -89,7 +95,8 @@ class Ptychography(ScanningModel):
             unit="m",
             help="distance by which the probe is propagated along the beam before it meets the object",
             start=lambda model, dataset, settings, rng: np.zeros(1),
-            optimizer={"kind": "adam", "learning_rate": "1 um"},
+            optimizer={"kind": "adam", "learning_rate": 1.0},
+            scale=_fringe_distance,
         ),
         "intensity_scale": Parameter(
             optional=True,
@@ -105,7 +112,8 @@ class Ptychography(ScanningModel):
             unit="photon",
             help="intensity that every pattern has besides the diffracted one",
             start=_background,
-            optimizer={"kind": "adam", "learning_rate": 0.01},
+            optimizer={"kind": "adam", "learning_rate": 0.05},
+            scale=lambda model, dataset, mean_counts: mean_counts,
             bounds=(0.0, None),
         ),
         "propagation_distance": Parameter(

@@ -111,10 +111,12 @@ class Intensity(Loss):
 
 @register("loss", "huber")
 class Huber(Loss):
-    r"""Least squares on amplitudes whose slope no longer grows beyond a residual of :math:`k\sigma`.
+    r"""Least squares on amplitudes whose slope hardly grows beyond a residual of :math:`k\sigma`.
 
     With :math:`d = \sqrt{I + \epsilon} - \sqrt{N + \epsilon}`, :math:`\sigma = 1/2` and :math:`t = k\sigma`, a pixel
-    adds :math:`d^2` for :math:`|d| \le t` and :math:`2 t |d| - t^2` beyond (Huber, Ann. Math. Stat. 35, 73 (1964)).
+    adds :math:`2 t^2 (\sqrt{1 + d^2/t^2} - 1)`: :math:`d^2` where it is small, :math:`2 t |d|` where it is large. The
+    smooth form of Huber's loss (Ann. Math. Stat. 35, 73 (1964); Charbonnier et al., IEEE Trans. Image Process. 6, 298
+    (1997), eq. (12)).
     For hot pixels, parasitic scattering and other counts that no prediction explains. Counts must be photons.
 
     Attributes:
@@ -135,9 +137,8 @@ class Huber(Loss):
         return self.threshold / 2
 
     def terms(self, xp: Backend, predicted: Array, target: Array) -> Array:
-        residual = predicted - target
-        within = xp.clip(residual, -self.shape, self.shape)
-        return within * (2 * residual - within)
+        t2 = self.shape**2
+        return 2 * t2 * (xp.sqrt(1 + xp.square(predicted - target) / t2) - 1)
 
 
 @register("loss", "student")

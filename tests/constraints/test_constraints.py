@@ -127,9 +127,7 @@ def test_support_is_vacuum_outside(xp, tmp_path, rng):
 
 
 def test_support_must_be_there_and_fit(xp, tmp_path):
-    with pytest.raises(
-        ValueError, match=r"mask: no such file '.*none.npy'; expected an array of the object's shape"
-    ):
+    with pytest.raises(ValueError, match=r"mask: no such file '.*none.npy'; expected an array of the object's shape"):
         Support(mask=str(tmp_path / "none.npy"))
     np.save(tmp_path / "small.npy", np.ones((3, 4)))
     with pytest.raises(

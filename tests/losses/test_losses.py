@@ -137,7 +137,7 @@ def test_robust_losses_bear_outliers(name, rises):
     """A pixel twice as far off, in amplitude, costs at most twice as much (least squares: four times)."""
     xp, loss = get_backend("autograd", precision="double"), CASES["loss"][name](None)
     near, far = (value(xp, loss, np.full((1, 2, 2), i**2), np.zeros((1, 2, 2)), floor=1e-12) for i in (20.0, 40.0))
-    assert 1 < far / near < 1.01 * rises
+    assert 1 < far / near < 1.02 * rises
     small = 1e3 * np.ones((1, 2, 2)), 1e3 * np.ones((1, 2, 2)) + 0.5
     assert value(xp, loss, *small) == pytest.approx(value(xp, CASES["loss"]["least_squares"](None), *small), rel=1e-3)
 

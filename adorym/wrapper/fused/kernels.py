@@ -70,9 +70,9 @@ def _residual(
         for k in range(intensity.size):
             amplitude = np.sqrt(intensity[k] + floor)
             difference = amplitude - target[k]
-            within = min(max(difference, -shape), shape)
-            value[k] = within * (two * difference - within)
-            slope[k] = within / amplitude
+            ratio = np.sqrt(two / two + difference * difference / (shape * shape))
+            value[k] = two * shape * shape * (ratio - two / two)
+            slope[k] = difference / (amplitude * ratio)
     else:
         for k in range(intensity.size):
             amplitude = np.sqrt(intensity[k] + floor)
