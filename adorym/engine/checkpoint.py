@@ -42,6 +42,8 @@ def save_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
             for name, value in problem.values.items():
                 state = tuple(problem.xp.to_numpy(s) for s in value.state)
                 _write(file.create_group(f"parameters/{name}"), problem.xp.to_numpy(value.array), state)
+            for name, array in ({} if reconstruction.solving is None else reconstruction.solving.memory).items():
+                file[f"solver/{name}"] = array
             file.flush()
         _to_disk(temporary)
         os.replace(temporary, path)
@@ -65,11 +67,22 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
         with h5py.File(path, "r") as file:
             _same_run(json.loads(file.attrs["identity"]), identity, path)
             _read(file, reconstruction)
+            if reconstruction.solving is not None:
+                reconstruction.solving.memory = _flat(file.get("solver", {}))
             reconstruction.progress = Progress(**json.loads(file.attrs["progress"]))
     except (OSError, KeyError) as error:
         raise DataError(
             str(path), "this checkpoint is damaged", found=str(error), remedy="start without '--resume'"
         ) from error
+
+
+def _flat(group: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
+    """Every array in a group and in those below it, by its path."""
+    found: dict[str, np.ndarray] = {}
+    for name, entry in group.items():
+        path = f"{prefix}{name}"
+        found |= _flat(entry, f"{path}/") if isinstance(entry, h5py.Group) else {path: entry[()]}
+    return found
 
 
 def _write(group: h5py.Group, array: np.ndarray, state: tuple[np.ndarray, ...]) -> None:

@@ -17,6 +17,7 @@ from adorym.engine.problem import Problem
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe, build_problem, default_batch_size
+from adorym.engine.solve import Solving
 from adorym.engine.step import finish_epoch, run_batch
 from adorym.errors import RunError
 
@@ -69,6 +70,7 @@ class Reconstruction:
         self.problem: Problem = build_problem(dataset, recipe, run, self.rng)
         self.batch_size = run.batch_size or default_batch_size(dataset.n_patterns)
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
+        self.solving = None if recipe.solver is None else Solving(self.problem, recipe.solver, run.seed)
         self.stop_reason = ""
         self._watch: Callable[[BatchProgress], None] | None = None
 
@@ -91,6 +93,8 @@ class Reconstruction:
             record = self._epoch(total)
             if record is None:
                 return
+            if self.solving is not None and self.solving.finished:
+                self.stop(self.solving.message)
             yield record
             if self._on_plateau():
                 self.stop(f"the loss has not fallen for {self.settings.plateau.patience} epochs")  # type: ignore[union-attr]
@@ -102,6 +106,8 @@ class Reconstruction:
     def batches(self) -> list[np.ndarray]:
         """The batches of the next epoch; the same ones again until the epoch is done."""
         self.rng.bit_generator.state = self.progress.epoch_rng
+        if self.solving is not None:
+            return [np.arange(self.problem.dataset.n_patterns)]
         order = epoch_order(self.problem.dataset, self.batch_size, self.settings.batch_order, self.rng)
         return [np.sort(part) for part in order]
 
@@ -116,7 +122,10 @@ class Reconstruction:
             if self.stop_reason:
                 return None
             began = time.perf_counter()
-            loss = run_batch(problem, parts[i], rates, len(parts[i]) / problem.dataset.n_patterns)
+            if self.solving is not None:
+                loss = self.solving.epoch(epoch, list(rates), parts[i])
+            else:
+                loss = run_batch(problem, parts[i], rates, len(parts[i]) / problem.dataset.n_patterns)
             self._check_loss(loss, epoch, i, len(parts), rates)
             progress.partial_loss += loss
             progress.batch = i + 1

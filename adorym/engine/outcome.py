@@ -68,11 +68,20 @@ def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
         "store": run.store,
         "ranks": "1",
         "seed": str(run.seed),
+        **_solver(reconstruction),
         "batch_size": str(reconstruction.batch_size),
         "data": problem.dataset.path,
         "data_format": problem.dataset.format,
         "data_notes": "\n".join(problem.dataset.notes),
     }
+
+
+def _solver(reconstruction: Reconstruction) -> dict[str, str]:
+    solving = reconstruction.solving
+    if solving is None:
+        return {}
+    ended = solving.message or "went on to the last epoch"
+    return {"solver": solving.solver.kind, "solver_ended": ended, "loss_evaluations": str(solving.evaluations)}
 
 
 def _fit(problem: Problem) -> dict[str, Any]:

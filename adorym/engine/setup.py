@@ -20,6 +20,7 @@ from adorym.losses.base import Loss
 from adorym.optics.representation import Representation, exponent_of
 from adorym.parameters import Parameter, ParameterSettings, Value, make_value
 from adorym.regularizers.base import Regularizer
+from adorym.solvers.base import Solver
 from adorym.storage.replicated import ReplicatedStore
 from adorym.wrapper import get_backend
 from adorym.wrapper.base import Backend
@@ -34,6 +35,7 @@ class Recipe:
 
     Attributes:
         parameters: Settings of the parameters that the user names; the others follow the model's declaration.
+        solver: Moves all refined parameters together, instead of their optimizers.
     """
 
     model: ForwardModel
@@ -41,6 +43,7 @@ class Recipe:
     loss: Loss
     regularizers: tuple[Regularizer, ...] = ()
     constraints: tuple[Constraint, ...] = ()
+    solver: Solver | None = None
 
 
 def default_batch_size(n_patterns: int) -> int:

@@ -232,6 +232,17 @@ class TorchBackend(Backend):
 
         return call
 
+    def jvp(self, f: Callable[[Tree], Array], tree: Tree, tangent: Tree) -> tuple[Array, Array]:
+        names = list(tree)
+
+        def call(*leaves: torch.Tensor) -> torch.Tensor:
+            return f(dict(zip(names, leaves, strict=True)))
+
+        values = tuple(tree[name].detach() for name in names)
+        along = tuple(tangent[name].detach().to(tree[name].dtype) for name in names)
+        with torch.no_grad():
+            return torch.func.jvp(call, values, along)
+
     def stop_gradient(self, a: Array) -> torch.Tensor:
         return a.detach()
 
