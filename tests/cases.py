@@ -44,6 +44,7 @@ from adorym.regularizers import sparsity
 from adorym.regularizers.crosstalk import SliceCrosstalk
 from adorym.regularizers.variation import TotalVariation
 from adorym.simulate import experiments, illumination, phantoms
+from adorym.solvers import library, memory, newton, preconditioners, splitting
 
 OBJECT_SHAPE = (30, 34)  # of the cases that act on an object
 PROBE_SHAPE = (3, 12, 14)  # of those that act on a probe
@@ -149,6 +150,20 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "exponential": _plain(schedules.Exponential, decay=0.9, minimum=0.2),
         "cosine": _plain(schedules.Cosine, final=0.05),
         "steps": _plain(schedules.Steps, at=(3, 6), decay=0.5),
+    },
+    "preconditioner": {
+        "intensity": _plain(preconditioners.Intensity, regularization=0.2),
+        "estimated": _plain(preconditioners.Estimated, probes=3),
+        "none": _plain(preconditioners.Unscaled),
+    },
+    "solver": {
+        "conjugate_gradient": _plain(memory.ConjugateGradient),
+        "lbfgs": _plain(memory.LBFGS, pairs=5),
+        "levenberg_marquardt": _plain(newton.LevenbergMarquardt),
+        "curveball": _plain(newton.Curveball),
+        "proximal_gradient": _plain(splitting.ProximalGradient),
+        "admm": _plain(splitting.ADMM, inner=3),
+        "scipy": _plain(library.Scipy, iterations=12),
     },
     "simulation": {
         "ptychography": _small_experiment,

@@ -9,7 +9,7 @@ import numpy as np
 from adorym.constraints.base import Constraint
 from adorym.engine.gradients import Found, batch_gradients
 from adorym.engine.problem import Problem
-from adorym.engine.terms import batch_terms, projected
+from adorym.engine.terms import batch_terms, projected, term_curvature
 from adorym.optimizers.base import Gradient
 from adorym.wrapper.base import Array
 
@@ -26,24 +26,41 @@ def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], b
     value, found = batch_gradients(problem, patterns, frozenset(rates))
     terms, pulls = batch_terms(problem, patterns, rates, batch_fraction)
     for name, pull in pulls.items():
-        found[name] = replace(found[name], gradient=found[name].gradient + pull)
+        curvature = _with_terms(problem, name, found[name], batch_fraction)
+        found[name] = replace(found[name], gradient=found[name].gradient + pull, curvature=curvature)
     if "object" in rates:
-        _step_object(problem, rates["object"])
+        _step_object(problem, rates["object"], batch_fraction)
     for name, rate in rates.items():
         if name != "object":
             _step_value(problem, name, found[name], rate)
     return value + terms
 
 
+def _with_terms(problem: Problem, name: str, found: Found, batch_fraction: float) -> Array | None:
+    """Curvature of a parameter's rows, that of its regularizers added: to the diagonal, where it is in blocks."""
+    xp, array = problem.xp, problem.values[name].array
+    if found.curvature is None:
+        return None
+    added = term_curvature(problem, name, array, batch_fraction if found.index is None else 1.0)
+    assert added is not None  # there is a gradient of one
+    added = added if found.index is None else xp.take(added, found.index)
+    if len(found.curvature.shape) > len(array.shape):
+        added = added[..., None] * xp.asarray(np.eye(array.shape[-1]), exact=True)
+    return found.curvature + added
+
+
 def _constraints(problem: Problem, name: str, when: str) -> list[Constraint]:
     return [c for c in problem.constraints if c.parameter == name and c.when == when]
 
 
-def _step_object(problem: Problem, rate: float) -> None:
+def _step_object(problem: Problem, rate: float, batch_fraction: float) -> None:
     xp, optimizer = problem.xp, problem.obj.optimizer
     constraints = _constraints(problem, "object", "batch")
 
     def step(tile: Array, gradient: Gradient, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        if gradient.curvature is not None:
+            added = term_curvature(problem, "object", tile, batch_fraction)
+            gradient = gradient if added is None else replace(gradient, curvature=gradient.curvature + added)
         tile, state = optimizer.step(xp, tile, gradient, state, rate)
         for constraint in constraints:
             tile = projected(problem, constraint, tile)

@@ -39,6 +39,18 @@ def term_gradient(problem: Problem, regularizer: Regularizer, array: Array, fact
     return value, gradient[name]
 
 
+def term_curvature(problem: Problem, name: str, array: Array, factor: float) -> Array | None:
+    """Curvature of all regularizers of a parameter (or of a tile of the object), ``None`` without any."""
+    total = None
+    for regularizer in problem.regularizers:
+        if regularizer.parameter == name:
+            scale = problem.unknowns[name].scale
+            h = regularizer.curvature(problem.xp, (array - rest(problem, name)) / scale)
+            h = (factor * weight_of(problem, name) / scale**2) * h
+            total = h if total is None else total + h
+    return total
+
+
 def proximal(problem: Problem, regularizer: ProximalRegularizer, array: Array, step: float) -> Array:
     """The proximal operator of the weighted term of the whole parameter."""
     base, scale = rest(problem, regularizer.parameter), problem.unknowns[regularizer.parameter].scale

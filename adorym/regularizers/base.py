@@ -31,6 +31,13 @@ class Regularizer(ABC):
     def value(self, xp: Backend, deviation: Array) -> Array:
         """``weight`` times the sum over all elements; ``deviation`` has the shape of the parameter."""
 
+    @abstractmethod
+    def curvature(self, xp: Backend, deviation: Array) -> Array:
+        """Diagonal of a quadratic that touches the term at ``deviation`` and lies above it: real, of its shape.
+
+        Steps that divide by the curvature of the loss add it; they would overshoot otherwise.
+        """
+
 
 class ProximalRegularizer(Regularizer):
     """A regularizer with a proximal operator, for splitting methods (Parikh & Boyd, Found. Trends Optim. 1 (2014))."""

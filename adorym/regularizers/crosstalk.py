@@ -8,7 +8,7 @@ from pydantic import Field
 
 from adorym.registry import register
 from adorym.regularizers.base import Regularizer
-from adorym.regularizers.variation import differences
+from adorym.regularizers.variation import differences, neighbours
 from adorym.wrapper.base import Array, Backend
 
 
@@ -34,7 +34,17 @@ class SliceCrosstalk(Regularizer):
     def value(self, xp: Backend, deviation: Array) -> Array:
         if len(deviation.shape) < 3:
             return 0.0 * xp.sum(xp.abs2(deviation))
-        d_y, d_x = differences(deviation, (0, 1))
-        size = xp.sqrt(xp.abs2(d_y) + xp.abs2(d_x) + self.epsilon**2)
+        size = self._edges(xp, deviation)
         together = xp.square(xp.sum(size, axis=2)) - xp.sum(xp.square(size), axis=2)
         return (self.weight / 2) * xp.sum(together)
+
+    def _edges(self, xp: Backend, deviation: Array) -> Array:
+        d_y, d_x = differences(deviation, (0, 1))
+        return xp.sqrt(xp.abs2(d_y) + xp.abs2(d_x) + self.epsilon**2)
+
+    def curvature(self, xp: Backend, deviation: Array) -> Array:
+        if len(deviation.shape) < 3:
+            return 0.0 * xp.abs2(deviation)
+        size = self._edges(xp, deviation)
+        others = (xp.sum(size, axis=2, keepdims=True) - size) / size
+        return neighbours(xp, [self.weight * others] * 2, (0, 1))

@@ -36,6 +36,9 @@ class L2(ProximalRegularizer):
     def value(self, xp: Backend, deviation: Array) -> Array:
         return self.weight * xp.sum(xp.abs2(deviation))
 
+    def curvature(self, xp: Backend, deviation: Array) -> Array:
+        return 2 * self.weight + 0 * xp.abs2(deviation)
+
     def prox(self, xp: Backend, deviation: Array, step: float) -> Array:
         return deviation * (1 / (1 + 2 * self.weight * step))
 
@@ -58,6 +61,9 @@ class L1(ProximalRegularizer):
 
     def value(self, xp: Backend, deviation: Array) -> Array:
         return self.weight * xp.sum(_magnitude(xp, deviation, self.rounding))
+
+    def curvature(self, xp: Backend, deviation: Array) -> Array:
+        return self.weight / xp.sqrt(xp.abs2(deviation) + self.rounding**2)
 
     def prox(self, xp: Backend, deviation: Array, step: float) -> Array:
         shrunk = xp.maximum(xp.abs(deviation) - self.weight * step, 0.0)
@@ -88,6 +94,10 @@ class ReweightedL1(ProximalRegularizer):
     def value(self, xp: Backend, deviation: Array) -> Array:
         size = _magnitude(xp, deviation, self.rounding)
         return (self.weight * self.epsilon) * xp.sum(xp.log(1 + size / self.epsilon))
+
+    def curvature(self, xp: Backend, deviation: Array) -> Array:
+        size = _magnitude(xp, deviation, self.rounding)
+        return self.weight / (xp.sqrt(xp.abs2(deviation) + self.rounding**2) * (1 + size / self.epsilon))
 
     def prox(self, xp: Backend, deviation: Array, step: float) -> Array:
         size, e, height = xp.abs(deviation), self.epsilon, self.weight * step * self.epsilon
@@ -120,6 +130,10 @@ class Smoothness(ProximalRegularizer):
         for _ in range(self.order):
             deviation = deviation[1:] - deviation[:-1]
         return self.weight * xp.sum(xp.abs2(deviation))
+
+    def curvature(self, xp: Backend, deviation: Array) -> Array:
+        # Twice the largest eigenvalue of the differences' normal matrix, 4 for each order.
+        return 2 * self.weight * 4.0**self.order + 0 * xp.abs2(deviation)
 
     def prox(self, xp: Backend, deviation: Array, step: float) -> Array:
         from scipy.linalg import solveh_banded  # slow to import

@@ -30,6 +30,18 @@ def divergence(xp: Backend, fields: list[Array], axes: tuple[int, ...]) -> Array
     return total
 
 
+def neighbours(xp: Backend, weights: list[Array], axes: tuple[int, ...]) -> Array:
+    """Twice the diagonal of ``D^T W D`` of `differences` D with real weights, a bound of that matrix."""
+    total = None
+    for weight, along in zip(weights, axes, strict=True):
+        n = len(weight.shape)
+        after = [(0, 1) if axis in axes else (0, 0) for axis in range(n)]
+        before = [(1, 0) if axis == along else after[axis] for axis in range(n)]
+        part = 2 * (xp.pad(weight, before) + xp.pad(weight, after))
+        total = part if total is None else total + part
+    return total
+
+
 def _inside(n: int, axes: tuple[int, ...], ahead: int | None = None) -> tuple[slice, ...]:
     one = (slice(None, -1), slice(1, None))
     return tuple(one[axis == ahead] if axis in axes else slice(None) for axis in range(n))
@@ -71,6 +83,12 @@ class TotalVariation(ProximalRegularizer):
         squared = [xp.abs2(d) for d in differences(deviation, self._axes(deviation))]
         squared = [reduce(lambda a, b: a + b, squared)] if self.isotropic else squared
         return self.weight * sum(xp.sum(xp.sqrt(s + self.epsilon**2)) for s in squared)
+
+    def curvature(self, xp: Backend, deviation: Array) -> Array:
+        axes = self._axes(deviation)
+        squared = [xp.abs2(d) for d in differences(deviation, axes)]
+        squared = [reduce(lambda a, b: a + b, squared)] * len(axes) if self.isotropic else squared
+        return neighbours(xp, [self.weight / xp.sqrt(s + self.epsilon**2) for s in squared], axes)
 
     def prox(self, xp: Backend, deviation: Array, step: float) -> Array:
         axes, tau = self._axes(deviation), self.weight * step

@@ -49,6 +49,20 @@ def test_gradient_where_the_object_is_flat(xp, regularizer, obj, level):
     assert np.isfinite(found) and np.isfinite(xp.to_numpy(gradient["object"])).all()
 
 
+def test_curvature_is_that_of_a_quadratic_above(xp, regularizer, obj):
+    """``R(u + d) <= R(u) + g . d + sum h |d|^2 / 2`` for small and large d: no step of the quadratic overshoots."""
+    call = xp.value_and_grad(lambda t: (regularizer.value(xp, t["object"]), None))
+    obj = 0.2 * obj
+    found, _, gradient = call({"object": xp.asarray(obj)})
+    g, h = xp.to_numpy(gradient["object"]), xp.to_numpy(regularizer.curvature(xp, xp.asarray(obj)))
+    assert h.shape == obj.shape and h.dtype == np.float64 and (h >= 0).all()
+    rng = np.random.default_rng(1)
+    for size in (1e-3, 1e-2, 0.1) if regularizer.kind != "slice_crosstalk" else (1e-4, 1e-3):  # not convex: locally
+        for d in (size * noise(rng, obj.shape, True), -size * obj, -g / (h + 1e-12)):
+            above = found + inner(g, d) + 0.5 * float(np.sum(h * np.abs(d) ** 2))
+            assert value(xp, regularizer, obj + d) <= above + 1e-9 * abs(found)
+
+
 @pytest.mark.parametrize("cut", [5, 14])
 def test_tiles_with_their_halo_give_the_whole(xp, regularizer, obj, cut):
     if regularizer.kind in NOT_TILED:
