@@ -114,6 +114,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "gradient_descent": _plain(first_order.GradientDescent, learning_rate=0.3),
         "momentum": _plain(first_order.Momentum, learning_rate=0.05),
         "adam": _plain(first_order.Adam, learning_rate=0.05),
+        "rmsprop": _plain(first_order.RMSProp, learning_rate=0.02),
         "preconditioned": _plain(Preconditioned, learning_rate=0.7, regularization=0.05),
     },
     "phantom": {

@@ -195,7 +195,7 @@ class WholeLoss(Objective):
                 tangent[name] = array if index is None else xp.take(array, index)
 
         def predicted(tree: Tree) -> Array:
-            full = inputs | tree
+            full = inputs | {name: tree[name] for name in directions}
             obj = problem.transmission(full.pop("object"))
             return problem.model.predict(xp, obj, expanded(xp, full, rows), batch)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -240,7 +241,9 @@ class TorchBackend(Backend):
 
         values = tuple(tree[name].detach() for name in names)
         along = tuple(tangent[name].detach().to(tree[name].dtype) for name in names)
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            # The first forward derivative makes torch load rules that it compiles in a way it calls deprecated.
+            warnings.filterwarnings("ignore", ".*torch.jit", DeprecationWarning)
             return torch.func.jvp(call, values, along)
 
     def stop_gradient(self, a: Array) -> torch.Tensor:
