@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parent.parent
 CONDA_NAMES = {"pytorch": "torch"}
 IMPORT_NAMES = {"ruamel-yaml": "ruamel", "scikit-image": "skimage"}
-COMES_WITH_PYDANTIC = {"pydantic_core"}
+COMES_WITH_PYDANTIC = {"pydantic_core", "typing_extensions"}
 
 
 @pytest.fixture

@@ -58,7 +58,8 @@ class Support(Constraint):
             raise ConfigError("mask", f"no such file '{self.mask}'", expected="a .npy array of the object's shape")
 
     def project(self, xp: Backend, tile: Array) -> Array:
-        mask = _load(str(Path(self.mask).expanduser()))
+        path = Path(self.mask).expanduser()
+        mask = _load(str(path), path.stat().st_mtime_ns)
         if mask.shape != tuple(tile.shape):
             raise ConfigError(
                 "constraints.support.mask", "does not fit the object", expected=tuple(tile.shape), found=mask.shape
@@ -68,5 +69,6 @@ class Support(Constraint):
 
 
 @lru_cache(maxsize=4)
-def _load(path: str) -> np.ndarray:
+def _load(path: str, changed_ns: int) -> np.ndarray:
+    """The mask as it was at the time ``changed_ns``: a file that is replaced is read again."""
     return np.load(path) != 0

@@ -24,6 +24,8 @@ LOG = logging.getLogger("adorym")
 
 # A loss this many times its smallest value so far is no fluctuation of the batches.
 DIVERGENCE_FACTOR = 20.0
+# A loss this many times that of the epoch before: the steps are too long.
+RISE = 1.1
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Progress:
         epoch: Epochs completed.
         batch: Batches of the next epoch that are done already (an interrupted epoch).
         partial_loss: Their loss.
+        backoff: Factor on all learning rates.
         epoch_rng: State of the random numbers at the beginning of the next epoch.
     """
 
@@ -41,6 +44,7 @@ class Progress:
     batch: int = 0
     partial_loss: float = 0.0
     partial_time_s: float = 0.0
+    backoff: float = 1.0
     epoch_rng: Mapping[str, Any] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=lambda: {"epoch": [], "loss": [], "time_s": []})
 
@@ -109,7 +113,7 @@ class Reconstruction:
         progress, problem = self.progress, self.problem
         epoch, start = progress.epoch, time.perf_counter()
         active = problem.active(epoch)
-        rates = {name: v.rate * v.schedule.factor(epoch, total) for name, v in active.items()}
+        rates = {name: v.rate * v.schedule.factor(epoch, total) * progress.backoff for name, v in active.items()}
         parts, before = self.batches(), progress.partial_time_s
         moved = _snapshot(problem, epoch) if progress.batch == 0 else {}
         for i in range(progress.batch, len(parts)):
@@ -137,6 +141,7 @@ class Reconstruction:
         progress.batch, progress.partial_loss, progress.partial_time_s = 0, 0.0, 0.0
         progress.epoch_rng = self.rng.bit_generator.state
         self._check_divergence()
+        self._back_off()
         return record
 
     # -- when to give up ---------------------------------------------------------------------------------------------
@@ -160,6 +165,17 @@ class Reconstruction:
                 expected=f"not far above its smallest value {min(losses):.3g}",
                 remedy="lower the learning rates",
             )
+
+    def _back_off(self) -> None:
+        losses = self.progress.history["loss"]
+        if self.settings.backoff == 1 or len(losses) < 2 or losses[-1] <= RISE * losses[-2]:
+            return
+        self.progress.backoff *= self.settings.backoff
+        self.problem.restart()
+        LOG.warning(
+            "the loss rose from %.3g to %.3g in epoch %d: learning rates are multiplied by %.3g from now on",
+            losses[-2], losses[-1], len(losses), self.progress.backoff,
+        )  # fmt: skip
 
     def _on_plateau(self) -> bool:
         plateau, losses = self.settings.plateau, self.progress.history["loss"]

@@ -24,10 +24,11 @@ def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], b
     value, found = batch_gradients(problem, patterns, frozenset(rates))
     if "object" in rates:
         value += _regularize(problem, batch_fraction)
-        _step_object(problem, rates["object"])
+        _step_object(problem, rates["object"] * problem.obj.optimizer.relaxation(batch_fraction))
     for name, rate in rates.items():
         if name != "object":
-            _step_value(problem, name, found[name], rate)
+            relaxed = rate * problem.values[name].optimizer.relaxation(batch_fraction)
+            _step_value(problem, name, found[name], relaxed)
     return value
 
 

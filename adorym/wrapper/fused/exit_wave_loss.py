@@ -34,7 +34,7 @@ from adorym.wrapper.base import Backend
 from adorym.wrapper.fused import kernels
 
 _EMPTY: dict[str, np.ndarray] = {c: np.zeros(0, c) for c in ("float32", "float64")}
-_PART = {"F": np.dtype("float32"), "D": np.dtype("float64")}
+_PART: dict[str, np.dtype] = {"F": np.dtype("float32"), "D": np.dtype("float64")}
 INPUTS = ("object", "probe", "probe_positions", "intensity_scale", "background")
 
 
