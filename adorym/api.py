@@ -9,6 +9,7 @@ from typing import Any
 
 from adorym.callbacks.base import Callback, RunInfo
 from adorym.config import Config, config_from, load_config
+from adorym.data.atomic import remove_partial
 from adorym.data.open import open_dataset
 from adorym.data.result import Result, write_result
 from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
@@ -91,6 +92,8 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
         current=lambda: outcome(reconstruction, text),
     )
     result: Result | None = None
+    if folder is not None:
+        remove_partial(folder)  # of a run in the same folder that was killed
     for callback in callbacks:
         callback.on_start(info)
     for notice in config.notices(reconstruction.problem.dataset):

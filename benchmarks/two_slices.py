@@ -63,7 +63,10 @@ def slices(rng: np.random.Generator, fine: int = 1) -> np.ndarray:
         cy, cx = rng.uniform(20, OBJECT - 20, 2)
         lag[np.hypot(y - cy, x - cx) < rng.uniform(2, 4), 0] = rng.uniform(0.3, 0.6)
         cy, cx, angle = *rng.uniform(20, OBJECT - 20, 2), rng.uniform(0, np.pi)
-        along, across = np.cos(angle) * (y - cy) + np.sin(angle) * (x - cx), np.cos(angle) * (x - cx) - np.sin(angle) * (y - cy)
+        along, across = (
+            np.cos(angle) * (y - cy) + np.sin(angle) * (x - cx),
+            np.cos(angle) * (x - cx) - np.sin(angle) * (y - cy),
+        )
         lag[(np.abs(along) < 7) & (np.abs(across) < 1.5), 1] = rng.uniform(0.3, 0.6)
     return np.exp(-(0.1 + 1j) * lag)
 

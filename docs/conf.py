@@ -10,6 +10,7 @@ DOCS = Path(__file__).resolve().parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
 import generate_api  # noqa: E402
+import generate_benchmarks  # noqa: E402
 import generate_reference  # noqa: E402
 import make_figures  # noqa: E402
 
@@ -27,7 +28,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "_generated/map.md"]  # the latter is part of another page
+exclude_patterns = ["_build", "_generated/map.md", "_generated/benchmarks.md"]  # the latter are parts of other pages
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "
@@ -70,5 +71,6 @@ def setup(app: object) -> None:
     generated = DOCS / "_generated"
     make_figures.main(generated)
     generate_reference.main(generated)
+    generate_benchmarks.main(generated)
     generate_api.main(generated / "api")
     app.connect("autodoc-process-docstring", plain_formulas, priority=400)

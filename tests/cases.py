@@ -78,7 +78,7 @@ def _plain(cls: type, **fields: Any) -> Callable[[Path], Any]:
 CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
     "constraint": {
         "magnitude_limit": _plain(of_object.MagnitudeLimit, maximum=1.0, minimum=0.3),
-        "phase_limit": _plain(of_object.PhaseLimit, maximum=0.4, minimum=-1.1),
+        "phase_limit": _plain(of_object.PhaseLimit, maximum=0.05, minimum=-0.2),
         "non_negativity": _plain(of_object.NonNegativity),
         "phase_only": _plain(of_object.PhaseOnly),
         "absorption_only": _plain(of_object.AbsorptionOnly),
@@ -90,7 +90,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "probe_support": _plain(of_probe.ProbeSupport, radius=4.0),
         "probe_fourier_support": _plain(of_probe.ProbeFourierSupport, radius=5.0, stop=1.0),
         "position_limit": _plain(limits.PositionLimit, maximum=0.5),
-        "limit": _plain(limits.Limit, parameter="intensity_scale", minimum=0.2, maximum=0.9),
+        "limit": _plain(limits.Limit, parameter="background", minimum=0.2, maximum=0.9),
     },
     "forward_model": {"ptychography": _plain(Ptychography)},
     "illumination": {

@@ -207,7 +207,12 @@ def test_everything_is_shown(planned):
     shown = console.export_text()
     for facts in plan.sections.values():
         assert all(fact.text in shown for fact in facts)
-    for words in ("epoch 1 to epoch 2", "magnitude_limit (maximum 1.0", "total_variation (parameter object, weight 0.5", "total"):
+    for words in (
+        "epoch 1 to epoch 2",
+        "magnitude_limit (maximum 1.0",
+        "total_variation (parameter object, weight 0.5",
+        "total",
+    ):
         assert words in shown
     narrow = Console(width=50, record=True, file=StringIO())
     narrow.print(plan.render())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import StringIO
 
 import pytest
@@ -37,11 +38,16 @@ def plain(text: str) -> str:
     return text.replace("`", "")
 
 
-@pytest.fixture(scope="module")
-def groups() -> dict[str, list[str]]:
-    """All groups; the first listing has imported what registers them."""
-    listing()
-    return {group: registry.names(group) for group in registry.groups()}
+@pytest.fixture(scope="module", autouse=True)
+def groups() -> Iterator[dict[str, list[str]]]:
+    """The package's own groups, without what other test files register while they are collected."""
+    listing()  # imports what registers them
+    known = {group: {n: registry.lookup(group, n) for n in registry.names(group)} for group in registry.groups()}
+    own = {g: {n: c for n, c in members.items() if c.__module__.startswith("adorym.")} for g, members in known.items()}
+    own = {group: members for group, members in own.items() if members}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_components", own)
+        yield {group: sorted(members) for group, members in own.items()}
 
 
 def test_overview_has_a_line_for_every_component(groups):

@@ -142,8 +142,14 @@ def test_declared_defaults_can_be_made(name):
 
 # -- bounds and gauges -------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    ("bounds", "expected"), [((0.0, 1.0), [0, 0.5, 1]), ((None, 1.0), [-2, 0.5, 1]), ((0.0, None), [0, 0.5, 3]), (None, [-2, 0.5, 3])]
-)  # fmt: skip
+    ("bounds", "expected"),
+    [
+        ((0.0, 1.0), [0, 0.5, 1]),
+        ((None, 1.0), [-2, 0.5, 1]),
+        ((0.0, None), [0, 0.5, 3]),
+        (None, [-2, 0.5, 3]),
+    ],
+)
 def test_values_are_kept_within_bounds(xp, bounds, expected):
     value = make_value(xp, "x", Parameter(bounds=bounds), ParameterSettings(), np.zeros(3))
     np.testing.assert_array_equal(

@@ -1,7 +1,7 @@
 r"""What a run costs: memory of a rank in the store ``dp``, and the Fourier transforms of an epoch.
 
-Arrays and transforms are those of the fused exit-wave operation (`adorym.wrapper.fused.exit_wave_loss`), or of automatic
-differentiation in its place. A transform of N pixels is taken as :math:`5 N \log_2 N` operations.
+Arrays and transforms are those of the fused exit-wave operation (`adorym.wrapper.fused.exit_wave_loss`), or of
+automatic differentiation in its place. A transform of N pixels is taken as :math:`5 N \log_2 N` operations.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Work:
 
     @property
     def windows(self) -> int:
-        """Real arrays ``(batch, y, x)``: object windows and their gradient, intensity, its slope, target, shift back."""
+        """Real arrays ``(batch, y, x)``: object windows and their gradient, intensity, its slope, target, shift."""
         return 7 + 2 * (self.near_field and self.shifted)
 
     def operations(self, n_patterns: int) -> float:

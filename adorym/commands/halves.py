@@ -50,7 +50,7 @@ def _check(first: Result, second: Result, where: str) -> None:
         raise DataError(
             where, "the objects are not of the same kind", expected=first.representation, found=second.representation
         )
-    if not np.allclose(pixel_size(first), pixel_size(second), rtol=1e-6):
+    if not np.allclose(pixel_size(first), pixel_size(second), rtol=1e-6, atol=0):
         expected, found = first.pixel_size_m, second.pixel_size_m
         raise DataError(where, "the pixel sizes differ", expected=f"{expected} m", found=f"{found} m")
     patterns = _patterns(first.config)

@@ -93,9 +93,9 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
     result = read_result(result_path)
     data = NativeReader().read(Path(truth_path), Overrides())
     if "object" not in data.truth:
-        found = ", ".join(f"/truth/{name}" for name in data.truth) or "no /truth"
+        stored = ", ".join(f"/truth/{name}" for name in data.truth) or "no /truth"
         remedy = "simulated files have it ('adorym simulate'); measured ones do not"
-        raise DataError(str(truth_path), "holds no true object", expected="/truth/object", found=found, remedy=remedy)
+        raise DataError(str(truth_path), "holds no true object", expected="/truth/object", found=stored, remedy=remedy)
     true = _projected(data.truth["object"])
     framed, covered = in_frame(_transmission(result, data), _origin(result, data), true.shape)
     region = _default_region(data, true.shape) if region is None else region

@@ -9,14 +9,14 @@ from adorym.wrapper.base import Array, Backend
 
 
 class Constraint(ABC):
-    """A pure, idempotent projection of one parameter, applied after its steps.
+    r"""A pure, idempotent projection of one parameter, applied after its steps.
 
     Attributes:
         parameter: Name of the parameter that it acts on.
         when: After every ``batch`` or every ``epoch``.
         whole: Whether it needs the whole array at once; otherwise it may be applied tile by tile.
-        logarithmic: Whether `project` of the object takes :math:`b + i d = -\\log O`, the absorption and the phase lag
-            of a slice, :math:`k t (\\beta + i \\delta)`, instead of its transmission :math:`O = e^{-(b + i d)}`. The
+        logarithmic: Whether `project` of the object takes :math:`b + i d = -\log O`, the absorption and the phase lag
+            of a slice, :math:`k t (\beta + i \delta)`, instead of its transmission :math:`O = e^{-(b + i d)}`. The
             engine converts where the run represents the object the other way.
         relative: Whether `project` takes the deviation from the start value.
     """

@@ -37,7 +37,7 @@ class Support(Constraint):
             raise ConfigError("mask", f"no such file '{self.mask}'", expected="an array of the object's shape")
 
     def project(self, xp: Backend, tile: Array) -> Array:
-        mask = _load(self.mask) if isinstance(self.mask, str) else self.mask != 0
+        mask = self._mask()
         if mask.shape not in (tuple(tile.shape), tuple(tile.shape[:2])):
             raise ConfigError(
                 "constraints.support.mask", "does not fit the object", expected=tuple(tile.shape), found=mask.shape
@@ -45,12 +45,19 @@ class Support(Constraint):
         return _within(xp, tile, mask)
 
     def of_rows(self, start: int, stop: int) -> Support:
-        mask = _load(self.mask) if isinstance(self.mask, str) else self.mask
-        return Support(mask=mask[start:stop])
+        return Support(mask=self._mask()[start:stop])
+
+    def _mask(self) -> np.ndarray:
+        if not isinstance(self.mask, str):
+            return self.mask != 0
+        path = Path(self.mask).expanduser()
+        path = path if path.is_file() else Path(self.mask.rpartition(":")[0]).expanduser()
+        return _load(self.mask, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=4)
-def _load(path: str) -> np.ndarray:
+def _load(path: str, changed_ns: int) -> np.ndarray:
+    """The mask as it was at the time ``changed_ns``: a file that is replaced is read again."""
     return read_array(path, "mask of the support")[0] != 0
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+PARTIAL = ".partial-"
+
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
@@ -21,7 +23,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # The ending stays the last part: libraries choose a format by it.
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
     try:
         yield partial
         _to_disk(partial)  # the content must be on the disk before the name points at it
@@ -29,6 +31,12 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         _to_disk(path.parent)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def remove_partial(folder: str | Path) -> None:
+    """Remove what a process that was killed while it wrote has left in ``folder``."""
+    for path in Path(folder).glob(f"{PARTIAL}*"):
+        path.unlink(missing_ok=True)
 
 
 def _to_disk(path: Path) -> None:

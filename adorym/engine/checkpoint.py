@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,43 +12,41 @@ import h5py
 import numpy as np
 
 from adorym._version import __version__
+from adorym.data.atomic import whole_file
 from adorym.engine.loop import Progress, Reconstruction
-from adorym.errors import ConfigError, DataError
+from adorym.engine.problem import Problem
+from adorym.errors import ConfigError, DataError, RunError
 
 CHECKPOINT_NAME = "checkpoint.h5"
+Parts = tuple[np.ndarray, tuple[np.ndarray, ...]]  # a value and the state of its optimizer
 
 
 def save_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mapping[str, Any]) -> None:
     """Write the state of ``reconstruction`` to ``path``.
 
-    The file is written beside ``path`` and moved over it when it is complete and on disk: whatever happens, ``path``
-    is either the old checkpoint or the new one.
+    Whatever happens, ``path`` is either the old checkpoint or the new one.
 
     Args:
         reconstruction: A run between two batches.
         path: Where to write.
         identity: The settings that a resumed run must share; plain data.
+
+    Raises:
+        RunError: A value is not a number any more; the checkpoint before is left as it is.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    problem = reconstruction.problem
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["adorym_version"] = __version__
-            file.attrs["progress"] = json.dumps(asdict(reconstruction.progress))
-            file.attrs["identity"] = json.dumps(identity)
-            _write(file.create_group("object"), problem.store.values(), problem.store.state())
-            for name, value in problem.values.items():
-                state = tuple(problem.xp.to_numpy(s) for s in value.state)
-                _write(file.create_group(f"parameters/{name}"), problem.xp.to_numpy(value.array), state)
-            for name, array in ({} if reconstruction.solving is None else reconstruction.solving.memory).items():
-                file[f"solver/{name}"] = array
-            file.flush()
-        _to_disk(temporary)
-        os.replace(temporary, path)
-        _to_disk(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    unknowns = _unknowns(reconstruction.problem)
+    _need_numbers(unknowns, reconstruction.progress.epoch)
+    with whole_file(path) as partial, h5py.File(partial, "w") as file:
+        file.attrs["adorym_version"] = __version__
+        file.attrs["progress"] = json.dumps(asdict(reconstruction.progress))
+        file.attrs["identity"] = json.dumps(identity)
+        for name, (value, state) in unknowns.items():
+            group = file.create_group(name)
+            group["value"] = value
+            for i, part in enumerate(state):
+                group[f"state_{i}"] = part
+        for name, array in ({} if reconstruction.solving is None else reconstruction.solving.memory).items():
+            file[f"solver/{name}"] = array
 
 
 def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mapping[str, Any]) -> None:
@@ -66,14 +63,18 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
     try:
         with h5py.File(path, "r") as file:
             _same_run(json.loads(file.attrs["identity"]), identity, path)
-            _read(file, reconstruction)
-            if reconstruction.solving is not None:
-                reconstruction.solving.memory = _flat(file.get("solver", {}))
-            reconstruction.progress = Progress(**json.loads(file.attrs["progress"]))
-    except (OSError, KeyError) as error:
+            wanted = _unknowns(reconstruction.problem)
+            stored = {name: _parts(file[name], *kept) for name, kept in wanted.items()}
+            memory = _flat(file.get("solver", {}))
+            progress = Progress(**json.loads(file.attrs["progress"]))
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise DataError(
             str(path), "this checkpoint is damaged", found=str(error), remedy="start without '--resume'"
         ) from error
+    _restore(reconstruction.problem, stored)
+    if reconstruction.solving is not None:
+        reconstruction.solving.memory = memory
+    reconstruction.progress = progress
 
 
 def _flat(group: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
@@ -85,26 +86,44 @@ def _flat(group: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
     return found
 
 
-def _write(group: h5py.Group, array: np.ndarray, state: tuple[np.ndarray, ...]) -> None:
-    group["value"] = array
-    for i, part in enumerate(state):
-        group[f"state_{i}"] = part
-
-
-def _read(file: h5py.File, reconstruction: Reconstruction) -> None:
-    problem = reconstruction.problem
-    problem.store.restore(*_parts(file["object"], problem.store.shape))
+def _unknowns(problem: Problem) -> dict[str, Parts]:
+    """Present value and optimizer state of the object and of every parameter, by their group in the file."""
+    found: dict[str, Parts] = {"object": (problem.store.values(), problem.store.state())}
     for name, value in problem.values.items():
-        array, state = _parts(file[f"parameters/{name}"], tuple(value.array.shape))
-        value.array = problem.xp.asarray(array, exact=True)
-        value.state = tuple(problem.xp.asarray(s, exact=True) for s in state)
+        state = tuple(problem.xp.to_numpy(s) for s in value.state)
+        found[f"parameters/{name}"] = problem.xp.to_numpy(value.array), state
+    return found
 
 
-def _parts(group: h5py.Group, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
-    value = group["value"][()]
-    if value.shape != tuple(shape):
-        raise ConfigError("--resume", f"'{group.name}' has another size", expected=tuple(shape), found=value.shape)
-    return value, tuple(group[f"state_{i}"][()] for i in range(len(group) - 1))
+def _need_numbers(unknowns: Mapping[str, Parts], epoch: int) -> None:
+    lost = [name.removeprefix("parameters/") for name, (value, _) in unknowns.items() if not np.isfinite(value).all()]
+    if lost:
+        raise RunError(
+            "run",
+            f"values are not numbers any more after epoch {epoch}",
+            found=", ".join(lost),
+            remedy="lower the learning rates; the checkpoint before is kept",
+        )
+
+
+def _parts(group: h5py.Group, value: np.ndarray, state: tuple[np.ndarray, ...]) -> Parts:
+    """What is stored, of the shapes of ``value`` and ``state``."""
+    stored = group["value"][()]
+    if stored.shape != value.shape:
+        raise ConfigError("--resume", f"'{group.name}' has another size", expected=value.shape, found=stored.shape)
+    kept = tuple(group[f"state_{i}"][()] for i in range(len(state)))
+    if [part.shape for part in kept] != [part.shape for part in state] or len(group) != 1 + len(state):
+        raise KeyError(f"the optimizer's state in '{group.name}' is incomplete")
+    return stored, kept
+
+
+def _restore(problem: Problem, stored: Mapping[str, Parts]) -> None:
+    xp = problem.xp
+    problem.store.restore(*stored["object"])
+    for name, value in problem.values.items():
+        array, state = stored[f"parameters/{name}"]
+        value.array = xp.asarray(array, exact=True)
+        value.state = tuple(xp.asarray(part, exact=True) for part in state)
 
 
 def _same_run(stored: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
@@ -123,11 +142,3 @@ def _differences(a: Any, b: Any, where: str) -> set[str]:
         keys = a.keys() | b.keys()
         return {d for k in keys for d in _differences(a.get(k), b.get(k), f"{where}.{k}" if where else str(k))}
     return set() if a == b else {where}
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -25,6 +25,8 @@ LOG = logging.getLogger("adorym")
 
 # A loss this many times its smallest value so far is no fluctuation of the batches.
 DIVERGENCE_FACTOR = 20.0
+# A loss this many times that of the epoch before: the steps are too long.
+RISE = 1.1
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Progress:
         epoch: Epochs completed.
         batch: Batches of the next epoch that are done already (an interrupted epoch).
         partial_loss: Their loss.
+        backoff: Factor on all learning rates.
         epoch_rng: State of the random numbers at the beginning of the next epoch.
     """
 
@@ -42,6 +45,7 @@ class Progress:
     batch: int = 0
     partial_loss: float = 0.0
     partial_time_s: float = 0.0
+    backoff: float = 1.0
     epoch_rng: Mapping[str, Any] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=lambda: {"epoch": [], "loss": [], "time_s": []})
 
@@ -71,6 +75,7 @@ class Reconstruction:
         self.batch_size = run.batch_size or default_batch_size(dataset.n_patterns)
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
         self.solving = None if recipe.solver is None else Solving(self.problem, recipe.solver, run.seed)
+        self.left_out = np.zeros(0, int)
         self.stop_reason = ""
         self._watch: Callable[[BatchProgress], None] | None = None
 
@@ -103,19 +108,24 @@ class Reconstruction:
         """End the loop after the batch that is being worked on."""
         self.stop_reason = reason
 
+    def leave_out(self, patterns: np.ndarray) -> None:
+        """Do not look at ``patterns``: they tell how well the others predict them."""
+        self.left_out = np.asarray(patterns)
+
     def batches(self) -> list[np.ndarray]:
         """The batches of the next epoch; the same ones again until the epoch is done."""
         self.rng.bit_generator.state = self.progress.epoch_rng
         if self.solving is not None:
-            return [np.arange(self.problem.dataset.n_patterns)]
+            return [np.setdiff1d(np.arange(self.problem.dataset.n_patterns), self.left_out)]
         order = epoch_order(self.problem.dataset, self.batch_size, self.settings.batch_order, self.rng)
-        return [np.sort(part) for part in order]
+        seen = [np.setdiff1d(part, self.left_out) for part in order]
+        return [part for part in seen if len(part)]
 
     def _epoch(self, total: int) -> EpochRecord | None:
         progress, problem = self.progress, self.problem
         epoch, start = progress.epoch, time.perf_counter()
         active = problem.active(epoch)
-        rates = {name: v.rate * v.schedule.factor(epoch, total) for name, v in active.items()}
+        rates = {name: v.rate * v.schedule.factor(epoch, total) * progress.backoff for name, v in active.items()}
         parts, before = self.batches(), progress.partial_time_s
         moved = _snapshot(problem, epoch) if progress.batch == 0 else {}
         for i in range(progress.batch, len(parts)):
@@ -146,6 +156,7 @@ class Reconstruction:
         progress.batch, progress.partial_loss, progress.partial_time_s = 0, 0.0, 0.0
         progress.epoch_rng = self.rng.bit_generator.state
         self._check_divergence()
+        self._back_off()
         return record
 
     # -- when to give up ---------------------------------------------------------------------------------------------
@@ -169,6 +180,17 @@ class Reconstruction:
                 expected=f"not far above its smallest value {min(losses):.3g}",
                 remedy="lower the learning rates",
             )
+
+    def _back_off(self) -> None:
+        losses = self.progress.history["loss"]
+        if self.solving is not None or self.settings.backoff == 1 or len(losses) < 2 or losses[-1] <= RISE * losses[-2]:
+            return
+        self.progress.backoff *= self.settings.backoff
+        self.problem.restart()
+        LOG.warning(
+            "the loss rose from %.3g to %.3g in epoch %d: learning rates are multiplied by %.3g from now on",
+            losses[-2], losses[-1], len(losses), self.progress.backoff,
+        )  # fmt: skip
 
     def _on_plateau(self) -> bool:
         plateau, losses = self.settings.plateau, self.progress.history["loss"]

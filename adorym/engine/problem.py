@@ -112,6 +112,13 @@ class Problem:
         """Parameters that are refined in ``epoch``, the object among them."""
         return {name: v for name, v in self.unknowns.items() if v.settings.active(epoch)}
 
+    def restart(self) -> None:
+        """Let all optimizers forget what they have gathered: velocities, moments."""
+        self.store.restart()
+        for value in self.values.values():
+            if value.settings.refine:
+                value.state = value.optimizer.init(self.xp, value.array)
+
     @property
     def unknowns(self) -> dict[str, Value]:
         """The object and the parameters."""

@@ -37,6 +37,8 @@ class RunSettings:
         store: Where the object lives: ``dp``, whole in the memory of every rank.
         seed: Of all random numbers.
         checkpoint_every: Epochs between checkpoints.
+        backoff: Factor on all learning rates, for the rest of the run, whenever the loss of an epoch has risen by more
+            than a tenth; the optimizers' momentum starts anew then. With 1 nothing is done.
         plateau: Ends the run early; never if absent.
     """
 
@@ -50,4 +52,5 @@ class RunSettings:
     store: Literal["dp"] = "dp"
     seed: int = Field(1, ge=0)
     checkpoint_every: int = Field(10, ge=1)
+    backoff: float = Field(0.5, gt=0, le=1)
     plateau: Plateau | None = None

@@ -29,10 +29,12 @@ def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], b
         curvature = _with_terms(problem, name, found[name], batch_fraction)
         found[name] = replace(found[name], gradient=found[name].gradient + pull, curvature=curvature)
     if "object" in rates:
-        _step_object(problem, rates["object"], batch_fraction)
+        relaxed = rates["object"] * problem.obj.optimizer.relaxation(batch_fraction)
+        _step_object(problem, relaxed, batch_fraction)
     for name, rate in rates.items():
         if name != "object":
-            _step_value(problem, name, found[name], rate)
+            relaxed = rate * problem.values[name].optimizer.relaxation(batch_fraction)
+            _step_value(problem, name, found[name], relaxed)
     return value + terms
 
 
@@ -89,6 +91,8 @@ def finish_epoch(problem: Problem, names: list[str], epoch: int) -> None:
     """Gauges of the refined parameters and the constraints that are applied once an epoch."""
     for name in names:
         constraints = [c for c in _constraints(problem, name, "epoch") if c.active(epoch)]
+        if name != "object":  # the gauge may have moved what a constraint holds
+            constraints = [*_constraints(problem, name, "batch"), *constraints]
         if name == "object":
             for constraint in constraints:
                 problem.store.apply(lambda tile, c=constraint: projected(problem, c, tile))  # type: ignore[misc]

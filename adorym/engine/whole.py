@@ -99,7 +99,7 @@ class WholeLoss(Objective):
                 h = np.full_like(h, largest)
             self.scaling[part.here] = ((1 - alpha) * h + (alpha + 1e-9) * largest) ** -0.5
 
-    # -- what solvers ask -----------------------------------------------------------------------------------------------
+    # -- what solvers ask --------------------------------------------------------------------------------------------
     def evaluate(self, u: Vector) -> tuple[float, Vector]:
         self.evaluations += 1
         self.unpack(u)
@@ -118,8 +118,8 @@ class WholeLoss(Objective):
         size = np.linalg.norm(along)
         for term in self.smooth if size > 0 else ():
             part = next(p for p in self.parts if p.name == term.parameter)
-            step = NUDGE * max(1.0, np.linalg.norm(self._x()[part.here])) / size
-            result[part.here] += self._term_product(term, part, along, float(step))
+            step = NUDGE * max(1.0, float(np.linalg.norm(self._x()[part.here]))) / float(size)
+            result[part.here] += self._term_product(term, part, along, step)
         return result * self.scaling
 
     def prox(self, u: Vector, step: float) -> Vector:
@@ -147,7 +147,7 @@ class WholeLoss(Objective):
                     side[part.here] = np.broadcast_to(limit, part.shape).ravel() / self.scaling[part.here]
         return (low, high) if np.isfinite(low).any() or np.isfinite(high).any() else None
 
-    # -- what preconditioners ask ----------------------------------------------------------------------------------------
+    # -- what preconditioners ask ------------------------------------------------------------------------------------
     def scales(self) -> Vector:
         """Natural size of each unknown."""
         sizes = self.problem.unknowns
@@ -214,7 +214,7 @@ class WholeLoss(Objective):
                 place = slice(None) if index is None else index
                 total[name][place] += xp.to_numpy(gradient)
 
-    # -- gradients of the data ------------------------------------------------------------------------------------------
+    # -- gradients of the data ---------------------------------------------------------------------------------------
     def _slope(self) -> tuple[float, dict[str, np.ndarray]]:
         problem, xp = self.problem, self.problem.xp
         names = frozenset(p.name for p in self.parts)

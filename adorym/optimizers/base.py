@@ -50,6 +50,10 @@ class Optimizer(ABC):
     ) -> tuple[Array, tuple[Array, ...]]:
         """``(new value, new state)`` after one step of size ``rate``; may reuse the memory of its arguments."""
 
+    def relaxation(self, share: float) -> float:
+        """Factor on the learning rate in a batch that holds a ``share`` of all patterns."""
+        return 1.0
+
     def rate(self, unit: str, scale: float = 1.0) -> float:
         """The learning rate as a number: given with a unit, in ``unit``; without one, times ``scale``.
 

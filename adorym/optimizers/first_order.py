@@ -67,8 +67,8 @@ class Adam(Optimizer):
 
     :math:`x \leftarrow x - \eta\, \hat m / (\sqrt{\hat v} + \epsilon)` (Kingma & Ba, ICLR 2015, algorithm 1). The
     bias correction counts the steps of each row on its own, so the rows of a parameter that is per pattern, visited
-    once an epoch, are corrected as they should be. With ``amsgrad`` the largest :math:`\hat v` so far takes the place of
-    the present one, so that steps never grow again (Reddi, Kale & Kumar, ICLR 2018, algorithm 2).
+    once an epoch, are corrected as they should be. With ``amsgrad`` the largest :math:`\hat v` so far takes the place
+    of the present one, so that steps never grow again (Reddi, Kale & Kumar, ICLR 2018, algorithm 2).
 
     Attributes:
         learning_rate: Largest change a step, in the unit of the parameter or as a fraction of its scale.

@@ -12,6 +12,9 @@ from adorym.registry import register
 from adorym.wrapper.base import Array, Backend
 from adorym.wrapper.fused.steps import StepSizes, preconditioned_step
 
+# A batch does not see a pixel whose curvature is this part of what is added to all.
+UNSEEN = 0.01
+
 
 @register("optimizer", "preconditioned")
 class Preconditioned(Optimizer):
@@ -26,9 +29,10 @@ class Preconditioned(Optimizer):
     the unit of the parameter.
 
     With momentum :math:`\mu` the step :math:`u` is Nesterov's, :math:`v \leftarrow \mu v + u`,
-    :math:`x \leftarrow x - (\mu v + u)` (Sutskever et al., ICML 2013). Object and probe each have their own diagonal
-    bound of one common curvature, so their steps add up in the directions that they share: with momentum 0.9 the sum
-    of both should not exceed 1.
+    :math:`x \leftarrow x - (\mu v + u)` (Sutskever et al., ICML 2013), in a time of each pixel's own that stands still
+    while no batch sees it; in batches that hold few of the patterns steps are smaller (`relaxation`). Object and probe
+    each have their own diagonal bound of one common curvature, so their steps add up in the directions that they
+    share: with momentum 0.9 the sum of both should not exceed 1.
 
     Attributes:
         learning_rate: Step :math:`\eta`, a pure number; 1 takes the whole step.
@@ -51,6 +55,15 @@ class Preconditioned(Optimizer):
         """The step as a pure number: the curvature brings the unit."""
         return super().rate("", 1.0)
 
+    def relaxation(self, share: float) -> float:
+        r"""``min(1, max(share / (2 - 2 momentum), 1 - momentum))``.
+
+        A velocity adds up the steps of :math:`1/(1-\mu)` batches. Where these see all data at least twice, their noise
+        averages out and the whole step is stable; where they see less, the sum of the steps is kept below what two
+        epochs of such batches would add up to, and never below what one batch would do without momentum.
+        """
+        return min(1.0, max(0.5 * share / (1 - self.momentum), 1 - self.momentum))
+
     def step(
         self, xp: Backend, value: Array, gradient: Gradient, state: tuple[Array, ...], rate: float
     ) -> tuple[Array, tuple[Array, ...]]:
@@ -62,7 +75,7 @@ class Preconditioned(Optimizer):
             return self._moved(value, move, state)
         floor = self.regularization * gradient.curvature_max
         tiny = 1e-12 * gradient.curvature_max  # alpha = 0: pixels that nothing illuminates do not move
-        sizes = StepSizes(rate, 1 - self.regularization, floor + tiny, self.momentum)
+        sizes = StepSizes(rate, 1 - self.regularization, floor + tiny, self.momentum, UNSEEN * (floor + tiny))
         return preconditioned_step(xp, value, gradient.values, h, state, sizes)
 
     def _moved(self, value: Array, move: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:

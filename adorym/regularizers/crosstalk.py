@@ -17,7 +17,7 @@ class SliceCrosstalk(Regularizer):
     r"""An edge belongs to one slice: :math:`\gamma \sum_r \sum_{z < z'} |\nabla u_z|\, |\nabla u_{z'}|`.
 
     The gradients' magnitudes are made sparse *across* the slices: half of
-    :math:`(\sum_z |\nabla u_z|)^2 - \sum_z |\nabla u_z|^2`, the exclusive lasso (Zhou, Jin & Hoi, AISTATS 2010, eq. (4))
+    :math:`(\sum_z |\nabla u_z|)^2 - \sum_z |\nabla u_z|^2`, the exclusive lasso (Zhou, Jin & Hoi, AISTATS 2010)
     less its diagonal. What crosstalk copies from one slice into another has its edges in the same place in both; true
     features of different planes rarely do. No effect on an object of one slice.
 

@@ -4,6 +4,9 @@ Refinement corrects every position by itself. What all corrections have in commo
 :math:`\mathbf r' = M\mathbf r + \mathbf t` from recorded to refined positions, is seldom chance: positions in metres
 become pixels by the pixel size :math:`\Delta = \lambda z/(N p)`, so that a wrong photon energy or distance scales both
 axes alike, while motors that are not calibrated scale one of them, and axes that are not at right angles shear.
+
+A scale common to both axes is soft: object and probe can stretch with it, and the loss hardly changes. Refinement
+takes up only a part of it, more of it with more epochs, so that what it finds bounds the true error from below.
 """
 
 from __future__ import annotations
@@ -28,11 +31,13 @@ class PositionTrend:
     Attributes:
         rms_px: Root mean square length of the corrections, their mean removed.
         rms_affine_px: The same with the affine map removed.
+        shift_px: (y, x) mean correction; 0 where a common shift, which the data cannot determine, is taken out.
         affine: That map, from recorded to refined positions.
     """
 
     rms_px: float
     rms_affine_px: float
+    shift_px: tuple[float, float]
     affine: AffinePart
 
     @property
@@ -53,6 +58,7 @@ class PositionTrend:
             ("Scale in x", x),
             ("Shear of y with x", _percent(affine.shear)),
             ("Rotation from y towards x", quantity(affine.rotation_rad, "rad", 3)),
+            ("Mean shift in y, x", ", ".join(_fixed(shift) for shift in self.shift_px) + " px"),
         ]
 
     @property
@@ -70,12 +76,11 @@ class PositionTrend:
         unequal = abs(strains[0] - strains[1]) > max(chance, abs(common) / 3)
         if unequal or abs(common) < max(chance / 2, SMALLEST):
             return ""
-        size = f"{100 * abs(common):.1f} %"
-        large, low, far = ("large", "low", "long") if common > 0 else ("small", "high", "short")
+        high = common > 0
         return (
-            f"The scale is equal in y and x: the pixel size seems {size} too {large}, as with a photon energy {size} "
-            f"too {low} or a distance {size} too {far}, or the motors move {size} "
-            f"{'more' if common > 0 else 'less'} than recorded."
+            f"The scale is equal in y and x: the pixel size seems too {'large' if high else 'small'}, by "
+            f"{100 * abs(common):.1f} % or more, as with a photon energy too {'low' if high else 'high'} or a distance "
+            f"too {'long' if high else 'short'} by as much, or motors that move {'more' if high else 'less'} than recorded."
         )
 
 
@@ -88,8 +93,13 @@ def position_trend(result: Result) -> PositionTrend | None:
         errors = position_errors(positions.value, positions.start)
     except DataError:  # too few, or all on one line
         return None
-    return PositionTrend(errors.rms_px, errors.rms_affine_px, errors.affine)
+    y, x = (positions.value - positions.start).mean(0)
+    return PositionTrend(errors.rms_px, errors.rms_affine_px, (float(y), float(x)), errors.affine)
 
 
 def _percent(part: float) -> str:
     return f"{100 * part:+.2f} %".replace("-", "−")
+
+
+def _fixed(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")  # -0.0 + 0.0 is 0.0

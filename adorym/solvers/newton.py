@@ -90,7 +90,7 @@ class LevenbergMarquardt(Solver):
 class Curveball(Solver):
     r"""Momentum that knows the curvature: :math:`z \leftarrow \rho z - \beta (H z + g)`, :math:`u \leftarrow u + z`.
 
-    Two products with the Gauss-Newton matrix an iteration instead of a solved system; :math:`\beta` and :math:`\rho` are
+    Two products with the Gauss-Newton matrix an iteration and no system is solved; :math:`\beta` and :math:`\rho` are
     those that lower the damped quadratic model most, :math:`\lambda` follows the ratio of the real fall to that of the
     model (Henriques, Ehrhardt, Albanie & Vedaldi, ICCV 2019, algorithm 1 and eq. (18)).
 

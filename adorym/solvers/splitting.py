@@ -19,7 +19,7 @@ class ProximalGradient(Solver):
     r"""Gradient steps on the loss, proximal steps on the rest: FISTA.
 
     :math:`u \leftarrow \mathrm{prox}_{R/L}(v - \nabla f(v)/L)` from the extrapolated point v (Beck & Teboulle, SIAM J.
-    Imaging Sci. 2, 183 (2009), with backtracking on L). L may fall again slowly, and the extrapolation starts anew where
+    Imaging Sci. 2, 183 (2009), backtracking on L). L may fall again slowly, and the extrapolation starts anew where
     the sum rises (O'Donoghue & Candes, Found. Comput. Math. 15, 715 (2015)). Without terms that have a proximal
     operator and without acceleration this is gradient descent with backtracking.
 
@@ -36,13 +36,12 @@ class ProximalGradient(Solver):
         point = state["ahead"] if "ahead" in state and "value" in state else u
         value, g = objective.evaluate(point)
         curvature = 0.8 * float(state.get("curvature", np.array(2.5)))
+        new, smooth, fits = self._try(objective, point, (value, g), curvature)
         for _ in range(12):
-            new = objective.prox(point - g / curvature, 1 / curvature)
-            move = new - point
-            smooth, _ = objective.evaluate(new)
-            if smooth <= value + g @ move + 0.5 * curvature * (move @ move) + 1e-9 * abs(value):
+            if fits:
                 break
             curvature *= 2
+            new, smooth, fits = self._try(objective, point, (value, g), curvature)
         total = smooth + objective.left_out(new)
         inertia = float(state.get("inertia", np.array(1.0)))
         if not self.accelerated or ("value" in state and total > float(state["value"])):
@@ -54,6 +53,15 @@ class ProximalGradient(Solver):
         state["value"] = np.array(total)
         settled = np.linalg.norm(new - u) <= 1e-9 * np.linalg.norm(u)
         return Step(new, total, "the proximal step no longer moves" if settled else "", bool(settled))
+
+    def _try(
+        self, objective: Objective, point: Vector, start: tuple[float, Vector], curvature: float
+    ) -> tuple[Vector, float, bool]:
+        """The step, the loss there, and whether the loss lies below the parabola of that curvature."""
+        value, g = start
+        new = objective.prox(point - g / curvature, 1 / curvature)
+        move, smooth = new - point, objective.evaluate(new)[0]
+        return new, smooth, bool(smooth <= value + g @ move + 0.5 * curvature * (move @ move) + 1e-9 * abs(value))
 
 
 @register("solver", "admm")

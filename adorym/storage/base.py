@@ -68,5 +68,9 @@ class ObjectStore(ABC):
         """The optimizer's state, laid out as the object is."""
 
     @abstractmethod
+    def restart(self) -> None:
+        """Let the optimizer forget: its state becomes that of a first step."""
+
+    @abstractmethod
     def restore(self, values: np.ndarray, state: tuple[np.ndarray, ...]) -> None:
         """Take over the object and the optimizer's state of a checkpoint."""

@@ -21,7 +21,7 @@ class ReplicatedStore(ObjectStore):
     """
 
     def __init__(self, xp: Backend, first: np.ndarray, optimizer: Optimizer) -> None:
-        self._xp = xp
+        self._xp, self._optimizer = xp, optimizer
         self._object = xp.copy(xp.asarray(np.ascontiguousarray(first)))  # steps may work in place
         self._gradient = xp.zeros_like(self._object)
         self._curvature = xp.zeros(first.shape) if optimizer.needs_curvature else None
@@ -57,6 +57,9 @@ class ReplicatedStore(ObjectStore):
 
     def state(self) -> tuple[np.ndarray, ...]:
         return tuple(self._xp.to_numpy(s).copy() for s in self._state)
+
+    def restart(self) -> None:
+        self._state = self._optimizer.init(self._xp, self._object)
 
     def restore(self, values: np.ndarray, state: tuple[np.ndarray, ...]) -> None:
         self._object = self._xp.asarray(values)

@@ -244,7 +244,8 @@ class TorchBackend(Backend):
         with torch.no_grad(), warnings.catch_warnings():
             # The first forward derivative makes torch load rules that it compiles in a way it calls deprecated.
             warnings.filterwarnings("ignore", ".*torch.jit", DeprecationWarning)
-            return torch.func.jvp(call, values, along)
+            value, change = torch.func.jvp(call, values, along)  # type: ignore[misc]
+        return value, change
 
     def stop_gradient(self, a: Array) -> torch.Tensor:
         return a.detach()

@@ -7,18 +7,20 @@ import math
 import numpy as np
 from numba import njit
 
-_REAL = {"F": np.dtype("float32"), "D": np.dtype("float64")}
+_REAL: dict[str, np.dtype] = {"F": np.dtype("float32"), "D": np.dtype("float64")}
 
 
-# Rows are flat and real here: a window's row is one contiguous run of numbers in both arrays, which LLVM vectorises.
+# Rows are flat and real here: a window's row is one contiguous run of numbers in both arrays, and both runs are sliced
+# before the loop, as an index that is known not to be negative is what LLVM vectorises.
 @njit(cache=True, nogil=True, error_model="numpy")
 def _gather(a: np.ndarray, corners: np.ndarray, depth: int, out: np.ndarray) -> None:
     for i in range(out.shape[0]):
         y, x = corners[i, 0], corners[i, 1] * depth
         for r in range(out.shape[1]):
-            row, target = a[y + r], out[i, r]
+            target = out[i, r]
+            row = a[y + r, x : x + target.size]
             for c in range(target.size):
-                target[c] = row[x + c]
+                target[c] = row[c]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -27,9 +29,10 @@ def _scatter_add(a: np.ndarray, corners: np.ndarray, depth: int, windows: np.nda
     for i in range(corners.shape[0]):
         y, x = corners[i, 0], corners[i, 1] * depth
         for r in range(windows.shape[1]):
-            row, source = a[y + r], windows[i * step, r]
+            source = windows[i * step, r]
+            row = a[y + r, x : x + source.size]
             for c in range(source.size):
-                row[x + c] += source[c]
+                row[c] += source[c]
 
 
 def _flat_rows(a: np.ndarray, lead: int) -> tuple[np.ndarray, int]:

@@ -1,4 +1,4 @@
-"""Reconstruct a fly scan with the forward model of `thin_object.py`, which is not part of the package.
+"""Reconstruct a fly scan with the forward model of `custom_forward_model.py`, which is not part of the package.
 
 Usage: python run.py [--output DIR] [--quick]
 """
@@ -29,10 +29,9 @@ def main() -> None:
 
     config = adorym.load_config(HERE / "config.yaml", [f"data.path={data}"], quick=arguments.quick)
     result = adorym.reconstruct(config, output=folder)
-    phase = result.channels()["phase"]  # (y, x, z), radian
 
     found = score(folder, data)
-    print(f"object {phase.shape}, loss {result.history['loss'][-1]:.4f}")
+    print(f"model {config.forward_model.kind}, loss {result.history['loss'][-1]:.4f}")
     print(f"object error {found['object_nrmse']:.3f}, position error {found['position_rms_px']:.2f} px")
 
 

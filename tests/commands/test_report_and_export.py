@@ -47,6 +47,7 @@ def test_the_report_shows_the_score_against_a_truth(folder):
     dataset = simulated(folder / "data.h5")
     text = report(folder, truth=folder / "data.h5", data=folder / "data.h5").read_text()
     assert "Position error" in text and "Resolution (FRC)" in text
+    assert 'id="resolution"' in text and (folder / "pictures" / "resolution.png").is_file()
     assert report_scored(folder / "result.h5", folder / "end.html", dataset).read_text() == text
 
 

@@ -103,12 +103,24 @@ def test_proximal_operator_of_a_parameter_keeps_its_units():
 @pytest.mark.parametrize(
     ("section", "match"),
     [
-        ({"regularizers": [{"kind": "l1", "parameter": "prob", "weight": 1.0}]}, r"regularizers\[0\].parameter: forward model 'ptychography' has no 'prob'; did you mean 'probe'"),
-        ({"regularizers": [{"kind": "l1", "parameter": "background", "weight": 1.0}]}, r"regularizers\[0\]: 'l1' acts on the background, which is not refined"),
-        ({"regularizers": [{"kind": "smoothness", "parameter": "probe", "weight": 1.0}]}, r"regularizers\[0\].parameter: 'probe' has no course over angle or time"),
-        ({"constraints": [{"kind": "position_limit", "maximum": "2 px"}]}, r"constraints\[0\]: 'position_limit' acts on the probe_positions, which is not refined"),
+        (
+            {"regularizers": [{"kind": "l1", "parameter": "prob", "weight": 1.0}]},
+            r"regularizers\[0\].parameter: forward model 'ptychography' has no 'prob'; did you mean 'probe'",
+        ),
+        (
+            {"regularizers": [{"kind": "l1", "parameter": "background", "weight": 1.0}]},
+            r"regularizers\[0\]: 'l1' acts on the background, which is not refined",
+        ),
+        (
+            {"regularizers": [{"kind": "smoothness", "parameter": "probe", "weight": 1.0}]},
+            r"regularizers\[0\].parameter: 'probe' has no course over angle or time",
+        ),
+        (
+            {"constraints": [{"kind": "position_limit", "maximum": "2 px"}]},
+            r"constraints\[0\]: 'position_limit' acts on the probe_positions, which is not refined",
+        ),
     ],
-)  # fmt: skip
+)
 def test_terms_that_can_do_nothing_are_refused(section, match):
     from adorym.engine.setup import check_recipe
 
@@ -151,7 +163,7 @@ def test_a_phase_beyond_pi_keeps_its_turns():
     np.testing.assert_allclose(found.real, np.log(2), rtol=1e-9)
 
 
-# -- delta and beta ------------------------------------------------------------------------------------------------------
+# -- delta and beta ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("backend", ["torch", "autograd"])
 def test_conversions_are_inverse(backend):
     xp, rng = get_backend(backend, device="cpu", precision="double"), np.random.default_rng(0)

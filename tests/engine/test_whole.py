@@ -108,7 +108,9 @@ def test_curvature_that_is_not_known_is_refused():
         amplitude_curvature = None
 
     whole = whole_loss(loss=Odd())
-    with pytest.raises(ConfigError, match="solver: the curvature of loss 'least_squares' is not known; choose a solver"):
+    with pytest.raises(
+        ConfigError, match="solver: the curvature of loss 'least_squares' is not known; choose a solver"
+    ):
         whole.product(whole.pack(), whole.pack())
 
 

@@ -75,7 +75,7 @@ def test_fused_and_plain_agree_whatever_is_wanted(case, loss, backend, tmp_path)
         found = []
         for plain in (False, True):
             f = objective(problem, batch, wanted, [n for n in curved if n in wanted], plain)
-            value, curvatures, gradients = xp.value_and_grad(lambda t, f=f: f(constants | t))(
+            value, curvatures, gradients = xp.value_and_grad(lambda t, f=f, constants=constants: f(constants | t))(
                 {n: tree[n] for n in wanted}
             )
             found.append((value, curvatures, gradients))

@@ -181,6 +181,32 @@ def test_preconditioned_step_is_the_formula(xp, shape, momentum, rng):
     np.testing.assert_allclose(made, x, rtol=1e-9)
 
 
+def test_velocity_rests_where_a_batch_sees_nothing(xp, rng):
+    start, g, h = noise(rng, (4, 6), True), noise(rng, (4, 6), True), rng.uniform(1, 3, (4, 6))
+    dark = np.zeros((4, 6), bool)
+    dark[1, :3] = True
+    optimizer = Preconditioned(learning_rate=0.5, regularization=0.2, momentum=0.6)
+    full = Gradient(xp.asarray(g), xp.asarray(h), float(h.max()))
+    seen = np.where(dark, 0.0, h)
+    part = Gradient(xp.asarray(np.where(dark, 0, g)), xp.asarray(seen), float(seen.max()))
+    value, state = xp.copy(xp.asarray(start)), optimizer.init(xp, xp.asarray(start))
+    value, state = optimizer.step(xp, value, full, state, 0.5)
+    before, kept = xp.to_numpy(value).copy(), xp.to_numpy(state[0]).copy()
+    value, state = optimizer.step(xp, value, part, state, 0.5)
+    after, now = xp.to_numpy(value), xp.to_numpy(state[0])
+    np.testing.assert_array_equal(after[dark], before[dark])
+    np.testing.assert_array_equal(now[dark], kept[dark])
+    assert np.all(after[~dark] != before[~dark])
+
+
+@pytest.mark.parametrize(
+    ("momentum", "share", "factor"),
+    [(0.0, 0.001, 1.0), (0.0, 1.0, 1.0), (0.9, 1.0, 1.0), (0.9, 0.2, 1.0), (0.9, 0.1, 0.5), (0.9, 0.001, 0.1)],
+)
+def test_steps_with_momentum_are_smaller_in_batches_that_hold_little(momentum, share, factor):
+    assert Preconditioned(momentum=momentum).relaxation(share) == pytest.approx(factor)
+
+
 def test_preconditioned_step_takes_blocks(xp, rng):
     """Newton's step of a quadratic lands in its minimum; damping shortens it."""
     a = rng.normal(size=(5, 2, 2))

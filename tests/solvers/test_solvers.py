@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from cases import CASES
@@ -89,7 +91,7 @@ def test_descends_into_a_curved_valley(name):
     valley, solver = Valley(), CASES["solver"][name](None)
     u, losses = run(solver, valley, np.array([-1.2, 1.0]), 200)
     np.testing.assert_allclose(u, 1, atol=2e-2)
-    assert all(b <= a * (1 + 1e-9) for a, b in zip(losses, losses[1:], strict=False))
+    assert all(b <= a * (1 + 1e-9) for a, b in pairwise(losses))
 
 
 @pytest.mark.parametrize("name", SOLVERS)

@@ -38,7 +38,8 @@ DIFFERENTIABLE = {
     "angle": (lambda xp, a: xp.angle(a), np.angle, [(C,)]),
     "abs2": (lambda xp, a: xp.abs2(a), lambda a: np.abs(a) ** 2, [(R,), (C,)]),
     "complex": (lambda xp, a, b: xp.complex(a, b), lambda a, b: a + 1j * b, [(R, R2), (R, R2[:1])]),
-    "where": (lambda xp, a, b: xp.where(xp.asarray(R > 0), a, b), lambda a, b: np.where(R > 0, a, b), [(R, R2), (C, C2)]),
+    "where": (
+        lambda xp, a, b: xp.where(xp.asarray(R > 0), a, b), lambda a, b: np.where(R > 0, a, b), [(R, R2), (C, C2)]),
     "maximum": (lambda xp, a, b: xp.maximum(a, b), np.maximum, [(R, R2)]),
     "maximum of a number": (lambda xp, a: xp.maximum(a, 0.2), lambda a: np.maximum(a, 0.2), [(APART,)]),
     "minimum": (lambda xp, a, b: xp.minimum(a, b), np.minimum, [(R, R2)]),
@@ -67,23 +68,29 @@ DIFFERENTIABLE = {
     "roll": (lambda xp, a: xp.roll(a, (1, -2), (0, 2)), lambda a: np.roll(a, (1, -2), (0, 2)), [(R,), (C,)]),
     "roll one axis": (lambda xp, a: xp.roll(a, 2, 1), lambda a: np.roll(a, 2, 1), [(C,)]),
     "pad": (lambda xp, a: xp.pad(a, WIDTHS), lambda a: np.pad(a, WIDTHS), [(R,), (C,)]),
-    "pad with a value": (lambda xp, a: xp.pad(a, WIDTHS, 0.5), lambda a: np.pad(a, WIDTHS, constant_values=0.5), [(R,), (C,)]),
-    "matmul": (lambda xp, a, b: xp.matmul(a, xp.permute_dims(b, (0, 2, 1))), lambda a, b: a @ b.transpose(0, 2, 1), [(R, R2), (C, C2)]),
+    "pad with a value": (
+        lambda xp, a: xp.pad(a, WIDTHS, 0.5), lambda a: np.pad(a, WIDTHS, constant_values=0.5), [(R,), (C,)]),
+    "matmul": (
+        lambda xp, a, b: xp.matmul(a, xp.permute_dims(b, (0, 2, 1))), lambda a, b: a @ b.transpose(0, 2, 1),
+        [(R, R2), (C, C2)]),
     "einsum": (
-        lambda xp, a, b: xp.einsum("nyx,nkx->nyk", a, b), lambda a, b: np.einsum("nyx,nkx->nyk", a, b), [(R, R2), (C, C2)]),
+        lambda xp, a, b: xp.einsum("nyx,nkx->nyk", a, b), lambda a, b: np.einsum("nyx,nkx->nyk", a, b),
+        [(R, R2), (C, C2)]),
     "fft": (lambda xp, a: xp.fft(a, axis=1), lambda a: np.fft.fft(a, axis=1, norm="ortho"), [(R,), (C,)]),
     "ifft": (lambda xp, a: xp.ifft(a), lambda a: np.fft.ifft(a, norm="ortho"), [(R,), (C,)]),
     "fft backward": (lambda xp, a: xp.fft(a, norm="backward"), np.fft.fft, [(C,)]),
     "fft2": (lambda xp, a: xp.fft2(a), lambda a: np.fft.fft2(a, norm="ortho"), [(R,), (C,)]),
     "ifft2": (lambda xp, a: xp.ifft2(a), lambda a: np.fft.ifft2(a, norm="ortho"), [(R,), (C,)]),
     "ifft2 backward": (lambda xp, a: xp.ifft2(a, norm="backward"), np.fft.ifft2, [(C,)]),
-    "operators": (lambda xp, a, b: (2 - a) * b / (3 + a**2) - b, lambda a, b: (2 - a) * b / (3 + a**2) - b, [(R, R2), (C, C2)]),
+    "operators": (
+        lambda xp, a, b: (2 - a) * b / (3 + a**2) - b, lambda a, b: (2 - a) * b / (3 + a**2) - b, [(R, R2), (C, C2)]),
     "slicing": (lambda xp, a: a[1:, :, None, ::2], lambda a: a[1:, :, None, ::2], [(R,), (C,)]),
 }  # fmt: skip
 # What needs no gradient has a test of its own below.
 OTHERS = {
-    "asarray", "to_numpy", "zeros", "zeros_like", "ones", "clear", "copy", "is_complex", "isfinite", "put_rows", "gather_windows",
-    "scatter_windows", "value_and_grad", "stop_gradient", "fused", "host_fft2", "host_ifft2",
+    "asarray", "to_numpy", "zeros", "zeros_like", "ones", "clear", "copy", "is_complex", "isfinite", "put_rows",
+    "gather_windows", "scatter_windows", "value_and_grad", "stop_gradient", "fused", "host_fft2", "host_ifft2",
+    "jvp", "vjp",
 }  # fmt: skip
 ROWS = [(name, i) for name, (_, _, inputs) in DIFFERENTIABLE.items() for i in range(len(inputs))]
 
@@ -146,9 +153,9 @@ def test_gradient_element_by_element(xp64):
     value_and_grad = xp64.value_and_grad(loss)
     _, _, gradient = value_and_grad({"a": xp64.asarray(a), "b": xp64.asarray(b)})
     for name, x in (("a", a), ("b", b)):
-        fixed = {"a": a, "b": b}
+        others = {k: xp64.asarray(v) for k, v in (("a", a), ("b", b)) if k != name}
         numeric = numeric_gradient(
-            lambda v, n=name: value_and_grad({k: xp64.asarray(v if k == n else fixed[k]) for k in fixed})[0], x, 1e-4
+            lambda v, n=name, others=others: value_and_grad(others | {n: xp64.asarray(v)})[0], x, 1e-4
         )
         assert relative_error(xp64.to_numpy(gradient[name]), numeric) < 1e-9
     residual = a**2 * b - 1
@@ -354,7 +361,7 @@ def on_host(xp):
 
 
 def test_fused_operation_inside_a_graph_and_beside_another(xp64):
-    """Its inputs depend on the unknown, its value is processed further, and a second call does not disturb the first."""
+    """Its inputs depend on the unknown, its value is processed further, a second call does not disturb the first."""
     on_host(xp64)
 
     def loss(tree):
@@ -402,11 +409,19 @@ def test_fused_operation_without_gradient(xp):
         ("torhc", {}, r"run\.backend: no backend named 'torhc'; did you mean 'torch'\?"),
         ("numpy", {}, r"no backend named 'numpy'; known: autograd, torch"),
         ("torch", {"precision": "half"}, r"run\.precision: unknown precision; expected single or double; found 'half'"),
-        ("torch", {"device": "abacus"}, r"run\.device: no such device; expected auto, cpu or cuda; found 'abacus'; use 'auto'"),
+        (
+            "torch",
+            {"device": "abacus"},
+            r"run\.device: no such device; expected auto, cpu or cuda; found 'abacus'; use 'auto'",
+        ),
         ("torch", {"device": "mps"}, r"run\.device: no such device"),
-        ("autograd", {"device": "cuda"}, r"run\.device: autograd computes on the CPU only; found cuda; use backend 'torch'"),
+        (
+            "autograd",
+            {"device": "cuda"},
+            r"run\.device: autograd computes on the CPU only; found cuda; use backend 'torch'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_there_is_refused(name, options, message):
     with pytest.raises(BackendError, match=message):
         get_backend(name, **options)
@@ -434,3 +449,26 @@ def test_threads_are_set():
 def test_attributes_name_the_backend(xp):
     assert xp.name in BACKENDS and xp.device and xp.precision in ("single", "double")
     assert xp.float_dtype.itemsize * 2 == xp.complex_dtype.itemsize == (8 if xp.precision == "single" else 16)
+
+
+def test_jacobian_products(xp64):
+    """``J t`` is a finite difference, ``J^T c`` its adjoint, for an intensity through a Fourier transform."""
+    rng = np.random.default_rng(8)
+    tree = {"wave": noise(rng, (3, 4, 6), True), "offset": noise(rng, (4, 6))}
+    tangent = {name: noise(rng, a.shape, np.iscomplexobj(a)) for name, a in tree.items()}
+
+    def f(t):
+        wave = xp64.fft2(t["wave"]) * xp64.complex(xp64.cos(t["offset"]), xp64.sin(t["offset"]))
+        return xp64.abs2(wave + xp64.fft2(wave)) * t["offset"]
+
+    def on(values):
+        return {name: xp64.asarray(a) for name, a in values.items()}
+
+    value, change = (xp64.to_numpy(a) for a in xp64.jvp(f, on(tree), on(tangent)))
+    np.testing.assert_allclose(value, xp64.to_numpy(f(on(tree))), rtol=1e-12)
+    ends = [xp64.to_numpy(f(on({n: a + s * tangent[n] for n, a in tree.items()}))) for s in (1e-6, -1e-6)]
+    np.testing.assert_allclose(change, (ends[0] - ends[1]) / 2e-6, rtol=1e-5, atol=1e-6 * np.abs(change).max())
+    cotangent = noise(rng, change.shape)
+    back = xp64.vjp(f, on(tree), xp64.asarray(cotangent))
+    adjoint = sum(np.sum(np.conj(xp64.to_numpy(back[name])) * tangent[name]).real for name in tree)
+    assert adjoint == pytest.approx(float(np.sum(cotangent * change)), rel=1e-10)

@@ -295,10 +295,12 @@ def test_step_is_the_formula(xp, momentum, complex_values, layout):
     rng = np.random.default_rng(3)
     value, gradient, velocity = (noise(rng, (5, 7), complex_values) for _ in range(3))
     curvature = rng.uniform(0.1, 2, (1, 7) if layout == "one curvature for all" else (5, 7))
-    sizes = StepSizes(rate=0.3, keep=0.9, floor=0.05, momentum=momentum)
+    curvature[0, :4] = 0, 0.01, 0.03, 0.3  # pixels that the batch hardly sees
+    sizes = StepSizes(rate=0.3, keep=0.9, floor=0.05, momentum=momentum, unseen=0.04)
     u = 0.3 * gradient / (0.9 * curvature + 0.05)
-    new_velocity = momentum * velocity + u
-    expected = value - (momentum * new_velocity + u) if momentum else value - u
+    seen = np.minimum(curvature / 0.04, 1)
+    new_velocity = (1 - seen * (1 - momentum)) * velocity + u
+    expected = value - (momentum * seen * new_velocity + u) if momentum else value - u
     arrays = [xp.asarray(a) for a in (value, gradient, curvature, velocity)]  # stepped in place
     if layout == "plain":
         arrays = [xp.permute_dims(xp.asarray(np.ascontiguousarray(xp.to_numpy(a).T)), (1, 0)) for a in arrays]

@@ -9,7 +9,7 @@ r"""The loss of thin-object ptychography with all its adjoints in one pass.
 with object windows :math:`O_j`, probe modes :math:`P_m`, the Fourier shift :math:`\mathcal S_\delta` by a fraction of
 a pixel, the propagator to the detector :math:`\mathcal D` (far field: Fourier transform; near field: transfer
 function, and the shift back :math:`\mathcal S_{-\delta}`, since the detector stands still as the beam does) and
-:math:`\ell` the squared difference of amplitudes, the Poisson deviance, or another loss of `fused.noise`. The gradient is
+:math:`\ell` the squared difference of amplitudes, Poisson deviance, or another loss of `fused.noise`. The gradient is
 :math:`g = \mathcal D^\dagger[2 c\, s\, w\, \ell'(I)\, \mathcal D\psi]`, then
 :math:`\partial L/\partial O_j = \sum_m \overline{\mathcal S P_m}\, g_{jm}` and
 :math:`\partial L/\partial P_m = \sum_j \mathcal S^\dagger[\bar O_j\, g_{jm}]`. Without sub-pixel shifts that is one
@@ -34,7 +34,7 @@ from adorym.wrapper.fused import kernels
 from adorym.wrapper.fused.noise import Noise
 
 _EMPTY: dict[str, np.ndarray] = {c: np.zeros(0, c) for c in ("float32", "float64")}
-_PART = {"F": np.dtype("float32"), "D": np.dtype("float64")}
+_PART: dict[str, np.dtype] = {"F": np.dtype("float32"), "D": np.dtype("float64")}
 INPUTS = ("object", "probe", "probe_positions", "intensity_scale", "background")
 
 

@@ -156,6 +156,18 @@ def multiply_slope(wave: np.ndarray, slope: np.ndarray, scale: np.ndarray, facto
 
 
 @_jit
+def _split_first(w: np.ndarray, p: np.ndarray, o: np.ndarray, results: tuple) -> None:
+    go, gp, power = results
+    for k in range(power.size):
+        a, b, c, d = w[2 * k], w[2 * k + 1], o[2 * k], o[2 * k + 1]
+        power[k] += c * c + d * d
+        go[2 * k] = p[2 * k] * a + p[2 * k + 1] * b
+        go[2 * k + 1] = p[2 * k] * b - p[2 * k + 1] * a
+        gp[2 * k] += c * a + d * b
+        gp[2 * k + 1] += c * b - d * a
+
+
+@_jit
 def split_gradient(g: np.ndarray, probe: np.ndarray, obj: np.ndarray, results: tuple, shifted: bool) -> None:
     """The adjoint of `exit_waves`, ``results = (g_obj, g_probe, power)``.
 
@@ -166,10 +178,15 @@ def split_gradient(g: np.ndarray, probe: np.ndarray, obj: np.ndarray, results: t
     step = 0 if probe.shape[0] == 1 else 1
     for n in range(g.shape[0]):
         o, go = obj[n], g_obj[n]
-        go[:] = 0
-        for k in range(power.size):
-            power[k] += o[2 * k] * o[2 * k] + o[2 * k + 1] * o[2 * k + 1]
-        for m in range(g.shape[1]):
+        first = 0
+        if power.size and not shifted:  # all of the first mode's work at once: this loop is bound by memory
+            _split_first(g[n, 0], probe[n * step, 0], o, (go, g_probe[0], power))
+            first = 1
+        else:
+            go[:] = 0
+            for k in range(power.size):
+                power[k] += o[2 * k] * o[2 * k] + o[2 * k + 1] * o[2 * k + 1]
+        for m in range(first, g.shape[1]):
             p, w = probe[n * step, m], g[n, m]
             if shifted:
                 for k in range(o.size // 2):
@@ -305,14 +322,30 @@ def preconditioned_step(
 ) -> None:
     """``value -= u`` with ``u = rate gradient / (keep curvature + floor)``, in place; Nesterov with a velocity.
 
-    Flat real views with one or two numbers a pixel; an empty ``velocity`` means none.
+    Flat real views with one or two numbers a pixel; an empty ``velocity`` means none. Where the batch does not
+    see a pixel, its velocity rests.
     """
-    rate, keep, floor, momentum = sizes
+    rate, keep, floor, momentum, unseen, one = sizes
     pair = value.size == 2 * curvature.size
-    for i in range(value.size):
-        u = rate * gradient[i] / (keep * curvature[i // 2 if pair else i] + floor)
-        if velocity.size:
-            velocity[i] = momentum * velocity[i] + u
-            value[i] -= momentum * velocity[i] + u
+    for k in range(curvature.size):
+        c = curvature[k]
+        part = rate / (keep * c + floor)
+        if velocity.size == 0:
+            if pair:
+                value[2 * k] -= part * gradient[2 * k]
+                value[2 * k + 1] -= part * gradient[2 * k + 1]
+            else:
+                value[k] -= part * gradient[k]
+            continue
+        seen = min(one, c / unseen)
+        lost, ahead = one - seen * (one - momentum), seen * momentum
+        if pair:
+            u, w = part * gradient[2 * k], part * gradient[2 * k + 1]
+            velocity[2 * k] = lost * velocity[2 * k] + u
+            velocity[2 * k + 1] = lost * velocity[2 * k + 1] + w
+            value[2 * k] -= ahead * velocity[2 * k] + u
+            value[2 * k + 1] -= ahead * velocity[2 * k + 1] + w
         else:
-            value[i] -= u
+            u = part * gradient[k]
+            velocity[k] = lost * velocity[k] + u
+            value[k] -= ahead * velocity[k] + u

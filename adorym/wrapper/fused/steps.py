@@ -11,18 +11,25 @@ from adorym.wrapper.fused import kernels
 
 
 class StepSizes(NamedTuple):
-    """The numbers of a preconditioned step: ``u = rate gradient / (keep curvature + floor)``, and its momentum."""
+    """The numbers of a preconditioned step: ``u = rate gradient / (keep curvature + floor)``, and its momentum.
+
+    A batch does not see a pixel whose curvature is far below ``unseen``.
+    """
 
     rate: float
     keep: float
     floor: float
     momentum: float = 0.0
+    unseen: float = 1.0
 
 
 def preconditioned_step(
     xp: Backend, value: Array, gradient: Array, curvature: Array, state: tuple[Array, ...], sizes: StepSizes
 ) -> tuple[Array, tuple[Array, ...]]:
-    """``(value - u, ())``, or with a velocity as state ``v = momentum v + u`` and ``(value - momentum v - u, (v,))``.
+    """``(value - u, ())``, or with a velocity v as state ``(value - s m v' - u, (v',))``.
+
+    There ``v' = (1 - s (1 - m)) v + u`` with the momentum m, and ``s = min(1, curvature / unseen)`` is zero where the
+    batch does not see the pixel. A velocity would carry on unchecked there, so it rests until the pixel is seen again.
 
     On the host, arrays of equal pixel count are stepped in place by one compiled loop; elsewhere the plain expression.
     """
@@ -34,11 +41,12 @@ def preconditioned_step(
             views = [a.reshape(-1).view(real) for a in flat]
             c = np.ascontiguousarray(xp.to_numpy(curvature), dtype=real).reshape(-1)
             kernels.preconditioned_step(
-                views[0], views[1], views[2] if state else views[0][:0], c, tuple(real.type(s) for s in sizes)
+                views[0], views[1], views[2] if state else views[0][:0], c, tuple(real.type(s) for s in (*sizes, 1))
             )
             return value, state
     move = gradient * (sizes.rate / (sizes.keep * curvature + sizes.floor))
     if not state:
         return value - move, ()
-    velocity = sizes.momentum * state[0] + move
-    return value - (sizes.momentum * velocity + move), (velocity,)
+    seen = xp.minimum(curvature / sizes.unseen, 1.0)
+    velocity = (1 - seen * (1 - sizes.momentum)) * state[0] + move
+    return value - (sizes.momentum * seen * velocity + move), (velocity,)

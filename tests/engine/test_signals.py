@@ -1,0 +1,56 @@
+"""SIGINT and SIGTERM ask the loop to stop; who presses Ctrl-C twice does not want to wait."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from adorym.engine.signals import CAUGHT, stop_on_signal
+
+
+def send(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", CAUGHT, ids=lambda n: n.name)
+def test_signal_asks_to_stop(number):
+    asked = []
+    with stop_on_signal(asked.append):
+        send(number)
+    assert asked == [number.name]
+
+
+def test_second_interrupt_ends_at_once_a_second_sigterm_does_not():
+    asked = []
+    with stop_on_signal(asked.append):
+        send(signal.SIGTERM)
+        send(signal.SIGTERM)
+        send(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+    assert asked == ["SIGTERM", "SIGTERM", "SIGINT"]
+
+
+def test_handlers_are_put_back_whatever_happens():
+    before = [signal.getsignal(number) for number in CAUGHT]
+    with pytest.raises(RuntimeError, match="mine"), stop_on_signal(lambda name: None):
+        assert [signal.getsignal(number) for number in CAUGHT] != before
+        send(signal.SIGINT)
+        raise RuntimeError("mine")
+    assert [signal.getsignal(number) for number in CAUGHT] == before
+
+
+def test_only_the_main_thread_catches_signals():
+    before, ended = [signal.getsignal(number) for number in CAUGHT], []
+
+    def work() -> None:
+        with stop_on_signal(ended.append):
+            ended.append(str([signal.getsignal(number) for number in CAUGHT] == before))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert ended == ["True"]
