@@ -37,7 +37,7 @@ from adorym.metrics import align_object
 
 STATIC = Path(__file__).resolve().parent.parent / "docs" / "_static"
 TARGETS = {1e6: (0.10, 0.05), 1e3: (0.25, 0.20)}
-LIMIT_S = 40.0
+LIMIT_S = 25.0
 TWO_SLICES = str(Path(__file__).resolve().parent / "two_slices.py") + ":TwoSlices"
 
 
