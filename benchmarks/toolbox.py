@@ -47,7 +47,7 @@ def stepwise(kind: str, rate: float, **fields: Any) -> dict[str, Any]:
     return {"parameters": {"object": {"optimizer": optimizer}, "probe": {"optimizer": optimizer}}}
 
 
-# Rates of the step-wise optimizers were chosen on the seed-0 case, each from a factor-of-three grid.
+# Rates of the plain step-wise optimizers are set by hand, not searched for: a better one may exist for each of them.
 CONTENDERS: dict[str, dict[str, Any]] = {
     "gradient descent": stepwise("gradient_descent", 3e3),
     "Nesterov": stepwise("momentum", 3e2, nesterov=True),

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from adorym.wrapper.base import Array, Backend
-from adorym.wrapper.fused.noise import Noise
+from adorym.wrapper.fused.noise import FusedNoise
 
 
 class Loss(ABC):
@@ -74,8 +74,8 @@ class Loss(ABC):
             return float("inf")
         return (1 - 1e-6) * float(self.target(np.array(self.saturation, np.float64), floor))
 
-    def fused_noise(self, floor: float) -> Noise | None:
+    def fused_noise(self, floor: float) -> FusedNoise | None:
         """The loss as the fused exit-wave operation takes it, or ``None``."""
         if self.code is None or self.amplitude_curvature is None:
             return None
-        return Noise(self.code, self.shape, self.saturated(floor), self.amplitude_curvature)
+        return FusedNoise(self.code, self.shape, self.saturated(floor), self.amplitude_curvature)

@@ -31,7 +31,7 @@ import numpy as np
 
 from adorym.wrapper.base import Backend
 from adorym.wrapper.fused import kernels
-from adorym.wrapper.fused.noise import Noise
+from adorym.wrapper.fused.noise import FusedNoise
 
 _EMPTY: dict[str, np.ndarray] = {c: np.zeros(0, c) for c in ("float32", "float64")}
 _PART: dict[str, np.dtype] = {"F": np.dtype("float32"), "D": np.dtype("float64")}
@@ -55,7 +55,7 @@ class Detector:
 
     target: np.ndarray
     mask: np.ndarray | None
-    noise: Noise
+    noise: FusedNoise
     floor: float
     weight: float
     transfer: np.ndarray | None = None

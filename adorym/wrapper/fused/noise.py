@@ -7,7 +7,7 @@ from typing import NamedTuple
 LEAST_SQUARES, POISSON, INTENSITY, HUBER, STUDENT = range(5)
 
 
-class Noise(NamedTuple):
+class FusedNoise(NamedTuple):
     """One loss for the compiled loop.
 
     Attributes:
