@@ -47,7 +47,7 @@ class OutputSettings:
     """What a run leaves behind.
 
     Attributes:
-        directory: Folder for result, checkpoint, log and report.
+        directory: Folder for result, checkpoint, log and report; a relative path starts at the working directory.
         progress: ``live`` bar, ``plain`` lines, ``quiet``, or ``auto``: live on a terminal.
         report: Write ``report.html`` at the end.
         snapshots_every: Epochs between pictures of the object; none if absent.

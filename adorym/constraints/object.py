@@ -61,9 +61,7 @@ class Support(Constraint):
         path = Path(self.mask).expanduser()
         mask = _load(str(path), path.stat().st_mtime_ns)
         if mask.shape != tuple(tile.shape):
-            raise ConfigError(
-                "constraints.support.mask", "does not fit the object", expected=tuple(tile.shape), found=mask.shape
-            )
+            raise ConfigError("mask", "does not fit the object", expected=tuple(tile.shape), found=mask.shape)
         inside = xp.asarray(mask.astype(xp.float_dtype))
         return tile * inside + (1 - inside)
 
@@ -71,4 +69,10 @@ class Support(Constraint):
 @lru_cache(maxsize=4)
 def _load(path: str, changed_ns: int) -> np.ndarray:
     """The mask as it was at the time ``changed_ns``: a file that is replaced is read again."""
-    return np.load(path) != 0
+    try:
+        mask = np.load(path)
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError("mask", f"cannot read '{path}'", expected="a .npy array", found=str(error)) from None
+    if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
+        raise ConfigError("mask", f"'{path}' holds no mask", expected="finite real numbers", found=mask.dtype)
+    return mask != 0

@@ -172,10 +172,10 @@ def read_mask(mask: str | Path | np.ndarray) -> tuple[np.ndarray, str]:
         mask: An array, a file that holds one array, or ``file:name`` of an array in a file.
 
     Raises:
-        DataError: No such file or array, or the file holds several and none is named.
+        DataError: No such file or array, the file holds several and none is named, or what it holds is no mask.
     """
     if isinstance(mask, np.ndarray):
-        return mask.astype(bool), "an array that was given"
+        return _good(mask, "data.mask"), "an array that was given"
     path, _, key = str(mask).rpartition(":")
     if not path or Path(str(mask)).expanduser().is_file():
         path, key = str(mask), ""
@@ -183,4 +183,11 @@ def read_mask(mask: str | Path | np.ndarray) -> tuple[np.ndarray, str]:
     if not key and len(container.arrays) != 1:
         names = ", ".join(container.arrays)
         raise DataError(path, "which array is the mask?", found=names, remedy=f"write '{path}:NAME'")
-    return container.read(key or next(iter(container.arrays))).squeeze() != 0, str(mask)
+    return _good(container.read(key or next(iter(container.arrays))).squeeze(), str(mask)), str(mask)
+
+
+def _good(mask: np.ndarray, where: str) -> np.ndarray:
+    if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
+        found = mask.dtype if mask.dtype.kind not in "biuf" else "values that are not finite"
+        raise DataError(where, "not a mask", expected="numbers, 0 where a pixel is bad", found=found)
+    return mask != 0
