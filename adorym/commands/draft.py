@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from adorym import config_file
-from adorym.config import Config, DataSettings, config_from, load_config
+from adorym.config import Config, DataSettings, config_from, load_config, path_starts
 from adorym.data.dataset import Dataset
 from adorym.data.open import open_dataset
 from adorym.engine.checks import (
@@ -99,7 +99,7 @@ def draft(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
         data = config.data
     except InputError as error:
         findings.errors += flat(error)  # with lines already
-        data = _data_settings(mapping, Path(path).parent)
+        data = _data_settings(mapping, path_starts(Path(path), lines))
     if data is not None:
         with findings.collected():
             dataset = open_dataset(data.path, data)
@@ -109,7 +109,7 @@ def draft(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
     return made
 
 
-def _data_settings(mapping: Mapping[str, Any], folder: Path) -> DataSettings | None:
+def _data_settings(mapping: Mapping[str, Any], folder: Callable[[str], Path]) -> DataSettings | None:
     """The section ``data`` of a configuration that is wrong elsewhere."""
     try:
         return config_from({"data": mapping.get("data"), "forward_model": "ptychography"}, folder=folder).data

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from adorym.constraints.base import Constraint
 from adorym.errors import ConfigError
+from adorym.paths import InputPath
 from adorym.registry import register
 from adorym.wrapper.base import Array, Backend
 
@@ -51,7 +52,7 @@ class Support(Constraint):
     """
 
     parameter: ClassVar[str] = "object"
-    mask: str
+    mask: InputPath
 
     def __post_init__(self) -> None:
         if not Path(self.mask).expanduser().is_file():

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 
 from adorym.data.patterns import Orientation
 from adorym.errors import ConfigError, ConfigErrors, suggestion
+from adorym.paths import InputPath
 from adorym.registry import component
 from adorym.units import Angle, Energy, Length
 
@@ -63,7 +64,7 @@ class Overrides:
     source_distance: Annotated[Length, Field(gt=0)] | None = None
     propagation_distance: Propagation = None
     measured: Literal["intensity", "amplitude"] | None = None
-    mask: str | Path | np.ndarray | None = None
+    mask: InputPath | Path | np.ndarray | None = None
     invert_mask: bool = False
     theta: tuple[Angle, ...] | None = None
     theta_range: tuple[Angle, Angle] | None = None

@@ -23,6 +23,7 @@ from adorym.optics import geometry
 from adorym.optics.geometry import Grid, Pair, sample_grid
 from adorym.optics.probe_files import Fit, fit_window, read_probe
 from adorym.optics.propagation import fresnel_rate_rad_per_m
+from adorym.paths import InputPath
 from adorym.registry import register
 from adorym.units import Length, Pixels, parse
 
@@ -213,7 +214,7 @@ class FileProbe(InitialProbe):
             ``"resample"`` (same width in metres, as after cropping the patterns).
     """
 
-    path: str
+    path: InputPath
     key: str | None = None
     fit: Fit = "error"
 
