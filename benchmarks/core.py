@@ -35,7 +35,7 @@ from adorym.data.fetch import SIEMENS_STAR_MAP, siemens_star_path
 from adorym.data.native_write import write_native
 from adorym.errors import DataError
 
-SEEDS = (31, 32, 33, 34, 35)
+SEEDS = (41, 42, 43, 44, 45)
 STAR = Path(__file__).resolve().parent.parent / "examples" / "ptychography_siemens_star" / "config.yaml"
 
 
