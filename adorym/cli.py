@@ -19,7 +19,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from adorym._version import __version__
-from adorym.errors import AdorymError
+from adorym.errors import AdorymError, RunError
 
 app = typer.Typer(
     name="adorym",
@@ -270,6 +270,8 @@ def main(arguments: list[str] | None = None) -> None:
         app(given, prog_name="adorym")
     except AdorymError as error:
         _fail(error, "--debug" in given)
+    except MemoryError as error:
+        _fail(RunError("", f"not enough memory: {error}", remedy="choose something smaller"), "--debug" in given)
     except Exception as error:
         if "--debug" in given:
             raise

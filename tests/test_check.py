@@ -73,6 +73,14 @@ def test_data_and_sampling(planned):
     np.testing.assert_allclose(sampling["oversampling"], np.array([12, 14]) / diameter, rtol=1e-5)
 
 
+def test_seeded_modes_do_not_widen_the_beam(planned):
+    """They are variations of the given one: the overlap is that which `adorym inspect` finds."""
+    diameters = [
+        planned(parameters={"probe": {"modes": n}})[1].as_dict()["sampling"]["probe_diameter_px"] for n in (1, 4)
+    ]
+    assert diameters[0] == pytest.approx(diameters[1], rel=1e-9)
+
+
 def test_counts_leave_masked_pixels_out_and_square_amplitudes(planned):
     mask = np.ones(SCAN.window, bool)
     mask[4:8, 5:9] = False

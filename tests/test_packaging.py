@@ -90,7 +90,7 @@ def import_name(line: str) -> str:
 
 
 def test_extras(metadata: dict[str, Any]) -> None:
-    assert {"mpi", "formats", "tune", "docs", "test"} <= set(metadata["extras_require"])
+    assert {"mpi", "formats", "tune", "bench", "docs", "test"} <= set(metadata["extras_require"])
 
 
 def test_torchvision_is_not_asked_for(metadata: dict[str, Any]) -> None:

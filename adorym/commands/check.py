@@ -111,9 +111,14 @@ def _regime(made: Draft) -> Regime:
     return getattr(made.config.forward_model, "regime", regime_of(made.dataset))
 
 
+def _given_modes(made: Draft) -> int:
+    """Modes that the beam is known by; those that are seeded from them start wider than it is."""
+    return 1 if made.dataset.start_probe is None else len(made.dataset.start_probe)
+
+
 def _sampling(made: Draft, warnings: list[str]) -> Iterator[Fact]:
     geometry = made.config.forward_model.geometry(made.dataset)
-    diameter = probe_diameter_px(made.starts["probe"]) if "probe" in made.starts else None
+    diameter = probe_diameter_px(made.starts["probe"][: _given_modes(made)]) if "probe" in made.starts else None
     if made.dataset.probe_positions_px is not None:
         yield from _scan(made, geometry, diameter, warnings)
     far = _regime(made) == "far_field"

@@ -11,7 +11,8 @@ from pydantic import Field
 
 from adorym.constraints.base import Constraint
 from adorym.data.containers import read_array
-from adorym.errors import ConfigError
+from adorym.errors import ConfigError, DataError
+from adorym.paths import InputPath
 from adorym.registry import register
 from adorym.units import Pixels
 from adorym.wrapper.base import Array, Backend
@@ -27,7 +28,7 @@ class Support(Constraint):
     """
 
     parameter: ClassVar[str] = "object"  # type: ignore[misc]
-    mask: str | np.ndarray
+    mask: InputPath | np.ndarray
 
     def __post_init__(self) -> None:
         if not isinstance(self.mask, str):
@@ -39,9 +40,7 @@ class Support(Constraint):
     def project(self, xp: Backend, tile: Array) -> Array:
         mask = self._mask()
         if mask.shape not in (tuple(tile.shape), tuple(tile.shape[:2])):
-            raise ConfigError(
-                "constraints.support.mask", "does not fit the object", expected=tuple(tile.shape), found=mask.shape
-            )
+            raise ConfigError("mask", "does not fit the object", expected=tuple(tile.shape), found=mask.shape)
         return _within(xp, tile, mask)
 
     def of_rows(self, start: int, stop: int) -> Support:
@@ -58,7 +57,14 @@ class Support(Constraint):
 @lru_cache(maxsize=4)
 def _load(path: str, changed_ns: int) -> np.ndarray:
     """The mask as it was at the time ``changed_ns``: a file that is replaced is read again."""
-    return read_array(path, "mask of the support")[0] != 0
+    try:
+        mask = read_array(path, "mask of the support")[0]
+    except DataError as error:
+        expected = "a .npy array of the object's shape"
+        raise ConfigError("mask", f"cannot read '{path}'", expected=expected, found=error.what) from None
+    if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
+        raise ConfigError("mask", f"'{path}' holds no mask", expected="finite real numbers", found=mask.dtype)
+    return mask != 0
 
 
 def _within(xp: Backend, tile: Array, mask: np.ndarray) -> Array:

@@ -172,10 +172,10 @@ def read_mask(mask: str | Path | np.ndarray) -> tuple[np.ndarray, str]:
         mask: An array, a file that holds one array, or ``file:name`` of an array in a file.
 
     Raises:
-        DataError: No such file or array, or the file holds several and none is named.
+        DataError: No such file or array, the file holds several and none is named, or what it holds is no mask.
     """
     array, origin = read_array(mask, "mask")
-    return array != 0, origin
+    return _good(array, "data.mask" if isinstance(mask, np.ndarray) else origin), origin
 
 
 def read_array(source: str | Path | np.ndarray, role: str) -> tuple[np.ndarray, str]:
@@ -198,3 +198,10 @@ def read_array(source: str | Path | np.ndarray, role: str) -> tuple[np.ndarray, 
         names = ", ".join(container.arrays)
         raise DataError(path, f"which array is the {role}?", found=names, remedy=f"write '{path}:NAME'")
     return container.read(key or next(iter(container.arrays))).squeeze(), str(source)
+
+
+def _good(mask: np.ndarray, where: str) -> np.ndarray:
+    if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
+        found = mask.dtype if mask.dtype.kind not in "biuf" else "values that are not finite"
+        raise DataError(where, "not a mask", expected="numbers, 0 where a pixel is bad", found=found)
+    return mask != 0

@@ -45,7 +45,7 @@ def open_dataset(
     if wanted.map:
         dataset = KeyMap.parse(wanted.map).read(file, wanted)
     else:
-        dataset = find_reader(file, wanted.format).read(file, wanted)
+        dataset = _read(find_reader(file, wanted.format), file, wanted)
     dataset = replace(dataset, patterns=load(dataset.patterns, wanted.memory_limit_gib * GIB))
     dataset = check_counts(dataset, wanted.bad_counts) if check else dataset
     return dataset if wanted.weights is None else _weighted(dataset, wanted.weights)
@@ -55,6 +55,18 @@ def _weighted(dataset: Dataset, source: str | Path | np.ndarray) -> Dataset:
     weights, origin = read_array(source, "weights")
     weights = weights.reshape(-1, 1, 1) if weights.ndim == 1 else weights
     return replace(dataset, weights=weights.astype(np.float64), notes=(*dataset.notes, f"weights: {origin}"))
+
+
+def _read(reader: Reader, file: Path, wanted: Overrides) -> Dataset:
+    try:
+        return reader.read(file, wanted)
+    except KeyError as error:
+        raise DataError(
+            str(file),
+            f"not laid out as the format '{reader.kind}' is",
+            found=str(error.args[0]) if error.args else None,
+            remedy="leave 'data.format' out to have the format recognised, or say where things are with data.map",
+        ) from error
 
 
 def find_reader(path: Path, name: str | None = None) -> Reader:

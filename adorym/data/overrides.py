@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 
 from adorym.data.patterns import Orientation
 from adorym.errors import ConfigError, ConfigErrors, suggestion
+from adorym.paths import InputPath
 from adorym.registry import component
 from adorym.units import Angle, Energy, Length
 
@@ -65,9 +66,9 @@ class Overrides:
     source_distance: Annotated[Length, Field(gt=0)] | None = None
     propagation_distance: Propagation = None
     measured: Literal["intensity", "amplitude"] | None = None
-    mask: str | Path | np.ndarray | None = None
+    mask: InputPath | Path | np.ndarray | None = None
     invert_mask: bool = False
-    weights: str | Path | np.ndarray | None = None
+    weights: InputPath | Path | np.ndarray | None = None
     theta: tuple[Angle, ...] | None = None
     theta_range: tuple[Angle, Angle] | None = None
     angles: str | tuple[int, ...] | None = None

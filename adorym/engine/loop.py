@@ -93,7 +93,11 @@ class Reconstruction:
             RunError: The loss is not a number any more, or grows without bound.
         """
         total = self.settings.epochs if count is None else self.progress.epoch + count
+        # At once, not at the first step of the iteration: a signal may come in between.
         self.stop_reason, self._watch = "", watch
+        return self._records(total)
+
+    def _records(self, total: int) -> Iterator[EpochRecord]:
         while self.progress.epoch < total and not self.stop_reason:
             record = self._epoch(total)
             if record is None:
@@ -152,6 +156,9 @@ class Reconstruction:
         progress.history["epoch"].append(progress.epoch + 1)
         progress.history["loss"].append(record.loss)
         progress.history["time_s"].append(time_s)
+        for name, value in self.problem.values.items():
+            if value.settings.refine and value.first.size == 1:  # one number: its way is worth a line in the report
+                progress.history.setdefault(name, []).append(float(np.ravel(self.problem.xp.to_numpy(value.array))[0]))
         progress.epoch += 1
         progress.batch, progress.partial_loss, progress.partial_time_s = 0, 0.0, 0.0
         progress.epoch_rng = self.rng.bit_generator.state

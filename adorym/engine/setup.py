@@ -11,7 +11,15 @@ import numpy as np
 from adorym.constraints.base import Constraint
 from adorym.data.batches import Measurements
 from adorym.data.dataset import Dataset
-from adorym.engine.checks import check_inside, data_errors, recipe_errors, start_value, together
+from adorym.engine.checks import (
+    check_inside,
+    data_errors,
+    first_object,
+    recipe_errors,
+    start_value,
+    together,
+    try_constraint,
+)
 from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
 from adorym.errors import DataError
@@ -99,6 +107,9 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
     for value in values.values():
         if value.spec.window_relative:
             value.bounds = check_inside(value.name, value.first, dataset, (shape, origin))
+    for i, constraint in enumerate(recipe.constraints):
+        first = obj.first if constraint.parameter == "object" else values[constraint.parameter].first
+        try_constraint(xp, i, constraint, xp.asarray(first.copy()))
     return Problem(
         xp=xp,
         dataset=dataset,
@@ -152,8 +163,7 @@ def _object(
     frame: tuple[tuple[int, ...], np.random.Generator],
 ) -> Value:
     shape, rng = frame
-    initial = settings.initial
-    first = np.ones(shape, np.complex128) if initial is None else initial.make(dataset, shape, rng)  # type: ignore[union-attr]
+    first = first_object(settings, dataset, shape, rng)
     if _representation({"object": settings}) == "delta_beta":
         first = exponent_of(get_backend("autograd", precision="double"), first)
     value = make_value(xp, "object", model.refinable["object"], settings, first)

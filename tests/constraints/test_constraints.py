@@ -130,9 +130,7 @@ def test_support_must_be_there_and_fit(xp, tmp_path):
     with pytest.raises(ValueError, match=r"mask: no such file '.*none.npy'; expected an array of the object's shape"):
         Support(mask=str(tmp_path / "none.npy"))
     np.save(tmp_path / "small.npy", np.ones((3, 4)))
-    with pytest.raises(
-        ConfigError, match=r"constraints.support.mask: does not fit the object; expected \(30, 34\); found \(3, 4\)"
-    ):
+    with pytest.raises(ConfigError, match=r"mask: does not fit the object; expected \(30, 34\); found \(3, 4\)"):
         project(xp, Support(mask=str(tmp_path / "small.npy")), np.ones(OBJECT_SHAPE))
 
 
