@@ -59,11 +59,14 @@ class Support(Constraint):
             raise ConfigError("mask", f"no such file '{self.mask}'", expected="a .npy array of the object's shape")
 
     def project(self, xp: Backend, tile: Array) -> Array:
-        path = Path(self.mask).expanduser()
+        return self.project_rows(xp, tile, 0, tile.shape[0])
+
+    def project_rows(self, xp: Backend, tile: Array, start: int, n_rows: int) -> Array:
+        path, shape = Path(self.mask).expanduser(), (n_rows, *tile.shape[1:])
         mask = _load(str(path), path.stat().st_mtime_ns)
-        if mask.shape != tuple(tile.shape):
-            raise ConfigError("mask", "does not fit the object", expected=tuple(tile.shape), found=mask.shape)
-        inside = xp.asarray(mask.astype(xp.float_dtype))
+        if mask.shape != shape:
+            raise ConfigError("mask", "does not fit the object", expected=shape, found=mask.shape)
+        inside = xp.asarray(mask[start : start + tile.shape[0]].astype(xp.float_dtype))
         return tile * inside + (1 - inside)
 
 

@@ -3,25 +3,59 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from adorym._version import __version__
-from adorym.data.result import ParameterResult, Result
+from adorym.data.contiguous import write_rows
+from adorym.data.result import ParameterResult, Result, write_frame, write_result
 from adorym.engine.loop import Reconstruction
 from adorym.engine.problem import Problem
+from adorym.engine.shared_file import written_together
 from adorym.optics.modes import orthogonalise
+from adorym.storage.base import blocks
 from adorym.wrapper.base import Array
 
 
 def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
-    """The object, the parameters, the history and the fit of one pattern.
+    """The object, the parameters, the history and the fit of one pattern; collective, and the same on every rank.
 
     Probe modes are orthogonalised, strongest first: any unitary mixture of them predicts the same patterns.
     """
+    return _outcome(reconstruction, config, reconstruction.problem.store.values())
+
+
+def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = "") -> Result:
+    """Write the `outcome` to ``path``; collective.
+
+    The ranks write the object together and none gathers it, unless each has the whole of it anyway. The object of what
+    is returned then lies in the file, mapped into memory.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
     problem = reconstruction.problem
-    obj = problem.store.values()
+    store, comm = problem.store, problem.comm
+    if store.held == (0, store.shape[0]) and reconstruction.settings.store == "dp":
+        result = outcome(reconstruction, config)
+        if comm.is_root:
+            write_result(result, path)
+        comm.barrier("write the result")
+        return result
+    result = _outcome(reconstruction, config, np.broadcast_to(np.complex64(0), store.shape))
+    with written_together(comm, path) as partial:
+        offset, kept = comm.broadcast(write_frame(result, partial) if comm.is_root else None, "make the result")
+        rows = ((a, store.read("value", a, b)) for a, b in blocks(*store.share, kept.row_bytes))
+        write_rows(partial, offset, kept, rows)
+    comm.barrier("write the result")
+    return replace(result, object=np.memmap(path, kept.dtype, "r", offset, kept.shape))
+
+
+def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Result:
+    problem = reconstruction.problem
     probe = problem.values.get("probe")
     parameters = {
         name: ParameterResult(
@@ -31,7 +65,7 @@ def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
         if name != "probe"
     }
     return Result(
-        object=obj.reshape(*obj.shape, *(1,) * (3 - obj.ndim)).astype(np.complex64),
+        object=obj.reshape(*obj.shape, *(1,) * (3 - obj.ndim)).astype(np.complex64, copy=False),
         representation="real_imag",
         origin_px=problem.origin_px,
         pixel_size_m=problem.dataset.pixel_size_m,
@@ -59,7 +93,7 @@ def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
         "device": problem.xp.device,
         "precision": problem.xp.precision,
         "store": run.store,
-        "ranks": "1",
+        "ranks": str(problem.comm.size),
         "seed": str(run.seed),
         "batch_size": str(reconstruction.batch_size),
         "data": problem.dataset.path,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from adorym.comm import Communicator, SerialCommunicator
 from adorym.constraints.base import Constraint
 from adorym.data.batches import Batch, Measurements
 from adorym.data.dataset import Dataset
@@ -35,6 +36,7 @@ class Problem:
         values: Parameters by name, the object excepted: its value is in ``store``.
         obj: Declaration, optimizer, schedule and rate of the object; its array is unused.
         origin_px: Index in the object array of the data's position (0, 0).
+        comm: The ranks that solve it together; each works on its part of every batch.
     """
 
     xp: Backend
@@ -49,6 +51,7 @@ class Problem:
     origin_px: tuple[int, int]
     regularizers: tuple[Regularizer, ...] = ()
     constraints: tuple[Constraint, ...] = ()
+    comm: Communicator = field(default_factory=SerialCommunicator)
 
     @property
     def weight(self) -> float:

@@ -24,6 +24,8 @@ def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], b
     value, found = batch_gradients(problem, patterns, frozenset(rates))
     if "object" in rates:
         value += _regularize(problem, batch_fraction)
+    value = float(problem.comm.sum(np.array([value]), "sum of the loss")[0])
+    if "object" in rates:
         _step_object(problem, rates["object"] * problem.obj.optimizer.relaxation(batch_fraction))
     for name, rate in rates.items():
         if name != "object":
@@ -43,7 +45,7 @@ def _regularize(problem: Problem, batch_fraction: float) -> float:
             )
             return value, gradient["object"]
 
-        total += problem.store.add_gradient(term)
+        total += problem.store.add_gradient(term, regularizer.halo_px)
     return total
 
 
@@ -53,12 +55,12 @@ def _constraints(problem: Problem, name: str, when: str) -> list[Constraint]:
 
 def _step_object(problem: Problem, rate: float) -> None:
     xp, optimizer = problem.xp, problem.obj.optimizer
-    constraints = _constraints(problem, "object", "batch")
+    constraints, n_rows = _constraints(problem, "object", "batch"), problem.store.shape[0]
 
-    def step(tile: Array, gradient: Gradient, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+    def step(tile: Array, gradient: Gradient, state: tuple[Array, ...], row: int) -> tuple[Array, tuple[Array, ...]]:
         tile, state = optimizer.step(xp, tile, gradient, state, rate)
         for constraint in constraints:
-            tile = constraint.project(xp, tile)
+            tile = constraint.project_rows(xp, tile, row, n_rows)
         return tile, state
 
     problem.store.update(step)
@@ -85,9 +87,14 @@ def finish_epoch(problem: Problem, names: list[str]) -> None:
     for name in names:
         if name == "object":
             for constraint in _constraints(problem, name, "epoch"):
-                problem.store.apply(lambda tile, c=constraint: c.project(problem.xp, tile))  # type: ignore[misc]
+                _apply_to_object(problem, constraint)
             continue
         value = problem.values[name]
         value.fix_gauge(problem.xp)
         for constraint in _constraints(problem, name, "epoch"):
             value.array = constraint.project(problem.xp, value.array)
+
+
+def _apply_to_object(problem: Problem, constraint: Constraint) -> None:
+    n_rows = problem.store.shape[0]
+    problem.store.apply(lambda tile, row: constraint.project_rows(problem.xp, tile, row, n_rows))

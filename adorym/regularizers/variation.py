@@ -23,7 +23,7 @@ class TotalVariation(Regularizer):
         epsilon: Keeps the gradient finite where the object is flat.
     """
 
-    halo_px: ClassVar[int] = 1
+    halo_px: ClassVar[int | None] = 1
     weight: float = Field(gt=0)
     epsilon: float = Field(1e-3, gt=0)
 
