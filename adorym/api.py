@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ from adorym.callbacks.base import Callback, RunInfo
 from adorym.config import Config, config_from, load_config
 from adorym.data.atomic import remove_partial
 from adorym.data.open import open_dataset
-from adorym.data.result import Result, write_result
+from adorym.data.result import Result
 from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from adorym.engine.loop import Reconstruction
-from adorym.engine.outcome import outcome
+from adorym.engine.outcome import outcome, outcome_in_file
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.signals import stop_on_signal
 
@@ -33,7 +34,7 @@ def as_config(config: Config | Mapping[str, Any] | str | Path) -> Config:
     return config_from(config) if isinstance(config, Mapping) else load_config(config)
 
 
-def prepare(config: Config | Mapping[str, Any] | str | Path) -> Reconstruction:
+def prepare(config: Config | Mapping[str, Any] | str | Path, folder: Path | None = None) -> Reconstruction:
     """Make a reconstruction that is ready to run, for callers who own the loop.
 
     That is::
@@ -43,11 +44,18 @@ def prepare(config: Config | Mapping[str, Any] | str | Path) -> Reconstruction:
             print(epoch.loss)
         result = adorym.outcome(reconstruction)
 
+    Args:
+        config: A `Config`, a mapping, or the path of a configuration file.
+        folder: Where the run's output goes, and the object's file with the store ``h5``; as configured if absent.
+
     Raises:
         InputError: Configuration, data or geometry cannot be used.
     """
     made = as_config(config)
-    return Reconstruction(open_dataset(made.data.path, made.data), made.recipe, made.run)
+    run = made.run
+    if run.store == "h5" and run.scratch is None:
+        run = replace(run, scratch=str(folder or made.output.directory))
+    return Reconstruction(open_dataset(made.data.path, made.data), made.recipe, run)
 
 
 def reconstruct(
@@ -60,8 +68,8 @@ def reconstruct(
     """Run a configuration to its end and return the result.
 
     With an output folder, checkpoints are written there as the run goes on, and ``result.h5`` at its end. SIGINT and
-    SIGTERM end the run early: the state is saved and the result so far is returned; ``resume=True`` goes on from there
-    as if nothing had happened.
+    SIGTERM end the run early, as the end of ``run.max_time`` does: the state is saved and the result so far returned;
+    ``resume=True`` goes on from there as if nothing had happened. SIGUSR1 has the state saved.
 
     Args:
         config: A `Config`, a mapping, or the path of a configuration file.
@@ -75,7 +83,7 @@ def reconstruct(
     """
     made = as_config(config)
     folder = None if output is None else Path(output)
-    reconstruction = prepare(made)
+    reconstruction = prepare(made, folder)
     if resume:
         load_checkpoint(reconstruction, (folder or Path()) / CHECKPOINT_NAME, made.identity())
     return drive(reconstruction, made, folder, callbacks)
@@ -90,10 +98,11 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
         n_batches=len(reconstruction.batches()),
         n_patterns=reconstruction.problem.dataset.n_patterns,
         output=folder,
+        rank=reconstruction.problem.comm.rank,
         current=lambda: outcome(reconstruction, text),
     )
     result: Result | None = None
-    if folder is not None:
+    if folder is not None and reconstruction.problem.comm.is_root:
         remove_partial(folder)  # of a run in the same folder that was killed
     for callback in callbacks:
         callback.on_start(info)
@@ -108,24 +117,24 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
             callback.on_batch(info, progress)
 
     try:
-        records = reconstruction.epochs(watch=watch if callbacks else None)
-        with stop_on_signal(reconstruction.stop):
-            for record in _saved(reconstruction, records, config, folder):
+        save = _saver(reconstruction, config, folder)
+        records = reconstruction.epochs(watch=watch if callbacks else None, save=save)
+        with stop_on_signal(reconstruction.stop, reconstruction.save_soon):
+            for record in _saved(records, config.run.checkpoint_every, save):
                 for callback in callbacks:
                     callback.on_epoch(info, record)
-        result = outcome(reconstruction, text)
-        if folder is not None:
-            write_result(result, folder / RESULT_NAME)
+        if folder is None:
+            result = outcome(reconstruction, text)
+        else:
+            result = outcome_in_file(reconstruction, folder / RESULT_NAME, text)
     finally:
         for callback in callbacks:
             callback.on_end(info, result)
     return result
 
 
-def _saved(
-    reconstruction: Reconstruction, records: Iterator[EpochRecord], config: Config, folder: Path | None
-) -> Iterator[EpochRecord]:
-    """``records``, with a checkpoint every few epochs and at the end, even if that comes before the first batch."""
+def _saver(reconstruction: Reconstruction, config: Config, folder: Path | None) -> Callable[[], None]:
+    """What writes a checkpoint, unless the run stands where it stood at the last one; collective."""
     identity, saved = config.identity(), None
 
     def save() -> None:
@@ -135,8 +144,13 @@ def _saved(
             save_checkpoint(reconstruction, folder / CHECKPOINT_NAME, identity)
             saved = now
 
+    return save
+
+
+def _saved(records: Iterator[EpochRecord], every: int, save: Callable[[], None]) -> Iterator[EpochRecord]:
+    """``records``, with a checkpoint every few epochs and at the end, even if that comes before the first batch."""
     for record in records:
-        if record.epoch % config.run.checkpoint_every == 0:
+        if record.epoch % every == 0:
             save()
         yield record
     save()

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shlex
 import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -19,7 +21,10 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from adorym._version import __version__
+from adorym.comm import Communicator, communicator, launched
 from adorym.errors import AdorymError, RunError
+
+PARALLEL = "run"  # the command that many ranks work on together
 
 app = typer.Typer(
     name="adorym",
@@ -103,8 +108,10 @@ def run(
     final = f", loss {losses[-1]:.4e}" if len(losses) else ""
     if done.stopped:
         out.print(f"Stopped early ({done.stopped}) after epoch {len(losses)}{final}.")
-        if done.stopped.startswith("SIG"):
+        if done.interrupted:
             out.print(f"Go on with: {_resuming(config, assign or (), done.folder, quick)}")
+            if done.ranks > 1:
+                out.print("That is for one process; mpirun or srun before it may start any number of them.")
     else:
         out.print(f"Done: {len(losses)} epochs{final}.")
     for remark in done.remarks:
@@ -266,6 +273,11 @@ def _settings(assignments: list[str] | None) -> dict[str, Any]:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of the ``adorym`` command."""
     given = sys.argv[1:] if arguments is None else arguments
+    start = launched()
+    if start is not None and start[1] > 0:
+        _be_silent()
+        if PARALLEL not in given:
+            sys.exit(0)  # every other command is the work of one process
     try:
         app(given, prog_name="adorym")
     except AdorymError as error:
@@ -275,18 +287,36 @@ def main(arguments: list[str] | None = None) -> None:
     except Exception as error:
         if "--debug" in given:
             raise
-        err.print(f"internal error: {type(error).__name__}: {error}", markup=False)
-        err.print("Run it again as 'adorym --debug ...' for the traceback, and please report it.")
-        sys.exit(1)
+        lines = [f"internal error: {type(error).__name__}: {error}"]
+        if start is not None and start[0] > 1:  # who runs on many ranks does not like to run again
+            lines.insert(0, traceback.format_exc().rstrip())
+        _end([*lines, "Run it again as 'adorym --debug ...' for the traceback, and please report it."], 1)
 
 
 def _fail(error: AdorymError, debug: bool) -> None:
     if debug:
         raise error
     kind = "error" if error.exit_status == 2 else "run failed"
-    for line in error.message().splitlines():
-        err.print(f"{kind}: {line}", markup=False)
-    sys.exit(error.exit_status)
+    _end([f"{kind}: {line}" for line in error.message().splitlines()], error.exit_status)
+
+
+def _be_silent() -> None:
+    """Only rank 0 speaks; what has to be said by another one goes to the process's own standard error."""
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
+
+
+def _end(lines: list[str], status: int) -> None:
+    """End with an error, told once, without leaving other ranks waiting."""
+    try:
+        comm: Communicator | None = communicator()
+    except AdorymError:  # it is MPI that does not work
+        comm = None
+    if comm is not None and comm.size > 1:
+        comm.end("\n".join(lines), status)
+    else:
+        for line in lines:
+            err.print(line, markup=False)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from adorym.solvers import Solver
 
 REGISTERED = (_initializers,)
 QUICK_EPOCHS = 4
+FILE_STORE = ("memory", "driver", "scratch")
 
 
 @component
@@ -105,11 +106,12 @@ class Config:
     def identity(self) -> dict[str, Any]:
         """The settings that a resumed run must share with the one that it goes on with.
 
-        Left out is what may change in between: how many epochs, on how many threads, and where output goes.
+        Left out is what may change in between: how many epochs, how long, where the object lives, on how many threads,
+        and where output goes.
         """
         plain = dump(self)
         plain.pop("output")
-        for name in ("epochs", "threads", "checkpoint_every", "plateau"):
+        for name in ("epochs", "threads", "checkpoint_every", "plateau", "max_time", "store", *FILE_STORE):
             plain["run"].pop(name)
         return plain
 

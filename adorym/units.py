@@ -33,7 +33,7 @@ def parse(value: object, unit: str, *, bare: bool = True) -> float:
 
     Args:
         value: A number, or a string such as ``"70 um"``.
-        unit: ``"m"``, ``"eV"``, ``"rad"``, ``"s"``, ``"px"`` or ``""``.
+        unit: ``"m"``, ``"eV"``, ``"rad"``, ``"s"``, ``"px"``, ``"B"`` or ``""``.
         bare: Whether a number without unit is taken to be in ``unit`` already.
 
     Raises:
@@ -84,6 +84,7 @@ Energy = quantity("eV")
 Angle = quantity("rad")
 Duration = quantity("s")
 Pixels = quantity("px")
+Memory = quantity("B")
 
 
 def wavelength_m(energy_ev: float) -> float:

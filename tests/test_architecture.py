@@ -21,6 +21,7 @@ LAYERS = [
     "_version errors",
     "paths registry units",
     "schema",
+    "watchdog",
     "comm",
     "wrapper",
     "optics",

@@ -244,7 +244,12 @@ CASES = {
         saved("first.npy", np.ones((3, 4))),
     ),
     "first object that is not finite": Case(
-        ("parameters.object.initial:", "a start value is not a finite number", "found 1 of 775", "correct the values"),
+        (
+            "parameters.object.initial:",
+            "a start value is not a finite number",
+            "in the rows from 0 to",
+            "correct the values",
+        ),
         {"parameters": {"object": {"initial": {"kind": "file", "path": "first.npy"}, "margin_px": 2}}},
         saved("first.npy", np.where(np.arange(775).reshape(25, 31) == 7, np.inf, 1)),
     ),

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from adorym.commands.cost import Unknown, Work, memory
+from adorym.comm import launched
+from adorym.commands.cost import Place, Unknown, Work, memory, object_items
 from adorym.commands.draft import Draft, draft
 from adorym.commands.inspect import LOW_OVERLAP
-from adorym.commands.plan import Fact, Plan, Refinement
+from adorym.commands.plan import Fact, MemoryItem, Plan, Refinement, size_text
 from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
 from adorym.data.survey import linear_overlap, nearest_step_px, probe_diameter_px
@@ -49,14 +50,13 @@ def check(path: str | Path, overrides: Iterable[str] = ()) -> Plan:
         "batches": tuple(_batches(made)),
         "fit": tuple(_fit(made)),
         "work": tuple(_transforms(made, work)),
+        "stores": tuple(_stores(made)),
     }
     return Plan(
         title=f"{made.config.forward_model.kind}: {Path(made.dataset.path).name}",
         sections=sections,
         refinements=tuple(_refinement(made, name) for name in made.settings),
-        memory=memory(
-            made.dataset, _unknowns(made), work, made.config.run.precision, bool(made.config.recipe.regularizers)
-        ),
+        memory=_memory(made, made.config.run.store, _ranks()),
         notes=made.dataset.notes,
         warnings=tuple(warnings),
     )
@@ -285,17 +285,17 @@ def _unknowns(made: Draft) -> dict[str, Unknown]:
     }
 
 
-def _work(made: Draft) -> Work:
+def _work(made: Draft, ranks: int = 1) -> Work:
     model, recipe = made.config.forward_model, made.config.recipe
     moved = [name for name, spec in model.refinable.items() if spec.window_relative and name in made.settings]
     refined = [name for name in moved if made.settings[name].refine]
     modes, window = len(made.starts["probe"]) if "probe" in made.starts else 1, made.dataset.window_px
-    chunk = max(1, CHUNK_PIXELS // (modes * int(np.prod(window))))
+    chunk = max(1, CHUNK_PIXELS // (modes * int(np.prod(window)) * int(np.prod(made.object_shape[2:]))))
     by_curvature = [n for n, each in made.settings.items() if each.refine and made.optimizer(n).needs_curvature]
     # Automatic differentiation finds the gradient of the distance.
     plain = "propagation_distance" in made.settings and made.settings["propagation_distance"].refine
     return Work(
-        batch=min(max(_batch_sizes(made)), chunk),
+        batch=min(-(-max(_batch_sizes(made)) // ranks), chunk),
         modes=modes,
         window_px=window,
         fused=made.on_host and not plain and bool(getattr(model, "fused", False)) and recipe.loss.code is not None,
@@ -305,6 +305,31 @@ def _work(made: Draft) -> Work:
         curved_positions=bool(set(refined) & set(by_curvature)),
         curved=bool(by_curvature),
     )
+
+
+def _ranks() -> int:
+    """On how many ranks the run would be now."""
+    start = launched()
+    return 1 if start is None else start[0]
+
+
+def _memory(made: Draft, store: str, ranks: int) -> tuple[MemoryItem, ...]:
+    run = made.config.run
+    place = Place(store, ranks, run.memory if store == "h5" else None)
+    return memory(
+        made.dataset, _unknowns(made), _work(made, ranks), run.precision, bool(made.config.recipe.regularizers), place
+    )
+
+
+def _stores(made: Draft) -> Iterator[Fact]:
+    """What each store takes of a rank's memory on a few numbers of ranks."""
+    for store in ("dp", "do", "h5"):
+        sizes = {n: sum(item.n_bytes for item in _memory(made, store, n)) for n in sorted({1, 4, 16, 64, _ranks()})}
+        text = ", ".join(f"{size_text(size)} on {n}" for n, size in sizes.items())
+        yield Fact(f"{store}_bytes_per_rank", f"{store}, a rank", {str(n): size for n, size in sizes.items()}, text)
+    real = 4 if made.config.run.precision == "single" else 8
+    size = sum(item.n_bytes for item in object_items(_unknowns(made)["object"], real))
+    yield Fact("h5_file_bytes", "h5, on the disk", size, size_text(size))
 
 
 def _transforms(made: Draft, work: Work) -> Iterator[Fact]:

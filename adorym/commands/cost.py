@@ -1,4 +1,4 @@
-r"""What a run costs: memory of a rank in the store ``dp``, and the Fourier transforms of an epoch.
+r"""What a run costs: memory of a rank, and the Fourier transforms of an epoch.
 
 Arrays and transforms are those of the fused exit-wave operation (`adorym.wrapper.fused.exit_wave_loss`), or of
 automatic differentiation in its place. A transform of N pixels is taken as :math:`5 N \log_2 N` operations.
@@ -16,6 +16,8 @@ from adorym.commands.plan import MemoryItem
 from adorym.data.batches import KEEP_IN_MEMORY_BYTES
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.optimizers.base import Optimizer
+from adorym.storage.base import BLOCK_BYTES
+from adorym.storage.hdf5 import STEP_FACTOR
 from adorym.wrapper import get_backend
 
 # Object arrays that the graph of a regularizer keeps; measured with tracemalloc, backend autograd.
@@ -103,31 +105,74 @@ class Unknown:
         return sum(s.dtype.itemsize * (math.prod(self.shape) if s.shape == (2, 16) else rows) for s in small)
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where the object lives.
+
+    Attributes:
+        store: ``dp``, ``do`` or ``h5``.
+        ranks: Number of ranks.
+        memory_bytes: What the object may take of a rank's memory with the store ``h5``; ``None`` for the default.
+    """
+
+    store: str = "dp"
+    ranks: int = 1
+    memory_bytes: float | None = None
+
+
 def memory(
-    dataset: Dataset, unknowns: Mapping[str, Unknown], work: Work, precision: str, regularized: bool
+    dataset: Dataset, unknowns: Mapping[str, Unknown], work: Work, precision: str, regularized: bool, place: Place
 ) -> tuple[MemoryItem, ...]:
-    """Memory of one rank in the store ``dp``; the object is the unknown ``object``."""
+    """Memory of one rank; the object is the unknown ``object``."""
     real = 4 if precision == "single" else 8
+    obj = unknowns["object"]
     return (
-        *_object(unknowns["object"], real, regularized),
+        *(_in_file(obj, place) if place.store == "h5" else _object(obj, real, regularized, place)),
         *_parameters({name: each for name, each in unknowns.items() if name != "object"}),
-        *_patterns(dataset, real),
+        *_patterns(dataset, real, place.ranks),
         *_batch(work, real),
+        *_messages(obj, work, place),
     )
 
 
-def _object(obj: Unknown, real: int, regularized: bool) -> Iterator[MemoryItem]:
+def object_items(obj: Unknown, real: int) -> list[MemoryItem]:
+    """What of the size of the object is kept, over all ranks: in memory, or in a file."""
     shape = " x ".join(map(str, obj.shape))
-    yield MemoryItem("object", f"{shape} x {obj.dtype.itemsize} B", obj.n_bytes)
-    yield MemoryItem("gradient", "as the object", obj.n_bytes)
+    items = [
+        MemoryItem("object", f"{shape} x {obj.dtype.itemsize} B", obj.n_bytes),
+        MemoryItem("gradient", "as the object", obj.n_bytes),
+    ]
     if obj.optimizer is not None and obj.optimizer.needs_curvature:
-        yield MemoryItem("curvature", f"{shape} x {real} B", math.prod(obj.shape) * real)
+        items.append(MemoryItem("curvature", f"{shape} x {real} B", math.prod(obj.shape) * real))
     if obj.state_bytes:
-        yield MemoryItem("optimizer state", f"{obj.state_bytes / obj.n_bytes:.2g} x object", obj.state_bytes)
+        items.append(MemoryItem("optimizer state", f"{obj.state_bytes / obj.n_bytes:.2g} x object", obj.state_bytes))
+    return items
+
+
+def _object(obj: Unknown, real: int, regularized: bool, place: Place) -> Iterator[MemoryItem]:
+    shared = place.ranks if place.store == "do" else 1
+    for item in object_items(obj, real):
+        formula = f"1/{shared} of {item.formula}" if shared > 1 else item.formula
+        yield MemoryItem(item.name, formula, -(-item.n_bytes // shared))
     if regularized:
-        yield MemoryItem(
-            "regularizers", f"{GRAPH_OBJECTS} x object, while they are computed", GRAPH_OBJECTS * obj.n_bytes
-        )
+        block = min(BLOCK_BYTES, -(-obj.n_bytes // place.ranks))
+        formula = f"{GRAPH_OBJECTS} x a block of the object, while they are computed"
+        yield MemoryItem("regularizers", formula, GRAPH_OBJECTS * block)
+
+
+def _in_file(obj: Unknown, place: Place) -> Iterator[MemoryItem]:
+    block = min(BLOCK_BYTES, -(-obj.n_bytes // place.ranks))
+    limit = math.inf if place.memory_bytes is None else place.memory_bytes
+    text = f"{STEP_FACTOR} x a block of the object, at most 'run.memory'"
+    yield MemoryItem("blocks of the object", text, int(min(STEP_FACTOR * block, limit)))
+
+
+def _messages(obj: Unknown, work: Work, place: Place) -> Iterator[MemoryItem]:
+    """What ranks send each other: windows out and in, at most all of those of a batch; once more while packed."""
+    if place.store != "do" or place.ranks == 1:
+        return
+    n_bytes = work.batch * math.prod(work.window_px) * math.prod(obj.shape[2:]) * obj.dtype.itemsize
+    yield MemoryItem("messages", "3 x the object under a batch, at most", 3 * n_bytes)
 
 
 def _parameters(others: Mapping[str, Unknown]) -> Iterator[MemoryItem]:
@@ -136,13 +181,13 @@ def _parameters(others: Mapping[str, Unknown]) -> Iterator[MemoryItem]:
         yield MemoryItem("other parameters", "values, gradients and optimizer states", total)
 
 
-def _patterns(dataset: Dataset, real: int) -> Iterator[MemoryItem]:
+def _patterns(dataset: Dataset, real: int, ranks: int) -> Iterator[MemoryItem]:
     n = math.prod(dataset.patterns.shape)
     shape = " x ".join(map(str, dataset.patterns.shape))
     if isinstance(dataset.patterns, ArrayPatterns):
         size = dataset.patterns.array.dtype.itemsize
         yield MemoryItem("patterns, as read", f"{shape} x {size} B", n * size)
-    if n * real <= KEEP_IN_MEMORY_BYTES:
+    if n * real * ranks <= KEEP_IN_MEMORY_BYTES:
         yield MemoryItem("patterns, as fitted", f"{shape} x {real} B", n * real)
 
 

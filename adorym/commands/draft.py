@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from adorym.data.dataset import Dataset
 from adorym.data.open import open_dataset
 from adorym.engine.checks import (
     check_inside,
+    check_room,
     data_errors,
     first_object,
     flat,
@@ -28,6 +30,7 @@ from adorym.engine.setup import object_margin_px, used_settings
 from adorym.errors import BackendError, InputError
 from adorym.optimizers.base import Optimizer
 from adorym.parameters import ParameterSettings
+from adorym.storage.base import blocks
 from adorym.wrapper import get_backend
 
 # Constraints are tried on values of all magnitudes that may occur.
@@ -135,7 +138,10 @@ def _drafted(config: Config, dataset: Dataset | None, findings: _Findings) -> Dr
     shape, origin = recipe.model.object_frame(dataset, margin)
     rng, starts = np.random.default_rng(run.seed), {}
     with findings.collected():
-        first_object(settings["object"], dataset, shape, rng)
+        check_room(shape, run.store)
+        rows = first_object(settings["object"], dataset, shape, rng)
+        for start, stop in blocks(0, shape[0], 16 * math.prod(shape[1:])):
+            rows(start, stop)
     for name in settings:
         if name != "object":
             with findings.collected():
@@ -174,6 +180,6 @@ def _try_constraints(
         if constraint.parameter != "object" and not np.iscomplexobj(starts[constraint.parameter]):
             values = values.real
         with findings.collected():
-            projected = try_constraint(xp, i, constraint, values.copy())
+            projected = try_constraint(xp, i, constraint, values.copy(), shape)
             if np.allclose(projected, values, rtol=1e-6, atol=0):
                 findings.warnings.append(f"constraints[{i}]: '{constraint.kind}' has no effect here")

@@ -15,6 +15,7 @@ from adorym.config import Config, load_config
 from adorym.config_file import at_lines, load
 from adorym.data.result import Result
 from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint
+from adorym.engine.loop import TIME_IS_OVER
 from adorym.errors import ConfigError, InputError
 from adorym.report.position_trend import position_trend
 
@@ -30,6 +31,7 @@ class Outcome:
         stopped: Why the run ended early; empty if it did not.
         report: The report's path, if one was asked for.
         remarks: What the result says about the experiment, a line each: the trend of refined positions.
+        ranks: On how many ranks it ran.
     """
 
     result: Result
@@ -37,6 +39,12 @@ class Outcome:
     stopped: str
     report: Path | None
     remarks: tuple[str, ...] = ()
+    ranks: int = 1
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run has not come to an end of its own and waits to be resumed."""
+        return self.stopped == TIME_IS_OVER or self.stopped.startswith("SIG")
 
 
 def run(
@@ -64,17 +72,19 @@ def run(
     config = load_config(path, assignments, quick=quick)
     folder = Path(output if output is not None else config.output.directory)
     try:
-        reconstruction = prepare(config)
+        reconstruction = prepare(config, folder)
     except InputError as error:
         raise at_lines(error, load(path, assignments).lines) from None
+    comm = reconstruction.problem.comm
     if resume:
         load_checkpoint(reconstruction, folder / CHECKPOINT_NAME, config.identity())
-    _writable(folder, "output.directory" if output is None else "--output")
+    if comm.is_root:
+        _writable(folder, "output.directory" if output is None else "--output")
     result = drive(reconstruction, config, folder, _callbacks(config))
     report = None
-    if config.output.report:
+    if config.output.report and comm.is_root:
         report = report_scored(folder / RESULT_NAME, folder / REPORT_NAME, reconstruction.problem.dataset)
-    return Outcome(result, folder, reconstruction.stop_reason, report, _remarks(result))
+    return Outcome(result, folder, reconstruction.stop_reason, report, _remarks(result), comm.size)
 
 
 def _remarks(result: Result) -> tuple[str, ...]:

@@ -14,7 +14,6 @@ class Constraint(ABC):
     Attributes:
         parameter: Name of the parameter that it acts on.
         when: After every ``batch`` or every ``epoch``.
-        whole: Whether it needs the whole array at once; otherwise it may be applied tile by tile.
         logarithmic: Whether `project` of the object takes :math:`b + i d = -\log O`, the absorption and the phase lag
             of a slice, :math:`k t (\beta + i \delta)`, instead of its transmission :math:`O = e^{-(b + i d)}`. The
             engine converts where the run represents the object the other way.
@@ -24,9 +23,13 @@ class Constraint(ABC):
     kind: ClassVar[str]
     parameter: str
     when: ClassVar[Literal["batch", "epoch"]] = "batch"
-    whole: ClassVar[bool] = False
     logarithmic: ClassVar[bool] = False
     relative: ClassVar[bool] = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether it needs the whole array at once; otherwise it may be applied tile by tile."""
+        return False
 
     @abstractmethod
     def project(self, xp: Backend, tile: Array) -> Array:
@@ -36,6 +39,6 @@ class Constraint(ABC):
         """Whether it is applied in ``epoch``, from 0."""
         return True
 
-    def of_rows(self, start: int, stop: int) -> Constraint:
-        """The same constraint for a tile that holds the rows from ``start`` to ``stop`` of the array."""
+    def of_rows(self, start: int, stop: int, shape: tuple[int, ...]) -> Constraint:
+        """The same constraint for a tile that holds the rows from ``start`` to ``stop`` of an array of ``shape``."""
         return self

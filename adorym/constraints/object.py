@@ -127,8 +127,11 @@ class Homogeneous(Constraint):
 
     parameter: ClassVar[str] = "object"  # type: ignore[misc]
     logarithmic: ClassVar[bool] = True
-    whole: ClassVar[bool] = True
     ratio: float | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self.ratio is None
 
     def direction(self, xp: Backend, tile: Array) -> tuple[float, float]:
         """Unit vector (b, d) along the line."""

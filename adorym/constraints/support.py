@@ -39,12 +39,13 @@ class Support(Constraint):
 
     def project(self, xp: Backend, tile: Array) -> Array:
         mask = self._mask()
-        if mask.shape not in (tuple(tile.shape), tuple(tile.shape[:2])):
-            raise ConfigError("mask", "does not fit the object", expected=tuple(tile.shape), found=mask.shape)
+        _need_shape(mask, tuple(tile.shape))
         return _within(xp, tile, mask)
 
-    def of_rows(self, start: int, stop: int) -> Support:
-        return Support(mask=self._mask()[start:stop])
+    def of_rows(self, start: int, stop: int, shape: tuple[int, ...]) -> Support:
+        mask = self._mask()
+        _need_shape(mask, shape)
+        return self if stop - start == shape[0] else Support(mask=mask[start:stop])
 
     def _mask(self) -> np.ndarray:
         if not isinstance(self.mask, str):
@@ -65,6 +66,11 @@ def _load(path: str, changed_ns: int) -> np.ndarray:
     if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
         raise ConfigError("mask", f"'{path}' holds no mask", expected="finite real numbers", found=mask.dtype)
     return mask != 0
+
+
+def _need_shape(mask: np.ndarray, shape: tuple[int, ...]) -> None:
+    if mask.shape not in (shape, shape[:2]):
+        raise ConfigError("mask", "does not fit the object", expected=shape, found=mask.shape)
 
 
 def _within(xp: Backend, tile: Array, mask: np.ndarray) -> Array:
@@ -88,11 +94,14 @@ class ShrinkWrap(Constraint):
 
     parameter: ClassVar[str] = "object"  # type: ignore[misc]
     when: ClassVar[Literal["batch", "epoch"]] = "epoch"
-    whole: ClassVar[bool] = True
     threshold: float = Field(0.1, gt=0, lt=0.5)
     blur: Pixels = Field(2.0, gt=0)
     start: int = Field(10, ge=0)
     every: int = Field(5, ge=1)
+
+    @property
+    def whole(self) -> bool:
+        return True
 
     def active(self, epoch: int) -> bool:
         return epoch >= self.start and (epoch - self.start) % self.every == 0

@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from adorym.comm import Communicator, SerialCommunicator
 from adorym.data.dataset import Dataset
+from adorym.data.read_ahead import ReadAhead
 from adorym.wrapper.base import Array, Backend
 
 Order = Literal["random", "compact", "angle"]
@@ -86,6 +88,7 @@ class Measurements:
         arrange: From the file's frame to the model's (far field: zero frequency to the corner).
         transform: ``f(counts, floor)``, from counts to the target of the loss.
         floor: ``f(mean count in a pixel)``: the intensity that the loss adds.
+        comm: The ranks: they share out the first reading, and the memory of their machine.
     """
 
     def __init__(
@@ -95,7 +98,9 @@ class Measurements:
         arrange: Callable[[np.ndarray], np.ndarray],
         transform: Callable[[np.ndarray, float], np.ndarray],
         floor: Callable[[float], float],
+        comm: Communicator | None = None,
     ) -> None:
+        comm = comm or SerialCommunicator()
         self._xp, self._dataset, self._arrange, self._transform = xp, dataset, arrange, transform
         given = [a for a in (dataset.mask, dataset.weights) if a is not None]
         self._factors = [self._factor(a) for a in given]
@@ -103,22 +108,32 @@ class Measurements:
         shared = all(len(f) == 1 for f in self._factors)
         self._single_mask = xp.asarray(self._mask_rows(np.zeros(1, int))) if shared and given else None
         n, ny, nx = dataset.patterns.shape
-        keep = n * ny * nx * xp.float_dtype.itemsize <= KEEP_IN_MEMORY_BYTES
+        keep = n * ny * nx * xp.float_dtype.itemsize * comm.local_size <= KEEP_IN_MEMORY_BYTES
         stack = np.empty((n, ny, nx), xp.float_dtype) if keep else None
-        self.counts, self.valid_counts, valid_pixels = 0.0, 0.0, 0.0
-        for index in self._blocks():
-            counts, mask = self._counts(index), self._mask_rows(index)
-            weights = np.ones((1, 1, 1)) if mask is None else mask
-            self.counts += float(counts.sum(dtype=np.float64))
-            self.valid_counts += float((counts * weights).sum(dtype=np.float64))
-            valid_pixels += float(np.broadcast_to(weights, counts.shape).sum(dtype=np.float64))
+        sums = np.zeros(3)
+        for i, index in enumerate(self._blocks()):
+            mine = i % comm.size == comm.rank
+            if not mine and stack is None:
+                continue
+            counts = self._counts(index)
+            if mine:
+                sums += self._sums(counts, index)
             if stack is not None:
                 stack[index] = counts
+        self.counts, self.valid_counts, valid_pixels = comm.sum(sums, "sum of all counts").tolist()
         self.floor = floor(self.valid_counts / max(valid_pixels, 1.0))
         if stack is not None:
             for index in self._blocks():
                 stack[index] = self._transform(stack[index], self.floor)
         self._stack = None if stack is None else xp.asarray(stack)
+        self._ahead = ReadAhead(lambda index: self._transform(self._counts(index), self.floor))
+
+    def _sums(self, counts: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Sum over all pixels, over the valid ones, and their number."""
+        mask = self._mask_rows(index)
+        weights = np.ones((1, 1, 1)) if mask is None else mask
+        valid_pixels = np.broadcast_to(weights, counts.shape).sum(dtype=np.float64)
+        return np.array([counts.sum(dtype=np.float64), (counts * weights).sum(dtype=np.float64), valid_pixels])
 
     def _blocks(self) -> list[np.ndarray]:
         n = self._dataset.n_patterns
@@ -151,12 +166,20 @@ class Measurements:
         # A masked pixel may hold anything, a not-a-number too; its weight is zero, but 0 * nan is not.
         return np.nan_to_num(np.maximum(self._arrange(counts), 0), nan=0.0, posinf=0.0)
 
+    def expect(self, patterns: list[np.ndarray]) -> None:
+        """Begin to read, in a thread, what `batch` will be asked for: these patterns, in this order.
+
+        Nothing is read where all patterns are in memory; at most two batches are read ahead.
+        """
+        if self._stack is None:
+            self._ahead.expect(patterns)
+
     def batch(self, patterns: np.ndarray) -> tuple[Array, np.ndarray, Array | None]:
         """``(targets, rows, mask)`` of the given patterns on the device, as `Batch` holds them."""
         if self._stack is not None:
             targets, rows = self._stack, patterns
         else:
-            targets = self._xp.asarray(self._transform(self._counts(patterns), self.floor))
+            targets = self._xp.asarray(self._ahead.take(patterns))
             rows = np.arange(len(patterns))
         if not self._factors or self._single_mask is not None:
             return targets, rows, self._single_mask

@@ -65,8 +65,19 @@ def open_hdf5(path: str | Path) -> h5py.File:
         # Parallel file systems often refuse locks, and reading needs none.
         return h5py.File(path, "r", locking="best-effort")
     except OSError as error:
+        being_written = _single_writer(path)
+        if being_written is not None:
+            return being_written
         what = "the HDF5 file is truncated" if "truncated" in str(error) else "the HDF5 file is damaged"
         raise DataError(str(path), what, found=str(error), remedy="copy the file again from its origin") from error
+
+
+def _single_writer(path: Path) -> h5py.File | None:
+    """The file as one of its readers, if a detector is still writing to it (single writer, multiple readers)."""
+    try:
+        return h5py.File(path, "r", swmr=True, libver="latest", locking="best-effort")
+    except OSError:
+        return None
 
 
 @lru_cache(maxsize=1)

@@ -24,6 +24,7 @@ import h5py
 import numpy as np
 
 from adorym.data.atomic import whole_file
+from adorym.data.contiguous import ALIGNMENT, Kept, create_contiguous
 from adorym.errors import DataError
 
 REPRESENTATIONS = ("real_imag", "delta_beta")
@@ -146,11 +147,29 @@ def write_result(result: Result, path: str | Path) -> Path:
     return path
 
 
+def write_frame(result: Result, path: Path) -> tuple[int, Kept]:
+    """Write all of ``result`` but its object, whose values are written later with `adorym.data.contiguous.write_rows`.
+
+    Returns:
+        Where in the file the object begins, and what it is.
+    """
+    with h5py.File(path, "w", **ALIGNMENT) as file:
+        kept = Kept(result.object.shape, result.object.dtype)
+        offset = create_contiguous(file, "object", kept)
+        _describe(result, file)
+    return offset, kept
+
+
 def _write(result: Result, file: h5py.File) -> None:
     obj = result.object
     if result.representation == "real_imag":
         obj = np.stack([obj.real, obj.imag], axis=-1)
-    stored = file.create_dataset("object", data=obj)
+    file.create_dataset("object", data=obj)
+    _describe(result, file)
+
+
+def _describe(result: Result, file: h5py.File) -> None:
+    stored = file["object"]
     stored.attrs["representation"] = result.representation
     stored.attrs["origin_px"] = result.origin_px
     stored.attrs["units"] = ""

@@ -1,9 +1,15 @@
-"""The complete state of a run in one file: written atomically, read back equal, resumed bit for bit."""
+"""The complete state of a run in one file: written atomically, read back equal, resumed bit for bit.
+
+Every rank writes and reads its own rows of the object and of its optimizer's state; nowhere is the object gathered. A
+run goes on from it in any store and on any number of ranks.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,19 +18,27 @@ import h5py
 import numpy as np
 
 from adorym._version import __version__
-from adorym.data.atomic import whole_file
+from adorym.data.atomic import PARTIAL
+from adorym.data.contiguous import ALIGNMENT, Kept, create_contiguous, read_rows, write_rows
 from adorym.engine.loop import Progress, Reconstruction
 from adorym.engine.problem import Problem
+from adorym.engine.shared_file import to_disk, written_together
 from adorym.errors import ConfigError, DataError, RunError
+from adorym.storage.base import ObjectStore, blocks
 
+LOG = logging.getLogger("adorym")
 CHECKPOINT_NAME = "checkpoint.h5"
 Parts = tuple[np.ndarray, tuple[np.ndarray, ...]]  # a value and the state of its optimizer
 
 
-def save_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mapping[str, Any]) -> None:
-    """Write the state of ``reconstruction`` to ``path``.
+def previous(path: Path) -> Path:
+    """Where the checkpoint before the last one is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
-    Whatever happens, ``path`` is either the old checkpoint or the new one.
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+def save_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mapping[str, Any]) -> None:
+    """Write the state of ``reconstruction`` to ``path``; collective. What was there before is kept as `previous`.
 
     Args:
         reconstruction: A run between two batches.
@@ -32,49 +46,34 @@ def save_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
         identity: The settings that a resumed run must share; plain data.
 
     Raises:
-        RunError: A value is not a number any more; the checkpoint before is left as it is.
+        RunError: A value is not a number any more, or the file cannot be written; the checkpoint before is left as it
+            is.
     """
-    unknowns = _unknowns(reconstruction.problem)
-    _need_numbers(unknowns, reconstruction.progress.epoch)
-    with whole_file(path) as partial, h5py.File(partial, "w") as file:
+    store, comm = reconstruction.problem.store, reconstruction.problem.comm
+    _need_numbers(reconstruction)
+    with written_together(comm, path, _switch) as partial:
+        made = _frame(reconstruction, partial, identity) if comm.is_root else None
+        offsets = comm.broadcast(made, "make the checkpoint")
+        for name, kept in store.arrays().items():
+            write_rows(partial, offsets[name], kept, _own_rows(store, name, kept))
+
+
+def _frame(reconstruction: Reconstruction, path: Path, identity: Mapping[str, Any]) -> dict[str, int]:
+    """Everything but the object's arrays; where these begin."""
+    problem = reconstruction.problem
+    with h5py.File(path, "w", **ALIGNMENT) as file:
         file.attrs["adorym_version"] = __version__
         file.attrs["progress"] = json.dumps(asdict(reconstruction.progress))
         file.attrs["identity"] = json.dumps(identity)
-        for name, (value, state) in unknowns.items():
-            group = file.create_group(name)
-            group["value"] = value
-            for i, part in enumerate(state):
-                group[f"state_{i}"] = part
+        for name, value in problem.values.items():
+            group = file.create_group(f"parameters/{name}")
+            group["value"] = problem.xp.to_numpy(value.array)
+            for i, part in enumerate(value.state):
+                group[f"state_{i}"] = problem.xp.to_numpy(part)
         for name, array in ({} if reconstruction.solving is None else reconstruction.solving.memory).items():
             file[f"solver/{name}"] = array
-
-
-def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mapping[str, Any]) -> None:
-    """Put ``reconstruction`` into the state that `save_checkpoint` wrote.
-
-    Raises:
-        ConfigError: There is no checkpoint, or it belongs to a run with other settings.
-        DataError: The file is damaged.
-    """
-    if not path.is_file():
-        raise ConfigError(
-            "--resume", f"no checkpoint '{path}'", remedy="leave '--resume' out to start from the beginning"
-        )
-    try:
-        with h5py.File(path, "r") as file:
-            _same_run(json.loads(file.attrs["identity"]), identity, path)
-            wanted = _unknowns(reconstruction.problem)
-            stored = {name: _parts(file[name], *kept) for name, kept in wanted.items()}
-            memory = _flat(file.get("solver", {}))
-            progress = Progress(**json.loads(file.attrs["progress"]))
-    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise DataError(
-            str(path), "this checkpoint is damaged", found=str(error), remedy="start without '--resume'"
-        ) from error
-    _restore(reconstruction.problem, stored)
-    if reconstruction.solving is not None:
-        reconstruction.solving.memory = memory
-    reconstruction.progress = progress
+        group = file.create_group("object")
+        return {name: create_contiguous(group, name, kept) for name, kept in problem.store.arrays().items()}
 
 
 def _flat(group: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
@@ -86,44 +85,123 @@ def _flat(group: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
     return found
 
 
-def _unknowns(problem: Problem) -> dict[str, Parts]:
-    """Present value and optimizer state of the object and of every parameter, by their group in the file."""
-    found: dict[str, Parts] = {"object": (problem.store.values(), problem.store.state())}
-    for name, value in problem.values.items():
-        state = tuple(problem.xp.to_numpy(s) for s in value.state)
-        found[f"parameters/{name}"] = problem.xp.to_numpy(value.array), state
-    return found
-
-
-def _need_numbers(unknowns: Mapping[str, Parts], epoch: int) -> None:
-    lost = [name.removeprefix("parameters/") for name, (value, _) in unknowns.items() if not np.isfinite(value).all()]
+def _need_numbers(reconstruction: Reconstruction) -> None:
+    problem = reconstruction.problem
+    kept = problem.store.arrays()["value"]
+    whole = all(np.isfinite(rows).all() for _, rows in _own_rows(problem.store, "value", kept))
+    lost = ["object"] if problem.comm.max(float(not whole), "look for what is not a number") else []
+    lost += [name for name, v in problem.values.items() if not np.isfinite(problem.xp.to_numpy(v.array)).all()]
     if lost:
         raise RunError(
             "run",
-            f"values are not numbers any more after epoch {epoch}",
+            f"values are not numbers any more after epoch {reconstruction.progress.epoch}",
             found=", ".join(lost),
             remedy="lower the learning rates; the checkpoint before is kept",
         )
 
 
-def _parts(group: h5py.Group, value: np.ndarray, state: tuple[np.ndarray, ...]) -> Parts:
-    """What is stored, of the shapes of ``value`` and ``state``."""
-    stored = group["value"][()]
-    if stored.shape != value.shape:
-        raise ConfigError("--resume", f"'{group.name}' has another size", expected=value.shape, found=stored.shape)
-    kept = tuple(group[f"state_{i}"][()] for i in range(len(state)))
-    if [part.shape for part in kept] != [part.shape for part in state] or len(group) != 1 + len(state):
-        raise KeyError(f"the optimizer's state in '{group.name}' is incomplete")
-    return stored, kept
+def _own_rows(store: ObjectStore, name: str, kept: Kept) -> Iterator[tuple[int, np.ndarray]]:
+    for start, stop in blocks(*store.share, kept.row_bytes):
+        yield start, store.read(name, start, stop)
 
 
-def _restore(problem: Problem, stored: Mapping[str, Parts]) -> None:
-    xp = problem.xp
-    problem.store.restore(*stored["object"])
+def _switch(partial: Path, path: Path) -> None:
+    to_disk(partial)
+    before = path.with_name(f"{PARTIAL}{previous(path).name}")
+    before.unlink(missing_ok=True)
+    try:
+        if path.exists():
+            os.link(path, before)  # `path` is never missing, not for a moment
+        os.replace(partial, path)
+        if before.exists():
+            os.replace(before, previous(path))
+    finally:
+        before.unlink(missing_ok=True)
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mapping[str, Any]) -> None:
+    """Put ``reconstruction`` into the state that `save_checkpoint` wrote; collective.
+
+    A last checkpoint that is lost or damaged is replaced by the one before it.
+
+    Raises:
+        ConfigError: There is no checkpoint, or it belongs to a run with other settings.
+        DataError: The file is damaged.
+    """
+    problem = reconstruction.problem
+    comm = problem.comm
+    chosen = comm.broadcast(_choose(path, problem) if comm.is_root else None, "choose the checkpoint")
+    if chosen is None:
+        raise ConfigError(
+            "--resume", f"no checkpoint '{path}'", remedy="leave '--resume' out to start from the beginning"
+        )
+    if chosen != path and comm.is_root:
+        LOG.warning("%s cannot be read; going on from the one before it, %s", path, chosen)
+    try:
+        with h5py.File(chosen, "r") as file:
+            _same_run(json.loads(file.attrs["identity"]), identity, chosen)
+            progress, parameters = _checked(file, problem)  # before anything is changed
+            memory = _flat(file.get("solver", {}))
+            _restore_object(file, problem.store)
+    except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise DataError(
+            str(chosen), "this checkpoint is damaged", found=str(error), remedy="start without '--resume'"
+        ) from error
+    for name, (value, state) in parameters.items():
+        problem.values[name].array = problem.xp.asarray(value, exact=True)
+        problem.values[name].state = tuple(problem.xp.asarray(part, exact=True) for part in state)
+    if reconstruction.solving is not None:
+        reconstruction.solving.memory = memory
+    reconstruction.progress = progress
+    comm.barrier("read the checkpoint")
+
+
+def _choose(path: Path, problem: Problem) -> Path | None:
+    """The checkpoint to go on from; the last one even if it is damaged, where there is no better one."""
+    there = [each for each in (path, previous(path)) if each.is_file()]
+    return next((each for each in there if _is_whole(each, problem)), there[0] if there else None)
+
+
+def _is_whole(path: Path, problem: Problem) -> bool:
+    try:
+        with h5py.File(path, "r") as file:
+            _checked(file, problem)
+            return "identity" in file.attrs
+    except (OSError, KeyError, TypeError, json.JSONDecodeError):
+        return False
+    except ConfigError:  # whole, but of another run, as will be said
+        return True
+
+
+def _checked(file: h5py.File, problem: Problem) -> tuple[Progress, dict[str, Parts]]:
+    """Progress and parameters, and a look at the object: everything has the shape that it should have."""
+    kept, group = problem.store.arrays(), file["object"]
+    if set(group) != set(kept):
+        raise KeyError("the optimizer's state in '/object' is incomplete")
+    for name, each in kept.items():
+        shape = (*each.shape, 2) if each.dtype.kind == "c" else each.shape
+        _need_shape(group[name], shape)
+    parameters = {}
     for name, value in problem.values.items():
-        array, state = stored[f"parameters/{name}"]
-        value.array = xp.asarray(array, exact=True)
-        value.state = tuple(xp.asarray(part, exact=True) for part in state)
+        group = file[f"parameters/{name}"]
+        _need_shape(group["value"], tuple(value.array.shape))
+        state = tuple(group[f"state_{i}"][()] for i in range(len(value.state)))
+        if [s.shape for s in state] != [tuple(s.shape) for s in value.state] or len(group) != 1 + len(state):
+            raise KeyError(f"the optimizer's state in '{group.name}' is incomplete")
+        parameters[name] = group["value"][()], state
+    return Progress(**json.loads(file.attrs["progress"])), parameters
+
+
+def _need_shape(stored: h5py.Dataset, shape: tuple[int, ...]) -> None:
+    if stored.shape != shape:
+        raise ConfigError("--resume", f"'{stored.name}' has another size", expected=shape, found=stored.shape)
+
+
+def _restore_object(file: h5py.File, store: ObjectStore) -> None:
+    for name, kept in store.arrays().items():
+        for start, stop in blocks(*store.held, kept.row_bytes):
+            store.write(name, start, read_rows(file[f"object/{name}"], kept, start, stop))
 
 
 def _same_run(stored: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adorym.comm import Communicator
 from adorym.constraints.base import Constraint
 from adorym.data.dataset import Dataset
 from adorym.engine.settings import RunSettings
@@ -50,6 +51,8 @@ def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run
         yield ConfigError("parameters", "nothing is refined", remedy="set 'refine: true' for the object at least")
     for name, each in settings.items():
         yield from _parameter_errors(f"parameters.{name}", recipe.model.refinable[name], each, run.epochs)
+    if run.store != "dp":
+        yield from _store_errors(recipe, settings, run.store)
     if recipe.solver is not None:
         yield from _solver_errors(recipe.solver.kind, settings, run)
     for section in ("regularizers", "constraints"):
@@ -90,6 +93,22 @@ def _term_errors(
     elif isinstance(term, Smoothness) and model.refinable[name].per == "run":
         remedy = "choose a parameter that has one row a pattern or angle"
         yield ConfigError(f"{where}.parameter", f"'{name}' has no course over angle or time", remedy=remedy)
+
+
+def _store_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], store: str) -> Iterator[InputError]:
+    """What needs the whole object, where each rank has a part of it."""
+    optimizer = settings["object"].optimizer or recipe.model.refinable["object"].default_optimizer()
+    whole = [("parameters.object.optimizer", optimizer.kind)] if not optimizer.by_rows else []
+    whole += [] if recipe.solver is None else [("solver", recipe.solver.kind)]
+    for i, regularizer in enumerate(recipe.regularizers):
+        if regularizer.parameter == "object" and regularizer.halo_px is None:
+            whole.append((f"regularizers[{i}]", regularizer.kind))
+    for i, constraint in enumerate(recipe.constraints):
+        if constraint.parameter == "object" and constraint.whole:
+            whole.append((f"constraints[{i}]", constraint.kind))
+    for where, kind in whole:
+        what = f"'{kind}' needs the whole object, of which a rank has only a part in the store '{store}'"
+        yield ConfigError(where, what, remedy="choose another, or the store 'dp'")
 
 
 def _parameter_errors(where: str, spec: Parameter, each: ParameterSettings, epochs: int) -> Iterator[InputError]:
@@ -158,31 +177,35 @@ def _at_initial(error: InputError, where: str, settings: ParameterSettings) -> l
     return prefixed(error, where)
 
 
-def _need_numbers(where: str, value: np.ndarray) -> None:
+def _need_numbers(where: str, value: np.ndarray, place: str = "") -> None:
     bad = int(np.size(value) - np.count_nonzero(np.isfinite(value)))
     if bad:
-        found = f"{bad} of {np.size(value)} values"
+        found = f"{bad} of {np.size(value)} values{place}"
         raise ConfigError(where, "a start value is not a finite number", found=found, remedy="correct the values")
 
 
 def first_object(
     settings: ParameterSettings, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator
-) -> np.ndarray:
-    """First object of ``shape``: vacuum unless the settings name another.
+) -> Callable[[int, int], np.ndarray]:
+    """``f(start, stop)`` that gives rows of the first object of ``shape``: vacuum unless the settings name another.
 
     Raises:
-        InputError: It does not fit into memory, or cannot be made.
+        InputError: It cannot be made; ``f``, too, raises it.
     """
-    check_room(shape)
     if settings.initial is None:
-        return np.ones(shape, np.complex128)
-    value = settings.initial.make(dataset, shape, rng)  # type: ignore[union-attr]
-    _need_numbers("parameters.object.initial", value)
-    return value
+        return lambda start, stop: np.ones((stop - start, *shape[1:]), np.complex128)
+    make = settings.initial.rows(dataset, shape, rng)  # type: ignore[union-attr]
+
+    def rows(start: int, stop: int) -> np.ndarray:
+        made = make(start, stop)
+        _need_numbers("parameters.object.initial", made, f" in the rows from {start} to {stop - 1}")
+        return made
+
+    return rows
 
 
-def check_room(shape: tuple[int, ...]) -> None:
-    """Refuse an object that, with its gradient, is larger than this machine's memory.
+def check_room(shape: tuple[int, ...], store: str = "dp", comm: Communicator | None = None) -> None:
+    """Refuse an object that, with its gradient, is larger than this machine's memory; a file is checked elsewhere.
 
     Raises:
         ConfigError: Usually positions have the wrong unit.
@@ -191,8 +214,9 @@ def check_room(shape: tuple[int, ...]) -> None:
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):  # a system that does not tell
         return
-    needed = 2 * 8 * math.prod(shape)
-    if needed > available:
+    ranks, of = (1, 1) if comm is None or store == "dp" else (comm.local_size, comm.size)
+    needed = 2 * 8 * math.prod(shape) * ranks / of
+    if store != "h5" and needed > available:
         raise ConfigError(
             "parameters.object",
             f"an object of {' x '.join(map(str, shape))} px does not fit into memory",
@@ -202,13 +226,17 @@ def check_room(shape: tuple[int, ...]) -> None:
         )
 
 
-def try_constraint(xp: Backend, number: int, constraint: Constraint, values: Array) -> Array:
-    """``values`` projected by constraint ``number`` of the configuration.
+def try_constraint(
+    xp: Backend, number: int, constraint: Constraint, values: Array, object_shape: tuple[int, ...]
+) -> Array:
+    """``values`` projected by constraint ``number`` of the configuration: a parameter, or the object's first rows.
 
     Raises:
         InputError: It cannot act on such values; the error names the place in the configuration.
     """
     try:
+        if constraint.parameter == "object":
+            return constraint.of_rows(0, len(values), object_shape).project(xp, values)
         return constraint.project(xp, values)
     except InputError as error:
         raise together(prefixed(error, f"constraints[{number}]")) from None

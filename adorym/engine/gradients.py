@@ -1,13 +1,18 @@
-"""Loss, gradients and curvatures of one batch, a chunk of patterns at a time so that memory stays bounded."""
+"""Loss, gradients and curvatures of one batch, a chunk of patterns at a time so that memory stays bounded.
+
+Each rank works on its part of the batch. What is found of the parameters is summed over the ranks at once; what is
+found of the object goes into its store, which does the same in its own way.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from adorym.comm import Communicator
 from adorym.engine.problem import Problem, expanded
 from adorym.errors import ConfigError
 from adorym.forward.base import Request
@@ -31,9 +36,11 @@ def batch_gradients(
 ) -> tuple[float, dict[str, Found]]:
     """``(loss, what was found of each parameter)``; what is found of the object goes into its store.
 
+    The loss is that of this rank's part of the batch, what was found that of the whole.
+
     Args:
         problem: Whose values are used; only its store changes.
-        patterns: ``(n,)`` sorted indices of the batch's patterns.
+        patterns: ``(n,)`` sorted indices of the batch's patterns, the same on every rank.
         names: Parameters to differentiate by.
         curvature: Those of them whose curvature is wanted; those whose optimizer uses it, if not given.
     """
@@ -41,20 +48,41 @@ def batch_gradients(
         curvature = frozenset(name for name in names if problem.unknowns[name].optimizer.needs_curvature)
     request = Request(names, curvature, problem.weight)
     total, parts = 0.0, []
-    size = chunk_size(problem)
-    chunks = [patterns] if len(patterns) <= size else np.array_split(patterns, -(-len(patterns) // size))
-    for chunk in chunks:
-        value, found = _chunk_gradients(problem, chunk, request)
+    for chunk in shared_chunks(patterns, chunk_size(problem), problem.comm):
+        if len(chunk):
+            value, found = _chunk_gradients(problem, chunk, request)
+        else:
+            # One pattern without weight: the stores are asked as often as by the other ranks, and every array found
+            # has its shape.
+            value, found = _chunk_gradients(problem, patterns[:1], replace(request, weight=0.0))
+            found = {name: _no_rows(each) for name, each in found.items()}
         total += value
         parts.append(found)
-    return total, {name: _combined(problem.xp, [part[name] for part in parts]) for name in parts[0]}
+    own = {name: _combined(problem.xp, [part[name] for part in parts]) for name in parts[0]}
+    return total, {name: _over_ranks(problem, name, own[name]) for name in sorted(own)}
+
+
+def expect_batches(problem: Problem, batches: list[np.ndarray]) -> None:
+    """Begin to read what this rank will need of ``batches``."""
+    size = chunk_size(problem)
+    chunks = [c for patterns in batches for c in shared_chunks(patterns, size, problem.comm)]
+    problem.measurements.expect([c for c in chunks if len(c)])
+
+
+def shared_chunks(patterns: np.ndarray, size: int, comm: Communicator) -> list[np.ndarray]:
+    """This rank's part of a batch in chunks of at most ``size``; every rank has equally many, possibly empty."""
+    longest = -(-len(patterns) // comm.size)
+    return np.array_split(np.array_split(patterns, comm.size)[comm.rank], max(1, -(-longest // size)))
 
 
 def chunk_size(problem: Problem) -> int:
     """Patterns that are worked on at once."""
     probe = problem.values.get("probe")
     modes = 1 if probe is None else probe.array.shape[0]
-    return max(1, CHUNK_PIXELS // (modes * math.prod(problem.dataset.window_px)))
+    pixels = math.prod(problem.dataset.window_px)
+    voxels = pixels * math.prod(problem.store.shape[2:])
+    by_memory = problem.store.window_bytes // (voxels * problem.xp.complex_dtype.itemsize)
+    return int(max(1, min(CHUNK_PIXELS // (modes * voxels), by_memory)))
 
 
 def _chunk_gradients(problem: Problem, patterns: np.ndarray, request: Request) -> tuple[float, dict[str, Found]]:
@@ -90,6 +118,31 @@ def _need_curvature(asked: frozenset[str], given: dict[str, Array], problem: Pro
             "which the 'preconditioned' step divides by",
             remedy="choose another optimizer, such as {kind: adam}",
         )
+
+
+def _no_rows(found: Found) -> Found:
+    """``found`` with no row of a parameter that has rows."""
+    if found.index is None:
+        return found
+    curvature = None if found.curvature is None else found.curvature[:0]
+    return Found(found.gradient[:0], curvature, found.index[:0])
+
+
+def _over_ranks(problem: Problem, name: str, found: Found) -> Found:
+    """What all ranks have found."""
+    xp, comm = problem.xp, problem.comm
+    if comm.size == 1:
+        return found
+    given = [found.gradient] if found.curvature is None else [found.gradient, found.curvature]
+    what = f"sum of the gradient of {name}"
+    if found.index is None:
+        summed = [xp.asarray(comm.sum(np.array(xp.to_numpy(a)), what), exact=True) for a in given]
+        return Found(summed[0], summed[1] if len(summed) > 1 else None, None)
+    index = comm.gather(found.index, what)
+    rows = [comm.gather(xp.to_numpy(a), what) for a in given]
+    curvatures = rows[1] if len(rows) > 1 else [None] * comm.size
+    parts = [Found(g, h, i) for g, h, i in zip(rows[0], curvatures, index, strict=True)]
+    return _combined(xp, parts)
 
 
 def _combined(xp: Backend, parts: list[Found]) -> Found:

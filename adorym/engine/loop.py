@@ -13,6 +13,7 @@ import numpy as np
 
 from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
+from adorym.engine.gradients import expect_batches
 from adorym.engine.problem import Problem
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
@@ -27,6 +28,7 @@ LOG = logging.getLogger("adorym")
 DIVERGENCE_FACTOR = 20.0
 # A loss this many times that of the epoch before: the steps are too long.
 RISE = 1.1
+TIME_IS_OVER = "run.max_time is over"
 
 
 @dataclass
@@ -71,34 +73,46 @@ class Reconstruction:
         self.settings = run
         self.recipe = recipe
         self.rng = np.random.default_rng(run.seed)
+        self._started, self._longest_batch_s, self._batches_done = time.monotonic(), 0.0, 0
         self.problem: Problem = build_problem(dataset, recipe, run, self.rng)
         self.batch_size = run.batch_size or default_batch_size(dataset.n_patterns)
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
         self.solving = None if recipe.solver is None else Solving(self.problem, recipe.solver, run.seed)
         self.left_out = np.zeros(0, int)
         self.stop_reason = ""
+        self._asked_to_stop, self._asked_to_save = "", False
         self._watch: Callable[[BatchProgress], None] | None = None
+        self._save: Callable[[], None] | None = None
 
     # -- the loop ------------------------------------------------------------------------------------------------
     def epochs(
-        self, count: int | None = None, watch: Callable[[BatchProgress], None] | None = None
+        self,
+        count: int | None = None,
+        watch: Callable[[BatchProgress], None] | None = None,
+        save: Callable[[], None] | None = None,
     ) -> Iterator[EpochRecord]:
         """Run ``count`` more epochs (by default: up to those configured), yielding a record after each.
 
         Schedules are planned for the whole: epochs done plus epochs asked for. The iteration ends early when
-        `stop` is called, from another thread or a signal handler too, or on a plateau; the state is then that after
-        the last completed batch.
+        `stop` is called, from another thread or a signal handler too, on a plateau, or when the time is over; the state
+        is then that after the last completed batch.
+
+        Args:
+            count: Epochs.
+            watch: Called after every batch.
+            save: Called between two batches when a checkpoint has been asked for (`save_soon`), on every rank.
 
         Raises:
             RunError: The loss is not a number any more, or grows without bound.
         """
         total = self.settings.epochs if count is None else self.progress.epoch + count
         # At once, not at the first step of the iteration: a signal may come in between.
-        self.stop_reason, self._watch = "", watch
+        self.stop_reason, self._asked_to_stop, self._asked_to_save = "", "", False
+        self._watch, self._save = watch, save
         return self._records(total)
 
     def _records(self, total: int) -> Iterator[EpochRecord]:
-        while self.progress.epoch < total and not self.stop_reason:
+        while self.progress.epoch < total and not self._agreed_to_stop():
             record = self._epoch(total)
             if record is None:
                 return
@@ -109,8 +123,35 @@ class Reconstruction:
                 self.stop(f"the loss has not fallen for {self.settings.plateau.patience} epochs")  # type: ignore[union-attr]
 
     def stop(self, reason: str = "asked to stop") -> None:
-        """End the loop after the batch that is being worked on."""
-        self.stop_reason = reason
+        """End the loop after the batch that is being worked on; it is enough if one rank asks."""
+        self._asked_to_stop = self._asked_to_stop or reason
+
+    def save_soon(self) -> None:
+        """Ask for a checkpoint after the batch that is being worked on."""
+        self._asked_to_save = True
+
+    def _agreed_to_stop(self) -> bool:
+        """Between two batches: what any rank has been asked for, all ranks do now."""
+        if self._time_is_over():
+            self.stop(TIME_IS_OVER)
+        comm = self.problem.comm
+        asked = comm.sum(
+            np.array([bool(self._asked_to_stop), self._asked_to_save], np.float64), "agree to stop or save"
+        )
+        if asked[1]:
+            self._asked_to_save = False
+            if self._save is not None:
+                self._save()
+        if asked[0]:
+            reasons = comm.gather(np.frombuffer(self._asked_to_stop.encode(), np.uint8), "agree why to stop")
+            self.stop_reason = next(bytes(reason).decode() for reason in reasons if len(reason))
+        return bool(asked[0])
+
+    def _time_is_over(self) -> bool:
+        limit = self.settings.max_time
+        if limit is None:
+            return False
+        return time.monotonic() - self._started + self._longest_batch_s > limit
 
     def leave_out(self, patterns: np.ndarray) -> None:
         """Do not look at ``patterns``: they tell how well the others predict them."""
@@ -132,20 +173,27 @@ class Reconstruction:
         rates = {name: v.rate * v.schedule.factor(epoch, total) * progress.backoff for name, v in active.items()}
         parts, before = self.batches(), progress.partial_time_s
         moved = _snapshot(problem, epoch) if progress.batch == 0 else {}
-        for i in range(progress.batch, len(parts)):
-            if self.stop_reason:
+        first = progress.batch
+        for i in range(first, len(parts)):
+            if i > first and self._agreed_to_stop():
                 return None
+            problem.comm.at(f"epoch {epoch + 1}, batch {i + 1} of {len(parts)}")
             began = time.perf_counter()
             if self.solving is not None:
                 loss = self.solving.epoch(epoch, list(rates), parts[i])
             else:
+                expect_batches(problem, parts[i : i + 2])  # the next one is read while this one is worked on
                 loss = run_batch(problem, parts[i], rates, len(parts[i]) / problem.dataset.n_patterns)
             self._check_loss(loss, epoch, i, len(parts), rates)
             progress.partial_loss += loss
             progress.batch = i + 1
             progress.partial_time_s = before + time.perf_counter() - start
+            taken = time.perf_counter() - began
+            if self._batches_done:  # the first one compiles, too
+                self._longest_batch_s = max(self._longest_batch_s, taken)
+            self._batches_done += 1
             if self._watch is not None:
-                self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, time.perf_counter() - began))
+                self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, taken))
         finish_epoch(problem, list(rates), epoch)
         _warn_unmoved(problem, moved)
         return self._close_epoch(total, rates, before + time.perf_counter() - start)

@@ -3,26 +3,62 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from adorym._version import __version__
-from adorym.data.result import ParameterResult, Result
+from adorym.data.contiguous import write_rows
+from adorym.data.result import ParameterResult, Result, write_frame, write_result
 from adorym.engine.loop import Reconstruction
 from adorym.engine.problem import Problem
+from adorym.engine.shared_file import written_together
 from adorym.optics.modes import orthogonalise
 from adorym.optics.representation import optical_constants_of
+from adorym.storage.base import blocks
 from adorym.wrapper.base import Array
 
 
 def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
-    """The object, the parameters, the history and the fit of one pattern.
+    """The object, the parameters, the history and the fit of one pattern; collective, and the same on every rank.
 
     Probe modes are orthogonalised, strongest first: any unitary mixture of them predicts the same patterns.
     """
     problem = reconstruction.problem
-    obj = problem.store.values()
+    return _outcome(reconstruction, config, _as_kept(problem, problem.store.values()))
+
+
+def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = "") -> Result:
+    """Write the `outcome` to ``path``; collective.
+
+    The ranks write the object together and none gathers it, unless each has the whole of it anyway. The object of what
+    is returned then lies in the file, mapped into memory.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
+    problem = reconstruction.problem
+    store, comm = problem.store, problem.comm
+    if store.held == (0, store.shape[0]) and reconstruction.settings.store == "dp":
+        result = outcome(reconstruction, config)
+        if comm.is_root:
+            write_result(result, path)
+        comm.barrier("write the result")
+        return result
+    row = _as_kept(problem, np.ones((1, *store.shape[1:]), np.complex64))
+    result = _outcome(reconstruction, config, np.broadcast_to(row.dtype.type(0), (store.shape[0], *row.shape[1:])))
+    with written_together(comm, path) as partial:
+        offset, kept = comm.broadcast(write_frame(result, partial) if comm.is_root else None, "make the result")
+        rows = ((a, _as_kept(problem, store.read("value", a, b))) for a, b in blocks(*store.share, kept.row_bytes))
+        write_rows(partial, offset, kept, rows)
+    comm.barrier("write the result")
+    return replace(result, object=np.memmap(path, kept.dtype, "r", offset, kept.shape))
+
+
+def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Result:
+    problem = reconstruction.problem
     probe = problem.values.get("probe")
     parameters = {
         name: ParameterResult(
@@ -31,14 +67,11 @@ def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
         for name, v in problem.values.items()
         if name != "probe"
     }
-    obj = obj.reshape(*obj.shape, *(1,) * (3 - obj.ndim))
     pixel_size: tuple[float, ...] | None = problem.dataset.pixel_size_m
-    thickness = problem.slice_thickness_m
-    if thickness is not None:
-        obj = optical_constants_of(obj, thickness, problem.geometry.wavelength_m)
-        pixel_size = None if pixel_size is None else (*pixel_size, thickness)
+    if pixel_size is not None and problem.slice_thickness_m is not None:
+        pixel_size = (*pixel_size, problem.slice_thickness_m)
     return Result(
-        object=obj.astype(np.complex64 if thickness is None else np.float32),
+        object=obj,
         representation=problem.representation,
         origin_px=problem.origin_px,
         pixel_size_m=pixel_size,
@@ -49,6 +82,15 @@ def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
         provenance=_provenance(reconstruction),
         fit=_fit(problem),
     )
+
+
+def _as_kept(problem: Problem, rows: np.ndarray) -> np.ndarray:
+    """Rows of the store as a result holds them: transmission, or delta and beta."""
+    rows = rows.reshape(*rows.shape, *(1,) * (3 - rows.ndim))
+    if problem.slice_thickness_m is None:
+        return rows.astype(np.complex64, copy=False)
+    constants = optical_constants_of(rows, problem.slice_thickness_m, problem.geometry.wavelength_m)
+    return constants.astype(np.float32)
 
 
 def _centred(problem: Problem, name: str, array: np.ndarray) -> np.ndarray:
@@ -66,7 +108,7 @@ def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
         "device": problem.xp.device,
         "precision": problem.xp.precision,
         "store": run.store,
-        "ranks": "1",
+        "ranks": str(problem.comm.size),
         "seed": str(run.seed),
         **_solver(reconstruction),
         "batch_size": str(reconstruction.batch_size),

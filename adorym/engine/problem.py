@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from adorym.comm import Communicator, SerialCommunicator
 from adorym.constraints.base import Constraint
 from adorym.data.batches import Batch, Measurements
 from adorym.data.dataset import Dataset
@@ -38,6 +39,7 @@ class Problem:
         origin_px: Index in the object array of the data's position (0, 0).
         representation: Whether the store holds the object's transmission or its negative logarithm.
         slice_thickness_m: Thickness that the optical constants refer to, where the store holds the logarithm.
+        comm: The ranks that solve it together; each works on its part of every batch.
     """
 
     xp: Backend
@@ -54,6 +56,7 @@ class Problem:
     constraints: tuple[Constraint, ...] = ()
     representation: Representation = "real_imag"
     slice_thickness_m: float | None = None
+    comm: Communicator = field(default_factory=SerialCommunicator)
 
     @property
     def weight(self) -> float:

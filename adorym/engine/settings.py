@@ -6,7 +6,9 @@ from typing import Literal
 
 from pydantic import Field
 
+from adorym.errors import ConfigError, ConfigErrors
 from adorym.registry import component
+from adorym.units import Duration, Memory
 
 
 @component
@@ -33,12 +35,18 @@ class RunSettings:
         backend: ``torch`` or ``autograd``.
         device: ``auto``, ``cpu`` or ``cuda[:index]``.
         precision: ``single`` or ``double``.
-        threads: CPU threads; the library's choice if absent.
-        store: Where the object lives: ``dp``, whole in the memory of every rank.
+        threads: CPU threads of a rank; its share of the machine's cores if absent.
+        store: Where the object lives: ``dp``, whole in the memory of every rank; ``do``, shared out over the memory of
+            the ranks; ``h5``, in a file.
+        memory: With the store ``h5``: what the object, its gradient and the optimizer may take of a rank's memory.
+        driver: With the store ``h5``: how the file is reached. ``memmap`` works with every h5py; ``mpio`` needs one
+            that was built for MPI.
+        scratch: With the store ``h5``: folder of the file; the output folder if absent.
         seed: Of all random numbers.
         checkpoint_every: Epochs between checkpoints.
         backoff: Factor on all learning rates, for the rest of the run, whenever the loss of an epoch has risen by more
             than a tenth; the optimizers' momentum starts anew then. With 1 nothing is done.
+        max_time: The run ends itself, with a checkpoint, before this time is over; never if absent.
         plateau: Ends the run early; never if absent.
     """
 
@@ -49,8 +57,24 @@ class RunSettings:
     device: str = "auto"
     precision: Literal["single", "double"] = "single"
     threads: int | None = Field(None, ge=1)
-    store: Literal["dp"] = "dp"
+    store: Literal["dp", "do", "h5"] = "dp"
+    memory: Memory | None = Field(None, gt=0)
+    driver: Literal["memmap", "mpio"] = "memmap"
+    scratch: str | None = None
     seed: int = Field(1, ge=0)
     checkpoint_every: int = Field(10, ge=1)
     backoff: float = Field(0.5, gt=0, le=1)
+    max_time: Duration | None = Field(None, gt=0)
     plateau: Plateau | None = None
+
+    def __post_init__(self) -> None:
+        if self.store == "h5":
+            return
+        given = [n for n in ("memory", "scratch") if getattr(self, n) is not None]
+        given += ["driver"] if self.driver != "memmap" else []
+        errors = [
+            ConfigError(name, f"has no effect with the store '{self.store}'", remedy="leave it out, or choose 'h5'")
+            for name in given
+        ]
+        if errors:
+            raise errors[0] if len(errors) == 1 else ConfigErrors(errors)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from adorym.comm import Communicator, communicator, threads_per_rank
 from adorym.constraints.base import Constraint
 from adorym.data.batches import Measurements
 from adorym.data.dataset import Dataset
 from adorym.engine.checks import (
     check_inside,
+    check_room,
     data_errors,
     first_object,
     recipe_errors,
@@ -26,10 +29,15 @@ from adorym.errors import DataError
 from adorym.forward.base import ForwardModel
 from adorym.losses.base import Loss
 from adorym.optics.representation import Representation, exponent_of
+from adorym.optimizers.base import Optimizer
 from adorym.parameters import Parameter, ParameterSettings, Value, make_value
 from adorym.regularizers.base import Regularizer
 from adorym.solvers.base import Solver
+from adorym.storage.base import ObjectStore
+from adorym.storage.distributed import DistributedStore
+from adorym.storage.hdf5 import FileSettings, Hdf5Store
 from adorym.storage.replicated import ReplicatedStore
+from adorym.storage.slabs import RowsOf, Start
 from adorym.wrapper import get_backend
 from adorym.wrapper.base import Backend
 
@@ -92,13 +100,15 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
         InputError: Data, configuration or geometry do not go together.
     """
     check_recipe(recipe, dataset, run)
-    xp = get_backend(run.backend, device=run.device, precision=run.precision, threads=run.threads)
+    comm = communicator()
+    xp = backend(run, comm)
     model, settings = recipe.model, used_settings(recipe)
-    measurements = Measurements(xp, dataset, model.arrange, recipe.loss.target, recipe.loss.floor_counts)
+    measurements = Measurements(xp, dataset, model.arrange, recipe.loss.target, recipe.loss.floor_counts, comm)
     if measurements.valid_counts <= 0:
         raise DataError(dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
     shape, origin = model.object_frame(dataset, object_margin_px(settings))
-    obj = _object(xp, model, settings["object"], dataset, (shape, rng))
+    check_room(shape, run.store, comm)
+    obj, start = _object(xp, model, settings["object"], dataset, (shape, rng))
     values = {
         name: _value(xp, name, model, settings[name], dataset, (measurements, rng))
         for name in settings
@@ -108,8 +118,10 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
         if value.spec.window_relative:
             value.bounds = check_inside(value.name, value.first, dataset, (shape, origin))
     for i, constraint in enumerate(recipe.constraints):
-        first = obj.first if constraint.parameter == "object" else values[constraint.parameter].first
-        try_constraint(xp, i, constraint, xp.asarray(first.copy()))
+        first = values[constraint.parameter].first if constraint.parameter != "object" else obj.first
+        if constraint.parameter == "object" and constraint.whole:
+            first = start.rows(0, shape[0])
+        try_constraint(xp, i, constraint, xp.asarray(first.copy()), shape)
     return Problem(
         xp=xp,
         dataset=dataset,
@@ -117,7 +129,7 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
         model=model,
         loss=recipe.loss,
         measurements=measurements,
-        store=ReplicatedStore(xp, obj.first, obj.optimizer),
+        store=make_store(xp, start, obj.optimizer, comm, run),
         obj=obj,
         values=values,
         origin_px=origin,
@@ -125,6 +137,15 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
         constraints=recipe.constraints,
         representation=_representation(settings),
         slice_thickness_m=slice_thickness_m(model, settings, dataset),
+        comm=comm,
+    )
+
+
+def backend(run: RunSettings, comm: Communicator) -> Backend:
+    """The run's backend on this rank: with its share of the machine's cores, on one of the machine's GPUs."""
+    threads = run.threads or threads_per_rank(comm)
+    return get_backend(
+        run.backend, device=run.device, precision=run.precision, threads=threads, local_rank=comm.local_rank
     )
 
 
@@ -161,14 +182,34 @@ def _object(
     settings: ParameterSettings,
     dataset: Dataset,
     frame: tuple[tuple[int, ...], np.random.Generator],
-) -> Value:
+) -> tuple[Value, Start]:
     shape, rng = frame
-    first = first_object(settings, dataset, shape, rng)
+    start = Start(shape, first_object(settings, dataset, shape, rng))
     if _representation({"object": settings}) == "delta_beta":
-        first = exponent_of(get_backend("autograd", precision="double"), first)
-    value = make_value(xp, "object", model.refinable["object"], settings, first)
-    value.state = ()  # the store keeps it
-    return value
+        start = Start(shape, _exponents(start.rows))
+    # Of the object there is only the declaration here, and a row of it: the store keeps the rest.
+    value = make_value(xp, "object", model.refinable["object"], settings, start.rows(0, 1))
+    value.state = ()
+    return value, start
+
+
+def _exponents(transmission: RowsOf) -> RowsOf:
+    xp = get_backend("autograd", precision="double")
+    return lambda first, stop: exponent_of(xp, transmission(first, stop))
+
+
+def make_store(xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, run: RunSettings) -> ObjectStore:
+    """The store that the run asks for.
+
+    Raises:
+        ConfigError: There is no room for it.
+    """
+    if run.store == "do":
+        return DistributedStore(xp, start, optimizer, comm)
+    if run.store == "h5":
+        folder = Path(run.scratch or ".").expanduser()
+        return Hdf5Store(xp, start, optimizer, comm, FileSettings(folder, run.memory, run.driver))
+    return ReplicatedStore(xp, start.rows(0, start.shape[0]), optimizer, comm)
 
 
 def _value(

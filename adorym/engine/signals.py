@@ -1,4 +1,4 @@
-"""A polite end: SIGINT and SIGTERM ask the loop to stop, a second SIGINT stops at once."""
+"""A polite end: SIGINT and SIGTERM ask the loop to stop, a second SIGINT stops at once; SIGUSR1 asks to save."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ CAUGHT = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def stop_on_signal(stop: Callable[[str], None]) -> Iterator[None]:
+def stop_on_signal(stop: Callable[[str], None], save: Callable[[], None] | None = None) -> Iterator[None]:
     """While the context lasts, the signals `CAUGHT` call ``stop`` with their name instead of ending the process.
 
+    SIGUSR1, which batch systems send ahead of a job's end and which people may send at any time, calls ``save``.
     Only the main thread can catch signals; in another one this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -28,6 +29,8 @@ def stop_on_signal(stop: Callable[[str], None]) -> Iterator[None]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     before = {number: signal.signal(number, handle) for number in CAUGHT}
+    if save is not None:
+        before[signal.SIGUSR1] = signal.signal(signal.SIGUSR1, lambda number, frame: save())
     try:
         yield
     finally:

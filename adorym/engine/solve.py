@@ -64,7 +64,7 @@ class Solving:
             if constraint.when != "batch" or constraint.parameter not in names:
                 continue
             if constraint.parameter == "object":
-                problem.store.apply(lambda tile, c=constraint: projected(problem, c, tile))  # type: ignore[misc]
+                problem.store.apply(lambda tile, row, c=constraint: projected(problem, c, tile, row))  # type: ignore[misc]
             else:
                 value = problem.values[constraint.parameter]
                 value.array = projected(problem, constraint, value.array)

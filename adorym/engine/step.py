@@ -29,13 +29,12 @@ def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], b
         curvature = _with_terms(problem, name, found[name], batch_fraction)
         found[name] = replace(found[name], gradient=found[name].gradient + pull, curvature=curvature)
     if "object" in rates:
-        relaxed = rates["object"] * problem.obj.optimizer.relaxation(batch_fraction)
-        _step_object(problem, relaxed, batch_fraction)
+        _step_object(problem, rates["object"] * problem.obj.optimizer.relaxation(batch_fraction))
     for name, rate in rates.items():
         if name != "object":
             relaxed = rate * problem.values[name].optimizer.relaxation(batch_fraction)
             _step_value(problem, name, found[name], relaxed)
-    return value + terms
+    return float(problem.comm.sum(np.array([value + terms]), "sum of the loss")[0])
 
 
 def _with_terms(problem: Problem, name: str, found: Found, batch_fraction: float) -> Array | None:
@@ -55,17 +54,14 @@ def _constraints(problem: Problem, name: str, when: str) -> list[Constraint]:
     return [c for c in problem.constraints if c.parameter == name and c.when == when]
 
 
-def _step_object(problem: Problem, rate: float, batch_fraction: float) -> None:
+def _step_object(problem: Problem, rate: float) -> None:
     xp, optimizer = problem.xp, problem.obj.optimizer
     constraints = _constraints(problem, "object", "batch")
 
-    def step(tile: Array, gradient: Gradient, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
-        if gradient.curvature is not None:
-            added = term_curvature(problem, "object", tile, batch_fraction)
-            gradient = gradient if added is None else replace(gradient, curvature=gradient.curvature + added)
+    def step(tile: Array, gradient: Gradient, state: tuple[Array, ...], row: int) -> tuple[Array, tuple[Array, ...]]:
         tile, state = optimizer.step(xp, tile, gradient, state, rate)
         for constraint in constraints:
-            tile = projected(problem, constraint, tile)
+            tile = projected(problem, constraint, tile, row)
         return tile, state
 
     problem.store.update(step)
@@ -95,7 +91,7 @@ def finish_epoch(problem: Problem, names: list[str], epoch: int) -> None:
             constraints = [*_constraints(problem, name, "batch"), *constraints]
         if name == "object":
             for constraint in constraints:
-                problem.store.apply(lambda tile, c=constraint: projected(problem, c, tile))  # type: ignore[misc]
+                problem.store.apply(lambda tile, row, c=constraint: projected(problem, c, tile, row))  # type: ignore[misc]
             continue
         value = problem.values[name]
         value.fix_gauge(problem.xp)

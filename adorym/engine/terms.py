@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from adorym.constraints.base import Constraint
 from adorym.engine.problem import Problem
 from adorym.optics.representation import exponent_of, transmission_of
 from adorym.regularizers.base import ProximalRegularizer, Regularizer
+from adorym.storage.base import Slope
 from adorym.wrapper.base import Array, Tree
 
 
@@ -40,15 +42,28 @@ def term_gradient(problem: Problem, regularizer: Regularizer, array: Array, fact
 
 
 def term_curvature(problem: Problem, name: str, array: Array, factor: float) -> Array | None:
-    """Curvature of all regularizers of a parameter (or of a tile of the object), ``None`` without any."""
+    """Curvature of all regularizers of a parameter, ``None`` without any."""
     total = None
     for regularizer in problem.regularizers:
         if regularizer.parameter == name:
-            scale = problem.unknowns[name].scale
-            h = regularizer.curvature(problem.xp, (array - rest(problem, name)) / scale)
-            h = (factor * weight_of(problem, name) / scale**2) * h
+            h = _curvature(problem, regularizer, array, factor)
             total = h if total is None else total + h
     return total
+
+
+def _curvature(problem: Problem, regularizer: Regularizer, array: Array, factor: float) -> Array:
+    name = regularizer.parameter
+    scale = problem.unknowns[name].scale
+    h = regularizer.curvature(problem.xp, (array - rest(problem, name)) / scale)
+    return (factor * weight_of(problem, name) / scale**2) * h
+
+
+def tile_term(problem: Problem, regularizer: Regularizer, tile: Array, factor: float) -> Slope:
+    """Value, gradient and, where the optimizer wants it, curvature of a term for some rows of the object."""
+    value, gradient = term_gradient(problem, regularizer, tile, factor)
+    if not problem.obj.optimizer.needs_curvature:
+        return value, gradient, None
+    return value, gradient, _curvature(problem, regularizer, tile, factor)
 
 
 def proximal(problem: Problem, regularizer: ProximalRegularizer, array: Array, step: float) -> Array:
@@ -67,9 +82,10 @@ def share_of_rows(problem: Problem, name: str, patterns: np.ndarray) -> np.ndarr
 
 
 def batch_terms(problem: Problem, patterns: np.ndarray, names: Collection[str], fraction: float) -> tuple[float, Tree]:
-    """Value of all regularizers in a batch, and their gradients by the rows that the batch moves.
+    """Value of all regularizers in a batch, and their gradients by the rows that the batch moves; collective.
 
-    The object's gradients go into its store. Over an epoch every element is pulled once, whatever the batches are.
+    The value is this rank's part of it, the gradients are those of the whole. The object's gradients go into its store.
+    Over an epoch every element is pulled once, whatever the batches are.
 
     Args:
         problem: What is solved.
@@ -84,11 +100,12 @@ def batch_terms(problem: Problem, patterns: np.ndarray, names: Collection[str], 
         if name not in names:
             continue
         if name == "object":
-            total += problem.store.add_gradient(lambda t, r=regularizer: term_gradient(problem, r, t, fraction))  # type: ignore[misc]
+            term = partial(tile_term, problem, regularizer, factor=fraction)
+            total += problem.store.add_gradient(term, regularizer.halo_px)
             continue
         value = problem.values[name]
         cost, gradient = term_gradient(problem, regularizer, value.array, 1.0)
-        total += fraction * cost
+        total += fraction * cost if problem.comm.is_root else 0.0  # every rank has found it
         rows = value.rows(patterns, problem.dataset.angle_index[patterns])
         if rows is None:
             gradient = fraction * gradient
@@ -99,14 +116,15 @@ def batch_terms(problem: Problem, patterns: np.ndarray, names: Collection[str], 
     return total, found
 
 
-def projected(problem: Problem, constraint: Constraint, array: Array) -> Array:
-    """``array`` (or a tile of the object) after ``constraint``, in the representation of the run."""
+def projected(problem: Problem, constraint: Constraint, array: Array, row: int = 0) -> Array:
+    """``array`` (or a tile of the object from ``row`` on) after ``constraint``, in the representation of the run."""
     xp = problem.xp
     if constraint.parameter != "object":
         if not constraint.relative:
             return constraint.project(xp, array)
         first = xp.asarray(problem.values[constraint.parameter].first, exact=True)
         return first + constraint.project(xp, array - first)
+    constraint = constraint.of_rows(row, row + array.shape[0], problem.store.shape)
     if constraint.logarithmic == (problem.representation == "delta_beta"):
         return constraint.project(xp, array)
     if constraint.logarithmic:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adorym.engine.gradients import batch_gradients, chunk_size
+from adorym.engine.gradients import batch_gradients, chunk_size, shared_chunks
 from adorym.engine.problem import Problem, expanded
 from adorym.engine.terms import proximal, term_gradient
 from adorym.errors import ConfigError
@@ -175,10 +175,11 @@ class WholeLoss(Objective):
             remedy = "choose a solver that needs gradients only, such as {kind: lbfgs}"
             raise ConfigError("solver", f"the curvature of loss '{problem.loss.kind}' is not known", remedy=remedy)
         directions = {p.name: p.array(v) for p in self.parts}
-        chunks = -(-len(self.patterns) // chunk_size(problem))
-        for patterns in np.array_split(self.patterns, chunks):
-            self._chunk_product(patterns, directions, total)
-        return self._joined({name: xp.to_numpy(a) for name, a in total.items()})
+        for patterns in shared_chunks(self.patterns, chunk_size(problem), problem.comm):
+            if len(patterns):
+                self._chunk_product(patterns, directions, total)
+        joined = self._joined({name: xp.to_numpy(a) for name, a in total.items()})
+        return problem.comm.sum(joined, "sum of the curvature's products")
 
     def _chunk_product(self, patterns: np.ndarray, directions: dict[str, np.ndarray], total: dict) -> None:
         problem, xp = self.problem, self.problem.xp
@@ -218,7 +219,8 @@ class WholeLoss(Objective):
     def _slope(self) -> tuple[float, dict[str, np.ndarray]]:
         problem, xp = self.problem, self.problem.xp
         names = frozenset(p.name for p in self.parts)
-        value, found = batch_gradients(problem, self.patterns, names, frozenset())
+        part_of_rank, found = batch_gradients(problem, self.patterns, names, frozenset())
+        value = float(problem.comm.sum(np.array([part_of_rank]), "sum of the loss")[0])
         gradients = {}
         for part in self.parts:
             if part.name == "object":
@@ -251,7 +253,7 @@ class WholeLoss(Objective):
         kept: list[np.ndarray] = []
         xp = self.problem.xp
 
-        def step(tile: Array, gradient: Gradient, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        def step(tile: Array, gradient: Gradient, state: tuple[Array, ...], _: int) -> tuple[Array, tuple[Array, ...]]:
             kept.append(np.array(xp.to_numpy(take(gradient))))  # type: ignore[operator]
             return tile, state
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -116,6 +116,16 @@ class Initializer(ABC):
     @abstractmethod
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """Complex object of ``shape``."""
+
+    def rows(
+        self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator
+    ) -> Callable[[int, int], np.ndarray]:
+        """``f(start, stop)`` that gives rows of what `make` gives.
+
+        To be overridden where that is possible without the whole: of a large object each rank needs only a part.
+        """
+        whole = self.make(dataset, shape, rng)
+        return lambda start, stop: whole[start:stop]
 
 
 @component

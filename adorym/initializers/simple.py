@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from adorym.forward.base import Initializer
 from adorym.paths import InputPath
 from adorym.registry import register
 from adorym.units import Angle
+
+RowsOf = Callable[[int, int], np.ndarray]
 
 
 @register("initializer", "constant")
@@ -29,7 +32,11 @@ class Constant(Initializer):
     phase: Angle = 0.0
 
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        return np.full(shape, self.magnitude * np.exp(1j * self.phase))
+        return self.rows(dataset, shape, rng)(0, shape[0])
+
+    def rows(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> RowsOf:
+        value = self.magnitude * np.exp(1j * self.phase)
+        return lambda start, stop: np.full((stop - start, *shape[1:]), value)
 
 
 @register("initializer", "random")
@@ -45,8 +52,17 @@ class Random(Initializer):
     phase_sigma: Angle = 0.05
 
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        magnitude = 1 + self.magnitude_sigma * rng.standard_normal(shape)
-        return magnitude * np.exp(1j * self.phase_sigma * rng.standard_normal(shape))
+        return self.rows(dataset, shape, rng)(0, shape[0])
+
+    def rows(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> RowsOf:
+        seed = int(rng.integers(2**63))
+
+        def row(y: int) -> np.ndarray:
+            own = np.random.default_rng([seed, y])  # whoever makes a row makes the same one
+            magnitude = 1 + self.magnitude_sigma * own.standard_normal(shape[1:])
+            return magnitude * np.exp(1j * self.phase_sigma * own.standard_normal(shape[1:]))
+
+        return lambda start, stop: np.stack([row(y) for y in range(start, stop)])
 
 
 @register("initializer", "file")

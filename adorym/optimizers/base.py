@@ -33,11 +33,14 @@ class Optimizer(ABC):
 
     Attributes:
         needs_curvature: Whether `step` uses ``Gradient.curvature``.
+        by_rows: Whether the step of some rows depends on the others by nothing but ``Gradient.curvature_max``, so that
+            the rows of an object may lie on several ranks.
         learning_rate: Step size. For optimizers whose step is not already in the parameter's unit, a string with a
             unit (``"0.05 px"``) or a number in the parameter's unit.
     """
 
     needs_curvature: ClassVar[bool] = False
+    by_rows: ClassVar[bool] = True
     kind: ClassVar[str]
     learning_rate: float | str
 

@@ -19,11 +19,12 @@ class Regularizer(ABC):
     Attributes:
         parameter: Name of the parameter that it acts on.
         weight: Factor on the term.
-        halo_px: How many pixels of its neighbours a tile needs for the same value as the whole object.
+        halo_px: How many pixels after its last ones a tile needs, so that the values of all tiles add up to that of
+            the whole object; ``None`` if the term is no sum over pixels and their neighbours.
     """
 
     kind: ClassVar[str]
-    halo_px: ClassVar[int] = 0
+    halo_px: ClassVar[int | None] = 0
     parameter: str
     weight: float
 

@@ -26,7 +26,7 @@ class SliceCrosstalk(Regularizer):
         epsilon: Rounds the magnitudes off near zero.
     """
 
-    halo_px: ClassVar[int] = 1
+    halo_px: ClassVar[int | None] = 1
     parameter: ClassVar[str] = "object"  # type: ignore[misc]
     weight: float = Field(gt=0)
     epsilon: float = Field(1e-3, gt=0)

@@ -65,7 +65,7 @@ class TotalVariation(ProximalRegularizer):
         iterations: Of the proximal operator.
     """
 
-    halo_px: ClassVar[int] = 1
+    halo_px: ClassVar[int | None] = 1
     parameter: str = "object"
     weight: float = Field(gt=0)
     epsilon: float = Field(1e-3, gt=0)

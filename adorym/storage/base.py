@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from adorym.comm import Communicator
+from adorym.data.contiguous import Kept
 from adorym.optimizers.base import Gradient
 from adorym.wrapper.base import Array
 
-Step = Callable[[Array, Gradient, tuple[Array, ...]], tuple[Array, tuple[Array, ...]]]
+# ``step(tile, gradient, state, first row of the tile) -> (tile, state)``
+Step = Callable[[Array, Gradient, tuple[Array, ...], int], tuple[Array, tuple[Array, ...]]]
+# ``function(tile, first row of the tile) -> tile``
+Function = Callable[[Array, int], Array]
+# Value, gradient and, where it is wanted, curvature of a term of the object.
+Slope = tuple[float, Array, Array | None]
+# ``term(tile) -> (value, gradient, curvature)``
+Term = Callable[[Array], Slope]
+
+# Object bytes that are stepped, projected or regularized at once: what these make on the way is as large, or larger.
+BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -30,11 +43,22 @@ class Windows:
 class ObjectStore(ABC):
     """The object ``(y, x, ...)``, its gradient, its curvature and the state of its optimizer.
 
-    All methods are collective: every rank calls each of them equally often, with its own windows, possibly none.
-    Windows may overlap, within a rank and between ranks.
+    All methods but `read` and `write` are collective: every rank calls each of them equally often, with its own
+    windows, possibly none. Windows may overlap, within a rank and between ranks.
+
+    Attributes:
+        shape: Of the whole object.
+        comm: The ranks that share it.
+        share: (start, stop), the rows that this rank reads and writes for all: each row belongs to one rank.
+        held: (start, stop), the rows that this rank holds.
+        window_bytes: Bytes of windows that may be asked for at once.
     """
 
     shape: tuple[int, ...]
+    comm: Communicator
+    share: tuple[int, int]
+    held: tuple[int, int]
+    window_bytes: float = math.inf
 
     @abstractmethod
     def gather(self, windows: Windows) -> Array:
@@ -44,33 +68,68 @@ class ObjectStore(ABC):
     def scatter_add(self, windows: Windows, gradient: Array, curvature: Array | None = None) -> None:
         """Add to the object's gradient: the exact adjoint of `gather`; and likewise to its curvature.
 
-        ``curvature`` is ``(n or 1, wy, wx)``: one window may stand for all of them.
+        ``curvature`` is ``(n or 1, wy, wx, ...)``: one window may stand for all of them.
         """
 
     @abstractmethod
-    def add_gradient(self, term: Callable[[Array], tuple[float, Array]]) -> float:
-        """Add the gradient of a term of the whole object (a regularizer); returns the term's value."""
+    def add_gradient(self, term: Term, halo_px: int | None = 0) -> float:
+        """Add gradient and curvature of a term of the whole object; returns this rank's part of its value.
+
+        To be called after the last `scatter_add` before an `update`: what the data know of the curvature, its largest
+        value above all, is then complete.
+
+        The term is a sum over rows, each of which sees ``halo_px`` rows after it: it is found tile by tile. ``None``
+        for a term that needs the whole object at once.
+        """
 
     @abstractmethod
     def update(self, step: Step) -> None:
-        """Replace each owned tile by ``step(tile, gradient, state)``, then clear gradient and curvature."""
+        """Replace each owned tile by ``step(tile, gradient, state, row)``, then clear gradient and curvature."""
 
     @abstractmethod
-    def apply(self, function: Callable[[Array], Array]) -> None:
-        """Replace each owned tile by ``function(tile)`` (a constraint)."""
+    def apply(self, function: Function) -> None:
+        """Replace each owned tile by ``function(tile, row)`` (a constraint)."""
+
+    # -- the whole, for files and for people ---------------------------------------------------------------------
+    @abstractmethod
+    def arrays(self) -> dict[str, Kept]:
+        """What is kept between two batches, over all ranks: ``value`` and ``state_0``, ``state_1``, ..."""
 
     @abstractmethod
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        """Rows of one of the `arrays`, within ``held``; not to be written to."""
+
+    @abstractmethod
+    def write(self, name: str, start: int, rows: np.ndarray) -> None:
+        """Replace rows of one of the `arrays`, within ``held``, from ``start`` on."""
+
     def values(self) -> np.ndarray:
-        """The whole object."""
+        """The whole object, on every rank."""
+        return self._whole("value")
 
-    @abstractmethod
     def state(self) -> tuple[np.ndarray, ...]:
-        """The optimizer's state, laid out as the object is."""
+        """The optimizer's whole state, laid out as the object is, on every rank."""
+        return tuple(self._whole(name) for name in self.arrays() if name != "value")
 
     @abstractmethod
     def restart(self) -> None:
         """Let the optimizer forget: its state becomes that of a first step."""
 
-    @abstractmethod
     def restore(self, values: np.ndarray, state: tuple[np.ndarray, ...]) -> None:
-        """Take over the object and the optimizer's state of a checkpoint."""
+        """Take over a whole object and the whole state of its optimizer."""
+        start, stop = self.held
+        for name, array in zip(self.arrays(), (values, *state), strict=True):
+            self.write(name, start, array[start:stop])
+
+    def close(self) -> None:  # noqa: B027 - memory needs no goodbye
+        """Give back what the store holds outside the memory of this process."""
+
+    def _whole(self, name: str) -> np.ndarray:
+        return np.concatenate(self.comm.gather(self.read(name, *self.share), f"gather the object's {name}"))
+
+
+def blocks(start: int, stop: int, row_bytes: int, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, int]]:
+    """The rows from ``start`` to ``stop`` in blocks of at most ``block_bytes``, or of one row."""
+    step = max(1, block_bytes // max(row_bytes, 1))
+    for first in range(start, stop, step):
+        yield first, min(first + step, stop)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 
+from adorym.comm import Communicator, SerialCommunicator
+from adorym.data.contiguous import Kept
 from adorym.optimizers.base import Gradient, Optimizer
-from adorym.storage.base import ObjectStore, Step, Windows
+from adorym.storage.base import Function, ObjectStore, Step, Term, Windows, blocks
+from adorym.storage.layout import Slabs
 from adorym.wrapper.base import Array, Backend
 
 
@@ -18,15 +21,19 @@ class ReplicatedStore(ObjectStore):
         xp: Backend.
         first: Start value ``(y, x, ...)``, complex.
         optimizer: Decides what state and whether a curvature are kept.
+        comm: The ranks; each calls with its own windows.
     """
 
-    def __init__(self, xp: Backend, first: np.ndarray, optimizer: Optimizer) -> None:
-        self._xp, self._optimizer = xp, optimizer
+    def __init__(self, xp: Backend, first: np.ndarray, optimizer: Optimizer, comm: Communicator | None = None) -> None:
+        self._xp, self._optimizer, self.comm = xp, optimizer, comm or SerialCommunicator()
         self._object = xp.copy(xp.asarray(np.ascontiguousarray(first)))  # steps may work in place
         self._gradient = xp.zeros_like(self._object)
         self._curvature = xp.zeros(first.shape) if optimizer.needs_curvature else None
+        self._added: Array | None = None  # curvature of regularizers
         self._state = optimizer.init(xp, self._object)
         self.shape = first.shape
+        self.held = (0, self.shape[0])
+        self.share = Slabs(self.shape[0], self.comm.size).of(self.comm.rank)
 
     def gather(self, windows: Windows) -> Array:
         return self._xp.gather_windows(self._object, windows.corners_px, windows.shape)
@@ -36,21 +43,57 @@ class ReplicatedStore(ObjectStore):
         if curvature is not None and self._curvature is not None:
             self._xp.scatter_windows(self._curvature, windows.corners_px, curvature)
 
-    def add_gradient(self, term: Callable[[Array], tuple[float, Array]]) -> float:
-        value, gradient = term(self._object)
-        self._gradient = self._gradient + gradient
-        return value
+    def add_gradient(self, term: Term, halo_px: int | None = 0) -> float:
+        if self._curvature is not None and self._added is None:
+            self._added = self._xp.zeros(self.shape)
+        total = 0.0
+        for start, stop in self._parts(halo_px):
+            value, gradient, curvature = term(self._object[start:stop])
+            self._gradient[start:stop] += gradient
+            if curvature is not None and self._added is not None:
+                self._added[start:stop] += curvature
+            total += value
+        return total
+
+    def _parts(self, halo_px: int | None) -> Iterator[tuple[int, int]]:
+        """Rows that this rank finds a term of, with those that they need after them."""
+        if halo_px is not None:
+            for start, stop in blocks(*self.share, self._object[:1].nbytes):
+                yield start, min(stop + halo_px, self.shape[0])
+        elif self.comm.is_root:  # by one rank, for all of them
+            yield 0, self.shape[0]
 
     def update(self, step: Step) -> None:
+        self._gradient = self._summed(self._gradient, "sum of the object's gradient")
+        if self._curvature is not None:
+            self._curvature = self._summed(self._curvature, "sum of the object's curvature")
         largest = 0.0 if self._curvature is None else float(self._xp.max(self._curvature))
+        if self._curvature is not None and self._added is not None:
+            self._curvature += self._summed(self._added, "sum of the regularizers' curvature")
+            self._added = None
         gradient = Gradient(self._gradient, self._curvature, largest)
-        self._object, self._state = step(self._object, gradient, self._state)
+        self._object, self._state = step(self._object, gradient, self._state, 0)
         self._xp.clear(self._gradient)
         if self._curvature is not None:
             self._xp.clear(self._curvature)
 
-    def apply(self, function: Callable[[Array], Array]) -> None:
-        self._object = function(self._object)
+    def _summed(self, array: Array, name: str) -> Array:
+        if self.comm.size == 1:
+            return array
+        return self._xp.asarray(self.comm.sum(self._xp.to_numpy(array), name))
+
+    def apply(self, function: Function) -> None:
+        self._object = function(self._object, 0)
+
+    def arrays(self) -> dict[str, Kept]:
+        kept = {"value": self._object} | {f"state_{i}": s for i, s in enumerate(self._state)}
+        return {name: Kept(tuple(a.shape), self._xp.to_numpy(a[:0]).dtype) for name, a in kept.items()}
+
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        return self._xp.to_numpy(self._array(name)[start:stop])
+
+    def write(self, name: str, start: int, rows: np.ndarray) -> None:
+        self._array(name)[start : start + len(rows)] = self._xp.asarray(rows, exact=True)
 
     def values(self) -> np.ndarray:
         return self._xp.to_numpy(self._object).copy()
@@ -61,6 +104,5 @@ class ReplicatedStore(ObjectStore):
     def restart(self) -> None:
         self._state = self._optimizer.init(self._xp, self._object)
 
-    def restore(self, values: np.ndarray, state: tuple[np.ndarray, ...]) -> None:
-        self._object = self._xp.asarray(values)
-        self._state = tuple(self._xp.asarray(s) for s in state)
+    def _array(self, name: str) -> Array:
+        return self._object if name == "value" else self._state[int(name.removeprefix("state_"))]

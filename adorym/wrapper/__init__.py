@@ -15,7 +15,12 @@ PRECISIONS = ("single", "double")
 
 
 def get_backend(
-    name: str = "torch", *, device: str = "auto", precision: str = "single", threads: int | None = None
+    name: str = "torch",
+    *,
+    device: str = "auto",
+    precision: str = "single",
+    threads: int | None = None,
+    local_rank: int = 0,
 ) -> Backend:
     """The backend called ``name``.
 
@@ -24,6 +29,7 @@ def get_backend(
         device: ``"auto"``, ``"cpu"`` or, with torch, ``"cuda[:index]"``.
         precision: ``"single"`` (float32, complex64) or ``"double"`` (float64, complex128).
         threads: CPU threads; ``None`` leaves the library's choice.
+        local_rank: Number of this process among those on the same machine: where no GPU is named, they take turns.
 
     Raises:
         BackendError: Unknown name, precision or device.
@@ -33,7 +39,9 @@ def get_backend(
     if precision not in PRECISIONS:
         raise BackendError("run.precision", "unknown precision", expected="single or double", found=repr(precision))
     module, cls = BACKENDS[name].split(":")
-    return getattr(import_module(module), cls)(device=device, precision=precision, threads=threads)
+    return getattr(import_module(module), cls)(
+        device=device, precision=precision, threads=threads, local_rank=local_rank
+    )
 
 
 __all__ = ["BACKENDS", "Backend", "get_backend"]

@@ -34,7 +34,9 @@ class AutogradBackend(Backend):
     library = anp
     on_host = True
 
-    def __init__(self, device: str = "auto", precision: str = "single", threads: int | None = None) -> None:
+    def __init__(
+        self, device: str = "auto", precision: str = "single", threads: int | None = None, local_rank: int = 0
+    ) -> None:
         super().__init__(precision)
         if device not in ("auto", "cpu"):
             raise BackendError(

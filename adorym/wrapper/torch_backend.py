@@ -56,6 +56,7 @@ class TorchBackend(Backend):
         device: ``"auto"`` (CUDA when there is one), ``"cpu"`` or ``"cuda[:index]"``.
         precision: ``"single"`` or ``"double"``.
         threads: Threads of torch's operations on the CPU; ``None`` leaves them as they are.
+        local_rank: Number of this process on its machine: processes take turns at the GPUs where none is named.
 
     Raises:
         BackendError: The device does not exist.
@@ -64,9 +65,11 @@ class TorchBackend(Backend):
     name = "torch"
     library = torch
 
-    def __init__(self, device: str = "auto", precision: str = "single", threads: int | None = None) -> None:
+    def __init__(
+        self, device: str = "auto", precision: str = "single", threads: int | None = None, local_rank: int = 0
+    ) -> None:
         super().__init__(precision)
-        self.device = self._find_device(device)
+        self.device = self._find_device(device, local_rank)
         self.on_host = self.device == "cpu"
         self._real, self._complex = _REAL[precision], _COMPLEX[precision]
         self._direct: list[_Direct] | None = None  # what `fused` made without a graph; `None` if it must make one
@@ -76,9 +79,12 @@ class TorchBackend(Backend):
             keep_freed_memory()
 
     @staticmethod
-    def _find_device(device: str) -> str:
+    def _find_device(device: str, local_rank: int) -> str:
+        if device in ("auto", "cuda") and torch.cuda.is_available():
+            several = torch.cuda.device_count() > 1
+            return f"cuda:{local_rank % torch.cuda.device_count()}" if several else "cuda"
         if device == "auto":
-            return "cuda" if torch.cuda.is_available() else "cpu"
+            return "cpu"
         try:
             kind = torch.device(device).type
         except RuntimeError:

@@ -159,7 +159,7 @@ def test_support_of_every_slice_of_a_tile_and_from_an_array(xp, rng):
     np.testing.assert_allclose(project(xp, Support(mask=mask), a), np.where(mask, a, 1), rtol=1e-6)
     flat = Support(mask=mask[..., 0].astype(float))
     np.testing.assert_allclose(project(xp, flat, a), np.where(mask[..., :1], a, 1), rtol=1e-6)
-    rows = flat.of_rows(5, 12)
+    rows = flat.of_rows(5, 12, mask.shape)
     np.testing.assert_allclose(project(xp, rows, a[5:12]), np.where(mask[5:12, :, :1], a[5:12], 1), rtol=1e-6)
 
 

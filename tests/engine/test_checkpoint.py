@@ -134,7 +134,7 @@ def test_failure_while_writing_leaves_the_old_checkpoint(path, monkeypatch):
     for place, name in ((h5py.Group, "__setitem__"), (os, "fsync"), (os, "replace")):
         with monkeypatch.context() as patch:
             patch.setattr(place, name, _no_space)
-            with pytest.raises(OSError, match="No space left"):
+            with pytest.raises(RunError, match="No space left"):
                 save_checkpoint(run, path, IDENTITY)
         assert path.read_bytes() == before and os.listdir(path.parent) == ["checkpoint.h5"]
 

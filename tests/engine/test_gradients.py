@@ -39,7 +39,7 @@ def found_by(run, patterns, names):
     problem, arrays = run.problem, {}
     loss, found = batch_gradients(problem, patterns, frozenset(names))
 
-    def keep(tile, gradient, state):
+    def keep(tile, gradient, state, row):
         arrays["object"] = problem.xp.to_numpy(gradient.values).copy()
         arrays["object curvature"] = problem.xp.to_numpy(gradient.curvature).copy()
         arrays["largest curvature"] = np.array(gradient.curvature_max)

@@ -126,7 +126,8 @@ def test_killed_at_any_moment(adorym, config, monkeypatch):
         observed(patch, count)
         assert adorym("run", config, "-o", "whole").status == 0
     whole, resumed = arrays("whole"), 0
-    assert moments > 40 and set(os.listdir("whole")) == {"result.h5", "checkpoint.h5", "log.txt"}
+    left = {"result.h5", "checkpoint.h5", "checkpoint.previous.h5", "log.txt"}
+    assert moments > 40 and set(os.listdir("whole")) == left
     for moment in range(1, moments + 1, 9):
         folder = Path(f"killed_{moment}")
         status = killed_at(moment, ["run", str(config), "-o", str(folder)])
@@ -191,8 +192,8 @@ def test_signal_before_the_first_batch_is_not_lost(adorym, config, monkeypatch):
     real = api.stop_on_signal
 
     @contextmanager
-    def signalled(stop: Callable[[str], None]) -> Iterator[None]:
-        with real(stop):
+    def signalled(stop: Callable[[str], None], save: Callable[[], None]) -> Iterator[None]:
+        with real(stop, save):
             os.kill(os.getpid(), signal.SIGTERM)
             yield
 

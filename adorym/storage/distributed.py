@@ -1,0 +1,25 @@
+"""Distributed object: its slabs, their gradients and the optimizer's state lie in the memory of their ranks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from adorym.comm import Communicator
+from adorym.data.contiguous import Kept
+from adorym.optimizers.base import Optimizer
+from adorym.storage.base import BLOCK_BYTES
+from adorym.storage.slabs import MemoryRows, Rows, SlabStore, Start
+from adorym.wrapper.base import Backend
+
+
+class DistributedStore(SlabStore):
+    """The object in slabs along y, in the memory of the ranks: each needs one over their number of the whole."""
+
+    def __init__(
+        self, xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, block_bytes: int = BLOCK_BYTES
+    ) -> None:
+        super().__init__(xp, start, optimizer, comm, block_bytes)
+
+    def _make_rows(self, kept: dict[str, Kept]) -> dict[str, Rows]:
+        low, high = self.held
+        return {name: MemoryRows(np.zeros((high - low, *k.shape[1:]), k.dtype), low) for name, k in kept.items()}

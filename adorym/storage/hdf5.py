@@ -1,0 +1,188 @@
+"""An object in a file: object, gradient and optimizer state in one HDF5 file, of which memory holds a few blocks.
+
+The datasets are contiguous and allocated at once, ``(y, x, ..., 2)`` real numbers. With the driver ``memmap`` HDF5 only
+says where they lie; from then on each rank maps the file into its memory, which needs neither a parallel HDF5 nor a
+lock, and the kernel decides what of it stays in memory. With ``mpio`` the datasets are read and written through
+a parallel HDF5. The file has no name any more while the run lasts: whatever ends the run, nothing is left of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from adorym.comm import Communicator, parallel_hdf5_options
+from adorym.data.contiguous import ALIGNMENT, Kept, create_contiguous, read_rows
+from adorym.errors import ConfigError
+from adorym.optimizers.base import Optimizer
+from adorym.storage.base import BLOCK_BYTES
+from adorym.storage.layout import pack
+from adorym.storage.slabs import Plan, Rows, SlabStore, Start, copy_unless_same
+from adorym.wrapper.base import Backend
+
+# What a step makes on the way, as a multiple of its block of the object: Adam's temporaries, and what autograd keeps of
+# a regularizer, measured; the messages of a batch come on top of it.
+STEP_FACTOR = 16
+
+
+@dataclass(frozen=True)
+class FileSettings:
+    """How a file takes the place of memory.
+
+    Attributes:
+        folder: Where the file is made.
+        memory_bytes: What a rank may use for its blocks.
+        driver: ``memmap`` or ``mpio``.
+    """
+
+    folder: Path
+    memory_bytes: float | None = None
+    driver: str = "memmap"
+
+    @property
+    def block_bytes(self) -> int:
+        """Object bytes that are worked on at once."""
+        return BLOCK_BYTES if self.memory_bytes is None else int(min(BLOCK_BYTES, self.memory_bytes / STEP_FACTOR))
+
+
+class MappedRows(Rows):
+    """Rows of a dataset in a mapped file."""
+
+    def __init__(self, path: Path, offset: int, kept: Kept) -> None:
+        self._map = np.memmap(path, kept.dtype, "r+", offset, kept.shape)
+        self._mmap: mmap.mmap = self._map._mmap  # type: ignore[attr-defined]
+        self._begin = offset % mmap.ALLOCATIONGRANULARITY  # the map itself begins at a page
+        self._row_bytes = self._map[:1].nbytes
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return self._map[start:stop].view(np.ndarray)
+
+    def write(self, start: int, rows: np.ndarray) -> None:
+        copy_unless_same(self.read(start, start + len(rows)), rows)
+
+    def done(self, start: int, stop: int) -> None:
+        self._advise(mmap.MADV_DONTNEED, start, stop)  # of a file's pages nothing is lost by that
+
+    def soon(self, start: int, stop: int) -> None:
+        self._advise(mmap.MADV_WILLNEED, start, stop)
+
+    def _advise(self, advice: int, start: int, stop: int) -> None:
+        first = self._begin + start * self._row_bytes
+        page = first // mmap.PAGESIZE * mmap.PAGESIZE
+        length = self._begin + stop * self._row_bytes - page
+        if length > 0:
+            self._mmap.madvise(advice, page, length)
+
+
+class DatasetRows(Rows):
+    """Rows of a dataset that HDF5 itself reads and writes: real numbers with the parts of complex ones last."""
+
+    def __init__(self, dataset: h5py.Dataset, kept: Kept) -> None:
+        self._dataset, self._kept = dataset, kept
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        return read_rows(self._dataset, self._kept, start, stop)
+
+    def write(self, start: int, rows: np.ndarray) -> None:
+        if len(rows):
+            real = np.ascontiguousarray(rows).view(self._dataset.dtype)
+            self._dataset[start : start + len(rows)] = real.reshape(len(rows), *self._dataset.shape[1:])
+
+
+class Hdf5Store(SlabStore):
+    """The object in a file; each rank works on its slab of it, block by block."""
+
+    def __init__(
+        self, xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, settings: FileSettings
+    ) -> None:
+        self._settings = settings
+        self._file: h5py.File | None = None
+        if settings.memory_bytes is not None:
+            self.window_bytes = settings.memory_bytes / STEP_FACTOR
+        super().__init__(xp, start, optimizer, comm, settings.block_bytes)
+
+    def _make_rows(self, kept: dict[str, Kept]) -> dict[str, Rows]:
+        made = self.comm.broadcast(self._reserved(kept) if self.comm.is_root else None, "make the object's file")
+        if isinstance(made, ConfigError):  # every rank ends alike
+            raise made
+        path, offsets = made
+        try:
+            return self._opened(path, offsets, kept)
+        finally:
+            self.comm.barrier("open the object's file")
+            if self.comm.is_root:
+                path.unlink()
+
+    def _opened(self, path: Path, offsets: dict[str, int], kept: dict[str, Kept]) -> dict[str, Rows]:
+        if self._settings.driver == "memmap":
+            return {name: MappedRows(path, offsets[name], k) for name, k in kept.items()}
+        file = h5py.File(path, "r+", **parallel_hdf5_options(self.comm))
+        self._file = file
+        return {name: DatasetRows(file[name], k) for name, k in kept.items()}
+
+    def _reserved(self, kept: dict[str, Kept]) -> Any:
+        """(path, offset of each array) of a new file whose space is reserved; or the error."""
+        folder = self._settings.folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".object-", suffix=".h5", dir=folder)
+        except OSError as error:
+            return ConfigError("run.scratch", f"cannot write to '{folder}'", found=error.strerror)
+        os.close(handle)
+        path = Path(name)
+        with h5py.File(path, "w", **ALIGNMENT) as file:
+            offsets = {name: create_contiguous(file, name, k) for name, k in kept.items()}
+        try:
+            reserve(path)
+        except OSError as error:
+            needed, free = path.stat().st_size, shutil.disk_usage(folder).free
+            path.unlink()
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            return ConfigError(
+                "run.scratch",
+                f"no room for the object's file in '{folder}'",
+                expected=f"{needed / 2**30:.3g} GiB: object, gradient and optimizer state",
+                found=f"{free / 2**30:.3g} GiB free",
+                remedy="name another folder with 'run.scratch'",
+            )
+        return path, offsets
+
+    def _fetch(self, plan: Plan) -> np.ndarray:
+        # On one machine all ranks see the same pages of the file; elsewhere only the owner of a row may be asked.
+        if self._settings.driver != "memmap" or self.comm.local_size < self.comm.size:
+            return super()._fetch(plan)
+        depth = self._pixel * self._parts
+        packed = np.empty(plan.asked.n_pixels * depth, self._real)
+        if plan.asked.n_pixels:
+            rows = self._flat(self._rows["value"].read(0, self.shape[0]))
+            pack(rows, 0, plan.asked.as_arrays(), depth, packed)
+        return packed
+
+    def _written(self, name: str) -> None:
+        self.comm.barrier(name)
+
+    def close(self) -> None:
+        self._rows.clear()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def reserve(path: Path) -> None:
+    """Make sure that the file's whole size is there on the disk: a full disk would else kill whoever maps the file.
+
+    Raises:
+        OSError: It is not.
+    """
+    with open(path, "r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)

@@ -1,0 +1,76 @@
+"""A thread that notices when a rank waits for the others without end, and says where before it ends the job."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+# A rank that cannot even abort its job any more (MPI itself hangs) leaves after this long.
+LAST_RESORT_S = 3.0
+
+
+class Watchdog:
+    """Watches the collective operations of one rank.
+
+    Args:
+        rank: Number of this rank, for the message.
+        limit_s: How long one operation may wait.
+        abort: Ends all ranks with an exit status.
+
+    Attributes:
+        where: What the rank is working on, such as ``epoch 3, batch 5``; for the message.
+    """
+
+    def __init__(self, rank: int, limit_s: float, abort: Callable[[int], None]) -> None:
+        self.where = ""
+        self._rank, self._limit_s, self._abort = rank, limit_s, abort
+        self._waits: tuple[str, float] | None = None
+        self._main = threading.get_ident()
+        threading.Thread(target=self._watch, name="adorym-watchdog", daemon=True).start()
+
+    @contextmanager
+    def waiting(self, name: str) -> Iterator[None]:
+        """While the context lasts, the rank is inside the collective operation ``name``."""
+        self._waits = (name, time.monotonic())
+        try:
+            yield
+        finally:
+            self._waits = None
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(min(1.0, self._limit_s / 4))
+            waits = self._waits
+            if waits is not None and time.monotonic() - waits[1] > self._limit_s:
+                write_error(self._report(waits[0]))
+                end_process(1, self._abort)
+
+    def _report(self, name: str) -> str:
+        frame = sys._current_frames().get(self._main)
+        stack = "".join(traceback.format_stack(frame)) if frame else ""
+        where = f" ({self.where})" if self.where else ""
+        return (
+            f"rank {self._rank} has waited {self._limit_s:g} s for the other ranks in '{name}'{where}; "
+            f"another rank has left, hangs, or is far behind\n{stack}"
+        )
+
+
+def write_error(text: str) -> None:
+    """Write ``text`` to the process's own standard error in one piece, whatever has been redirected."""
+    stream = sys.__stderr__
+    if stream is not None:
+        stream.write(text.rstrip("\n") + "\n")
+        stream.flush()
+
+
+def end_process(status: int, abort: Callable[[int], None]) -> None:
+    """Call ``abort(status)``; should it hang, leave without it."""
+    timer = threading.Timer(LAST_RESORT_S, os._exit, (status,))
+    timer.daemon = True
+    timer.start()
+    abort(status)

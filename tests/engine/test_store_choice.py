@@ -1,0 +1,105 @@
+"""Stores in a configuration: what they refuse before the run starts, and what is reserved for them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import ClassVar
+
+import pytest
+from tiny_runs import calm, tiny
+
+from adorym.constraints.object import Homogeneous, MagnitudeLimit
+from adorym.engine.settings import RunSettings
+from adorym.errors import ConfigError, ConfigErrors
+from adorym.forward.base import ObjectSettings
+from adorym.forward.probe import ProbeSettings
+from adorym.optimizers.first_order import Adam
+from adorym.registry import component
+from adorym.regularizers.variation import TotalVariation
+from adorym.solvers.memory import LBFGS
+
+
+@component
+class WholeStep(Adam):
+    """Needs scalar products over the whole object."""
+
+    kind: ClassVar[str] = "whole_step"
+    by_rows: ClassVar[bool] = False
+
+
+@component
+class WholeTerm(TotalVariation):
+    """No sum over pixels."""
+
+    kind: ClassVar[str] = "whole_term"
+    halo_px: ClassVar[int | None] = None
+
+
+@component
+class WholeLimit(MagnitudeLimit):
+    """Looks at all pixels."""
+
+    kind: ClassVar[str] = "whole_limit"
+
+    @property
+    def whole(self):
+        return True
+
+
+@pytest.mark.parametrize("store", ["do", "h5"])
+def test_what_needs_the_whole_object_is_refused(store, tmp_path):
+    parameters = calm() | {"object": ObjectSettings(optimizer=WholeStep())}
+    terms = {"regularizers": (WholeTerm(weight=1.0),), "constraints": (MagnitudeLimit(), WholeLimit())}
+    with pytest.raises(ConfigErrors) as caught:
+        tiny(parameters=parameters, terms=terms, store=store)
+    lines = caught.value.message().splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "parameters.object.optimizer",
+        "regularizers[0]",
+        "constraints[1]",
+    ]
+    assert all(f"needs the whole object, of which a rank has only a part in the store '{store}'" in x for x in lines)
+    tiny(parameters=parameters, terms=terms)  # in 'dp' each rank has all of it
+
+
+@pytest.mark.parametrize("store", ["do", "h5"])
+def test_a_solver_of_the_whole_problem_is_refused(store):
+    free = {"object": ObjectSettings(margin_px=4), "probe": ProbeSettings(modes=2)}
+    with pytest.raises(ConfigError, match=f"solver: 'lbfgs' needs the whole object.* store '{store}'; choose another"):
+        tiny(parameters=free, terms={"solver": LBFGS()}, store=store, batch_size=None)
+
+
+@pytest.mark.parametrize("store", ["do", "h5"])
+def test_one_material_needs_the_whole_object_only_to_find_which(store, tmp_path):
+    more = {"scratch": str(tmp_path)} if store == "h5" else {}
+    with pytest.raises(ConfigError, match=r"constraints\[0\]: 'homogeneous' needs the whole object"):
+        tiny(terms={"constraints": (Homogeneous(),)}, store=store, **more)
+    tiny(terms={"constraints": (Homogeneous(ratio=20.0),)}, store=store, **more)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("memory", 1e9), ("scratch", "there"), ("driver", "mpio")], ids=lambda v: str(v)
+)
+def test_settings_of_a_file_are_refused_without_one(setting, value):
+    with pytest.raises(ValueError, match=rf"{setting}: has no effect with the store 'do'; leave it out, or choose"):
+        RunSettings(store="do", **{setting: value})
+    RunSettings(store="h5", **{setting: value})
+
+
+def test_full_disk_is_told_before_the_run_starts(tmp_path, monkeypatch):
+    def full(descriptor, offset, length):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(
+        ConfigError, match=r"run\.scratch: no room for the object's file in .*; expected .* GiB: object"
+    ):
+        tiny(store="h5", scratch=str(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"run\.scratch: cannot write to"):
+        tiny(store="h5", scratch=str(tmp_path / "file"))

@@ -1,0 +1,209 @@
+"""What becomes of a job in which something goes wrong, and how it goes on."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from command_line import write_config, write_data
+from laws import relative_error
+from mpi_launch import finish, mpi_library, run, start
+
+from adorym.cli import main
+from adorym.data.result import Result, read_result
+from adorym.engine.checkpoint import previous
+
+ODD = str(Path(__file__).with_name("odd_rank.py"))
+RUN = ["-m", "adorym.cli", "run", "config.yaml", "-o", "out"]
+SLOW = ["--set", "run.epochs=3000"]
+pytestmark = pytest.mark.mpi
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """With a configuration in double precision, and the result of an unbroken serial run in ``whole``."""
+    write_data(tmp_path / "data.h5")
+    adam = {"optimizer": {"kind": "adam", "learning_rate": 0.02}, "schedule": {"kind": "constant"}}
+    write_config(
+        tmp_path,
+        run={"precision": "double", "epochs": 8, "checkpoint_every": 1, "backend": "autograd"},
+        parameters={"object": adam, "probe": {"schedule": {"kind": "constant"}}, "probe_positions": {}},
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def whole(folder: Path, epochs: int = 8) -> Result:
+    with pytest.raises(SystemExit) as ended:
+        main(["run", str(folder / "config.yaml"), "-o", str(folder / "whole"), "--set", f"run.epochs={epochs}"])
+    assert not ended.value.code
+    return read_result(folder / "whole")
+
+
+def assert_same(found: Result, expected: Result) -> None:
+    np.testing.assert_allclose(found.history["loss"], expected.history["loss"], rtol=1e-9)
+    assert relative_error(found.object, expected.object) < 1e-6  # files hold single precision
+    assert relative_error(found.probe, expected.probe) < 1e-6
+    positions = [result.parameters["probe_positions"].value for result in (found, expected)]
+    assert relative_error(*positions) < 1e-9
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+def test_an_error_of_one_rank_ends_all_and_is_told_once(folder):
+    began = time.monotonic()
+    ended = run(3, [ODD, "config.yaml", "raise"], folder)
+    assert ended.status != 0 and time.monotonic() - began < 20
+    assert ended.err.count("ZeroDivisionError: only here") == 1 and ended.err.count("Traceback") == 1
+    assert "rank 1: Traceback" in ended.err
+
+
+def test_an_error_of_all_ranks_is_told_once(folder):
+    ended = run(3, [ODD, "config.yaml", "alike"], folder)
+    assert ended.status == 1
+    assert ended.err.count("Traceback") == 1 and ended.err.count("ZeroDivisionError: the same everywhere") == 1
+
+
+@pytest.mark.parametrize("what", ["leave", "hang"])
+def test_a_rank_that_waits_in_vain_says_where(folder, what):
+    ended = run(2, [ODD, "config.yaml", what], folder, ADORYM_MPI_TIMEOUT="2")
+    assert ended.status != 0
+    assert "rank 0 has waited 2 s for the other ranks in 'agree to stop or save' (epoch 2, batch 3 of 3)" in ended.err
+    assert "_agreed_to_stop" in ended.err  # the stack
+
+
+def test_one_rank_stops_all(folder):
+    ended = run(3, [ODD, "config.yaml", "stop"], folder)
+    assert ended.status == 0, ended.err
+    assert sorted(ended.out.splitlines()) == [f"rank {r} ended after epoch 2: rank 1 has had enough" for r in range(3)]
+
+
+def test_wrong_input_is_told_once(folder):
+    ended = run(3, [*RUN, "--set", "parameters.object.wieght=1"], folder)
+    assert ended.status == 2 and ended.err.count("did you mean") <= 1
+    assert ended.err.count("parameters.object.wieght: unknown key") == 1 and "Traceback" not in ended.err
+
+
+def test_other_commands_are_the_work_of_one_process(folder):
+    ended = run(2, ["-m", "adorym.cli", "check", "config.yaml"], folder)
+    assert ended.status == 0 and ended.out.count("ptychography: data.h5") == 1
+
+
+def test_mixed_installations_are_refused(folder):
+    environment = os.environ | {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "0"}
+    ended = subprocess.run(["python", *RUN], env=environment, capture_output=True, text=True, check=False, timeout=60)
+    assert ended.returncode == 2
+    assert "mpi: the launcher and mpi4py use different MPI installations; expected 4 ranks" in ended.stderr
+
+
+def test_processes_may_be_on_their_own(folder):
+    ended = run(2, [*RUN[:-1], "alone", "--set", "run.epochs=1"], folder, ADORYM_MPI="0")
+    assert ended.status == 0 and ended.out.count("Done: 1 epochs") == 2
+
+
+# -- ends and new beginnings -------------------------------------------------------------------------------------------
+def test_a_run_goes_on_in_other_stores_on_other_numbers_of_ranks(folder):
+    for ranks, epochs, store in ((4, 3, "do"), (2, 6, "h5"), (3, 7, "dp")):
+        more = ["--resume"] if store != "do" else []
+        ended = run(ranks, [*RUN, "--set", f"run.epochs={epochs}", "--set", f"run.store={store}", *more], folder)
+        assert ended.status == 0, ended.err
+        assert ended.out.count("Done") == 1 and f"Done: {epochs} epochs" in ended.out
+        assert read_result("out").provenance["ranks"] == str(ranks)
+    with pytest.raises(SystemExit):
+        main(["run", "config.yaml", "-o", "out", "--resume"])
+    assert_same(read_result("out"), whole(folder))
+    assert {p.name for p in Path("out").iterdir()} == {
+        "result.h5", "checkpoint.h5", "checkpoint.previous.h5", "log.txt",
+    }  # fmt: skip
+
+
+def wait_for_epoch(path: Path, job: subprocess.Popen, epoch: int = 1) -> None:
+    for _ in itertools.count():
+        assert job.poll() is None, job.communicate()
+        try:
+            with h5py.File(path, "r", locking=False) as file:
+                if f'"epoch": {epoch}' in file.attrs["progress"]:
+                    return
+        except OSError:
+            pass
+        time.sleep(0.02)
+
+
+def ranks_of(mark: str) -> list[int]:
+    """Process numbers of the ranks of the job that was started with ``ADORYM_TEST_JOB=mark``."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (path / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        launched = any(entry.startswith((b"PMI_RANK=", b"OMPI_COMM_WORLD_RANK=")) for entry in environment)
+        if launched and f"ADORYM_TEST_JOB={mark}".encode() in environment:
+            found.append(int(path.name))
+    return found
+
+
+@pytest.mark.parametrize("store", ["dp", "do", "h5"])
+def test_a_killed_rank_ends_the_job_and_resume_gives_the_same(folder, store):
+    job = start(2, [*RUN, *SLOW, "--set", f"run.store={store}"], folder, ADORYM_TEST_JOB=str(folder))
+    wait_for_epoch(Path("out/checkpoint.h5"), job)
+    os.kill(max(ranks_of(str(folder))), signal.SIGKILL)
+    began = time.monotonic()
+    assert finish(job, 20).status != 0 and time.monotonic() - began < 10
+    with h5py.File("out/checkpoint.h5") as file:
+        done = file.attrs["progress"]
+    epochs = int(done.split('"epoch": ')[1].split(",")[0]) + 2
+    assert run(2, [*RUN, "--resume", "--set", f"run.epochs={epochs}"], folder).status == 0
+    assert_same(read_result("out"), whole(folder, epochs))
+    assert not [p for p in Path("out").iterdir() if p.name.startswith(".")]
+
+
+def test_signals_save_and_stop(folder):
+    job = start(2, [*RUN, *SLOW, "--set", "run.checkpoint_every=3000", "--set", "run.store=do"], folder)
+    while not Path("out/log.txt").exists() or "epoch 2" not in Path("out/log.txt").read_text():
+        assert job.poll() is None, job.communicate()
+        time.sleep(0.05)
+    assert not Path("out/checkpoint.h5").exists()
+    job.send_signal(signal.SIGUSR1)
+    until = time.monotonic() + 20
+    while not Path("out/checkpoint.h5").exists():
+        assert time.monotonic() < until and job.poll() is None
+        time.sleep(0.05)
+    if "open" in mpi_library().lower():  # which kills a quarter of a second after SIGTERM, whatever its ranks do
+        os.killpg(job.pid, signal.SIGKILL)
+        job.communicate()
+        return
+    job.send_signal(signal.SIGTERM)
+    ended = finish(job, 30)
+    assert ended.status == 0, ended.err
+    assert ended.out.count("Stopped early (SIGTERM)") == 1 and ended.out.count("Go on with: adorym run") == 1
+    epochs = len(read_result("out").history["loss"]) + 2
+    assert run(1, [*RUN, "--resume", "--set", f"run.epochs={epochs}"], folder).status == 0
+    assert_same(read_result("out"), whole(folder, epochs))
+
+
+def test_a_run_ends_itself_before_its_time_is_over(folder):
+    ended = run(2, [*RUN, *SLOW, "--set", "run.max_time='5 s'"], folder)
+    assert ended.status == 0, ended.err
+    assert "Stopped early (run.max_time is over)" in ended.out and "--resume" in ended.out
+    done = len(read_result("out").history["loss"])
+    assert 1 <= done < 3000
+    ended = run(2, [*RUN, "--resume", "--set", f"run.epochs={done + 1}"], folder)
+    assert f"Done: {done + 1} epochs" in ended.out
+    ended = run(2, [*RUN, "--resume", "--set", f"run.epochs={done + 1}"], folder)  # a finished run ends at once
+    assert f"Done: {done + 1} epochs" in ended.out
+
+
+def test_a_lost_checkpoint_is_replaced_by_the_one_before(folder, capsys):
+    assert run(2, RUN, folder).status == 0
+    Path("out/checkpoint.h5").write_bytes(b"torn")
+    assert previous(Path("out/checkpoint.h5")).exists()
+    ended = run(2, [*RUN, "--resume"], folder)
+    assert ended.status == 0 and "going on from the one before it" in ended.err
+    assert_same(read_result("out"), whole(folder))

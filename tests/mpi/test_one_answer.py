@@ -1,0 +1,66 @@
+"""Law 1: the same global batches give the same object and parameters in every store, on any number of ranks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from laws import relative_error
+from mpi_launch import run
+from mpi_runs import recipes, solved, whole_recipes
+
+SCRIPT = str(Path(__file__).with_name("one_answer.py"))
+STORES = ("dp", "do", "h5")
+pytestmark = pytest.mark.mpi
+
+
+def names(folder: Path) -> list[str]:
+    return list(recipes(folder))
+
+
+def worst(folder: Path, name: str, tag: str, expected: dict[str, np.ndarray]) -> tuple[float, str]:
+    with np.load(folder / f"{name}-{tag}.npz") as found:
+        assert set(found) == set(expected)
+        return max((relative_error(found[key], expected[key]), key) for key in found)
+
+
+@pytest.mark.parametrize(("ranks", "backend"), [(1, "autograd"), (2, "torch"), (3, "autograd"), (4, "autograd")])
+def test_every_store_gives_one_answer(tmp_path, ranks, backend):
+    cases = names(tmp_path)
+    ended = run(ranks, [SCRIPT, str(tmp_path), "double", backend, ",".join(cases), ",".join(STORES)], tmp_path)
+    assert ended.status == 0, ended.err
+    for name in cases:
+        expected = solved(name, tmp_path, backend=backend)
+        for store in STORES:
+            error, key = worst(tmp_path, name, f"{store}-double-{ranks}", expected)
+            assert error < 1e-10, f"{name} in {store} on {ranks} ranks: {key} differs by {error:.1e}"
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_what_needs_the_whole_object_gives_one_answer_where_each_rank_has_it(tmp_path, ranks):
+    cases = list(whole_recipes())
+    ended = run(ranks, [SCRIPT, str(tmp_path), "double", "torch", ",".join(cases), "dp"], tmp_path)
+    assert ended.status == 0, ended.err
+    for name in cases:
+        error, key = worst(tmp_path, name, f"dp-double-{ranks}", solved(name, tmp_path))
+        assert error < 1e-8, f"{name} on {ranks} ranks: {key} differs by {error:.1e}"
+
+
+def test_single_precision(tmp_path):
+    cases = ["positions", "volume"]
+    ended = run(2, [SCRIPT, str(tmp_path), "single", "torch", ",".join(cases), ",".join(STORES)], tmp_path)
+    assert ended.status == 0, ended.err
+    for name in cases:
+        expected = solved(name, tmp_path, precision="single")
+        for store in STORES:
+            error, key = worst(tmp_path, name, f"{store}-single-2", expected)
+            assert error < 1e-4, f"{name} in {store}: {key} differs by {error:.1e}"
+
+
+@pytest.mark.parametrize("store", ["do", "h5"])
+def test_stores_agree_in_one_process(tmp_path, store):
+    for name in names(tmp_path):
+        expected, found = solved(name, tmp_path), solved(name, tmp_path, store=store)
+        for key, array in expected.items():
+            assert relative_error(found[key], array) < 1e-10, f"{name}: {key}"

@@ -1,0 +1,84 @@
+"""Start a file of this folder under ``mpirun`` from an ordinary test, with a hard limit on its time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT_S = 100
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a job left."""
+
+    status: int
+    out: str
+    err: str
+
+
+def mpirun() -> str:
+    """The launcher that belongs to this Python; a test that needs one is skipped where there is none."""
+    pytest.importorskip("mpi4py")
+    found = shutil.which("mpirun", path=sysconfig.get_path("scripts")) or shutil.which("mpirun")
+    if found is None:
+        pytest.skip("no mpirun")
+    return found
+
+
+def mpi_library() -> str:
+    """What the launcher says of itself."""
+    done = subprocess.run([mpirun(), "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()[0] if done.stdout else ""
+
+
+def start(ranks: int, command: Sequence[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
+    """``mpirun -n RANKS python COMMAND``, running; in a process group of its own."""
+    paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
+    settings = {
+        "PYTHONPATH": os.pathsep.join(p for p in paths if p),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONFAULTHANDLER": "1",
+        "ADORYM_MPI_TIMEOUT": "60",
+        "OMPI_ALLOW_RUN_AS_ROOT": "1",
+        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+        "OMPI_MCA_rmaps_base_oversubscribe": "1",
+        "OMPI_MCA_mpi_yield_when_idle": "1",
+    }
+    return subprocess.Popen(
+        [mpirun(), "-n", str(ranks), sys.executable, *command],
+        cwd=folder,
+        env=os.environ | settings | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def finish(job: subprocess.Popen[str], limit_s: float = LIMIT_S) -> Ended:
+    """Wait for a job; one that takes too long is killed with all its processes, and the test fails."""
+    try:
+        out, err = job.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(job.pid, signal.SIGKILL)
+        out, err = job.communicate()
+        pytest.fail(f"still running after {limit_s} s\n{out}\n{err}")
+    return Ended(job.returncode, out, err)
+
+
+def run(ranks: int, command: Sequence[str], folder: Path, limit_s: float = LIMIT_S, **environment: str) -> Ended:
+    """A job from its start to its end."""
+    return finish(start(ranks, command, folder, **environment), limit_s)

@@ -1,0 +1,154 @@
+"""Small reconstructions of every kind, for comparison between stores and numbers of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from cases import MODELS
+from laws import arrays_of
+from tiny_scan import Scan
+
+from adorym.constraints.object import Homogeneous, MagnitudeLimit, NonNegativity, PhaseLimit
+from adorym.constraints.probe import OrthogonalModes, ProbePower
+from adorym.constraints.support import ShrinkWrap, Support
+from adorym.engine.loop import Reconstruction
+from adorym.engine.settings import RunSettings
+from adorym.engine.setup import Recipe
+from adorym.forward.base import ObjectSettings, object_parameter
+from adorym.forward.probe import ProbeSettings
+from adorym.forward.ptychography import Ptychography
+from adorym.initializers.simple import Random
+from adorym.losses.counting import LeastSquares
+from adorym.optics.probes import GaussianProbe
+from adorym.optimizers.first_order import Adam, GradientDescent, Momentum, RMSProp
+from adorym.optimizers.preconditioned import Preconditioned
+from adorym.parameters import ParameterSettings
+from adorym.registry import component
+from adorym.regularizers.crosstalk import SliceCrosstalk
+from adorym.regularizers.sparsity import L1, L2, ReweightedL1, Smoothness
+from adorym.regularizers.variation import TotalVariation
+from adorym.solvers.memory import LBFGS
+from adorym.solvers.newton import LevenbergMarquardt
+from adorym.solvers.splitting import ProximalGradient
+
+DEPTH = 3
+
+
+@component
+class Stack(Ptychography):
+    """A volume whose slices all stand in one plane: the transmission is their product."""
+
+    kind: ClassVar[str] = "stack"
+    refinable: ClassVar[Mapping[str, Any]] = Ptychography.refinable | {
+        "object": object_parameter(optimizer={"kind": "adam", "learning_rate": 0.02})
+    }
+
+    def object_frame(self, dataset: Any, margin_px: int) -> Any:
+        shape, origin = super().object_frame(dataset, margin_px)
+        return (*shape, DEPTH), origin
+
+    def predict(self, xp: Any, obj: Any, params: Any, batch: Any) -> Any:
+        return super().predict(xp, self._thin(obj), params, batch)
+
+    def curvatures(self, xp: Any, obj: Any, params: Any, batch: Any, loss: Any, request: Any) -> dict[str, Any]:
+        made = super().curvatures(xp, self._thin(obj), params, batch, loss, request)
+        if "object" in made and len(obj.shape) == 4:
+            made["object"] = made["object"][..., None] * xp.ones((DEPTH,))
+        return made
+
+    def _thin(self, obj: Any) -> Any:
+        if len(obj.shape) == 3:
+            return obj
+        thin = obj[..., 0]
+        for z in range(1, DEPTH):
+            thin = thin * obj[..., z]
+        return thin
+
+
+def _settings(optimizer: Any, **more: Any) -> dict[str, ParameterSettings]:
+    return {
+        "object": ObjectSettings(optimizer=optimizer, margin_px=4, initial=Random()),
+        "probe": ProbeSettings(initial=GaussianProbe(fwhm="4 px"), modes=2),
+        "probe_positions": ParameterSettings(),
+    } | more
+
+
+def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
+    """Data set, recipe and run settings by name."""
+    scan = Scan(modes=2, photons=1e5)
+    data = scan.noisy()
+    shape, _ = Ptychography().object_frame(data, 4)
+    y, x = np.indices(shape)
+    np.save(folder / "support.npy", (y - 12) ** 2 + (x - 13) ** 2 < 130)
+    limits = (MagnitudeLimit(maximum=1.05, minimum=0.3), Support(mask=str(folder / "support.npy")))
+    tv, loss, both = (TotalVariation(weight=2.0),), LeastSquares(), (ProbePower(photons=1e5), OrthogonalModes())
+    plain, thin = {"batch_size": 7}, Ptychography()
+    curved = Preconditioned(learning_rate=0.5, regularization=0.05, momentum=0.5)
+    made = {
+        "positions": (data, Recipe(thin, _settings(curved), loss, tv), plain),
+        "constraints": (data, Recipe(thin, _settings(Adam(learning_rate=0.02)), loss, tv, limits + both), plain),
+        "momentum": (data, Recipe(thin, _settings(Momentum(learning_rate=0.05)), loss), {"batch_order": "compact"}),
+        "descent": (data, Recipe(thin, _settings(GradientDescent()), loss), {"batch_size": 3}),
+        "volume": (data, Recipe(Stack(), _settings(Adam(learning_rate=0.02)), loss, tv), plain),
+    }
+    terms = (
+        TotalVariation(weight=1.0, isotropic=False),
+        L1(weight=0.5),
+        L2(weight=0.5),
+        ReweightedL1(weight=0.5),
+        L2(weight=0.5, parameter="probe"),
+        Smoothness(weight=1.0, parameter="probe_positions", order=2),
+    )
+    across = (TotalVariation(weight=1.0, along_z=True), SliceCrosstalk(weight=2.0))
+    optical = ObjectSettings(
+        optimizer=RMSProp(learning_rate=0.01), margin_px=4, initial=Random(), representation="delta_beta"
+    )
+    one_material = (Homogeneous(ratio=5.0), NonNegativity(parts="delta"), PhaseLimit(minimum=-1.0))
+    swift = Momentum(learning_rate=0.05, nesterov=True)
+    made |= {
+        "terms": (data, Recipe(thin, _settings(curved), loss, terms), plain),
+        "terms-volume": (data, Recipe(Stack(), _settings(curved), loss, across), plain),
+        "optical": (data, Recipe(thin, _settings(None, object=optical), loss, tv, one_material), plain),
+        "amsgrad": (data, Recipe(thin, _settings(Adam(learning_rate=0.02, amsgrad=True)), loss), plain),
+        "nesterov": (data, Recipe(thin, _settings(swift), loss, tv), plain),
+    }
+    for case in MODELS["ptychography"]():
+        if case.name in ("far_field-2", "fresnel-1"):
+            # In front of vacuum the gradient of the defocus is zero, and Adam would make a step of its rounding error.
+            settings = dict(case.settings) | {"object": ObjectSettings(margin_px=4, initial=Random())}
+            made[f"all-{case.name}"] = (case.dataset, Recipe(case.model, settings, loss), {"batch_size": 6})
+    return made
+
+
+def whole_recipes() -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
+    """Those that need the whole object: only where each rank has it."""
+    data, thin, loss = Scan(modes=2, photons=1e5).noisy(), Ptychography(), LeastSquares()
+    solvers = {"lbfgs": LBFGS(), "newton": LevenbergMarquardt(), "splitting": ProximalGradient()}
+    terms = (TotalVariation(weight=1.0),)
+    wrap = (ShrinkWrap(start=1, every=1),)
+    made: dict[str, Any] = {
+        name: (data, Recipe(thin, _settings(None), loss, terms, solver=solver), {}) for name, solver in solvers.items()
+    }
+    return made | {"shrink_wrap": (data, Recipe(thin, _settings(Adam(learning_rate=0.02)), loss, (), wrap), {})}
+
+
+def reconstruction(name: str, folder: Path, **run: Any) -> Reconstruction:
+    """Ready to run."""
+    data, recipe, settings = (recipes(folder) | whole_recipes())[name]
+    base = {"precision": "double", "backend": "torch", "device": "cpu", "threads": 1, "epochs": 3}
+    if run.get("store") == "h5":
+        run = {"scratch": str(folder), "memory": 100e3} | run
+    return Reconstruction(data, recipe, RunSettings(**(base | settings | run)))
+
+
+def solved(name: str, folder: Path, **run: Any) -> dict[str, np.ndarray]:
+    """What a run ends with, without the optimizers' states."""
+    made = reconstruction(name, folder, **run)
+    for _ in made.epochs():
+        pass
+    found = {key: a for key, a in arrays_of(made).items() if ".state_" not in key}
+    made.problem.store.close()
+    return found
