@@ -164,6 +164,7 @@ def siemens_star() -> Iterator[Figure]:
         yield Figure("siemens_star.loss", float(done.result.history["loss"][-1]))
 
 
+MAKERS = {f.__name__: f for f in (one_mode, five_modes, positions, backends, speed, siemens_star)}
+
 if __name__ == "__main__":
-    figures = (one_mode, five_modes, positions, backends, speed, siemens_star)
-    sys.exit(main(__doc__.splitlines()[0], {figure.__name__: figure for figure in figures}))
+    sys.exit(main(__doc__.splitlines()[0], MAKERS))

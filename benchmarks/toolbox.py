@@ -269,6 +269,7 @@ def _support(dataset: Dataset, true: np.ndarray) -> np.ndarray:
     return np.stack(masks, axis=-1)
 
 
+MAKERS = {f.__name__: f for f in (optimizers, low_dose, doses, two_slices)}
+
 if __name__ == "__main__":
-    makers = (optimizers, low_dose, doses, two_slices)
-    sys.exit(main(__doc__.splitlines()[0], {maker.__name__: maker for maker in makers}))
+    sys.exit(main(__doc__.splitlines()[0], MAKERS))

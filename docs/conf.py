@@ -29,7 +29,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 # The latter are parts of other pages.
-exclude_patterns = ["_build", *(f"_generated/{name}.md" for name in ("map", "steps", "benchmarks"))]
+exclude_patterns = ["_build", "_generated/map.md", "_generated/steps.md", "_generated/benchmarks_*"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "

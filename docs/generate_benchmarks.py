@@ -1,4 +1,4 @@
-"""Writes the tables of the page on benchmarks from the figures that `benchmarks/core.py --json` measured."""
+"""Writes the tables of figures that ``benchmarks/NAME.py --json docs/_static/NAME.json`` measured, one page a benchmark."""
 
 from __future__ import annotations
 
@@ -9,28 +9,32 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
-MEASURED = DOCS / "_static" / "core.json"
-BENCHMARK = DOCS.parent / "benchmarks" / "core.py"
-COMMAND = "python benchmarks/core.py --json docs/_static/core.json"
+BENCHMARKS = DOCS.parent / "benchmarks"
+MEASURED = DOCS / "_static"
 
 
-def descriptions(source: Path = BENCHMARK) -> dict[str, str]:
+def command(name: str) -> str:
+    """What measures the figures of a benchmark."""
+    return f"python benchmarks/{name}.py --json docs/_static/{name}.json"
+
+
+def descriptions(source: Path) -> dict[str, str]:
     """What each function of the benchmark says that it measures, by its name."""
     tree = ast.parse(source.read_text(encoding="utf-8"))
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
     return {function.name: ast.get_docstring(function) or "" for function in functions}
 
 
-def tables(measured: Mapping[str, Any]) -> Iterator[str]:
-    """Lines of Markdown: the machine, then one table for every benchmark."""
-    machine = "; ".join(f"{name} {value}" for name, value in measured["machine"].items())
-    yield from (f"Measured by `{COMMAND}` on: {machine}.", "")
-    told, benchmark = descriptions(), ""
+def tables(name: str, measured: Mapping[str, Any]) -> Iterator[str]:
+    """Lines of Markdown: the machine, then one table for every function of the benchmark."""
+    machine = "; ".join(f"{key} {value}" for key, value in measured["machine"].items())
+    yield from (f"Measured by `{command(name)}` on: {machine}.", "")
+    told, part = descriptions(BENCHMARKS / f"{name}.py"), ""
     for figure in measured["figures"]:
         first, _, rest = figure["name"].partition(".")
-        if first != benchmark:
-            benchmark = first
-            yield from ("", f"## {_words(first)}", "", told.get(first, ""), "")
+        if first != part:
+            part = first
+            yield from ("", f"**{_words(first)}.** {told.get(first, '')}", "")
             yield from ("| figure | value | at most | |", "|---|---|---|---|")
         bar = "" if figure["bar"] is None else f"{figure['bar']:.4g}"
         verdict = "" if figure["verdict"] == "-" else figure["verdict"]
@@ -43,12 +47,16 @@ def _words(name: str) -> str:
 
 
 def main(folder: Path, source: Path = MEASURED) -> None:
-    """Write ``benchmarks.md`` into ``folder``; without figures it says how to make them."""
-    lines = [f"This copy of the documentation holds no figures. Make them by `{COMMAND}` and build it again."]
-    if source.is_file():
-        lines = list(tables(json.loads(source.read_text(encoding="utf-8"))))
+    """Write ``benchmarks_NAME.md`` into ``folder``; where there are no figures it says how to make them."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "benchmarks.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    for benchmark in sorted(BENCHMARKS.glob("*.py")):
+        name, path = benchmark.stem, source / f"{benchmark.stem}.json"
+        if "import Figure, main" not in benchmark.read_text(encoding="utf-8"):
+            continue
+        lines = [f"This copy of the documentation holds no figures. Make them by `{command(name)}` and build it again."]
+        if path.is_file():
+            lines = list(tables(name, json.loads(path.read_text(encoding="utf-8"))))
+        (folder / f"benchmarks_{name}.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
