@@ -1,4 +1,4 @@
-"""Writes the tables of figures that ``benchmarks/NAME.py --json docs/_static/NAME.json`` measured, one page a benchmark."""
+"""Tables of the figures that ``benchmarks/NAME.py --json docs/_static/NAME.json`` measured, one page a benchmark."""
 
 from __future__ import annotations
 

@@ -316,9 +316,8 @@ def _ranks() -> int:
 def _memory(made: Draft, store: str, ranks: int) -> tuple[MemoryItem, ...]:
     run = made.config.run
     place = Place(store, ranks, run.memory if store == "h5" else None)
-    return memory(
-        made.dataset, _unknowns(made), _work(made, ranks), run.precision, bool(made.config.recipe.regularizers), place
-    )
+    regularized = any(each.parameter == "object" for each in made.config.recipe.regularizers)
+    return memory(made.dataset, _unknowns(made), _work(made, ranks), run.precision, regularized, place)
 
 
 def _stores(made: Draft) -> Iterator[Fact]:

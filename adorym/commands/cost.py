@@ -154,6 +154,10 @@ def _object(obj: Unknown, real: int, regularized: bool, place: Place) -> Iterato
     for item in object_items(obj, real):
         formula = f"1/{shared} of {item.formula}" if shared > 1 else item.formula
         yield MemoryItem(item.name, formula, -(-item.n_bytes // shared))
+    if regularized and place.store == "dp" and obj.optimizer is not None and obj.optimizer.needs_curvature:
+        yield MemoryItem(
+            "regularizers' curvature", "as the curvature, while they are computed", math.prod(obj.shape) * real
+        )
     if regularized:
         block = min(BLOCK_BYTES, -(-obj.n_bytes // place.ranks))
         formula = f"{GRAPH_OBJECTS} x a block of the object, while they are computed"

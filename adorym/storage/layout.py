@@ -82,6 +82,17 @@ def cover(boxes: np.ndarray, rows: tuple[int, int]) -> Cover:
     return Cover(edges, *made)
 
 
+def covers(boxes: list[np.ndarray], rows: tuple[int, int]) -> dict[int, Cover]:
+    """`cover` of each rank's boxes, for the ranks whose boxes cover anything within ``rows``.
+
+    Of many ranks few ask for the same rows: the others cost nothing here.
+    """
+    every = np.concatenate(boxes) if boxes else np.zeros((0, 4), np.int64)
+    rank = np.repeat(np.arange(len(boxes)), [len(each) for each in boxes])
+    there = (every[:, 0] < rows[1]) & (every[:, 0] + every[:, 2] > rows[0]) & (every[:, 3] > 0)
+    return {int(r): cover(boxes[r], rows) for r in np.unique(rank[there])} if rows[0] < rows[1] else {}
+
+
 @njit(cache=True)
 def _intervals(
     edges: np.ndarray, top: np.ndarray, bottom: np.ndarray, left: np.ndarray, right: np.ndarray

@@ -20,7 +20,17 @@ from adorym.data.contiguous import Kept
 from adorym.errors import ConfigError
 from adorym.optimizers.base import Gradient, Optimizer
 from adorym.storage.base import Function, ObjectStore, Step, Term, Windows, blocks
-from adorym.storage.layout import Cover, Slabs, cover, cut_windows, pack, paste_windows, unpack_add, window_boxes
+from adorym.storage.layout import (
+    Cover,
+    Slabs,
+    cover,
+    covers,
+    cut_windows,
+    pack,
+    paste_windows,
+    unpack_add,
+    window_boxes,
+)
 from adorym.wrapper.base import Array, Backend
 
 # ``f(start, stop)`` gives rows of an array.
@@ -84,16 +94,25 @@ class Plan:
     Attributes:
         asked: Pixels that this rank asks for, of the whole object.
         from_owner: How many of them lie in each rank's slab.
-        wanted: By asking rank: what of this rank's slab it asks for.
+        wanted: By asking rank: what of this rank's slab it asks for, where that is anything.
     """
 
     asked: Cover
     from_owner: list[int]
-    wanted: list[Cover]
+    wanted: dict[int, Cover]
 
     def scaled(self, depth: int) -> tuple[list[int], list[int]]:
         """(received from each owner, sent to each asking rank) in numbers, ``depth`` a pixel."""
-        return [n * depth for n in self.from_owner], [c.n_pixels * depth for c in self.wanted]
+        sent = [0] * len(self.from_owner)
+        for rank, each in self.wanted.items():
+            sent[rank] = each.n_pixels * depth
+        return [n * depth for n in self.from_owner], sent
+
+
+def _pieces(flat: np.ndarray, counts: list[int]) -> list[np.ndarray]:
+    """``flat`` in pieces of ``counts``: the same memory."""
+    ends = np.cumsum(counts).tolist()
+    return [flat[end - count : end] for end, count in zip(ends, counts, strict=True)]
 
 
 class SlabStore(ObjectStore):
@@ -172,30 +191,30 @@ class SlabStore(ObjectStore):
         every = self.comm.gather(boxes, "ask for windows")
         asked = cover(boxes, (0, self.shape[0]))
         from_owner = np.diff(asked.pixels_before(self._slabs.edges)).tolist()
-        return Plan(asked, from_owner, [cover(each, self.held) for each in every])
+        return Plan(asked, from_owner, covers(every, self.held))
 
     def _fetch(self, plan: Plan) -> np.ndarray:
         """The object's pixels that this rank asked for, packed, real."""
         depth = self._pixel * self._parts
         received, sent = plan.scaled(depth)
-        parts = [np.empty(n, self._real) for n in sent]
+        send = np.empty(sum(sent), self._real)
+        parts = _pieces(send, sent)
         for a, b in self._touched(plan):
             rows = self._flat(self._rows["value"].read(a, b))
-            for part, wanted in zip(parts, plan.wanted, strict=True):
-                pack(rows, a, wanted.as_arrays(), depth, part)
+            for rank, wanted in plan.wanted.items():
+                pack(rows, a, wanted.as_arrays(), depth, parts[rank])
             self._rows["value"].done(a, b)
-        send = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return self.comm.exchange(send, sent, received, "exchange of the object")
 
     def _deposit(self, name: str, plan: Plan, packed: np.ndarray, depth: int) -> None:
         """Add packed pixels, as `_fetch` gives them, to the owners' gradient or curvature."""
         sent, received = plan.scaled(depth)
         came = self.comm.exchange(packed, sent, received, f"exchange of the object's {name}")
-        parts = np.split(came, np.cumsum(received)[:-1])
+        parts = _pieces(came, received)
         for a, b in self._touched(plan):
             rows = self._rows[name].read(a, b)
-            for part, wanted in zip(parts, plan.wanted, strict=True):
-                unpack_add(part, wanted.as_arrays(), depth, self._flat(rows), a)
+            for rank, wanted in plan.wanted.items():
+                unpack_add(parts[rank], wanted.as_arrays(), depth, self._flat(rows), a)
             self._rows[name].write(a, rows)
             self._rows[name].done(a, b)
 
@@ -203,7 +222,7 @@ class SlabStore(ObjectStore):
         """Blocks of this rank's slab of which anyone wants a pixel."""
         for a, b in self._blocks():
             edges = np.array([a, b])
-            if any(np.diff(wanted.pixels_before(edges))[0] for wanted in plan.wanted):
+            if any(np.diff(wanted.pixels_before(edges))[0] for wanted in plan.wanted.values()):
                 yield a, b
 
     # -- the whole object ----------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def test_every_element_is_pulled_once_an_epoch(name):
             rows = made.values[name].rows(batch, made.dataset.angle_index[batch])
             total[slice(None) if rows is None else rows[0]] += made.xp.to_numpy(found[name])
     if name == "object":
-        made.store.update(lambda tile, gradient, state: (total.__iadd__(made.xp.to_numpy(gradient.values)), state))
+        made.store.update(lambda tile, gradient, state, _: (total.__iadd__(made.xp.to_numpy(gradient.values)), state))
     assert costs == pytest.approx(cost) and cost > 0
     np.testing.assert_allclose(total, whole, rtol=1e-12)
 
@@ -190,7 +190,7 @@ def test_gradient_by_delta_and_beta(case, backend):
     def loss(stored):
         made.store.restore(stored, made.store.state())
         value, _ = batch_gradients(made, batch, frozenset({"object"}))
-        made.store.update(lambda t, g, s: (kept.append(np.array(made.xp.to_numpy(g.values))) or t, s))
+        made.store.update(lambda t, g, s, _: (kept.append(np.array(made.xp.to_numpy(g.values))) or t, s))
         return value
 
     loss(start)

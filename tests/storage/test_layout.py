@@ -45,6 +45,17 @@ def test_slabs_are_all_rows_once_and_nearly_equal(rows, parts):
 
 
 @few
+@given(st.lists(boxes(), max_size=5), st.integers(0, SHAPE[0]), st.integers(0, SHAPE[0]))
+def test_covers_are_those_of_the_ranks_that_ask_for_anything(every, low, high):
+    rows = (min(low, high), max(low, high))
+    expected = {rank: cover(some, rows) for rank, some in enumerate(every)}
+    found = layout.covers(every, rows)
+    assert list(found) == [rank for rank, each in expected.items() if each.n_pixels]
+    for rank, each in found.items():
+        assert all((a == b).all() for a, b in zip(each.as_arrays(), expected[rank].as_arrays(), strict=True))
+
+
+@few
 @given(boxes(), st.integers(0, SHAPE[0]), st.integers(0, SHAPE[0]))
 def test_packing_is_masking(some, low, high):
     low, high = min(low, high), max(low, high)

@@ -188,6 +188,20 @@ def test_state_goes_out_and_comes_back(xp, make, rng):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_restart_forgets_all_but_the_object(xp, make, rng):
+    adam = Adam()
+    store = make(xp, noise(rng, SHAPE, True), adam)
+    fresh = store.state()
+    store.scatter_add(WINDOWS, xp.asarray(np.ones((5, 6, 8), complex)))
+    store.update(lambda tile, gradient, state, row: adam.step(xp, tile, gradient, state, 0.1))
+    values = store.values()
+    assert any(a.any() for a in store.state())
+    store.restart()
+    np.testing.assert_array_equal(store.values(), values)
+    for a, b in zip(store.state(), fresh, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_what_is_kept_is_read_and_written_by_rows(xp, make, rng):
     store = make(xp, noise(rng, SHAPE, True), Adam())
     kept = store.arrays()
