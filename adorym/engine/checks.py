@@ -136,7 +136,8 @@ def check_inside(
 # -- options that do nothing -------------------------------------------------------------------------------------------
 def notices(recipe: Recipe, settings: Mapping[str, ParameterSettings], run: RunSettings, dataset: Dataset) -> list[str]:
     """Options that have no effect in this run, or hardly the intended one, each with its place."""
-    found = [n for name, each in settings.items() if each.refine for n in _parameter_notices(name, each, run.epochs)]
+    moved = {n: each for n, each in settings.items() if each.refine and recipe.model.refinable[n].rule is None}
+    found = [n for name, each in moved.items() for n in _parameter_notices(name, each, run.epochs)]
     for name, each in settings.items():
         if isinstance(each, ProbeSettings):
             found += _probe_notices(f"parameters.{name}", each, dataset)

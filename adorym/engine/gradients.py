@@ -48,6 +48,8 @@ def batch_gradients(problem: Problem, patterns: np.ndarray, names: frozenset[str
 
 def chunk_size(problem: Problem) -> int:
     """Patterns that are worked on at once."""
+    if problem.model.whole_object:
+        return problem.dataset.n_patterns  # a part of them would cost as much as all
     probe = problem.values.get("probe")
     modes = 1 if probe is None else probe.array.shape[0]
     return max(1, CHUNK_PIXELS // (modes * math.prod(problem.dataset.window_px)))

@@ -13,6 +13,7 @@ import numpy as np
 
 from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
+from adorym.engine.follow import follow
 from adorym.engine.problem import Problem
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
@@ -71,7 +72,7 @@ class Reconstruction:
         self.recipe = recipe
         self.rng = np.random.default_rng(run.seed)
         self.problem: Problem = build_problem(dataset, recipe, run, self.rng)
-        self.batch_size = run.batch_size or default_batch_size(dataset.n_patterns)
+        self.batch_size = run.batch_size or default_batch_size(dataset.n_patterns, recipe.model.whole_object)
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
         self.stop_reason = ""
         self._watch: Callable[[BatchProgress], None] | None = None
@@ -112,6 +113,8 @@ class Reconstruction:
     def _epoch(self, total: int) -> EpochRecord | None:
         progress, problem = self.progress, self.problem
         epoch, start = progress.epoch, time.perf_counter()
+        if progress.batch == 0 and epoch > 0:
+            follow(problem, epoch)
         active = problem.active(epoch)
         rates = {name: v.rate * v.schedule.factor(epoch, total) * progress.backoff for name, v in active.items()}
         parts, before = self.batches(), progress.partial_time_s

@@ -22,6 +22,9 @@ def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
     """
     problem = reconstruction.problem
     obj = problem.store.values()
+    for value in problem.values.values():
+        if value.spec.masks_object:
+            obj = obj * problem.xp.to_numpy(value.array)
     probe = problem.values.get("probe")
     parameters = {
         name: ParameterResult(
@@ -40,12 +43,14 @@ def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
         history={name: np.asarray(v) for name, v in reconstruction.progress.history.items()},
         config=config,
         provenance=_provenance(reconstruction),
-        fit=_fit(problem),
+        fit=_fit(problem) | {name: np.asarray(a) for name, a in problem.start_curves.items()},
     )
 
 
 def _centred(problem: Problem, name: str, array: np.ndarray) -> np.ndarray:
     # A detector image is kept as the patterns are: in the model's frame inside, in the file's frame outside.
+    if problem.values[name].spec.object_frame:
+        return array.copy()
     return problem.model.disarrange(array) if array.shape[-2:] == problem.dataset.window_px else array.copy()
 
 
@@ -71,7 +76,7 @@ def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
 def _fit(problem: Problem) -> dict[str, Any]:
     """Measured and predicted counts of the pattern nearest to the middle of the scan."""
     xp, positions = problem.xp, problem.dataset.probe_positions_px
-    middle = 0
+    middle = problem.dataset.n_patterns // 2 if problem.model.whole_object else 0
     if positions is not None:
         middle = int(np.argmin(((positions - positions.mean(0)) ** 2).sum(1)))
     predicted = predict_patterns(problem, np.array([middle]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,6 +36,7 @@ class Problem:
         values: Parameters by name, the object excepted: its value is in ``store``.
         obj: Declaration, optimizer, schedule and rate of the object; its array is unused.
         origin_px: Index in the object array of the data's position (0, 0).
+        start_curves: What finding the first object has told, for the result.
     """
 
     xp: Backend
@@ -49,6 +51,7 @@ class Problem:
     origin_px: tuple[int, int]
     regularizers: tuple[Regularizer, ...] = ()
     constraints: tuple[Constraint, ...] = ()
+    start_curves: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def weight(self) -> float:
@@ -88,7 +91,8 @@ class Problem:
 
     def windows(self, batch: Batch) -> Windows:
         """The parts of the object that ``batch`` sees."""
-        return Windows(batch.corners_px, self.dataset.window_px)
+        corners = batch.corners_px[:1] if self.model.whole_object else batch.corners_px
+        return Windows(corners, self.dataset.window_px)
 
     def rows(self, batch: Batch) -> dict[str, Rows]:
         """Which rows of each parameter ``batch`` uses."""
@@ -99,14 +103,14 @@ class Problem:
         return {name: _input(self, value, rows[name], batch) for name, value in self.values.items()}
 
     def active(self, epoch: int) -> dict[str, Value]:
-        """Parameters that are refined in ``epoch``, the object among them."""
-        return {name: v for name, v in self.unknowns.items() if v.settings.active(epoch)}
+        """Parameters that are refined by gradients in ``epoch``, the object among them."""
+        return {name: v for name, v in self.unknowns.items() if v.spec.rule is None and v.settings.active(epoch)}
 
     def restart(self) -> None:
         """Let all optimizers forget what they have gathered: velocities, moments."""
         self.store.restart()
         for value in self.values.values():
-            if value.settings.refine:
+            if value.settings.refine and value.spec.rule is None:
                 value.state = value.optimizer.init(self.xp, value.array)
 
     @property

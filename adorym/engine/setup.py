@@ -12,6 +12,7 @@ from adorym.constraints.base import Constraint
 from adorym.data.batches import Measurements
 from adorym.data.dataset import Dataset
 from adorym.engine.checks import check_inside, data_errors, recipe_errors, start_value, together
+from adorym.engine.follow import follow
 from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
 from adorym.errors import DataError
@@ -42,11 +43,13 @@ class Recipe:
     constraints: tuple[Constraint, ...] = ()
 
 
-def default_batch_size(n_patterns: int) -> int:
-    """Five batches an epoch, fewer where a batch would have less than twenty patterns.
+def default_batch_size(n_patterns: int, whole_object: bool = False) -> int:
+    """All patterns at once where each of them sees the whole object. Otherwise five batches an epoch, fewer where a batch would have less than twenty patterns.
 
     A batch has to cover the object: momentum carries on where a batch says nothing.
     """
+    if whole_object:
+        return n_patterns
     return -(-n_patterns // min(5, max(1, n_patterns // 20)))
 
 
@@ -86,7 +89,7 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
     if measurements.valid_counts <= 0:
         raise DataError(dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
     shape, origin = model.object_frame(dataset, object_margin_px(settings))
-    obj = _object(xp, model, settings["object"], dataset, (shape, rng))
+    obj, curves = _object(xp, model, settings["object"], dataset, (shape, rng))
     values = {
         name: _value(xp, name, model, settings[name], dataset, (measurements.mean_counts, rng))
         for name in settings
@@ -95,7 +98,7 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
     for value in values.values():
         if value.spec.window_relative:
             value.bounds = check_inside(value.name, value.first, dataset, (shape, origin))
-    return Problem(
+    problem = Problem(
         xp=xp,
         dataset=dataset,
         geometry=model.geometry(dataset),
@@ -108,7 +111,10 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
         origin_px=origin,
         regularizers=recipe.regularizers,
         constraints=recipe.constraints,
+        start_curves=curves,
     )
+    follow(problem, 0)
+    return problem
 
 
 def object_margin_px(settings: Mapping[str, ParameterSettings]) -> int:
@@ -126,13 +132,13 @@ def _object(
     settings: ParameterSettings,
     dataset: Dataset,
     frame: tuple[tuple[int, ...], np.random.Generator],
-) -> Value:
+) -> tuple[Value, Mapping[str, np.ndarray]]:
     shape, rng = frame
     initial = settings.initial
-    first = np.ones(shape, np.complex128) if initial is None else initial.make(dataset, shape, rng)  # type: ignore[union-attr]
-    value = make_value(xp, "object", model.refinable["object"], settings, first)
+    start = model.first_object(dataset, shape, rng) if initial is None else initial.start(dataset, shape, rng)  # type: ignore[union-attr]
+    value = make_value(xp, "object", model.refinable["object"], settings, start.object)
     value.state = ()  # the store keeps it
-    return value
+    return value, start.curves
 
 
 def _value(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -35,6 +35,19 @@ class Request:
     weight: float
 
 
+@dataclass(frozen=True, eq=False)
+class Start:
+    """A first object, and what finding it has told.
+
+    Attributes:
+        object: Complex array.
+        curves: Arrays by name that the result keeps beside the fit, such as ``prtf`` and ``starts_chi2``.
+    """
+
+    object: np.ndarray
+    curves: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
 class ForwardModel(ABC):
     """Predicts what the detector measures from the object and the experimental parameters.
 
@@ -43,9 +56,12 @@ class ForwardModel(ABC):
 
     Attributes:
         refinable: The parameters by name; ``object`` is always among them.
+        whole_object: Whether every pattern sees all of the object: a batch then gets one window, ``(1, y, x, ...)``,
+            and is by default the whole data set.
     """
 
     kind: ClassVar[str]
+    whole_object: ClassVar[bool] = False
     refinable: ClassVar[Mapping[str, Parameter]]
 
     @abstractmethod
@@ -97,6 +113,10 @@ class ForwardModel(ABC):
         """Raise an `InputError` if this model cannot describe the data, or parameters ``names`` mean nothing in it."""
         return None
 
+    def first_object(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> Start:
+        """The object that a run starts from where its configuration names none: vacuum."""
+        return Start(np.ones(shape, np.complex128))
+
     def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
         """``(shape, origin_px)`` of an object array that holds every window with ``margin_px`` to spare.
 
@@ -114,6 +134,10 @@ class Initializer(ABC):
     @abstractmethod
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """Complex object of ``shape``."""
+
+    def start(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> Start:
+        """The same, with what an initializer has to tell besides."""
+        return Start(self.make(dataset, shape, rng))
 
 
 @component

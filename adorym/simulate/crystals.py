@@ -159,9 +159,7 @@ def _dislocation(xp: Backend, rng: np.random.Generator, n: int, array: list[int]
 # -- what a pattern does not determine ---------------------------------------------------------------------------------
 def _ramp(xp: Backend, offsets: np.ndarray, array: tuple[int, ...]) -> Array:
     """Phase ``(n, z, y, x)`` that moves the pattern by ``offsets`` ``(n, 3)`` voxels."""
-    terms = [
-        xp.asarray(2 * np.pi * offsets[:, i].reshape(-1, 1, 1, 1) * _axis(m, i) / m) for i, m in enumerate(array)
-    ]
+    terms = [xp.asarray(2 * np.pi * offsets[:, i].reshape(-1, 1, 1, 1) * _axis(m, i) / m) for i, m in enumerate(array)]
     return terms[0] + terms[1] + terms[2]
 
 
