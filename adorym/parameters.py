@@ -81,8 +81,8 @@ class Parameter:
         window_shift: Rows are added to those positions; windows follow them, too.
         optional: Left out of ``params`` unless the configuration names it.
         settings: Class of its section in the configuration.
-        rule: ``f(settings, object, value, epoch) -> value`` on NumPy arrays: a parameter that follows the object instead of
-            a gradient, at the beginning of every epoch in which it is refined, and before the first.
+        rule: ``f(settings, object, value, epoch) -> value`` on NumPy arrays: a parameter that follows the object
+            instead of a gradient, at the beginning of every epoch in which it is refined, and before the first.
         masks_object: The object is multiplied by it wherever it is used.
         object_frame: Its last axes are those of the object, not of the detector.
     """

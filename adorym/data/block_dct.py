@@ -1,7 +1,7 @@
 """Resizing a diffraction volume with block cosine transforms: from L^3 voxels to 32^3 by way of 8.
 
-Blocks of 8 voxels are made blocks of 32 by adding zeros to their orthonormal DCT-II; blocks of L voxels of that are made
-blocks of 8 by keeping the lowest 8^3 coefficients. Fringes keep their place and their contrast better than by
+Blocks of 8 voxels are made blocks of 32 by adding zeros to their orthonormal DCT-II; blocks of L voxels of that are
+made blocks of 8 by keeping the lowest 8^3 coefficients. Fringes keep their place and their contrast better than by
 interpolation. The procedure is that of 3D-CDI-NN's preparation of measured data.
 """
 

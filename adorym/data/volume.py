@@ -125,7 +125,8 @@ def sub_voxel_peak(volume: Volume, radius: int = 2) -> np.ndarray:
 
 
 def cropped(volume: Volume, shape: tuple[int, int, int], centre: np.ndarray | None = None) -> Volume:
-    """A box of ``shape`` with the brightest voxel (or ``centre``) at its middle; beyond the detector nothing is measured.
+    """A box of ``shape`` with the brightest voxel (or ``centre``) at its middle; beyond the detector nothing is
+    measured.
 
     What is left to sub-voxel is a phase ramp of the object, which phasing and refinement find by themselves; see
     `adorym.metrics.crystal.ramp` for taking it out.
@@ -157,7 +158,8 @@ def binned(volume: Volume, factors: tuple[int, int, int]) -> Volume:
         cut = tuple(slice(start, start + kept * f) if i == axis else slice(None) for i in range(3))
         split = [*counts.shape[:axis], kept, f, *counts.shape[axis + 1 :]]
         counts = counts[cut].reshape(split).sum(axis + 1)
-        good = None if good is None else good[cut].reshape(split).all(axis + 1)
+        if good is not None:
+            good = np.asarray(good[cut].reshape(split).all(axis + 1))
     if good is not None:
         counts = np.where(good, counts, np.float32(0))
     total = tuple(a * b for a, b in zip(volume.binned, factors, strict=True))
@@ -170,8 +172,12 @@ def autocorrelation(volume: Volume) -> np.ndarray:
     return found / found.max()
 
 
-def crystal_extent(volume: Volume, threshold: float = 0.03) -> np.ndarray:
-    """(z, y, x) size of the crystal in voxels of the object: half of its autocorrelation's.
+# An autocorrelation falls to the threshold before it ends: size found over size, median of simulated crystals.
+SEEN_EXTENT = 0.8
+
+
+def crystal_extent(volume: Volume, threshold: float = 0.05) -> np.ndarray:
+    """(z, y, x) size of the crystal in voxels of the object, to about a tenth: half of its autocorrelation's.
 
     Args:
         volume: Counts.
@@ -183,9 +189,11 @@ def crystal_extent(volume: Volume, threshold: float = 0.03) -> np.ndarray:
     labels, _ = ndimage.label(field > max(threshold, 1.2 * edge))
     inside = labels == labels[tuple(n // 2 for n in volume.shape)]
     extents = [np.ptp(np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))) + 1 for axis in range(3)]
-    return (np.array(extents, float) + 1) / 2
+    return (np.array(extents, float) + 1) / 2 / SEEN_EXTENT
 
 
-def oversampling(volume: Volume, threshold: float = 0.03) -> np.ndarray:
-    """(z, y, x) ratio of the array to the crystal: below 2 along any axis the pattern does not determine the crystal."""
+def oversampling(volume: Volume, threshold: float = 0.05) -> np.ndarray:
+    """(z, y, x) ratio of the array to the crystal: below 2 along any axis the pattern does not determine the
+    crystal.
+    """
     return np.array(volume.shape) / crystal_extent(volume, threshold)

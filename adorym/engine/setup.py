@@ -44,7 +44,9 @@ class Recipe:
 
 
 def default_batch_size(n_patterns: int, whole_object: bool = False) -> int:
-    """All patterns at once where each of them sees the whole object. Otherwise five batches an epoch, fewer where a batch would have less than twenty patterns.
+    """All patterns at once where each of them sees the whole object; otherwise five batches an epoch.
+
+    There are fewer where a batch would have less than twenty patterns.
 
     A batch has to cover the object: momentum carries on where a batch says nothing.
     """

@@ -1,11 +1,11 @@
 r"""What models of Bragg coherent diffraction share: a crystal within a support, and what blurs and adds to its pattern.
 
-The object is :math:`O = A e^{i\varphi}`, ``(y, x, z)`` complex in square root of photons, zero outside the crystal, on the
-voxels that the detector's frame and the rocking axis z are conjugate to. Frames are ``(z, y, x)`` counts, the Bragg peak near
-the middle of each axis.
+The object is :math:`O = A e^{i\varphi}`, ``(y, x, z)`` complex in square root of photons, zero outside the crystal,
+on the voxels that the detector's frame and the rocking axis z are conjugate to. Frames are ``(z, y, x)`` counts, the
+Bragg peak near the middle of each axis.
 
-**Support.** The object is multiplied by ``support``, which follows it by shrink-wrap every so many epochs and is kept in the
-checkpoint and in the result.
+**Support.** The object is multiplied by ``support``, which follows it by shrink-wrap every so many epochs and is
+kept in the checkpoint and in the result.
 
 **Partial coherence.** The mutual coherence of the beam over the crystal, here a Gaussian of its widths, multiplies the
 crystal's autocorrelation: the pattern is convolved with a Gaussian of standard deviations :math:`\sigma` (Vartanyants &

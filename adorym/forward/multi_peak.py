@@ -1,11 +1,13 @@
 r"""Several Bragg peaks of one crystal, which share its shape and its displacement field.
 
-.. math:: I_p(\mathbf q) = s_p \left|\mathcal F\!\left[S A\, e^{i \mathbf G_p \cdot \mathbf u}\right]\right|^2 \otimes g_\sigma + b
+.. math:: I_p(\mathbf q) = s_p \left|\mathcal F\!\left[S A\, e^{i \mathbf G_p \cdot \mathbf u}\right]\right|^2
+          \otimes g_\sigma + b
 
-with the amplitude A (the real part of the object), the displacement u of the lattice, and the reciprocal lattice vector of
-each reflection, :math:`\mathbf G = 2\pi (h, k, l) / a` for a cubic lattice. Three reflections that are not in one plane determine
-u; fewer determine its components along them, and the others stay zero. The peaks must lie on one grid, in one frame of axes
-(z, y, x) along the crystal's (Newton et al., Nat. Mater. 9, 120 (2010); Wilkin et al., Phys. Rev. B 103, 214103 (2021)).
+with the amplitude A (the real part of the object), the displacement u of the lattice, and the reciprocal lattice
+vector of each reflection, :math:`\mathbf G = 2\pi (h, k, l) / a` for a cubic lattice. Three reflections that are not
+in one plane determine u; fewer determine its components along them, and the others stay zero. The peaks must lie on
+one grid, in one frame of axes (z, y, x) along the crystal's (Newton et al., Nat. Mater. 9, 120 (2010); Wilkin et
+al., Phys. Rev. B 103, 214103 (2021)).
 
 The data hold the frames of one reflection after those of another.
 """
@@ -121,7 +123,9 @@ class MultiPeak(CrystalModel):
         return replace(start, object=np.abs(start.object).astype(complex))
 
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
-        """Intensities ``(n, y, x)`` in photons from the object window ``obj`` ``(1, y, x, z)``, whose real part counts."""
+        """Intensities ``(n, y, x)`` in photons from the object window ``obj`` ``(1, y, x, z)``, whose real part
+        counts.
+        """
         amplitude = xp.real(self.crystal(xp, obj, params))
         moved = xp.permute_dims(params["displacement"], (0, 3, 1, 2))
         n = amplitude.shape[0]

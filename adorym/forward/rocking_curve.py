@@ -1,11 +1,13 @@
-r"""Bragg coherent diffraction frame by frame: each is a projection of the crystal along the exit beam, with its own ramp.
+r"""Bragg coherent diffraction frame by frame: each is a projection of the crystal along the exit beam, with its own
+ramp.
 
-At the rocking angle :math:`\theta_j` the detector cuts the reciprocal space :math:`f_j` steps from the middle of the peak, and
+At the rocking angle :math:`\theta_j` the detector cuts the reciprocal space :math:`f_j` steps from the middle of the
+peak, and
 
 .. math:: I_j(q_y, q_x) = \Big|\mathcal F_{yx} \sum_z O(y, x, z)\, e^{-2\pi i f_j z / N_z}\Big|^2 N_z^{-1} + b .
 
-With whole steps this is `bragg_cdi`; here the places of the frames may be refined (a stage that does not turn evenly), and
-ranks share the frames. Hruszkewycz et al., Nat. Mater. 16, 244 (2017), eq. (1).
+With whole steps this is `bragg_cdi`; here the places of the frames may be refined (a stage that does not turn
+evenly), and ranks share the frames. Hruszkewycz et al., Nat. Mater. 16, 244 (2017), eq. (1).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 r"""Iterative phasing: how the next object follows from the present one and its projections.
 
-:math:`P_M` replaces the modulus of the object's transform by the measured one, :math:`P_S` makes the object zero outside
-its support, and :math:`R = 2P - 1`. Marchesini, Rev. Sci. Instrum. 78, 011301 (2007), reviews them all.
+:math:`P_M` replaces the modulus of the object's transform by the measured one, :math:`P_S` makes the object zero
+outside its support, and :math:`R = 2P - 1`. Marchesini, Rev. Sci. Instrum. 78, 011301 (2007), reviews them all.
 """
 
 from __future__ import annotations

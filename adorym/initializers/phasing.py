@@ -60,7 +60,7 @@ class Phasing(Initializer):
 
     def settings(self) -> PhasingSettings:
         """What is done to each start."""
-        return PhasingSettings(**{f.name: getattr(self, f.name) for f in dataclass_fields(PhasingSettings)})  # type: ignore[arg-type]
+        return PhasingSettings(**{f.name: getattr(self, f.name) for f in dataclass_fields(PhasingSettings)})
 
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         return self.start(dataset, shape, rng).object

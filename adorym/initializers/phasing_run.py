@@ -57,8 +57,8 @@ class PhasingSettings:
     """What is done to each start.
 
     Attributes:
-        sequence: Algorithms and how often: ``3*(180*HIO + 20*ER) + 20*ER``; ``TWIN`` leaves half of the object out once,
-            ``SW`` updates the support at once.
+        sequence: Algorithms and how often: ``3*(180*HIO + 20*ER) + 20*ER``; ``TWIN`` leaves half of the object out
+            once, ``SW`` updates the support at once.
         algorithms: Settings of algorithms by name, such as ``{hio: {beta: 0.8}}``.
         shrink_wrap: How the support is updated.
         low_pass: Start at low resolution; not if absent.
@@ -205,7 +205,5 @@ class Phaser:
             for axis in (0, 1):
                 profile = np.cumsum(support.sum(axis=tuple({0, 1, 2} - {axis})))
                 middle = int(np.searchsorted(profile, profile[-1] / 2))
-                half = [slice(None)] * 3
-                half[axis] = slice(middle, None)
-                kept[(i, *half)] = 0
+                np.moveaxis(kept[i], axis, 0)[middle:] = 0
         return self.xp.asarray(kept)

@@ -1,8 +1,8 @@
 r"""Crystals from Bragg coherent diffraction, compared without what a pattern does not determine.
 
 A modulus leaves open where the crystal lies, a constant phase, and which of the twins :math:`O(r)` and
-:math:`O^*(-r)` it is; where the peak's place is not known, a linear phase, too. All arrays are ``(a, b, c)`` volumes in any
-order of axes, the crystal somewhere in the middle.
+:math:`O^*(-r)` it is; where the peak's place is not known, a linear phase, too. All arrays are ``(a, b, c)`` volumes
+in any order of axes, the crystal somewhere in the middle.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def shifted(obj: np.ndarray, by: np.ndarray) -> np.ndarray:
 
 
 def ramp(obj: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """``exp(i g r)`` of the linear phase in ``obj``, from the phase of neighbours' products; wraps do not disturb it."""
+    """``exp(i g r)`` of the linear phase in ``obj``, from the phase of neighbours' products; wraps do not disturb
+    it.
+    """
     rest = obj if weights is None else obj * weights
     made = np.ones(obj.shape, complex)
     for _ in range(3):
@@ -78,7 +80,9 @@ def ramp(obj: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
 
 
 def match(found: np.ndarray, true: np.ndarray, *, ramps: bool = True) -> CrystalMatch:
-    """``found`` laid upon ``true``: the nearer of it and its twin, best shift, phase offset, (linear phase) and scale."""
+    """``found`` laid upon ``true``: the nearer of it and its twin, best shift, phase offset, (linear phase) and
+    scale.
+    """
     candidates = [_laid(candidate, true, ramps) for candidate in (found, twin_of(found))]
     overlaps = [_overlap(candidate, true) for candidate in candidates]
     best = int(overlaps[1] > overlaps[0])
@@ -110,7 +114,7 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _laid(found: np.ndarray, true: np.ndarray, ramps: bool) -> np.ndarray:
-    moved = shifted(found, _displacement(np.abs(found), np.abs(true)))
+    moved = shifted(found, displacement(np.abs(found), np.abs(true)))
     product = moved * true.conj()
     if ramps:
         made = ramp(product)
@@ -118,7 +122,7 @@ def _laid(found: np.ndarray, true: np.ndarray, ramps: bool) -> np.ndarray:
     return moved * np.exp(-1j * np.angle(product.sum()))
 
 
-def _displacement(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def displacement(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """How far to move ``a`` to lie upon ``b``: the peak of their correlation, between voxels by a parabola."""
     correlation = fft.ifftn(np.conj(fft.fftn(a)) * fft.fftn(b)).real
     peak = np.array(np.unravel_index(int(correlation.argmax()), correlation.shape))

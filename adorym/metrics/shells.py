@@ -2,7 +2,8 @@ r"""Resolution of volumes: the phase retrieval transfer function, and Fourier sh
 
 Starts that agree on a phase add up, others cancel: over shells of equal frequency,
 
-.. math:: \mathrm{PRTF}(q) = \left\langle \frac{|\langle F_i(\mathbf q) \rangle_i|}{M(\mathbf q)} \right\rangle_{|\mathbf q|}
+.. math:: \mathrm{PRTF}(q) =
+          \left\langle \frac{|\langle F_i(\mathbf q) \rangle_i|}{M(\mathbf q)} \right\rangle_{|\mathbf q|}
 
 (Chapman et al., J. Opt. Soc. Am. A 23, 1179 (2006), section 4). Where it falls under 1/e the resolution ends.
 """

@@ -1,9 +1,9 @@
 r"""Training of 3D-CDI-NN: what is compared, in which stages, and how a training goes on after it was cut off.
 
-The loss has three parts, each a mean absolute difference: of the moduli, measured and :math:`|F[s\,e^{i\varphi}]|` divided by
-its maximum; of the shape; and of the coded phase inside the crystal. A branch that is not trained yet is replaced by the
-truth in the first part. Stages: (1) encoder and shape; (2) phase alone; (3) encoder and phase; (4) everything
-(Chan et al., Appl. Phys. Rev. 8, 021407 (2021), section II C).
+The loss has three parts, each a mean absolute difference: of the moduli, measured and :math:`|F[s\,e^{i\varphi}]|`
+divided by its maximum; of the shape, where inside and outside count alike; and of the coded phase inside the crystal. A branch that is not trained yet is
+replaced by the truth in the first part. Stages: (1) encoder and shape; (2) phase alone; (3) encoder and phase; (4)
+everything (Chan et al., Appl. Phys. Rev. 8, 021407 (2021), section II C).
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class TrainingSettings:
         modulus_weight: Of the misfit of the moduli.
         shape_weight: Of the misfit of the shapes.
         phase_weight: Of the misfit of the phases.
+        power: Power of the modulus that goes in, see `adorym.networks.cdi_nn.CdiNetwork`.
         validation: Part of the crystals that is held out.
         device: ``auto``, ``cpu`` or ``cuda[:index]``.
         mixed_precision: Convolutions in half precision; on CUDA only.
@@ -81,6 +82,7 @@ class TrainingSettings:
     modulus_weight: float = Field(10.0, ge=0)
     shape_weight: float = Field(1.0, ge=0)
     phase_weight: float = Field(0.5, ge=0)
+    power: float = Field(0.5, gt=0, le=1)
     validation: float = Field(0.1, gt=0, lt=1)
     device: str = "auto"
     mixed_precision: bool = True
@@ -129,8 +131,11 @@ class Trainer:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         torch.manual_seed(settings.seed)
-        self.network = CdiNetwork(settings.width, settings.dropout).to(self.device)
-        self.network = self.network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self.network = CdiNetwork(settings.width, settings.dropout, settings.power).to(self.device)
+        for convolution in self.network.modules():  # the layout that three-dimensional convolutions are fastest in
+            for p in convolution.parameters(recurse=False):
+                if p.ndim == 5:
+                    p.data = p.data.contiguous(memory_format=torch.channels_last_3d)
         self.training, self.validation = examples.rows(slice(held_out, None)), examples.rows(slice(0, held_out))
         self._optimizer = self._new_optimizer()
         self._half = settings.mixed_precision and self.device.startswith("cuda")
@@ -185,8 +190,8 @@ class Trainer:
         if len(mine):
             # The axes are alike: an example with its axes exchanged is another example.
             examples = [np.ascontiguousarray(a[mine].transpose(0, *turn)) for a in _arrays(self.training)]
-            loss = sum(self._parts(examples, stage.branches).values())
-            value = float(loss.detach()) * len(mine)  # type: ignore[union-attr]
+            loss = torch.stack(list(self._parts(examples, stage.branches).values())).sum()
+            value = float(loss.detach()) * len(mine)
             self._scaler.scale(loss * (len(mine) / len(rows))).backward()
         trained = [p for p in self.network.parameters() if p.requires_grad]
         for p in trained:
@@ -202,12 +207,16 @@ class Trainer:
         modulus, shape, phase = (torch.from_numpy(a).to(self.device, torch.float32) for a in examples)
         given = modulus[:, None].contiguous(memory_format=torch.channels_last_3d)
         with torch.autocast(self.device.partition(":")[0], enabled=self._half):
-            code = self.network.encoder(given)
+            code = self.network.encode(given)
             parts: dict[str, Tensor] = {}
             found, twist = shape, phase
             if "shape" in branches:
                 found = self.network.shape(code)[:, 0].float()
-                parts["shape"] = settings.shape_weight * (found - shape).abs().mean()
+                difference, empty = (found - shape).abs(), 1 - shape
+                # Inside and outside count alike: nine voxels in ten are empty, and nothing everywhere is no answer.
+                inner = (difference * shape).sum() / shape.sum()
+                outer = (difference * empty).sum() / empty.sum()
+                parts["shape"] = 0.5 * settings.shape_weight * (inner + outer)
             if "phase" in branches:
                 answer = self.network.phase(code)[:, 0].float()
                 twist = decoded(answer)

@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,15 +53,15 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
     content = path.read_bytes()
     try:
         length = int.from_bytes(content[:8], "little")
-        header = json.loads(content[8 : 8 + length])
+        header: dict[str, Any] = json.loads(content[8 : 8 + length])
         metadata = header.pop("__metadata__", {})
         body = memoryview(content)[8 + length :]
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for name, entry in header.items():
             start, stop = entry["data_offsets"]
             if stop > len(body):
                 raise ValueError(f"'{name}' ends beyond the end of the file")
-            arrays[name] = np.frombuffer(body[start:stop], _TYPES[entry["dtype"]]).reshape(entry["shape"])
+            arrays[name] = np.frombuffer(bytes(body[start:stop]), _TYPES[entry["dtype"]]).reshape(entry["shape"])
     except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise DataError(str(path), "not a safetensors file, or a damaged one", found=str(error)) from error
     return arrays, metadata
@@ -70,7 +71,7 @@ def save_network(network: CdiNetwork, path: str | Path, card: Mapping[str, str],
     """Write the weights of ``network`` with the model ``card``; in half precision unless told otherwise."""
     dtype = np.float16 if half else np.float32
     arrays = {name: p.detach().cpu().numpy().astype(dtype) for name, p in network.state_dict().items()}
-    return write_safetensors(path, arrays, {**card, "width": json.dumps(network.width), "model": "cdi_nn"})
+    return write_safetensors(path, arrays, {**card, "width": json.dumps(network.width), "power": str(network.power), "model": "cdi_nn"})
 
 
 def load_network(path: str | Path | None = None, device: str = "cpu") -> tuple[CdiNetwork, dict[str, str]]:
@@ -82,7 +83,7 @@ def load_network(path: str | Path | None = None, device: str = "cpu") -> tuple[C
     place = resources.files("adorym.networks").joinpath(SHIPPED) if path is None else Path(path).expanduser()
     arrays, card = read_safetensors(Path(str(place)))
     try:
-        network = CdiNetwork(tuple(json.loads(card["width"])))
+        network = CdiNetwork(tuple(json.loads(card["width"])), power=float(card["power"]))
         network.load_state_dict({name: torch.from_numpy(a.astype(np.float32)) for name, a in arrays.items()})
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
         raise DataError(

@@ -1,12 +1,12 @@
 r"""Strained crystals by the batch: shape, phase, and the modulus of the pattern that a detector would see.
 
-The phase of a Bragg reflection is :math:`\varphi = \mathbf G \cdot \mathbf u`. It has up to three parts: what is left of
-an affine strain after a few steps of elastic relaxation (`adorym.simulate.elasticity`), a smooth eigenstrain of a few
-radians, and a screw dislocation. A linear phase is only a shift of the pattern: it is taken out, and the pattern's
-brightest voxel is brought to the middle.
+The phase of a Bragg reflection is :math:`\varphi = \mathbf G \cdot \mathbf u`. It has up to three parts: what is
+left of an affine strain after a few steps of elastic relaxation (`adorym.simulate.elasticity`), a smooth eigenstrain
+of a few radians, and a screw dislocation. A linear phase is only a shift of the pattern: it is taken out, and the
+pattern's brightest voxel is brought to the middle.
 
-A pattern does not tell a crystal from its twin, :math:`O^*(-r)`. Of the two the one is kept whose phase is higher in the
-core than near the surface, so that a network that learns from pictures has one answer to learn.
+A pattern does not tell a crystal from its twin, :math:`O^*(-r)`. Of the two the one is kept whose phase is higher in
+the core than near the surface, so that a network that learns from pictures has one answer to learn.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def crystals(xp: Backend, rng: np.random.Generator, n: int, settings: CrystalSet
     turns = orientations(rng, n)
     filling = polyhedra(xp, rng, turns, array, settings.shape)
     phase = phases(xp, rng, filling, turns, settings.strain)
-    phase = _one_of_the_twins(xp, _without_ramp(xp, phase, filling), filling)
+    phase = _one_of_the_twins(xp, without_ramp(xp, phase, filling), filling)
     phase = phase + _ramp(xp, rng.uniform(-settings.offset, settings.offset, (n, 3)), array)
     modulus, offsets = _measured(xp, rng, filling, phase, settings.photons)
     phase = phase - _ramp(xp, offsets, array)
@@ -167,9 +167,9 @@ def _axis(m: int, i: int) -> np.ndarray:
     return (np.arange(m) - (m - 1) / 2).reshape(tuple(-1 if j == i + 1 else 1 for j in range(4)))
 
 
-def _without_ramp(xp: Backend, phase: Array, filling: Array) -> Array:
+def without_ramp(xp: Backend, phase: Array, filling: Array) -> Array:
     """Without the linear phase and the offset that fit best inside the crystal, voxels weighted with their filling."""
-    n, *array = (int(m) for m in phase.shape)
+    array = tuple(int(m) for m in phase.shape[1:])
     terms = [xp.ones((1, *array))] + [xp.asarray(_axis(m, i)) + xp.zeros((1, *array)) for i, m in enumerate(array)]
     basis = xp.concat(terms, axis=0)
     matrix = xp.to_numpy(xp.einsum("nzyx,azyx,bzyx->nab", filling, basis, basis)).astype(float)
@@ -200,7 +200,7 @@ def _measured(
     n, *array = intensity.shape
     intensity /= intensity.max(axis=(1, 2, 3), keepdims=True)
     if photons is not None:
-        level = np.exp(rng.uniform(*np.log(photons), (n, 1, 1, 1)))
+        level = np.exp(rng.uniform(np.log(photons[0]), np.log(photons[1]), (n, 1, 1, 1)))
         intensity = rng.poisson(intensity * level) / level
     peaks = np.stack(np.unravel_index(intensity.reshape(n, -1).argmax(1), array), axis=1)
     peaks = (peaks + np.array(array) // 2) % np.array(array) - np.array(array) // 2

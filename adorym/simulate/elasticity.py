@@ -1,7 +1,7 @@
 r"""How a strained free crystal relaxes: cubic linear elasticity on voxels, a few steps of conjugate gradients.
 
-.. math:: E = \tfrac12 \sum_r s(r) \left[ c_{12} (\operatorname{tr} \epsilon)^2 + (c_{11} - c_{12}) \sum_i \epsilon_{ii}^2
-          + 4 c_{44} \sum_{i<j} \epsilon_{ij}^2 \right]
+.. math:: E = \tfrac12 \sum_r s(r) \left[ c_{12} (\operatorname{tr} \epsilon)^2 + (c_{11} - c_{12})
+          \sum_i \epsilon_{ii}^2 + 4 c_{44} \sum_{i<j} \epsilon_{ij}^2 \right]
 
 with the strain :math:`\epsilon` in the crystal's axes and the filling s of the voxels; a free surface needs nothing
 more. Converged, the crystal is free of stress and only a rigid rotation is left; stopped early, its surface has relaxed
