@@ -1,4 +1,5 @@
-"""The command line: run, check, inspect, convert, simulate, score, report, export, list.
+"""The command line: run, check, inspect, convert, simulate, score, report, export, prepare, crystal, train,
+list.
 
 Each command's work is in `adorym.commands`; here are only its options, and what becomes of its errors: wrong input ends
 with status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -10,7 +11,7 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -221,6 +222,55 @@ def export(
 
     for path in work(result, to, output):
         out.print(str(path))
+
+
+@app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Data file with a rocking scan.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")],
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the preparation.")
+    ] = None,
+    about: Annotated[
+        list[str] | None, typer.Option("--data", metavar="KEY=VALUE", help="What the file does not say.")
+    ] = None,
+) -> None:
+    """Make a measured Bragg peak ready: stray counts, centring, binning, cropping, sampling."""
+    from adorym.commands.prepare import prepare_peak as work
+
+    _print(work(source, target, _settings(assign), _settings(about)).render())
+
+
+@app.command()
+def crystal(
+    result: ResultPath,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="The data file.")] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Geometry, twin, threshold, voxel.")
+    ] = None,
+) -> None:
+    """Turn a Bragg result into a crystal in the laboratory, with displacement and strain."""
+    from adorym.commands.crystal import crystal as work
+
+    _print(work(result, output, _settings(assign), data).render())
+
+
+@app.command()
+def train(
+    network: Annotated[str, typer.Argument(help="cdi_nn.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for all that is written.")],
+    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration of the training.")] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings over it.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
+) -> None:
+    """Train a network on simulated crystals; also under mpirun or torchrun."""
+    from adorym.commands.train import train_network as work
+
+    def show(record: Mapping[str, float]) -> None:
+        out.print(", ".join(f"{name} {value:.4g}" for name, value in record.items()))
+
+    out.print(f"Weights: {work(network, output, config, assign or (), resume=resume, watch=show)}")
 
 
 @app.command("list")

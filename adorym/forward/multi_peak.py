@@ -130,7 +130,7 @@ class MultiPeak(CrystalModel):
         moved = xp.permute_dims(params["displacement"], (0, 3, 1, 2))
         n = amplitude.shape[0]
         peaks = []
-        for number, g in enumerate(self.vectors_per_m):
+        for number, g in enumerate(self.vectors_per_m.tolist()):
             phase = g[0] * moved[0] + g[1] * moved[1] + g[2] * moved[2]
             wave = xp.fftn(amplitude * xp.complex(xp.cos(phase), xp.sin(phase)), (0, 1, 2))
             peaks.append(params["reflection_scale"][number] * self.measured(xp, xp.abs2(wave), params))

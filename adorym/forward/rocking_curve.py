@@ -71,6 +71,6 @@ class RockingCurve(CrystalModel):
         crystal = self.crystal(xp, obj, params)
         n = crystal.shape[0]
         angle = params["rocking_positions"] * xp.asarray((-2 * np.pi / n) * (np.arange(n) - n // 2)[None, :])
-        ramps = xp.complex(xp.cos(angle), xp.sin(angle)) / np.sqrt(n)
+        ramps = xp.complex(xp.cos(angle), xp.sin(angle)) / float(np.sqrt(n))
         frames = xp.abs2(xp.fft2(xp.einsum("nz,zyx->nyx", ramps, crystal)))
         return self.with_background(frames, params)

@@ -23,7 +23,7 @@ from adorym.forward.base import Initializer, Start
 from adorym.initializers.guess import Guess, fitted, moving, on_grid
 from adorym.initializers.phasing import Phasing, as_object, check_shape
 from adorym.initializers.phasing_run import Phaser, PhasingSettings, ShrinkWrap
-from adorym.registry import register
+from adorym.registry import component, register
 from adorym.wrapper import get_backend
 
 LOG = logging.getLogger("adorym")
@@ -62,6 +62,7 @@ def network_view(volume: Volume, length: int | None = None) -> NetworkView:
     return NetworkView(modulus / modulus.max(), np.array(volume.shape) / length, peak(volume) - middle)
 
 
+@component
 class NetworkInitializer(Initializer):
     """What all networks for Bragg peaks share; a subclass says what its network makes of a modulus.
 

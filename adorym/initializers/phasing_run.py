@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from adorym.errors import ConfigError
+from adorym.errors import ConfigError, ConfigErrors, InputError
 from adorym.initializers.algorithms import PhasingAlgorithm
 from adorym.initializers.sequence import SHRINK_WRAP, TWIN, steps_of
 from adorym.registry import component, lookup
+from adorym.schema import build
+from adorym.schema.messages import prefixed
 from adorym.units import Pixels
 from adorym.wrapper.base import Array, Backend
 
@@ -84,9 +86,10 @@ class PhasingSettings:
         made = {}
         for name in {name for name, _ in steps_of(self.sequence)} - {SHRINK_WRAP, TWIN}:
             try:
-                made[name] = lookup("phasing_algorithm", name.lower())(**fields.get(name, {}))
-            except ValueError as error:
-                raise ConfigError(f"algorithms.{name.lower()}", str(error).splitlines()[-1].strip()) from None
+                made[name] = build(lookup("phasing_algorithm", name.lower()), dict(fields.get(name, {})))
+            except InputError as error:
+                wrong = list(prefixed(error, f"algorithms.{name.lower()}"))
+                raise wrong[0] if len(wrong) == 1 else ConfigErrors(wrong) from None
         return made
 
 
@@ -132,16 +135,17 @@ class Phaser:
         total, last = len(schedule), len(schedule) - self.settings.average
         mean = xp.zeros(x.shape, complex_values=True)
         for number, name in enumerate(schedule):
+            modulus = self._damped(number)
             if name == TWIN:
                 x = x * self._half(xp.to_numpy(support))
             elif name == SHRINK_WRAP:
-                support = self.shrunk(x, self._sigma(number / total))
+                support = self.shrunk(self.to_modulus(x, modulus), self._sigma(number / total))
             else:
-                modulus = self._damped(number)
                 x = self._algorithms[name].step(xp, x, support, lambda a, m=modulus: self.to_modulus(a, m))  # type: ignore[misc]
             done = number + 1
             if wrap.every and done % wrap.every == 0 and wrap.start <= done <= last:
-                support = self.shrunk(x, self._sigma(number / total))
+                # Between the projections an object is an aid, not an estimate.
+                support = self.shrunk(self.to_modulus(x, modulus), self._sigma(number / total))
             if number >= last:
                 mean = mean + x
         objects = xp.where(support, mean / min(self.settings.average, total), 0 * mean)
