@@ -260,7 +260,9 @@ def crystal(
 def train(
     network: Annotated[str, typer.Argument(help="cdi_nn.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for all that is written.")],
-    config: Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Configuration of the training.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Configuration of the training.")
+    ] = None,
     assign: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings over it.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
 ) -> None:

@@ -107,7 +107,9 @@ def prepare_peak(
         volume = cropped(volume, shape, middle)
     ratios = oversampling(volume)
     notes = (*dataset.notes, f"prepared: {removed} stray voxels left out, binned {wanted.bin}, shape {volume.shape}")
-    write_native(to_dataset(volume, dataset).with_(notes=notes), target)
+    # A truth on other voxels is none.
+    truth = dataset.truth if volume.shape == (dataset.n_patterns, *dataset.window_px) else {}
+    write_native(to_dataset(volume, dataset).with_(notes=notes, truth=truth), target)
     place = sub_voxel_peak(volume) - [n // 2 for n in volume.shape]
     rows = (
         ("stray voxels", str(removed)),

@@ -23,7 +23,9 @@ def crystal_scores(result: Result, data: Dataset, where: str) -> tuple[list[dict
     """
     true = np.asarray(data.truth["crystal"])
     if result.object.shape != true.shape:
-        raise DataError(where, "the crystal has another shape than the truth", expected=true.shape, found=result.object.shape)
+        raise DataError(
+            where, "the crystal has another shape than the truth", expected=true.shape, found=result.object.shape
+        )
     compared = match(result.object, true)
     shells = shell_correlation(compared.aligned, true, truth=True)
     return list(_figures(compared, shells, result, data)), shells

@@ -80,13 +80,17 @@ def train_network(
     trainer = Trainer(examples, made.training, folder)
     if resume or (folder / CHECKPOINT).is_file():
         if not resume:
-            raise ConfigError(str(folder), "holds a training already", remedy="go on with '--resume', or choose another")
+            raise ConfigError(
+                str(folder), "holds a training already", remedy="go on with '--resume', or choose another"
+            )
         trainer.resume()
     history = train(trainer, watch)
     if trainer.ranks.rank != 0:
         return folder / WEIGHTS
     card = model_card(trainer, made, origins, history)
-    path = save_network(trainer.network, folder / WEIGHTS, {k: json.dumps(v) for k, v in card.items()}, made.half_precision)
+    path = save_network(
+        trainer.network, folder / WEIGHTS, {k: json.dumps(v) for k, v in card.items()}, made.half_precision
+    )
     with whole_file(folder / CARD) as partial:
         partial.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
     return path
@@ -136,7 +140,9 @@ def model_card(
 
 
 def held_out_scores(trainer: Trainer, held_out: Examples) -> dict[str, float]:
-    """Medians over crystals that were held out, the nearer of each object and its twin taken, shift and ramp removed."""
+    """Medians over crystals that were held out, the nearer of each object and its twin taken, shift and ramp
+    removed.
+    """
     from adorym.networks.cdi_nn import predict
 
     errors, overlaps, phases, misfits = [], [], [], []
@@ -151,4 +157,6 @@ def held_out_scores(trainer: Trainer, held_out: Examples) -> dict[str, float]:
         pattern = np.abs(np.fft.fftshift(np.fft.fftn(found)))
         misfits.append(float(np.mean(np.abs(pattern / max(pattern.max(), 1e-30) - modulus))))
     medians = {"shape_error": errors, "complex_overlap": overlaps, "phase_rms_rad": phases, "modulus_mae": misfits}
-    return {f"median_{name}": float(np.nanmedian(values)) for name, values in medians.items()} | {"crystals": len(errors)}
+    return {f"median_{name}": float(np.nanmedian(values)) for name, values in medians.items()} | {
+        "crystals": len(errors)
+    }

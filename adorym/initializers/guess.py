@@ -38,9 +38,7 @@ def on_grid(obj: np.ndarray, shape: tuple[int, ...], zoom: np.ndarray) -> np.nda
 
     Real and imaginary part are interpolated, not the phase: it wraps.
     """
-    axes = [
-        (np.arange(n) - (n - 1) / 2) / z + (m - 1) / 2 for n, m, z in zip(shape, obj.shape, zoom, strict=True)
-    ]
+    axes = [(np.arange(n) - (n - 1) / 2) / z + (m - 1) / 2 for n, m, z in zip(shape, obj.shape, zoom, strict=True)]
     places = np.meshgrid(*axes, indexing="ij")
     parts = [ndimage.map_coordinates(part, places, order=1, mode="constant") for part in (obj.real, obj.imag)]
     return parts[0] + 1j * parts[1]
@@ -58,8 +56,8 @@ def largest_piece(obj: np.ndarray, threshold: float) -> np.ndarray:
 def fitted(obj: np.ndarray, volume: Volume, threshold: float = 0.05) -> Guess:
     """``obj`` ``(z, y, x)``, on the grid of the data already, made to fit them as well as ramp and scale can.
 
-    The peak of a guess lies where its author has put it, the peak of the data where the detector has. A linear phase moves
-    the one onto the other, first by the correlation of the moduli, then to the smallest misfit.
+    The peak of a guess lies where its author has put it, the peak of the data where the detector has. A linear phase
+    moves the one onto the other, first by the correlation of the moduli, then to the smallest misfit.
     """
     support = largest_piece(obj, threshold)
     obj = np.where(support, obj, 0)

@@ -1,8 +1,8 @@
 r"""First objects from neural networks: measured peak -> network's grid -> object -> grid of the data, ready to refine.
 
-Peak to the middle, sampling estimated, block-DCT resize to 32^3, network, resampling, largest piece, sub-voxel alignment of
-the ramp, best scale: after that a guess is a guess like any other, and 80 steps of HIO with 20 of ER, or the run's own
-epochs, finish it.
+Peak to the middle, sampling estimated, block-DCT resize to 32^3, network, resampling, largest piece, sub-voxel
+alignment of the ramp, best scale: after that a guess is a guess like any other, and 80 steps of HIO with 20 of ER,
+or the run's own epochs, finish it.
 """
 
 from __future__ import annotations
@@ -119,9 +119,7 @@ class NetworkInitializer(Initializer):
         return Phaser(xp, volume.modulus, volume.good, settings)
 
     def _like_random(self) -> Phasing:
-        return Phasing(
-            sequence=self.sequence, shrink_wrap=self.shrink_wrap, starts=self.compare, device=self.device
-        )
+        return Phasing(sequence=self.sequence, shrink_wrap=self.shrink_wrap, starts=self.compare, device=self.device)
 
 
 @register("initializer", "cdi_nn")

@@ -1,13 +1,13 @@
 r"""From the phase of a crystal to its displacement and strain along Q.
 
-The phase of a reflection is :math:`\varphi = \mathbf Q\cdot\mathbf u`. A constant is a choice of origin and a linear phase
-a choice of the mean lattice constant; both are taken out. What is left gives the displacement along Q,
+The phase of a reflection is :math:`\varphi = \mathbf Q\cdot\mathbf u`. A constant is a choice of origin and a linear
+phase a choice of the mean lattice constant; both are taken out. What is left gives the displacement along Q,
 :math:`u_Q = \varphi / |Q|`, and the strain
 
 .. math:: \epsilon_{QQ} = \frac{1}{|Q|}\,\hat{\mathbf Q}\cdot\nabla\varphi ,
 
-with the gradient from products of neighbours, :math:`\arg O(r + 1) O^*(r)`, which wraps and dislocations do not disturb.
-Of the twins the pattern does not tell; the sign of both changes with the choice.
+with the gradient from products of neighbours, :math:`\arg O(r + 1) O^*(r)`, which wraps and dislocations do not
+disturb. Of the twins the pattern does not tell; the sign of both changes with the choice.
 """
 
 from __future__ import annotations

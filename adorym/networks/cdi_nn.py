@@ -33,13 +33,11 @@ class CdiNetwork(nn.Module):
     Args:
         width: Channels at the three scales; `FULL_WIDTH` is the paper's network.
         dropout: Part of the activations left out in training.
-        power: The modulus goes in to this power. The paper's 1 leaves the fringes, which tell the shape, a hundred times
-            fainter than the peak; a half brings them up.
+        power: The modulus goes in to this power. The paper's 1 leaves the fringes, which tell the shape, a hundred
+            times fainter than the peak; a half brings them up.
     """
 
-    def __init__(
-        self, width: tuple[int, int, int] = FULL_WIDTH, dropout: float = DROPOUT, power: float = 0.5
-    ) -> None:
+    def __init__(self, width: tuple[int, int, int] = FULL_WIDTH, dropout: float = DROPOUT, power: float = 0.5) -> None:
         super().__init__()
         self.width, self.dropout, self.power = tuple(width), dropout, power
         layers: list[nn.Module] = [nn.Dropout(dropout)]

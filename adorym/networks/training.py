@@ -1,9 +1,9 @@
 r"""Training of 3D-CDI-NN: what is compared, in which stages, and how a training goes on after it was cut off.
 
 The loss has three parts, each a mean absolute difference: of the moduli, measured and :math:`|F[s\,e^{i\varphi}]|`
-divided by its maximum; of the shape, where inside and outside count alike; and of the coded phase inside the crystal. A branch that is not trained yet is
-replaced by the truth in the first part. Stages: (1) encoder and shape; (2) phase alone; (3) encoder and phase; (4)
-everything (Chan et al., Appl. Phys. Rev. 8, 021407 (2021), section II C).
+divided by its maximum; of the shape, where inside and outside count alike; and of the coded phase inside the
+crystal. A branch that is not trained yet is replaced by the truth in the first part. Stages: (1) encoder and shape;
+(2) phase alone; (3) encoder and phase; (4) everything (Chan et al., Appl. Phys. Rev. 8, 021407 (2021), section II C).
 """
 
 from __future__ import annotations
@@ -214,15 +214,13 @@ class Trainer:
                 found = self.network.shape(code)[:, 0].float()
                 difference, empty = (found - shape).abs(), 1 - shape
                 # Inside and outside count alike: nine voxels in ten are empty, and nothing everywhere is no answer.
-                inner = (difference * shape).sum() / shape.sum()
-                outer = (difference * empty).sum() / empty.sum()
-                parts["shape"] = 0.5 * settings.shape_weight * (inner + outer)
+                both = _mean_over(difference, shape) + _mean_over(difference, empty)
+                parts["shape"] = 0.5 * settings.shape_weight * both
             if "phase" in branches:
                 answer = self.network.phase(code)[:, 0].float()
                 twist = decoded(answer)
                 # Outside the crystal a phase means nothing.
-                inside = ((answer - coded(phase)).abs() * shape).sum() / shape.sum()
-                parts["phase"] = settings.phase_weight * inside
+                parts["phase"] = settings.phase_weight * _mean_over((answer - coded(phase)).abs(), shape)
         parts["modulus"] = settings.modulus_weight * (diffraction(found, twist) - modulus).abs().mean()
         return parts
 
@@ -284,6 +282,12 @@ def train(trainer: Trainer, watch: Callable[[Mapping[str, float]], None] | None 
         if watch is not None:
             watch(record)
     return {name: np.array(values) for name, values in trainer.state.history.items()}
+
+
+def _mean_over(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean over the crystals of each one's weighted mean, so that it does not matter how they are shared out."""
+    axes = (-3, -2, -1)
+    return ((values * weights).sum(axes) / weights.sum(axes).clamp(min=1e-6)).mean()
 
 
 def _arrays(examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -71,7 +71,9 @@ def save_network(network: CdiNetwork, path: str | Path, card: Mapping[str, str],
     """Write the weights of ``network`` with the model ``card``; in half precision unless told otherwise."""
     dtype = np.float16 if half else np.float32
     arrays = {name: p.detach().cpu().numpy().astype(dtype) for name, p in network.state_dict().items()}
-    return write_safetensors(path, arrays, {**card, "width": json.dumps(network.width), "power": str(network.power), "model": "cdi_nn"})
+    return write_safetensors(
+        path, arrays, {**card, "width": json.dumps(network.width), "power": str(network.power), "model": "cdi_nn"}
+    )
 
 
 def load_network(path: str | Path | None = None, device: str = "cpu") -> tuple[CdiNetwork, dict[str, str]]:

@@ -69,7 +69,7 @@ class BraggGeometry:
         rocking = -beam.rocking_step_rad * np.cross(AXES[self.rocking_axis], q)
         pitch = k * np.asarray(beam.pixel_m) / beam.distance_m
         steps = np.stack([rocking, pitch[0] * along_y, pitch[1] * along_x], axis=1)
-        if abs(np.linalg.det(steps)) < 1e-6 * np.prod(np.linalg.norm(steps, axis=0)) or not beam.rocking_step_rad:
+        if abs(np.linalg.det(steps)) <= 1e-6 * np.prod(np.linalg.norm(steps, axis=0)) or not beam.rocking_step_rad:
             raise GeometryError(
                 "forward_model.geometry", "the rocking curve does not cut through the peak",
                 expected="a rocking axis across Q, a step that is not 0, and two detector angles that are not both 0",
@@ -103,9 +103,7 @@ def lattice_m(steps_per_m: np.ndarray, shape: Shape3) -> np.ndarray:
     return 2 * np.pi * np.linalg.inv(steps_per_m * np.asarray(shape, float)).T
 
 
-def orthogonal(
-    obj: np.ndarray, lattice: np.ndarray, voxel_m: float | None = None
-) -> tuple[np.ndarray, float]:
+def orthogonal(obj: np.ndarray, lattice: np.ndarray, voxel_m: float | None = None) -> tuple[np.ndarray, float]:
     """``(object (y, x, z) in the laboratory, voxel size in metres)`` of ``obj`` ``(z, y, x)`` on a skew lattice.
 
     Real and imaginary part are interpolated, never the phase, which wraps. Only the part that is not zero is kept, with

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from laws import assert_same_state
 from tiny_crystal import Peak
+from tiny_runs import stopped_after
 
 from adorym.engine.checkpoint import load_checkpoint, save_checkpoint
 from adorym.engine.loop import Reconstruction
@@ -36,14 +37,14 @@ def small(folder: Path, backend: str = "autograd", every: int = 2, **run) -> Rec
     return Reconstruction(peak.dataset(), recipe, RunSettings(**(settings | run)))
 
 
-def test_support_starts_with_the_object_and_shrinks(tmp_path):
+def test_support_starts_with_the_object_and_follows_it(tmp_path):
     run = small(tmp_path)
     first = np.load(tmp_path / "first.npy")
     np.testing.assert_array_equal(run.problem.values["support"].array, (np.abs(first) > 0).astype(float))
     sizes = []
     for _ in run.epochs():
         sizes.append(int(np.sum(run.problem.values["support"].array)))
-    assert sizes[0] == sizes[1] > sizes[2] == sizes[3]
+    assert sizes[0] == sizes[1] != sizes[2] == sizes[3]
     result = outcome(run)
     assert (result.object[result.parameters["support"].value == 0] == 0).all()
     assert run.progress.history["loss"][-1] < run.progress.history["loss"][0]
@@ -67,13 +68,12 @@ def test_answer_does_not_depend_on_how_frames_are_shared_out(tmp_path):
 
 def test_resumed_run_is_the_uninterrupted_one(tmp_path):
     through, stopped, resumed = small(tmp_path), small(tmp_path), small(tmp_path)
-    for _ in through.epochs(5):
+    for _ in through.epochs():
         pass
-    for _ in stopped.epochs(3):
-        pass
+    stopped_after(stopped, 4, 1)
     save_checkpoint(stopped, tmp_path / "c.h5", {})
     load_checkpoint(resumed, tmp_path / "c.h5", {})
-    for _ in resumed.epochs(2):
+    for _ in resumed.epochs():
         pass
     assert_same_state(through, resumed)
 

@@ -114,7 +114,9 @@ def test_masked_voxels_are_free():
     mask = np.ones((22, 24, 20), bool)
     mask[11, 12, 10] = mask[11, 11:14, 12] = False  # the peak itself behind a beamstop, hot voxels beside it
     dataset, obj = measured(mask=mask)
-    found = Phasing(sequence="2*(40*HIO+10*ER)+10*ER", starts=3, shrink_wrap=TIGHT).make(dataset, SHAPE, np.random.default_rng(3))
+    found = Phasing(sequence="2*(40*HIO+10*ER)+10*ER", starts=3, shrink_wrap=TIGHT).make(
+        dataset, SHAPE, np.random.default_rng(3)
+    )
     assert match(found, obj).overlap > 0.9
 
 
