@@ -31,8 +31,8 @@ from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe
 from adorym.forward.base import ForwardModel, ObjectSettings
 from adorym.forward.bragg_cdi import BraggCdi
-from adorym.forward.multi_peak import MultiPeak
 from adorym.forward.crystal import CrystalSettings
+from adorym.forward.multi_peak import MultiPeak
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.rocking_curve import RockingCurve

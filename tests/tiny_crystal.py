@@ -1,4 +1,4 @@
-"""Small crystals with patterns that the Bragg models describe exactly, written down without the package's own optics."""
+"""Small crystals with patterns that the Bragg models describe exactly, without the package's own optics."""
 
 from __future__ import annotations
 

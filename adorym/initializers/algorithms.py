@@ -21,10 +21,15 @@ Projection = Callable[[Array], Array]
 class PhasingAlgorithm(ABC):
     """One way to step; ``x`` is ``(n, z, y, x)`` complex, ``support`` bool of the same shape.
 
+    Attributes:
+        estimates: Whether what is stepped resembles the object; otherwise only its projections do, and the support is
+            found from the one onto the modulus.
+
     Other packages add algorithms through the entry point group ``adorym.phasing_algorithm``.
     """
 
     kind: ClassVar[str]
+    estimates: ClassVar[bool] = True
 
     @abstractmethod
     def step(self, xp: Backend, x: Array, support: Array, to_modulus: Projection) -> Array:
@@ -65,6 +70,7 @@ class RelaxedReflections(PhasingAlgorithm):
         beta: Relaxation.
     """
 
+    estimates: ClassVar[bool] = False
     beta: float = Field(0.9, gt=0, le=1)
 
     def step(self, xp: Backend, x: Array, support: Array, to_modulus: Projection) -> Array:
@@ -82,6 +88,7 @@ class DifferenceMap(PhasingAlgorithm):
         beta: Length of the step.
     """
 
+    estimates: ClassVar[bool] = False
     beta: float = Field(0.9, gt=0, le=1)
 
     def step(self, xp: Backend, x: Array, support: Array, to_modulus: Projection) -> Array:

@@ -83,7 +83,7 @@ class PhasingSettings:
     def stepper(self) -> dict[str, PhasingAlgorithm]:
         """The algorithms of the sequence, by name in capitals."""
         fields = {name.upper(): values for name, values in self.algorithms.items()}
-        made = {}
+        made: dict[str, PhasingAlgorithm] = {}
         for name in {name for name, _ in steps_of(self.sequence)} - {SHRINK_WRAP, TWIN}:
             try:
                 made[name] = build(lookup("phasing_algorithm", name.lower()), dict(fields.get(name, {})))
@@ -134,18 +134,23 @@ class Phaser:
         schedule = list(self._schedule())
         total, last = len(schedule), len(schedule) - self.settings.average
         mean = xp.zeros(x.shape, complex_values=True)
+        algorithm = next(iter(self._algorithms.values()), None)
+
+        def estimate(x: Array, modulus: Array) -> Array:
+            return x if algorithm is None or algorithm.estimates else self.to_modulus(x, modulus)
+
         for number, name in enumerate(schedule):
             modulus = self._damped(number)
             if name == TWIN:
                 x = x * self._half(xp.to_numpy(support))
             elif name == SHRINK_WRAP:
-                support = self.shrunk(self.to_modulus(x, modulus), self._sigma(number / total))
+                support = self.shrunk(estimate(x, modulus), self._sigma(number / total))
             else:
-                x = self._algorithms[name].step(xp, x, support, lambda a, m=modulus: self.to_modulus(a, m))  # type: ignore[misc]
+                algorithm = self._algorithms[name]
+                x = algorithm.step(xp, x, support, lambda a, m=modulus: self.to_modulus(a, m))  # type: ignore[misc]
             done = number + 1
             if wrap.every and done % wrap.every == 0 and wrap.start <= done <= last:
-                # Between the projections an object is an aid, not an estimate.
-                support = self.shrunk(self.to_modulus(x, modulus), self._sigma(number / total))
+                support = self.shrunk(estimate(x, modulus), self._sigma(number / total))
             if number >= last:
                 mean = mean + x
         objects = xp.where(support, mean / min(self.settings.average, total), 0 * mean)

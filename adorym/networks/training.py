@@ -139,7 +139,7 @@ class Trainer:
         self.training, self.validation = examples.rows(slice(held_out, None)), examples.rows(slice(0, held_out))
         self._optimizer = self._new_optimizer()
         self._half = settings.mixed_precision and self.device.startswith("cuda")
-        self._scaler = torch.amp.GradScaler("cuda", enabled=self._half)  # type: ignore[attr-defined]
+        self._scaler = torch.amp.GradScaler("cuda", enabled=self._half)
 
     # -- the loop ----------------------------------------------------------------------------------------------------
     def epochs(self) -> Iterator[Mapping[str, float]]:
