@@ -23,7 +23,8 @@ from adorym.networks.training import CHECKPOINT, Trainer, TrainingSettings, trai
 from adorym.networks.weights import save_network
 from adorym.registry import component
 from adorym.schema import build, dump
-from adorym.simulate.training_set import TrainingSet, process_number, write_training_set
+from adorym.simulate.atomistic import AtomisticSettings, write_atomistic_set
+from adorym.simulate.training_set import TrainingSet, process_number, wait_for_shards, write_training_set
 
 LOG = logging.getLogger("adorym")
 NETWORKS = ("cdi_nn",)
@@ -38,12 +39,14 @@ class TrainingConfig:
     Attributes:
         data: Folder of shards; made in the output folder from ``crystals`` if absent.
         crystals: Which crystals are made.
+        atomistic: Crystals relaxed atom by atom instead (needs LAMMPS); as many as ``crystals`` says.
         training: How the network is trained.
         half_precision: Write the weights in 16 bits.
     """
 
     data: str | None = None
     crystals: TrainingSet = TrainingSet()
+    atomistic: AtomisticSettings | None = None
     training: TrainingSettings = TrainingSettings()
     half_precision: bool = Field(True)
 
@@ -108,8 +111,14 @@ def read_config(config: str | Path | None, assignments: Iterable[str] = ()) -> T
 def _shards(made: TrainingConfig, folder: Path) -> Path:
     if made.data is not None:
         return Path(made.data).expanduser()
-    for path in write_training_set(made.crystals, folder / "shards", *process_number()):
+    place, many, number = folder / "shards", made.crystals, process_number()
+    if made.atomistic is None:
+        paths = write_training_set(many, place, *number)
+    else:
+        paths = write_atomistic_set(made.atomistic, place, many.crystals, many.seed, *number)
+    for path in paths:
         LOG.info("made %s", path)
+    wait_for_shards(place, number)
     return folder / "shards"
 
 

@@ -94,9 +94,9 @@ def crystals(xp: Backend, rng: np.random.Generator, n: int, settings: CrystalSet
     filling = polyhedra(xp, rng, turns, array, settings.shape)
     phase = phases(xp, rng, filling, turns, settings.strain)
     phase = _one_of_the_twins(xp, without_ramp(xp, phase, filling), filling)
-    phase = phase + _ramp(xp, rng.uniform(-settings.offset, settings.offset, (n, 3)), array)
-    modulus, offsets = _measured(xp, rng, filling, phase, settings.photons)
-    phase = phase - _ramp(xp, offsets, array)
+    phase = phase + ramp_phase(xp, rng.uniform(-settings.offset, settings.offset, (n, 3)), array)
+    modulus, offsets = measured(xp, rng, filling, phase, settings.photons)
+    phase = phase - ramp_phase(xp, offsets, array)
     solid = xp.to_numpy(filling)
     wrapped = np.angle(np.exp(1j * xp.to_numpy(phase)))
     return Crystals(modulus, solid.astype(np.float32), np.where(solid > 0, wrapped, 0).astype(np.float32))
@@ -157,7 +157,7 @@ def _dislocation(xp: Backend, rng: np.random.Generator, n: int, array: list[int]
 
 
 # -- what a pattern does not determine ---------------------------------------------------------------------------------
-def _ramp(xp: Backend, offsets: np.ndarray, array: tuple[int, ...]) -> Array:
+def ramp_phase(xp: Backend, offsets: np.ndarray, array: tuple[int, ...]) -> Array:
     """Phase ``(n, z, y, x)`` that moves the pattern by ``offsets`` ``(n, 3)`` voxels."""
     terms = [xp.asarray(2 * np.pi * offsets[:, i].reshape(-1, 1, 1, 1) * _axis(m, i) / m) for i, m in enumerate(array)]
     return terms[0] + terms[1] + terms[2]
@@ -191,7 +191,7 @@ def _one_of_the_twins(xp: Backend, phase: Array, filling: Array) -> Array:
     return xp.where(core > 0, -phase, phase)
 
 
-def _measured(
+def measured(
     xp: Backend, rng: np.random.Generator, filling: Array, phase: Array, photons: tuple[float, float] | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Noisy modulus with its peak in the middle, and the whole voxels by which it was moved."""

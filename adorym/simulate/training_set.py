@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
+from adorym.errors import RunError
 from adorym.networks.shards import ARRAYS, Examples, write_shard
 from adorym.registry import component
 from adorym.schema import dump
@@ -53,6 +55,21 @@ def write_training_set(settings: TrainingSet, folder: str | Path, rank: int = 0,
         examples = Examples(*(np.concatenate([getattr(p, name) for p in parts]) for name in ARRAYS))
         made_by = {"generator": "polyhedra", "seed": [settings.seed, number], "settings": dump(settings.kind)}
         yield write_shard(path, examples, made_by)
+
+
+def wait_for_shards(folder: Path, number: tuple[int, int], patience_s: float = 3600.0) -> None:
+    """Return when every process has said, by an empty file, that its shards are there.
+
+    Raises:
+        RunError: One has not for a long time.
+    """
+    rank, ranks = number
+    (folder / f".ready-{rank}-of-{ranks}").touch()
+    until = time.monotonic() + patience_s
+    while len(list(folder.glob(f".ready-*-of-{ranks}"))) < ranks:
+        if time.monotonic() > until:
+            raise RunError("train", "another process does not finish its shards", remedy="look at its messages")
+        time.sleep(0.2)
 
 
 def process_number() -> tuple[int, int]:
