@@ -2,10 +2,10 @@
 
 Usage: python benchmarks/bragg.py [--only NAME] [--json FILE]
 
-The gold nanocrystal is looked for in ``$ADORYM_DATA`` (by default ``shared/data`` beside the repository), else fetched. Misfits are
-sum (s|F| - M)^2 / sum M^2 over the measured voxels with the best scale s; a misfit falls as the support grows, so that every
-comparison is at the same shrink-wrap threshold, and the voxels of the support stand beside it. Times are processor times of
-one thread.
+The gold nanocrystal is looked for in ``$ADORYM_DATA`` (by default ``shared/data`` beside the repository), else
+fetched. Misfits are sum (s|F| - M)^2 / sum M^2 over the measured voxels with the best scale s; a misfit falls as the
+support grows, so that every comparison is at the same shrink-wrap threshold, and the voxels of the support stand
+beside it. Times are processor times of one thread.
 """
 
 from __future__ import annotations
@@ -186,8 +186,8 @@ def _refined(data: Path, start: Path, extra: dict[str, Any]) -> float:
         "forward_model": "bragg_cdi",
         "loss": "poisson",
         "parameters": {
-            "object": {"initial": {"kind": "file", "path": str(start)}, "optimizer": {"kind": "adam", "learning_rate": 0.005}},
-            "support": {"refine": False},
+            "object": {"initial": {"kind": "file", "path": str(start)}, "optimizer": {"kind": "adam",
+            "learning_rate": 0.005}}, "support": {"refine": False},
             **extra,
         },
         "run": {"epochs": 150, "device": "cpu", "threads": 1},

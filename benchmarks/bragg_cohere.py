@@ -41,10 +41,17 @@ def main(folder: Path) -> None:
     seconds = time.process_time() - start
     image, support = np.asarray(rec.ds_image), np.asarray(rec.support_obj.get_support())
     found = np.abs(np.fft.fftn(image * (support > 0)))
-    best = min(_chi2(np.roll(f, s, (0, 1, 2)), modulus) for f in (found, _twin(found)) for s in ((0, 0, 0), (32, 32, 32)))
+    best = min(
+        _chi2(np.roll(f, s, (0, 1, 2)), modulus) for f in (found, _twin(found)) for s in ((0, 0, 0), (32, 32, 32))
+    )
     print(
         json.dumps(
-            {"chi2": best, "voxels": int((support > 0).sum()), "processor_s": seconds, "wall_s": time.perf_counter() - wall}
+            {
+                "chi2": best,
+                "voxels": int((support > 0).sum()),
+                "processor_s": seconds,
+                "wall_s": time.perf_counter() - wall,
+            }
         )
     )
 

@@ -69,7 +69,9 @@ def gold_nanocrystal(name: str = "ft_crop_64", folder: str | Path | None = None)
 
 
 def gold_counts(folder: str | Path | None = None) -> np.ndarray:
-    """Photon counts ``(64, 64, 64)`` float32 of the peak: the modulus is the root of whole numbers of its smallest value."""
+    """Photon counts ``(64, 64, 64)`` float32 of the peak: the modulus is the root of whole numbers of its smallest
+    value.
+    """
     modulus = gold_nanocrystal("ft_crop_64", folder).astype(np.float64)
     return np.rint((modulus / modulus[modulus > 0].min()) ** 2).astype(np.float32)
 

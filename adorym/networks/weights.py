@@ -19,7 +19,12 @@ from adorym.errors import DataError
 from adorym.networks.cdi_nn import CdiNetwork
 
 SHIPPED = "cdi_nn.safetensors"
-_TYPES: dict[str, np.dtype] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I64": np.dtype("<i8")}
+_TYPES: dict[str, np.dtype] = {
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+    "I64": np.dtype("<i8"),
+}
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
 
 

