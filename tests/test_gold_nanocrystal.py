@@ -75,8 +75,11 @@ def test_refinement_with_partial_coherence_explains_more_than_projections(volume
         "data": {"path": str(tmp_path / "gold.npy"), "map": ["patterns=data"]},
         "forward_model": "bragg_cdi",
         "parameters": {
-            "object": {"initial": {"kind": "phasing", "sequence": "60*HIO + 40*ER"}, "optimizer": {"kind": "adam",
-            "learning_rate": 5e-3}}, "coherence_blur": {},
+            "object": {
+                "initial": {"kind": "phasing", "sequence": "60*HIO + 40*ER"},
+                "optimizer": {"kind": "adam", "learning_rate": 5e-3},
+            },
+            "coherence_blur": {},
             "background": {},
             "support": {"refine": False},
         },
