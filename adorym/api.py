@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from adorym.data.result import Result, write_result
 from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome
+from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.signals import stop_on_signal
 
 LOG = logging.getLogger("adorym")
@@ -98,9 +99,20 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
         callback.on_start(info)
     for notice in config.notices(reconstruction.problem.dataset):
         LOG.warning(notice)
+    done = reconstruction.progress.epoch
+    if done >= config.run.epochs > 0:
+        LOG.warning("run.epochs: nothing is left to do: %d of %d epochs are done; raise it", done, config.run.epochs)
+
+    def watch(progress: BatchProgress) -> None:
+        for callback in callbacks:
+            callback.on_batch(info, progress)
+
     try:
+        records = reconstruction.epochs(watch=watch if callbacks else None)
         with stop_on_signal(reconstruction.stop):
-            _loop(reconstruction, config, folder, (info, callbacks))
+            for record in _saved(reconstruction, records, config, folder):
+                for callback in callbacks:
+                    callback.on_epoch(info, record)
         result = outcome(reconstruction, text)
         if folder is not None:
             write_result(result, folder / RESULT_NAME)
@@ -110,15 +122,11 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
     return result
 
 
-def _loop(
-    reconstruction: Reconstruction,
-    config: Config,
-    folder: Path | None,
-    watchers: tuple[RunInfo, Sequence[Callback]],
-) -> None:
-    info, callbacks = watchers
-    identity = config.identity()
-    saved = reconstruction.progress.epoch, reconstruction.progress.batch
+def _saved(
+    reconstruction: Reconstruction, records: Iterator[EpochRecord], config: Config, folder: Path | None
+) -> Iterator[EpochRecord]:
+    """``records``, with a checkpoint every few epochs and at the end, even if that comes before the first batch."""
+    identity, saved = config.identity(), None
 
     def save() -> None:
         nonlocal saved
@@ -127,13 +135,8 @@ def _loop(
             save_checkpoint(reconstruction, folder / CHECKPOINT_NAME, identity)
             saved = now
 
-    def watch(progress: Any) -> None:
-        for callback in callbacks:
-            callback.on_batch(info, progress)
-
-    for record in reconstruction.epochs(watch=watch if callbacks else None):
+    for record in records:
         if record.epoch % config.run.checkpoint_every == 0:
             save()
-        for callback in callbacks:
-            callback.on_epoch(info, record)
+        yield record
     save()

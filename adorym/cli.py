@@ -1,5 +1,5 @@
-"""The command line: run, check, inspect, convert, simulate, score, report, export, prepare, crystal, train,
-list.
+"""The command line: run, check, inspect, convert, simulate, score, report, export, tune, prepare,
+crystal, train, list.
 
 Each command's work is in `adorym.commands`; here are only its options, and what becomes of its errors: wrong input ends
 with status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -20,7 +20,7 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from adorym._version import __version__
-from adorym.errors import AdorymError
+from adorym.errors import AdorymError, RunError
 
 app = typer.Typer(
     name="adorym",
@@ -275,6 +275,30 @@ def train(
     out.print(f"Weights: {work(network, output, config, assign or (), resume=resume, watch=show)}")
 
 
+@app.command()
+def tune(
+    config: ConfigPath,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option("--vary", metavar="KEY=RANGE", help="low:high, low:high:log, or a,b,c; may be repeated."),
+    ] = None,
+    assign: Assignments = None,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Runs to add to the study.")] = 20,
+    held_out: Annotated[float, typer.Option("--held-out", help="Part of the patterns that no run sees.")] = 0.05,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the study; one that exists goes on.")
+    ] = Path("tune"),
+) -> None:
+    """Search the best values of named keys, scored by patterns that the runs do not see (needs optuna)."""
+    from adorym.commands.tune import tune as work
+
+    found = work(config, vary or (), assign or (), trials=trials, output=output, held_out=held_out)
+    failed = f", {found.failed} failed" if found.failed else ""
+    out.print(f"{found.trials} trials{failed}; misfit of patterns left out: {found.score:.4e}")
+    out.print("Best: " + " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in found.best.items()))
+    out.print(f"Picture: {found.picture}")
+
+
 @app.command("list")
 def list_(
     group: Annotated[str | None, typer.Argument(help="A group, such as optimizer; all of them if absent.")] = None,
@@ -298,6 +322,8 @@ def main(arguments: list[str] | None = None) -> None:
         app(given, prog_name="adorym")
     except AdorymError as error:
         _fail(error, "--debug" in given)
+    except MemoryError as error:
+        _fail(RunError("", f"not enough memory: {error}", remedy="choose something smaller"), "--debug" in given)
     except Exception as error:
         if "--debug" in given:
             raise

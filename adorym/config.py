@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,9 +24,12 @@ from adorym.forward import ForwardModel
 from adorym.losses import Loss
 from adorym.losses.counting import LeastSquares
 from adorym.parameters import ParameterSettings
+from adorym.paths import InputPath
 from adorym.registry import component
 from adorym.regularizers import Regularizer
 from adorym.schema import ComponentOf, DeclaredBy, build, dump
+from adorym.schema.build import Folder
+from adorym.solvers import Solver
 
 REGISTERED = (_initializers,)
 QUICK_EPOCHS = 4
@@ -36,10 +40,11 @@ class DataSettings(Overrides):
     """Where the data are, and what is known better than the file knows it.
 
     Attributes:
-        path: The file; a relative path starts at the configuration file's folder.
+        path: The file. Here and wherever a file is named, a relative path starts at the configuration file's folder, or
+            at the working directory if it is typed on the command line.
     """
 
-    path: str
+    path: InputPath
 
 
 @component
@@ -47,7 +52,7 @@ class OutputSettings:
     """What a run leaves behind.
 
     Attributes:
-        directory: Folder for result, checkpoint, log and report.
+        directory: Folder for result, checkpoint, log and report; a relative path starts at the working directory.
         progress: ``live`` bar, ``plain`` lines, ``quiet``, or ``auto``: live on a terminal.
         report: Write ``report.html`` at the end.
         snapshots_every: Epochs between pictures of the object; none if absent.
@@ -74,6 +79,8 @@ class Config:
         loss: What prediction and measurement are compared by.
         regularizers: Terms of the object added to the loss.
         constraints: Projections applied to parameters after their steps.
+        solver: Moves all refined parameters together on the loss of the whole data set, an iteration an epoch; if
+            absent, each parameter has its optimizer, which steps after every batch.
         run: How the run is carried out.
         output: What it leaves behind.
     """
@@ -86,13 +93,14 @@ class Config:
     loss: Annotated[Loss, ComponentOf("loss")] = Field(default_factory=LeastSquares)
     regularizers: tuple[Annotated[Regularizer, ComponentOf("regularizer")], ...] = ()
     constraints: tuple[Annotated[Constraint, ComponentOf("constraint")], ...] = ()
+    solver: Annotated[Solver | None, ComponentOf("solver")] = None
     run: RunSettings = Field(default_factory=RunSettings)
     output: OutputSettings = Field(default_factory=OutputSettings)
 
     @property
     def recipe(self) -> Recipe:
         """Everything but data, run and output."""
-        return Recipe(self.forward_model, self.parameters, self.loss, self.regularizers, self.constraints)
+        return Recipe(self.forward_model, self.parameters, self.loss, self.regularizers, self.constraints, self.solver)
 
     def identity(self) -> dict[str, Any]:
         """The settings that a resumed run must share with the one that it goes on with.
@@ -143,35 +151,39 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), *, quick: bool 
     """
     path = Path(path)
     mapping, lines = config_file.load(path, overrides)
-    if lines.get("data.path") == 0 and isinstance(mapping.get("data"), dict):
-        # What is typed on the command line is meant from where it is typed.
-        mapping["data"]["path"] = str(Path(str(mapping["data"]["path"])).expanduser().absolute())
     try:
-        return config_from(mapping, folder=path.parent, quick=quick)
+        return config_from(mapping, folder=path_starts(path, lines), quick=quick)
     except InputError as error:
         raise config_file.at_lines(error, lines) from None
 
 
-def config_from(mapping: Mapping[str, Any], *, folder: Path | None = None, quick: bool = False) -> Config:
-    """The configuration in a mapping; relative data paths start at ``folder``.
+def path_starts(path: Path, lines: Mapping[str, int]) -> Callable[[str], Path]:
+    """Where a relative path starts that stands at a dotted place of the configuration file ``path``."""
+    beside = Path(os.path.abspath(path)).parent  # the same file has the same name wherever it is run from
+
+    def folder(where: str) -> Path:
+        typed = lines.get(where, lines.get(where.rpartition(".")[0])) == 0
+        return Path.cwd() if typed else beside
+
+    return folder
+
+
+def config_from(mapping: Mapping[str, Any], *, folder: Folder = None, quick: bool = False) -> Config:
+    """The configuration in a mapping; relative paths start at ``folder``, the working directory if absent.
 
     Raises:
         ConfigErrors: Everything that is wrong.
     """
     errors: list[InputError] = []
-    config = build(Config, _with_data_path(mapping, folder or Path()), errors=errors, folder=folder)
+    config = build(Config, _with_data(mapping), errors=errors, folder=folder)
     if errors:
         raise ConfigErrors(errors)
     return _quick(config) if quick else config
 
 
-def _with_data_path(mapping: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    made, data = dict(mapping), mapping.get("data")
-    if isinstance(data, str):
-        data = {"path": data}
-    if isinstance(data, Mapping) and isinstance(data.get("path"), str):
-        data = dict(data) | {"path": str(folder / Path(data["path"]).expanduser())}
-    return made | {"data": data} if data is not None else made
+def _with_data(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    data = mapping.get("data")
+    return dict(mapping) | ({"data": {"path": data}} if isinstance(data, str) else {})
 
 
 def _quick(config: Config) -> Config:

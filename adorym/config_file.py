@@ -131,7 +131,10 @@ def at_lines(error: InputError, lines: Mapping[str, int]) -> InputError:
 
 
 def line_of(where: str, lines: Mapping[str, int]) -> int | None:
-    """Line of the dotted path ``where``, or of the nearest entry around it."""
+    """Line of the dotted path ``where``, or of the first entry in it, or of the nearest entry around it."""
+    within = [line for path, line in lines.items() if path.startswith((f"{where}.", f"{where}["))]
+    if where and where not in lines and within:
+        return min(within)
     while where:
         if where in lines:
             return lines[where]

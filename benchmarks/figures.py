@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import psutil
 import torch
 
 import adorym
@@ -38,7 +38,9 @@ def machine() -> dict[str, str]:
     """What the figures depend on."""
     return {
         "processor": _processor(),
-        "cores": str(os.cpu_count()),
+        "cores": str(psutil.cpu_count()),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "load before": f"{psutil.getloadavg()[1]:.1f}",
         "python": platform.python_version(),
         "numpy": np.__version__,
         "torch": torch.__version__,
@@ -62,12 +64,12 @@ def main(description: str, makers: dict[str, Callable[[], Iterator[Figure]]]) ->
     parser.add_argument("--only", action="append", choices=sorted(makers), help="make this one; may be repeated")
     parser.add_argument("--json", type=Path, help="also write the figures and the machine's description")
     arguments = parser.parse_args()
-    measured = []
+    measured, described = [], machine()
     for name in arguments.only or makers:
         for figure in makers[name]():
             print(figure, flush=True)
             measured.append(figure)
     if arguments.json:
         entries = [asdict(figure) | {"verdict": figure.verdict} for figure in measured]
-        arguments.json.write_text(json.dumps({"machine": machine(), "figures": entries}, indent=2) + "\n")
+        arguments.json.write_text(json.dumps({"machine": described, "figures": entries}, indent=2) + "\n")
     return 1 if any(figure.verdict == "MISSED" for figure in measured) else 0

@@ -28,7 +28,8 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx_copybutton",
 ]
-exclude_patterns = ["_build", "_generated/map.md", "_generated/benchmarks.md"]  # the latter are parts of other pages
+# The latter are parts of other pages.
+exclude_patterns = ["_build", *(f"_generated/{name}.md" for name in ("map", "steps", "benchmarks"))]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "

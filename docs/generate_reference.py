@@ -16,8 +16,9 @@ import adorym
 from adorym import registry
 from adorym.config import Config
 from adorym.data.keymap import KeyMap
+from adorym.forward.ptychography import Ptychography
 from adorym.parameters import Parameter
-from adorym.schema import describe
+from adorym.schema import describe, dump
 from adorym.schema.fields import annotation_of, fields_of, is_section, split
 
 INTRODUCTION = """\
@@ -112,6 +113,22 @@ def component_section(name: str, cls: type) -> list[str]:
     return [f"### `{name}`", "", prose(cls), "", *field_table(cls), *parameters]
 
 
+def default_steps(refinable: Mapping[str, Parameter]) -> list[str]:
+    """How the parameters move where the configuration does not say it: optimizer and schedule with their fields."""
+    rows = [
+        (literal(name), _fields_of(spec.default_optimizer()), _fields_of(spec.default_schedule()))
+        for name, spec in refinable.items()
+    ]
+    return table("parameter optimizer schedule", rows)
+
+
+def _fields_of(part: object) -> str:
+    """``kind`` and the fields of a component that say something."""
+    fields = {key: value for key, value in dump(part).items() if value not in (None, 0.0)}
+    kind, listed = literal(str(fields.pop("kind"))), ", ".join(literal(f"{k}: {v}") for k, v in fields.items())
+    return f"{kind}: {listed}" if listed else kind
+
+
 def config_sections() -> list[str]:
     """The top level of a configuration, and its sections that are no choice of components."""
     lines = ["## Sections", "", prose(Config), "", *field_table(Config)]
@@ -149,9 +166,12 @@ def reference() -> str:
 
 
 def main(folder: Path) -> None:
-    """Write ``reference.md`` and ``map.md`` into ``folder``."""
+    """Write ``reference.md``, ``map.md`` and ``steps.md`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     import_everything()
+    scanning = ("object", "probe", "probe_positions")
+    steps = default_steps({name: Ptychography.refinable[name] for name in scanning})
+    (folder / "steps.md").write_text("\n".join(steps), encoding="utf-8")
     (folder / "map.md").write_text(f"{prose(KeyMap)}\n\n" + "\n".join(field_table(KeyMap)), encoding="utf-8")
     (folder / "reference.md").write_text(reference(), encoding="utf-8")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,3 +92,10 @@ def write_config(folder: Path, **sections: Any) -> Path:
 def content(folder: Path) -> dict[str, float]:
     """Everything below ``folder`` with its time of change."""
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def assert_one_message(ended: Ended, words: Iterable[str]) -> None:
+    """Status 2 and a single line that contains ``words`` in their order."""
+    assert ended.status == 2 and ended.out == "" and len(ended.messages) == 1, ended
+    assert ended.err.startswith("error: ")
+    assert re.search(".*".join(map(re.escape, words)), ended.err), ended.err

@@ -19,14 +19,14 @@ PACKAGE = Path(__file__).resolve().parent.parent / "adorym"
 # A module imports only from lines above its own; names on one line are independent of each other.
 LAYERS = [
     "_version errors",
-    "registry units",
+    "paths registry units",
     "schema",
     "comm",
     "wrapper",
     "optics",
     "data",
     "metrics",
-    "optimizers",
+    "optimizers solvers",
     "storage",
     "parameters",
     "losses regularizers constraints",

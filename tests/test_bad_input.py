@@ -11,7 +11,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from command_line import SCAN, Adorym, content, write_config, write_data
+from command_line import SCAN, Adorym, assert_one_message, content, write_config, write_data
 from tiny_scan import Scan
 
 from adorym.data.dataset import ArrayPatterns
@@ -61,6 +61,17 @@ def truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-2000])
 
 
+def without_patterns(path: Path) -> None:
+    with h5py.File(path, "a") as file:
+        del file["exchange/data"]
+
+
+def saved(name: str, array: np.ndarray) -> Callable[[Path], None]:
+    """Put ``array`` beside the data."""
+    return lambda path: np.save(path.with_name(name), array)
+
+
+SUPPORT = {"constraints": [{"kind": "support", "mask": "mask.npy"}]}
 ADAM = {"kind": "adam", "learning_rate": 0}
 FRESNEL = {"kind": "ptychography", "propagation": "fresnel"}
 CASES = {
@@ -74,7 +85,7 @@ CASES = {
         {"forward_model": {"kind": "ptycography"}},
     ),
     "kind of nothing similar": Case(
-        ("loss.kind:", "no loss named 'xyz'", "known: least_squares, poisson"), {"loss": {"kind": "xyz"}}
+        ("loss.kind:", "no loss named 'xyz'", "known: huber, intensity, least_squares"), {"loss": {"kind": "xyz"}}
     ),
     "wrong unit": Case(
         ("data.energy:", "wrong unit", "expected a quantity in eV", "found '13 nm'"), {"data": {"energy": "13 nm"}}
@@ -176,6 +187,104 @@ CASES = {
         {"forward_model": FRESNEL, "data": {"propagation_distance": "5 m"}},
         scan=Scan(regime="fresnel"),
     ),
+    "complex patterns": Case(
+        ("data.h5:/exchange/data:", "patterns are not real numbers", "found complex128"),
+        {},
+        edit("exchange/data", (SCAN.patterns() + 1j)[None]),
+    ),
+    "no counts at all": Case(
+        ("data.h5:", "20 of 20 patterns hold no counts at all", "first in pattern 0", "leave them out"),
+        {},
+        data={"patterns": ArrayPatterns(np.zeros((20, 12, 14), np.float32))},
+    ),
+    "no patterns in the file": Case(
+        ("data.h5:", "no reader recognises the file", "found exchange, metadata", "data.map"), {}, without_patterns
+    ),
+    "layout of another format": Case(
+        ("data.h5:", "not laid out as the format 'ptypy' is", "leave 'data.format' out"), {"data": {"format": "ptypy"}}
+    ),
+    "unknown format": Case(
+        ("data.format:", "no reader named 'adorim'", "did you mean 'adorym'?"), {"data": {"format": "adorim"}}
+    ),
+    "energy of nothing": Case(("data.energy:", "expected > 0", "found '0 keV'"), {"data": {"energy": "0 keV"}}),
+    "mask that is none": Case(
+        ("mask.npy:", "not a mask", "0 where a pixel is bad", "found complex128"),
+        {"data": {"mask": "mask.npy"}},
+        saved("mask.npy", np.ones((12, 14), complex)),
+    ),
+    "mask that is not finite": Case(
+        ("mask.npy:", "not a mask", "values that are not finite"),
+        {"data": {"mask": "mask.npy"}},
+        saved("mask.npy", np.full((12, 14), np.nan)),
+    ),
+    "mask that leaves nothing": Case(
+        ("data.h5:", "the mask leaves no good pixel", "set data.invert_mask"),
+        {"data": {"mask": "mask.npy"}},
+        saved("mask.npy", np.zeros((12, 14))),
+    ),
+    "support of the wrong shape": Case(
+        ("constraints[0].mask:", "does not fit the object", "expected (", "found (3, 4)", "(line "),
+        SUPPORT,
+        saved("mask.npy", np.ones((3, 4))),
+    ),
+    "support that is no array": Case(
+        ("constraints[0].mask:", "cannot read '", "mask.npy'", "expected a .npy array", "(line "),
+        SUPPORT,
+        lambda path: path.with_name("mask.npy").write_text("no array"),
+    ),
+    "support that is no mask": Case(
+        ("constraints[0].mask:", "mask.npy' holds no mask", "expected finite real numbers", "found complex128"),
+        SUPPORT,
+        saved("mask.npy", np.ones((3, 4), complex)),
+    ),
+    "support that is not there": Case(("constraints[0].mask:", "no such file '", "mask.npy'", "(line "), SUPPORT),
+    "first object of the wrong shape": Case(
+        ("parameters.object.initial.path:", "the object has the wrong shape", "found (3, 4)"),
+        {"parameters": {"object": {"initial": {"kind": "file", "path": "first.npy"}}}},
+        saved("first.npy", np.ones((3, 4))),
+    ),
+    "first object that is not finite": Case(
+        ("parameters.object.initial:", "a start value is not a finite number", "found 1 of 775", "correct the values"),
+        {"parameters": {"object": {"initial": {"kind": "file", "path": "first.npy"}, "margin_px": 2}}},
+        saved("first.npy", np.where(np.arange(775).reshape(25, 31) == 7, np.inf, 1)),
+    ),
+    "first positions that are not finite": Case(
+        ("parameters.probe_positions.initial:", "a start value is not a finite number", "found 2 of 40 values"),
+        {"parameters": {"probe_positions": {"initial": "first.npy"}}},
+        saved("first.npy", np.where(np.arange(20)[:, None] == 3, np.nan, SCAN.positions)),
+    ),
+    "first probe that is dark": Case(
+        ("parameters.probe.initial:", "first.npy: the probe is dark or not finite", "(line "),
+        {"parameters": {"probe": {"initial": {"kind": "file", "path": "first.npy"}}}},
+        saved("first.npy", np.zeros((12, 14))),
+    ),
+    "start probe that is not finite": Case(
+        ("data:", "the start probe is dark or not finite", "choose another initial probe"),
+        {},
+        edit("start/probe", np.full((1, 12, 14), np.nan, np.complex64)),
+    ),
+    "infinite learning rate": Case(
+        ("parameters.object.optimizer.learning_rate:", "must be finite", "found Infinity"),
+        {"parameters": {"object": {"optimizer": {"kind": "adam", "learning_rate": float("inf")}}}},
+    ),
+    "margin beyond all memory": Case(
+        ("parameters.object:", "20000021 x ", "does not fit into memory", "at most", "GiB", "margin_px", "(line "),
+        {"parameters": {"object": {"margin_px": 10**7}}},
+    ),
+    "positions in another unit": Case(
+        ("parameters.object:", "does not fit into memory", "check", "the unit of the positions"),
+        {},
+        edit("metadata/probe_pos_px", 1e6 * SCAN.positions),
+    ),
+    "model in a file that is not there": Case(
+        ("forward_model.kind:", "no such file '", "mine.py'", "path/to/file.py:ClassName"),
+        {"forward_model": {"kind": "mine.py:Model"}},
+    ),
+    "model that its file does not have": Case(
+        ("forward_model.kind:", "no class 'Model' in", "known: Other"),
+        {"forward_model": {"kind": "mine.py:Model"}},
+        lambda path: path.with_name("mine.py").write_text("class Other: pass"),
+    ),
     "choice of patterns that are not there": Case(
         ("data.frames:", "not there", "numbers from 0 to 19", "number 20"), {"data": {"frames": [3, 20]}}
     ),
@@ -190,13 +299,6 @@ CASES = {
 @pytest.fixture
 def adorym(capsys):
     return Adorym(capsys)
-
-
-def assert_one_message(ended, words):
-    """Status 2 and a single line that contains ``words`` in their order."""
-    assert ended.status == 2 and ended.out == "" and len(ended.messages) == 1, ended
-    assert ended.err.startswith("error: ")
-    assert re.search(".*".join(map(re.escape, words)), ended.err), ended.err
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -248,66 +350,29 @@ def test_several_schema_errors_come_together_with_their_lines(adorym, tmp_path, 
         ("data: {path: x.h5", ("config.yaml:", "not valid YAML")),
         ("data: x.h5\ndata: y.h5", ("config.yaml:2:", "key 'data' is there twice", "keep one of them")),
         ("- a\n- b", ("config.yaml:", "expected a mapping of sections")),
+        ("data.h5", ("config.yaml:", "expected a mapping of sections")),
+        ("data: x.h5", ("forward_model:", "missing", "by its 'kind'")),
+        ("forward_model: ptychography", ("data.path:", "missing", "expected text")),
+        ("data:\nforward_model: ptychography", ("data.path:", "missing", "(line 1)")),
+        ("data: x\0.h5\nforward_model: ptychography", ("config.yaml:", "not valid YAML", "special characters")),
+        (b"data: \xe9.h5", ("config.yaml:", "cannot read the configuration", "not a text file in UTF-8")),
+        ("data: x.h5".encode("utf-16"), ("config.yaml:", "cannot read", "not a text file in UTF-8")),
     ],
 )
 @pytest.mark.parametrize("quick", [(), ("--quick",)])
 def test_wrong_configuration_file(adorym, tmp_path, monkeypatch, text, words, quick):
     monkeypatch.chdir(tmp_path)
-    Path("config.yaml").write_text(text)
+    Path("config.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
     assert_one_message(adorym("run", "config.yaml", *quick), words)
     assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["run", "none.yaml"], ("none.yaml:", "cannot read the configuration", "No such file")),
-        (["check", "config.yaml", "--set", "run.epochs"], ("--set run.epochs:", "cannot read", "key.path=value")),
-        (["check", "config.yaml", "--set", "run.epochs.x=3"], ("--set run.epochs.x=3:", "no mapping to stand in")),
-        (["run", "config.yaml", "--set", "run.epohcs=3"], ("run.epohcs:", "did you mean 'epochs'?", "(--set)")),
-        (
-            ["run", "config.yaml", "--resume"],
-            ("--resume:", "no checkpoint 'out/checkpoint.h5'", "leave '--resume' out"),
-        ),
-        (["run", "config.yaml", "-o", "data.h5"], ("--output:", "cannot write to 'data.h5'", "name another folder")),
-        (["inspect", "none.h5"], ("none.h5:", "no such file")),
-        (["inspect", "data.h5", "--set", "enery=3 keV"], ("data.enery:", "unknown key", "did you mean 'energy'?")),
-        (["convert", "data.h5", "data.h5"], ("data.h5:", "same file", "name another target")),
-        (["convert", "data.h5", "new.h5", "--map", "nonsense"], ("map:", "expected name=value", "found 'nonsense'")),
-        (["simulate", "ptychographie", "-o", "new.h5"], ("no simulation named", "did you mean 'ptychography'?")),
-        (["simulate", "ptychography", "-o", "new.h5", "--set", "scan.stp=3"], ("scan.stp:", "did you mean 'step'?")),
-        (["simulate", "ptychography", "-o", "new.h5", "--seed", "-1"], ("seed:", "must not be negative")),
-        (["score", "data.h5", "--truth", "data.h5"], ("data.h5:", "not a result file")),
-        (["report", "nowhere"], ("nowhere:", "no such file", "output directory")),
-        (["export", "data.h5", "--to", "tif"], ("to:", "no export format 'tif'", "did you mean 'tiff'?")),
-        (["list", "optimiser"], ("list:", "nothing is called 'optimiser'", "did you mean 'optimizer'?")),
-    ],
-)
-def test_wrong_arguments(adorym, tmp_path, monkeypatch, arguments, words):
+@pytest.mark.parametrize("text", ["", "# nothing but a remark\n", "null\n"])
+def test_empty_configuration_file(adorym, tmp_path, monkeypatch, text):
+    """Both sections that a run needs are named."""
     monkeypatch.chdir(tmp_path)
-    write_data(tmp_path / "data.h5")
-    write_config(tmp_path)
-    before = content(tmp_path)
-    assert_one_message(adorym(*arguments), words)
-    assert content(tmp_path) == before
-
-
-def test_resuming_another_run_is_refused(adorym, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    write_data(tmp_path / "data.h5")
-    config = write_config(Path())
-    assert adorym("run", config).status == 0
-    before = content(tmp_path)
-    words = (
-        "--resume:",
-        "other settings",
-        "changed: parameters.probe, run.batch_size",
-        "start without '--resume'",
-    )
-    assert_one_message(
-        adorym("run", config, "--resume", "--set", "run.batch_size=5", "--set", "parameters.probe.modes=2"), words
-    )
-    Path("out/checkpoint.h5").write_bytes(Path("out/checkpoint.h5").read_bytes()[:3000])
-    before = content(tmp_path)
-    assert_one_message(adorym("run", config, "--resume"), ("out/checkpoint.h5:", "damaged", "start without '--resume'"))
-    assert content(tmp_path) == before
+    Path("config.yaml").write_text(text)
+    for command in ("check", "run"):
+        ended = adorym(command, "config.yaml")
+        assert ended.status == 2 and [line.split(": ")[1] for line in ended.messages] == ["data.path", "forward_model"]
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]

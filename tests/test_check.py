@@ -73,6 +73,14 @@ def test_data_and_sampling(planned):
     np.testing.assert_allclose(sampling["oversampling"], np.array([12, 14]) / diameter, rtol=1e-5)
 
 
+def test_seeded_modes_do_not_widen_the_beam(planned):
+    """They are variations of the given one: the overlap is that which `adorym inspect` finds."""
+    diameters = [
+        planned(parameters={"probe": {"modes": n}})[1].as_dict()["sampling"]["probe_diameter_px"] for n in (1, 4)
+    ]
+    assert diameters[0] == pytest.approx(diameters[1], rel=1e-9)
+
+
 def test_counts_leave_masked_pixels_out_and_square_amplitudes(planned):
     mask = np.ones(SCAN.window, bool)
     mask[4:8, 5:9] = False
@@ -207,7 +215,12 @@ def test_everything_is_shown(planned):
     shown = console.export_text()
     for facts in plan.sections.values():
         assert all(fact.text in shown for fact in facts)
-    for words in ("epoch 1 to epoch 2", "magnitude_limit (maximum 1.0", "total_variation (weight 0.5", "total"):
+    for words in (
+        "epoch 1 to epoch 2",
+        "magnitude_limit (maximum 1.0",
+        "total_variation (parameter object, weight 0.5",
+        "total",
+    ):
         assert words in shown
     narrow = Console(width=50, record=True, file=StringIO())
     narrow.print(plan.render())
@@ -258,7 +271,7 @@ ERRORS = {
     ),
     "regularizer of a fixed object": (
         {"parameters": {"object": False}, "regularizers": [{"kind": "total_variation", "weight": 1}]},
-        r"regularizers: the object is not refined: they have no effect; leave them out",
+        r"regularizers\[0\]: 'total_variation' acts on the object, which is not refined: it has no effect",
     ),
     "nothing refined": (
         {"parameters": {"object": False, "probe": False}},

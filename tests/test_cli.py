@@ -157,6 +157,14 @@ def test_resumed_run_equals_the_uninterrupted_one(adorym, folder):
     np.testing.assert_array_equal(*moved)
 
 
+def test_resuming_a_finished_run_says_that_nothing_is_left(adorym, folder):
+    config = write_config(folder)
+    assert adorym("run", config).status == 0
+    again = adorym("run", config, "--resume", "--set", "run.epochs=2")
+    assert again.status == 0 and len(read_result("out").history["loss"]) == 3
+    assert again.messages == ["warning: run.epochs: nothing is left to do: 3 of 2 epochs are done; raise it"]
+
+
 def test_interrupted_run_says_how_to_go_on(adorym, folder, monkeypatch):
     class Interrupt(Callback):
         def on_epoch(self, run, record):
@@ -229,13 +237,20 @@ def test_internal_error_ends_with_status_1(adorym, folder, monkeypatch):
         cli.main(["--debug", "run", "config.yaml"])
 
 
-@pytest.mark.parametrize(("raised", "status"), [(KeyboardInterrupt(), 130), (RunError("run", "it failed"), 1)])
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [(KeyboardInterrupt(), 130), (RunError("run", "it failed"), 1), (MemoryError("28 PiB"), 1)],
+    ids=["interrupt", "failure", "memory"],
+)
 def test_status_of_what_ends_a_command(adorym, folder, monkeypatch, raised, status):
     def fail(*_, **__):
         raise raised
 
     monkeypatch.setattr(run_command, "run", fail)
-    assert adorym("run", write_config(folder)).status == status
+    ended = adorym("run", write_config(folder))
+    assert ended.status == status
+    if isinstance(raised, MemoryError):
+        assert ended.messages == ["run failed: not enough memory: 28 PiB; choose something smaller"]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,9 @@ from adorym.forward.base import Request
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.losses.counting import LeastSquares
+from adorym.report import style
+from adorym.report.base import scene
+from adorym.report.curve_pictures import parameters_picture
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 MODEL, PARAMETER = EXAMPLES / "custom_forward_model.py", EXAMPLES / "custom_parameter.py"
@@ -131,11 +134,16 @@ def test_the_blur_is_found_to_ten_per_cent(tmp_path):
     example["simulate_blurred"](tmp_path / "blurred.h5", 1.2, seed=3)
     overrides = [f"data.path={tmp_path / 'blurred.h5'}", "run.epochs=25"]
     config = adorym.load_config(EXAMPLES / "custom_parameter" / "config.yaml", overrides)
-    blur = adorym.reconstruct(config).parameters["blur_px"]
+    result = adorym.reconstruct(config)
+    blur, trace = result.parameters["blur_px"], result.history["blur_px"]
+    assert len(trace) == 25 and trace[-1] == float(blur.value), "a single number is kept epoch by epoch"
+    with style.styled():
+        assert parameters_picture(scene(result)) is not None
     assert blur.unit == "px" and float(blur.start) == 1.0
     assert float(blur.value) == pytest.approx(1.2, rel=0.1)
     sharp = adorym.load_config(EXAMPLES / "custom_parameter" / "config.yaml", [*overrides, "parameters.blur_px=false"])
-    assert float(adorym.reconstruct(sharp).parameters["blur_px"].value) == 1.0
+    fixed = adorym.reconstruct(sharp)
+    assert float(fixed.parameters["blur_px"].value) == 1.0 and "blur_px" not in fixed.history
 
 
 # -- all examples ------------------------------------------------------------------------------------------------------

@@ -30,6 +30,11 @@ def duration(seconds: float) -> str:
     return f"{1e3 * seconds:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
 
 
+def of_an_epoch(progress: BatchProgress) -> float:
+    """The loss of an epoch all of whose batches were like this one: what compares with an epoch's loss."""
+    return progress.loss * progress.n_batches
+
+
 class ProgressReport(Callback):
     """Shows loss, time a batch and time to go.
 
@@ -93,7 +98,7 @@ class _Live:
 
     def batch(self, progress: BatchProgress) -> None:
         done = (progress.epoch - 1) * self._n_batches + progress.batch
-        loss, pace = f"{progress.loss:.4e}", f"{duration(progress.time_s)}/batch"
+        loss, pace = f"{of_an_epoch(progress):.4e}", f"{duration(progress.time_s)}/batch"
         if self._task is None:  # a resumed run starts in the middle: its first batches took no time here
             where = f"epoch {progress.epoch}"
             self._task = self._bar.add_task(where, total=self._total, completed=done - 1, loss=loss, pace=pace)
@@ -123,7 +128,8 @@ class _Plain:
         if progress.batch < progress.n_batches and time.monotonic() - self._last > self._every_s:
             where = f"epoch {progress.epoch}, batch {progress.batch}/{progress.n_batches}"
             done = (progress.epoch - 1) * self._n_batches + progress.batch
-            self._line(f"{where}  loss {progress.loss:.4e}  {duration(progress.time_s)}/batch  {self._to_go(done)}")
+            loss, pace = f"loss {of_an_epoch(progress):.4e}", f"{duration(progress.time_s)}/batch"
+            self._line(f"{where}  {loss}  {pace}  {self._to_go(done)}")
 
     def epoch(self, record: EpochRecord) -> None:
         first_or_last = self._done_here <= self._n_batches or record.epoch == record.epochs

@@ -111,9 +111,14 @@ def _regime(made: Draft) -> Regime:
     return getattr(made.config.forward_model, "regime", regime_of(made.dataset))
 
 
+def _given_modes(made: Draft) -> int:
+    """Modes that the beam is known by; those that are seeded from them start wider than it is."""
+    return 1 if made.dataset.start_probe is None else len(made.dataset.start_probe)
+
+
 def _sampling(made: Draft, warnings: list[str]) -> Iterator[Fact]:
     geometry = made.config.forward_model.geometry(made.dataset)
-    diameter = probe_diameter_px(made.starts["probe"]) if "probe" in made.starts else None
+    diameter = probe_diameter_px(made.starts["probe"][: _given_modes(made)]) if "probe" in made.starts else None
     if made.dataset.probe_positions_px is not None:
         yield from _scan(made, geometry, diameter, warnings)
     far = _regime(made) == "far_field"
@@ -244,6 +249,8 @@ def _refinement(made: Draft, name: str) -> Refinement:
         unit = ""  # a pure number: the curvature brings the unit
     elif spec.relative and not _has_unit(optimizer.learning_rate):
         unit = "of the largest value"
+    elif spec.scale is not None and not _has_unit(optimizer.learning_rate):
+        unit = "of its natural scale"
     return Refinement(
         parameter=name,
         values=values,
@@ -295,7 +302,7 @@ def _work(made: Draft) -> Work:
         batch=min(max(_batch_sizes(made)), chunk),
         modes=modes,
         window_px=window,
-        fused=made.on_host and not plain and bool(getattr(model, "fused", False)) and recipe.loss.noise is not None,
+        fused=made.on_host and not plain and bool(getattr(model, "fused", False)) and recipe.loss.code is not None,
         near_field=_regime(made) == "near_field",
         shifted=bool(refined) or any((made.starts[name] % 1).any() for name in moved),
         moving=bool(refined),

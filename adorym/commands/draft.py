@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +11,19 @@ from typing import Any
 import numpy as np
 
 from adorym import config_file
-from adorym.config import Config, DataSettings, config_from, load_config
+from adorym.config import Config, DataSettings, config_from, load_config, path_starts
 from adorym.data.dataset import Dataset
 from adorym.data.open import open_dataset
-from adorym.engine.checks import check_inside, data_errors, flat, recipe_errors, start_value, together
+from adorym.engine.checks import (
+    check_inside,
+    data_errors,
+    first_object,
+    flat,
+    recipe_errors,
+    start_value,
+    together,
+    try_constraint,
+)
 from adorym.engine.setup import object_margin_px, used_settings
 from adorym.errors import BackendError, InputError
 from adorym.optimizers.base import Optimizer
@@ -90,7 +99,7 @@ def draft(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
         data = config.data
     except InputError as error:
         findings.errors += flat(error)  # with lines already
-        data = _data_settings(mapping, Path(path).parent)
+        data = _data_settings(mapping, path_starts(Path(path), lines))
     if data is not None:
         with findings.collected():
             dataset = open_dataset(data.path, data)
@@ -100,7 +109,7 @@ def draft(path: str | Path, overrides: Sequence[str] = ()) -> Draft:
     return made
 
 
-def _data_settings(mapping: Mapping[str, Any], folder: Path) -> DataSettings | None:
+def _data_settings(mapping: Mapping[str, Any], folder: Callable[[str], Path]) -> DataSettings | None:
     """The section ``data`` of a configuration that is wrong elsewhere."""
     try:
         return config_from({"data": mapping.get("data"), "forward_model": "ptychography"}, folder=folder).data
@@ -125,10 +134,9 @@ def _drafted(config: Config, dataset: Dataset | None, findings: _Findings) -> Dr
     margin = object_margin_px(settings)
     shape, origin = recipe.model.object_frame(dataset, margin)
     rng, starts = np.random.default_rng(run.seed), {}
-    initial = settings["object"].initial
     with findings.collected():
-        if initial is not None:
-            initial.make(dataset, shape, rng)  # type: ignore[union-attr]
+        if settings["object"].initial is not None:
+            first_object(recipe.model, settings["object"], dataset, shape, rng)
     for name in settings:
         if name != "object":
             with findings.collected():
@@ -167,6 +175,6 @@ def _try_constraints(
         if constraint.parameter != "object" and not np.iscomplexobj(starts[constraint.parameter]):
             values = values.real
         with findings.collected():
-            projected = constraint.project(xp, values.copy())
+            projected = try_constraint(xp, i, constraint, values.copy())
             if np.allclose(projected, values, rtol=1e-6, atol=0):
                 findings.warnings.append(f"constraints[{i}]: '{constraint.kind}' has no effect here")

@@ -29,6 +29,7 @@ from adorym.data.survey import (
     probe_diameter_px,
 )
 from adorym.errors import DataError
+from adorym.report.text import prefix
 from adorym.units import wavelength_m
 
 LOW_OVERLAP = 0.4
@@ -162,7 +163,8 @@ def _geometry(dataset: Dataset) -> dict[str, str]:
     for name in ("pixel_size_m", "detector_pixel_size_m"):
         size = getattr(dataset, name)
         if size is not None:
-            known[name[:-2].replace("_", " ")] = f"{1e9 * size[0]:.6g} x {1e9 * size[1]:.6g} nm (y, x)"
+            factor, unit = prefix(max(size), "m")
+            known[name[:-2].replace("_", " ")] = f"{factor * size[0]:.6g} x {factor * size[1]:.6g} {unit} (y, x)"
     for name in ("distance_m", "source_distance_m"):
         if (value := getattr(dataset, name)) is not None:
             known[name[:-2].replace("_", " ")] = f"{value:.6g} m"

@@ -172,15 +172,36 @@ def read_mask(mask: str | Path | np.ndarray) -> tuple[np.ndarray, str]:
         mask: An array, a file that holds one array, or ``file:name`` of an array in a file.
 
     Raises:
+        DataError: No such file or array, the file holds several and none is named, or what it holds is no mask.
+    """
+    array, origin = read_array(mask, "mask")
+    return _good(array, "data.mask" if isinstance(mask, np.ndarray) else origin), origin
+
+
+def read_array(source: str | Path | np.ndarray, role: str) -> tuple[np.ndarray, str]:
+    """One array, axes of length 1 removed if it comes from a file, and where it came from; as `read_mask`.
+
+    Args:
+        source: An array, a file that holds one array, or ``file:name`` of an array in a file.
+        role: What it is needed for, for the error.
+
+    Raises:
         DataError: No such file or array, or the file holds several and none is named.
     """
-    if isinstance(mask, np.ndarray):
-        return mask.astype(bool), "an array that was given"
-    path, _, key = str(mask).rpartition(":")
-    if not path or Path(str(mask)).expanduser().is_file():
-        path, key = str(mask), ""
+    if isinstance(source, np.ndarray):
+        return source, "an array that was given"
+    path, _, key = str(source).rpartition(":")
+    if not path or Path(str(source)).expanduser().is_file():
+        path, key = str(source), ""
     container = open_container(path)
     if not key and len(container.arrays) != 1:
         names = ", ".join(container.arrays)
-        raise DataError(path, "which array is the mask?", found=names, remedy=f"write '{path}:NAME'")
-    return container.read(key or next(iter(container.arrays))).squeeze() != 0, str(mask)
+        raise DataError(path, f"which array is the {role}?", found=names, remedy=f"write '{path}:NAME'")
+    return container.read(key or next(iter(container.arrays))).squeeze(), str(source)
+
+
+def _good(mask: np.ndarray, where: str) -> np.ndarray:
+    if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
+        found = mask.dtype if mask.dtype.kind not in "biuf" else "values that are not finite"
+        raise DataError(where, "not a mask", expected="numbers, 0 where a pixel is bad", found=found)
+    return mask != 0

@@ -7,8 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from adorym import registry
 from adorym.data.checks import check_counts
+from adorym.data.containers import read_array
 from adorym.data.dataset import Dataset
 from adorym.data.hdf5 import check_file, open_hdf5
 from adorym.data.keymap import KeyMap
@@ -42,9 +45,28 @@ def open_dataset(
     if wanted.map:
         dataset = KeyMap.parse(wanted.map).read(file, wanted)
     else:
-        dataset = find_reader(file, wanted.format).read(file, wanted)
+        dataset = _read(find_reader(file, wanted.format), file, wanted)
     dataset = replace(dataset, patterns=load(dataset.patterns, wanted.memory_limit_gib * GIB))
-    return check_counts(dataset, wanted.bad_counts) if check else dataset
+    dataset = check_counts(dataset, wanted.bad_counts) if check else dataset
+    return dataset if wanted.weights is None else _weighted(dataset, wanted.weights)
+
+
+def _weighted(dataset: Dataset, source: str | Path | np.ndarray) -> Dataset:
+    weights, origin = read_array(source, "weights")
+    weights = weights.reshape(-1, 1, 1) if weights.ndim == 1 else weights
+    return replace(dataset, weights=weights.astype(np.float64), notes=(*dataset.notes, f"weights: {origin}"))
+
+
+def _read(reader: Reader, file: Path, wanted: Overrides) -> Dataset:
+    try:
+        return reader.read(file, wanted)
+    except KeyError as error:
+        raise DataError(
+            str(file),
+            f"not laid out as the format '{reader.kind}' is",
+            found=str(error.args[0]) if error.args else None,
+            remedy="leave 'data.format' out to have the format recognised, or say where things are with data.map",
+        ) from error
 
 
 def find_reader(path: Path, name: str | None = None) -> Reader:

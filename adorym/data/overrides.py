@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 
 from adorym.data.patterns import Orientation
 from adorym.errors import ConfigError, ConfigErrors, suggestion
+from adorym.paths import InputPath
 from adorym.registry import component
 from adorym.units import Angle, Energy, Length
 
@@ -41,6 +42,8 @@ class Overrides:
         measured: Whether the numbers are intensities (counts) or amplitudes (their square root).
         mask: Array, or file (.npy, .tif, or ``file.h5:/path/to/dataset``), non-zero where a pixel is good.
         invert_mask: The mask (of the file, or the one given here) is non-zero where a pixel is bad.
+        weights: What pixels or patterns count in the loss: array or file, ``(y, x)`` in the frame of the patterns,
+            ``(n,)``, one a pattern that is used, or ``(n, y, x)``.
         theta: Rotation angle of every angle in the data.
         theta_range: First and last rotation angle of an even spacing, both included.
         angles: Which angles to use: ``"0:10"``, ``"::2"`` or a list of numbers.
@@ -63,8 +66,9 @@ class Overrides:
     source_distance: Annotated[Length, Field(gt=0)] | None = None
     propagation_distance: Propagation = None
     measured: Literal["intensity", "amplitude"] | None = None
-    mask: str | Path | np.ndarray | None = None
+    mask: InputPath | Path | np.ndarray | None = None
     invert_mask: bool = False
+    weights: InputPath | Path | np.ndarray | None = None
     theta: tuple[Angle, ...] | None = None
     theta_range: tuple[Angle, Angle] | None = None
     angles: str | tuple[int, ...] | None = None

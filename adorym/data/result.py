@@ -88,6 +88,8 @@ class Result:
             expected = "(y, x, z)" if complex_object else "(y, x, z, 2)"
             raise DataError("object", f"wrong shape for '{self.representation}'", expected=expected, found=obj.shape)
         object.__setattr__(self, "object", obj)
+        if len(self.origin_px) != 2:
+            raise DataError("origin_px", "wrong shape", expected="(y, x)", found=tuple(self.origin_px))
         object.__setattr__(self, "origin_px", (int(self.origin_px[0]), int(self.origin_px[1])))
         if self.probe is not None:
             probe = np.asarray(self.probe, dtype=np.complex64)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adorym.constraints.base import Constraint
 from adorym.data.dataset import Dataset
 from adorym.engine.settings import RunSettings
-from adorym.errors import ConfigError, ConfigErrors, InputError
-from adorym.forward.base import ForwardModel
+from adorym.errors import ConfigError, ConfigErrors, InputError, suggestion
+from adorym.forward.base import ForwardModel, Start
 from adorym.forward.probe import ProbeSettings
 from adorym.optics.windows import inside
 from adorym.parameters import Parameter, ParameterSettings
+from adorym.regularizers.sparsity import Smoothness
 from adorym.schema.fields import fields_of
 from adorym.schema.messages import prefixed
+from adorym.wrapper.base import Array, Backend
 
 if TYPE_CHECKING:
     from adorym.engine.setup import Recipe
@@ -44,22 +50,40 @@ def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run
         yield ConfigError("parameters", "nothing is refined", remedy="set 'refine: true' for the object at least")
     for name, each in settings.items():
         yield from _parameter_errors(f"parameters.{name}", recipe.model.refinable[name], each, run.epochs)
-    for i, constraint in enumerate(recipe.constraints):
-        if constraint.parameter not in settings or not settings[constraint.parameter].refine:
-            yield ConfigError(
-                f"constraints[{i}]",
-                f"'{constraint.kind}' acts on the {constraint.parameter}, which is not refined: it has no effect",
-                remedy="leave it out, or refine the parameter",
-            )
-    if recipe.regularizers and not settings["object"].refine:
-        yield ConfigError("regularizers", "the object is not refined: they have no effect", remedy="leave them out")
+    for section in ("regularizers", "constraints"):
+        for i, each in enumerate(getattr(recipe, section)):
+            yield from _term_errors(f"{section}[{i}]", each, recipe.model, settings)
+            if recipe.model.empty == 0 and each.kind in ("support", "shrink_wrap"):
+                yield ConfigError(
+                    f"{section}[{i}]",
+                    f"'{each.kind}' leaves vacuum, 1, outside; a crystal has 0 there",
+                    remedy="set 'parameters.support', which follows the crystal",
+                )
+
+
+def _term_errors(
+    where: str, term: Any, model: ForwardModel, settings: Mapping[str, ParameterSettings]
+) -> Iterator[InputError]:
+    name = term.parameter
+    if name not in model.refinable:
+        remedy = suggestion(name, model.refinable)
+        yield ConfigError(f"{where}.parameter", f"forward model '{model.kind}' has no '{name}'", remedy=remedy)
+    elif name not in settings or not settings[name].refine:
+        yield ConfigError(
+            where,
+            f"'{term.kind}' acts on the {name}, which is not refined: it has no effect",
+            remedy="leave it out, or refine the parameter",
+        )
+    elif isinstance(term, Smoothness) and model.refinable[name].per == "run":
+        remedy = "choose a parameter that has one row a pattern or angle"
+        yield ConfigError(f"{where}.parameter", f"'{name}' has no course over angle or time", remedy=remedy)
 
 
 def _parameter_errors(where: str, spec: Parameter, each: ParameterSettings, epochs: int) -> Iterator[InputError]:
     if not each.refine:
-        fields = fields_of(type(each))
+        known = fields_of(type(each))
         for key in REFINEMENT:
-            if getattr(each, key) != fields[key].get_default(call_default_factory=True):
+            if getattr(each, key) != known[key].get_default(call_default_factory=True):
                 remedy = "leave it out, or refine the parameter"
                 yield ConfigError(f"{where}.{key}", "has no effect: the parameter is not refined", remedy=remedy)
         return
@@ -101,12 +125,84 @@ def start_value(
     Raises:
         InputError: It cannot be made; the error names the place in the configuration.
     """
+    where = f"parameters.{name}.initial"
     try:
-        return model.refinable[name].start_value(name, model, dataset, settings, rng)
+        value = model.refinable[name].start_value(name, model, dataset, settings, rng)
     except InputError as error:
         if error.where.startswith(("parameters", "data")) or not error.where:
             raise
-        raise together(prefixed(error, f"parameters.{name}.initial")) from None
+        raise together(_at_initial(error, where, settings)) from None
+    _need_numbers(where, value)
+    return value
+
+
+def _at_initial(error: InputError, where: str, settings: ParameterSettings) -> list[InputError]:
+    """``error`` of a start value, which names a field of its settings or a file."""
+    first = error.where.partition(".")[0].partition("[")[0]
+    if is_dataclass(settings.initial) and first not in {each.name for each in fields(settings.initial)}:
+        what = f"{error.where}: {error.what}"
+        return [type(error)(where, what, expected=error.expected, found=error.found, remedy=error.remedy)]
+    return prefixed(error, where)
+
+
+def _need_numbers(where: str, value: np.ndarray) -> None:
+    bad = int(np.size(value) - np.count_nonzero(np.isfinite(value)))
+    if bad:
+        found = f"{bad} of {np.size(value)} values"
+        raise ConfigError(where, "a start value is not a finite number", found=found, remedy="correct the values")
+
+
+def first_object(
+    model: ForwardModel,
+    settings: ParameterSettings,
+    dataset: Dataset,
+    shape: tuple[int, ...],
+    rng: np.random.Generator,
+) -> Start:
+    """First object of ``shape``: the model's own unless the settings name another.
+
+    Raises:
+        InputError: It does not fit into memory, or cannot be made.
+    """
+    check_room(shape)
+    if settings.initial is None:
+        return model.first_object(dataset, shape, rng)
+    start = settings.initial.start(dataset, shape, rng)  # type: ignore[union-attr]
+    _need_numbers("parameters.object.initial", start.object)
+    return start
+
+
+def check_room(shape: tuple[int, ...]) -> None:
+    """Refuse an object that, with its gradient, is larger than this machine's memory.
+
+    Raises:
+        ConfigError: Usually positions have the wrong unit.
+    """
+    try:
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # a system that does not tell
+        return
+    needed = 2 * 8 * math.prod(shape)
+    if needed > available:
+        raise ConfigError(
+            "parameters.object",
+            f"an object of {' x '.join(map(str, shape))} px does not fit into memory",
+            expected=f"at most {available / 2**30:.3g} GiB with its gradient",
+            found=f"{needed / 2**30:.3g} GiB",
+            remedy="check 'parameters.object.margin_px', and the unit of the positions with 'adorym inspect'",
+        )
+
+
+def try_constraint(xp: Backend, number: int, constraint: Constraint, values: Array) -> Array:
+    """``values`` projected by constraint ``number`` of the configuration.
+
+    Raises:
+        InputError: It cannot act on such values; the error names the place in the configuration.
+    """
+    try:
+        return constraint.project(xp, values)
+    except InputError as error:
+        raise together(prefixed(error, f"constraints[{number}]")) from None
 
 
 def check_inside(
@@ -171,7 +267,7 @@ def _probe_notices(where: str, each: ProbeSettings, dataset: Dataset) -> Iterato
     if each.modes < there:
         yield f"{where}.modes: {each.modes} of the {there} modes of the start probe in the data are used"
     if each.modes <= there:
-        fields = fields_of(type(each))
+        known = fields_of(type(each))
         for key in ("seeding", "first_fraction"):
-            if getattr(each, key) != fields[key].default:
+            if getattr(each, key) != known[key].default:
                 yield f"{where}.{key}: has no effect: there is no further mode to make"

@@ -18,6 +18,7 @@ from adorym.engine.problem import Problem
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe, build_problem, default_batch_size
+from adorym.engine.solve import Solving
 from adorym.engine.step import finish_epoch, run_batch
 from adorym.errors import RunError
 
@@ -74,6 +75,8 @@ class Reconstruction:
         self.problem: Problem = build_problem(dataset, recipe, run, self.rng)
         self.batch_size = run.batch_size or default_batch_size(dataset.n_patterns, recipe.model.whole_object)
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
+        self.solving = None if recipe.solver is None else Solving(self.problem, recipe.solver, run.seed)
+        self.left_out = np.zeros(0, int)
         self.stop_reason = ""
         self._watch: Callable[[BatchProgress], None] | None = None
 
@@ -91,11 +94,17 @@ class Reconstruction:
             RunError: The loss is not a number any more, or grows without bound.
         """
         total = self.settings.epochs if count is None else self.progress.epoch + count
+        # At once, not at the first step of the iteration: a signal may come in between.
         self.stop_reason, self._watch = "", watch
+        return self._records(total)
+
+    def _records(self, total: int) -> Iterator[EpochRecord]:
         while self.progress.epoch < total and not self.stop_reason:
             record = self._epoch(total)
             if record is None:
                 return
+            if self.solving is not None and self.solving.finished:
+                self.stop(self.solving.message)
             yield record
             if self._on_plateau():
                 self.stop(f"the loss has not fallen for {self.settings.plateau.patience} epochs")  # type: ignore[union-attr]
@@ -104,11 +113,18 @@ class Reconstruction:
         """End the loop after the batch that is being worked on."""
         self.stop_reason = reason
 
+    def leave_out(self, patterns: np.ndarray) -> None:
+        """Do not look at ``patterns``: they tell how well the others predict them."""
+        self.left_out = np.asarray(patterns)
+
     def batches(self) -> list[np.ndarray]:
         """The batches of the next epoch; the same ones again until the epoch is done."""
         self.rng.bit_generator.state = self.progress.epoch_rng
+        if self.solving is not None:
+            return [np.setdiff1d(np.arange(self.problem.dataset.n_patterns), self.left_out)]
         order = epoch_order(self.problem.dataset, self.batch_size, self.settings.batch_order, self.rng)
-        return [np.sort(part) for part in order]
+        seen = [np.setdiff1d(part, self.left_out) for part in order]
+        return [part for part in seen if len(part)]
 
     def _epoch(self, total: int) -> EpochRecord | None:
         progress, problem = self.progress, self.problem
@@ -123,14 +139,17 @@ class Reconstruction:
             if self.stop_reason:
                 return None
             began = time.perf_counter()
-            loss = run_batch(problem, parts[i], rates, len(parts[i]) / problem.dataset.n_patterns)
+            if self.solving is not None:
+                loss = self.solving.epoch(epoch, list(rates), parts[i])
+            else:
+                loss = run_batch(problem, parts[i], rates, len(parts[i]) / problem.dataset.n_patterns)
             self._check_loss(loss, epoch, i, len(parts), rates)
             progress.partial_loss += loss
             progress.batch = i + 1
             progress.partial_time_s = before + time.perf_counter() - start
             if self._watch is not None:
                 self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, time.perf_counter() - began))
-        finish_epoch(problem, list(rates))
+        finish_epoch(problem, list(rates), epoch)
         _warn_unmoved(problem, moved)
         return self._close_epoch(total, rates, before + time.perf_counter() - start)
 
@@ -140,6 +159,9 @@ class Reconstruction:
         progress.history["epoch"].append(progress.epoch + 1)
         progress.history["loss"].append(record.loss)
         progress.history["time_s"].append(time_s)
+        for name, value in self.problem.values.items():
+            if value.settings.refine and value.first.size == 1:  # one number: its way is worth a line in the report
+                progress.history.setdefault(name, []).append(float(np.ravel(self.problem.xp.to_numpy(value.array))[0]))
         progress.epoch += 1
         progress.batch, progress.partial_loss, progress.partial_time_s = 0, 0.0, 0.0
         progress.epoch_rng = self.rng.bit_generator.state
@@ -171,7 +193,7 @@ class Reconstruction:
 
     def _back_off(self) -> None:
         losses = self.progress.history["loss"]
-        if self.settings.backoff == 1 or len(losses) < 2 or losses[-1] <= RISE * losses[-2]:
+        if self.solving is not None or self.settings.backoff == 1 or len(losses) < 2 or losses[-1] <= RISE * losses[-2]:
             return
         self.progress.backoff *= self.settings.backoff
         self.problem.restart()

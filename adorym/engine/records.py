@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """One batch is done: ``epoch`` and ``batch`` count from 1, ``time_s`` is the time the batch took."""
+    """One batch is done: ``epoch`` and ``batch`` count from 1, ``time_s`` is the time the batch took.
+
+    ``loss`` is the batch's part of the sum that is an epoch's loss.
+    """
 
     epoch: int
     batch: int

@@ -103,6 +103,7 @@ class CrystalModel(ForwardModel):
     """One crystal, whole in every frame. Fill in `predict`; add to `refinable` what else may be refined."""
 
     whole_object: ClassVar[bool] = True
+    empty: ClassVar[float] = 0.0
     refinable: ClassVar[Mapping[str, Parameter]] = {
         "object": object_parameter(
             help="complex amplitude of the crystal, in square root of photons",

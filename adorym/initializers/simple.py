@@ -11,6 +11,7 @@ from adorym.data.dataset import Dataset
 from adorym.data.result import read_result
 from adorym.errors import ConfigError
 from adorym.forward.base import Initializer
+from adorym.paths import InputPath
 from adorym.registry import register
 from adorym.units import Angle
 
@@ -56,7 +57,7 @@ class File(Initializer):
         path: A ``.npy`` array of the object's shape, or a ``result.h5``.
     """
 
-    path: str
+    path: InputPath
 
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         where = "parameters.object.initial.path"

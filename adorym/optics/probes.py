@@ -21,9 +21,9 @@ from scipy.special import expit
 from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.optics import geometry
 from adorym.optics.geometry import Grid, Pair, sample_grid
-from adorym.optics.modes import power_fractions
 from adorym.optics.probe_files import Fit, fit_window, read_probe
 from adorym.optics.propagation import fresnel_rate_rad_per_m
+from adorym.paths import InputPath
 from adorym.registry import register
 from adorym.units import Length, Pixels, parse
 
@@ -214,7 +214,7 @@ class FileProbe(InitialProbe):
             ``"resample"`` (same width in metres, as after cropping the patterns).
     """
 
-    path: str
+    path: InputPath
     key: str | None = None
     fit: Fit = "error"
 
@@ -234,7 +234,9 @@ class DataProbe(InitialProbe):
         if probe.ndim != 3 or probe.shape[1:] != dataset.window_px:
             expected = f"(modes, {dataset.window_px[0]}, {dataset.window_px[1]})"
             raise DataError("data", "the start probe does not fit the patterns", expected=expected, found=probe.shape)
-        power_fractions(probe)  # refuses a dark or not finite probe
+        if not np.isfinite(probe).all() or not probe.any():
+            remedy = "choose another initial probe, such as {kind: mean_pattern}"
+            raise DataError("data", "the start probe is dark or not finite", remedy=remedy)
         return probe
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -58,7 +59,7 @@ class Optimizer(ABC):
         """The learning rate as a number: given with a unit, in ``unit``; without one, times ``scale``.
 
         Raises:
-            ConfigError: Not positive, or in another unit than the parameter's.
+            ConfigError: Not positive, infinite, or in another unit than the parameter's.
         """
         given = self.learning_rate
         try:
@@ -66,17 +67,17 @@ class Optimizer(ABC):
             value = parse(given, unit) if with_unit else float(given) * scale
         except ValueError as error:
             raise ConfigError("learning_rate", str(error)) from None
-        if not value > 0:
+        if not 0 < value < math.inf:
             raise ConfigError(
                 "learning_rate",
-                "a learning rate must be positive",
+                f"a learning rate must be {'finite' if value > 0 else 'positive'}",
                 found=given,
                 remedy="to hold a parameter fixed, write 'refine: false'",
             )
         return value
 
     def __post_init__(self) -> None:
-        if not isinstance(self.learning_rate, str) and not self.learning_rate > 0:
+        if not isinstance(self.learning_rate, str) and not 0 < self.learning_rate < math.inf:
             self.rate("")
 
 

@@ -101,8 +101,8 @@ def _headings(settings: dict[str, Any], name: str) -> tuple[str, str]:
     data, model = settings.get("data"), settings.get("forward_model")
     path = data.get("path") if isinstance(data, dict) else data
     heading = Path(str(path)).name if path else name
-    technique = model.get("kind") if isinstance(model, dict) else model
-    return heading or "Reconstruction", title_of(str(technique)) + " reconstruction" if technique else "Reconstruction"
+    technique = str((model.get("kind") if isinstance(model, dict) else model) or "").rpartition(".py:")[2]
+    return heading or "Reconstruction", title_of(technique) + " reconstruction" if technique else "Reconstruction"
 
 
 def _facts(shown: Scene) -> list[tuple[str, str, str]]:

@@ -76,11 +76,13 @@ class PositionTrend:
         unequal = abs(strains[0] - strains[1]) > max(chance, abs(common) / 3)
         if unequal or abs(common) < max(chance / 2, SMALLEST):
             return ""
-        high = common > 0
+        size, energy, distance, travel = (
+            ("large", "low", "long", "more") if common > 0 else ("small", "high", "short", "less")
+        )
         return (
-            f"The scale is equal in y and x: the pixel size seems too {'large' if high else 'small'}, by "
-            f"{100 * abs(common):.1f} % or more, as with a photon energy too {'low' if high else 'high'} or a distance "
-            f"too {'long' if high else 'short'} by as much, or motors that move {'more' if high else 'less'} than recorded."
+            f"The scale is equal in y and x: the pixel size seems too {size}, by {100 * abs(common):.1f} % or more, "
+            f"as with a photon energy too {energy} or a distance too {distance} by as much, "
+            f"or motors that move {travel} than recorded."
         )
 
 

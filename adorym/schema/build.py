@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, cast, get_args
@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar, cast, get_args
 from pydantic import TypeAdapter, ValidationError
 
 from adorym.errors import ConfigError, ConfigErrors, InputError, suggestion
+from adorym.paths import FromFolder
 from adorym.registry import lookup, names
 from adorym.schema.fields import (
     SEQUENCES,
@@ -37,6 +38,9 @@ from adorym.units import Unit
 T = TypeVar("T")
 
 
+Folder = Path | Callable[[str], Path] | None
+
+
 class _Broken:
     """Stands for a value whose errors are already reported; no field type accepts it."""
 
@@ -49,7 +53,7 @@ def build(
     mapping: Mapping[str, Any] | None,
     path: str = "",
     errors: list[InputError] | None = None,
-    folder: Path | None = None,
+    folder: Folder = None,
 ) -> T:
     """The component ``cls`` whose fields are the keys of ``mapping``, its own components included.
 
@@ -58,7 +62,8 @@ def build(
         mapping: Plain data: mappings, lists, text, numbers, booleans, ``None``.
         path: Dotted path of ``mapping`` in the whole configuration, put before every error's place.
         errors: Takes the errors, if given; the result is then ``None`` where there are any.
-        folder: Where a relative ``path/to/file.py:ClassName`` starts; the working directory by default.
+        folder: Where relative paths start, those of files and of ``path/to/file.py:ClassName``; or a function that says
+            so for the dotted path of a key. Left as they are by default.
 
     Raises:
         ConfigErrors: All that is wrong in the tree, unless ``errors`` takes it.
@@ -80,7 +85,7 @@ def _adapter(cls: type) -> TypeAdapter:
 class _Builder:
     """Walks the types and the data together, from the leaves up, and gathers the errors."""
 
-    def __init__(self, folder: Path | None) -> None:
+    def __init__(self, folder: Folder) -> None:
         self.folder = folder
         self.errors: list[InputError] = []
 
@@ -145,6 +150,8 @@ class _Builder:
     def value(self, annotation: Any, value: Any, path: str) -> Any:
         """``value`` with every mapping that stands for a component replaced by the component."""
         bare, _ = split(annotation)
+        if isinstance(value, str) and marker(annotation, FromFolder):
+            return self.from_folder(value, path)
         component = marker(annotation, ComponentOf)
         if component is not None:
             optional = is_union(bare) and type(None) in get_args(bare)
@@ -177,7 +184,7 @@ class _Builder:
                 fits = component is not None or is_section(kind) or is_mapping(kind)
             elif isinstance(value, str):
                 named = component is not None and (".py:" in value or value in names(component.group))
-                fits = named or (component is not None and only_component)
+                fits = named or (component is not None and only_component) or marker(arm, FromFolder) is not None
             else:
                 fits = isinstance(value, SEQUENCES) and is_sequence(kind)
             if fits:
@@ -240,6 +247,9 @@ class _Builder:
             return None
 
     def lookup(self, group: str, kind: str, where: str) -> type:
-        if self.folder is not None and ".py:" in kind:
-            kind = str(self.folder / Path(kind).expanduser())
-        return lookup(group, kind, where)
+        return lookup(group, self.from_folder(kind, where) if ".py:" in kind else kind, where)
+
+    def from_folder(self, path: str, where: str) -> str:
+        """``path``, which stands at ``where``, with the folder that it starts in put before it."""
+        folder = self.folder(where) if callable(self.folder) else self.folder
+        return path if folder is None else str(folder / Path(path).expanduser())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -237,6 +238,20 @@ class TorchBackend(Backend):
             )
 
         return call
+
+    def jvp(self, f: Callable[[Tree], Array], tree: Tree, tangent: Tree) -> tuple[Array, Array]:
+        names = list(tree)
+
+        def call(*leaves: torch.Tensor) -> torch.Tensor:
+            return f(dict(zip(names, leaves, strict=True)))
+
+        values = tuple(tree[name].detach() for name in names)
+        along = tuple(tangent[name].detach().to(tree[name].dtype) for name in names)
+        with torch.no_grad(), warnings.catch_warnings():
+            # The first forward derivative makes torch load rules that it compiles in a way it calls deprecated.
+            warnings.filterwarnings("ignore", ".*torch.jit", DeprecationWarning)
+            value, change = torch.func.jvp(call, values, along)  # type: ignore[misc]
+        return value, change
 
     def stop_gradient(self, a: Array) -> torch.Tensor:
         return a.detach()

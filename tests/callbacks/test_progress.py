@@ -21,7 +21,7 @@ def drive(callback: Callback, run: RunInfo = RUN, first: int = 1, result: Result
     callback.on_start(run)
     for epoch in range(first, run.epochs + 1):
         for batch in range(1, run.n_batches + 1):
-            callback.on_batch(run, BatchProgress(epoch, batch, run.n_batches, 100 / epoch, 0.0123))
+            callback.on_batch(run, BatchProgress(epoch, batch, run.n_batches, 100 / epoch / run.n_batches, 0.0123))
         callback.on_epoch(run, EpochRecord(epoch, run.epochs, 100 / epoch, 0.04, {"object": 0.01}))
     callback.on_end(run, result)
 
@@ -47,6 +47,7 @@ def test_plain_prints_batches_of_long_epochs():
     assert sum("batch 1/3" in line for line in lines) == 4
     assert not any("batch 3/3" in line for line in lines), "the epoch's own line follows at once"
     assert "12.3 ms/batch" in lines[1]
+    assert all("loss 1.0000e+02" in line for line in lines if "epoch 1" in line), "a batch's loss is told as an epoch's"
 
 
 def test_plain_has_no_control_codes_even_where_colour_is_forced(monkeypatch):

@@ -10,6 +10,7 @@ from laws import assert_same_state
 from tiny_crystal import Peak
 from tiny_runs import stopped_after
 
+from adorym.constraints.support import ShrinkWrap
 from adorym.engine.checkpoint import load_checkpoint, save_checkpoint
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome
@@ -91,6 +92,12 @@ def test_settings_without_effect_are_refused():
     for field in ({"optimizer": {"kind": "adam"}}, {"schedule": {"kind": "constant"}}):
         with pytest.raises(ValueError, match="has no effect: the support follows the object|optimizer|schedule"):
             SupportSettings(**field)
+
+
+def test_constraints_that_mean_vacuum_are_refused():
+    recipe = Recipe(BraggCdi(), {}, LeastSquares(), (), (ShrinkWrap(),))
+    with pytest.raises(InputError, match=r"constraints\[0\]: 'shrink_wrap' leaves vacuum.*parameters.support"):
+        check_recipe(recipe, Peak().dataset(), RunSettings())
 
 
 def test_unknown_parameters_of_the_model_are_refused():

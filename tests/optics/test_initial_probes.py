@@ -261,8 +261,9 @@ def test_start_probe_errors():
         DataProbe().make(dataset())
     with pytest.raises(DataError, match=r"does not fit the patterns; expected \(modes, 48, 64\); found \(1, 48, 48\)"):
         DataProbe().make(dataset(start_probe=np.ones((1, 48, 48), "c8")))
-    with pytest.raises(DataError, match="has no power"):
-        DataProbe().make(dataset(start_probe=np.zeros((1, *WINDOW), "c8")))
+    for value in (0, np.nan):
+        with pytest.raises(DataError, match="the start probe is dark or not finite; choose another initial probe"):
+            DataProbe().make(dataset(start_probe=np.full((1, *WINDOW), value, "c8")))
 
 
 @pytest.fixture

@@ -93,6 +93,12 @@ def test_any_configuration_can_be_shown(config):
     check(render(scene(replace(RESULT, config=config)), []))
 
 
+def test_a_model_from_a_file_is_called_by_its_class():
+    config = "data: a.h5\nforward_model: {kind: /home/me/models.py:ThinObject}\n"
+    page = check(render(scene(replace(RESULT, config=config)), []))
+    assert "ThinObject reconstruction" in page.text.split("Configuration")[0]
+
+
 def test_the_table_says_what_was_not_changed():
     parameters = {
         "a": ParameterResult(np.ones(3), "m", np.ones(3)),

@@ -1,0 +1,68 @@
+"""Pages of the documentation that are made from measured figures and from the classes."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+
+from adorym.forward.ptychography import Ptychography
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+@pytest.fixture
+def made_by(monkeypatch):
+    """``made_by("generate_benchmarks")``: a script of the documentation as a module."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    return importlib.import_module
+
+
+def figure(name: str, value: float, bar: float | None, verdict: str) -> dict[str, object]:
+    return {"name": name, "value": value, "bar": bar, "verdict": verdict}
+
+
+def test_the_benchmarks_page_shows_what_was_measured(made_by, tmp_path):
+    figures = [
+        figure("one_mode.seed_31.object_nrmse", 0.0312345, 0.045, "ok"),
+        figure("speed.64x64.1_modes.us_per_fft", 12.5, None, "-"),
+        figure("speed.64x64.1_modes.epoch_over_fft_floor", 3.0, 2.5, "MISSED"),
+    ]
+    measured = {"machine": {"processor": "a fast one", "cores": "2"}, "figures": figures}
+    (tmp_path / "core.json").write_text(json.dumps(measured))
+    made_by("generate_benchmarks").main(tmp_path, tmp_path / "core.json")
+    text = (tmp_path / "benchmarks.md").read_text()
+    for line in (
+        "`python benchmarks/core.py --json docs/_static/core.json` on: processor a fast one; cores 2.",
+        "## One mode",
+        "Object error after 40 epochs.",
+        "| Seed 31, object nrmse | 0.03123 | 0.045 | ok |",
+        "| 64x64, 1 modes, us per fft | 12.5 |  |  |",
+        "| 64x64, 1 modes, epoch over fft floor | 3 | 2.5 | MISSED |",
+    ):
+        assert line in text
+    assert text.count("## Speed") == 1
+
+
+def test_without_figures_the_page_says_how_to_make_them(made_by, tmp_path):
+    made_by("generate_benchmarks").main(tmp_path, tmp_path / "none.json")
+    assert "python benchmarks/core.py --json" in (tmp_path / "benchmarks.md").read_text()
+
+
+def test_every_benchmark_says_what_it_measures(made_by):
+    told = made_by("generate_benchmarks").descriptions()
+    tree = ast.parse((DOCS.parent / "benchmarks" / "core.py").read_text(encoding="utf-8"))
+    makers = [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
+    assert len(makers) > 3 and all(told[name] for name in makers)
+
+
+def test_the_table_of_steps_holds_the_defaults(made_by):
+    lines = made_by("generate_reference").default_steps(Ptychography.refinable)
+    for name, spec in Ptychography.refinable.items():
+        row = next(line for line in lines if line.startswith(f"| `{name}` |"))
+        optimizer = spec.default_optimizer()
+        assert f"`{optimizer.kind}`: `learning_rate: {optimizer.learning_rate}`" in row
+        assert f"`{spec.default_schedule().kind}`" in row
