@@ -217,7 +217,9 @@ def several_starts() -> Iterator[Figure]:
     yield Figure("several_starts.best_chi2", float(found.chi2[0]))
     yield Figure("several_starts.worst_chi2", float(found.chi2[-1]))
     yield Figure("several_starts.median_overlap", float(np.median(found.overlap[1:])))
-    yield Figure("several_starts.prtf_half_period_px", found.transfer.half_period_px)
+    yield Figure("several_starts.prtf_lowest", float(found.transfer.value.min()))
+    if found.transfer.crosses:
+        yield Figure("several_starts.prtf_half_period_px", found.transfer.half_period_px)
     yield Figure("several_starts.processor_s", seconds)
 
 

@@ -39,7 +39,7 @@ def main(folder: Path) -> None:
     rec.init_iter_loop(None, None) if rec.init_iter_loop.__code__.co_argcount > 2 else rec.init_iter_loop()
     rec.iterate()
     seconds = time.process_time() - start
-    image, support = np.asarray(rec.ds_image), np.asarray(rec.support_obj.get_support())
+    image, support = np.asarray(rec.ds_image), np.asarray(rec.support)
     found = np.abs(np.fft.fftn(image * (support > 0)))
     best = min(
         _chi2(np.roll(f, s, (0, 1, 2)), modulus) for f in (found, _twin(found)) for s in ((0, 0, 0), (32, 32, 32))

@@ -5,7 +5,9 @@ Starts that agree on a phase add up, others cancel: over shells of equal frequen
 .. math:: \mathrm{PRTF}(q) =
           \left\langle \frac{|\langle F_i(\mathbf q) \rangle_i|}{M(\mathbf q)} \right\rangle_{|\mathbf q|}
 
-(Chapman et al., J. Opt. Soc. Am. A 23, 1179 (2006), section 4). Where it falls under 1/e the resolution ends.
+(Chapman et al., J. Opt. Soc. Am. A 23, 1179 (2006), section 4). Where it falls under 1/e the
+resolution ends. Phases that have nothing in common still add up to :math:`1/\sqrt n` for n starts: with fewer than
+eight the function cannot fall that far.
 """
 
 from __future__ import annotations
@@ -31,6 +33,11 @@ class TransferFunction:
 
     frequency: np.ndarray
     value: np.ndarray
+
+    @property
+    def crosses(self) -> bool:
+        """Whether it falls under 1/e at all."""
+        return bool((self.value < LIMIT).any())
 
     @property
     def crossing(self) -> float:

@@ -29,9 +29,15 @@ def transfer_picture(scene: Scene) -> tuple[Figure, str] | None:
     ax.axvline(found.crossing, linestyle=":", linewidth=1, color="0.5")
     ax.set(xlabel="frequency (1 / voxel)", ylabel="PRTF", ylim=(0, 1.05), xlim=(0, 0.5))
     overlap = np.asarray(fit["starts_overlap"])[1:]
+    n = len(overlap) + 1
+    floor = float(1 / np.sqrt(n))
+    ax.axhline(floor, linestyle=":", linewidth=1, color=style.ORANGE)
+    where = f"it falls under 1/e (dashed) at a half period of {number(found.half_period_px, 3)} voxels"
+    if not found.crosses:
+        where = "it does not fall under 1/e (dashed), so that it sets no resolution"
     text = (
-        f"Phase retrieval transfer function of {len(overlap) + 1} starts: it falls under 1/e at a half period of "
-        f"{number(found.half_period_px, 3)} voxels. Complex overlap of the others with the best: "
+        f"Phase retrieval transfer function of {n} starts: {where}. Unrelated phases would leave {number(floor, 2)} "
+        f"(dotted). Complex overlap of the others with the best: "
         f"{number(float(np.median(overlap)), 3)} (median), {number(float(overlap.min()), 3)} (worst)."
     )
     return drawn, text
