@@ -16,6 +16,7 @@ from adorym.data.dataset import Dataset
 from adorym.data.open import open_dataset
 from adorym.engine.checks import (
     check_inside,
+    check_room,
     data_errors,
     first_object,
     flat,
@@ -135,6 +136,7 @@ def _drafted(config: Config, dataset: Dataset | None, findings: _Findings) -> Dr
     shape, origin = recipe.model.object_frame(dataset, margin)
     rng, starts = np.random.default_rng(run.seed), {}
     with findings.collected():
+        check_room(shape)
         if settings["object"].initial is not None:
             first_object(recipe.model, settings["object"], dataset, shape, rng)
     for name in settings:

