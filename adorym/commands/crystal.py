@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,11 @@ from adorym.data.open import open_dataset
 from adorym.data.result import Result, read_result
 from adorym.errors import ConfigError, GeometryError
 from adorym.metrics.strain import StrainField, TwinChoice, chosen_twin, flattened, strain_field
-from adorym.optics.bragg_geometry import Beam, BraggGeometry, lattice_m, orthogonal
+from adorym.optics.bragg_geometry import Beam, BraggGeometry, lattice_m, orthogonal, places_m
 from adorym.registry import component
 from adorym.report.crystal_pictures import save_crystal_pictures
 from adorym.report.text import quantity
-from adorym.report.vtk import write_vti
+from adorym.report.vtk import write_vti, write_vts
 from adorym.schema import build
 
 
@@ -55,12 +55,15 @@ class Crystal:
         voxel_m: Edge of a voxel; ``None`` without geometry.
         figures: Numbers by name, with their unit as a suffix.
         files: What was written.
+        skew: Object ``(y, x, z)`` as it was reconstructed and the place ``(y, x, z, 3)`` of each of its voxels in the
+            laboratory; ``None`` without geometry.
     """
 
     field: StrainField
     voxel_m: float | None
     figures: dict[str, float]
     files: tuple[Path, ...] = ()
+    skew: tuple[np.ndarray, np.ndarray] | None = None
 
     def render(self) -> Table:
         """The numbers as a table for a terminal."""
@@ -83,7 +86,8 @@ def crystal(
 ) -> Crystal:
     """Take out ramp and offset, choose the twin, turn into the laboratory, and find the strain along Q.
 
-    Writes ``crystal.h5``, ``crystal.vti``, ``crystal.json`` and pictures.
+    Writes ``crystal.h5``, ``crystal.vti``, ``crystal.json`` and pictures; with geometry also ``crystal_skew.vts``, the
+    amplitude and phase on the voxels of the reconstruction, not interpolated.
 
     Args:
         result_path: ``result.h5`` or the folder of a run with a Bragg model.
@@ -108,7 +112,7 @@ def crystal(
         made = _in_laboratory(obj, view, view.geometry, dataset)
     folder.mkdir(parents=True, exist_ok=True)
     files = (*_write(made, folder), *save_crystal_pictures(made.field, made.voxel_m, folder / "pictures"))
-    return Crystal(made.field, made.voxel_m, made.figures, files)
+    return replace(made, files=files)
 
 
 def _on_skew_voxels(obj: np.ndarray, view: CrystalView) -> Crystal:
@@ -140,7 +144,7 @@ def _in_laboratory(obj: np.ndarray, view: CrystalView, geometry: BraggGeometry, 
         "displacement_range_m": float(np.nanmax(field.displacement_m) - np.nanmin(field.displacement_m)),
         **_phase_figures(field),
     }
-    return Crystal(field, voxel, figures)
+    return Crystal(field, voxel, figures, skew=(flat, places_m(lattice, flat.shape)))
 
 
 def _phase_figures(field: StrainField) -> dict[str, float]:
@@ -193,4 +197,9 @@ def _write(made: Crystal, folder: Path) -> tuple[Path, ...]:
         write_vti(partial, fields, (voxel, voxel, voxel))
     with whole_file(text) as partial:
         partial.write_text(json.dumps(made.figures, indent=2) + "\n", encoding="utf-8")
-    return hdf5, vti, text
+    if made.skew is None:
+        return hdf5, vti, text
+    vts, (obj, places) = folder / "crystal_skew.vts", made.skew
+    with whole_file(vts) as partial:
+        write_vts(partial, {"amplitude": np.abs(obj), "phase_rad": np.angle(obj)}, places)
+    return hdf5, vti, vts, text

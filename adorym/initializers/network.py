@@ -100,7 +100,7 @@ class NetworkInitializer(Initializer):
             return Start(as_object(guess.object), curves)
         phaser = self._phaser(volume)
         found = phaser.run(guess.object[None], guess.support[None])
-        curves["refined_chi2"] = found.chi2
+        curves |= {"refined_chi2": found.chi2, "refined_voxels": found.supports.sum(axis=(1, 2, 3))}
         if self.compare:
             random = self._like_random().phase(volume, rng)
             curves |= {"random_chi2": random.chi2, "random_voxels": random.voxels}

@@ -36,6 +36,33 @@ class Examples:
         return Examples(self.modulus[index], self.shape[index], self.phase[index])
 
 
+@dataclass(frozen=True)
+class Turn:
+    """One of the 48 ways to lay a cube's axes: no axis is special, so that each makes another example of a crystal.
+
+    Attributes:
+        axes: New order of the axes 1 to 3.
+        mirrored: Axes that are turned round.
+    """
+
+    axes: tuple[int, ...]
+    mirrored: tuple[int, ...]
+
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> Turn:
+        """Any of them."""
+        axes, mirrored = 1 + rng.permutation(3), 1 + np.flatnonzero(rng.integers(0, 2, 3))
+        return cls(tuple(axes.tolist()), tuple(mirrored.tolist()))
+
+    def of(self, examples: Examples) -> list[np.ndarray]:
+        """Modulus, shape and phase, turned."""
+        arrays = (examples.modulus, examples.shape, examples.phase)
+        turned = [np.flip(a.transpose(0, *self.axes), self.mirrored) for a in arrays]
+        # Crystals are mirrored at their middle between two voxels, patterns at the zero frequency, which is a voxel.
+        turned[0] = np.roll(turned[0], 1, self.mirrored) if self.mirrored else turned[0]
+        return [np.ascontiguousarray(a) for a in turned]
+
+
 def write_shard(path: str | Path, examples: Examples, made_by: Mapping[str, object]) -> Path:
     """Write one shard; ``made_by`` is kept as JSON."""
     path = Path(path)

@@ -1,9 +1,10 @@
 r"""Training of 3D-CDI-NN: what is compared, in which stages, and how a training goes on after it was cut off.
 
-The loss has three parts, each a mean absolute difference: of the moduli, measured and :math:`|F[s\,e^{i\varphi}]|`
-divided by its maximum; of the shape, where inside and outside count alike; and of the coded phase inside the
-crystal. A branch that is not trained yet is replaced by the truth in the first part. Stages: (1) encoder and shape;
-(2) phase alone; (3) encoder and phase; (4) everything (Chan et al., Appl. Phys. Rev. 8, 021407 (2021), section II C).
+The loss has three parts: the mean absolute difference of the moduli, measured and :math:`|F[s\,e^{i\varphi}]|` divided
+by its maximum; that of the shapes, by default the squared difference over the sum of the squares; and the mean
+absolute difference of the coded phases inside the crystal. A branch that is not trained yet is replaced by the truth in
+the first part. Stages: (1) encoder and shape; (2) phase alone; (3) encoder and phase; (4) everything (Chan et al.,
+Appl. Phys. Rev. 8, 021407 (2021), section II C).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from adorym.data.atomic import whole_file
 from adorym.errors import ConfigError, DataError, RunError
 from adorym.networks.cdi_nn import BRANCHES, FULL_WIDTH, SIZE, CdiNetwork, coded, decoded, diffraction
 from adorym.networks.ranks import Ranks
-from adorym.networks.shards import Examples
+from adorym.networks.shards import Examples, Turn
 from adorym.registry import component
 
 LOG = logging.getLogger("adorym")
@@ -70,7 +71,10 @@ class TrainingSettings:
         power: Power of the modulus that goes in, see `adorym.networks.cdi_nn.CdiNetwork`.
         validation: Part of the crystals that is held out.
         device: ``auto``, ``cpu`` or ``cuda[:index]``.
-        mixed_precision: Convolutions in half precision; on CUDA only.
+        shape_loss: ``overlap``: squared difference over the sum of the squares, as the crystals are aligned;
+            ``mean``: mean absolute difference; ``balanced``: that inside and that outside count alike.
+        mixed_precision: Convolutions in half precision on CUDA.
+        bfloat16: Convolutions in bfloat16 on the CPU: nearly twice as fast where the processor has it (AVX512-BF16).
         threads: CPU threads; the library's choice if absent.
         seed: Of all random numbers.
     """
@@ -86,7 +90,9 @@ class TrainingSettings:
     power: float = Field(0.5, gt=0, le=1)
     validation: float = Field(0.1, gt=0, lt=1)
     device: str = "auto"
+    shape_loss: Literal["overlap", "mean", "balanced"] = "overlap"
     mixed_precision: bool = True
+    bfloat16: bool = False
     threads: int | None = Field(None, ge=1)
     seed: int = Field(1, ge=0)
 
@@ -139,8 +145,8 @@ class Trainer:
                     p.data = p.data.contiguous(memory_format=torch.channels_last_3d)
         self.training, self.validation = examples.rows(slice(held_out, None)), examples.rows(slice(0, held_out))
         self._optimizer = self._new_optimizer()
-        self._half = settings.mixed_precision and self.device.startswith("cuda")
-        self._scaler = torch.amp.GradScaler("cuda", enabled=self._half)
+        self._lower = _lower_precision(settings, self.device)
+        self._scaler = torch.amp.GradScaler("cuda", enabled=self._lower == torch.float16)
 
     # -- the loop ----------------------------------------------------------------------------------------------------
     def epochs(self) -> Iterator[Mapping[str, float]]:
@@ -168,7 +174,7 @@ class Trainer:
         rng = np.random.default_rng((self.settings.seed, done))
         torch.manual_seed(int(rng.integers(1 << 31)) + self.ranks.rank)
         order = rng.permutation(n)
-        turns = [tuple(1 + rng.permutation(3)) for _ in range(0, n, size)]
+        turns = [Turn.random(rng) for _ in range(0, n, size)]
         for name in BRANCHES:
             getattr(self.network, name).requires_grad_(name in stage.branches)
         total, steps = 0.0, -(-n // size)
@@ -183,14 +189,13 @@ class Trainer:
             raise RunError("train", "the loss is not a number", remedy="lower 'learning_rate'")
         return mean
 
-    def _step(self, stage: Stage, rows: np.ndarray, turn: tuple[int, ...]) -> float:
+    def _step(self, stage: Stage, rows: np.ndarray, turn: Turn) -> float:
         mine = np.sort(rows[self.ranks.rank :: self.ranks.size])
         self.network.train()
         self._optimizer.zero_grad(set_to_none=True)
         value = 0.0
         if len(mine):
-            # The axes are alike: an example with its axes exchanged is another example.
-            examples = [np.ascontiguousarray(a[mine].transpose(0, *turn)) for a in _arrays(self.training)]
+            examples = turn.of(self.training.rows(mine))
             loss = torch.stack(list(self._parts(examples, stage.branches).values())).sum()
             value = float(loss.detach()) * len(mine)
             self._scaler.scale(loss * (len(mine) / len(rows))).backward()
@@ -207,16 +212,13 @@ class Trainer:
         settings = self.settings
         modulus, shape, phase = (torch.from_numpy(a).to(self.device, torch.float32) for a in examples)
         given = modulus[:, None].contiguous(memory_format=torch.channels_last_3d)
-        with torch.autocast(self.device.partition(":")[0], enabled=self._half):
+        with torch.autocast(self.device.partition(":")[0], dtype=self._lower, enabled=self._lower is not None):
             code = self.network.encode(given)
             parts: dict[str, Tensor] = {}
             found, twist = shape, phase
             if "shape" in branches:
                 found = self.network.shape(code)[:, 0].float()
-                difference, empty = (found - shape).abs(), 1 - shape
-                # Inside and outside count alike: nine voxels in ten are empty, and nothing everywhere is no answer.
-                both = _mean_over(difference, shape) + _mean_over(difference, empty)
-                parts["shape"] = 0.5 * settings.shape_weight * both
+                parts["shape"] = settings.shape_weight * SHAPE_LOSSES[settings.shape_loss](found, shape)
             if "phase" in branches:
                 answer = self.network.phase(code)[:, 0].float()
                 twist = decoded(answer)
@@ -289,6 +291,31 @@ def _mean_over(values: Tensor, weights: Tensor) -> Tensor:
     """Mean over the crystals of each one's weighted mean, so that it does not matter how they are shared out."""
     axes = (-3, -2, -1)
     return ((values * weights).sum(axes) / weights.sum(axes).clamp(min=1e-6)).mean()
+
+
+def _overlap_loss(found: Tensor, wanted: Tensor) -> Tensor:
+    axes = (-3, -2, -1)
+    power = found.square().sum(axes) + wanted.square().sum(axes)
+    return ((found - wanted).square().sum(axes) / power.clamp(min=1e-6)).mean()
+
+
+def _balanced_loss(found: Tensor, wanted: Tensor) -> Tensor:
+    difference = (found - wanted).abs()
+    return 0.5 * (_mean_over(difference, wanted) + _mean_over(difference, 1 - wanted))
+
+
+# Nine voxels in ten are empty: under a plain mean, nothing everywhere is nearly an answer.
+SHAPE_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "overlap": _overlap_loss,
+    "mean": lambda found, wanted: (found - wanted).abs().mean(),
+    "balanced": _balanced_loss,
+}
+
+
+def _lower_precision(settings: TrainingSettings, device: str) -> torch.dtype | None:
+    if device.startswith("cuda"):
+        return torch.float16 if settings.mixed_precision else None
+    return torch.bfloat16 if settings.bfloat16 else None
 
 
 def _arrays(examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -103,6 +103,18 @@ def lattice_m(steps_per_m: np.ndarray, shape: Shape3) -> np.ndarray:
     return 2 * np.pi * np.linalg.inv(steps_per_m * np.asarray(shape, float)).T
 
 
+def places_m(lattice: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """``(y, x, z, 3)`` place (x, y, z) of each voxel of an object of ``shape`` (y, x, z), the middle at the origin.
+
+    Args:
+        lattice: From `lattice_m`.
+        shape: Of the object: rows, pixels, frames.
+    """
+    y, x, z = (np.arange(n) - (n - 1) / 2 for n in shape)
+    steps = np.stack(np.broadcast_arrays(z, y[:, None, None], x[:, None]), axis=-1)
+    return np.asarray(steps @ lattice.T)
+
+
 def orthogonal(obj: np.ndarray, lattice: np.ndarray, voxel_m: float | None = None) -> tuple[np.ndarray, float]:
     """``(object (y, x, z) in the laboratory, voxel size in metres)`` of ``obj`` ``(z, y, x)`` on a skew lattice.
 

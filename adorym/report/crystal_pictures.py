@@ -43,6 +43,32 @@ def transfer_picture(scene: Scene) -> tuple[Figure, str] | None:
     return drawn, text
 
 
+def start_picture(scene: Scene) -> tuple[Figure, str] | None:
+    """Misfit of a network's first object beside random starts with the same steps, where the result keeps them."""
+    fit = scene.result.fit
+    if "refined_chi2" not in fit:
+        return None
+    raw, refined = float(fit["network_chi2"]), float(np.ravel(fit["refined_chi2"])[0])
+    rows = [("network, aligned", [raw], style.MUTED), ("network and phasing", [refined], style.BLUE)]
+    text = f"Misfit of the moduli: {number(raw, 3)} for the network's guess, {number(refined, 3)} after phasing"
+    voxels = int(np.ravel(fit["refined_voxels"])[0])
+    if "random_chi2" in fit:
+        random = np.ravel(fit["random_chi2"])
+        rows.append((f"{len(random)} random starts", random.tolist(), style.ORANGE))
+        text += (
+            f"; {number(float(np.median(random)), 3)} (median), {number(float(random.min()), 3)} (best) after the same "
+            f"steps from {len(random)} random starts. A misfit falls as the support grows: {voxels} voxels from the "
+            f"network, {float(np.median(fit['random_voxels'])):.0f} (median) from random starts"
+        )
+    drawn = style.figure(0.7 + 0.35 * len(rows))
+    ax = drawn.subplots()
+    for i, (_, values, colour) in enumerate(rows):
+        ax.plot(values, [i] * len(values), "o", color=colour, alpha=0.8)
+    ax.set(xscale="log", xlabel="χ²", ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)))
+    ax.set_yticklabels([name for name, _, _ in rows])
+    return drawn, text + "."
+
+
 def save_crystal_pictures(field: StrainField, voxel_m: float | None, folder: Path) -> tuple[Path, ...]:
     """Write ``crystal_sections.png`` and, where PyVista is installed, ``crystal_surface.png``."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -78,6 +78,7 @@ def test_crystal_in_the_laboratory(folder):
         assert file["strain"].shape == file["amplitude"].shape and file["displacement_m"].attrs["units"] == "m"
     assert json.loads((folder / "out" / "crystal.json").read_text())["strain_rms"] > 0
     assert (folder / "out" / "crystal.vti").read_bytes().startswith(b"<?xml")
+    assert b"StructuredGrid" in (folder / "out" / "crystal_skew.vts").read_bytes()[:200]
     assert (folder / "out" / "pictures" / "crystal_sections.png").stat().st_size > 5000
 
 

@@ -16,8 +16,8 @@ from adorym.commands.train import train_network
 from adorym.errors import ConfigError, DataError
 from adorym.metrics.crystal import match
 from adorym.networks.cdi_nn import CdiNetwork, coded, decoded, diffraction, predict
-from adorym.networks.shards import Examples, read_shards, shard_paths, write_shard
-from adorym.networks.training import Stage, Trainer, TrainingSettings
+from adorym.networks.shards import Examples, Turn, read_shards, shard_paths, write_shard
+from adorym.networks.training import SHAPE_LOSSES, Stage, Trainer, TrainingSettings
 from adorym.networks.weights import load_network, read_safetensors, save_network, write_safetensors
 
 TINY = (2, 3, 4)
@@ -138,6 +138,31 @@ def test_loss_falls():
     trainer = Trainer(examples(), settings(stages=(Stage(epochs=6),), learning_rate=5e-3))
     losses = [record["loss"] for record in trainer.epochs()]
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("axes, mirrored", [((1, 2, 3), ()), ((2, 3, 1), (1, 3)), ((3, 2, 1), (2,))])
+def test_turned_patterns_are_those_of_turned_crystals(axes, mirrored):
+    rng = np.random.default_rng(0)
+    shape, phase = rng.random((2, 16, 16, 16), np.float32), rng.random((2, 16, 16, 16), np.float32)
+    modulus = diffraction(torch.from_numpy(shape), torch.from_numpy(phase)).numpy()
+    turned = Turn(axes, mirrored).of(Examples(modulus, shape, phase))
+    expected = diffraction(torch.from_numpy(turned[1]), torch.from_numpy(turned[2])).numpy()
+    np.testing.assert_allclose(turned[0], expected, atol=1e-5)
+    assert (axes == (1, 2, 3)) == np.array_equal(turned[1], shape)
+
+
+@pytest.mark.parametrize("loss", ["overlap", "mean", "balanced"])
+def test_every_shape_loss_is_nothing_for_the_truth_alone(loss):
+    shape = torch.from_numpy(examples(2).shape)
+    assert float(SHAPE_LOSSES[loss](shape, shape)) < 1e-6
+    assert float(SHAPE_LOSSES[loss](0.3 * shape, shape)) > 0.01
+
+
+def test_bfloat16_convolutions_learn_nearly_the_same():
+    records = [next(Trainer(examples(), settings(bfloat16=b)).epochs()) for b in (False, True)]
+    assert records[1]["loss"] != records[0]["loss"] and records[1]["loss"] == pytest.approx(
+        records[0]["loss"], rel=0.02
+    )
 
 
 def test_wrong_sizes_and_too_few_crystals_are_refused(tmp_path):
