@@ -268,11 +268,14 @@ def train(
 ) -> None:
     """Train a network on simulated crystals; also under mpirun or torchrun."""
     from adorym.commands.train import train_network as work
+    from adorym.simulate.training_set import process_number
 
     def show(record: Mapping[str, float]) -> None:
         out.print(", ".join(f"{name} {value:.4g}" for name, value in record.items()))
 
-    out.print(f"Weights: {work(network, output, config, assign or (), resume=resume, watch=show)}")
+    path = work(network, output, config, assign or (), resume=resume, watch=show)
+    if process_number()[0] == 0:
+        out.print(f"Weights: {path}")
 
 
 @app.command()

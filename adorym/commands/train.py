@@ -87,7 +87,7 @@ def train_network(
                 str(folder), "holds a training already", remedy="go on with '--resume', or choose another"
             )
         trainer.resume()
-    history = train(trainer, watch)
+    history = train(trainer, watch if trainer.ranks.rank == 0 else None)
     if trainer.ranks.rank != 0:
         return folder / WEIGHTS
     card = model_card(trainer, made, origins, history)
