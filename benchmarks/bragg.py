@@ -110,8 +110,8 @@ def authors_guess() -> Iterator[Figure]:
 
 
 def shipped_network() -> Iterator[Figure]:
-    """The shipped network's prediction on measured data, and after 100 iterations, beside ten random starts. Their supports
-    differ: "tightened" adds a shrink-wrap and 20 steps of ER to both, which brings the supports nearer to each other.
+    """The shipped network's prediction on measured data, and after 100 iterations, beside ten random starts. Their
+    supports differ: "tightened" adds a shrink-wrap and 20 steps of ER to both, which brings them nearer to each other.
     """
     network = CdiNn(device="cpu")
     guess = network.guess(gold())

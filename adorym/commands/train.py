@@ -22,13 +22,14 @@ from adorym.networks.shards import Examples, read_shards, shard_paths
 from adorym.networks.training import CHECKPOINT, Trainer, TrainingSettings, train
 from adorym.networks.weights import save_network
 from adorym.registry import component
+from adorym.report.training_curves import save_training_curves
 from adorym.schema import build, dump
 from adorym.simulate.atomistic import AtomisticSettings, write_atomistic_set
 from adorym.simulate.training_set import TrainingSet, process_number, wait_for_shards, write_training_set
 
 LOG = logging.getLogger("adorym")
 NETWORKS = ("cdi_nn",)
-WEIGHTS, CARD = "weights.safetensors", "model_card.json"
+WEIGHTS, CARD, CURVES = "weights.safetensors", "model_card.json", "training.png"
 SCORED = 200
 
 
@@ -60,7 +61,8 @@ def train_network(
     resume: bool = False,
     watch: Callable[[Mapping[str, float]], None] | None = None,
 ) -> Path:
-    """Train the network ``name`` and return the path of its weights; ``model_card.json`` lies beside them.
+    """Train the network ``name`` and return the path of its weights; ``model_card.json`` and the curves of
+    the training, ``training.png``, lie beside them.
 
     Also under ``mpirun`` or ``torchrun``: the processes share the crystals to make and the batches to learn from.
 
@@ -96,6 +98,7 @@ def train_network(
     )
     with whole_file(folder / CARD) as partial:
         partial.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    save_training_curves(history, folder / CURVES)
     return path
 
 

@@ -7,6 +7,7 @@ import pytest
 from tiny_crystal import Peak
 
 import adorym
+from adorym import registry
 from adorym.commands.report import report
 from adorym.data.native_write import write_native
 from adorym.data.volume import read_volume
@@ -31,6 +32,14 @@ class Ball(NetworkInitializer):
 '''
 
 
+@pytest.fixture(autouse=True)
+def names_as_they_were(monkeypatch):
+    """What a test registers is forgotten after it."""
+    components = {group: dict(known) for group, known in registry._components.items()}
+    monkeypatch.setattr(registry, "_components", components)
+    monkeypatch.setattr(registry, "_loaded_plugins", set(registry._loaded_plugins))
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_native(Peak(background=0.0).dataset(), tmp_path_factory.mktemp("network") / "peak.h5")
@@ -53,6 +62,17 @@ def test_network_of_ones_own_beside_random_starts_on_the_same_budget(data, tmp_p
     assert fit["refined_chi2"][0] < 0.5 * fit["network_chi2"] and fit["random_chi2"].shape == (3,)
     text = report(tmp_path / "out").read_text()
     assert "First object" in text and "after the same steps from 3 random starts" in text
+
+
+def test_network_of_another_package(data, tmp_path, monkeypatch):
+    (tmp_path / "ball_package.py").write_text(NETWORK)
+    info = tmp_path / "ball_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ball-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[adorym.initializer]\nball = ball_package:Ball\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry._loaded_plugins.discard("initializer")
+    assert run(data, {"kind": "ball", "sequence": "2*ER"}).fit["network_chi2"] > 0
 
 
 def test_without_a_sequence_the_guess_itself_is_refined(data):
