@@ -112,6 +112,7 @@ def authors_guess() -> Iterator[Figure]:
 def shipped_network() -> Iterator[Figure]:
     """The shipped network's prediction on measured data, and after 100 iterations, beside ten random starts. Their
     supports differ: "tightened" adds a shrink-wrap and 20 steps of ER to both, which brings them nearer to each other.
+    "Cuts" are ten thresholds, 0.05 to 0.23, at which the prediction is cut off: one start may be lucky, ten are not.
     """
     network = CdiNn(device="cpu")
     guess = network.guess(gold())
@@ -124,6 +125,10 @@ def shipped_network() -> Iterator[Figure]:
     yield Figure("shipped_network.random_median_chi2", median)
     yield Figure("shipped_network.random_median_voxels", statistics.median(r[1] for r in random))
     yield Figure("shipped_network.over_random_median", misfit / median, 1.0)
+    cuts = [CdiNn(device="cpu", support=0.05 + 0.02 * i).guess(gold()) for i in range(10)]
+    found = [phased(cut.object, cut.support, HUNDRED)[0] for cut in cuts]
+    yield Figure("shipped_network.cuts_median_chi2", statistics.median(found))
+    yield Figure("shipped_network.cuts_better_than_random_median", sum(f < median for f in found))
     misfit, voxels = phased(guess.object, guess.support, TIGHTENED)
     random = random_starts(TIGHTENED, 10)
     yield Figure("shipped_network.tightened_chi2", misfit)

@@ -46,6 +46,8 @@ class CdiNetwork(nn.Module):
         self.encoder = nn.Sequential(*layers)
         self.shape = self._decoder(first_value=0.1)
         self.phase = self._decoder(first_value=0.5)
+        # Phases begin at nothing. Wrong ones would be unlearnt by silencing the rectifiers, which stay silent.
+        nn.init.zeros_(self.phase[-2].weight)  # type: ignore[arg-type]
 
     def _decoder(self, first_value: float) -> nn.Sequential:
         layers: list[nn.Module] = []

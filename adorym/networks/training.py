@@ -1,10 +1,10 @@
 r"""Training of 3D-CDI-NN: what is compared, in which stages, and how a training goes on after it was cut off.
 
 The loss has three parts: the mean absolute difference of the moduli, measured and :math:`|F[s\,e^{i\varphi}]|` divided
-by its maximum; that of the shapes, by default the squared difference over the sum of the squares; and the mean
-absolute difference of the coded phases inside the crystal. A branch that is not trained yet is replaced by the truth in
-the first part. Stages: (1) encoder and shape; (2) phase alone; (3) encoder and phase; (4) everything (Chan et al.,
-Appl. Phys. Rev. 8, 021407 (2021), section II C).
+by its maximum; that of the shapes, by default the squared difference over the sum of the squares; and that of the
+phases inside the crystal, by default one minus the cosine of the difference. A branch that is not trained yet is
+replaced by the truth in the first part. Stages: (1) encoder and shape; (2) phase alone; (3) encoder and phase; (4)
+everything (Chan et al., Appl. Phys. Rev. 8, 021407 (2021), section II C).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor
 
 from adorym.data.atomic import whole_file
 from adorym.errors import ConfigError, DataError, RunError
-from adorym.networks.cdi_nn import BRANCHES, FULL_WIDTH, SIZE, CdiNetwork, coded, decoded, diffraction
+from adorym.networks.cdi_nn import BRANCHES, FULL_WIDTH, SIZE, CdiNetwork, decoded, diffraction
 from adorym.networks.ranks import Ranks
 from adorym.networks.shards import Examples, Turn
 from adorym.registry import component
@@ -73,6 +73,7 @@ class TrainingSettings:
         device: ``auto``, ``cpu`` or ``cuda[:index]``.
         shape_loss: ``overlap``: squared difference over the sum of the squares, as the crystals are aligned;
             ``mean``: mean absolute difference; ``balanced``: that inside and that outside count alike.
+        phase_loss: ``cosine``: one minus the cosine of the difference; ``mean``: absolute difference of the codes.
         mixed_precision: Convolutions in half precision on CUDA.
         bfloat16: Convolutions in bfloat16 on the CPU: nearly twice as fast where the processor has it (AVX512-BF16).
         threads: CPU threads; the library's choice if absent.
@@ -91,6 +92,7 @@ class TrainingSettings:
     validation: float = Field(0.1, gt=0, lt=1)
     device: str = "auto"
     shape_loss: Literal["overlap", "mean", "balanced"] = "overlap"
+    phase_loss: Literal["cosine", "mean"] = "cosine"
     mixed_precision: bool = True
     bfloat16: bool = False
     threads: int | None = Field(None, ge=1)
@@ -223,7 +225,9 @@ class Trainer:
                 answer = self.network.phase(code)[:, 0].float()
                 twist = decoded(answer)
                 # Outside the crystal a phase means nothing.
-                parts["phase"] = settings.phase_weight * _mean_over((answer - coded(phase)).abs(), shape)
+                parts["phase"] = settings.phase_weight * _mean_over(
+                    PHASE_LOSSES[settings.phase_loss](twist - phase), shape
+                )
         parts["modulus"] = settings.modulus_weight * (diffraction(found, twist) - modulus).abs().mean()
         return parts
 
@@ -309,6 +313,13 @@ SHAPE_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "overlap": _overlap_loss,
     "mean": lambda found, wanted: (found - wanted).abs().mean(),
     "balanced": _balanced_loss,
+}
+
+
+# A wrong sign costs under the absolute difference hardly more than no phase at all, which is then what is learnt.
+PHASE_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
+    "cosine": lambda difference: 1 - torch.cos(difference),
+    "mean": lambda difference: difference.abs() / (2 * math.pi),
 }
 
 

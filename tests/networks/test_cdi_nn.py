@@ -17,7 +17,7 @@ from adorym.errors import ConfigError, DataError
 from adorym.metrics.crystal import match
 from adorym.networks.cdi_nn import CdiNetwork, coded, decoded, diffraction, predict
 from adorym.networks.shards import Examples, Turn, read_shards, shard_paths, write_shard
-from adorym.networks.training import SHAPE_LOSSES, Stage, Trainer, TrainingSettings
+from adorym.networks.training import PHASE_LOSSES, SHAPE_LOSSES, Stage, Trainer, TrainingSettings
 from adorym.networks.weights import load_network, read_safetensors, save_network, write_safetensors
 
 TINY = (2, 3, 4)
@@ -156,6 +156,16 @@ def test_every_shape_loss_is_nothing_for_the_truth_alone(loss):
     shape = torch.from_numpy(examples(2).shape)
     assert float(SHAPE_LOSSES[loss](shape, shape)) < 1e-6
     assert float(SHAPE_LOSSES[loss](0.3 * shape, shape)) > 0.01
+
+
+@pytest.mark.parametrize("loss", ["cosine", "mean"])
+def test_every_phase_loss_is_nothing_for_the_truth_alone(loss):
+    assert float(PHASE_LOSSES[loss](torch.zeros(()))) == 0 < float(PHASE_LOSSES[loss](torch.tensor(-0.5)))
+
+
+def test_phases_begin_at_nothing():
+    _, code = CdiNetwork(TINY)(torch.from_numpy(examples(1).modulus)[:, None])
+    np.testing.assert_allclose(decoded(code).detach(), 0, atol=1e-6)
 
 
 def test_bfloat16_convolutions_learn_nearly_the_same():
