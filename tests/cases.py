@@ -33,7 +33,7 @@ from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe
 from adorym.forward.base import ForwardModel, ObjectSettings
 from adorym.forward.bragg_cdi import BraggCdi
-from adorym.forward.crystal import CrystalSettings
+from adorym.forward.crystal import CrystalObject
 from adorym.forward.multi_peak import MultiPeak
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
@@ -296,7 +296,7 @@ def _bragg(model: ForwardModel) -> Callable[[], list[ModelCase]]:
     def make() -> list[ModelCase]:
         peak = Peak(kind=model.kind)
         settings = {name: spec.settings() for name, spec in model.refinable.items()}
-        settings["object"] = CrystalSettings(initial=simple.Constant())
+        settings["object"] = CrystalObject(initial=simple.Constant())
 
         def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
             values = {

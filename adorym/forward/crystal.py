@@ -37,7 +37,7 @@ FEWEST_FRAMES = 4
 
 
 @component
-class CrystalSettings(ParameterSettings):
+class CrystalObject(ParameterSettings):
     """How the crystal starts and is refined.
 
     Attributes:
@@ -109,7 +109,7 @@ class CrystalModel(ForwardModel):
             help="complex amplitude of the crystal, in square root of photons",
             optimizer={"kind": "adam", "learning_rate": 0.01},
             relative=True,
-            settings=CrystalSettings,
+            settings=CrystalObject,
         ),
         "support": Parameter(
             help="where the crystal is: 1 inside, 0 outside",

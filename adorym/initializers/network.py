@@ -22,7 +22,7 @@ from adorym.data.volume import Volume, cropped, oversampling, peak, read_volume
 from adorym.forward.base import Initializer, Start
 from adorym.initializers.guess import Guess, fitted, moving, on_grid
 from adorym.initializers.phasing import Phasing, as_object, check_shape
-from adorym.initializers.phasing_run import Phaser, PhasingSettings, ShrinkWrap
+from adorym.initializers.phasing_run import Phaser, PhasingSettings, SupportUpdate
 from adorym.registry import component, register
 from adorym.wrapper import get_backend
 
@@ -78,7 +78,7 @@ class NetworkInitializer(Initializer):
     """
 
     sequence: str = "80*HIO + 20*ER"
-    shrink_wrap: ShrinkWrap = ShrinkWrap(first_sigma=1.0)
+    shrink_wrap: SupportUpdate = SupportUpdate(first_sigma=1.0)
     length: int | None = Field(None, ge=16)
     support: float = Field(0.1, gt=0, lt=1)
     compare: int = Field(0, ge=0)

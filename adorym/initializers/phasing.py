@@ -13,7 +13,7 @@ from adorym.data.dataset import Dataset
 from adorym.data.volume import Volume, crystal_extent, read_volume
 from adorym.errors import ConfigError
 from adorym.forward.base import Initializer, Start
-from adorym.initializers.phasing_run import LowPass, Phaser, PhasingSettings, ShrinkWrap
+from adorym.initializers.phasing_run import LowPass, Phaser, PhasingSettings, SupportUpdate
 from adorym.initializers.starts import Ranked, Ranking, ranked
 from adorym.registry import register
 from adorym.wrapper import get_backend
@@ -43,7 +43,7 @@ class Phasing(Initializer):
 
     sequence: str = "3*(180*HIO + 20*ER) + 20*ER"
     algorithms: dict[str, dict[str, float]] = Field(default_factory=dict)
-    shrink_wrap: ShrinkWrap = ShrinkWrap()
+    shrink_wrap: SupportUpdate = SupportUpdate()
     low_pass: LowPass | None = None
     average: int = Field(20, ge=1)
     starts: int = Field(1, ge=1)

@@ -21,7 +21,7 @@ AXES = (1, 2, 3)
 
 
 @component
-class ShrinkWrap:
+class SupportUpdate:
     """How the support follows the object (Marchesini et al., Phys. Rev. B 68, 140101 (2003)).
 
     Attributes:
@@ -69,7 +69,7 @@ class PhasingSettings:
 
     sequence: str = "3*(180*HIO + 20*ER) + 20*ER"
     algorithms: dict[str, dict[str, float]] = Field(default_factory=dict)
-    shrink_wrap: ShrinkWrap = ShrinkWrap()
+    shrink_wrap: SupportUpdate = SupportUpdate()
     low_pass: LowPass | None = None
     average: int = Field(20, ge=1)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from adorym.report import style
 
@@ -31,7 +32,7 @@ def save_training_curves(history: Mapping[str, np.ndarray], path: Path) -> Path 
         for i in np.flatnonzero(np.diff(stage)):
             ax.axvline(epochs[i] + 0.5, color=style.MUTED, linestyle=":", linewidth=1)
         ax.set(xlabel="epoch (stages divided by dotted lines)", ylabel="weighted misfit", yscale="log")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4)
         path.write_bytes(style.to_png(drawn)[0])
     return path

@@ -18,7 +18,7 @@ from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe, check_recipe
 from adorym.errors import InputError
 from adorym.forward.bragg_cdi import BraggCdi
-from adorym.forward.crystal import CrystalSettings, SupportSettings, follow_object
+from adorym.forward.crystal import CrystalObject, SupportSettings, follow_object
 from adorym.initializers.simple import File
 from adorym.losses.counting import LeastSquares
 from adorym.parameters import ParameterSettings
@@ -30,7 +30,7 @@ def small(folder: Path, backend: str = "autograd", every: int = 2, **run) -> Rec
     grown = np.abs(peak.object) + 0.3 * np.roll(np.abs(peak.object), 3, 2)
     np.save(folder / "first.npy", 0.5 * peak.object + 0.01 * grown)
     settings = {
-        "object": CrystalSettings(initial=File(path=str(folder / "first.npy"))),
+        "object": CrystalObject(initial=File(path=str(folder / "first.npy"))),
         "support": SupportSettings(every=every, threshold=0.15),
     }
     recipe = Recipe(BraggCdi(), settings, LeastSquares())
