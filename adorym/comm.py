@@ -220,6 +220,13 @@ def launched() -> tuple[int, int] | None:
     return None
 
 
+def started() -> tuple[int, int]:
+    """``(number of processes, this one's number)`` as any launcher says, that of PyTorch (``torchrun``) too."""
+    if "WORLD_SIZE" in os.environ:
+        return int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+    return launched() or (1, 0)
+
+
 @lru_cache(maxsize=1)
 def communicator() -> Communicator:
     """The communicator of this process, the same one at every call.

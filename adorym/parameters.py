@@ -83,6 +83,10 @@ class Parameter:
         window_shift: Rows are added to those positions; windows follow them, too.
         optional: Left out of ``params`` unless the configuration names it.
         settings: Class of its section in the configuration.
+        rule: ``f(settings, object, value, epoch) -> value`` on NumPy arrays: a parameter that follows the object
+            instead of a gradient, at the beginning of every epoch in which it is refined, and before the first.
+        masks_object: The object is multiplied by it wherever it is used.
+        object_frame: Its last axes are those of the object, not of the detector.
     """
 
     unit: str = ""
@@ -100,6 +104,9 @@ class Parameter:
     window_shift: bool = False
     optional: bool = False
     settings: type[ParameterSettings] = ParameterSettings
+    rule: Callable[[ParameterSettings, np.ndarray, np.ndarray, int], np.ndarray] | None = None
+    masks_object: bool = False
+    object_frame: bool = False
 
     def start_value(
         self, name: str, model: Any, dataset: Any, settings: ParameterSettings, rng: np.random.Generator
@@ -231,7 +238,7 @@ def make_value(
         schedule=settings.schedule or spec.default_schedule(),
         array=array,
         first=first,
-        state=optimizer.init(xp, array) if settings.refine else (),
+        state=optimizer.init(xp, array) if settings.refine and spec.rule is None else (),
         rate=rate,
         scale=scale,
         bounds=bounds,

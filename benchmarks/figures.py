@@ -58,11 +58,25 @@ def _processor() -> str:
     )
 
 
+def _beside(path: Path, entries: list[dict[str, object]], order: list[str]) -> list[dict[str, object]]:
+    """``entries`` and those of the other benchmarks in the file, in the order of the makers."""
+
+    def maker(entry: dict[str, object]) -> str:
+        return str(entry["name"]).partition(".")[0]
+
+    made = {maker(entry) for entry in entries}
+    before = json.loads(path.read_text(encoding="utf-8"))["figures"] if path.is_file() else []
+    kept = [entry for entry in before if maker(entry) in order and maker(entry) not in made]
+    return sorted(kept + entries, key=lambda entry: order.index(maker(entry)))
+
+
 def main(description: str, makers: dict[str, Callable[[], Iterator[Figure]]]) -> int:
     """Measure and print the figures asked for; exit status 1 if a bar is missed."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--only", action="append", choices=sorted(makers), help="make this one; may be repeated")
-    parser.add_argument("--json", type=Path, help="also write the figures and the machine's description")
+    parser.add_argument(
+        "--json", type=Path, help="also write the figures and the machine; with --only, others in it stay"
+    )
     arguments = parser.parse_args()
     measured, described = [], machine()
     for name in arguments.only or makers:
@@ -71,5 +85,7 @@ def main(description: str, makers: dict[str, Callable[[], Iterator[Figure]]]) ->
             measured.append(figure)
     if arguments.json:
         entries = [asdict(figure) | {"verdict": figure.verdict} for figure in measured]
+        if arguments.only:
+            entries = _beside(arguments.json, entries, list(makers))
         arguments.json.write_text(json.dumps({"machine": described, "figures": entries}, indent=2) + "\n")
     return 1 if any(figure.verdict == "MISSED" for figure in measured) else 0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tiny_crystal import LATTICE_M, REFLECTIONS, Peak
 from tiny_scan import REGIMES, Scan
 
 # Imported for what they register as well.
@@ -31,9 +32,13 @@ from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe
 from adorym.forward.base import ForwardModel, ObjectSettings
+from adorym.forward.bragg_cdi import BraggCdi
+from adorym.forward.crystal import CrystalObject
+from adorym.forward.multi_peak import MultiPeak
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
-from adorym.initializers import simple
+from adorym.forward.rocking_curve import RockingCurve
+from adorym.initializers import algorithms, network, phasing, simple
 from adorym.losses.base import Loss
 from adorym.losses.counting import Huber, Intensity, LeastSquares, Mixed, Poisson, Student
 from adorym.optics import probes
@@ -43,7 +48,7 @@ from adorym.parameters import ParameterSettings
 from adorym.regularizers import sparsity
 from adorym.regularizers.crosstalk import SliceCrosstalk
 from adorym.regularizers.variation import TotalVariation
-from adorym.simulate import experiments, illumination, phantoms
+from adorym.simulate import bragg, experiments, illumination, phantoms
 from adorym.solvers import library, memory, newton, preconditioners, splitting
 
 OBJECT_SHAPE = (30, 34)  # of the cases that act on an object
@@ -92,7 +97,12 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "position_limit": _plain(limits.PositionLimit, maximum=0.5),
         "limit": _plain(limits.Limit, parameter="background", minimum=0.2, maximum=0.9),
     },
-    "forward_model": {"ptychography": _plain(Ptychography)},
+    "forward_model": {
+        "ptychography": _plain(Ptychography),
+        "bragg_cdi": _plain(BraggCdi),
+        "rocking_curve": _plain(RockingCurve),
+        "multi_peak": _plain(MultiPeak, reflections=REFLECTIONS, lattice=LATTICE_M),
+    },
     "illumination": {
         "focused_beam": _plain(illumination.FocusedBeam, aperture=4.0),
         "diffused_beam": _plain(illumination.DiffusedBeam),
@@ -101,6 +111,14 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "constant": _plain(simple.Constant, magnitude=0.9, phase=0.2),
         "random": _plain(simple.Random, magnitude_sigma=0.1, phase_sigma=0.2),
         "file": _object_file,
+        "phasing": _plain(phasing.Phasing, sequence="3*HIO + 2*ER", starts=2),
+        "cdi_nn": _plain(network.CdiNn, sequence="2*ER"),
+    },
+    "phasing_algorithm": {
+        "er": _plain(algorithms.ErrorReduction),
+        "hio": _plain(algorithms.HybridInputOutput, beta=0.8),
+        "raar": _plain(algorithms.RelaxedReflections),
+        "dm": _plain(algorithms.DifferenceMap),
     },
     "loss": {
         "least_squares": _plain(LeastSquares),
@@ -169,6 +187,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
     "simulation": {
         "ptychography": _small_experiment,
         "siemens_star_fly_scan": _plain(experiments.SiemensStarFlyScan),
+        "bragg_crystal": _plain(bragg.BraggCrystal, frames=12, window_px=(14, 16), photons=1e5),
     },
 }
 
@@ -271,4 +290,34 @@ def ptychography_cases(window: tuple[int, int] = (12, 14), **model: Any) -> list
     return [_ptychography(regime, modes, window, **model) for regime in REGIMES for modes in (1, 2)]
 
 
-MODELS: dict[str, Callable[..., list[ModelCase]]] = {"ptychography": ptychography_cases}
+def _bragg(model: ForwardModel) -> Callable[[], list[ModelCase]]:
+    """A small crystal, every parameter off its start value."""
+
+    def make() -> list[ModelCase]:
+        peak = Peak(kind=model.kind)
+        settings = {name: spec.settings() for name, spec in model.refinable.items()}
+        settings["object"] = CrystalObject(initial=simple.Constant())
+
+        def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
+            values = {
+                "object": peak.object,
+                "support": (np.abs(peak.object) > 0).astype(float),
+                "background": np.array([peak.background]),
+                "coherence_blur": np.array(peak.sigma),
+                "rocking_positions": peak.places,
+                "displacement": peak.displacement,
+                "reflection_scale": peak.scales,
+            }
+            return {name: values[name] for name in settings}
+
+        return [ModelCase(model.kind, model, peak.dataset(), settings, truth, {"displacement": 1e-10}, 1e-9)]
+
+    return make
+
+
+MODELS: dict[str, Callable[..., list[ModelCase]]] = {
+    "ptychography": ptychography_cases,
+    "bragg_cdi": _bragg(BraggCdi()),
+    "rocking_curve": _bragg(RockingCurve()),
+    "multi_peak": _bragg(MultiPeak(reflections=REFLECTIONS, lattice=LATTICE_M)),
+}

@@ -120,6 +120,9 @@ def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
             # In front of vacuum the gradient of the defocus is zero, and Adam would make a step of its rounding error.
             settings = dict(case.settings) | {"object": ObjectSettings(margin_px=4, initial=Random())}
             made[f"all-{case.name}"] = (case.dataset, Recipe(case.model, settings, loss), {"batch_size": 6})
+    for kind in ("bragg_cdi", "rocking_curve", "multi_peak"):
+        (case,) = MODELS[kind]()
+        made[f"all-{case.name}"] = (case.dataset, Recipe(case.model, case.settings, loss), {"batch_size": 7})
     return made
 
 

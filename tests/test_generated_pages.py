@@ -51,7 +51,7 @@ def test_without_figures_the_page_says_how_to_make_them(made_by, tmp_path):
     assert "python benchmarks/core.py --json" in (tmp_path / "benchmarks_core.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["core", "parallel", "toolbox"])
+@pytest.mark.parametrize("name", ["core", "parallel", "toolbox", "bragg"])
 def test_every_benchmark_says_what_it_measures(made_by, name):
     source = DOCS.parent / "benchmarks" / f"{name}.py"
     told = made_by("generate_benchmarks").descriptions(source)

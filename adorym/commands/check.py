@@ -199,7 +199,11 @@ def _object(made: Draft) -> Iterator[Fact]:
 
 def _batch_sizes(made: Draft) -> list[int]:
     """Patterns in each batch of the first epoch."""
-    run, size = made.config.run, made.config.run.batch_size or default_batch_size(made.dataset.n_patterns)
+    run, size = (
+        made.config.run,
+        made.config.run.batch_size
+        or default_batch_size(made.dataset.n_patterns, made.config.forward_model.whole_object),
+    )
     parts = epoch_order(made.dataset, size, run.batch_order, np.random.default_rng(run.seed))
     return [len(part) for part in parts]
 

@@ -139,7 +139,7 @@ def _drafted(config: Config, dataset: Dataset | None, findings: _Findings) -> Dr
     rng, starts = np.random.default_rng(run.seed), {}
     with findings.collected():
         check_room(shape, run.store)
-        rows = first_object(settings["object"], dataset, shape, rng)
+        rows = first_object(recipe.model, settings["object"], dataset, shape, rng).rows
         for start, stop in blocks(0, shape[0], 16 * math.prod(shape[1:])):
             rows(start, stop)
     for name in settings:

@@ -58,7 +58,7 @@ def report_scored(result: str | Path, output: str | Path, dataset: Dataset) -> P
         DataError: The result cannot be read, or the page cannot be written.
     """
     scored = None
-    if "object" in dataset.truth:
+    if {"object", "crystal"} & set(dataset.truth):
         try:
             scored = _shown(score(result, dataset.path))
         except InputError as error:  # a run that went well does not fail because it cannot be scored

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adorym import metrics
+from adorym.commands.score_crystal import crystal_scores
 from adorym.data.dataset import Dataset
 from adorym.data.overrides import Overrides
 from adorym.data.readers.native import NativeReader
@@ -92,6 +93,10 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
     """
     result = read_result(result_path)
     data = NativeReader().read(Path(truth_path), Overrides())
+    if "crystal" in data.truth:
+        entries, shells = crystal_scores(result, data, str(result_path))
+        everything = (slice(0, result.object.shape[0]), slice(0, result.object.shape[1]))
+        return Score((*(Figure(**each) for each in entries), *_fit_figures(result)), everything, shells)
     if "object" not in data.truth:
         stored = ", ".join(f"/truth/{name}" for name in data.truth) or "no /truth"
         remedy = "simulated files have it ('adorym simulate'); measured ones do not"

@@ -8,15 +8,25 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
+
 from adorym.data.dataset import Dataset
 from adorym.data.keymap import KeyMap
-from adorym.errors import DataError
+from adorym.errors import DataError, suggestion
 
 ENVIRONMENT = "ADORYM_DATA"
 SIEMENS_STAR = "siemens-star-small.npz.bz2"
 SIEMENS_STAR_URL = f"https://raw.githubusercontent.com/AdvancedPhotonSource/tike/main/tests/data/{SIEMENS_STAR}"
 SIEMENS_STAR_SHA256 = "dbce7715c1d4a7c28a48f684dacc7d343fbc5d06fe993d6ea31714ffb5c68d3d"
 SIEMENS_STAR_MAP = ("patterns=data", "positions=scan", "probe=probe", "zero_frequency=corner")
+
+GOLD_URL = "https://raw.githubusercontent.com/hyiprc/3D-CDI-NN/66e13dae4c72a2e1c9db7831ba28051bb9e2378f/example_run"
+GOLD_SHA256 = {
+    "ft_crop_64": "bd3e975744224175c87a658d3b04d5cee179d434a221b67cd5e2fa0afb7e5e63",
+    "ft_downsampled_32": "9beb9e010f9cea28c719262b271c928fbb99fd8cd782cd22c73511e5f2c011b1",
+    "nn_output_32": "69c7858ceba7ea7584cec0b2917bdcc5ba0fe18fb2204d55b59a0d30cf20d97e",
+    "ad_input_64": "6eee8cf25154f98def00e95b7867b302de79fc0703fcdd9baee83be957c5e349",
+}
 
 
 def siemens_star_path(folder: str | Path | None = None) -> Path:
@@ -37,6 +47,33 @@ def siemens_star_path(folder: str | Path | None = None) -> Path:
 def siemens_star(folder: str | Path | None = None) -> Dataset:
     """The Siemens star as a data set; the file knows neither energy nor pixel size."""
     return KeyMap.parse(SIEMENS_STAR_MAP).read(siemens_star_path(folder))
+
+
+def gold_nanocrystal(name: str = "ft_crop_64", folder: str | Path | None = None) -> np.ndarray:
+    """An array of the gold nanocrystal measured at 34-ID-C (Advanced Photon Source), from the 3D-CDI-NN example.
+
+    Licence: ANL open-source licence of 3D-CDI-NN.
+
+    Args:
+        name: ``ft_crop_64``: modulus of the (111) peak over its maximum, (64, 64, 64); ``ft_downsampled_32``: the same
+            resized; ``nn_output_32`` and ``ad_input_64``: the authors' prediction, complex.
+        folder: Where to look first, subfolders included; ``$ADORYM_DATA`` when not given.
+
+    Raises:
+        DataError: There is no array of that name, or it is neither there nor can it be fetched.
+    """
+    if name not in GOLD_SHA256:
+        raise DataError("gold_nanocrystal", f"no array '{name}'", remedy=suggestion(name, GOLD_SHA256))
+    file = f"{name}.npy"
+    return np.load(_local(file, folder) or _fetched(f"{GOLD_URL}/{file}", file, GOLD_SHA256[name]))
+
+
+def gold_counts(folder: str | Path | None = None) -> np.ndarray:
+    """Photon counts ``(64, 64, 64)`` float32 of the peak: the modulus is the root of whole numbers of its smallest
+    value.
+    """
+    modulus = gold_nanocrystal("ft_crop_64", folder).astype(np.float64)
+    return np.rint((modulus / modulus[modulus > 0].min()) ** 2).astype(np.float32)
 
 
 def _local(name: str, folder: str | Path | None) -> Path | None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from adorym.constraints.base import Constraint
 from adorym.data.dataset import Dataset
 from adorym.engine.settings import RunSettings
 from adorym.errors import ConfigError, ConfigErrors, InputError, suggestion
-from adorym.forward.base import ForwardModel
+from adorym.forward.base import FirstObject, ForwardModel
 from adorym.forward.probe import ProbeSettings
 from adorym.optics.windows import inside
 from adorym.parameters import Parameter, ParameterSettings
@@ -58,6 +58,12 @@ def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run
     for section in ("regularizers", "constraints"):
         for i, each in enumerate(getattr(recipe, section)):
             yield from _term_errors(f"{section}[{i}]", each, recipe.model, settings)
+            if recipe.model.empty == 0 and each.kind in ("support", "shrink_wrap"):
+                yield ConfigError(
+                    f"{section}[{i}]",
+                    f"'{each.kind}' leaves vacuum, 1, outside; a crystal has 0 there",
+                    remedy="set 'parameters.support', which follows the crystal",
+                )
 
 
 def _solver_errors(solver: str, settings: Mapping[str, ParameterSettings], run: RunSettings) -> Iterator[InputError]:
@@ -185,23 +191,27 @@ def _need_numbers(where: str, value: np.ndarray, place: str = "") -> None:
 
 
 def first_object(
-    settings: ParameterSettings, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator
-) -> Callable[[int, int], np.ndarray]:
-    """``f(start, stop)`` that gives rows of the first object of ``shape``: vacuum unless the settings name another.
+    model: ForwardModel,
+    settings: ParameterSettings,
+    dataset: Dataset,
+    shape: tuple[int, ...],
+    rng: np.random.Generator,
+) -> FirstObject:
+    """First object of ``shape``: the model's own unless the settings name another.
 
     Raises:
-        InputError: It cannot be made; ``f``, too, raises it.
+        InputError: It cannot be made; making rows of it may raise it, too.
     """
     if settings.initial is None:
-        return lambda start, stop: np.ones((stop - start, *shape[1:]), np.complex128)
-    make = settings.initial.rows(dataset, shape, rng)  # type: ignore[union-attr]
+        return model.first_object(dataset, shape, rng)
+    first = settings.initial.start(dataset, shape, rng)  # type: ignore[union-attr]
 
     def rows(start: int, stop: int) -> np.ndarray:
-        made = make(start, stop)
+        made = first.rows(start, stop)
         _need_numbers("parameters.object.initial", made, f" in the rows from {start} to {stop - 1}")
         return made
 
-    return rows
+    return replace(first, rows=rows)
 
 
 def check_room(shape: tuple[int, ...], store: str = "dp", comm: Communicator | None = None) -> None:
@@ -269,7 +279,8 @@ def check_inside(
 # -- options that do nothing -------------------------------------------------------------------------------------------
 def notices(recipe: Recipe, settings: Mapping[str, ParameterSettings], run: RunSettings, dataset: Dataset) -> list[str]:
     """Options that have no effect in this run, or hardly the intended one, each with its place."""
-    found = [n for name, each in settings.items() if each.refine for n in _parameter_notices(name, each, run.epochs)]
+    moved = {n: each for n, each in settings.items() if each.refine and recipe.model.refinable[n].rule is None}
+    found = [n for name, each in moved.items() for n in _parameter_notices(name, each, run.epochs)]
     for name, each in settings.items():
         if isinstance(each, ProbeSettings):
             found += _probe_notices(f"parameters.{name}", each, dataset)

@@ -77,6 +77,8 @@ def shared_chunks(patterns: np.ndarray, size: int, comm: Communicator) -> list[n
 
 def chunk_size(problem: Problem) -> int:
     """Patterns that are worked on at once."""
+    if problem.model.whole_object:
+        return problem.dataset.n_patterns  # a part of them would cost as much as all
     probe = problem.values.get("probe")
     modes = 1 if probe is None else probe.array.shape[0]
     pixels = math.prod(problem.dataset.window_px)

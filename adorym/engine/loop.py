@@ -13,6 +13,7 @@ import numpy as np
 
 from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
+from adorym.engine.follow import follow
 from adorym.engine.gradients import expect_batches
 from adorym.engine.problem import Problem
 from adorym.engine.records import BatchProgress, EpochRecord
@@ -75,7 +76,7 @@ class Reconstruction:
         self.rng = np.random.default_rng(run.seed)
         self._started, self._longest_batch_s, self._batches_done = time.monotonic(), 0.0, 0
         self.problem: Problem = build_problem(dataset, recipe, run, self.rng)
-        self.batch_size = run.batch_size or default_batch_size(dataset.n_patterns)
+        self.batch_size = run.batch_size or default_batch_size(dataset.n_patterns, recipe.model.whole_object)
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
         self.solving = None if recipe.solver is None else Solving(self.problem, recipe.solver, run.seed)
         self.left_out = np.zeros(0, int)
@@ -169,6 +170,8 @@ class Reconstruction:
     def _epoch(self, total: int) -> EpochRecord | None:
         progress, problem = self.progress, self.problem
         epoch, start = progress.epoch, time.perf_counter()
+        if progress.batch == 0 and epoch > 0:
+            follow(problem, epoch)
         active = problem.active(epoch)
         rates = {name: v.rate * v.schedule.factor(epoch, total) * progress.backoff for name, v in active.items()}
         parts, before = self.batches(), progress.partial_time_s

@@ -27,7 +27,7 @@ def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
     Probe modes are orthogonalised, strongest first: any unitary mixture of them predicts the same patterns.
     """
     problem = reconstruction.problem
-    return _outcome(reconstruction, config, _as_kept(problem, problem.store.values()))
+    return _outcome(reconstruction, config, _as_kept(problem, problem.store.values(), 0))
 
 
 def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = "") -> Result:
@@ -47,11 +47,11 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
             write_result(result, path)
         comm.barrier("write the result")
         return result
-    row = _as_kept(problem, np.ones((1, *store.shape[1:]), np.complex64))
+    row = _as_kept(problem, np.ones((1, *store.shape[1:]), np.complex64), 0)
     result = _outcome(reconstruction, config, np.broadcast_to(row.dtype.type(0), (store.shape[0], *row.shape[1:])))
     with written_together(comm, path) as partial:
         offset, kept = comm.broadcast(write_frame(result, partial) if comm.is_root else None, "make the result")
-        rows = ((a, _as_kept(problem, store.read("value", a, b))) for a, b in blocks(*store.share, kept.row_bytes))
+        rows = ((a, _as_kept(problem, store.read("value", a, b), a)) for a, b in blocks(*store.share, kept.row_bytes))
         write_rows(partial, offset, kept, rows)
     comm.barrier("write the result")
     return replace(result, object=np.memmap(path, kept.dtype, "r", offset, kept.shape))
@@ -80,12 +80,15 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Re
         history={name: np.asarray(v) for name, v in reconstruction.progress.history.items()},
         config=config,
         provenance=_provenance(reconstruction),
-        fit=_fit(problem),
+        fit=_fit(problem) | {name: np.asarray(a) for name, a in problem.start_curves.items()},
     )
 
 
-def _as_kept(problem: Problem, rows: np.ndarray) -> np.ndarray:
-    """Rows of the store as a result holds them: transmission, or delta and beta."""
+def _as_kept(problem: Problem, rows: np.ndarray, first: int) -> np.ndarray:
+    """Rows of the store, from ``first`` on, as a result holds them: transmission, or delta and beta."""
+    for value in problem.values.values():
+        if value.spec.masks_object:
+            rows = rows * problem.xp.to_numpy(value.array)[first : first + len(rows)]
     rows = rows.reshape(*rows.shape, *(1,) * (3 - rows.ndim))
     if problem.slice_thickness_m is None:
         return rows.astype(np.complex64, copy=False)
@@ -95,6 +98,8 @@ def _as_kept(problem: Problem, rows: np.ndarray) -> np.ndarray:
 
 def _centred(problem: Problem, name: str, array: np.ndarray) -> np.ndarray:
     # A detector image is kept as the patterns are: in the model's frame inside, in the file's frame outside.
+    if problem.values[name].spec.object_frame:
+        return array.copy()
     return problem.model.disarrange(array) if array.shape[-2:] == problem.dataset.window_px else array.copy()
 
 
@@ -129,7 +134,7 @@ def _solver(reconstruction: Reconstruction) -> dict[str, str]:
 def _fit(problem: Problem) -> dict[str, Any]:
     """Measured and predicted counts of the pattern nearest to the middle of the scan."""
     xp, positions = problem.xp, problem.dataset.probe_positions_px
-    middle = 0
+    middle = problem.dataset.n_patterns // 2 if problem.model.whole_object else 0
     if positions is not None:
         middle = int(np.argmin(((positions - positions.mean(0)) ** 2).sum(1)))
     predicted = predict_patterns(problem, np.array([middle]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,6 +41,7 @@ class Problem:
         representation: Whether the store holds the object's transmission or its negative logarithm.
         slice_thickness_m: Thickness that the optical constants refer to, where the store holds the logarithm.
         comm: The ranks that solve it together; each works on its part of every batch.
+        start_curves: What finding the first object has told, for the result.
     """
 
     xp: Backend
@@ -57,6 +59,7 @@ class Problem:
     representation: Representation = "real_imag"
     slice_thickness_m: float | None = None
     comm: Communicator = field(default_factory=SerialCommunicator)
+    start_curves: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def weight(self) -> float:
@@ -101,7 +104,8 @@ class Problem:
 
     def windows(self, batch: Batch) -> Windows:
         """The parts of the object that ``batch`` sees."""
-        return Windows(batch.corners_px, self.dataset.window_px)
+        corners = batch.corners_px[:1] if self.model.whole_object else batch.corners_px
+        return Windows(corners, self.dataset.window_px)
 
     def rows(self, batch: Batch) -> dict[str, Rows]:
         """Which rows of each parameter ``batch`` uses."""
@@ -112,14 +116,14 @@ class Problem:
         return {name: _input(self, value, rows[name], batch) for name, value in self.values.items()}
 
     def active(self, epoch: int) -> dict[str, Value]:
-        """Parameters that are refined in ``epoch``, the object among them."""
-        return {name: v for name, v in self.unknowns.items() if v.settings.active(epoch)}
+        """Parameters that are refined by gradients in ``epoch``, the object among them."""
+        return {name: v for name, v in self.unknowns.items() if v.spec.rule is None and v.settings.active(epoch)}
 
     def restart(self) -> None:
         """Let all optimizers forget what they have gathered: velocities, moments."""
         self.store.restart()
         for value in self.values.values():
-            if value.settings.refine:
+            if value.settings.refine and value.spec.rule is None:
                 value.state = value.optimizer.init(self.xp, value.array)
 
     @property

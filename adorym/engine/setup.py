@@ -23,6 +23,7 @@ from adorym.engine.checks import (
     together,
     try_constraint,
 )
+from adorym.engine.follow import follow
 from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
 from adorym.errors import DataError
@@ -62,11 +63,15 @@ class Recipe:
     solver: Solver | None = None
 
 
-def default_batch_size(n_patterns: int) -> int:
-    """Five batches an epoch, fewer where a batch would have less than twenty patterns.
+def default_batch_size(n_patterns: int, whole_object: bool = False) -> int:
+    """All patterns at once where each of them sees the whole object; otherwise five batches an epoch.
+
+    There are fewer where a batch would have less than twenty patterns.
 
     A batch has to cover the object: momentum carries on where a batch says nothing.
     """
+    if whole_object:
+        return n_patterns
     return -(-n_patterns // min(5, max(1, n_patterns // 20)))
 
 
@@ -108,7 +113,7 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
         raise DataError(dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
     shape, origin = model.object_frame(dataset, object_margin_px(settings))
     check_room(shape, run.store, comm)
-    obj, start = _object(xp, model, settings["object"], dataset, (shape, rng))
+    obj, start, curves = _object(xp, model, settings["object"], dataset, (shape, rng, comm))
     values = {
         name: _value(xp, name, model, settings[name], dataset, (measurements, rng))
         for name in settings
@@ -122,7 +127,7 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
         if constraint.parameter == "object" and constraint.whole:
             first = start.rows(0, shape[0])
         try_constraint(xp, i, constraint, xp.asarray(first.copy()), shape)
-    return Problem(
+    problem = Problem(
         xp=xp,
         dataset=dataset,
         geometry=model.geometry(dataset),
@@ -138,7 +143,10 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
         representation=_representation(settings),
         slice_thickness_m=slice_thickness_m(model, settings, dataset),
         comm=comm,
+        start_curves=curves,
     )
+    follow(problem, 0)
+    return problem
 
 
 def backend(run: RunSettings, comm: Communicator) -> Backend:
@@ -181,16 +189,20 @@ def _object(
     model: ForwardModel,
     settings: ParameterSettings,
     dataset: Dataset,
-    frame: tuple[tuple[int, ...], np.random.Generator],
-) -> tuple[Value, Start]:
-    shape, rng = frame
-    start = Start(shape, first_object(settings, dataset, shape, rng))
+    frame: tuple[tuple[int, ...], np.random.Generator, Communicator],
+) -> tuple[Value, Start, Mapping[str, np.ndarray]]:
+    shape, rng, comm = frame
+    found = first_object(model, settings, dataset, shape, rng)
+    rows = found.rows
+    if found.whole is not None and comm.size > 1:  # rounding may have led each rank elsewhere
+        whole = comm.broadcast(found.whole, "share the first object")
+        rows = lambda first, stop: whole[first:stop]  # noqa: E731
     if _representation({"object": settings}) == "delta_beta":
-        start = Start(shape, _exponents(start.rows))
+        rows = _exponents(rows)
     # Of the object there is only the declaration here, and a row of it: the store keeps the rest.
-    value = make_value(xp, "object", model.refinable["object"], settings, start.rows(0, 1))
+    value = make_value(xp, "object", model.refinable["object"], settings, rows(0, 1))
     value.state = ()
-    return value, start
+    return value, Start(shape, rows), found.curves
 
 
 def _exponents(transmission: RowsOf) -> RowsOf:

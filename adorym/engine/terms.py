@@ -18,7 +18,7 @@ from adorym.wrapper.base import Array, Tree
 def rest(problem: Problem, name: str) -> Array | float:
     """What a parameter is when nothing is known: vacuum, no light, or the start value."""
     if name == "object":
-        return 0.0 if problem.representation == "delta_beta" else 1.0
+        return 0.0 if problem.representation == "delta_beta" else problem.model.empty
     return 0.0 if name == "probe" else problem.xp.asarray(problem.values[name].first, exact=True)
 
 

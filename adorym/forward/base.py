@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -37,6 +37,26 @@ class Request:
     weight: float
 
 
+@dataclass(frozen=True, eq=False)
+class FirstObject:
+    """A first object, and what finding it has told.
+
+    Attributes:
+        rows: ``f(start, stop)`` gives rows of it, complex.
+        curves: Arrays by name that the result keeps beside the fit, such as ``prtf`` and ``starts_chi2``.
+        whole: All of it, where it had to be made at once.
+    """
+
+    rows: Callable[[int, int], np.ndarray]
+    curves: Mapping[str, np.ndarray] = field(default_factory=dict)
+    whole: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, whole: np.ndarray, curves: Mapping[str, np.ndarray] | None = None) -> FirstObject:
+        """One that was made at once."""
+        return cls(lambda start, stop: whole[start:stop], curves or {}, whole)
+
+
 class ForwardModel(ABC):
     """Predicts what the detector measures from the object and the experimental parameters.
 
@@ -45,9 +65,14 @@ class ForwardModel(ABC):
 
     Attributes:
         refinable: The parameters by name; ``object`` is always among them.
+        whole_object: Whether every pattern sees all of the object: a batch then gets one window, ``(1, y, x, ...)``,
+            and is by default the whole data set.
+        empty: Value of the object where there is nothing: 1, vacuum, of a transmission; 0 of a scattering density.
     """
 
     kind: ClassVar[str]
+    whole_object: ClassVar[bool] = False
+    empty: ClassVar[float] = 1.0
     refinable: ClassVar[Mapping[str, Parameter]]
 
     @abstractmethod
@@ -99,6 +124,10 @@ class ForwardModel(ABC):
         """Raise an `InputError` if this model cannot describe the data, or parameters ``names`` mean nothing in it."""
         return None
 
+    def first_object(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
+        """The object that a run starts from where its configuration names none: vacuum."""
+        return FirstObject(lambda start, stop: np.ones((stop - start, *shape[1:]), np.complex128))
+
     def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
         """``(shape, origin_px)`` of an object array that holds every window with ``margin_px`` to spare.
 
@@ -117,15 +146,12 @@ class Initializer(ABC):
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         """Complex object of ``shape``."""
 
-    def rows(
-        self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator
-    ) -> Callable[[int, int], np.ndarray]:
-        """``f(start, stop)`` that gives rows of what `make` gives.
+    def start(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
+        """The same by rows, and what an initializer has to tell besides.
 
-        To be overridden where that is possible without the whole: of a large object each rank needs only a part.
+        To be overridden where rows can be made without the whole: of a large object each rank needs only a part.
         """
-        whole = self.make(dataset, shape, rng)
-        return lambda start, stop: whole[start:stop]
+        return FirstObject.of(self.make(dataset, shape, rng))
 
 
 @component

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,10 @@ from pydantic import Field
 from adorym.data.dataset import Dataset
 from adorym.data.result import read_result
 from adorym.errors import ConfigError
-from adorym.forward.base import Initializer
+from adorym.forward.base import FirstObject, Initializer
 from adorym.paths import InputPath
 from adorym.registry import register
 from adorym.units import Angle
-
-RowsOf = Callable[[int, int], np.ndarray]
 
 
 @register("initializer", "constant")
@@ -32,11 +29,11 @@ class Constant(Initializer):
     phase: Angle = 0.0
 
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        return self.rows(dataset, shape, rng)(0, shape[0])
+        return self.start(dataset, shape, rng).rows(0, shape[0])
 
-    def rows(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> RowsOf:
+    def start(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
         value = self.magnitude * np.exp(1j * self.phase)
-        return lambda start, stop: np.full((stop - start, *shape[1:]), value)
+        return FirstObject(lambda start, stop: np.full((stop - start, *shape[1:]), value))
 
 
 @register("initializer", "random")
@@ -52,9 +49,9 @@ class Random(Initializer):
     phase_sigma: Angle = 0.05
 
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        return self.rows(dataset, shape, rng)(0, shape[0])
+        return self.start(dataset, shape, rng).rows(0, shape[0])
 
-    def rows(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> RowsOf:
+    def start(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
         seed = int(rng.integers(2**63))
 
         def row(y: int) -> np.ndarray:
@@ -62,7 +59,7 @@ class Random(Initializer):
             magnitude = 1 + self.magnitude_sigma * own.standard_normal(shape[1:])
             return magnitude * np.exp(1j * self.phase_sigma * own.standard_normal(shape[1:]))
 
-        return lambda start, stop: np.stack([row(y) for y in range(start, stop)])
+        return FirstObject(lambda start, stop: np.stack([row(y) for y in range(start, stop)]))
 
 
 @register("initializer", "file")

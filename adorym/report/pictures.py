@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from adorym.report import style
 from adorym.report.base import Picture, Scene
+from adorym.report.crystal_pictures import start_picture, transfer_picture
 from adorym.report.curve_pictures import fit_picture, frc_picture, loss_picture, parameters_picture
 from adorym.report.object_pictures import object_picture
 from adorym.report.probe_pictures import positions_picture, probe_picture
@@ -18,6 +19,8 @@ Draw = Callable[[Scene], tuple[Figure, str] | None]
 # In the order of the page: what was reconstructed, how well it explains the data, what else was refined.
 PICTURES: dict[str, tuple[str, Draw]] = {
     "object": ("Object", object_picture),
+    "start": ("First object", start_picture),
+    "transfer": ("Agreement of starts", transfer_picture),
     "resolution": ("Resolution", frc_picture),
     "probe": ("Probe", probe_picture),
     "loss": ("Convergence", loss_picture),

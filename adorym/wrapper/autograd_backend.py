@@ -158,6 +158,12 @@ class AutogradBackend(Backend):
     def ifft2(self, a: Array, norm: str = "ortho") -> Array:
         return anp.fft.ifft2(a, axes=(-2, -1), norm=norm)
 
+    def fftn(self, a: Array, axes: tuple[int, ...], norm: str = "ortho") -> Array:
+        return anp.fft.fftn(a, axes=axes, norm=norm)
+
+    def ifftn(self, a: Array, axes: tuple[int, ...], norm: str = "ortho") -> Array:
+        return anp.fft.ifftn(a, axes=axes, norm=norm)
+
     def put_rows(self, a: Array, index: np.ndarray, rows: Array) -> np.ndarray:
         a[index] = rows
         return a

@@ -184,6 +184,14 @@ class Backend(ABC):
     def ifft2(self, a: Array, norm: str = "ortho") -> Array:
         """Inverse of `fft2`."""
 
+    @abstractmethod
+    def fftn(self, a: Array, axes: tuple[int, ...], norm: str = "ortho") -> Array:
+        """Discrete Fourier transform over ``axes``, zero frequency at the corner."""
+
+    @abstractmethod
+    def ifftn(self, a: Array, axes: tuple[int, ...], norm: str = "ortho") -> Array:
+        """Inverse of `fftn`."""
+
     # -- rows and windows (not differentiated: their adjoints are each other) -----------------------------------------
     @abstractmethod
     def put_rows(self, a: Array, index: np.ndarray, rows: Array) -> Array:

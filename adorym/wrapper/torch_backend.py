@@ -205,6 +205,12 @@ class TorchBackend(Backend):
     def ifft2(self, a: Array, norm: str = "ortho") -> torch.Tensor:
         return torch.fft.ifft2(a, norm=norm)
 
+    def fftn(self, a: Array, axes: tuple[int, ...], norm: str = "ortho") -> torch.Tensor:
+        return torch.fft.fftn(a, dim=axes, norm=norm)
+
+    def ifftn(self, a: Array, axes: tuple[int, ...], norm: str = "ortho") -> torch.Tensor:
+        return torch.fft.ifftn(a, dim=axes, norm=norm)
+
     def _index(self, index: Any) -> torch.Tensor:
         return torch.as_tensor(np.asarray(index) if not isinstance(index, torch.Tensor) else index, device=self.device)
 

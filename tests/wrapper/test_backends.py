@@ -81,6 +81,8 @@ DIFFERENTIABLE = {
     "fft backward": (lambda xp, a: xp.fft(a, norm="backward"), np.fft.fft, [(C,)]),
     "fft2": (lambda xp, a: xp.fft2(a), lambda a: np.fft.fft2(a, norm="ortho"), [(R,), (C,)]),
     "ifft2": (lambda xp, a: xp.ifft2(a), lambda a: np.fft.ifft2(a, norm="ortho"), [(R,), (C,)]),
+    "fftn": (lambda xp, a: xp.fftn(a, (0, 1)), lambda a: np.fft.fftn(a, axes=(0, 1), norm="ortho"), [(R,), (C,)]),
+    "ifftn": (lambda xp, a: xp.ifftn(a, (0, 1)), lambda a: np.fft.ifftn(a, axes=(0, 1), norm="ortho"), [(R,), (C,)]),
     "ifft2 backward": (lambda xp, a: xp.ifft2(a, norm="backward"), np.fft.ifft2, [(C,)]),
     "operators": (
         lambda xp, a, b: (2 - a) * b / (3 + a**2) - b, lambda a, b: (2 - a) * b / (3 + a**2) - b, [(R, R2), (C, C2)]),

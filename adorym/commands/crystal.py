@@ -1,0 +1,205 @@
+"""``adorym crystal``: a Bragg result as a crystal in the laboratory, with displacement and strain."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from pydantic import Field
+from rich.table import Table
+from rich.text import Text
+from ruamel.yaml import YAML
+
+from adorym.data.atomic import whole_file
+from adorym.data.dataset import Dataset
+from adorym.data.open import open_dataset
+from adorym.data.result import Result, read_result
+from adorym.errors import ConfigError, GeometryError
+from adorym.metrics.strain import StrainField, TwinChoice, chosen_twin, flattened, strain_field
+from adorym.optics.bragg_geometry import Beam, BraggGeometry, lattice_m, orthogonal, places_m
+from adorym.registry import component
+from adorym.report.crystal_pictures import save_crystal_pictures
+from adorym.report.text import quantity
+from adorym.report.vtk import write_vti, write_vts
+from adorym.schema import build
+
+
+@component
+class CrystalView:
+    """How a result becomes a crystal in the laboratory.
+
+    Attributes:
+        geometry: Angles of the experiment; without them the crystal stays on the skew voxels of the detector's frame,
+            and there is no strain.
+        twin: Which of the twins: ``as_is``, ``other``, or the one whose phase is higher in the core (``core_high``).
+        threshold: Part of the largest amplitude above which there is crystal.
+        voxel: Edge of the cubic voxels; the shortest of the skew ones if absent.
+    """
+
+    geometry: BraggGeometry | None = None
+    twin: TwinChoice = "as_is"
+    threshold: float = Field(0.3, gt=0, lt=1)
+    voxel: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Crystal:
+    """A crystal and what was found of it.
+
+    Attributes:
+        field: Amplitude, phase, displacement, strain; ``(y, x, z)``.
+        voxel_m: Edge of a voxel; ``None`` without geometry.
+        figures: Numbers by name, with their unit as a suffix.
+        files: What was written.
+        skew: Object ``(y, x, z)`` as it was reconstructed and the place ``(y, x, z, 3)`` of each of its voxels in the
+            laboratory; ``None`` without geometry.
+    """
+
+    field: StrainField
+    voxel_m: float | None
+    figures: dict[str, float]
+    files: tuple[Path, ...] = ()
+    skew: tuple[np.ndarray, np.ndarray] | None = None
+
+    def render(self) -> Table:
+        """The numbers as a table for a terminal."""
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for name, value in self.figures.items():
+            stem, _, unit = name.rpartition("_")
+            known = unit in ("m", "rad", "px")
+            text = quantity(value, unit) if known else f"{value:.4g}"
+            table.add_row(Text((stem if known else name).replace("_", " ")), Text(text, style="bold"))
+        for path in self.files:
+            table.add_row(Text("file"), Text(str(path)))
+        return table
+
+
+def crystal(
+    result_path: str | Path,
+    output: str | Path | None = None,
+    settings: dict[str, Any] | None = None,
+    data: str | Path | None = None,
+) -> Crystal:
+    """Take out ramp and offset, choose the twin, turn into the laboratory, and find the strain along Q.
+
+    Writes ``crystal.h5``, ``crystal.vti``, ``crystal.json`` and pictures; with geometry also ``crystal_skew.vts``, the
+    amplitude and phase on the voxels of the reconstruction, not interpolated.
+
+    Args:
+        result_path: ``result.h5`` or the folder of a run with a Bragg model.
+        output: Folder; that of the result by default.
+        settings: Fields of `CrystalView`.
+        data: The data file, if it is not where the result's configuration says.
+
+    Raises:
+        InputError: A file cannot be read, or geometry is missing.
+    """
+    result, path = read_result(result_path), Path(result_path)
+    folder = Path(output) if output is not None else (path if path.is_dir() else path.parent)
+    view: CrystalView = build(CrystalView, dict(settings or {}))
+    obj = result.object
+    if min(obj.shape) < 4:
+        raise ConfigError(str(result_path), "not the volume of a crystal", expected="(y, x, z)", found=obj.shape)
+    obj = chosen_twin(obj, view.twin, view.threshold)
+    if view.geometry is None:
+        made = _on_skew_voxels(obj, view)
+    else:
+        dataset = open_dataset(data or _data_path(result, str(result_path)), check=False)
+        made = _in_laboratory(obj, view, view.geometry, dataset)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = (*_write(made, folder), *save_crystal_pictures(made.field, made.voxel_m, folder / "pictures"))
+    return replace(made, files=files)
+
+
+def _on_skew_voxels(obj: np.ndarray, view: CrystalView) -> Crystal:
+    field = strain_field(flattened(obj, view.threshold), 1.0, np.array([0.0, 0.0, 1.0]), view.threshold)
+    # Lengths and directions mean nothing on these voxels.
+    none = np.full(obj.shape, np.nan)
+    field = StrainField(field.amplitude, field.phase_rad, none, none, field.inside)
+    return Crystal(field, None, {"voxels": float(field.inside.sum()), **_phase_figures(field)})
+
+
+def _in_laboratory(obj: np.ndarray, view: CrystalView, geometry: BraggGeometry, dataset: Dataset) -> Crystal:
+    beam = _beam(geometry, dataset)
+    shape = (dataset.n_patterns, *dataset.window_px)
+    lattice = lattice_m(geometry.steps_per_m(beam), shape)
+    # A ramp left in would be a fast oscillation, which interpolation dims.
+    flat = flattened(obj, view.threshold)
+    turned, voxel = orthogonal(np.moveaxis(flat, 2, 0), lattice, view.voxel)
+    q = geometry.momentum_transfer_per_m(beam.energy_ev)
+    field = strain_field(turned, voxel, q, view.threshold)
+    extent = [float(np.ptp(np.flatnonzero(field.inside.any(axis=tuple({0, 1, 2} - {a})))) + 1) for a in range(3)]
+    figures = {
+        "voxel_m": voxel,
+        "extent_y_m": extent[0] * voxel,
+        "extent_x_m": extent[1] * voxel,
+        "extent_z_m": extent[2] * voxel,
+        "plane_spacing_m": float(2 * np.pi / np.linalg.norm(q)),
+        "strain_rms": float(np.sqrt(np.nanmean(field.strain**2))),
+        "strain_largest": float(np.nanmax(np.abs(field.strain))),
+        "displacement_range_m": float(np.nanmax(field.displacement_m) - np.nanmin(field.displacement_m)),
+        **_phase_figures(field),
+    }
+    return Crystal(field, voxel, figures, skew=(flat, places_m(lattice, flat.shape)))
+
+
+def _phase_figures(field: StrainField) -> dict[str, float]:
+    phase = field.phase_rad[field.inside]
+    low, high = np.percentile(phase, (1, 99))
+    return {"phase_rms_rad": float(np.sqrt(np.mean(phase**2))), "phase_range_rad": float(high - low)}
+
+
+def _beam(geometry: BraggGeometry, dataset: Dataset) -> Beam:
+    wanted = {
+        "data.energy": dataset.energy_ev,
+        "data.distance": dataset.distance_m,
+        "data.detector_pixel_size": dataset.detector_pixel_size_m,
+    }
+    for key, value in wanted.items():
+        if value is None:
+            raise GeometryError(key, "is needed to turn the crystal into the laboratory", remedy=f"give it to '{key}'")
+    step = geometry.rocking_step
+    if step is None:
+        theta = np.asarray(dataset.theta_rad, float)
+        if len(theta) < 2:
+            raise GeometryError(
+                "geometry.rocking_step", "the data hold no rocking angles", remedy="give the angle from frame to frame"
+            )
+        step = float(np.mean(np.diff(theta)))
+    assert dataset.energy_ev is not None and dataset.distance_m is not None  # looked at above
+    assert dataset.detector_pixel_size_m is not None
+    return Beam(dataset.energy_ev, dataset.distance_m, dataset.detector_pixel_size_m, step)
+
+
+def _data_path(result: Result, where: str) -> str:
+    settings = YAML(typ="safe").load(result.config) if result.config else None
+    if not isinstance(settings, dict) or "data" not in settings:
+        raise ConfigError(where, "does not say where its data are", remedy="name them with '--data'")
+    return str(settings["data"]["path"])
+
+
+def _write(made: Crystal, folder: Path) -> tuple[Path, ...]:
+    hdf5, vti, text = (folder / f"crystal.{ending}" for ending in ("h5", "vti", "json"))
+    fields = made.field.fields()
+    units = {"phase_rad": "rad", "displacement_m": "m"}
+    with whole_file(hdf5) as partial, h5py.File(partial, "w") as file:
+        for name, values in fields.items():
+            stored = file.create_dataset(name, data=values.astype(np.float32))
+            stored.attrs["units"], stored.attrs["axes"] = units.get(name, ""), "y x z"
+        if made.voxel_m is not None:
+            file.attrs["voxel_m"] = made.voxel_m
+    voxel = made.voxel_m or 1.0
+    with whole_file(vti) as partial:
+        write_vti(partial, fields, (voxel, voxel, voxel))
+    with whole_file(text) as partial:
+        partial.write_text(json.dumps(made.figures, indent=2) + "\n", encoding="utf-8")
+    if made.skew is None:
+        return hdf5, vti, text
+    vts, (obj, places) = folder / "crystal_skew.vts", made.skew
+    with whole_file(vts) as partial:
+        write_vts(partial, {"amplitude": np.abs(obj), "phase_rad": np.angle(obj)}, places)
+    return hdf5, vti, vts, text

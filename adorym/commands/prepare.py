@@ -1,0 +1,136 @@
+"""``adorym prepare``: a measured Bragg peak made ready: outliers, centring, binning, cropping."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field
+from rich.table import Table
+from rich.text import Text
+
+from adorym.data.native_write import write_native
+from adorym.data.open import open_dataset
+from adorym.data.overrides import Overrides
+from adorym.data.volume import (
+    binned,
+    cropped,
+    oversampling,
+    peak,
+    read_volume,
+    sub_voxel_peak,
+    to_dataset,
+    without_outliers,
+)
+from adorym.errors import ConfigError
+from adorym.registry import component
+from adorym.schema import build
+
+Count = Annotated[int, Field(ge=1)]
+FFT_FRIENDLY = (2, 3, 5, 7)
+
+
+@component
+class Preparation:
+    """What is done to a Bragg peak, in this order.
+
+    Attributes:
+        outliers: Standard deviations above its neighbours from which a voxel counts as stray; 0 leaves all.
+        isolated: Lone sets of counts of at most so many voxels are stray, too.
+        bin: (z, y, x) voxels that are added up.
+        shape: (z, y, x) size of the box around the peak; the largest that the detector holds if absent.
+        centre: Bring the brightest voxel to the middle.
+    """
+
+    outliers: float = Field(8.0, ge=0)
+    isolated: int = Field(3, ge=0)
+    bin: tuple[Count, Count, Count] = (1, 1, 1)
+    shape: tuple[Count, Count, Count] | None = None
+    centre: bool = True
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was done, for people.
+
+    Attributes:
+        rows: Name and text of each finding.
+        warnings: What is suspicious.
+    """
+
+    rows: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...] = ()
+
+    def render(self) -> Table:
+        """A table for a terminal."""
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for name, text in self.rows:
+            table.add_row(Text(name), Text(text, style="bold"))
+        for text in self.warnings:
+            table.add_row(Text("warning", style="yellow"), Text(text))
+        return table
+
+
+def prepare_peak(
+    source: str | Path,
+    target: str | Path,
+    settings: Mapping[str, Any] | None = None,
+    overrides: Overrides | Mapping[str, Any] | None = None,
+) -> Prepared:
+    """Read a rocking scan, prepare it, and write it as a native file.
+
+    Args:
+        source: Any readable file of frames (rocking, y, x).
+        target: Native HDF5 file.
+        settings: Fields of `Preparation`.
+        overrides: What is known better than the file knows it.
+
+    Raises:
+        InputError: The file cannot be read or written, or a setting does not fit.
+    """
+    wanted: Preparation = build(Preparation, dict(settings or {}))
+    dataset = open_dataset(source, overrides, check=False)
+    volume, removed = read_volume(dataset), 0
+    if wanted.outliers:
+        volume, removed = without_outliers(volume, wanted.outliers, wanted.isolated)
+    if wanted.bin != (1, 1, 1):
+        volume = binned(volume, wanted.bin)
+    shape = wanted.shape or volume.shape
+    if any(s > 2 * n for s, n in zip(shape, volume.shape, strict=True)):
+        raise ConfigError("shape", "more than twice what was measured", expected=f"<= {volume.shape}", found=shape)
+    before = peak(volume)
+    middle = None if wanted.centre else np.array([n // 2 for n in volume.shape])
+    if wanted.centre or wanted.shape is not None:
+        volume = cropped(volume, shape, middle)
+    ratios = oversampling(volume)
+    notes = (*dataset.notes, f"prepared: {removed} stray voxels left out, binned {wanted.bin}, shape {volume.shape}")
+    # A truth on other voxels is none.
+    truth = dataset.truth if volume.shape == (dataset.n_patterns, *dataset.window_px) else {}
+    write_native(to_dataset(volume, dataset).with_(notes=notes, truth=truth), target)
+    place = sub_voxel_peak(volume) - [n // 2 for n in volume.shape]
+    rows = (
+        ("stray voxels", str(removed)),
+        ("brightest voxel", ", ".join(map(str, before)) + " (z, y, x)"),
+        ("peak off the middle now", ", ".join(f"{v:+.2f}" for v in place) + " voxels: a phase ramp of the object"),
+        ("shape", " x ".join(map(str, volume.shape)) + " (z, y, x)"),
+        ("counts", f"{volume.counts.sum(dtype=np.float64):.6g}"),
+        ("oversampling", ", ".join(f"{r:.2f}" for r in ratios) + " (z, y, x): array / crystal"),
+    )
+    return Prepared(rows, tuple(_warnings(volume.shape, ratios)))
+
+
+def _warnings(shape: tuple[int, ...], ratios: np.ndarray) -> list[str]:
+    found = []
+    if ratios.min() < 2:
+        found.append(f"oversampling of {ratios.min():.2g}: below 2 the pattern does not determine the crystal")
+    for n in shape:
+        rest = n
+        for factor in FFT_FRIENDLY:
+            while rest % factor == 0:
+                rest //= factor
+        if rest > 1:
+            found.append(f"a side of {n} voxels has a prime factor of {rest}: Fourier transforms are slow")
+    return found

@@ -1,0 +1,175 @@
+"""``adorym train``: make crystals, train a network on them, and write its weights with a model card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from adorym._version import __version__
+from adorym.comm import started
+from adorym.config_file import load
+from adorym.data.atomic import whole_file
+from adorym.errors import ConfigError, suggestion
+from adorym.metrics.crystal import match
+from adorym.networks.shards import Examples, read_shards, shard_paths
+from adorym.networks.training import CHECKPOINT, Trainer, TrainingSettings, train
+from adorym.networks.weights import save_network
+from adorym.registry import component
+from adorym.report.training_curves import save_training_curves
+from adorym.schema import build, dump
+from adorym.simulate.atomistic import AtomisticSettings, write_atomistic_set
+from adorym.simulate.training_set import TrainingSet, wait_for_shards, write_training_set
+
+LOG = logging.getLogger("adorym")
+NETWORKS = ("cdi_nn",)
+WEIGHTS, CARD, CURVES = "weights.safetensors", "model_card.json", "training.png"
+SCORED = 200
+
+
+@component
+class TrainingConfig:
+    """A training: the crystals, and how the network learns from them.
+
+    Attributes:
+        data: Folder of shards; made in the output folder from ``crystals`` if absent.
+        crystals: Which crystals are made.
+        atomistic: Crystals relaxed atom by atom instead (needs LAMMPS); as many as ``crystals`` says.
+        training: How the network is trained.
+        half_precision: Write the weights in 16 bits.
+    """
+
+    data: str | None = None
+    crystals: TrainingSet = TrainingSet()
+    atomistic: AtomisticSettings | None = None
+    training: TrainingSettings = TrainingSettings()
+    half_precision: bool = Field(True)
+
+
+def train_network(
+    name: str,
+    output: str | Path,
+    config: str | Path | None = None,
+    assignments: Iterable[str] = (),
+    *,
+    resume: bool = False,
+    watch: Callable[[Mapping[str, float]], None] | None = None,
+) -> Path:
+    """Train the network ``name`` and return the path of its weights; ``model_card.json`` and the curves of
+    the training, ``training.png``, lie beside them.
+
+    Also under ``mpirun`` or ``torchrun``: the processes share the crystals to make and the batches to learn from.
+
+    Args:
+        name: ``cdi_nn``.
+        output: Folder for shards, checkpoint, weights and model card.
+        config: YAML, TOML or JSON of `TrainingConfig`; the defaults if absent.
+        assignments: ``key.path=value``.
+        resume: Go on from the checkpoint in the folder.
+        watch: Called after every epoch with what the history keeps.
+
+    Raises:
+        InputError: Unknown network, wrong configuration, unreadable shards.
+    """
+    if name not in NETWORKS:
+        raise ConfigError("network", f"no trainable network named '{name}'", remedy=suggestion(name, NETWORKS))
+    made, folder = read_config(config, assignments), Path(output)
+    data = _shards(made, folder)
+    examples, origins = read_shards(shard_paths(data))
+    trainer = Trainer(examples, made.training, folder)
+    if resume or (folder / CHECKPOINT).is_file():
+        if not resume:
+            raise ConfigError(
+                str(folder), "holds a training already", remedy="go on with '--resume', or choose another"
+            )
+        trainer.resume()
+    history = train(trainer, watch if trainer.ranks.rank == 0 else None)
+    if trainer.ranks.rank != 0:
+        return folder / WEIGHTS
+    card = model_card(trainer, made, origins, history)
+    path = save_network(
+        trainer.network, folder / WEIGHTS, {k: json.dumps(v) for k, v in card.items()}, made.half_precision
+    )
+    with whole_file(folder / CARD) as partial:
+        partial.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    save_training_curves(history, folder / CURVES)
+    return path
+
+
+def read_config(config: str | Path | None, assignments: Iterable[str] = ()) -> TrainingConfig:
+    """The training's configuration, from a file and assignments over it."""
+    if config is None:
+        from adorym.config_file import assigned
+
+        return build(TrainingConfig, assigned(assignments))
+    return build(TrainingConfig, load(Path(config), tuple(assignments))[0])
+
+
+def _shards(made: TrainingConfig, folder: Path) -> Path:
+    if made.data is not None:
+        return Path(made.data).expanduser()
+    place, many, number = folder / "shards", made.crystals, started()[::-1]
+    if made.atomistic is None:
+        paths = write_training_set(many, place, *number)
+    else:
+        paths = write_atomistic_set(made.atomistic, place, many.crystals, many.seed, *number)
+    for path in paths:
+        LOG.info("made %s", path)
+    wait_for_shards(place, number)
+    return folder / "shards"
+
+
+def model_card(
+    trainer: Trainer, made: TrainingConfig, origins: list[dict[str, object]], history: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """What was trained, on what, for how long, and how good it is on crystals that it has not seen."""
+    digest = hashlib.sha256()
+    for array in (trainer.training.modulus, trainer.validation.modulus):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return {
+        "network": "cdi_nn",
+        "adorym": __version__,
+        "parameters": trainer.network.n_parameters,
+        "crystals": len(trainer.training) + len(trainer.validation),
+        "held_out": len(trainer.validation),
+        "data_sha256": digest.hexdigest(),
+        "data_origin": origins[0],
+        "epochs_of_each_stage": [s.epochs for s in made.training.stages],
+        "branches_of_each_stage": [list(s.branches) for s in made.training.stages],
+        "training_s": float(np.sum(history.get("time_s", 0.0))),
+        "device": trainer.device,
+        "cores": os.cpu_count(),
+        "settings": dump(made.training),
+        "held_out_scores": held_out_scores(trainer, trainer.validation),
+        "validation_curves": {k: [float(x) for x in v] for k, v in history.items() if k.startswith("validation")},
+    }
+
+
+def held_out_scores(trainer: Trainer, held_out: Examples) -> dict[str, float]:
+    """Medians over crystals that were held out, the nearer of each object and its twin taken, shift and ramp
+    removed.
+    """
+    from adorym.networks.cdi_nn import predict
+
+    errors, overlaps, phases, misfits = [], [], [], []
+    for i in range(min(SCORED, len(held_out))):
+        part = held_out.rows(slice(i, i + 1))
+        modulus, shape, phase = (a[0].astype(np.float64) for a in (part.modulus, part.shape, part.phase))
+        found = predict(trainer.network, modulus)
+        compared = match(found, shape * np.exp(1j * phase))
+        errors.append(compared.shape_error)
+        overlaps.append(compared.overlap)
+        phases.append(compared.phase_rms_rad)
+        pattern = np.abs(np.fft.fftshift(np.fft.fftn(found)))
+        misfits.append(float(np.mean(np.abs(pattern / max(pattern.max(), 1e-30) - modulus))))
+    medians = {"shape_error": errors, "complex_overlap": overlaps, "phase_rms_rad": phases, "modulus_mae": misfits}
+    return {f"median_{name}": float(np.nanmedian(values)) for name, values in medians.items()} | {
+        "crystals": len(errors)
+    }

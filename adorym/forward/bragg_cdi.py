@@ -1,0 +1,27 @@
+r"""Bragg coherent diffraction of a crystal: the whole peak at once.
+
+.. math:: I(\mathbf q) = \left|\mathcal F[S O]\right|^2 \otimes g_\sigma + b
+
+with the complex crystal O within its support S, a Gaussian :math:`g_\sigma` of partial coherence and a uniform
+background b (see `adorym.forward.crystal`). Voxels that the mask leaves out are free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from adorym.data.batches import Batch
+from adorym.forward.crystal import CrystalModel, corner_rows
+from adorym.registry import register
+from adorym.wrapper.base import Array, Backend
+
+
+@register("forward_model", "bragg_cdi")
+class BraggCdi(CrystalModel):
+    """Three-dimensional far field of a crystal; frames ``(z, y, x)`` are slices through one Bragg peak."""
+
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+        """Intensities ``(n, y, x)`` in photons from the object window ``obj`` ``(1, y, x, z)`` complex."""
+        wave = xp.fftn(self.crystal(xp, obj, params), (0, 1, 2))
+        intensity = self.measured(xp, xp.abs2(wave), params)
+        return self.with_background(xp.take(intensity, corner_rows(batch.patterns, obj.shape[-1])), params)

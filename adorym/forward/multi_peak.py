@@ -1,0 +1,138 @@
+r"""Several Bragg peaks of one crystal, which share its shape and its displacement field.
+
+.. math:: I_p(\mathbf q) = s_p \left|\mathcal F\!\left[S A\, e^{i \mathbf G_p \cdot \mathbf u}\right]\right|^2
+          \otimes g_\sigma + b
+
+with the amplitude A (the real part of the object), the displacement u of the lattice, and the reciprocal lattice
+vector of each reflection, :math:`\mathbf G = 2\pi (h, k, l) / a` for a cubic lattice. Three reflections that are not
+in one plane determine u; fewer determine its components along them, and the others stay zero. The peaks must lie on
+one grid, in one frame of axes (z, y, x) along the crystal's (Newton et al., Nat. Mater. 9, 120 (2010); Wilkin et
+al., Phys. Rev. B 103, 214103 (2021)).
+
+The data hold the frames of one reflection after those of another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from adorym.data.batches import Batch
+from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.errors import ConfigError, DataError
+from adorym.forward.base import FirstObject
+from adorym.forward.crystal import CrystalModel, corner_rows
+from adorym.optics.geometry import Geometry
+from adorym.parameters import Parameter, ParameterSettings
+from adorym.registry import register
+from adorym.units import Length
+from adorym.wrapper.base import Array, Backend
+
+
+def _displacement(model: MultiPeak, dataset: Dataset, settings: ParameterSettings, rng: Any) -> np.ndarray:
+    """From the phase of the first reflection, along it: the shortest displacement that explains it."""
+    shape = model.object_frame(dataset, 0)[0]
+    if settings.initial is not None:
+        return np.zeros((3, *shape))
+    obj = model.first_reflection(dataset, shape).rows(0, shape[0])
+    g = model.vectors_per_m[0]
+    phase = np.where(np.abs(obj) > 0, np.angle(obj * np.exp(-1j * np.angle(obj.sum()))), 0)
+    return phase * (g / (g @ g)).reshape(3, 1, 1, 1)
+
+
+@register("forward_model", "multi_peak")
+class MultiPeak(CrystalModel):
+    """Several reflections of one cubic crystal.
+
+    Attributes:
+        reflections: Miller indices (h, k, l) of each, along the axes (z, y, x).
+        lattice: Lattice constant.
+    """
+
+    reflections: tuple[tuple[int, int, int], ...]
+    lattice: Annotated[Length, Field(gt=0)]
+
+    refinable: ClassVar[Mapping[str, Parameter]] = {
+        **CrystalModel.refinable,
+        "displacement": Parameter(
+            unit="m",
+            help="(z, y, x) components of the lattice's displacement",
+            start=_displacement,
+            refined=True,
+            optimizer={"kind": "adam", "learning_rate": "0.5 pm"},
+            object_frame=True,
+        ),
+        "reflection_scale": Parameter(
+            help="factor on the intensity of each reflection (structure factor, exposure)",
+            start=lambda model, dataset, settings, rng: model.relative_counts(dataset),
+            refined=True,
+            optimizer={"kind": "adam", "learning_rate": 0.005},
+            bounds=(1e-6, None),
+        ),
+    }
+
+    def __post_init__(self) -> None:
+        if len(set(self.reflections)) < 2 or (0, 0, 0) in self.reflections:
+            raise ConfigError(
+                "reflections", "needs two different reflections at least, none of them (0, 0, 0)",
+                found=self.reflections, remedy="for one reflection choose the model 'bragg_cdi'",
+            )  # fmt: skip
+
+    @property
+    def vectors_per_m(self) -> np.ndarray:
+        """``(p, 3)`` reciprocal lattice vectors in rad/m."""
+        return 2 * np.pi / self.lattice * np.array(self.reflections, float)
+
+    def frames(self, dataset: Dataset) -> int:
+        return dataset.n_patterns // len(self.reflections)
+
+    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
+        super().check(dataset, geometry, names)
+        if dataset.n_patterns % len(self.reflections):
+            raise DataError(
+                dataset.path, "the frames cannot be shared out among the reflections",
+                expected=f"a multiple of {len(self.reflections)} frames", found=dataset.n_patterns,
+            )  # fmt: skip
+
+    def relative_counts(self, dataset: Dataset) -> np.ndarray:
+        """``(p,)`` counts of each reflection over those of the first."""
+        n = self.frames(dataset)
+        sums = [self._of_one(dataset, p, n).sum(dtype=np.float64) for p in range(len(self.reflections))]
+        return np.array(sums) / sums[0]
+
+    def _of_one(self, dataset: Dataset, number: int, n: int) -> np.ndarray:
+        counts = dataset.patterns.read(np.arange(number * n, (number + 1) * n))
+        return counts**2 if dataset.measured == "amplitude" else counts
+
+    def first_reflection(self, dataset: Dataset, shape: tuple[int, ...]) -> FirstObject:
+        """What phasing makes of the first reflection alone, the same each time."""
+        n = self.frames(dataset)
+        mask = dataset.mask[:n] if dataset.mask is not None and dataset.mask.ndim == 3 else dataset.mask
+        alone = replace(
+            dataset, patterns=ArrayPatterns(self._of_one(dataset, 0, n)), measured="intensity", mask=mask,
+            angle_index=np.zeros(n, int), theta_rad=np.zeros(1),
+        )  # fmt: skip
+        return super().first_object(alone, shape, np.random.default_rng(0))
+
+    def first_object(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
+        found = self.first_reflection(dataset, shape)
+        return FirstObject.of(np.abs(found.rows(0, shape[0])).astype(complex), found.curves)
+
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+        """Intensities ``(n, y, x)`` in photons from the object window ``obj`` ``(1, y, x, z)``, whose real part
+        counts.
+        """
+        amplitude = xp.real(self.crystal(xp, obj, params))
+        moved = xp.permute_dims(params["displacement"], (0, 3, 1, 2))
+        n = amplitude.shape[0]
+        peaks = []
+        for number, g in enumerate(self.vectors_per_m.tolist()):
+            phase = g[0] * moved[0] + g[1] * moved[1] + g[2] * moved[2]
+            wave = xp.fftn(amplitude * xp.complex(xp.cos(phase), xp.sin(phase)), (0, 1, 2))
+            peaks.append(params["reflection_scale"][number] * self.measured(xp, xp.abs2(wave), params))
+        rows = batch.patterns // n * n + corner_rows(batch.patterns % n, n)
+        return self.with_background(xp.take(xp.concat(peaks, axis=0), rows), params)

@@ -1,0 +1,76 @@
+r"""Bragg coherent diffraction frame by frame: each is a projection of the crystal along the exit beam, with its own
+ramp.
+
+At the rocking angle :math:`\theta_j` the detector cuts the reciprocal space :math:`f_j` steps from the middle of the
+peak, and
+
+.. math:: I_j(q_y, q_x) = \Big|\mathcal F_{yx} \sum_z O(y, x, z)\, e^{-2\pi i f_j z / N_z}\Big|^2 N_z^{-1} + b .
+
+With whole steps this is `bragg_cdi`; here the places of the frames may be refined (a stage that does not turn
+evenly), and ranks share the frames. Hruszkewycz et al., Nat. Mater. 16, 244 (2017), eq. (1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from adorym.data.batches import Batch
+from adorym.data.dataset import Dataset
+from adorym.errors import ConfigError
+from adorym.forward.crystal import CrystalModel
+from adorym.optics.geometry import Geometry
+from adorym.parameters import Parameter, ParameterSettings
+from adorym.registry import register
+from adorym.wrapper.base import Array, Backend
+
+
+def _steps(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    n = dataset.n_patterns
+    even = np.arange(n, dtype=float) - n // 2
+    if dataset.n_angles != n:
+        return even[:, None]
+    theta = np.asarray(dataset.theta_rad, float)[dataset.angle_index]
+    step = np.polyfit(even, theta, 1)[0]
+    return ((theta - theta.mean()) / step + even.mean())[:, None] if step else even[:, None]
+
+
+def without_shift_and_stretch(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Gauge: a common shift of all frames is a phase ramp of the object, a stretch another voxel size along z."""
+    design = np.stack([np.ones(len(first)), first[:, 0]], axis=1)
+    change = values[:, 0] - first[:, 0]
+    return values - (design @ np.linalg.lstsq(design, change, rcond=None)[0])[:, None]
+
+
+@register("forward_model", "rocking_curve")
+class RockingCurve(CrystalModel):
+    """Bragg coherent diffraction, frame by frame, at places on the rocking curve that may be refined."""
+
+    refinable: ClassVar[Mapping[str, Parameter]] = {
+        **{name: spec for name, spec in CrystalModel.refinable.items() if name != "coherence_blur"},
+        "rocking_positions": Parameter(
+            unit="px",
+            help="place of each frame on the rocking curve in steps, 0 at the middle frame",
+            start=_steps,
+            per="pattern",
+            optimizer={"kind": "adam", "learning_rate": "0.01 px"},
+            gauge=without_shift_and_stretch,
+        ),
+    }
+
+    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
+        super().check(dataset, geometry, names)
+        theta = np.asarray(dataset.theta_rad, float)
+        if dataset.n_angles == dataset.n_patterns and len(np.unique(theta)) < len(theta):
+            raise ConfigError("data.theta", "two frames have the same rocking angle", found=theta.tolist())
+
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+        """Intensities ``(n, y, x)`` in photons from the object window ``obj`` ``(1, y, x, z)`` complex."""
+        crystal = self.crystal(xp, obj, params)
+        n = crystal.shape[0]
+        angle = params["rocking_positions"] * xp.asarray((-2 * np.pi / n) * (np.arange(n) - n // 2)[None, :])
+        ramps = xp.complex(xp.cos(angle), xp.sin(angle)) / float(np.sqrt(n))
+        frames = xp.abs2(xp.fft2(xp.einsum("nz,zyx->nyx", ramps, crystal)))
+        return self.with_background(frames, params)

@@ -1,0 +1,146 @@
+r"""First objects from neural networks: measured peak -> network's grid -> object -> grid of the data, ready to refine.
+
+Peak to the middle, sampling estimated, block-DCT resize to 32^3, network, resampling, largest piece, sub-voxel
+alignment of the ramp, best scale: after that a guess is a guess like any other, and 80 steps of HIO with 20 of ER,
+or the run's own epochs, finish it.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from adorym.data.block_dct import resized
+from adorym.data.dataset import Dataset
+from adorym.data.volume import Volume, cropped, oversampling, peak, read_volume
+from adorym.forward.base import FirstObject, Initializer
+from adorym.initializers.guess import Guess, fitted, moving, on_grid
+from adorym.initializers.phasing import Phasing, as_object, check_shape
+from adorym.initializers.phasing_run import Phaser, PhasingSettings, SupportUpdate
+from adorym.registry import component, register
+from adorym.wrapper import get_backend
+
+LOG = logging.getLogger("adorym")
+SIZE = 32
+# Ratio of the network's array to the crystal along its longest axis, in the middle of what it was trained with.
+NETWORK_OVERSAMPLING = 1.75
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkView:
+    """A measured peak as a network sees it.
+
+    Attributes:
+        modulus: ``(32, 32, 32)`` with maximum 1, the peak in the middle.
+        zoom: (z, y, x) how much smaller the voxels of the data's object are than the network's.
+        moved: (z, y, x) voxels by which the data's peak was off the middle.
+    """
+
+    modulus: np.ndarray
+    zoom: np.ndarray
+    moved: np.ndarray
+
+
+def network_view(volume: Volume, length: int | None = None) -> NetworkView:
+    """The peak of ``volume`` on the network's grid.
+
+    Args:
+        volume: Counts.
+        length: Side of the cube around the peak that is resized; chosen from the sampling if absent.
+    """
+    if length is None:
+        length = max(SIZE, round(SIZE * float(oversampling(volume).min()) / NETWORK_OVERSAMPLING))
+    cube = cropped(volume, (length,) * 3)
+    modulus = np.sqrt(resized(cube.counts, SIZE))
+    middle = np.array([n // 2 for n in volume.shape])
+    return NetworkView(modulus / modulus.max(), np.array(volume.shape) / length, peak(volume) - middle)
+
+
+@component
+class NetworkInitializer(Initializer):
+    """What all networks for Bragg peaks share; a subclass says what its network makes of a modulus.
+
+    Other packages register theirs through the entry point group ``adorym.initializer``.
+
+    Attributes:
+        sequence: Phasing after the network; an empty text for none.
+        shrink_wrap: How the support is updated meanwhile.
+        length: Side of the cube around the peak that the network sees; chosen from the sampling if absent.
+        support: Part of the largest amplitude above which the network's object is taken as crystal.
+        compare: Random starts that are phased with the same sequence, for the report; none by default.
+        device: ``auto``, ``cpu`` or ``cuda[:index]``.
+    """
+
+    sequence: str = "80*HIO + 20*ER"
+    shrink_wrap: SupportUpdate = SupportUpdate(first_sigma=1.0)
+    length: int | None = Field(None, ge=16)
+    support: float = Field(0.1, gt=0, lt=1)
+    compare: int = Field(0, ge=0)
+    device: str = "auto"
+
+    @abstractmethod
+    def predict(self, modulus: np.ndarray) -> np.ndarray:
+        """Complex object ``(32, 32, 32)`` of a modulus ``(32, 32, 32)`` with maximum 1 and its peak in the middle."""
+
+    def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        return self.start(dataset, shape, rng).rows(0, shape[0])
+
+    def start(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
+        volume = read_volume(dataset)
+        check_shape(volume, shape)
+        guess = self.guess(volume)
+        curves = {"network_chi2": np.array(guess.chi2), "network_voxels": np.array(int(guess.support.sum()))}
+        if not self.sequence:
+            return FirstObject.of(as_object(guess.object), curves)
+        phaser = self._phaser(volume)
+        found = phaser.run(guess.object[None], guess.support[None])
+        curves |= {"refined_chi2": found.chi2, "refined_voxels": found.supports.sum(axis=(1, 2, 3))}
+        if self.compare:
+            random = self._like_random().phase(volume, rng)
+            curves |= {"random_chi2": random.chi2, "random_voxels": random.voxels}
+        LOG.info("network: chi2 %.4f, after '%s' %.5f", guess.chi2, self.sequence, float(found.chi2[0]))
+        return FirstObject.of(as_object(found.objects[0]), curves)
+
+    def guess(self, volume: Volume) -> Guess:
+        """The network's crystal on the grid of the data, fitted to them."""
+        view = network_view(volume, self.length)
+        obj = on_grid(self.predict(view.modulus), volume.shape, view.zoom)
+        return fitted(obj * moving(volume.shape, view.moved), volume, self.support)
+
+    def _phaser(self, volume: Volume) -> Phaser:
+        xp = get_backend("torch", device=self.device, precision="single")
+        settings = PhasingSettings(sequence=self.sequence, shrink_wrap=self.shrink_wrap)
+        return Phaser(xp, volume.modulus, volume.good, settings)
+
+    def _like_random(self) -> Phasing:
+        return Phasing(sequence=self.sequence, shrink_wrap=self.shrink_wrap, starts=self.compare, device=self.device)
+
+
+@register("initializer", "cdi_nn")
+class CdiNn(NetworkInitializer):
+    """3D-CDI-NN: shape and phase of a crystal from one pass of a network (`adorym.networks.cdi_nn`).
+
+    Attributes:
+        weights: File of weights (safetensors); the ones that the package brings if absent.
+    """
+
+    weights: str | None = None
+
+    def predict(self, modulus: np.ndarray) -> np.ndarray:
+        from adorym.networks.cdi_nn import predict  # torch, for those who use it
+
+        return predict(_network(self.weights, self.device), modulus)
+
+
+@lru_cache(maxsize=2)
+def _network(weights: str | None, device: str) -> Any:
+    from adorym.networks.weights import load_network
+
+    on = get_backend("torch", device=device).device
+    return load_network(weights, on)[0]

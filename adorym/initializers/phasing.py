@@ -1,0 +1,138 @@
+"""Iterative phasing of a Bragg peak as an initializer, or, followed by no epoch, as the whole reconstruction."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields as dataclass_fields
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from adorym.data.dataset import Dataset
+from adorym.data.volume import Volume, crystal_extent, read_volume
+from adorym.errors import ConfigError
+from adorym.forward.base import FirstObject, Initializer
+from adorym.initializers.phasing_run import LowPass, Phaser, PhasingSettings, SupportUpdate
+from adorym.initializers.starts import Ranked, Ranking, ranked
+from adorym.registry import register
+from adorym.wrapper import get_backend
+
+LOG = logging.getLogger("adorym")
+# Voxels that are phased at once: starts beyond that wait.
+BATCH_VOXELS = 1 << 25
+
+
+@register("initializer", "phasing")
+class Phasing(Initializer):
+    """Phases by alternating projections: ER, HIO, RAAR, difference map, with shrink-wrap, from random starts.
+
+    Attributes:
+        sequence: Algorithms and how often, as a sum: ``3*(180*HIO + 20*ER) + 20*ER``.
+        algorithms: Settings of algorithms by name, such as ``{hio: {beta: 0.8}}``.
+        shrink_wrap: How the support is updated.
+        low_pass: Start at low resolution; not if absent.
+        average: Objects of so many last steps are averaged.
+        starts: Random starts, worked on together.
+        rank_by: Which start is the best.
+        mean_of: The mean of so many best starts is taken, those that do not agree left out; 1 takes the best alone.
+        agreement: Complex overlap with the best that a start has at least to be part of the mean.
+        first_support: Sides of the first support over those of the crystal as its autocorrelation shows them.
+        device: ``auto``, ``cpu`` or ``cuda[:index]``.
+    """
+
+    sequence: str = "3*(180*HIO + 20*ER) + 20*ER"
+    algorithms: dict[str, dict[str, float]] = Field(default_factory=dict)
+    shrink_wrap: SupportUpdate = SupportUpdate()
+    low_pass: LowPass | None = None
+    average: int = Field(20, ge=1)
+    starts: int = Field(1, ge=1)
+    rank_by: Ranking = "chi2"
+    mean_of: int = Field(1, ge=1)
+    agreement: float = Field(0.7, gt=0, le=1)
+    first_support: float = Field(1.1, gt=0)
+    device: Literal["auto", "cpu", "cuda"] | str = "auto"
+
+    def __post_init__(self) -> None:
+        self.settings()
+        if self.mean_of > self.starts:
+            raise ConfigError("mean_of", "more than there are starts", expected=f"<= {self.starts}", found=self.mean_of)
+
+    def settings(self) -> PhasingSettings:
+        """What is done to each start."""
+        return PhasingSettings(**{f.name: getattr(self, f.name) for f in dataclass_fields(PhasingSettings)})
+
+    def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        return self.start(dataset, shape, rng).rows(0, shape[0])
+
+    def start(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
+        volume = read_volume(dataset)
+        check_shape(volume, shape)
+        found = self.phase(volume, rng)
+        return FirstObject.of(as_object(self.chosen(found)), curves(found))
+
+    def phase(self, volume: Volume, rng: np.random.Generator) -> Ranked:
+        """All starts, the best first."""
+        xp = get_backend("torch", device=self.device, precision="single")
+        phaser = Phaser(xp, volume.modulus, volume.good, self.settings())
+        support = first_support(volume, self.first_support)
+        objects = np.stack([random_start(volume, support, rng) for _ in range(self.starts)])
+        supports = np.broadcast_to(support, objects.shape)
+        return phase_all(phaser, volume, objects, supports, self.rank_by)
+
+    def chosen(self, found: Ranked) -> np.ndarray:
+        """``(z, y, x)`` the best, or the mean of the best that agree."""
+        alike = found.objects[: self.mean_of][found.overlap[: self.mean_of] >= self.agreement]
+        if len(alike) < self.mean_of:
+            LOG.warning("%d of %d starts agree with the best: only they are averaged", len(alike), self.mean_of)
+        return alike.mean(0)
+
+
+def phase_all(phaser: Phaser, volume: Volume, objects: np.ndarray, supports: np.ndarray, by: Ranking) -> Ranked:
+    """Every start, as many at once as memory is meant for, ranked."""
+    size = max(1, BATCH_VOXELS // objects[0].size)
+    parts = [phaser.run(objects[i : i + size], supports[i : i + size]) for i in range(0, len(objects), size)]
+    joined = type(parts[0])(
+        *(np.concatenate([getattr(p, f.name) for p in parts]) for f in dataclass_fields(type(parts[0])))
+    )
+    return ranked(joined, volume.modulus, volume.good, by)
+
+
+def check_shape(volume: Volume, shape: tuple[int, ...]) -> None:
+    """Refuse an object that does not lie on the voxels that the data are conjugate to."""
+    z, y, x = volume.shape
+    if tuple(shape) != (y, x, z):
+        raise ConfigError(
+            "parameters.object.initial", "phasing needs an object of the shape of the data, (y, x, z)",
+            expected=(y, x, z), found=tuple(shape), remedy="it is meant for the model 'bragg_cdi' and its kin",
+        )  # fmt: skip
+
+
+def as_object(crystal: np.ndarray) -> np.ndarray:
+    """From ``(z, y, x)`` to the object's ``(y, x, z)``."""
+    return np.ascontiguousarray(np.moveaxis(crystal, 0, 2)).astype(np.complex128)
+
+
+def first_support(volume: Volume, factor: float) -> np.ndarray:
+    """A box in the middle of the array, ``factor`` times as wide as the crystal seems to be."""
+    sides = np.clip(np.rint(factor * crystal_extent(volume)), 2, np.array(volume.shape) - 1)
+    inside = np.ones(volume.shape, bool)
+    for axis, (n, side) in enumerate(zip(volume.shape, sides, strict=True)):
+        near = np.abs(np.arange(n) - (n - 1) / 2) <= side / 2
+        inside &= near.reshape([-1 if i == axis else 1 for i in range(3)])
+    return inside
+
+
+def random_start(volume: Volume, support: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Random phases within the support, of the power that was measured."""
+    power = float(volume.counts.sum(dtype=np.float64))
+    level = np.sqrt(power / max(int(support.sum()), 1))
+    return support * level * np.exp(2j * np.pi * rng.random(support.shape))
+
+
+def curves(found: Ranked) -> dict[str, np.ndarray]:
+    """What the result keeps: misfit, support and agreement of the starts, and their transfer function."""
+    kept = {"starts_chi2": found.chi2, "starts_voxels": found.voxels, "starts_overlap": found.overlap}
+    if len(found.objects) > 1:
+        kept |= {"prtf": found.transfer.value, "prtf_frequency": found.transfer.frequency}
+    return kept

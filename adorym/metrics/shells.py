@@ -1,0 +1,106 @@
+r"""Resolution of volumes: the phase retrieval transfer function, and Fourier shell correlation.
+
+Starts that agree on a phase add up, others cancel: over shells of equal frequency,
+
+.. math:: \mathrm{PRTF}(q) =
+          \left\langle \frac{|\langle F_i(\mathbf q) \rangle_i|}{M(\mathbf q)} \right\rangle_{|\mathbf q|}
+
+(Chapman et al., J. Opt. Soc. Am. A 23, 1179 (2006), section 4). Where it falls under 1/e the
+resolution ends. Phases that have nothing in common still add up to :math:`1/\sqrt n` for n starts: with fewer than
+eight the function cannot fall that far.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft
+
+from adorym.metrics.resolution import RingCorrelation, half_bit_threshold
+
+LIMIT = float(np.exp(-1))
+
+
+@dataclass(frozen=True, eq=False)
+class TransferFunction:
+    """Phase retrieval transfer function.
+
+    Attributes:
+        frequency: ``(shells,)`` in parts of the sampling frequency, 0.5 at the edge of the array.
+        value: ``(shells,)`` between 0 and about 1.
+    """
+
+    frequency: np.ndarray
+    value: np.ndarray
+
+    @property
+    def crosses(self) -> bool:
+        """Whether it falls under 1/e at all."""
+        return bool((self.value < LIMIT).any())
+
+    @property
+    def crossing(self) -> float:
+        """Frequency where the function first falls under 1/e; that of the last shell where it never does."""
+        below = np.flatnonzero(self.value < LIMIT)
+        if below.size == 0:
+            return float(self.frequency[-1])
+        last = int(below[0])
+        if last == 0:
+            return float(self.frequency[0])
+        high, low = self.value[last - 1], self.value[last]
+        part = (high - LIMIT) / (high - low)
+        return float(self.frequency[last - 1] + part * (self.frequency[last] - self.frequency[last - 1]))
+
+    @property
+    def half_period_px(self) -> float:
+        """Resolution as a half period in voxels: 1 at the edge of the array."""
+        return 0.5 / self.crossing
+
+
+def transfer_function(
+    objects: np.ndarray, modulus: np.ndarray, good: np.ndarray | None = None, shells: int | None = None
+) -> TransferFunction:
+    """PRTF of aligned ``objects`` ``(n, z, y, x)`` with ``modulus`` ``(z, y, x)``, zero frequency at its middle.
+
+    Voxels without a count or that were not measured do not take part.
+    """
+    mean = np.abs(fft.fftshift(fft.fftn(fft.ifftshift(objects.mean(0)), norm="ortho")))
+    size = np.sqrt(np.mean(np.abs(fft.fftn(objects, axes=(1, 2, 3), norm="ortho")) ** 2))
+    scale = float(np.sqrt(np.mean(modulus.astype(float) ** 2))) / max(float(size), 1e-300)
+    frequency, index, count = _shells(modulus.shape, shells)
+    inside = (modulus > 0) & (index < count)
+    if good is not None:
+        inside &= good
+    weight = np.bincount(index[inside], minlength=count).astype(float)
+    power = np.bincount(index[inside], modulus[inside].astype(float), minlength=count)
+    value = np.bincount(index[inside], scale * mean[inside], minlength=count) / np.maximum(power, 1e-300)
+    radius = np.bincount(index[inside], frequency[inside], minlength=count) / np.maximum(weight, 1)
+    kept = weight > 0
+    return TransferFunction(radius[kept], value[kept])
+
+
+def shell_correlation(first: np.ndarray, second: np.ndarray, *, truth: bool = False) -> RingCorrelation:
+    """Fourier shell correlation of two aligned volumes; frequencies in parts of the sampling frequency."""
+    a, b = (fft.fftshift(fft.fftn(volume)) for volume in (first, second))
+    frequency, index, count = _shells(first.shape, None)
+    inside = (index < count) & (index > 0)
+    samples = np.bincount(index[inside], minlength=count)[1:]
+
+    def shell_sum(values: np.ndarray) -> np.ndarray:
+        return np.bincount(index[inside], values[inside], minlength=count)[1:]
+
+    power = np.sqrt(shell_sum(np.abs(a) ** 2) * shell_sum(np.abs(b) ** 2))
+    cross = shell_sum((a * b.conj()).real)
+    correlation = np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)
+    radius = shell_sum(frequency) / samples
+    return RingCorrelation(radius, correlation, half_bit_threshold(samples, truth), samples, 0.5)
+
+
+def _shells(shape: tuple[int, ...], shells: int | None) -> tuple[np.ndarray, np.ndarray, int]:
+    """Frequency, number of its shell, and how many whole shells there are, zero frequency at the middle."""
+    axes = [fft.fftshift(fft.fftfreq(n)) for n in shape]
+    z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
+    frequency = np.sqrt(z**2 + y**2 + x**2)
+    count = shells or min(shape) // 2
+    return frequency, np.rint(frequency / 0.5 * count).astype(int), count + 1

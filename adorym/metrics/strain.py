@@ -1,0 +1,106 @@
+r"""From the phase of a crystal to its displacement and strain along Q.
+
+The phase of a reflection is :math:`\varphi = \mathbf Q\cdot\mathbf u`. A constant is a choice of origin and a linear
+phase a choice of the mean lattice constant; both are taken out. What is left gives the displacement along Q,
+:math:`u_Q = \varphi / |Q|`, and the strain
+
+.. math:: \epsilon_{QQ} = \frac{1}{|Q|}\,\hat{\mathbf Q}\cdot\nabla\varphi ,
+
+with the gradient from products of neighbours, :math:`\arg O(r + 1) O^*(r)`, which wraps and dislocations do not
+disturb. Of the twins the pattern does not tell; the sign of both changes with the choice.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from adorym.metrics.crystal import ramp, twin_of
+
+TwinChoice = Literal["as_is", "other", "core_high"]
+
+
+@dataclass(frozen=True, eq=False)
+class StrainField:
+    """A crystal in the laboratory, ``(y, x, z)`` each; not a number outside the crystal.
+
+    Attributes:
+        amplitude: Divided by its maximum; a number everywhere.
+        phase_rad: Linear part and mean taken out, wrapped.
+        displacement_m: Along Q.
+        strain: Along Q.
+        inside: Bool.
+    """
+
+    amplitude: np.ndarray
+    phase_rad: np.ndarray
+    displacement_m: np.ndarray
+    strain: np.ndarray
+    inside: np.ndarray
+
+    def fields(self) -> dict[str, np.ndarray]:
+        """By name, for files: 0 outside the crystal, where ParaView's thresholds expect numbers."""
+        named = {"phase_rad": self.phase_rad, "displacement_m": self.displacement_m, "strain": self.strain}
+        return {"amplitude": self.amplitude, **{n: np.nan_to_num(a) for n, a in named.items()}}
+
+
+def inside_of(obj: np.ndarray, threshold: float) -> np.ndarray:
+    """Bool: amplitude above a part of a robust maximum."""
+    amplitude = np.abs(obj)
+    return np.asarray(amplitude > threshold * np.percentile(amplitude[amplitude > 0], 99))
+
+
+def flattened(obj: np.ndarray, threshold: float = 0.3) -> np.ndarray:
+    """``obj`` without the linear phase and the mean phase of its inside."""
+    inside = inside_of(obj, threshold)
+    flat = obj * ramp(np.where(inside, obj, 0)).conj()
+    return flat * np.exp(-1j * np.angle(flat[inside].sum()))
+
+
+def chosen_twin(obj: np.ndarray, choice: TwinChoice, threshold: float = 0.3) -> np.ndarray:
+    """One of the twins: as reconstructed, the other, or the one whose phase is higher in the core."""
+    if choice == "as_is":
+        return obj
+    if choice == "other":
+        return twin_of(obj)
+    inside = inside_of(obj, threshold)
+    places = np.argwhere(inside).astype(float)
+    square = ((places - places.mean(0)) ** 2).sum(1)
+    phase = np.angle(flattened(obj, threshold)[inside])
+    return twin_of(obj) if float(((square - square.mean()) * phase).sum()) > 0 else obj
+
+
+def strain_field(obj: np.ndarray, voxel_m: float, q_per_m: np.ndarray, threshold: float = 0.3) -> StrainField:
+    """Displacement and strain along Q of ``obj`` ``(y, x, z)`` on cubic voxels.
+
+    Args:
+        obj: Complex, one crystal.
+        voxel_m: Edge of a voxel.
+        q_per_m: Q, (x, y, z).
+        threshold: Part of the largest amplitude above which there is crystal.
+    """
+    inside = inside_of(obj, threshold)
+    flat = flattened(obj, threshold)
+    size = float(np.linalg.norm(q_per_m))
+    direction = (q_per_m / size)[[1, 0, 2]]  # along the axes (y, x, z)
+    total = np.zeros(obj.shape)
+    for axis in range(3):
+        total += direction[axis] * _slope(flat, inside, axis) / voxel_m
+    phase = np.where(inside, np.angle(flat), np.nan)
+    amplitude = np.abs(obj) / np.abs(obj).max()
+    return StrainField(amplitude, phase, phase / size, np.where(inside, total / size, np.nan), inside)
+
+
+def _slope(obj: np.ndarray, inside: np.ndarray, axis: int) -> np.ndarray:
+    """Phase per voxel along ``axis``: mean of the steps to the neighbours that are inside."""
+    o, i = np.moveaxis(obj, axis, 0), np.moveaxis(inside, axis, 0)
+    step = np.angle(o[1:] * o[:-1].conj())
+    both = i[1:] & i[:-1]
+    total, count = np.zeros(o.shape), np.zeros(o.shape)
+    total[:-1] += np.where(both, step, 0)
+    total[1:] += np.where(both, step, 0)
+    count[:-1] += both
+    count[1:] += both
+    return np.moveaxis(np.divide(total, count, out=np.zeros(o.shape), where=count > 0), 0, axis)

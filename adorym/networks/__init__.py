@@ -1,0 +1,1 @@
+"""The trainable models behind the network initializers, and how they are trained."""
