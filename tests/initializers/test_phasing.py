@@ -97,8 +97,8 @@ def test_the_solution_is_a_fixed_point(name, tmp_path):
 def test_crystal_is_recovered(sequence):
     dataset, obj = measured()
     found = Phasing(sequence=sequence, starts=3, shrink_wrap=TIGHT).start(dataset, SHAPE, np.random.default_rng(3))
-    assert found.object.shape == SHAPE
-    assert match(found.object, obj).overlap > 0.9
+    assert found.whole.shape == SHAPE
+    assert match(found.whole, obj).overlap > 0.9
     assert (np.diff(found.curves["starts_chi2"]) >= 0).all() and found.curves["prtf"][0] > 0.9
 
 
