@@ -13,6 +13,11 @@ def follow(problem: Problem, epoch: int) -> None:
             _apply(problem, value, epoch)
 
 
+def followed(problem: Problem, epoch: int) -> bool:
+    """Whether ``epoch`` began with such a change: its loss is then that of another problem than the one before."""
+    return any(v.spec.rule is not None and v.settings.active(epoch) for v in problem.values.values())
+
+
 def _apply(problem: Problem, value: Value, epoch: int) -> None:
     assert value.spec.rule is not None  # the caller looked
     xp = problem.xp

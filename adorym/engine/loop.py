@@ -13,7 +13,7 @@ import numpy as np
 
 from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
-from adorym.engine.follow import follow
+from adorym.engine.follow import follow, followed
 from adorym.engine.gradients import expect_batches
 from adorym.engine.problem import Problem
 from adorym.engine.records import BatchProgress, EpochRecord
@@ -242,6 +242,8 @@ class Reconstruction:
     def _back_off(self) -> None:
         losses = self.progress.history["loss"]
         if self.solving is not None or self.settings.backoff == 1 or len(losses) < 2 or losses[-1] <= RISE * losses[-2]:
+            return
+        if followed(self.problem, self.progress.epoch - 1):
             return
         self.progress.backoff *= self.settings.backoff
         self.problem.restart()

@@ -42,9 +42,10 @@ def main() -> None:
     config = adorym.load_config(HERE / "config.yaml", [f"data.path={data}"], quick=arguments.quick)
     result = adorym.reconstruct(config, output=folder)
     fit = result.fit
-    print(f"network: chi2 {fit['network_chi2']:.4f}, after 100 iterations {fit['refined_chi2'][0]:.5f}")
-    print(f"random starts, 100 iterations: median chi2 {np.median(fit['random_chi2']):.5f}")
-    print(f"refined: loss {result.history['loss'][0]:.5f} to {result.history['loss'][-1]:.5f}")
+    print(f"network: chi2 {fit['network_chi2']:.4f}, after projections {fit['refined_chi2'][0]:.5f}")
+    print(f"random starts, the same projections: median chi2 {np.median(fit['random_chi2']):.5f}")
+    losses = result.history["loss"]
+    print(f"refined: loss {losses[0]:.5f} to {losses[-1]:.5f}, in a support that shrinks every 50 epochs")
     found = crystal(folder, settings={"twin": "core_high"})
     print(f"crystal: {found.figures['voxels']:.0f} voxels, phase range {found.figures['phase_range_rad']:.2f} rad")
 
