@@ -7,11 +7,12 @@ besides: one for each of its regimes, with a data set that it describes exactly 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tiny_multislice import ThickScan
 from tiny_scan import REGIMES, Scan
 
 # Imported for what they register as well.
@@ -31,6 +32,7 @@ from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe
 from adorym.forward.base import ForwardModel, ObjectSettings
+from adorym.forward.multislice import Multislice
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.initializers import simple
@@ -92,7 +94,10 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "position_limit": _plain(limits.PositionLimit, maximum=0.5),
         "limit": _plain(limits.Limit, parameter="background", minimum=0.2, maximum=0.9),
     },
-    "forward_model": {"ptychography": _plain(Ptychography)},
+    "forward_model": {
+        "ptychography": _plain(Ptychography),
+        "multislice": _plain(Multislice, slices=3, spacing=2e-6),
+    },
     "illumination": {
         "focused_beam": _plain(illumination.FocusedBeam, aperture=4.0),
         "diffused_beam": _plain(illumination.DiffusedBeam),
@@ -218,7 +223,7 @@ def insert(problem: Problem, values: Mapping[str, np.ndarray]) -> None:
             problem.values[name].array = xp.asarray(np.array(value, present.dtype), exact=True)
 
 
-def full_scan(regime: str, modes: int, **changes: Any) -> Scan:
+def full_scan(regime: str, modes: int, kind: type[Scan] = Scan, **changes: Any) -> Any:
     """A scan in which every parameter of the ptychographic model differs from its start value."""
     rng = np.random.default_rng(21)
     window, offset = changes.pop("window", (12, 14)), 0.4 * np.array([[1.0, -0.6], [-1.0, 0.6]])
@@ -230,7 +235,7 @@ def full_scan(regime: str, modes: int, **changes: Any) -> Scan:
         "scale": rng.uniform(0.7, 1.3, 20),
         "background": 0.5 + 0.02 * y + 0.01 * x,
     }
-    return Scan(regime=regime, modes=modes, window=window, **(fields | changes))
+    return kind(regime=regime, modes=modes, window=window, **(fields | changes))
 
 
 def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any) -> ModelCase:
@@ -271,4 +276,40 @@ def ptychography_cases(window: tuple[int, int] = (12, 14), **model: Any) -> list
     return [_ptychography(regime, modes, window, **model) for regime in REGIMES for modes in (1, 2)]
 
 
-MODELS: dict[str, Callable[..., list[ModelCase]]] = {"ptychography": ptychography_cases}
+def _multislice(regime: str, modes: int, window: tuple[int, int], **model: Any) -> ModelCase:
+    scan = full_scan(regime, modes, ThickScan, window=window, size_px=1.7 if window[0] < 20 else 2.3)
+    even = model.pop("even", False)
+    if even:
+        scan = replace(scan, slice_positions_m=(0.0, 2e-6, 4e-6, 6e-6))
+        model |= {"slices": 4, "spacing": 2e-6}
+    base = _ptychography(regime, modes, window)
+    made = Multislice(propagation=regime, **model)
+    settings = base.settings | {"slice_spacing": ParameterSettings()}
+    dataset = scan.dataset() if even else scan.dataset(slice_positions_m=np.array(scan.slice_positions_m))
+
+    def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
+        spacing = np.diff(scan.slice_positions_m)[: 1 if even else None]
+        obj = scan.slices_array((shape[0], shape[1]), origin)
+        return base.truth(shape, origin) | {"object": obj, "slice_spacing": spacing}
+
+    return ModelCase(
+        name=f"multislice-{regime}-{modes}{'-even' if even else ''}",
+        model=made,
+        dataset=dataset,
+        settings=settings,
+        truth=truth,
+        scales=dict(base.scales) | {"slice_spacing": 1e-5},
+        floor=1e-3 if window[0] < 20 else 1e-6,
+    )
+
+
+def multislice_cases(window: tuple[int, int] = (12, 14)) -> list[ModelCase]:
+    """Uneven slices and an even spacing, in the far and in the near field."""
+    variants = [("far_field", 1, {}), ("far_field", 2, {"even": True}), ("fresnel", 2, {})]
+    return [_multislice(regime, modes, window, **model) for regime, modes, model in variants]
+
+
+MODELS: dict[str, Callable[..., list[ModelCase]]] = {
+    "ptychography": ptychography_cases,
+    "multislice": multislice_cases,
+}

@@ -28,6 +28,10 @@ class Batch:
         mask: ``(1 or n, y, x)`` pixel weights, or ``None``.
         floor: Intensity that the loss adds to prediction and measurement.
         geometry: The experiment's `adorym.optics.geometry.Geometry`.
+        object_shape: Of the whole object array.
+        origin_px: (y, x) index in it of the data's position (0, 0).
+        checkpoint_slices: Slices whose waves are computed again for the gradient, instead of being kept; 0 to keep all
+            of them, chosen by the model if ``None``.
     """
 
     patterns: np.ndarray
@@ -38,6 +42,9 @@ class Batch:
     mask: Array | None
     floor: float
     geometry: Any
+    object_shape: tuple[int, ...] = ()
+    origin_px: tuple[int, int] = (0, 0)
+    checkpoint_slices: int | None = None
 
     @property
     def target(self) -> Array:

@@ -78,6 +78,7 @@ def _write_metadata(file: h5py.File, dataset: Dataset) -> None:
         "distance_m": (dataset.distance_m, 1.0),
         "source_distance_m": (dataset.source_distance_m, 1.0),
         "free_prop_cm": (dataset.propagation_distance_m, 100.0),
+        "slice_pos_cm": (dataset.slice_positions_m, 100.0),
     }
     for name, (value, scale) in values.items():
         if value is not None:

@@ -38,6 +38,7 @@ class Problem:
         origin_px: Index in the object array of the data's position (0, 0).
         representation: Whether the store holds the object's transmission or its negative logarithm.
         slice_thickness_m: Thickness that the optical constants refer to, where the store holds the logarithm.
+        checkpoint_slices: As `adorym.data.batches.Batch` has it.
     """
 
     xp: Backend
@@ -54,6 +55,7 @@ class Problem:
     constraints: tuple[Constraint, ...] = ()
     representation: Representation = "real_imag"
     slice_thickness_m: float | None = None
+    checkpoint_slices: int | None = None
 
     @property
     def weight(self) -> float:
@@ -83,6 +85,9 @@ class Problem:
             mask=mask,
             floor=self.measurements.floor,
             geometry=self.geometry,
+            object_shape=self.store.shape,
+            origin_px=self.origin_px,
+            checkpoint_slices=self.checkpoint_slices,
         )
 
     def inputs(self, patterns: np.ndarray) -> tuple[Array, dict[str, Array], Batch]:

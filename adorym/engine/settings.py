@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -35,6 +35,8 @@ class RunSettings:
         precision: ``single`` or ``double``.
         threads: CPU threads; the library's choice if absent.
         store: Where the object lives: ``dp``, whole in the memory of every rank.
+        checkpoint_slices: Of a thick object, how many slices have their waves computed again for the gradient, instead
+            of being kept: a number, ``off``, or ``auto`` for the square root of the depth.
         seed: Of all random numbers.
         checkpoint_every: Epochs between checkpoints.
         backoff: Factor on all learning rates, for the rest of the run, whenever the loss of an epoch has risen by more
@@ -50,6 +52,7 @@ class RunSettings:
     precision: Literal["single", "double"] = "single"
     threads: int | None = Field(None, ge=1)
     store: Literal["dp"] = "dp"
+    checkpoint_slices: Annotated[int, Field(ge=1)] | Literal["auto", "off"] = "auto"
     seed: int = Field(1, ge=0)
     checkpoint_every: int = Field(10, ge=1)
     backoff: float = Field(0.5, gt=0, le=1)

@@ -125,6 +125,7 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
         constraints=recipe.constraints,
         representation=_representation(settings),
         slice_thickness_m=slice_thickness_m(model, settings, dataset),
+        checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
 
 

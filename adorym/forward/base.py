@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -106,6 +107,10 @@ class ForwardModel(ABC):
         """
         ny, nx = dataset.window_px
         return (ny + 2 * margin_px, nx + 2 * margin_px), (margin_px, margin_px)
+
+    def depth_at_once(self, object_shape: tuple[int, ...]) -> int:
+        """How many waves of each pattern are kept for the gradient, besides those of a thin object."""
+        return math.prod(object_shape[2:])
 
 
 class Initializer(ABC):

@@ -120,7 +120,7 @@ def test_truth_in_data_out(case):
     floor = loss_at(case, problem, truth)
     assert floor < case.floor
     wrong = {
-        "object": lambda v: v * np.exp(0.1j * np.sin(np.arange(v.shape[1]))),
+        "object": lambda v: v * np.exp(0.1j * np.sin(np.arange(v.shape[1]))).reshape(-1, *(1,) * (v.ndim - 2)),
         "probe": lambda v: v * 1.05,
         "probe_positions": lambda v: v + 0.2 * np.array([1, -1])[np.arange(len(v)) % 2][:, None],
         "probe_offset": lambda v: -v,
@@ -128,6 +128,7 @@ def test_truth_in_data_out(case):
         "intensity_scale": lambda v: v[::-1].copy(),
         "background": lambda v: v * 3,
         "propagation_distance": lambda v: v * 1.2,
+        "slice_spacing": lambda v: v * 10,
     }
     for name in truth:
         assert loss_at(case, problem, truth | {name: wrong[name](truth[name])}) > 3 * floor + 1e-6, name

@@ -31,6 +31,7 @@ class Lengths:
     distance_m: float | None = None
     source_distance_m: float | None = None
     propagation_distance_m: np.ndarray | None = None
+    slice_positions_m: np.ndarray | None = None
 
     def overridden(self, by: Overrides) -> Lengths:
         """The same with the values that ``by`` gives."""

@@ -108,6 +108,7 @@ def _lengths(file: h5py.File, notes: list[str]) -> Lengths:
         distance_m=one("distance_m", "m", "m"),
         source_distance_m=one("source_distance_m", "m", "m"),
         propagation_distance_m=_propagation(file),
+        slice_positions_m=_slices(file),
     )
 
 
@@ -120,6 +121,12 @@ def _propagation(file: h5py.File) -> np.ndarray | None:
         return None
     values = np.ravel(quantity(dataset, "m", "cm"))
     return values if np.isfinite(values).all() and (values != 0).any() else None
+
+
+def _slices(file: h5py.File) -> np.ndarray | None:
+    dataset = find(file, ["metadata/slice_pos_cm"])
+    values = None if dataset is None else np.ravel(quantity(dataset, "m", "cm"))
+    return None if values is None or len(values) < 2 else values  # the original writes [0] for a thin object
 
 
 def _angles(
