@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 
 from adorym.data.atomic import whole_file
-from adorym.data.dataset import Dataset
-from adorym.data.patterns import blocks
+from adorym.data.dataset import Dataset, Patterns
+from adorym.data.patterns import CorrectedPatterns, blocks
 from adorym.errors import DataError
 
 FORMAT_VERSION = 1
@@ -55,7 +55,10 @@ def _write_patterns(file: h5py.File, dataset: Dataset) -> None:
     stored = file.create_dataset("exchange/data", shape=shape, dtype=np.float32)
     stored.attrs["units"] = "photons" if dataset.measured == "intensity" else "sqrt(photons)"
     stored.attrs["measured"] = dataset.measured
-    for start, frames in blocks(dataset.patterns):
+    patterns = dataset.patterns
+    if isinstance(patterns, CorrectedPatterns) and patterns.gain is not None and dataset.open_beam_counts:
+        patterns = _write_fields(file, patterns, dataset.open_beam_counts)
+    for start, frames in blocks(patterns):
         if tiles is None:
             stored[start : start + len(frames)] = frames
             continue
@@ -65,6 +68,17 @@ def _write_patterns(file: h5py.File, dataset: Dataset) -> None:
             count = min(tiles - tile, len(frames) - done)
             stored[angle, tile : tile + count] = frames[done : done + count]
             done += count
+
+
+def _write_fields(file: h5py.File, patterns: CorrectedPatterns, open_beam_counts: float) -> Patterns:
+    """Dark and white fields as files hold them; returns the counts as they were measured."""
+    assert patterns.gain is not None  # the caller looked
+    white = np.divide(open_beam_counts, patterns.gain, out=np.zeros(patterns.gain.shape), where=patterns.gain > 0)
+    if patterns.dark is not None:
+        white = white + patterns.dark
+        _put(file, "exchange/data_dark", patterns.dark.astype(np.float32)[None], "photons")
+    _put(file, "exchange/data_white", white.astype(np.float32)[None], "photons")
+    return patterns.base
 
 
 def _write_metadata(file: h5py.File, dataset: Dataset) -> None:
@@ -78,6 +92,8 @@ def _write_metadata(file: h5py.File, dataset: Dataset) -> None:
         "distance_m": (dataset.distance_m, 1.0),
         "source_distance_m": (dataset.source_distance_m, 1.0),
         "free_prop_cm": (dataset.propagation_distance_m, 100.0),
+        "rotation_centre_px": (dataset.rotation_centre_px, 1.0),
+        "open_beam_counts": (dataset.open_beam_counts, 1.0),
         "slice_pos_cm": (dataset.slice_positions_m, 100.0),
     }
     for name, (value, scale) in values.items():
@@ -85,7 +101,7 @@ def _write_metadata(file: h5py.File, dataset: Dataset) -> None:
             number = np.asarray(value, dtype=np.float64) * scale
             if name == "psize_cm" and number[0] == number[1]:
                 number = number[0]  # the original takes one number
-            _put(file, f"metadata/{name}", number, UNIT_OF_SUFFIX[name.rpartition("_")[2]])
+            _put(file, f"metadata/{name}", number, UNIT_OF_SUFFIX.get(name.rpartition("_")[2], ""))
     if dataset.mask is not None:
         _put(file, "metadata/mask", dataset.mask.astype(np.uint8), "")
         file["metadata/mask"].attrs["meaning"] = "1 where a pixel is good"

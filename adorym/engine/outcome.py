@@ -34,12 +34,15 @@ def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
     obj = obj.reshape(*obj.shape, *(1,) * (3 - obj.ndim))
     pixel_size: tuple[float, ...] | None = problem.dataset.pixel_size_m
     thickness = problem.slice_thickness_m
+    if problem.model.absorbs_only:
+        voxel = 1.0 if pixel_size is None else pixel_size[1]  # in voxels where their size is not known
+        obj, pixel_size = 2 * obj.real / voxel, None if pixel_size is None else (*pixel_size, voxel)
     if thickness is not None:
         obj = optical_constants_of(obj, thickness, problem.geometry.wavelength_m)
         pixel_size = None if pixel_size is None else (*pixel_size, thickness)
     return Result(
-        object=obj.astype(np.complex64 if thickness is None else np.float32),
-        representation=problem.representation,
+        object=obj.astype(np.float32 if obj.dtype.kind == "f" else np.complex64),
+        representation="attenuation" if problem.model.absorbs_only else problem.representation,
         origin_px=problem.origin_px,
         pixel_size_m=pixel_size,
         probe=None if probe is None else orthogonalise(problem.xp.to_numpy(probe.array)).astype(np.complex64),

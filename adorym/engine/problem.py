@@ -76,16 +76,21 @@ class Problem:
     def batch(self, patterns: np.ndarray) -> Batch:
         """The measured values and windows of ``patterns``."""
         targets, rows, mask = self.measurements.batch(patterns)
+        corners = self.corners_px(patterns)
+        view = self.model.view(corners, self.dataset.window_px, self.store.shape, lambda n: self._present(n, patterns))
         return Batch(
             patterns=patterns,
             angles=self.dataset.angle_index[patterns],
-            corners_px=self.corners_px(patterns),
+            corners_px=corners,
             targets=targets,
             rows=rows,
             mask=mask,
             floor=self.measurements.floor,
             geometry=self.geometry,
             object_shape=self.store.shape,
+            view_corners_px=view[0],
+            view_px=view[1],
+            open_beam_counts=self.dataset.open_beam_counts or 1.0,
             origin_px=self.origin_px,
             checkpoint_slices=self.checkpoint_slices,
         )
@@ -99,11 +104,22 @@ class Problem:
 
     def transmission(self, windows: Array) -> Array:
         """What the model takes, from windows as the store holds them."""
-        return windows if self.representation == "real_imag" else transmission_of(self.xp, windows)
+        as_kept = self.representation == "real_imag" or self.model.takes_exponent
+        return windows if as_kept else transmission_of(self.xp, windows)
 
     def windows(self, batch: Batch) -> Windows:
         """The parts of the object that ``batch`` sees."""
-        return Windows(batch.corners_px, self.dataset.window_px)
+        return Windows(batch.view_corners_px, batch.view_px)
+
+    def _present(self, name: str, patterns: np.ndarray) -> np.ndarray | None:
+        """Values of a parameter for each of ``patterns``, or ``None`` where it takes no part."""
+        if name not in self.values:
+            return None
+        value = self.values[name]
+        array = self.xp.to_numpy(value.array)
+        if value.spec.per == "run":
+            return np.broadcast_to(array, (len(patterns), *array.shape))
+        return array[patterns if value.spec.per == "pattern" else self.dataset.angle_index[patterns]]
 
     def rows(self, batch: Batch) -> dict[str, Rows]:
         """Which rows of each parameter ``batch`` uses."""

@@ -92,6 +92,7 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
         InputError: Data, configuration or geometry do not go together.
     """
     check_recipe(recipe, dataset, run)
+    dataset = recipe.model.prepare(dataset)
     xp = get_backend(run.backend, device=run.device, precision=run.precision, threads=run.threads)
     model, settings = recipe.model, used_settings(recipe)
     measurements = Measurements(xp, dataset, model.arrange, recipe.loss.target, recipe.loss.floor_counts)
@@ -139,7 +140,7 @@ def slice_thickness_m(model: ForwardModel, settings: Mapping[str, ParameterSetti
     Raises:
         GeometryError: Energy or pixel size is not known.
     """
-    if _representation(settings) == "real_imag":
+    if _representation(settings) == "real_imag" or model.absorbs_only:
         return None
     geometry = model.geometry(dataset)
     thickness = getattr(settings["object"], "slice_thickness", None)
@@ -167,7 +168,9 @@ def _object(
     first = first_object(settings, dataset, shape, rng)
     if _representation({"object": settings}) == "delta_beta":
         first = exponent_of(get_backend("autograd", precision="double"), first)
-    value = make_value(xp, "object", model.refinable["object"], settings, first)
+    spec = model.refinable["object"]
+    scale = None if spec.scale is None else spec.scale(model, dataset, 1.0)
+    value = make_value(xp, "object", spec, settings, first, scale)
     value.state = ()  # the store keeps it
     return value
 

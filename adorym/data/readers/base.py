@@ -110,6 +110,8 @@ class Raw:
         white: Counts without sample, dark subtracted, ``(y, x)``.
         orientation: Turn that brings patterns, mask, dark and white into this package's frame.
         start_probe: ``(modes, y, x)``.
+        rotation_centre_px: x of the rotation axis from the detector's middle.
+        open_beam_counts: Counts without sample, where the white field is divided out already.
         truth: What a simulation knows.
         notes: What the reader decided.
     """
@@ -126,6 +128,8 @@ class Raw:
     white: np.ndarray | None = None
     orientation: Orientation = field(default_factory=Orientation)
     start_probe: np.ndarray | None = None
+    rotation_centre_px: float | None = None
+    open_beam_counts: float | None = None
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -184,6 +188,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         truth=raw.truth,
         path=path,
         notes=tuple(notes),
+        open_beam_counts=_open_beam_counts(raw),
+        rotation_centre_px=raw.rotation_centre_px,
         **{name: getattr(lengths, name) for name in Lengths.__dataclass_fields__},
     )
     return _chosen(dataset, overrides)
@@ -237,6 +243,14 @@ def _corrected(raw: Raw, mask: np.ndarray | None, notes: list[str], path: str) -
             notes.append("dark field subtracted; counts below it are set to 0")
         patterns = CorrectedPatterns(patterns, raw.dark, gain)
     return patterns if mask is None else MaskedPatterns(patterns, mask)
+
+
+def _open_beam_counts(raw: Raw) -> float | None:
+    """Mean of the white field, which `_corrected` has left in the patterns."""
+    if raw.white is None:
+        return raw.open_beam_counts
+    lit = (raw.white > 0) & np.isfinite(raw.white)
+    return float(raw.white[lit].mean())
 
 
 def _positions(raw: Raw, lengths: Lengths, notes: list[str], path: str) -> np.ndarray | None:

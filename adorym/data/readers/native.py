@@ -76,6 +76,8 @@ class NativeReader(Reader):
                 dark=dark,
                 white=white,
                 start_probe=None if probe is None else _modes(probe),
+                rotation_centre_px=_number(file, "metadata/rotation_centre_px"),
+                open_beam_counts=_number(file, "metadata/open_beam_counts"),
                 truth=_truth(file),
                 notes=(*_stored_notes(file), *notes),
             )
@@ -121,6 +123,11 @@ def _propagation(file: h5py.File) -> np.ndarray | None:
         return None
     values = np.ravel(quantity(dataset, "m", "cm"))
     return values if np.isfinite(values).all() and (values != 0).any() else None
+
+
+def _number(file: h5py.File, name: str) -> float | None:
+    dataset = find(file, [name])
+    return None if dataset is None else float(np.ravel(numbers(dataset))[0])
 
 
 def _slices(file: h5py.File) -> np.ndarray | None:
