@@ -40,8 +40,15 @@ class VolumeSettings(ObjectSettings):
 
 
 def without_common_turn(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Gauge of rotation angles and tilts: what is common to all of them is a turn of the object."""
+    """Gauge of rotation angles: what is common to all of them is a turn of the object."""
     return values - (values - first).mean(0)
+
+
+def without_common_turn_about_y(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Gauge of tilts: a common one about y is a turn of the object; about x or z it is that of the axis, and seen."""
+    turn = np.zeros(3)
+    turn[0] = (values - first)[:, 0].mean()
+    return values - turn
 
 
 def _theta(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
@@ -63,8 +70,8 @@ def _axis_tilt(model: Any, dataset: Dataset, settings: ParameterSettings, rng: n
     return np.array(model.axis_tilt, np.float64)
 
 
-def volume_parameters() -> dict[str, Parameter]:
-    """The volume, and everything that says how it stands in the beam."""
+def volume_parameters(**changes: Any) -> dict[str, Parameter]:
+    """The volume, and everything that says how it stands in the beam; ``changes`` to the declaration of the volume."""
     angle = {"unit": "rad", "optimizer": {"kind": "adam", "learning_rate": 1e-3, "beta2": 0.99}}
     length = {"unit": "px", "optimizer": {"kind": "adam", "learning_rate": "0.05 px", "beta2": 0.99}}
     return {
@@ -73,6 +80,7 @@ def volume_parameters() -> dict[str, Parameter]:
             settings=VolumeSettings,
             # A voxel of an object that dims the beam to about 1/e.
             scale=lambda model, dataset, mean_counts: 1.0 / dataset.window_px[1],
+            **changes,
         ),
         "rotation_angles": Parameter(
             help="rotation about y", start=_theta, per="angle", gauge=without_common_turn, **angle
@@ -86,16 +94,16 @@ def volume_parameters() -> dict[str, Parameter]:
         ),  # type: ignore[arg-type]  # fmt: skip
         "tilt": Parameter(
             help="(y, x, z) tilt of the object at each angle, about these axes", start=_per_angle(3), per="angle",
-            optional=True, gauge=without_common_turn, **angle,
+            optional=True, gauge=without_common_turn_about_y, **angle,
         ),  # type: ignore[arg-type]  # fmt: skip
         "object_shift": Parameter(
             help="(y, x) shift of the object at each angle", start=_per_angle(2), per="angle", optional=True,
-            gauge=without_sine, **length,
+            gauge=without_common_shift, **length,
         ),  # type: ignore[arg-type]  # fmt: skip
     }
 
 
-def without_sine(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+def without_common_shift(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Gauge of shifts: what is common to all angles is a shift of the object, or of the axis."""
     return values - (values - first).mean(0)
 
