@@ -6,14 +6,15 @@ besides: one for each of its regimes, with a data set that it describes exactly 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from tiny_multislice import ThickScan
-from tiny_scan import REGIMES, Scan
+from tiny_scan import REGIMES, Exact, Scan
 
 # Imported for what they register as well.
 import adorym.data.open
@@ -27,7 +28,9 @@ from adorym.data.readers.cxi import CxiReader
 from adorym.data.readers.native import NativeReader
 from adorym.data.readers.nexus import NexusReader
 from adorym.data.readers.ptypy import PtypyReader
+from adorym.engine.checks import start_value
 from adorym.engine.loop import Reconstruction
+from adorym.engine.outcome import predict_patterns
 from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe
@@ -35,17 +38,20 @@ from adorym.forward.base import ForwardModel, ObjectSettings
 from adorym.forward.multislice import Multislice
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
-from adorym.initializers import simple
+from adorym.forward.ptychotomography import PtychoTomography
+from adorym.forward.tomography import Tomography
+from adorym.initializers import simple, tomographic
 from adorym.losses.base import Loss
 from adorym.losses.counting import Huber, Intensity, LeastSquares, Mixed, Poisson, Student
 from adorym.optics import probes
+from adorym.optics.projector import Fourier, Joseph, Rotate
 from adorym.optimizers import first_order, schedules
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.parameters import ParameterSettings
 from adorym.regularizers import sparsity
 from adorym.regularizers.crosstalk import SliceCrosstalk
 from adorym.regularizers.variation import TotalVariation
-from adorym.simulate import experiments, illumination, phantoms
+from adorym.simulate import experiments, foam, illumination, phantoms, ptychotomography, thick
 from adorym.solvers import library, memory, newton, preconditioners, splitting
 
 OBJECT_SHAPE = (30, 34)  # of the cases that act on an object
@@ -73,6 +79,10 @@ def _small_experiment(folder: Path) -> experiments.Ptychography:
     return experiments.Ptychography(window_px=(24, 28), object_px=(50, 56), photons=1e4)
 
 
+def _fourier(folder: Path) -> Fourier:
+    return pytest.importorskip("finufft") and Fourier(tolerance=1e-9)
+
+
 def _plain(cls: type, **fields: Any) -> Callable[[Path], Any]:
     return lambda folder: cls(**fields)
 
@@ -97,6 +107,8 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
     "forward_model": {
         "ptychography": _plain(Ptychography),
         "multislice": _plain(Multislice, slices=3, spacing=2e-6),
+        "tomography": _plain(Tomography, centre=1.5),
+        "ptychotomography": _plain(PtychoTomography, thickness="multislice"),
     },
     "illumination": {
         "focused_beam": _plain(illumination.FocusedBeam, aperture=4.0),
@@ -106,7 +118,11 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "constant": _plain(simple.Constant, magnitude=0.9, phase=0.2),
         "random": _plain(simple.Random, magnitude_sigma=0.1, phase_sigma=0.2),
         "file": _object_file,
+        "filtered_back_projection": _plain(tomographic.FilteredBackProjection),
+        "sirt": _plain(tomographic.Sirt, iterations=3),
+        "cgls": _plain(tomographic.Cgls, iterations=3),
     },
+    "projector": {"joseph": _plain(Joseph), "rotate": _plain(Rotate), "fourier": _fourier},
     "loss": {
         "least_squares": _plain(LeastSquares),
         "poisson": _plain(Poisson),
@@ -173,6 +189,11 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
     },
     "simulation": {
         "ptychography": _small_experiment,
+        "multislice_two_planes": _plain(thick.TwoPlanes, window_px=(24, 28), object_px=(50, 56), photons=1e4),
+        "tomography_foam": _plain(foam.FoamTomography, size_px=(8, 20), angles=6, bubbles=5),
+        "ptychotomography_cone": _plain(
+            ptychotomography.ConePtychoTomography, volume_px=16, window_px=10, angles=2, probe_px=2.0
+        ),
         "siemens_star_fly_scan": _plain(experiments.SiemensStarFlyScan),
     },
 }
@@ -309,7 +330,67 @@ def multislice_cases(window: tuple[int, int] = (12, 14)) -> list[ModelCase]:
     return [_multislice(regime, modes, window, **model) for regime, modes, model in variants]
 
 
+def _seen_volume(name: str, model: ForwardModel, dataset: Dataset, names: Collection[str]) -> ModelCase:
+    """A volume, and what the model itself says of it at poses that differ from the start values."""
+    settings = {each: model.refinable[each].settings() for each in names}
+    if "probe" in names:
+        settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), power=1e4)
+
+    def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(5)
+        y, x, z = (np.linspace(-1, 1, n) for n in shape)
+        r2 = y[:, None, None] ** 2 + (x[:, None] - 0.1) ** 2 + (z + 0.2) ** 2
+        ready = model.prepare(dataset)
+        made = {each: start_value(each, model, settings[each], ready, rng) for each in names if each != "object"}
+        made["object"] = (0.05 + 0.1j) * np.exp(-3 * r2) * (1 + 0.3 * np.sin(5 * x[:, None] + 3 * z))
+        widths = {"tilt": 0.02, "object_shift": 0.3, "axis_tilt": 0.02, "rotation_angles": 0.01}
+        for each in widths.keys() & made.keys():
+            made[each] = made[each] + widths[each] * rng.normal(size=made[each].shape)
+        return {each: made[each] for each in names}
+
+    case = ModelCase(name, model, dataset, settings, truth, GEOMETRY_SCALES, floor=1e-9)
+    problem = case.problem()
+    insert(problem, truth(problem.store.shape, problem.origin_px))
+    exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(dataset.n_patterns)))
+    return replace(case, dataset=dataset.with_(patterns=Exact(model.disarrange(exact))))
+
+
+# A step of a thousandth of these: interpolation has kinks, and steps are to meet none of them.
+GEOMETRY_SCALES = {"object": 0.05} | dict.fromkeys(
+    ("rotation_angles", "rotation_centre", "axis_tilt", "tilt", "object_shift", "probe_positions"), 0.001
+)
+
+
+def tomography_cases() -> list[ModelCase]:
+    """Upright, and with everything that moves and every gain."""
+    common = {"theta_rad": np.linspace(0, 3, 20), "angle_index": np.arange(20), "open_beam_counts": 1e3}
+    dataset = Dataset(Exact(np.ones((20, 7, 9))), **common)
+    names = ("object", "rotation_angles", "rotation_centre")
+    moving = (*names, "tilt", "object_shift", "axis_tilt", "pixel_gain", "intensity_scale")
+    return [
+        _seen_volume("tomography-level", Tomography(centre=0.4), dataset, names),
+        _seen_volume("tomography-moving", Tomography(centre=-0.3, axis_tilt=(0.1, 0.03)), dataset, moving),
+    ]
+
+
+def ptychotomography_cases() -> list[ModelCase]:
+    """Thin and multislice; upright and with everything that moves."""
+    rng = np.random.default_rng(6)
+    positions = rng.uniform(0, 4, (20, 2))
+    common = {"theta_rad": np.linspace(0.05, 2.9, 5), "angle_index": np.repeat(np.arange(5), 4)}
+    dataset = Dataset(Exact(np.ones((20, 8, 10))), positions, energy_ev=5e3, pixel_size_m=(5e-8, 5e-8), **common)
+    names = ("object", "rotation_angles", "rotation_centre", "probe", "probe_positions")
+    moving = (*names, "tilt", "object_shift", "axis_tilt")
+    models = [("thin", names), ("thin", moving), ("multislice", moving)]
+    return [
+        _seen_volume(f"ptychotomography-{kind}-{len(each)}", PtychoTomography(thickness=kind), dataset, each)  # type: ignore[arg-type]
+        for kind, each in models
+    ]
+
+
 MODELS: dict[str, Callable[..., list[ModelCase]]] = {
+    "tomography": tomography_cases,
+    "ptychotomography": ptychotomography_cases,
     "ptychography": ptychography_cases,
     "multislice": multislice_cases,
 }

@@ -4,4 +4,13 @@ from adorym.forward import multislice, ptychography, ptychotomography, tomograph
 from adorym.forward.base import ForwardModel, Initializer, Request
 from adorym.forward.scanning import ScanningModel
 
-__all__ = ["ForwardModel", "Initializer", "Request", "ScanningModel", "multislice", "ptychography", "ptychotomography", "tomography"]
+__all__ = [
+    "ForwardModel",
+    "Initializer",
+    "Request",
+    "ScanningModel",
+    "multislice",
+    "ptychography",
+    "ptychotomography",
+    "tomography",
+]

@@ -219,9 +219,9 @@ class Multislice(Ptychography):
 
 
 def segment_length(depth: int, wanted: int | None) -> int:
-    """Slices in a segment of which only the first wave is kept: as wanted, 0 for all of them.
+    r"""Slices in a segment of which only the first wave is kept: as wanted, 0 for all of them.
 
-    By default :math:`\\sqrt{depth}`, where waves between segments and waves within one take the same memory.
+    By default :math:`\sqrt{depth}`, where waves between segments and waves within one take the same memory.
     """
     if wanted is None:
         return depth if depth < SHALLOW else math.isqrt(depth)

@@ -137,7 +137,9 @@ class PtychoTomography(VolumeModel):
             turned = self.project(xp, obj[0], poses, rows, batch)
         else:
             frame = Frame(batch.object_shape[0], int(batch.view_corners_px[0, 0]), *rows, level=poses.level)
-            turned = xp.stack([rotate(xp, obj[0], poses.matrices[a], poses.shifts[a], frame) for a in range(len(first))])
+            turned = xp.stack(
+                [rotate(xp, obj[0], poses.matrices[a], poses.shifts[a], frame) for a in range(len(first))]
+            )
         corners = np.column_stack([which, batch.corners_px - (rows[0], 0)])
         return transmission_of(xp, cut(xp, turned, corners, batch.geometry.window_px))
 
@@ -162,17 +164,15 @@ class PtychoTomography(VolumeModel):
     ) -> tuple[Array, dict[str, Array]]:
         curvature = request.curvature & frozenset(SCANNED)
         # The object of one angle's model is what the volume gives: wanted, whatever is refined.
-        inner = Request(request.wanted & frozenset(SCANNED) | {"object"}, curvature | self._of_object(request), request.weight)
+        inner = Request(
+            request.wanted & frozenset(SCANNED) | {"object"}, curvature | self._of_object(request), request.weight
+        )
         windows, scanned = self.windows(xp, obj, params, batch), self._scanned(xp, params, batch)
         value, found = self._scan.objective(xp, windows, scanned, batch, loss, inner)
         curvatures = {name: found[name] for name in curvature if name in found}
         if "object" in request.curvature and "object" in found:
             curvatures["object"] = self._spread(xp, obj, params, batch, (windows, found["object"]))
         return value, curvatures
-
-    @staticmethod
-    def _of_object(request: Request) -> frozenset[str]:
-        return request.curvature & {"object"}
 
     def _spread(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, seen: tuple[Array, Any]

@@ -20,12 +20,13 @@ from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.forward.base import ForwardModel, ObjectSettings, Present, object_parameter
 from adorym.optics.poses import Poses, make_poses, row_reach_px
-from adorym.optics.projector import Frame, Joseph, Projector
+from adorym.optics.projector import Joseph, Projector
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.registry import component
 from adorym.schema import ComponentOf
 from adorym.units import Angle
 from adorym.wrapper.base import Array, Backend
+from adorym.wrapper.fused.rays import Frame
 
 
 @component
@@ -36,7 +37,7 @@ class VolumeSettings(ObjectSettings):
         representation: Delta and beta of the refractive index: what is solved for.
     """
 
-    representation: Literal["delta_beta"] = "delta_beta"  # type: ignore[assignment]
+    representation: Literal["delta_beta"] = "delta_beta"
 
 
 def without_common_turn(values: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -72,8 +73,8 @@ def _axis_tilt(model: Any, dataset: Dataset, settings: ParameterSettings, rng: n
 
 def volume_parameters(**changes: Any) -> dict[str, Parameter]:
     """The volume, and everything that says how it stands in the beam; ``changes`` to the declaration of the volume."""
-    angle = {"unit": "rad", "optimizer": {"kind": "adam", "learning_rate": 1e-3, "beta2": 0.99}}
-    length = {"unit": "px", "optimizer": {"kind": "adam", "learning_rate": "0.05 px", "beta2": 0.99}}
+    angle: dict[str, Any] = {"unit": "rad", "optimizer": {"kind": "adam", "learning_rate": 1e-3, "beta2": 0.99}}
+    length: dict[str, Any] = {"unit": "px", "optimizer": {"kind": "adam", "learning_rate": "0.05 px", "beta2": 0.99}}
     return {
         "object": object_parameter(
             help="exponent k Delta (beta + i delta) of every voxel",
@@ -84,22 +85,32 @@ def volume_parameters(**changes: Any) -> dict[str, Parameter]:
         ),
         "rotation_angles": Parameter(
             help="rotation about y", start=_theta, per="angle", gauge=without_common_turn, **angle
-        ),  # type: ignore[arg-type]
+        ),
         "rotation_centre": Parameter(
             help="x of the rotation axis from the middle of the frame", start=_centre, **length
-        ),  # type: ignore[arg-type]
+        ),
         "axis_tilt": Parameter(
             help="tilt of the rotation axis about x (towards the beam: laminography) and about z (in the frame)",
-            start=_axis_tilt, optional=True, **angle,
-        ),  # type: ignore[arg-type]  # fmt: skip
+            start=_axis_tilt,
+            optional=True,
+            **angle,
+        ),
         "tilt": Parameter(
-            help="(y, x, z) tilt of the object at each angle, about these axes", start=_per_angle(3), per="angle",
-            optional=True, gauge=without_common_turn_about_y, **angle,
-        ),  # type: ignore[arg-type]  # fmt: skip
+            help="(y, x, z) tilt of the object at each angle, about these axes",
+            start=_per_angle(3),
+            per="angle",
+            optional=True,
+            gauge=without_common_turn_about_y,
+            **angle,
+        ),
         "object_shift": Parameter(
-            help="(y, x) shift of the object at each angle", start=_per_angle(2), per="angle", optional=True,
-            gauge=without_common_shift, **length,
-        ),  # type: ignore[arg-type]  # fmt: skip
+            help="(y, x) shift of the object at each angle",
+            start=_per_angle(2),
+            per="angle",
+            optional=True,
+            gauge=without_common_shift,
+            **length,
+        ),
     }
 
 
@@ -122,7 +133,7 @@ class VolumeModel(ForwardModel):
     axis_tilt: tuple[Angle, Angle] = (0.0, 0.0)
 
     def axis_px(self, dataset: Dataset) -> float:
-        """x of the rotation axis, from the middle of the frame that the volume is projected into."""
+        """The rotation axis, x from the middle of the frame that the volume is projected into."""
         return dataset.rotation_centre_px or 0.0
 
     def view(
@@ -150,20 +161,24 @@ class VolumeModel(ForwardModel):
             given = params.get(name)
             return given if given is None or first is None else xp.take(given, first)
 
-        theta, tilt, common = rows("rotation_angles"), rows("tilt"), params.get("axis_tilt")
+        given = params["rotation_angles"]
+        theta = given if first is None else xp.take(given, first)
+        tilt, common = rows("tilt"), params.get("axis_tilt")
         if self._tilted(common is not None):
             axis = xp.asarray(np.array(self.axis_tilt)) if common is None else common
             upright = 0 * theta
             tipped = xp.concat([upright, upright + axis[0], upright + axis[1]], axis=1)
             tilt = tipped if tilt is None else tilt + tipped
-        return make_poses(xp, theta[:, 0], tilt, rows("object_shift"), params["rotation_centre"])  # type: ignore[index]
+        return make_poses(xp, theta[:, 0], tilt, rows("object_shift"), params["rotation_centre"])
 
     def project(self, xp: Backend, band: Array, poses: Poses, rows: tuple[int, int], batch: Batch) -> Array:
         """Line integrals ``(a, y', x')`` of the band ``(y, x, z)``, of the object's rows ``rows`` (first, number)."""
         frame = Frame(batch.object_shape[0], int(batch.view_corners_px[0, 0]), *rows, level=poses.level)
         return self.projector.project(xp, band, poses, frame)
 
-    def surrogate(self, xp: Backend, band: Array, poses: Poses, curvature: Array, batch: Batch, first_row: int) -> Array:
+    def surrogate(
+        self, xp: Backend, band: Array, poses: Poses, curvature: Array, batch: Batch, first_row: int
+    ) -> Array:
         """``A^T[c A 1]`` ``(y, x, z)`` from curvatures ``(a, y', x')`` by the line integrals; nothing is traced."""
         fixed = Poses(xp.stop_gradient(poses.matrices), xp.stop_gradient(poses.shifts), poses.level)
         rows = (first_row, int(curvature.shape[1]))

@@ -22,7 +22,7 @@ WHOLE_TURN_RAD = 1.5 * np.pi
 
 
 def ramp_filtered(integrals: np.ndarray, shifts_px: np.ndarray | None = None) -> np.ndarray:
-    """``integrals`` ``(..., x)`` convolved with the ramp, padded so that nothing wraps around; edges are continued.
+    """Convolve ``integrals`` ``(..., x)`` with the ramp, padded so that nothing wraps around; edges are continued.
 
     With ``shifts_px`` ``(k,)``: ``(..., k, x)``, each copy moved towards smaller x by a shift, and the ramp rolled off
     towards the Nyquist frequency (Hann), against noise.
@@ -57,7 +57,7 @@ def angle_weights(theta_rad: np.ndarray) -> np.ndarray:
 
 
 def about_y(theta_rad: np.ndarray, centre_px: float | np.ndarray = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Matrices ``(a, 3, 3)`` and shifts ``(a, 3)`` of poses that turn about y, the axis ``centre_px`` from the middle."""
+    """Matrices ``(a, 3, 3)`` and shifts ``(a, 3)`` of poses about y, the axis ``centre_px`` from the middle."""
     c, s, zero, one = np.cos(theta_rad), np.sin(theta_rad), 0 * theta_rad, 1 + 0 * theta_rad
     matrices = np.stack([one, zero, zero, zero, c, -s, zero, s, c], axis=-1).reshape(-1, 3, 3)
     return matrices, -matrices[:, :, 1] * np.reshape(centre_px, (-1, 1))
@@ -123,7 +123,10 @@ def find_rotation_centre(
         raise DataError("rotation centre", "the row holds no line integrals of matter", expected="positive on average",
                         remedy="choose another row, or give 'forward_model.centre'")  # fmt: skip
     width = integrals.shape[1]
-    edges, middle = np.concatenate([integrals[:, :3], integrals[:, -3:]], axis=1), integrals[:, width // 3 : -width // 3]
+    edges, middle = (
+        np.concatenate([integrals[:, :3], integrals[:, -3:]], axis=1),
+        integrals[:, width // 3 : -width // 3],
+    )
     if integrals.min() >= 0 and edges.mean() > middle.mean():
         raise DataError("rotation centre", "the row is brighter outside than inside: these look like transmissions",
                         expected="line integrals, -log(I / I0)", remedy="take the logarithm first")  # fmt: skip

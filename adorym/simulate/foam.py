@@ -60,7 +60,9 @@ def density_of(balls: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     for number, (cy, cx, cz, r) in enumerate(balls):
         spans = [slice(*np.searchsorted(a, (c - r - 1, c + r + 1))) for a, c in ((y, cy), (x, cx), (z, cz))]
         distance = np.sqrt(
-            (y[spans[0], None, None] - cy) ** 2 + (x[None, spans[1], None] - cx) ** 2 + (z[None, None, spans[2]] - cz) ** 2
+            (y[spans[0], None, None] - cy) ** 2
+            + (x[None, spans[1], None] - cx) ** 2
+            + (z[None, None, spans[2]] - cz) ** 2
         )
         covered = np.clip(0.5 + r - distance, 0, 1)
         density[tuple(spans)] += covered if number == 0 else -covered

@@ -89,16 +89,19 @@ class ConePtychoTomography(Simulation):
         for_specimen, for_motion, for_scan, for_noise = map(
             np.random.default_rng, np.random.SeedSequence(seed).spawn(4)
         )
-        n, w, s = self.volume_px, self.window_px, self.oversample
+        n, s = self.volume_px, self.oversample
         fine = cone_with_grains((n * s,) * 3, for_specimen) * np.float32(self.phase / s)
         theta = np.linspace(0, self.range, self.angles, endpoint=False)
         tilt = for_motion.uniform(-self.tilt_error, self.tilt_error, (self.angles, 3))
         shift = self.drift * (np.linspace(0, 1, self.angles) - 0.5)[:, None] * np.ones(2)
         positions = self._positions(for_scan)
-        recorded = positions + self.position_error / np.sqrt(2) * for_scan.standard_normal((self.angles, *positions.shape[1:]))
+        recorded = positions + self.position_error / np.sqrt(2) * for_scan.standard_normal(
+            (self.angles, *positions.shape[1:])
+        )
         probe = self._probe()
         expected = [
-            self._angle(self._turned(fine, theta[a], tilt[a], shift[a]), positions[a], probe) for a in range(self.angles)
+            self._angle(self._turned(fine, theta[a], tilt[a], shift[a]), positions[a], probe)
+            for a in range(self.angles)
         ]
         patterns, mask = self.noise.measure(np.concatenate(expected), for_noise)
         coarse = fine.reshape(n, s, n, s, n, s).sum((1, 3, 5)) / s**2
@@ -145,7 +148,9 @@ class ConePtychoTomography(Simulation):
         poses = make_poses(xp, np.array([theta]), tilt[None], self.oversample * shift[None])
         matrix, middle = poses.matrices[0], (np.array(fine.shape) - 1) / 2
         offset = middle + poses.shifts[0] - matrix @ middle
-        parts = [ndimage.affine_transform(part, matrix, offset, order=3, mode="constant") for part in (fine.real, fine.imag)]
+        parts = [
+            ndimage.affine_transform(part, matrix, offset, order=3, mode="constant") for part in (fine.real, fine.imag)
+        ]
         return parts[0] + 1j * parts[1]
 
     def _angle(self, turned: np.ndarray, positions: np.ndarray, probe: np.ndarray) -> np.ndarray:

@@ -26,7 +26,8 @@ def near_truth(case, problem: Problem, seed: int = 4) -> dict[str, np.ndarray]:
     for name, value in values.items():
         step = 0.05 * case.scales.get(name, float(np.abs(value).max()) if name in ("object", "probe") else 1.0)
         values[name] = value + step * noise(rng, value.shape, np.iscomplexobj(value))
-    values["background"] = np.abs(values["background"]) + 0.1
+    if "background" in values:
+        values["background"] = np.abs(values["background"]) + 0.1
     return values
 
 
@@ -129,6 +130,12 @@ def test_truth_in_data_out(case):
         "background": lambda v: v * 3,
         "propagation_distance": lambda v: v * 1.2,
         "slice_spacing": lambda v: v * 10,
+        "rotation_angles": lambda v: v + 0.2,
+        "rotation_centre": lambda v: v + 1.0,
+        "axis_tilt": lambda v: v + 0.1,
+        "tilt": lambda v: v + 0.1,
+        "object_shift": lambda v: v + 1.0,
+        "pixel_gain": lambda v: v * 1.1,
     }
     for name in truth:
         assert loss_at(case, problem, truth | {name: wrong[name](truth[name])}) > 3 * floor + 1e-6, name

@@ -35,7 +35,7 @@ def geometry(seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def poses_of(xp, names, values) -> Poses:
-    return make_poses(xp, **{n: values[n] if n in values else None for n in ("theta", "tilt", "shift", "centre")})
+    return make_poses(xp, **{n: values.get(n) for n in ("theta", "tilt", "shift", "centre")})
 
 
 def frame(level: bool, first: int = 0, rows: int = SHAPE[0]) -> Frame:

@@ -35,7 +35,7 @@ def _range(start: float, slope: float, n: int, size: int) -> tuple:
 
 @_jit
 def _minor(place: np.ndarray, direction: np.ndarray, sizes: np.ndarray, major: int) -> tuple:
-    """``(first, rise)``: index along the minor axis where a ray crosses plane k of the major one, ``first + k rise``."""
+    """``(first, rise)``: a ray crosses plane k of the major axis at the index ``first + k rise`` of the minor one."""
     minor = 3 - major
     rise = direction[minor] / direction[major]
     middle_major, middle_minor = (sizes[major] - 1) / 2, (sizes[minor] - 1) / 2

@@ -9,13 +9,14 @@ and are differentiated by all three. On the host compiled loops do it (`ray_kern
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from adorym.wrapper.base import Array, Backend, HostOperation
 from adorym.wrapper.fused import ray_kernels, tilt_kernels
 
-_PART = {"F": np.dtype("float32"), "D": np.dtype("float64")}
+_PART: dict[str, np.dtype[Any]] = {"F": np.dtype("float32"), "D": np.dtype("float64")}
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,12 @@ def _corners(volume: np.ndarray, major: int, k: int, j: int, y: int, c: int) -> 
         a, b, h = np.uint64(j), np.uint64(k), np.uint64(y)
         one = np.uint64(1)
         if major == 2:
-            return volume[a, b, h, c], volume[a + one, b, h, c], volume[a, b, h + one, c], volume[a + one, b, h + one, c]
+            return (
+                volume[a, b, h, c],
+                volume[a + one, b, h, c],
+                volume[a, b, h + one, c],
+                volume[a + one, b, h + one, c],
+            )
         return volume[b, a, h, c], volume[b, a + one, h, c], volume[b, a, h + one, c], volume[b, a + one, h + one, c]
     return (
         _pick(volume, major, k, j, y, c),
