@@ -112,8 +112,13 @@ class PtychoTomography(VolumeModel):
             y, x = geometry.pixel_size_m(self.regime)
             geometry.grid(self.regime)
             if abs(y / x - 1) > 0.01:
-                raise GeometryError("data.pixel_size", "voxels of a turning volume are cubes", expected="square pixels",
-                                    found=f"{y:.4g} x {x:.4g} m", remedy="crop the patterns, or choose 'thin'")  # fmt: skip
+                raise GeometryError(
+                    "data.pixel_size",
+                    "voxels of a turning volume are cubes",
+                    expected="square pixels",
+                    found=f"{y:.4g} x {x:.4g} m",
+                    remedy="crop the patterns, or choose 'thin'",
+                )
 
     def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
         if self.volume_px is not None:
@@ -128,7 +133,7 @@ class PtychoTomography(VolumeModel):
     def depth_at_once(self, object_shape: tuple[int, ...]) -> int:
         return 1 if self.thickness == "thin" else object_shape[2]
 
-    # -- from the volume to what a scan sees -----------------------------------------------------------------------------
+    # -- from the volume to what a scan sees ---------------------------------------------------------------------------
     def windows(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
         """Transmissions ``(n, y, x)`` or ``(n, y, x, z)`` under the windows of a batch, from the band ``obj``."""
         _, first, which = np.unique(batch.angles, return_index=True, return_inverse=True)
@@ -164,9 +169,8 @@ class PtychoTomography(VolumeModel):
     ) -> tuple[Array, dict[str, Array]]:
         curvature = request.curvature & frozenset(SCANNED)
         # The object of one angle's model is what the volume gives: wanted, whatever is refined.
-        inner = Request(
-            request.wanted & frozenset(SCANNED) | {"object"}, curvature | self._of_object(request), request.weight
-        )
+        wanted = request.wanted & frozenset(SCANNED) | {"object"}
+        inner = Request(wanted, curvature | (request.curvature & {"object"}), request.weight)
         windows, scanned = self.windows(xp, obj, params, batch), self._scanned(xp, params, batch)
         value, found = self._scan.objective(xp, windows, scanned, batch, loss, inner)
         curvatures = {name: found[name] for name in curvature if name in found}

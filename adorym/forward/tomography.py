@@ -80,7 +80,7 @@ class Tomography(VolumeModel):
             optional=True,
             help="what each detector pixel counts, relative to the others: the cause of rings",
             start=_gain,
-            optimizer={"kind": "adam", "learning_rate": 1e-3},
+            optimizer={"kind": "adam", "learning_rate": 5e-3},
             bounds=(0.0, None),
             gauge=with_unit_mean,
         ),

@@ -89,8 +89,8 @@ class RotationCentre:
     Attributes:
         centre_px: x of the axis from the detector's middle.
         candidates_px: ``(k,)`` all centres that were tried, in order.
-        metric: ``(k,)`` fault of each reconstruction: negativity, or over a whole turn lack of contrast; the smallest is
-            the best.
+        metric: ``(k,)`` fault of each reconstruction: negativity, or over a whole turn lack of contrast; the smallest
+            is the best.
         on_border: Whether the best is the first or the last candidate: the axis may lie beyond.
     """
 
@@ -134,8 +134,10 @@ def find_rotation_centre(
     span = max(8.0, width / 10) if reach_px is None else reach_px
     radius = width / 2 - 2  # what lies around the sample tells most
     tried: dict[float, float] = {}
+    low, high = best - span, best + span
     for step in SEARCH_STEPS_PX:
         candidates = best + step * np.arange(-round(span / step), round(span / step) + 1)
+        candidates = candidates[(candidates >= low - 1e-9) & (candidates <= high + 1e-9)]
         tried |= dict(zip(candidates.tolist(), _faults(integrals, theta_rad, candidates, radius), strict=True))
         best, span = min(tried, key=tried.__getitem__), 2 * step
     found = np.array(sorted(tried))
