@@ -42,6 +42,7 @@ from adorym.wrapper.fused.rays import Frame, rotate
 from adorym.wrapper.windows import gather, scatter_add
 
 SCANNED = {name: spec for name, spec in Ptychography.refinable.items() if name != "object"}
+OF_SCAN = frozenset(Ptychography.refinable)
 
 
 @register("forward_model", "ptychotomography")
@@ -167,16 +168,28 @@ class PtychoTomography(VolumeModel):
     def objective(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
-        curvature = request.curvature & frozenset(SCANNED)
         # The object of one angle's model is what the volume gives: wanted, whatever is refined.
-        wanted = request.wanted & frozenset(SCANNED) | {"object"}
-        inner = Request(wanted, curvature | (request.curvature & {"object"}), request.weight)
+        inner = Request(request.wanted & OF_SCAN | {"object"}, request.curvature & OF_SCAN, request.weight)
         windows, scanned = self.windows(xp, obj, params, batch), self._scanned(xp, params, batch)
         value, found = self._scan.objective(xp, windows, scanned, batch, loss, inner)
-        curvatures = {name: found[name] for name in curvature if name in found}
-        if "object" in request.curvature and "object" in found:
-            curvatures["object"] = self._spread(xp, obj, params, batch, (windows, found["object"]))
-        return value, curvatures
+        return value, self._of_volume(xp, obj, params, batch, (windows, found))
+
+    def curvatures(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+    ) -> dict[str, Array]:
+        inner = Request(frozenset(), request.curvature & OF_SCAN, request.weight)
+        windows, scanned = self.windows(xp, obj, params, batch), self._scanned(xp, params, batch)
+        found = self._scan.curvatures(xp, windows, scanned, batch, loss, inner)
+        return self._of_volume(xp, obj, params, batch, (windows, found))
+
+    def _of_volume(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, seen: tuple[Array, dict[str, Array]]
+    ) -> dict[str, Array]:
+        """Curvatures of a scan ``seen`` of these windows, that of the object carried over to the volume."""
+        windows, found = seen
+        if "object" not in found:
+            return found
+        return found | {"object": self._spread(xp, obj, params, batch, (windows, found["object"]))}
 
     def _spread(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, seen: tuple[Array, Any]
