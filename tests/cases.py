@@ -54,6 +54,8 @@ from adorym.regularizers.variation import TotalVariation
 from adorym.simulate import experiments, foam, illumination, phantoms, ptychotomography, thick
 from adorym.solvers import library, memory, newton, preconditioners, splitting
 
+# Need projections of a volume at several angles.
+VOLUME_INITIALIZERS = {"filtered_back_projection", "sirt", "cgls"}
 OBJECT_SHAPE = (30, 34)  # of the cases that act on an object
 PROBE_SHAPE = (3, 12, 14)  # of those that act on a probe
 

@@ -69,8 +69,7 @@ class PtychoTomography(VolumeModel):
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
         **volume_parameters(
-            # The surrogate bounds the curvature from far above.
-            optimizer={"kind": "preconditioned", "learning_rate": 3.0, "regularization": 0.02, "momentum": 0.9}
+            optimizer={"kind": "preconditioned", "learning_rate": 1.0, "regularization": 0.02, "momentum": 0.9}
         ),
         **SCANNED,
     }

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.utils.checkpoint
 
 from adorym.errors import BackendError
 from adorym.wrapper import windows as host_windows
@@ -40,6 +39,26 @@ class _Fused(torch.autograd.Function):
         factor = upstream.item()
         made = (None if g is None else torch.from_numpy(g) for g in ctx.gradients)
         return (None, None, *(g if g is None or factor == 1.0 else g * factor for g in made))
+
+
+class _Checkpoint(torch.autograd.Function):
+    """A pure function of tensors as one node of the graph, which keeps its inputs and nothing else."""
+
+    @staticmethod
+    def forward(ctx: Any, f: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> torch.Tensor:
+        ctx.f = f
+        ctx.save_for_backward(*tensors)
+        return f(*tensors)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple:
+        wanted = ctx.needs_input_grad[1:]
+        inputs = [t.detach().requires_grad_(w) for t, w in zip(ctx.saved_tensors, wanted, strict=True)]
+        with torch.enable_grad():
+            value = ctx.f(*inputs)
+        found = iter(torch.autograd.grad(value, [t for t in inputs if t.requires_grad], upstream, allow_unused=True))
+        return (None, *(next(found) if w else None for w in wanted))
 
 
 def _on_host(t: torch.Tensor) -> np.ndarray:
@@ -281,7 +300,7 @@ class TorchBackend(Backend):
         return value, box[0]
 
     def checkpoint(self, f: Callable[..., Array], *arrays: Array) -> torch.Tensor:
-        return torch.utils.checkpoint.checkpoint(f, *arrays, use_reentrant=False, preserve_rng_state=False)
+        return _Checkpoint.apply(f, *arrays)
 
     def host_operation(self, operation: HostOperation, *arrays: Array) -> torch.Tensor:
         return _HostOperation.apply(operation, *arrays)
