@@ -125,11 +125,8 @@ def tomography() -> Iterator[Figure]:
         yield Figure(f"foam.seed_{seed}.centre_error_px", found["rotation_centre_error_px"], 0.25)
         yield Figure(f"foam.seed_{seed}.nrmse", found["attenuation_nrmse"])
         for kind, bar in (("filtered_back_projection", 0.75), ("sirt", 0.9), ("cgls", None)):
-            classical = {
-                "forward_model": "tomography",
-                "parameters": {"object": {"initial": kind}},
-                "run": {"epochs": 0},
-            }
+            first = {"parameters": {"object": {"initial": kind}}, "run": {"epochs": 0}}
+            classical = {"forward_model": "tomography", **first}
             other = solved("tomography_foam", data, classical, seed)["attenuation_nrmse"]
             yield Figure(f"foam.seed_{seed}.{kind}.nrmse", other)
             yield Figure(f"foam.seed_{seed}.nrmse_over_{kind}", found["attenuation_nrmse"] / other, bar)
@@ -198,25 +195,29 @@ def measure_peak(mode: str) -> None:
     batch = SimpleNamespace(geometry=geometry, checkpoint_slices=0 if mode == "off" else None, floor=0.0)
     params = {"probe_positions": xp.asarray(np.zeros((n, 2)))}
 
-    def call(slices: int) -> float:
-        given = {
+    def inputs(slices: int) -> dict[str, Any]:
+        return {
             "object": xp.asarray(np.exp(0.01j * rng.normal(size=(n, 64, 64, slices)))),
             "probe": xp.asarray(rng.normal(size=(modes, 64, 64)) + 0j),
             "slice_spacing": xp.asarray(np.full(slices - 1, 1e-6)),
         }
+
+    def loss(tree: Mapping[str, Any]) -> tuple[Any, None]:
+        refined = {name: tree[name] for name in ("probe", "slice_spacing")}
+        return xp.sum(model.predict(xp, tree["object"], params | refined, batch)), None
+
+    def seconds(given: Mapping[str, Any]) -> float:
         start = time.process_time()
-        xp.value_and_grad(
-            lambda t: (xp.sum(model.predict(xp, t["object"], {**params, "probe": t["probe"],
-                       "slice_spacing": t["slice_spacing"]}, batch)), None)
-        )(given)  # fmt: skip
+        xp.value_and_grad(loss)(given)
         return time.process_time() - start
 
-    call(16)
+    seconds(inputs(16))
+    given = inputs(depth)
     Path("/proc/self/clear_refs").write_text("5")
     before = _status_mib("VmRSS")
-    first = call(depth)
+    first = seconds(given)
     peak = _status_mib("VmHWM") - before
-    print(peak, min(first, *(call(depth) for _ in range(3))))
+    print(peak, min(first, *(seconds(given) for _ in range(4))))
 
 
 def _status_mib(key: str) -> float:

@@ -178,7 +178,10 @@ class Multislice(Ptychography):
         if length == len(thick):
             return segment(wave, *thick, *steps)
         for first in range(0, len(thick), length):
-            wave = xp.checkpoint(segment, wave, *thick[first : first + length], *steps[first : first + length])
+            inputs = (*thick[first : first + length], *steps[first : first + length])
+            # The way back begins with the last segment: to keep its waves costs nothing.
+            last = first + length >= len(thick)
+            wave = segment(wave, *inputs) if last else xp.checkpoint(segment, wave, *inputs)
         return wave
 
     # -- curvatures ----------------------------------------------------------------------------------------------------
