@@ -348,7 +348,7 @@ def _seen_volume(name: str, model: ForwardModel, dataset: Dataset, names: Collec
         made = {each: start_value(each, model, settings[each], ready, rng) for each in names if each != "object"}
         made["object"] = (0.05 + 0.1j) * np.exp(-3 * r2) * (1 + 0.3 * np.sin(5 * x[:, None] + 3 * z))
         widths = {"tilt": 0.02, "object_shift": 0.3, "axis_tilt": 0.02, "rotation_angles": 0.01}
-        for each in widths.keys() & made.keys():
+        for each in [name for name in widths if name in made]:  # in this order: random numbers are drawn
             made[each] = made[each] + widths[each] * rng.normal(size=made[each].shape)
         return {each: made[each] for each in names}
 
