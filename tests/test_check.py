@@ -297,6 +297,27 @@ ERRORS = {
 }
 
 
+def test_what_a_solver_leaves_idle_is_refused(tmp_path):
+    write_data(tmp_path / "data.h5")
+    run_settings = {"epochs": 3, "batch_size": 7, "batch_order": "compact", "backoff": 1.0}
+    parameters = {"probe": {"optimizer": "adam"}, "object": {"schedule": "cosine"}}
+    sections = {"data": str(tmp_path / "data.h5"), "forward_model": "ptychography"}
+    config = {**sections, "solver": "lbfgs", "parameters": parameters, "run": run_settings}
+    with pytest.raises(ConfigErrors) as found:
+        prepare(config)
+    what = "has no effect: solver 'lbfgs' moves all parameters together, on all patterns at once"
+    assert {(error.where, error.what) for error in found.value.errors} == {
+        (where, what)
+        for where in (
+            "parameters.probe.optimizer",
+            "parameters.object.schedule",
+            "run.batch_size",
+            "run.batch_order",
+            "run.backoff",
+        )
+    }
+
+
 @pytest.mark.parametrize("case", ERRORS)
 def test_errors_are_found_by_check_and_by_run(tmp_path, monkeypatch, case):
     sections, words = ERRORS[case]

@@ -50,9 +50,28 @@ def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run
         yield ConfigError("parameters", "nothing is refined", remedy="set 'refine: true' for the object at least")
     for name, each in settings.items():
         yield from _parameter_errors(f"parameters.{name}", recipe.model.refinable[name], each, run.epochs)
+    if recipe.solver is not None:
+        yield from _solver_errors(recipe.solver.kind, settings, run)
     for section in ("regularizers", "constraints"):
         for i, each in enumerate(getattr(recipe, section)):
             yield from _term_errors(f"{section}[{i}]", each, recipe.model, settings)
+
+
+def _solver_errors(solver: str, settings: Mapping[str, ParameterSettings], run: RunSettings) -> Iterator[InputError]:
+    """What says how batches and single parameters step, where a solver moves everything on all data at once."""
+    idle = [
+        f"parameters.{name}.{key}"
+        for name, each in settings.items()
+        for key in ("optimizer", "schedule")
+        if each.refine and getattr(each, key) is not None
+    ]
+    known = fields_of(type(run))
+    idle += [
+        f"run.{key}" for key in ("batch_size", "batch_order", "backoff") if getattr(run, key) != known[key].default
+    ]
+    for where in idle:
+        what = f"has no effect: solver '{solver}' moves all parameters together, on all patterns at once"
+        yield ConfigError(where, what, remedy="leave it out, or leave out 'solver'")
 
 
 def _term_errors(

@@ -373,6 +373,31 @@ def test_fused_operation_inside_a_graph_and_beside_another(xp64):
     assert_gradients(xp64, loss, {"a": C, "b": R})
 
 
+@pytest.mark.parametrize("way", ["alone", "twice", "doubled", "of a product", "beside", "constant"])
+def test_fused_operation_however_its_value_is_used(xp64, way):
+    """Alone it needs no graph; whatever is done with its value, gradients are those of the whole function."""
+    on_host(xp64)
+
+    def loss(tree):
+        first, aux = xp64.fused(core, tree["a"], 2 * tree["b"] if way == "of a product" else tree["b"])
+        if way == "twice":
+            return first + xp64.fused(core, tree["a"], tree["b"])[0], aux
+        if way == "doubled":
+            return 2 * first, aux
+        if way == "beside":
+            return first + xp64.sum(tree["b"] * tree["b"]), aux
+        return first, aux
+
+    if way == "constant":
+        call = xp64.value_and_grad(lambda t: xp64.fused(core, t["a"], xp64.asarray(R)))
+        value, _, gradient = call({"a": xp64.asarray(C), "unused": xp64.asarray(R)})
+        assert value == pytest.approx(core(C, R)[0], rel=1e-12)
+        np.testing.assert_allclose(xp64.to_numpy(gradient["a"]), 2 * R * C, rtol=1e-12)
+        assert not xp64.to_numpy(gradient["unused"]).any()
+    else:
+        assert_gradients(xp64, loss, {"a": C, "b": R})
+
+
 def test_nested_differentiation_with_fused_operations(xp64):
     on_host(xp64)
     inner_call = xp64.value_and_grad(lambda t: xp64.fused(core, t["a"], xp64.asarray(POSITIVE)))
