@@ -116,9 +116,9 @@ def tomography() -> Iterator[Figure]:
     data = {"centre": "7.3 px", "size_px": [8, 128], "angles": 60, "counts": 1000}
     own = {
         "forward_model": "tomography",
-        "regularizers": [{"kind": "total_variation", "weight": 0.01, "along_z": True}],
+        "regularizers": [{"kind": "total_variation", "weight": 0.004, "along_z": True}],
         "constraints": [{"kind": "non_negativity"}],
-        "run": {"epochs": 40, "batch_size": 20},
+        "run": {"epochs": 40, "batch_size": 10},
     }
     for seed in (41, 42):
         found = solved("tomography_foam", data, own, seed)

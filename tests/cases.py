@@ -23,6 +23,7 @@ from adorym.constraints import limits
 from adorym.constraints import object as of_object
 from adorym.constraints import probe as of_probe
 from adorym.constraints.support import ShrinkWrap, Support
+from adorym.data import rings
 from adorym.data.dataset import Dataset
 from adorym.data.readers.cxi import CxiReader
 from adorym.data.readers.native import NativeReader
@@ -51,7 +52,7 @@ from adorym.parameters import ParameterSettings
 from adorym.regularizers import sparsity
 from adorym.regularizers.crosstalk import SliceCrosstalk
 from adorym.regularizers.variation import TotalVariation
-from adorym.simulate import experiments, foam, illumination, phantoms, ptychotomography, thick
+from adorym.simulate import experiments, foam, full_field, illumination, phantoms, ptychotomography, thick
 from adorym.solvers import library, memory, newton, preconditioners, splitting
 
 # Need projections of a volume at several angles.
@@ -83,6 +84,10 @@ def _small_experiment(folder: Path) -> experiments.Ptychography:
 
 def _fourier(folder: Path) -> Fourier:
     return pytest.importorskip("finufft") and Fourier(tolerance=1e-9)
+
+
+def _fourier_wavelet(folder: Path) -> rings.FourierWavelet:
+    return pytest.importorskip("pywt") and rings.FourierWavelet(sigma=2.0)
 
 
 def _plain(cls: type, **fields: Any) -> Callable[[Path], Any]:
@@ -124,6 +129,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "sirt": _plain(tomographic.Sirt, iterations=3),
         "cgls": _plain(tomographic.Cgls, iterations=3),
     },
+    "ring_filter": {"sorting": _plain(rings.Sorting, width=7), "fourier_wavelet": _fourier_wavelet},
     "projector": {"joseph": _plain(Joseph), "rotate": _plain(Rotate), "fourier": _fourier},
     "loss": {
         "least_squares": _plain(LeastSquares),
@@ -196,6 +202,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "ptychotomography_cone": _plain(
             ptychotomography.ConePtychoTomography, volume_px=16, window_px=10, angles=2, probe_px=2.0
         ),
+        "full_field_cone": _plain(full_field.FullFieldCone, volume_px=16, angles=2),
         "siemens_star_fly_scan": _plain(experiments.SiemensStarFlyScan),
     },
 }

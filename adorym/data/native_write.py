@@ -9,6 +9,7 @@ import numpy as np
 
 from adorym.data.atomic import whole_file
 from adorym.data.dataset import Dataset, Patterns
+from adorym.data.flat_fields import Drift, DriftingPatterns
 from adorym.data.patterns import CorrectedPatterns, blocks
 from adorym.errors import DataError
 
@@ -55,9 +56,14 @@ def _write_patterns(file: h5py.File, dataset: Dataset) -> None:
     stored = file.create_dataset("exchange/data", shape=shape, dtype=np.float32)
     stored.attrs["units"] = "photons" if dataset.measured == "intensity" else "sqrt(photons)"
     stored.attrs["measured"] = dataset.measured
-    patterns = dataset.patterns
+    patterns: Patterns = dataset.patterns
+    drift: Drift | None = None
+    if isinstance(dataset.patterns, DriftingPatterns):
+        patterns, drift = dataset.patterns.base, dataset.patterns.drift
     if isinstance(patterns, CorrectedPatterns) and patterns.gain is not None and dataset.open_beam_counts:
-        patterns = _write_fields(file, patterns, dataset.open_beam_counts)
+        patterns = _write_fields(file, patterns, dataset, drift)
+    else:
+        patterns = dataset.patterns
     for start, frames in blocks(patterns):
         if tiles is None:
             stored[start : start + len(frames)] = frames
@@ -70,14 +76,20 @@ def _write_patterns(file: h5py.File, dataset: Dataset) -> None:
             done += count
 
 
-def _write_fields(file: h5py.File, patterns: CorrectedPatterns, open_beam_counts: float) -> Patterns:
+def _write_fields(file: h5py.File, patterns: CorrectedPatterns, dataset: Dataset, drift: Drift | None) -> Patterns:
     """Dark and white fields as files hold them; returns the counts as they were measured."""
-    assert patterns.gain is not None  # the caller looked
-    white = np.divide(open_beam_counts, patterns.gain, out=np.zeros(patterns.gain.shape), where=patterns.gain > 0)
+    gain = patterns.gain
+    assert gain is not None  # the caller looked
+    white = np.divide(dataset.open_beam_counts or 0.0, gain, out=np.zeros(gain.shape), where=gain > 0)
+    fields = white[None] if drift is None else drift.whites(white)
     if patterns.dark is not None:
-        white = white + patterns.dark
+        fields = fields + patterns.dark
         _put(file, "exchange/data_dark", patterns.dark.astype(np.float32)[None], "photons")
-    _put(file, "exchange/data_white", white.astype(np.float32)[None], "photons")
+    _put(file, "exchange/data_white", fields.astype(np.float32), "photons")
+    if drift is not None:  # the angles at which the moments of the patterns pass those of the fields
+        theta, order = dataset.theta_rad[dataset.angle_index], np.argsort(drift.moment)
+        at = np.interp(np.arange(len(fields)), drift.moment[order], theta[order])
+        _put(file, "exchange/theta_white", np.rad2deg(at), "deg")
     return patterns.base
 
 

@@ -16,6 +16,7 @@ from the near field. Large fields are worked on in tiles of the detector that ov
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -24,6 +25,7 @@ from pydantic import Field
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
+from adorym.data.tiles import Tiling, divide, safe_zone_px, tiled
 from adorym.errors import GeometryError
 from adorym.forward.base import Request
 from adorym.forward.multislice import Multislice
@@ -41,6 +43,7 @@ from adorym.wrapper.base import Array, Backend, HostOperation
 from adorym.wrapper.fused.rays import Frame, rotate
 from adorym.wrapper.windows import gather, scatter_add
 
+LOG = logging.getLogger("adorym")
 SCANNED = {name: spec for name, spec in Ptychography.refinable.items() if name != "object"}
 OF_SCAN = frozenset(Ptychography.refinable)
 
@@ -57,6 +60,9 @@ class PtychoTomography(VolumeModel):
         volume_px: (y, x, z) size of the volume, whose corner is the data's position (0, 0); if absent, as high and wide
             as the scan, and as deep as wide.
         axis: x of the rotation axis in the data's pixels; the middle of the volume if absent.
+        tile_memory_gib: Full field: images whose volume and waves would take more, for one angle, are worked on in
+            tiles.
+        safe_zone: Full field: width of the rim that tiles overlap by; as far as the finest fringe spreads if absent.
         fused: Use the operation with hand-written adjoints where the run allows it (thin).
     """
 
@@ -65,6 +71,8 @@ class PtychoTomography(VolumeModel):
     binning: int = Field(1, ge=1)
     volume_px: tuple[int, int, int] | None = None
     axis: Pixels | None = None
+    tile_memory_gib: float = Field(2.0, gt=0)
+    safe_zone: Pixels | None = Field(None, ge=0)
     fused: bool = True
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
@@ -87,11 +95,39 @@ class PtychoTomography(VolumeModel):
         return Multislice(propagation=self.propagation, slices=2, binning=self.binning)
 
     def prepare(self, dataset: Dataset) -> Dataset:
-        if dataset.probe_positions_px is None:  # the whole field is one window
+        field = dataset.window_px
+        tiling = self.tiling(dataset) if dataset.probe_positions_px is None else None
+        if tiling is not None:
+            LOG.info(
+                "%s x %s tiles of %s x %s px, %s of them safe zone", *tiling.tiles, *tiling.window_px, tiling.safe_px
+            )
+            dataset = tiled(dataset, tiling)
+        elif dataset.probe_positions_px is None:  # the whole field is one window
             dataset = dataset.with_(probe_positions_px=np.zeros((dataset.n_patterns, 2)))
         (_, nx, _), origin = self.object_frame(dataset, 0)
-        axis = dataset.rotation_centre_px if self.axis is None else self.axis + origin[1] - (nx - 1) / 2
-        return dataset.with_(rotation_centre_px=axis or 0.0)
+        from_corner = origin[1] - (nx - 1) / 2
+        if self.axis is not None:
+            axis = self.axis + from_corner
+        else:
+            axis = (dataset.rotation_centre_px or 0.0) + (0.0 if tiling is None else (field[1] - 1) / 2 + from_corner)
+        return dataset.with_(rotation_centre_px=axis)
+
+    def tiling(self, dataset: Dataset) -> Tiling | None:
+        """How full-field images are divided, ``None`` where they fit into memory whole.
+
+        Raises:
+            GeometryError: They fit in no way, or energy or pixel size is not known.
+        """
+        if self.regime == "far_field":
+            return None
+        field, geometry = dataset.window_px, self.geometry(dataset)
+        grid, thick = geometry.grid("near_field"), self.thickness == "multislice"
+        (_, _, nz), _ = self.object_frame(dataset.with_(probe_positions_px=None), 0)
+        given, pixel = dataset.propagation_distance_m, min(grid.pixel_size_m)
+        distance = geometry.effective_distance_m if given is None else float(np.max(given))
+        spread = safe_zone_px(grid.wavelength_m, abs(distance) + (nz * pixel if thick else 0.0), pixel)
+        safe = spread if self.safe_zone is None else round(self.safe_zone)
+        return divide(field, safe, nz if thick else 1, self.tile_memory_gib * 2**30)
 
     def geometry(self, dataset: Dataset) -> Geometry:
         return self._scan.geometry(dataset)

@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
+from adorym.data.rings import RingFilter, WithoutRings
 from adorym.errors import DataError
 from adorym.forward.base import Request
 from adorym.forward.ptychography import with_unit_mean
@@ -33,6 +34,7 @@ from adorym.optics.filtered_back_projection import find_rotation_centre
 from adorym.optics.geometry import Geometry
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.registry import register
+from adorym.schema import ComponentOf
 from adorym.units import Pixels
 from adorym.wrapper.base import Array, Backend
 
@@ -66,6 +68,7 @@ class Tomography(VolumeModel):
     Attributes:
         incident: Counts in a pixel without sample; from the white field if absent. 1 for transmissions.
         centre: x of the rotation axis from the middle of the detector: in pixels, ``auto`` to search it, or ``middle``.
+        rings: Filter against rings, applied to the line integrals of all counts before the run; none if absent.
         search: How far from where the centre of mass turns about the axis is searched; a tenth of the width if absent.
     """
 
@@ -73,6 +76,7 @@ class Tomography(VolumeModel):
     incident: float | None = Field(None, gt=0)
     centre: Pixels | Literal["auto", "middle"] = "auto"
     search: Pixels | None = Field(None, gt=0)
+    rings: Annotated[RingFilter | None, ComponentOf("ring_filter")] = None
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
         **volume_parameters(),
@@ -97,6 +101,10 @@ class Tomography(VolumeModel):
     def prepare(self, dataset: Dataset) -> Dataset:
         if self.incident is not None:
             dataset = dataset.with_(open_beam_counts=self.incident)
+        if self.rings is not None:
+            level, theta = dataset.open_beam_counts or 1.0, dataset.theta_rad[dataset.angle_index]
+            integrals = self.rings.filtered(line_integrals(dataset), theta)
+            dataset = dataset.with_(patterns=WithoutRings(integrals.astype(np.float32), level), measured="intensity")
         return dataset.with_(rotation_centre_px=self._find_centre(dataset))
 
     def _find_centre(self, dataset: Dataset) -> float:

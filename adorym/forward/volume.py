@@ -173,18 +173,24 @@ class VolumeModel(ForwardModel):
 
     def project(self, xp: Backend, band: Array, poses: Poses, rows: tuple[int, int], batch: Batch) -> Array:
         """Line integrals ``(a, y', x')`` of the band ``(y, x, z)``, of the object's rows ``rows`` (first, number)."""
-        frame = Frame(batch.object_shape[0], int(batch.view_corners_px[0, 0]), *rows, level=poses.level)
-        return self.projector.project(xp, band, poses, frame)
+        return self.projector.project(xp, band, poses, self._frame(poses, rows, batch))
+
+    @staticmethod
+    def _frame(poses: Poses, rows: tuple[int, int], batch: Batch) -> Frame:
+        return Frame(batch.object_shape[0], int(batch.view_corners_px[0, 0]), *rows, level=poses.level)
 
     def surrogate(
         self, xp: Backend, band: Array, poses: Poses, curvature: Array, batch: Batch, first_row: int
     ) -> Array:
-        """``A^T[c A 1]`` ``(y, x, z)`` from curvatures ``(a, y', x')`` by the line integrals; nothing is traced."""
+        """``A^T[c A 1]`` ``(y, x, z)`` from curvatures ``(a, y', x')`` by the line integrals; nothing is traced.
+
+        A is Joseph's, whatever the projector: the bound holds for weights that are not negative.
+        """
         fixed = Poses(xp.stop_gradient(poses.matrices), xp.stop_gradient(poses.shifts), poses.level)
         rows = (first_row, int(curvature.shape[1]))
 
         def weighted(tree: dict[str, Array]) -> tuple[Array, Array]:
-            seen = self.project(xp, tree["ones"], fixed, rows, batch)
+            seen = Joseph().project(xp, tree["ones"], fixed, self._frame(fixed, rows, batch))
             return xp.sum(seen * xp.stop_gradient(seen) * curvature), seen
 
         ones = xp.zeros(band.shape) + 1

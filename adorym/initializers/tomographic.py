@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from adorym.data.dataset import Dataset
+from adorym.data.tiles import TiledPatterns
 from adorym.errors import ConfigError
 from adorym.forward.base import Initializer
 from adorym.forward.tomography import DARKEST, line_integrals
@@ -68,6 +69,11 @@ class TomographicInitializer(Initializer):
     paganin: Paganin | None
 
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        centre = dataset.rotation_centre_px or 0.0
+        if isinstance(dataset.patterns, TiledPatterns):  # the axis is told from the middle of the volume: back again
+            first = int(dataset.patterns.tiling.corners_px[:, 1].min())
+            dataset = dataset.patterns.source
+            centre += first + (shape[1] - dataset.window_px[1]) / 2
         if len(shape) != 3 or shape[1] != shape[2] or dataset.window_px[0] > shape[0]:
             raise ConfigError(WHERE, f"'{self.kind}' makes volumes from full-field projections",
                               expected="(y, x, x) with the rows of the detector", found=shape)  # fmt: skip
@@ -75,7 +81,7 @@ class TomographicInitializer(Initializer):
         if self.paganin is not None:
             integrals, ratio = self.paganin.filtered(integrals, dataset), self.paganin.delta_beta
         theta = dataset.theta_rad[dataset.angle_index]
-        found = self.volume(integrals, theta, dataset.rotation_centre_px or 0.0, shape[1]).astype(np.float64)
+        found = self.volume(integrals, theta, centre, shape[1]).astype(np.float64)
         absorption = np.zeros(shape)
         first = (shape[0] - found.shape[0]) // 2
         absorption[first : first + found.shape[0]] = found

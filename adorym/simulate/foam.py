@@ -11,7 +11,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.dataset import ArrayPatterns, Dataset, Patterns
+from adorym.data.flat_fields import Drift, DriftingPatterns
 from adorym.data.patterns import CorrectedPatterns
 from adorym.optics.poses import make_poses
 from adorym.registry import register
@@ -86,6 +87,8 @@ class FoamTomography(Simulation):
         tilt_error: Root mean square of the tilts of each angle, about every axis.
         shift_error: Root mean square of the shift of each angle, y and x.
         drift: Shift of the last angle against the first, along x.
+        beam_drift: Of the beam's middle between the first and the last angle, as a part of the detector's width; the
+            white fields are from before and after.
         vignette: By how much the beam is weaker at the edges of the detector.
         gain_spread: Spread of what pixels count, over what the white field tells: the cause of rings.
         dark: Counts without beam.
@@ -105,6 +108,7 @@ class FoamTomography(Simulation):
     tilt_error: Annotated[Angle, Field(ge=0)] = 0.0
     shift_error: Annotated[Pixels, Field(ge=0)] = 0.0
     drift: Pixels = 0.0
+    beam_drift: float = 0.0
     vignette: Annotated[float, Field(ge=0, lt=1)] = 0.3
     gain_spread: NonNegative = 0.0
     dark: NonNegative = 100.0
@@ -123,12 +127,15 @@ class FoamTomography(Simulation):
         shift[:, 1] += self.drift * (np.linspace(0, 1, self.angles) - 0.5)
         seen = self._seen(balls, theta, tilt, shift)
         passed = np.exp(-per_voxel * np.stack([line_integrals_of(each, self.size_px) for each in seen]))
-        raw, dark, white = self._counted(passed, for_noise)
-        level = float((white - dark).mean())
-        corrected = CorrectedPatterns(ArrayPatterns(raw), dark, level / (white - dark))
+        raw, dark, whites = self._counted(passed, for_noise)
+        white = (whites - dark).mean(0)
+        level = float(white.mean())
+        patterns: Patterns = CorrectedPatterns(ArrayPatterns(raw), dark, level / white)
+        if self.beam_drift:
+            patterns = DriftingPatterns(patterns, Drift.of(whites - dark, np.linspace(0, 1, self.angles)))
         density = density_of(balls, (ny, nx, nx))
         return Dataset(
-            patterns=corrected,
+            patterns=patterns,
             angle_index=np.arange(self.angles),
             theta_rad=theta,
             energy_ev=self.energy,
@@ -153,12 +160,14 @@ class FoamTomography(Simulation):
         return [np.column_stack([middles, balls[:, 3]]) for middles in back]
 
     def _counted(self, passed: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Raw counts ``(a, y, x)``, the dark and the white field ``(y, x)``, each the mean of twenty frames."""
+        """Raw counts ``(a, y, x)``, dark field, white fields ``(1 or 2, y, x)``, each the mean of twenty frames."""
         ny, nx = self.size_px
         y, x = np.linspace(-1, 1, ny)[:, None], np.linspace(-1, 1, nx)[None, :]
-        beam = self.counts * (1 - self.vignette * (x**2 + y**2) / 2)
+        middle = 2 * self.beam_drift * (np.linspace(0, 1, self.angles) - 0.5)[:, None, None]
+        beam = self.counts * (1 - self.vignette * ((x - middle) ** 2 + y**2) / 2)
         gain = 1 + self.gain_spread * rng.standard_normal((ny, nx))
         raw = rng.poisson(beam * gain * passed + self.dark).astype(np.float32)
         dark = rng.poisson(self.dark, (20, ny, nx)).mean(0)
-        white = rng.poisson(beam + self.dark, (20, ny, nx)).mean(0)
-        return raw, dark.astype(np.float32), white.astype(np.float32)
+        ends = beam[[0, -1]] if self.beam_drift else beam[:1]
+        whites = np.stack([rng.poisson(each + self.dark, (20, ny, nx)).mean(0) for each in ends])
+        return raw, dark.astype(np.float32), whites.astype(np.float32)

@@ -23,6 +23,7 @@ from adorym.simulate.noise import Noise
 from adorym.units import Angle, Energy, Length, Pixels, wavelength_m
 from adorym.wrapper import get_backend
 
+CONE_REACH = 0.36  # half the height of the cone, in sizes of the volume
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -45,6 +46,18 @@ def cone_with_grains(shape: tuple[int, int, int], rng: np.random.Generator, grai
         grain = np.clip(0.5 + (r - distance) / blur, 0, 1)
         volume = volume * (1 - grain) + grain * np.complex64(2.2 + 0.2j)
     return volume.astype(np.complex64)
+
+
+def turned(volume: np.ndarray, theta: float, tilt: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """The volume ``(y, x, z)`` as the beam meets it, by cubic interpolation; ``shift`` (y, x) in its voxels."""
+    xp = get_backend("autograd", precision="double")
+    poses = make_poses(xp, np.array([theta]), tilt[None], shift[None])
+    matrix, middle = poses.matrices[0], (np.array(volume.shape) - 1) / 2
+    offset = middle + poses.shifts[0] - matrix @ middle
+    parts = [
+        ndimage.affine_transform(part, matrix, offset, order=3, mode="constant") for part in (volume.real, volume.imag)
+    ]
+    return parts[0] + 1j * parts[1]
 
 
 @register("simulation", "ptychotomography_cone")
@@ -100,7 +113,7 @@ class ConePtychoTomography(Simulation):
         )
         probe = self._probe()
         expected = [
-            self._angle(self._turned(fine, theta[a], tilt[a], shift[a]), positions[a], probe)
+            self._angle(turned(fine, theta[a], tilt[a], self.oversample * shift[a]), positions[a], probe)
             for a in range(self.angles)
         ]
         patterns, mask = self.noise.measure(np.concatenate(expected), for_noise)
@@ -126,12 +139,15 @@ class ConePtychoTomography(Simulation):
         )
 
     def _positions(self, rng: np.random.Generator) -> np.ndarray:
-        """``(angle, tile, 2)`` true positions: a grid, every point displaced a little, another at each angle."""
-        room, step = self.volume_px - self.window_px, (1 - self.overlap) * 2 * self.probe_px
-        count = max(2, 1 + int(np.ceil(room / step)))
-        line = np.linspace(2, room - 2, count)
+        """``(angle, tile, 2)`` true positions: a grid, every point displaced a little, another at each angle.
+
+        The middle of the beam goes to the edges of the cone, the window beyond them.
+        """
+        reach, step = CONE_REACH * self.volume_px, (1 - self.overlap) * 2 * self.probe_px
+        line = np.linspace(-reach, reach, max(2, 1 + int(np.ceil(2 * reach / step))))
+        line = line + (self.volume_px - self.window_px) / 2
         grid = np.stack(np.meshgrid(line, line, indexing="ij"), axis=-1).reshape(-1, 2)
-        return np.clip(grid + rng.uniform(-1.5, 1.5, (self.angles, *grid.shape)), 0, room)
+        return grid + rng.uniform(-1.5, 1.5, (self.angles, *grid.shape))
 
     def _probe(self) -> np.ndarray:
         """``(y, x)`` complex128 on the fine grid: a Gaussian beam with some curvature."""
@@ -142,17 +158,6 @@ class ConePtychoTomography(Simulation):
         probe = np.exp(-r2 + 1j * r2)
         return probe * np.sqrt(self.photons / np.sum(np.abs(probe) ** 2))
 
-    def _turned(self, fine: np.ndarray, theta: float, tilt: np.ndarray, shift: np.ndarray) -> np.ndarray:
-        """The fine volume as the beam meets it, ``(y, x, z)``."""
-        xp = get_backend("autograd", precision="double")
-        poses = make_poses(xp, np.array([theta]), tilt[None], self.oversample * shift[None])
-        matrix, middle = poses.matrices[0], (np.array(fine.shape) - 1) / 2
-        offset = middle + poses.shifts[0] - matrix @ middle
-        parts = [
-            ndimage.affine_transform(part, matrix, offset, order=3, mode="constant") for part in (fine.real, fine.imag)
-        ]
-        return parts[0] + 1j * parts[1]
-
     def _angle(self, turned: np.ndarray, positions: np.ndarray, probe: np.ndarray) -> np.ndarray:
         """Expected photons ``(tile, y, x)`` of one angle."""
         s, size = self.oversample, self.window_px * self.oversample
@@ -160,11 +165,12 @@ class ConePtychoTomography(Simulation):
         qy, qx = grid.frequencies_per_m()
         step = np.exp(-1j * np.pi * grid.wavelength_m * (self.voxel / s) * (qy**2 + qx**2))
         slices = np.exp(-(turned.imag + 1j * turned.real)).astype(np.complex64)
+        slices = np.pad(slices, [(size, size), (size, size), (0, 0)], constant_values=1)  # the window may hang over
         detector, out = FarField((self.window_px, self.window_px)), []
         fy, fx = fft.fftfreq(size)[:, None], fft.fftfreq(size)[None, :]
         for position in positions * s:
-            whole = np.floor(position + 0.5).astype(int)
-            rest = position - whole
+            whole = np.floor(position + 0.5).astype(int) + size
+            rest = position + size - whole
             wave = fft.ifft2(fft.fft2(probe) * np.exp(-2j * np.pi * (fy * rest[0] + fx * rest[1])))
             part = slices[whole[0] : whole[0] + size, whole[1] : whole[1] + size]
             for z in range(part.shape[2]):

@@ -28,8 +28,8 @@ def foam(tmp_path_factory):
     return path
 
 
-def run(path, folder, epochs=12, **sections):
-    config = {"data": str(path), "forward_model": "tomography", "run": {"epochs": epochs, "batch_size": 20}}
+def run(path, folder, epochs=12, batch=20, **sections):
+    config = {"data": str(path), "forward_model": "tomography", "run": {"epochs": epochs, "batch_size": batch}}
     adorym.reconstruct(config | {"output": {"progress": "quiet", "report": False}} | sections, output=folder)
     return score(folder, path)
 
@@ -58,10 +58,10 @@ def test_dxchange_layout_with_degrees(foam, tmp_path):
 
 def test_counts_give_a_better_volume_than_the_classical_methods(foam, tmp_path):
     terms = {
-        "regularizers": [{"kind": "total_variation", "weight": 0.01, "along_z": True}],
+        "regularizers": [{"kind": "total_variation", "weight": 0.003, "along_z": True}],
         "constraints": [{"kind": "non_negativity"}],
     }
-    found = run(foam, tmp_path / "own", **terms)
+    found = run(foam, tmp_path / "own", 24, 10, **terms)
     assert found["rotation_centre_error_px"] < 0.25
     for kind in ("filtered_back_projection", "sirt", "cgls"):
         other = run(foam, tmp_path / kind, epochs=0, parameters={"object": {"initial": kind}})
