@@ -120,6 +120,13 @@ def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
             # In front of vacuum the gradient of the defocus is zero, and Adam would make a step of its rounding error.
             settings = dict(case.settings) | {"object": ObjectSettings(margin_px=4, initial=Random())}
             made[f"all-{case.name}"] = (case.dataset, Recipe(case.model, settings, loss), {"batch_size": 6})
+    chosen = ("multislice-fresnel-2", "tomography-moving", "ptychotomography-thin-8", "ptychotomography-multislice-8")
+    volumes = [case for kind in ("multislice", "tomography", "ptychotomography") for case in MODELS[kind]()]
+    for case in volumes:
+        if case.name in chosen:
+            own = case.model.refinable["object"].settings(initial=Random())
+            recipe = Recipe(case.model, dict(case.settings) | {"object": own}, loss)
+            made[f"all-{case.name}"] = (case.dataset, recipe, {"batch_size": 6})
     return made
 
 

@@ -58,6 +58,10 @@ class Dataset:
         distance_m: Sample to detector distance.
         source_distance_m: Focus to sample distance (cone beam), ``None`` for a parallel beam.
         propagation_distance_m: ``(n_distances,)`` effective near-field distances, ``None`` for the far field.
+        slice_positions_m: ``(slices,)`` places along the beam of the slices of a thick object, ``None`` where unknown.
+        open_beam_counts: Counts in every pixel without a sample, once the white field is divided out; ``None`` where
+            unknown.
+        rotation_centre_px: x of the rotation axis from the middle of the detector, ``None`` where unknown.
         mask: ``(y, x)`` or ``(n, y, x)`` bool, True where a pixel is good; ``None`` when all are.
         weights: What a pixel counts in the loss, besides the mask: ``(y, x)``, ``(n, 1, 1)`` or ``(n, y, x)``, not
             negative; ``None`` when all count alike.
@@ -77,6 +81,9 @@ class Dataset:
     distance_m: float | None = None
     source_distance_m: float | None = None
     propagation_distance_m: np.ndarray | None = None
+    slice_positions_m: np.ndarray | None = None
+    open_beam_counts: float | None = None
+    rotation_centre_px: float | None = None
     mask: np.ndarray | None = None
     weights: np.ndarray | None = None
     start_probe: np.ndarray | None = None

@@ -39,7 +39,8 @@ class Overrides:
         source_distance: Focus to sample of a cone beam.
         propagation_distance: Effective near-field distance, one or several; ``near_field`` to work it out from
             ``distance`` and ``source_distance``; or ``far_field``.
-        measured: Whether the numbers are intensities (counts) or amplitudes (their square root).
+        measured: Whether the numbers are intensities (counts), amplitudes (their square root), or line integrals
+            -log(I/I0).
         mask: Array, or file (.npy, .tif, or ``file.h5:/path/to/dataset``), non-zero where a pixel is good.
         invert_mask: The mask (of the file, or the one given here) is non-zero where a pixel is bad.
         weights: What pixels or patterns count in the loss: array or file, ``(y, x)`` in the frame of the patterns,
@@ -51,6 +52,8 @@ class Overrides:
         transpose: Exchange rows and columns of the patterns.
         flip_y: Reverse the rows of the patterns.
         flip_x: Reverse the columns of the patterns.
+        white_fields: Of several white fields: their ``mean``, or the beam between those from ``before_and_after`` the
+            scan. If absent: between the angles ``exchange/theta_white``, where the file has them, else the mean.
         bad_counts: What to do with counts that are not finite or negative: stop with an ``error``, ``mask_pixels``
             that have any, or ``drop_patterns`` that have any (and patterns without a single count).
         memory_limit_gib: Patterns that take more than this are read from the file batch by batch.
@@ -65,7 +68,7 @@ class Overrides:
     distance: Annotated[Length, Field(gt=0)] | None = None
     source_distance: Annotated[Length, Field(gt=0)] | None = None
     propagation_distance: Propagation = None
-    measured: Literal["intensity", "amplitude"] | None = None
+    measured: Literal["intensity", "amplitude", "line_integrals"] | None = None
     mask: InputPath | Path | np.ndarray | None = None
     invert_mask: bool = False
     weights: InputPath | Path | np.ndarray | None = None
@@ -76,6 +79,7 @@ class Overrides:
     transpose: bool = False
     flip_y: bool = False
     flip_x: bool = False
+    white_fields: Literal["mean", "before_and_after"] | None = None
     bad_counts: Literal["error", "mask_pixels", "drop_patterns"] = "error"
     memory_limit_gib: Positive = 2.0
 

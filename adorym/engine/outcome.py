@@ -54,7 +54,7 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
         rows = ((a, _as_kept(problem, store.read("value", a, b))) for a, b in blocks(*store.share, kept.row_bytes))
         write_rows(partial, offset, kept, rows)
     comm.barrier("write the result")
-    return replace(result, object=np.memmap(path, kept.dtype, "r", offset, kept.shape))
+    return replace(result, object=np.memmap(path, kept.dtype, "r", offset, result.object.shape))
 
 
 def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Result:
@@ -68,11 +68,13 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Re
         if name != "probe"
     }
     pixel_size: tuple[float, ...] | None = problem.dataset.pixel_size_m
-    if pixel_size is not None and problem.slice_thickness_m is not None:
+    if pixel_size is not None and problem.model.absorbs_only:
+        pixel_size = (*pixel_size, pixel_size[1])
+    elif pixel_size is not None and problem.slice_thickness_m is not None:
         pixel_size = (*pixel_size, problem.slice_thickness_m)
     return Result(
         object=obj,
-        representation=problem.representation,
+        representation="attenuation" if problem.model.absorbs_only else problem.representation,
         origin_px=problem.origin_px,
         pixel_size_m=pixel_size,
         probe=None if probe is None else orthogonalise(problem.xp.to_numpy(probe.array)).astype(np.complex64),
@@ -87,6 +89,10 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Re
 def _as_kept(problem: Problem, rows: np.ndarray) -> np.ndarray:
     """Rows of the store as a result holds them: transmission, or delta and beta."""
     rows = rows.reshape(*rows.shape, *(1,) * (3 - rows.ndim))
+    if problem.model.absorbs_only:
+        pixel_size = problem.dataset.pixel_size_m
+        voxel = 1.0 if pixel_size is None else pixel_size[1]  # in voxels where their size is not known
+        return (2 * rows.real / voxel).astype(np.float32)
     if problem.slice_thickness_m is None:
         return rows.astype(np.complex64, copy=False)
     constants = optical_constants_of(rows, problem.slice_thickness_m, problem.geometry.wavelength_m)

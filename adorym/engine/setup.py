@@ -100,6 +100,7 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
         InputError: Data, configuration or geometry do not go together.
     """
     check_recipe(recipe, dataset, run)
+    dataset = recipe.model.prepare(dataset)
     comm = communicator()
     xp = backend(run, comm)
     model, settings = recipe.model, used_settings(recipe)
@@ -138,6 +139,7 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
         representation=_representation(settings),
         slice_thickness_m=slice_thickness_m(model, settings, dataset),
         comm=comm,
+        checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
 
 
@@ -159,7 +161,7 @@ def slice_thickness_m(model: ForwardModel, settings: Mapping[str, ParameterSetti
     Raises:
         GeometryError: Energy or pixel size is not known.
     """
-    if _representation(settings) == "real_imag":
+    if _representation(settings) == "real_imag" or model.absorbs_only:
         return None
     geometry = model.geometry(dataset)
     thickness = getattr(settings["object"], "slice_thickness", None)
@@ -188,7 +190,9 @@ def _object(
     if _representation({"object": settings}) == "delta_beta":
         start = Start(shape, _exponents(start.rows))
     # Of the object there is only the declaration here, and a row of it: the store keeps the rest.
-    value = make_value(xp, "object", model.refinable["object"], settings, start.rows(0, 1))
+    spec = model.refinable["object"]
+    scale = None if spec.scale is None else spec.scale(model, dataset, 1.0)
+    value = make_value(xp, "object", spec, settings, start.rows(0, 1), scale)
     value.state = ()
     return value, start
 

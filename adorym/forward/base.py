@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ class Request:
     weight: float
 
 
+# The present values of a parameter, one row a pattern of the batch; ``None`` if it takes no part.
+Present = Callable[[str], np.ndarray | None]
+
+
 class ForwardModel(ABC):
     """Predicts what the detector measures from the object and the experimental parameters.
 
@@ -45,10 +50,16 @@ class ForwardModel(ABC):
 
     Attributes:
         refinable: The parameters by name; ``object`` is always among them.
+        takes_exponent: Whether `predict` takes the negative logarithm of the transmission in place of it.
+        by_bands: Whether `view` is one band of rows for all patterns of a batch.
+        absorbs_only: Whether the phase of the object has no effect; the result is then its attenuation coefficient.
     """
 
     kind: ClassVar[str]
     refinable: ClassVar[Mapping[str, Parameter]]
+    takes_exponent: ClassVar[bool] = False
+    by_bands: ClassVar[bool] = False
+    absorbs_only: ClassVar[bool] = False
 
     @abstractmethod
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
@@ -106,6 +117,24 @@ class ForwardModel(ABC):
         """
         ny, nx = dataset.window_px
         return (ny + 2 * margin_px, nx + 2 * margin_px), (margin_px, margin_px)
+
+    def prepare(self, dataset: Dataset) -> Dataset:
+        """``dataset`` with what this model finds out about it before anything else is made, as it is by default."""
+        return dataset
+
+    def view(
+        self, corners_px: np.ndarray, window_px: tuple[int, int], object_shape: tuple[int, ...], present: Present
+    ) -> tuple[np.ndarray, tuple[int, int]]:
+        """Which parts of the object array `predict` needs for a batch: ``(corners (k, 2), (y, x) size of each)``.
+
+        One a pattern by default, the windows themselves: ``corners_px`` ``(n, 2)``. ``present`` gives the present
+        values of a parameter for each pattern of the batch.
+        """
+        return corners_px, window_px
+
+    def depth_at_once(self, object_shape: tuple[int, ...]) -> int:
+        """How many waves of each pattern are kept for the gradient, besides those of a thin object."""
+        return math.prod(object_shape[2:])
 
 
 class Initializer(ABC):

@@ -1,5 +1,5 @@
 """First objects; importing the package registers them."""
 
-from adorym.initializers import simple
+from adorym.initializers import simple, tomographic
 
-__all__ = ["simple"]
+__all__ = ["simple", "tomographic"]

@@ -11,7 +11,7 @@ import torch
 
 from adorym.errors import BackendError
 from adorym.wrapper import windows as host_windows
-from adorym.wrapper.base import Array, Axis, Backend, FusedCore, Tree
+from adorym.wrapper.base import Array, Axis, Backend, FusedCore, HostOperation, Tree
 from adorym.wrapper.memory import keep_freed_memory
 
 _REAL = {"single": torch.float32, "double": torch.float64}
@@ -39,6 +39,47 @@ class _Fused(torch.autograd.Function):
         factor = upstream.item()
         made = (None if g is None else torch.from_numpy(g) for g in ctx.gradients)
         return (None, None, *(g if g is None or factor == 1.0 else g * factor for g in made))
+
+
+class _Checkpoint(torch.autograd.Function):
+    """A pure function of tensors as one node of the graph, which keeps its inputs and nothing else."""
+
+    @staticmethod
+    def forward(ctx: Any, f: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> torch.Tensor:
+        ctx.f = f
+        ctx.save_for_backward(*tensors)
+        return f(*tensors)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple:
+        wanted = ctx.needs_input_grad[1:]
+        inputs = [t.detach().requires_grad_(w) for t, w in zip(ctx.saved_tensors, wanted, strict=True)]
+        with torch.enable_grad():
+            value = ctx.f(*inputs)
+        found = iter(torch.autograd.grad(value, [t for t in inputs if t.requires_grad], upstream, allow_unused=True))
+        return (None, *(next(found) if w else None for w in wanted))
+
+
+def _on_host(t: torch.Tensor) -> np.ndarray:
+    return t.detach().resolve_conj().contiguous().cpu().numpy()
+
+
+class _HostOperation(torch.autograd.Function):
+    """An operation on NumPy arrays as one node of the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, operation: HostOperation, *tensors: torch.Tensor) -> torch.Tensor:
+        ctx.operation = operation
+        ctx.save_for_backward(*tensors)
+        return torch.from_numpy(operation.forward(*map(_on_host, tensors))).to(tensors[0].device)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple:
+        tensors, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
+        found = ctx.operation.adjoint(_on_host(upstream), tuple(map(_on_host, tensors)), tuple(wanted))
+        return (None, *(None if g is None else torch.from_numpy(g).to(upstream.device) for g in found))
 
 
 class _Direct(NamedTuple):
@@ -171,6 +212,9 @@ class TorchBackend(Backend):
     def stack(self, arrays: Sequence[Array], axis: int = 0) -> torch.Tensor:
         return torch.stack(list(arrays), dim=axis)
 
+    def unstack(self, a: Array, axis: int = 0) -> tuple[torch.Tensor, ...]:
+        return torch.movedim(a, axis, 0).contiguous().unbind(0)
+
     def concat(self, arrays: Sequence[Array], axis: int = 0) -> torch.Tensor:
         return torch.cat(list(arrays), dim=axis)
 
@@ -302,6 +346,12 @@ class TorchBackend(Backend):
         box: list = []
         value = _Fused.apply(core, box, *arrays)
         return value, box[0]
+
+    def checkpoint(self, f: Callable[..., Array], *arrays: Array) -> torch.Tensor:
+        return _Checkpoint.apply(f, *arrays)
+
+    def host_operation(self, operation: HostOperation, *arrays: Array) -> torch.Tensor:
+        return _HostOperation.apply(operation, *arrays)
 
     def host_fft2(self, a: np.ndarray) -> np.ndarray:
         return torch.fft.fft2(torch.from_numpy(a)).numpy()

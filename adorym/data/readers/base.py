@@ -15,8 +15,9 @@ import numpy as np
 
 from adorym.data.containers import read_mask
 from adorym.data.dataset import Dataset, Patterns
+from adorym.data.flat_fields import Drift, DriftingPatterns
 from adorym.data.overrides import Overrides, Propagation, numbers_of, pair
-from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, select
+from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
 from adorym.errors import DataError
 from adorym.optics.geometry import Geometry
 
@@ -31,6 +32,7 @@ class Lengths:
     distance_m: float | None = None
     source_distance_m: float | None = None
     propagation_distance_m: np.ndarray | None = None
+    slice_positions_m: np.ndarray | None = None
 
     def overridden(self, by: Overrides) -> Lengths:
         """The same with the values that ``by`` gives."""
@@ -102,13 +104,16 @@ class Raw:
         positions_m: The same in metres, where the file has metres.
         angle_index: ``(n,)``, or ``None`` for a single angle.
         theta_rad: ``(n_angles,)``.
-        measured: ``"intensity"`` or ``"amplitude"``.
+        measured: ``"intensity"``, ``"amplitude"`` or ``"line_integrals"``.
         lengths: Lengths and energy.
         mask: True where good, ``(y, x)`` or ``(n, y, x)``.
         dark: Dark counts ``(y, x)``.
         white: Counts without sample, dark subtracted, ``(y, x)``.
+        drift: How the beam changes during the scan.
         orientation: Turn that brings patterns, mask, dark and white into this package's frame.
         start_probe: ``(modes, y, x)``.
+        rotation_centre_px: x of the rotation axis from the detector's middle.
+        open_beam_counts: Counts without sample, where the white field is divided out already.
         truth: What a simulation knows.
         notes: What the reader decided.
     """
@@ -123,8 +128,11 @@ class Raw:
     mask: np.ndarray | None = None
     dark: np.ndarray | None = None
     white: np.ndarray | None = None
+    drift: Drift | None = None
     orientation: Orientation = field(default_factory=Orientation)
     start_probe: np.ndarray | None = None
+    rotation_centre_px: float | None = None
+    open_beam_counts: float | None = None
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -161,7 +169,11 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     """
     notes = list(raw.notes)
     mask = _mask(raw, overrides, notes, path)
-    patterns = _corrected(raw, mask, notes, path)
+    measured = overrides.measured or raw.measured
+    patterns = _corrected(replace(raw, measured=measured), mask, notes, path)
+    if measured == "line_integrals":
+        patterns, measured, raw = Transmissions(patterns), "intensity", replace(raw, open_beam_counts=1.0)
+        notes.append("measured: line integrals -log(I/I0), made transmissions again")
     lengths = raw.lengths.overridden(overrides).propagated(overrides.propagation_distance, patterns.shape[1:], notes)
     near = lengths.propagation_distance_m is not None
     if overrides.source_distance is not None and not near:
@@ -177,12 +189,14 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         probe_positions_px=_positions(raw, lengths, notes, path),
         angle_index=np.zeros(patterns.shape[0], int) if raw.angle_index is None else raw.angle_index.astype(int),
         theta_rad=_angles(raw, overrides, path),
-        measured=overrides.measured or raw.measured,
+        measured=measured,
         mask=mask,
         start_probe=raw.start_probe,
         truth=raw.truth,
         path=path,
         notes=tuple(notes),
+        open_beam_counts=_open_beam_counts(raw),
+        rotation_centre_px=raw.rotation_centre_px,
         **{name: getattr(lengths, name) for name in Lengths.__dataclass_fields__},
     )
     return _chosen(dataset, overrides)
@@ -190,6 +204,10 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
 
 def _mask(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> np.ndarray | None:
     mask = raw.mask
+    if raw.white is not None and raw.white.shape == raw.patterns.shape[1:]:
+        lit = (raw.white > 0) & np.isfinite(raw.white)
+        if lit.any() and not lit.all():  # what counts no light tells nothing
+            mask = lit if mask is None else mask & lit
     if overrides.mask is not None:
         mask, origin = read_mask(overrides.mask)
         notes.append(f"mask: {origin}")
@@ -219,8 +237,9 @@ def _corrected(raw: Raw, mask: np.ndarray | None, notes: list[str], path: str) -
         if field_ is not None and field_.shape != window:
             raise DataError(path, f"the {name} field does not fit the patterns", expected=window, found=field_.shape)
     if raw.dark is not None or raw.white is not None:
-        if raw.measured == "amplitude":
-            raise DataError(path, "dark and white fields are counts, the patterns are amplitudes",
+        if raw.measured != "intensity":
+            what = raw.measured.replace("_", " ").removesuffix("s") + "s"
+            raise DataError(path, f"dark and white fields are counts, the patterns are {what}",
                             remedy="store intensities, or take the fields out of the file")  # fmt: skip
         gain = None
         if raw.white is not None:
@@ -235,7 +254,18 @@ def _corrected(raw: Raw, mask: np.ndarray | None, notes: list[str], path: str) -
         if raw.dark is not None:
             notes.append("dark field subtracted; counts below it are set to 0")
         patterns = CorrectedPatterns(patterns, raw.dark, gain)
+    if raw.drift is not None:
+        patterns = DriftingPatterns(patterns, raw.drift)
+        notes.append(f"white fields of {len(raw.drift.ratio)} moments: the beam is linear in between")
     return patterns if mask is None else MaskedPatterns(patterns, mask)
+
+
+def _open_beam_counts(raw: Raw) -> float | None:
+    """Mean of the white field, which `_corrected` has left in the patterns."""
+    if raw.white is None:
+        return raw.open_beam_counts
+    lit = (raw.white > 0) & np.isfinite(raw.white)
+    return float(raw.white[lit].mean())
 
 
 def _positions(raw: Raw, lengths: Lengths, notes: list[str], path: str) -> np.ndarray | None:
