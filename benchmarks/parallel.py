@@ -113,14 +113,14 @@ def communication() -> Iterator[Figure]:
 def scaling() -> Iterator[Figure]:
     """Seconds an epoch on one and two ranks of one thread; speed-up with the same work (strong) and twice it (weak)."""
     for store in ("dp", "do"):
-        base = ("--side", 700, "--window", 128, "--epochs", 4)
+        base = ("--side", 700, "--window", 128, "--epochs", 5)
         times = {
             (n, p): worker(n, 900, *base, "--patterns", p, "--batch", p // 2, store=store)[0]["epoch_s"]
-            for n, p in ((1, 256), (2, 256), (2, 512))
+            for n, p in ((1, 768), (2, 768), (2, 1536))
         }
-        yield Figure(f"scaling.{store}.one_rank_s", times[1, 256])
-        yield Figure(f"scaling.{store}.strong_speed_up_of_2", times[1, 256] / times[2, 256])
-        yield Figure(f"scaling.{store}.weak_efficiency_of_2", times[1, 256] / times[2, 512])
+        yield Figure(f"scaling.{store}.one_rank_s", times[1, 768])
+        yield Figure(f"scaling.{store}.strong_speed_up_of_2", times[1, 768] / times[2, 768])
+        yield Figure(f"scaling.{store}.weak_efficiency_of_2", times[1, 768] / times[2, 1536])
 
 
 def exchange() -> tuple[float, float]:

@@ -6,6 +6,7 @@ import itertools
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -97,7 +98,9 @@ def test_other_commands_are_the_work_of_one_process(folder):
 
 def test_mixed_installations_are_refused(folder):
     environment = os.environ | {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "0"}
-    ended = subprocess.run(["python", *RUN], env=environment, capture_output=True, text=True, check=False, timeout=60)
+    ended = subprocess.run(
+        [sys.executable, *RUN], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
     assert ended.returncode == 2
     assert "mpi: the launcher and mpi4py use different MPI installations; expected 4 ranks" in ended.stderr
 
