@@ -1,4 +1,4 @@
-"""Writes the tables of the page on benchmarks from the figures that `benchmarks/core.py --json` measured."""
+"""Writes the tables of the pages on benchmarks from the figures that `benchmarks/TOPIC.py --json` measured."""
 
 from __future__ import annotations
 
@@ -9,23 +9,32 @@ from pathlib import Path
 from typing import Any
 
 DOCS = Path(__file__).resolve().parent
-MEASURED = DOCS / "_static" / "core.json"
-BENCHMARK = DOCS.parent / "benchmarks" / "core.py"
-COMMAND = "python benchmarks/core.py --json docs/_static/core.json"
+# Topics and the parts of pages that show their figures.
+PAGES = {"core": "benchmarks.md", "three_d": "benchmarks_three_d.md"}
 
 
-def descriptions(source: Path = BENCHMARK) -> dict[str, str]:
+def script(topic: str) -> Path:
+    """The benchmark of a topic."""
+    return DOCS.parent / "benchmarks" / f"{topic}.py"
+
+
+def command(topic: str) -> str:
+    """What measures a topic's figures."""
+    return f"python benchmarks/{topic}.py --json docs/_static/{topic}.json"
+
+
+def descriptions(source: Path = script("core")) -> dict[str, str]:
     """What each function of the benchmark says that it measures, by its name."""
     tree = ast.parse(source.read_text(encoding="utf-8"))
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
     return {function.name: ast.get_docstring(function) or "" for function in functions}
 
 
-def tables(measured: Mapping[str, Any]) -> Iterator[str]:
+def tables(measured: Mapping[str, Any], topic: str = "core") -> Iterator[str]:
     """Lines of Markdown: the machine, then one table for every benchmark."""
     machine = "; ".join(f"{name} {value}" for name, value in measured["machine"].items())
-    yield from (f"Measured by `{COMMAND}` on: {machine}.", "")
-    told, benchmark = descriptions(), ""
+    yield from (f"Measured by `{command(topic)}` on: {machine}.", "")
+    told, benchmark = descriptions(script(topic)), ""
     for figure in measured["figures"]:
         first, _, rest = figure["name"].partition(".")
         if first != benchmark:
@@ -42,14 +51,16 @@ def _words(name: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def main(folder: Path, source: Path = MEASURED) -> None:
-    """Write ``benchmarks.md`` into ``folder``; without figures it says how to make them."""
-    lines = [f"This copy of the documentation holds no figures. Make them by `{COMMAND}` and build it again."]
+def main(folder: Path, source: Path | None = None, topic: str = "core") -> None:
+    """Write the page of ``topic`` into ``folder``; without figures it says how to make them."""
+    source = source or DOCS / "_static" / f"{topic}.json"
+    lines = [f"This copy of the documentation holds no figures. Make them by `{command(topic)}` and build it again."]
     if source.is_file():
-        lines = list(tables(json.loads(source.read_text(encoding="utf-8"))))
+        lines = list(tables(json.loads(source.read_text(encoding="utf-8")), topic))
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "benchmarks.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (folder / PAGES[topic]).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(DOCS / "_generated")
+    for each in PAGES:
+        main(DOCS / "_generated", topic=each)

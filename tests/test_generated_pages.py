@@ -52,9 +52,11 @@ def test_without_figures_the_page_says_how_to_make_them(made_by, tmp_path):
     assert "python benchmarks/core.py --json" in (tmp_path / "benchmarks.md").read_text()
 
 
-def test_every_benchmark_says_what_it_measures(made_by):
-    told = made_by("generate_benchmarks").descriptions()
-    tree = ast.parse((DOCS.parent / "benchmarks" / "core.py").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("topic", ["core", "three_d"])
+def test_every_benchmark_says_what_it_measures(made_by, topic):
+    pages = made_by("generate_benchmarks")
+    told = pages.descriptions(pages.script(topic))
+    tree = ast.parse(pages.script(topic).read_text(encoding="utf-8"))
     makers = [node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")]
     assert len(makers) > 3 and all(told[name] for name in makers)
 
