@@ -177,7 +177,7 @@ def ptychotomography() -> Iterator[Figure]:
             "projector": {"kind": "fourier", "tolerance": 1e-3, "oversampling": 1.5},
         },
         "parameters": {
-            "object": {"margin_px": 9, "optimizer": {"kind": "preconditioned", "learning_rate": 3.0, "momentum": 0.9}},
+            "object": {"optimizer": {"kind": "preconditioned", "learning_rate": 3.0, "momentum": 0.9}},
             "probe": False,
             "probe_positions": {
                 "start": 1,
