@@ -29,7 +29,8 @@ extensions = [
     "sphinx_copybutton",
 ]
 # The latter are parts of other pages.
-exclude_patterns = ["_build", *(f"_generated/{name}.md" for name in ("map", "steps", "benchmarks", "benchmarks_three_d"))]
+PARTS = ("map", "steps", "benchmarks", "benchmarks_three_d")
+exclude_patterns = ["_build", *(f"_generated/{name}.md" for name in PARTS)]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 copybutton_prompt_text = "$ "

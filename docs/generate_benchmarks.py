@@ -23,7 +23,7 @@ def command(topic: str) -> str:
     return f"python benchmarks/{topic}.py --json docs/_static/{topic}.json"
 
 
-def descriptions(source: Path = script("core")) -> dict[str, str]:
+def descriptions(source: Path) -> dict[str, str]:
     """What each function of the benchmark says that it measures, by its name."""
     tree = ast.parse(source.read_text(encoding="utf-8"))
     functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
