@@ -29,12 +29,13 @@ from adorym.api import reconstruct
 from adorym.commands.score import Score, score
 from adorym.commands.simulate import simulate
 from adorym.optics.poses import make_poses
-from adorym.optics.projector import Fourier, Joseph
+from adorym.optics.projector import Fourier, Joseph, Rotate
 from adorym.wrapper import get_backend
 from adorym.wrapper.fused.rays import Frame
 
 ANGLES = SIZE = 256
 ROWS = 64
+NAMES = ("volume", "theta", "tilt", "shift")
 
 
 def solved(name: str, settings: Mapping[str, Any], config: Mapping[str, Any], seed: int) -> Score:
@@ -65,6 +66,63 @@ def projectors() -> Iterator[Figure]:
             if reference is not None and not refined:
                 error = float(np.linalg.norm(seen - reference) / np.linalg.norm(reference))
                 yield Figure(f"{name}.difference_from_astra", error, 1e-3 if engine.kind == "joseph" else 1e-2)
+
+
+def adjoints() -> Iterator[Figure]:
+    """<A x, y> against <x, A^T y>, and the slope by angles, tilts and shifts against differences; relative errors."""
+    engines = [Joseph(), Rotate()]
+    engines += [Fourier(tolerance=1e-14)] if importlib.util.find_spec("finufft") else []
+    for engine in engines:
+        for precision, bar in (("single", 1e-5), ("double", 1e-12)):
+            yield Figure(f"adjoints.{engine.kind}.{precision}.dot_test", _dot_test(engine, precision), bar)
+        yield Figure(f"adjoints.{engine.kind}.slope_by_geometry", _slope_error(engine), 1e-5)
+
+
+def _posed(xp: Any, engine: Any, tree: Mapping[str, Any]) -> Any:
+    poses = make_poses(xp, tree["theta"], tree["tilt"], tree["shift"])
+    return engine.project(xp, tree["volume"], poses, Frame(12, 0, 2, 7, level=False))
+
+
+def _inputs(xp: Any, volume: np.ndarray) -> dict[str, Any]:
+    rng = np.random.default_rng(43)
+    theta, tilt, shift = np.linspace(0.01, 3, 5), 0.1 * rng.normal(size=(5, 3)), rng.normal(size=(5, 2))
+    return {name: xp.asarray(a) for name, a in zip(NAMES, (volume, theta, tilt, shift), strict=True)}
+
+
+def _dot_test(engine: Any, precision: str) -> float:
+    xp, rng = get_backend("torch", device="cpu", precision=precision), np.random.default_rng(44)
+    x, y = rng.normal(size=(12, 14, 16)), xp.asarray(rng.normal(size=(5, 7, 14)))
+    given = _inputs(xp, x)
+
+    def product(tree: Mapping[str, Any]) -> tuple[Any, None]:
+        return xp.sum(y * _posed(xp, engine, given | {"volume": tree["volume"]})), None
+
+    seen, numbers = _posed(xp, engine, given), {name: xp.to_numpy(value).astype(float) for name, value in given.items()}
+    back = xp.to_numpy(xp.value_and_grad(product)({"volume": given["volume"]})[2]["volume"]).astype(float)
+    one, other = (
+        np.vdot(xp.to_numpy(seen).astype(float), xp.to_numpy(y).astype(float)),
+        np.vdot(numbers["volume"], back),
+    )
+    return float(abs(one - other) / (np.linalg.norm(xp.to_numpy(seen)) * np.linalg.norm(xp.to_numpy(y))))
+
+
+def _slope_error(engine: Any) -> float:
+    xp, rng = get_backend("torch", device="cpu", precision="double"), np.random.default_rng(45)
+    y, x, z = (np.linspace(-1, 1, n) for n in (12, 14, 16))
+    volume = np.exp(-((y[:, None, None] ** 2 + (x[:, None] - 0.1) ** 2 + (z + 0.15) ** 2) / 0.08))
+    given, weights = _inputs(xp, volume), xp.asarray(rng.normal(size=(5, 7, 14)))
+
+    def f(tree: Mapping[str, Any]) -> tuple[Any, None]:
+        return xp.sum(weights * xp.square(_posed(xp, engine, given | dict(tree)))), None
+
+    refined, worst = {name: given[name] for name in NAMES[1:]}, 0.0
+    slopes, step = xp.value_and_grad(f)(refined)[2], 1e-7
+    for name, value in refined.items():
+        way = rng.normal(size=tuple(value.shape))
+        ahead, behind = (f({name: value + sign * step * xp.asarray(way)})[0] for sign in (1, -1))
+        slope = float(np.vdot(xp.to_numpy(slopes[name]), way))
+        worst = max(worst, abs(float(ahead - behind) / (2 * step) - slope) / abs(slope))
+    return worst
 
 
 def _phantom() -> np.ndarray:
@@ -260,6 +318,7 @@ def _status_mib(key: str) -> float:
 
 
 MAKERS: tuple[Callable[[], Iterator[Figure]], ...] = (
+    adjoints,
     projectors,
     tomography,
     two_planes,
