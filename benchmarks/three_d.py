@@ -59,10 +59,10 @@ def projectors() -> Iterator[Figure]:
     for engine in engines:
         for refined in (False, True):
             ms, seen = _time(xp, engine, volume, theta, refined)
-            name = f"projector.{engine.kind}{'.angles_refined' if refined else ''}"
+            name = f"projectors.{engine.kind}{'.angles_refined' if refined else ''}"
             yield Figure(f"{name}.ms_per_slice", ms)
             if astra_ms:
-                yield Figure(f"{name}.time_over_astra", ms / astra_ms, 0.2 if name == "projector.joseph" else None)
+                yield Figure(f"{name}.time_over_astra", ms / astra_ms, 0.2 if name == "projectors.joseph" else None)
             if reference is not None and not refined:
                 error = float(np.linalg.norm(seen - reference) / np.linalg.norm(reference))
                 yield Figure(f"{name}.difference_from_astra", error, 1e-3 if engine.kind == "joseph" else 1e-2)
@@ -180,14 +180,14 @@ def tomography() -> Iterator[Figure]:
     }
     for seed in (41, 42):
         found = solved("tomography_foam", data, own, seed)
-        yield Figure(f"foam.seed_{seed}.centre_error_px", found["rotation_centre_error_px"], 0.25)
-        yield Figure(f"foam.seed_{seed}.nrmse", found["attenuation_nrmse"])
+        yield Figure(f"tomography.seed_{seed}.centre_error_px", found["rotation_centre_error_px"], 0.25)
+        yield Figure(f"tomography.seed_{seed}.nrmse", found["attenuation_nrmse"])
         for kind, bar in (("filtered_back_projection", 0.75), ("sirt", 0.9), ("cgls", None)):
             first = {"parameters": {"object": {"initial": kind}}, "run": {"epochs": 0}}
             classical = {"forward_model": "tomography", **first}
             other = solved("tomography_foam", data, classical, seed)["attenuation_nrmse"]
-            yield Figure(f"foam.seed_{seed}.{kind}.nrmse", other)
-            yield Figure(f"foam.seed_{seed}.nrmse_over_{kind}", found["attenuation_nrmse"] / other, bar)
+            yield Figure(f"tomography.seed_{seed}.{kind}.nrmse", other)
+            yield Figure(f"tomography.seed_{seed}.nrmse_over_{kind}", found["attenuation_nrmse"] / other, bar)
 
 
 # -- thick objects -----------------------------------------------------------------------------------------------------
