@@ -368,7 +368,7 @@ def _seen_volume(name: str, model: ForwardModel, dataset: Dataset, names: Collec
 
 # A step of a thousandth of these: interpolation has kinks, and steps are to meet none of them.
 GEOMETRY_SCALES = {"object": 0.05} | dict.fromkeys(
-    ("rotation_angles", "rotation_centre", "axis_tilt", "tilt", "object_shift", "probe_positions"), 2e-5
+    ("rotation_angles", "rotation_centre", "axis_tilt", "tilt", "object_shift", "probe_positions"), 2e-4
 )
 
 

@@ -67,12 +67,12 @@ class FourierWavelet(RingFilter):
 
     Attributes:
         wavelet: Name, as PyWavelets has it.
-        levels: Of the transform; as many as the row is wide for, less two, if absent.
+        levels: Of the transform: 2 to its power is the width of the widest stripes.
         sigma: Width of the damping, in frequencies.
     """
 
     wavelet: str = "db5"
-    levels: int | None = Field(None, ge=1)
+    levels: int = Field(3, ge=1)
     sigma: float = Field(1.0, gt=0)
 
     def __post_init__(self) -> None:
@@ -86,7 +86,7 @@ class FourierWavelet(RingFilter):
         n, width = sinogram.shape
         deepest = max(1, int(np.log2(max(min(n, width), 4))) - 2)
         smooth, details = sinogram, []
-        for _ in range(min(self.levels or deepest, deepest)):
+        for _ in range(min(self.levels, deepest)):
             smooth, (across, along, both) = _library().dwt2(smooth, self.wavelet, mode="symmetric")
             q = np.fft.fftfreq(along.shape[0], 1 / along.shape[0])[:, None]
             damped = np.fft.ifft(np.fft.fft(along, axis=0) * (1 - np.exp(-(q**2) / (2 * self.sigma**2))), axis=0).real

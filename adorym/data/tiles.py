@@ -68,7 +68,7 @@ class Tiling:
 
 @dataclass(frozen=True)
 class TiledPatterns:
-    """Every image of ``source`` cut into tiles: number ``tile * n + image``; 0 beyond the image."""
+    """Every image of ``source`` cut into tiles: number ``tile * n + image``; its edge is continued beyond it."""
 
     source: Dataset
     tiling: Tiling
@@ -85,13 +85,12 @@ class TiledPatterns:
 def _cut(base: Patterns, images: np.ndarray, corners: np.ndarray, window: tuple[int, int]) -> np.ndarray:
     distinct, which = np.unique(images, return_inverse=True)
     whole = base.read(distinct)
-    out = np.zeros((len(images), *window), np.float32)
+    out = np.empty((len(images), *window), np.float32)
     for found, image, corner in zip(out, which.reshape(-1), corners.tolist(), strict=True):
-        source, target = [], []
-        for c, n, size in zip(corner, window, whole.shape[1:], strict=True):
-            source.append(slice(max(c, 0), max(min(c + n, size), 0)))
-            target.append(slice(max(-c, 0), max(-c, 0) + source[-1].stop - source[-1].start))
-        found[target[0], target[1]] = whole[image, source[0], source[1]]
+        y, x = (
+            np.clip(c + np.arange(n), 0, size - 1) for c, n, size in zip(corner, window, base.shape[1:], strict=True)
+        )
+        found[:] = whole[image][np.ix_(y, x)]
     return out
 
 

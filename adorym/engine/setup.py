@@ -228,7 +228,7 @@ def _value(
     spec: Parameter = model.refinable[name]
     first = start_value(name, model, settings, dataset, rng)
     if name == "probe" and getattr(settings, "power", None) is None:
-        first = first * math.sqrt(measurements.mean_counts)
+        first = first * math.sqrt(model.beam_counts(dataset, measurements.mean_counts))
     mean_in_pixel = measurements.mean_counts / math.prod(dataset.window_px)
     scale = None if spec.scale is None else spec.scale(model, dataset, mean_in_pixel)
     return make_value(xp, name, spec, settings, first, scale)

@@ -132,6 +132,10 @@ class ForwardModel(ABC):
         """
         return corners_px, window_px
 
+    def beam_counts(self, dataset: Dataset, mean_counts: float) -> float:
+        """Photons of the first probe; those of a mean pattern by default."""
+        return mean_counts
+
     def depth_at_once(self, object_shape: tuple[int, ...]) -> int:
         """How many waves of each pattern are kept for the gradient, besides those of a thin object."""
         return math.prod(object_shape[2:])

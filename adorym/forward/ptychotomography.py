@@ -17,6 +17,7 @@ from the near field. Large fields are worked on in tiles of the detector that ov
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar, Literal
 
@@ -25,7 +26,7 @@ from pydantic import Field
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
-from adorym.data.tiles import Tiling, divide, safe_zone_px, tiled
+from adorym.data.tiles import TiledPatterns, Tiling, divide, safe_zone_px, tiled
 from adorym.errors import GeometryError
 from adorym.forward.base import Request
 from adorym.forward.multislice import Multislice
@@ -164,7 +165,14 @@ class PtychoTomography(VolumeModel):
         if positions is None:
             return (*dataset.window_px, dataset.window_px[1]), (0, 0)
         (ny, nx), origin = object_shape(positions, dataset.window_px, margin_px)
-        return (ny, nx, nx), origin
+        # The detector's distance counts from the last slice: margins and the rim of tiles make the volume no deeper.
+        tiles = dataset.patterns.tiling if isinstance(dataset.patterns, TiledPatterns) else None
+        return (ny, nx, nx - 2 * margin_px if tiles is None else tiles.field_px[1]), origin
+
+    def beam_counts(self, dataset: Dataset, mean_counts: float) -> float:
+        if self.regime == "far_field" or dataset.open_beam_counts is None:
+            return mean_counts
+        return dataset.open_beam_counts * math.prod(dataset.window_px)
 
     def depth_at_once(self, object_shape: tuple[int, ...]) -> int:
         return 1 if self.thickness == "thin" else object_shape[2]

@@ -71,10 +71,10 @@ class TomographicInitializer(Initializer):
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         centre = dataset.rotation_centre_px or 0.0
         if isinstance(dataset.patterns, TiledPatterns):  # the axis is told from the middle of the volume: back again
-            first = int(dataset.patterns.tiling.corners_px[:, 1].min())
+            corners, window = dataset.patterns.tiling.corners_px[:, 1], dataset.window_px[1]
             dataset = dataset.patterns.source
-            centre += first + (shape[1] - dataset.window_px[1]) / 2
-        if len(shape) != 3 or shape[1] != shape[2] or dataset.window_px[0] > shape[0]:
+            centre += (int(corners.min()) + int(corners.max()) + window - dataset.window_px[1]) / 2
+        if len(shape) != 3 or shape[1] < shape[2] or dataset.window_px[0] > shape[0]:
             raise ConfigError(WHERE, f"'{self.kind}' makes volumes from full-field projections",
                               expected="(y, x, x) with the rows of the detector", found=shape)  # fmt: skip
         integrals, ratio = line_integrals(dataset), 0.0
@@ -82,6 +82,8 @@ class TomographicInitializer(Initializer):
             integrals, ratio = self.paganin.filtered(integrals, dataset), self.paganin.delta_beta
         theta = dataset.theta_rad[dataset.angle_index]
         found = self.volume(integrals, theta, centre, shape[1]).astype(np.float64)
+        before = (shape[1] - shape[2]) // 2
+        found = found[..., before : before + shape[2]]
         absorption = np.zeros(shape)
         first = (shape[0] - found.shape[0]) // 2
         absorption[first : first + found.shape[0]] = found

@@ -42,7 +42,8 @@ def main() -> None:
         seed=1,
     )
 
-    config = adorym.load_config(HERE / "config.yaml", [f"data.path={data}"], quick=arguments.quick)
+    changes = [f"data.path={data}", *(["forward_model.volume_px=[24,24,24]"] if arguments.quick else [])]
+    config = adorym.load_config(HERE / "config.yaml", changes, quick=arguments.quick)
     result = adorym.reconstruct(config, output=folder)
     found = score(folder, data)
     print(f"object {result.object.shape}, loss {result.history['loss'][-1]:.3g}")

@@ -31,7 +31,7 @@ def test_stripes_go_and_the_sample_stays(kind, sinogram):
     assert found.shape == clean.shape
     middle = slice(8, -8)
     before, after = (np.linalg.norm((a - clean).mean(0)[:, middle]) for a in (striped, found))
-    assert after < 0.5 * before
+    assert after < (0.4 if kind == "sorting" else 0.6) * before
     assert np.linalg.norm(of(kind).filtered(clean, theta) - clean) < 0.1 * np.linalg.norm(clean)
 
 

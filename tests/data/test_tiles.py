@@ -38,7 +38,7 @@ def test_tiles_hold_the_image():
     cut = tiled(whole, Tiling((13, 18), (2, 3), 2))
     assert cut.n_patterns == 18 and cut.window_px == (7 + 4, 6 + 4)
     np.testing.assert_array_equal(cut.angle_index[:6], [0, 1, 2, 0, 1, 2])
-    padded = np.pad(frames, [(0, 0), (10, 10), (10, 10)])
+    padded = np.pad(frames, [(0, 0), (10, 10), (10, 10)], mode="edge")
     for number in (17, 4, 0):
         y, x = cut.probe_positions_px[number].astype(int) + 10
         tile = cut.patterns.read(np.array([number]))[0]
