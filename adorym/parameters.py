@@ -73,6 +73,8 @@ class Parameter:
         schedule: Default schedule of the learning rate, likewise.
         refined: Whether it is refined when the configuration does not name it.
         relative: Whether a learning rate without unit is a fraction of the largest magnitude of the start value.
+        scale: ``f(model, dataset, mean count in a pixel)``: what a learning rate without unit is a fraction of, where
+            the start value does not tell; so a rate fits whatever the counts or the pixel size are.
         bounds: Smallest and largest value allowed.
         gauge: ``f(values, start values) -> values`` on NumPy arrays, applied after every epoch: takes out what the
             data cannot determine.
@@ -91,6 +93,7 @@ class Parameter:
     schedule: Mapping[str, Any] = field(default_factory=lambda: {"kind": "late_decay"})
     refined: bool = False
     relative: bool = False
+    scale: Callable[[Any, Any, float], float] | None = None
     bounds: tuple[float | None, float | None] | None = None
     gauge: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     window_relative: bool = False
@@ -140,6 +143,15 @@ def _read_initial(initial: float | str, unit: str, where: str) -> np.ndarray:
         raise ConfigError(where, str(error)) from None
 
 
+@dataclass(frozen=True)
+class Derived:
+    """A quantity that follows from parameters: its value, its unit, and what it was at the start."""
+
+    value: np.ndarray
+    unit: str
+    start: np.ndarray | None = None
+
+
 @dataclass
 class Value:
     """A parameter while a run goes on: its current value and the state of its optimizer.
@@ -185,11 +197,19 @@ class Value:
         return xp.where(rows < low, low, xp.where(rows > high, high, rows))
 
 
-def make_value(xp: Backend, name: str, spec: Parameter, settings: ParameterSettings, first: np.ndarray) -> Value:
+def make_value(
+    xp: Backend,
+    name: str,
+    spec: Parameter,
+    settings: ParameterSettings,
+    first: np.ndarray,
+    scale: float | None = None,
+) -> Value:
     """The run-time value of a parameter, from its declaration, its settings and its first value.
 
     Positions and other small parameters stay in double precision: a float32 has no sub-pixel digits left at 10^5 px.
-    Complex arrays and parameters with more than two axes follow the backend's precision.
+    Complex arrays and parameters with more than two axes follow the backend's precision. ``scale`` is the natural size
+    of a change, where the parameter does not follow its start value.
 
     Raises:
         ConfigError: The learning rate is not positive or has the wrong unit.
@@ -198,9 +218,11 @@ def make_value(xp: Backend, name: str, spec: Parameter, settings: ParameterSetti
     first = np.asarray(first, np.float64) if small else xp.to_numpy(xp.asarray(first)).copy()
     array = xp.asarray(first.copy(), exact=True)
     optimizer = settings.optimizer or spec.default_optimizer()
-    scale = float(np.abs(first).max()) if spec.relative and first.size else 1.0
+    if scale is None:
+        scale = float(np.abs(first).max()) if spec.relative and first.size else 1.0
+    scale = scale or 1.0
     try:
-        rate = optimizer.rate(spec.unit, scale or 1.0)
+        rate = optimizer.rate(spec.unit, scale)
     except ConfigError as error:
         where = f"parameters.{name}.optimizer.{error.where}"
         raise ConfigError(where, error.what, expected=error.expected, found=error.found, remedy=error.remedy) from None

@@ -22,7 +22,8 @@ class Batch:
     Attributes:
         patterns: ``(n,)`` indices into the data set.
         angles: ``(n,)`` index of each pattern's angle.
-        corners_px: ``(n, 2)`` corner of each pattern's window in the object array.
+        corners_px: ``(v, 2)`` corner of each view's window in the object array.
+        views: ``(n,)`` view of each pattern among them; most models have one view a pattern.
         targets: ``(m, y, x)`` what the loss compares the prediction with, in the model's frame.
         rows: ``(n,)`` rows of ``targets`` that are the batch's: copying them out would cost a pass over memory.
         mask: ``(1 or n, y, x)`` pixel weights, or ``None``.
@@ -33,6 +34,7 @@ class Batch:
     patterns: np.ndarray
     angles: np.ndarray
     corners_px: np.ndarray
+    views: np.ndarray
     targets: Array
     rows: np.ndarray
     mask: Array | None

@@ -78,13 +78,15 @@ def _write_metadata(file: h5py.File, dataset: Dataset) -> None:
         "distance_m": (dataset.distance_m, 1.0),
         "source_distance_m": (dataset.source_distance_m, 1.0),
         "free_prop_cm": (dataset.propagation_distance_m, 100.0),
+        "magnification": (dataset.magnification, 1.0),
+        "incident_counts": (dataset.incident_counts, 1.0),
     }
     for name, (value, scale) in values.items():
         if value is not None:
             number = np.asarray(value, dtype=np.float64) * scale
             if name == "psize_cm" and number[0] == number[1]:
                 number = number[0]  # the original takes one number
-            _put(file, f"metadata/{name}", number, UNIT_OF_SUFFIX[name.rpartition("_")[2]])
+            _put(file, f"metadata/{name}", number, UNIT_OF_SUFFIX.get(name.rpartition("_")[2], ""))
     if dataset.mask is not None:
         _put(file, "metadata/mask", dataset.mask.astype(np.uint8), "")
         file["metadata/mask"].attrs["meaning"] = "1 where a pixel is good"

@@ -35,8 +35,8 @@ class Overrides:
         energy: Photon energy.
         pixel_size: Pixel size in the object plane, one or (y, x).
         detector_pixel_size: Pixel pitch of the detector, one or (y, x).
-        distance: Sample to detector.
-        source_distance: Focus to sample of a cone beam.
+        distance: Sample to detector; for a series of holograms in a cone beam, one a hologram.
+        source_distance: Focus to sample of a cone beam; likewise.
         propagation_distance: Effective near-field distance, one or several; ``near_field`` to work it out from
             ``distance`` and ``source_distance``; or ``far_field``.
         measured: Whether the numbers are intensities (counts) or amplitudes (their square root).
@@ -60,8 +60,8 @@ class Overrides:
     energy: Annotated[Energy, Field(gt=0)] | None = None
     pixel_size: Annotated[Length, Field(gt=0)] | tuple[Length, Length] | None = None
     detector_pixel_size: Annotated[Length, Field(gt=0)] | tuple[Length, Length] | None = None
-    distance: Annotated[Length, Field(gt=0)] | None = None
-    source_distance: Annotated[Length, Field(gt=0)] | None = None
+    distance: Annotated[Length, Field(gt=0)] | tuple[Length, ...] | None = None
+    source_distance: Annotated[Length, Field(gt=0)] | tuple[Length, ...] | None = None
     propagation_distance: Propagation = None
     measured: Literal["intensity", "amplitude"] | None = None
     mask: InputPath | Path | np.ndarray | None = None

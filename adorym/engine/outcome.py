@@ -21,7 +21,8 @@ def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
     Probe modes are orthogonalised, strongest first: any unitary mixture of them predicts the same patterns.
     """
     problem = reconstruction.problem
-    obj = problem.store.values()
+    values = {name: problem.xp.to_numpy(v.array) for name, v in problem.values.items()}
+    obj = problem.model.decode(problem.store.values(), values)
     probe = problem.values.get("probe")
     parameters = {
         name: ParameterResult(
@@ -30,6 +31,8 @@ def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
         for name, v in problem.values.items()
         if name != "probe"
     }
+    for name, d in problem.model.derived(problem.dataset, values).items():
+        parameters[name] = ParameterResult(d.value, d.unit, d.start)
     return Result(
         object=obj.reshape(*obj.shape, *(1,) * (3 - obj.ndim)).astype(np.complex64),
         representation="real_imag",

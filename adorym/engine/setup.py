@@ -31,9 +31,6 @@ from adorym.storage.replicated import ReplicatedStore
 from adorym.wrapper import get_backend
 from adorym.wrapper.base import Backend
 
-# Room for refined positions: larger corrections than this are cut off at the object's edge.
-REFINED_MARGIN_PX, FIXED_MARGIN_PX = 12, 2
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -93,7 +90,7 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
     measurements = Measurements(xp, dataset, model.arrange, recipe.loss.target, recipe.loss.floor)
     if measurements.valid_counts <= 0:
         raise DataError(dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
-    shape, origin = model.object_frame(dataset, object_margin_px(settings))
+    shape, origin = model.object_frame(dataset, object_margin_px(model, settings))
     obj = _object(xp, model, settings["object"], dataset, (shape, rng))
     values = {
         name: _value(xp, name, model, settings[name], dataset, (measurements.mean_counts, rng))
@@ -122,13 +119,13 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
     )
 
 
-def object_margin_px(settings: Mapping[str, ParameterSettings]) -> int:
+def object_margin_px(model: ForwardModel, settings: Mapping[str, ParameterSettings]) -> int:
     """Pixels around the scanned area: as given, or room for positions that are refined."""
     given = getattr(settings["object"], "margin_px", None)
     if given is not None:
         return int(given)
     moving = any(settings[name].refine for name in ("probe_positions", "probe_offset") if name in settings)
-    return REFINED_MARGIN_PX if moving else FIXED_MARGIN_PX
+    return model.default_margin_px(moving)
 
 
 def _object(
@@ -140,7 +137,7 @@ def _object(
 ) -> Value:
     shape, rng = frame
     first = first_object(settings, dataset, shape, rng)
-    value = make_value(xp, "object", model.refinable["object"], settings, first)
+    value = make_value(xp, "object", model.refinable["object"], settings, model.encode(first))
     value.state = ()  # the store keeps it
     return value
 
@@ -158,4 +155,6 @@ def _value(
     first = start_value(name, model, settings, dataset, rng)
     if name == "probe" and getattr(settings, "power", None) is None:
         first = first * math.sqrt(mean_counts)
-    return make_value(xp, name, spec, settings, first)
+    mean_in_pixel = mean_counts / math.prod(dataset.window_px)
+    scale = None if spec.scale is None else spec.scale(model, dataset, mean_in_pixel)
+    return make_value(xp, name, spec, settings, first, scale)

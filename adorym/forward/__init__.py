@@ -1,7 +1,7 @@
 """Forward models: physics that predicts what the detector measures; importing the package registers them."""
 
-from adorym.forward import ptychography
+from adorym.forward import holography, ptychography
 from adorym.forward.base import ForwardModel, Initializer, Request
 from adorym.forward.scanning import ScanningModel
 
-__all__ = ["ForwardModel", "Initializer", "Request", "ScanningModel", "ptychography"]
+__all__ = ["ForwardModel", "Initializer", "Request", "ScanningModel", "holography", "ptychography"]

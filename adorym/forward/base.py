@@ -14,10 +14,14 @@ from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.losses.base import Loss
 from adorym.optics.geometry import Geometry
-from adorym.parameters import Parameter, ParameterSettings
+from adorym.parameters import Derived, Parameter, ParameterSettings
 from adorym.registry import component
 from adorym.schema import ComponentOf
 from adorym.wrapper.base import Array, Backend
+
+
+# Room for refined positions: larger corrections than this are cut off at the object's edge.
+REFINED_MARGIN_PX, FIXED_MARGIN_PX = 12, 2
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class ForwardModel(ABC):
 
         Args:
             xp: The backend.
-            obj: ``(n, y, x)`` complex windows of the object.
+            obj: ``(n, y, x)`` complex windows of the object, one a pattern or, where the model has `views`, one a view.
             params: Values by name; of a parameter per pattern or angle, the ``n`` rows of this batch.
             batch: The patterns, their geometry and their measured values.
         """
@@ -104,6 +108,33 @@ class ForwardModel(ABC):
         """
         ny, nx = dataset.window_px
         return (ny + 2 * margin_px, nx + 2 * margin_px), (margin_px, margin_px)
+
+    def default_margin_px(self, moving: bool) -> int:
+        """Pixels to spare where the configuration says nothing; ``moving``: positions are refined."""
+        return REFINED_MARGIN_PX if moving else FIXED_MARGIN_PX
+
+    def window_px(self, dataset: Dataset, object_px: tuple[int, int]) -> tuple[int, int]:
+        """(y, x) size of the window of an object of ``object_px`` that a pattern sees."""
+        return dataset.window_px
+
+    def views(self, dataset: Dataset) -> np.ndarray | None:
+        """``(n,)`` number of the view of each pattern: those of one view see the same window, which `predict` gets once.
+
+        ``None``: every pattern has a view of its own, and `predict` gets as many windows as patterns.
+        """
+        return None
+
+    def encode(self, transmission: np.ndarray) -> np.ndarray:
+        """The complex array to solve for, from a first object."""
+        return transmission
+
+    def decode(self, stored: np.ndarray, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The object's transmission, from the array that was solved for and the parameters' values."""
+        return stored
+
+    def derived(self, dataset: Dataset, values: Mapping[str, np.ndarray]) -> dict[str, Derived]:
+        """Quantities that follow from the parameters' values, for results and reports."""
+        return {}
 
 
 class Initializer(ABC):

@@ -7,11 +7,14 @@ A specimen of refractive index :math:`n = 1 - \delta + i\beta` and projected thi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import lru_cache
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
+from adorym.errors import ConfigError
 from adorym.optics.geometry import Grid
 from adorym.registry import register
 from adorym.simulate.base import centred
@@ -89,23 +92,34 @@ class SiemensStar(Phantom):
 class Pictures(Phantom):
     """Two photographs: one as the amplitude, one as the phase, so that neither can pass for the other.
 
-    The pictures are scikit-image's ``camera`` and ``astronaut``; the seed moves them around.
-
     Attributes:
         amplitude: (darkest, brightest) amplitude.
         phase: Range of the phase, centred on 0.
+        amplitude_picture: Picture shown by the amplitude: one of scikit-image's (``camera``, ``astronaut``, ...), or a
+            file.
+        phase_picture: Picture shown by the phase.
+        moved: Whether the seed moves the pictures around, over the edge and in again.
     """
 
     amplitude: tuple[Fraction, Fraction] = (0.7, 1.0)
     phase: Angle = 1.5
+    amplitude_picture: str = "camera"
+    phase_picture: str = "astronaut"
+    moved: bool = True
 
     def transmission(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
-        from skimage import data  # loading the pictures costs more than most simulations need
-
         low, high = self.amplitude
-        camera = _photograph(data.camera(), grid.window_px, rng)
-        astronaut = _photograph(data.astronaut().mean(-1), grid.window_px, rng)
-        return (low + (high - low) * camera) * np.exp(1j * self.phase * (astronaut - 0.5))
+        names = ("amplitude_picture", "phase_picture")
+        amplitude, phase = (self._photograph(name, grid.window_px, rng) for name in names)
+        return (low + (high - low) * amplitude) * np.exp(1j * self.phase * (phase - 0.5))
+
+    def _photograph(self, name: str, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        from skimage.transform import resize
+
+        picture = _grey(getattr(self, name), name)
+        turn = rng.uniform(0, 0.25, 2) * shape if self.moved else np.zeros(2)
+        fine = resize(picture, shape, order=3, anti_aliasing=True)
+        return np.roll(np.clip(fine, 0, 1), np.rint(turn).astype(int), (0, 1))
 
 
 @register("phantom", "cells")
@@ -145,11 +159,21 @@ class Cells(Phantom):
         return np.exp(-self.phase * (self.absorption + 1j) * thickness)
 
 
-def _photograph(picture: np.ndarray, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    from skimage.transform import resize
+@lru_cache(maxsize=4)
+def _grey(name: str, where: str) -> np.ndarray:
+    """A picture of scikit-image, or in a file, ``(y, x)`` from 0 to 1."""
+    from skimage import data, io  # loading pictures costs more than most simulations need
 
-    turn = rng.uniform(0, 0.25, 2) * shape
-    return np.roll(resize(picture / 255.0, shape, anti_aliasing=True), np.rint(turn).astype(int), (0, 1))
+    path = Path(name).expanduser()
+    if path.is_file():
+        picture = np.asarray(io.imread(path))
+    elif name in data.__all__ and name not in ("data_dir", "download_all"):
+        picture = np.asarray(getattr(data, name)())
+    else:
+        raise ConfigError(where, f"no picture '{name}'", expected="a picture of scikit-image, such as 'camera', or a file")
+    if picture.ndim == 3:
+        picture = picture[..., :3].mean(-1)
+    return picture / (255.0 if picture.max() > 1 else 1.0)
 
 
 def _spread(count: int, rng: np.random.Generator) -> np.ndarray:

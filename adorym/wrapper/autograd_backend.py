@@ -15,7 +15,7 @@ from autograd.tracer import getval
 
 from adorym.errors import BackendError
 from adorym.wrapper import windows as host_windows
-from adorym.wrapper.base import Array, Axis, Backend, FusedCore, Tree
+from adorym.wrapper.base import Array, ArrayCore, Axis, Backend, FusedCore, Tree
 
 
 class AutogradBackend(Backend):
@@ -201,6 +201,26 @@ class AutogradBackend(Backend):
         defvjp(scalar, *(_adjoint(g, a) for g, a in zip(gradients, arrays, strict=True)))
         return scalar(*arrays), aux
 
+    def operation(self, core: ArrayCore, *arrays: Array) -> Array:
+        values = [np.ascontiguousarray(getval(a)) for a in arrays]
+        result, adjoint = core(*values)
+        made: list[tuple[Any, ...]] = []
+
+        @primitive
+        def operate(*_: Array) -> np.ndarray:
+            return result
+
+        def part(i: int) -> Callable:
+            def gradient(upstream: Array) -> np.ndarray:
+                if not made:  # all of them are found at once, and autograd asks for them one by one
+                    made.append(adjoint(np.ascontiguousarray(np.conj(upstream))))
+                return _conjugate(made[0][i], values[i])
+
+            return lambda ans, *given: gradient
+
+        defvjp(operate, *(part(i) for i in range(len(arrays))))
+        return operate(*arrays)
+
     def host_fft2(self, a: np.ndarray) -> np.ndarray:
         return scipy.fft.fft2(a, workers=self._threads)
 
@@ -208,7 +228,14 @@ class AutogradBackend(Backend):
         return scipy.fft.ifft2(a, workers=self._threads)
 
 
+def _conjugate(gradient: np.ndarray | None, value: np.ndarray) -> np.ndarray:
+    """Our gradient by ``value`` in autograd's convention."""
+    if gradient is None:
+        return np.zeros(value.shape, value.dtype)
+    return np.conj(gradient).astype(value.dtype, copy=False)
+
+
 def _adjoint(gradient: np.ndarray | None, a: Array) -> Callable:
     value = getval(a)
-    g = np.zeros(value.shape, value.dtype) if gradient is None else np.conj(gradient).astype(value.dtype, copy=False)
+    g = _conjugate(gradient, value)
     return lambda ans, *arrays: lambda upstream: g * value.dtype.type(upstream)

@@ -25,6 +25,7 @@ Array = Any
 Axis = int | tuple[int, ...] | None
 Tree = dict[str, Array]
 FusedCore = Callable[..., tuple[float, tuple[Any, ...], Any]]
+ArrayCore = Callable[..., tuple[Any, Callable[[Any], tuple[Any, ...]]]]
 
 
 class Backend(ABC):
@@ -216,6 +217,17 @@ class Backend(ABC):
         Args:
             core: Called with the arrays as NumPy arrays; returns ``(value, gradients, aux)``, the gradients in the
                 convention ``dL/dRe + i dL/dIm``, one an array (``None`` for no gradient).
+            arrays: Differentiable inputs.
+        """
+
+    @abstractmethod
+    def operation(self, core: ArrayCore, *arrays: Array) -> Array:
+        """The array that a NumPy-level operation with an adjoint of its own makes of ``arrays``; see `on_host`.
+
+        Args:
+            core: Called with the arrays as NumPy arrays; returns ``(result, adjoint)``. ``adjoint`` takes the gradient
+                by the result and returns those by the arrays (``None`` for no gradient), in the convention
+                ``dL/dRe + i dL/dIm``; it is called once at most.
             arrays: Differentiable inputs.
         """
 

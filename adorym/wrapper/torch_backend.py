@@ -10,7 +10,7 @@ import torch
 
 from adorym.errors import BackendError
 from adorym.wrapper import windows as host_windows
-from adorym.wrapper.base import Array, Axis, Backend, FusedCore, Tree
+from adorym.wrapper.base import Array, ArrayCore, Axis, Backend, FusedCore, Tree
 from adorym.wrapper.memory import keep_freed_memory
 
 _REAL = {"single": torch.float32, "double": torch.float64}
@@ -38,6 +38,21 @@ class _Fused(torch.autograd.Function):
         factor = upstream.item()
         made = (None if g is None else torch.from_numpy(g) for g in ctx.gradients)
         return (None, None, *(g if g is None or factor == 1.0 else g * factor for g in made))
+
+
+class _Operation(torch.autograd.Function):
+    """A NumPy-level core that makes an array, with its adjoint, as one node of the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, core: ArrayCore, *tensors: torch.Tensor) -> torch.Tensor:
+        result, ctx.adjoint = core(*(t.detach().resolve_conj().contiguous().numpy() for t in tensors))
+        return torch.from_numpy(result)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple:
+        made = ctx.adjoint(upstream.resolve_conj().contiguous().numpy())
+        return (None, *(None if g is None else torch.from_numpy(g) for g in made))
 
 
 class TorchBackend(Backend):
@@ -239,6 +254,9 @@ class TorchBackend(Backend):
         box: list = []
         value = _Fused.apply(core, box, *arrays)
         return value, box[0]
+
+    def operation(self, core: ArrayCore, *arrays: Array) -> Array:
+        return _Operation.apply(core, *arrays)
 
     def host_fft2(self, a: np.ndarray) -> np.ndarray:
         return torch.fft.fft2(torch.from_numpy(a)).numpy()

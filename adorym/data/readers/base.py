@@ -17,8 +17,8 @@ from adorym.data.containers import read_mask
 from adorym.data.dataset import Dataset, Patterns
 from adorym.data.overrides import Overrides, Propagation, numbers_of, pair
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, select
-from adorym.errors import DataError
-from adorym.optics.geometry import Geometry
+from adorym.errors import ConfigError, DataError
+from adorym.optics.geometry import Geometry, fresnel_scaling
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,12 @@ class Lengths:
     distance_m: float | None = None
     source_distance_m: float | None = None
     propagation_distance_m: np.ndarray | None = None
+    magnification: np.ndarray | None = None
 
     def overridden(self, by: Overrides) -> Lengths:
         """The same with the values that ``by`` gives."""
+        if isinstance(by.distance, tuple) or isinstance(by.source_distance, tuple):
+            return self._series(by)
         given = {
             "energy_ev": by.energy,
             "pixel_size_m": pair(by.pixel_size),
@@ -42,6 +45,31 @@ class Lengths:
             "source_distance_m": by.source_distance,
         }
         return replace(self, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+    def _series(self, by: Overrides) -> Lengths:
+        """With the distances of a series of holograms in a cone beam."""
+        source = by.source_distance if by.source_distance is not None else self.source_distance_m
+        detector = by.distance if by.distance is not None else self.distance_m
+        detector_pixel = pair(by.detector_pixel_size) or self.detector_pixel_size_m
+        if source is None or detector is None:
+            lacking = "source_distance" if source is None else "distance"
+            raise ConfigError(
+                f"data.{lacking}",
+                "absent: a series of distances in a cone beam needs it",
+                remedy="give it; of a parallel beam, give 'data.propagation_distance'",
+            )
+        if by.propagation_distance is not None:
+            raise ConfigError(
+                "data.propagation_distance", "has no effect beside the distances of a series", remedy="leave it out"
+            )
+        effective, magnification, finest = fresnel_scaling(np.asarray(source), np.asarray(detector), detector_pixel)
+        return Lengths(
+            energy_ev=by.energy or self.energy_ev,
+            pixel_size_m=pair(by.pixel_size) or finest,
+            detector_pixel_size_m=detector_pixel,
+            propagation_distance_m=effective,
+            magnification=magnification,
+        )
 
     def transposed(self) -> Lengths:
         """After rows and columns of the detector have changed places; the object's pixel stays."""
@@ -108,6 +136,7 @@ class Raw:
         dark: Dark counts ``(y, x)``.
         white: Counts without sample, dark subtracted, ``(y, x)``.
         orientation: Turn that brings patterns, mask, dark and white into this package's frame.
+        incident_counts: Mean counts in a pixel without the sample; those of ``white`` if there is one.
         start_probe: ``(modes, y, x)``.
         truth: What a simulation knows.
         notes: What the reader decided.
@@ -124,6 +153,7 @@ class Raw:
     dark: np.ndarray | None = None
     white: np.ndarray | None = None
     orientation: Orientation = field(default_factory=Orientation)
+    incident_counts: float | None = None
     start_probe: np.ndarray | None = None
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -178,6 +208,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         angle_index=np.zeros(patterns.shape[0], int) if raw.angle_index is None else raw.angle_index.astype(int),
         theta_rad=_angles(raw, overrides, path),
         measured=overrides.measured or raw.measured,
+        incident_counts=_incident(raw),
         mask=mask,
         start_probe=raw.start_probe,
         truth=raw.truth,
@@ -236,6 +267,14 @@ def _corrected(raw: Raw, mask: np.ndarray | None, notes: list[str], path: str) -
             notes.append("dark field subtracted; counts below it are set to 0")
         patterns = CorrectedPatterns(patterns, raw.dark, gain)
     return patterns if mask is None else MaskedPatterns(patterns, mask)
+
+
+def _incident(raw: Raw) -> float | None:
+    """Mean counts in a pixel without the sample."""
+    if raw.white is None:
+        return raw.incident_counts
+    lit = (raw.white > 0) & np.isfinite(raw.white)
+    return float(raw.white[lit].mean())
 
 
 def _positions(raw: Raw, lengths: Lengths, notes: list[str], path: str) -> np.ndarray | None:

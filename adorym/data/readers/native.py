@@ -12,11 +12,13 @@
 | ``metadata/slice_pos_cm`` | (slice,) | cm |
 | ``metadata/mask`` or ``exchange/mask`` | (y, x) or (n, y, x) | 1 where good |
 | ``metadata/distance_m``, ``source_distance_m``, ``detector_pixel_size_m`` | scalar, scalar, (y, x) | m |
+| ``metadata/magnification`` | (distance,) | cone beam; ``psize_cm`` is that of the largest |
+| ``metadata/incident_counts`` | scalar | counts in a pixel without the sample |
 | ``metadata/angle_index`` | (n,) | angle of every pattern, where angles have unequal numbers of them |
 | ``start/probe`` | (modes, y, x) | square root of photons |
 | ``truth/...`` | | what a simulation knows |
 
-``@units`` on a dataset wins over the unit of the table. The last five rows are additions to the original's layout.
+``@units`` on a dataset wins over the unit of the table. The last seven rows are additions to the original's layout.
 Angles missing from a file of several angles are taken as the original takes them: evenly from 0 to pi, both included.
 """
 
@@ -75,6 +77,7 @@ class NativeReader(Reader):
                 mask=_mask(file, patterns.shape),
                 dark=dark,
                 white=white,
+                incident_counts=_one(file, "incident_counts"),
                 start_probe=None if probe is None else _modes(probe),
                 truth=_truth(file),
                 notes=(*_stored_notes(file), *notes),
@@ -108,7 +111,18 @@ def _lengths(file: h5py.File, notes: list[str]) -> Lengths:
         distance_m=one("distance_m", "m", "m"),
         source_distance_m=one("source_distance_m", "m", "m"),
         propagation_distance_m=_propagation(file),
+        magnification=_magnification(file),
     )
+
+
+def _one(file: h5py.File, name: str) -> float | None:
+    dataset = find(file, [f"metadata/{name}"])
+    return None if dataset is None else single(numbers(dataset))
+
+
+def _magnification(file: h5py.File) -> np.ndarray | None:
+    dataset = find(file, ["metadata/magnification"])
+    return None if dataset is None else np.ravel(numbers(dataset)).astype(np.float64)
 
 
 def _propagation(file: h5py.File) -> np.ndarray | None:

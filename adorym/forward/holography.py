@@ -1,0 +1,222 @@
+r"""Near-field holography of a thin object at one or several distances.
+
+.. math::
+
+    I_k(u) = s_k \left|\mathcal D_{z_k}[\psi_0\, O]\right|^2 (A_k u), \qquad z_k = z_k^0 + c + \rho_k
+
+with the illumination :math:`\psi_0` (a plane wave of the beam's intensity, or a given or refined one), the
+near-field propagator :math:`\mathcal D` and an affine map :math:`A_k` from the frame of the k-th picture to that of
+the first. The *prediction* is read where the map takes the detector's pixels: measured counts are never interpolated
+and keep their statistics (Du et al., Opt. Express 29, 10000 (2021), section 3.2).
+
+**Distances** are the stated ones plus a common and a relative correction, with rates of their own: since
+:math:`\mathcal D_{z+c} = \mathcal D_z \mathcal D_c`, a common shift refocuses the object and is determined by its
+surroundings and its smoothness only, while differences are determined by the data themselves.
+
+**Cone beam.** By the Fresnel scaling theorem a point source is a parallel beam with the effective distance and pixel
+(`adorym.optics.geometry`). Pictures of several magnifications are predicted on the finest of their pixels.
+
+**One material.** With ``homogeneous`` the object is :math:`O = e^{-(1/\kappa + i)\varphi}` with one real unknown, the
+phase lag :math:`\varphi`, and :math:`\kappa = \delta/\beta`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from adorym.data.batches import Batch
+from adorym.data.dataset import Dataset
+from adorym.errors import ConfigError
+from adorym.forward.base import ForwardModel, Request
+from adorym.forward.hologram_geometry import HologramGeometry, hologram_geometry
+from adorym.forward.hologram_parameters import DERIVED, PARAMETERS, detector_maps, distances_of
+from adorym.losses.base import Loss
+from adorym.optics import propagation
+from adorym.optics.affine import interpolate
+from adorym.optics.geometry import Geometry
+from adorym.parameters import Derived, Parameter
+from adorym.registry import register
+from adorym.wrapper.base import Array, Backend
+from adorym.wrapper.fused.hologram import Camera, hologram_core
+
+Propagation = Literal["auto", "fresnel", "angular_spectrum"]
+MAP_PARAMETERS = ("affine", "translation", "pixel_ratio")
+
+
+@register("forward_model", "holography")
+class Holography(ForwardModel):
+    """In-line holography of a thin object, at one or several distances, in a parallel or a cone beam.
+
+    Attributes:
+        propagation: Transfer function: ``fresnel``, ``angular_spectrum``, or ``auto``: the first, unless its phase is
+            wrong by more than 0.1 rad.
+        buffer_px: Pixels that the object is wider than the holograms, on each side, so that fringes do not wrap
+            around; as many as light can reach if absent.
+        surroundings: Whether the object beyond the field of view is ``refined`` or ``vacuum``.
+        homogeneous: One material: the phase lag is the only unknown of the object, and absorption follows it.
+        kappa: delta / beta of that material; ``parameters.log10_kappa`` refines it.
+        fused: Use the operation with hand-written adjoints where the run allows it; otherwise plain automatic
+            differentiation, its reference.
+    """
+
+    propagation: Propagation = "auto"
+    buffer_px: int | None = Field(None, ge=0)
+    surroundings: Literal["refined", "vacuum"] = "refined"
+    homogeneous: bool = False
+    kappa: Annotated[float, Field(gt=0)] | None = None
+    fused: bool = True
+
+    refinable: ClassVar[Mapping[str, Parameter]] = PARAMETERS
+
+    def __post_init__(self) -> None:
+        if self.homogeneous and self.kappa is None:
+            remedy = "give 'kappa', delta / beta of the material, and refine 'parameters.log10_kappa' if it is not sure"
+            raise ConfigError("kappa", "absent: a homogeneous object needs it", remedy=remedy)
+        if self.kappa is not None and not self.homogeneous:
+            raise ConfigError("kappa", "has no effect without 'homogeneous: true'", remedy="leave it out")
+
+    # -- geometry --------------------------------------------------------------------------------------------------
+    @property
+    def regime(self) -> Literal["near_field"]:
+        """Holograms are near-field patterns."""
+        return "near_field"
+
+    def geometry(self, dataset: Dataset) -> Geometry:
+        return hologram_geometry(dataset, self.buffer_px)
+
+    def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
+        geometry = hologram_geometry(dataset, self.buffer_px)
+        edge = [extra + margin_px for extra in geometry.extra_px]
+        ny, nx = (n + 2 * e for n, e in zip(dataset.window_px, edge, strict=True))
+        return (ny, nx), (edge[0], edge[1])
+
+    def default_margin_px(self, moving: bool) -> int:
+        return 0  # the buffer is in `object_frame` already
+
+    def views(self, dataset: Dataset) -> np.ndarray:
+        """All distances of an angle see the same window."""
+        return dataset.angle_index
+
+    def window_px(self, dataset: Dataset, object_px: tuple[int, int]) -> tuple[int, int]:
+        """The whole object, buffer included."""
+        return object_px
+
+    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
+        assert isinstance(geometry, HologramGeometry)  # this model made it
+        geometry.check_pixel_size("near_field")
+        kind = self.transfer_function(geometry)
+        propagation.check(kind, geometry.object_grid, geometry.effective_distance_m)
+        errors = list(self._parameter_errors(geometry, names))
+        if errors:
+            raise errors[0]
+
+    def _parameter_errors(self, geometry: HologramGeometry, names: Collection[str]) -> Iterator[ConfigError]:
+        if "log10_kappa" in names and not self.homogeneous:
+            remedy = "set 'forward_model.homogeneous: true', or leave it out"
+            yield ConfigError("parameters.log10_kappa", "has no effect: the object is not homogeneous", remedy=remedy)
+        if len(geometry.distance_index) == 1:
+            for name in ("relative_distances", *MAP_PARAMETERS, "intensity_scale"):
+                if name in names:
+                    what = "has no effect: there is one hologram, which is the reference"
+                    yield ConfigError(f"parameters.{name}", what, remedy="leave it out")
+        for name in ("translation", "pixel_ratio"):
+            if "affine" in names and name in names:
+                what = "is part of the affine map, which is refined, too"
+                yield ConfigError(f"parameters.{name}", what, remedy=f"leave out '{name}' or 'affine'")
+
+    def transfer_function(self, geometry: HologramGeometry) -> str:
+        """``fresnel`` or ``angular_spectrum``."""
+        if self.propagation != "auto":
+            return self.propagation
+        error = propagation.paraxial_error_rad(geometry.object_grid, geometry.effective_distance_m)
+        return "fresnel" if error <= propagation.PARAXIAL_ERROR_RAD else "angular_spectrum"
+
+    # -- physics ---------------------------------------------------------------------------------------------------
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+        """Intensities ``(n, y, x)`` in counts from the views ``obj`` ``(v, Y, X)`` complex that occur in the batch."""
+        geometry = batch.geometry
+        waves = self._waves(xp, obj, params, geometry)
+        distances = distances_of(xp, params, geometry)[geometry.distance_index[batch.patterns]]
+        maps, moving = detector_maps(xp, params, geometry, batch.patterns)
+        grid, kind = geometry.grid_of(tuple(obj.shape[-2:])), self.transfer_function(geometry)
+        if self.fused and xp.on_host and kind == "fresnel":
+            refined = bool({"common_distance", "relative_distances"} & set(params))
+            camera = Camera(geometry.window_px, _rates(grid), batch.views, moving, refined)
+            intensity = xp.operation(hologram_core(xp, camera), waves, distances, maps)
+        else:
+            transfer = propagation.TRANSFER_FUNCTIONS[kind](xp, grid, distances)
+            spectra = xp.take(xp.fft2(waves), batch.views)
+            intensity = interpolate(xp, xp.abs2(xp.ifft2(transfer * spectra)), maps, geometry.window_px)
+        if "intensity_scale" in params:
+            intensity = intensity * xp.reshape(params["intensity_scale"][batch.patterns], (-1, 1, 1))
+        return intensity
+
+    def _waves(self, xp: Backend, obj: Array, params: Mapping[str, Array], geometry: HologramGeometry) -> Array:
+        """Waves behind the object ``(v, Y, X)``, in the square root of counts."""
+        if self.surroundings == "vacuum":
+            inside = xp.asarray(_field_of_view(geometry, tuple(obj.shape[-2:])))
+            obj = obj * inside if self.homogeneous else 1 + inside * (obj - 1)
+        if self.homogeneous:
+            obj = self._transmission(xp, obj, params)
+        if "illumination" in params:
+            return obj * params["illumination"]
+        return obj * float(np.sqrt(geometry.incident_counts))
+
+    def _transmission(self, xp: Backend, obj: Array, params: Mapping[str, Array]) -> Array:
+        """``exp(-(1/kappa + i) phi)`` of the phase lag, the real part of what is stored."""
+        assert self.kappa is not None  # `__post_init__` looked
+        lag = xp.real(obj)
+        refined = params.get("log10_kappa")
+        inverse = 1 / self.kappa if refined is None else xp.exp(-float(np.log(10.0)) * refined[0])
+        modulus = xp.exp(-inverse * lag)
+        return xp.complex(modulus * xp.cos(lag), -modulus * xp.sin(lag))
+
+    def curvatures(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+    ) -> dict[str, Array]:
+        if loss.amplitude_curvature is None or "object" not in request.curvature or self.homogeneous:
+            return {}
+        # Propagation keeps energy: behind a plane wave every pixel of the object matters alike.
+        holograms = np.bincount(batch.views, minlength=obj.shape[0])[:, None, None]
+        light = batch.geometry.incident_counts
+        if "illumination" in params:
+            light = xp.abs2(params["illumination"])
+        q = loss.amplitude_curvature * request.weight
+        return {"object": q * light * xp.asarray(holograms + np.zeros(tuple(obj.shape)))}
+
+    # -- what is stored, what comes out ------------------------------------------------------------------------------
+    def encode(self, transmission: np.ndarray) -> np.ndarray:
+        """The array to solve for: the transmission, or the phase lag of a homogeneous object."""
+        return -np.angle(transmission) + 0j if self.homogeneous else transmission
+
+    def decode(self, stored: np.ndarray, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Transmission of a stored object."""
+        if not self.homogeneous:
+            return stored
+        refined = values.get("log10_kappa")
+        kappa = self.kappa if refined is None else 10.0 ** float(refined[0])
+        assert kappa is not None  # `__post_init__` looked
+        return np.exp(-(1 / kappa + 1j) * stored.real)
+
+    def derived(self, dataset: Dataset, values: Mapping[str, np.ndarray]) -> dict[str, Derived]:
+        """Distances and the parts of the affine maps, which experimenters think in."""
+        geometry = hologram_geometry(dataset, self.buffer_px)
+        return {name: made for name, make in DERIVED.items() if (made := make(values, geometry)) is not None}
+
+
+def _rates(grid: Any) -> tuple[np.ndarray, np.ndarray]:
+    """``pi lambda f_y^2`` ``(Y,)`` and ``pi lambda f_x^2`` ``(X,)``: phase lag a metre of path."""
+    f_y, f_x = grid.frequencies_per_m()
+    return np.pi * grid.wavelength_m * f_y.ravel() ** 2, np.pi * grid.wavelength_m * f_x.ravel() ** 2
+
+
+def _field_of_view(geometry: HologramGeometry, shape: tuple[int, int]) -> np.ndarray:
+    """1 in the middle of an array of ``shape`` where holograms look, 0 around."""
+    inside = np.zeros(shape)
+    edges = [(n - w) // 2 for n, w in zip(shape, geometry.window_px, strict=True)]
+    inside[tuple(slice(e, n - e) for e, n in zip(edges, shape, strict=True))] = 1
+    return inside

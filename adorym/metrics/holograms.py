@@ -1,0 +1,87 @@
+r"""Scores of holography: what a distance series does not determine is left out.
+
+The mean phase and the slow changes of the phase leave hardly a fringe, so phases are compared after a high-pass filter
+(Du et al., Opt. Express 29, 10000 (2021), section 3.2); and a common shift of all distances is a change of focus, so
+distances are compared with and without their mean.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+from skimage.metrics import structural_similarity
+from skimage.restoration import unwrap_phase
+
+from adorym.errors import DataError
+from adorym.optics.affine import apply, corners_px, from_pixels, half_side_px, to_pixels
+
+# Width of the Gaussian whose complement is the high-pass filter, as a part of the picture's larger side.
+HIGH_PASS = 1 / 51.2
+
+
+@dataclass(frozen=True)
+class MapError:
+    """How far refined affine maps are from the true ones.
+
+    Attributes:
+        distance: Largest Frobenius norm, over the holograms, of the difference of the two 2 x 3 matrices, with
+            coordinates from -1 to 1 over the larger side.
+        corner_rms_px: Largest root mean square, over the four corners, of how far a corner is from its place.
+    """
+
+    distance: float
+    corner_rms_px: float
+
+
+def map_error(found: np.ndarray, true: np.ndarray, window_px: tuple[int, int]) -> MapError:
+    """Error of maps ``(n, 6)`` as the parameter ``affine`` holds them.
+
+    Raises:
+        DataError: They differ in number.
+    """
+    found, true = np.asarray(found, np.float64), np.asarray(true, np.float64)
+    if found.shape != true.shape:
+        raise DataError("affine maps", "their number differs from the truth's", expected=true.shape, found=found.shape)
+    half, corners = half_side_px(window_px), corners_px(window_px)
+    moved = [apply(to_pixels(f, half), corners) - apply(to_pixels(t, half), corners) for f, t in zip(found, true)]
+    rms = np.sqrt((np.square(moved).sum(-1)).mean(-1))
+    return MapError(float(np.linalg.norm(found - true, axis=1).max()), float(rms.max()))
+
+
+def high_passed_phase(obj: np.ndarray) -> np.ndarray:
+    """Unwrapped phase ``(y, x)`` without what a Gaussian of `HIGH_PASS` of the larger side passes."""
+    phase = unwrap_phase(np.angle(obj))
+    return phase - ndimage.gaussian_filter(phase, HIGH_PASS * max(phase.shape), mode="nearest")
+
+
+def hologram_similarities(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+    """Structural similarity of the magnitudes and of the high-passed phases of objects ``(y, x)``.
+
+    Gaussian weights of 1.5 px (Wang et al., IEEE Trans. Image Process. 13, 600 (2004)); the data range is that of the
+    true picture.
+
+    Raises:
+        DataError: The shapes differ.
+    """
+    if np.shape(found) != np.shape(true):
+        raise DataError("structural similarity", "the objects do not compare", expected=np.shape(true),
+                        found=np.shape(found))  # fmt: skip
+    pairs = (np.abs(found), np.abs(true)), (high_passed_phase(found), high_passed_phase(true))
+    values = []
+    for picture, wanted in pairs:
+        span = float(np.ptp(wanted)) or 1.0
+        values.append(
+            float(
+                structural_similarity(
+                    picture, wanted, data_range=span, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+                )
+            )
+        )
+    return values[0], values[1]
+
+
+def with_pixels_of(maps: np.ndarray, window_px: tuple[int, int]) -> np.ndarray:
+    """Maps in pixels as the parameter ``affine`` holds them."""
+    return from_pixels(maps, half_side_px(window_px))
