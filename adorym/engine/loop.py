@@ -131,7 +131,7 @@ class Reconstruction:
             progress.partial_time_s = before + time.perf_counter() - start
             if self._watch is not None:
                 self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, time.perf_counter() - began))
-        finish_epoch(problem, list(rates))
+        finish_epoch(problem, list(rates), (epoch + 1, total))
         _warn_unmoved(problem, moved)
         return self._close_epoch(total, rates, before + time.perf_counter() - start)
 

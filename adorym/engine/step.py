@@ -80,8 +80,14 @@ def _step_value(problem: Problem, name: str, found: Found, rate: float) -> None:
         value.array = constraint.project(xp, value.array)
 
 
-def finish_epoch(problem: Problem, names: list[str]) -> None:
-    """Gauges of the refined parameters and the constraints that are applied once an epoch."""
+def finish_epoch(problem: Problem, names: list[str], epoch: tuple[int, int]) -> None:
+    """Gauges of the refined parameters and the constraints that are applied once an epoch.
+
+    Args:
+        problem: Its values are updated.
+        names: Parameters that were refined.
+        epoch: Number of the epoch, from 1, and of all planned epochs.
+    """
     for name in names:
         if name == "object":
             for constraint in _constraints(problem, name, "epoch"):
@@ -91,3 +97,18 @@ def finish_epoch(problem: Problem, names: list[str]) -> None:
         value.fix_gauge(problem.xp)
         for constraint in _constraints(problem, name, "epoch"):
             value.array = constraint.project(problem.xp, value.array)
+    _settle(problem, epoch)
+
+
+def _settle(problem: Problem, epoch: tuple[int, int]) -> None:
+    """Take over the object and the parameters that the model prefers among equals."""
+    xp, values = problem.xp, problem.values
+    now = {name: xp.to_numpy(value.array) for name, value in values.items()}
+    preferred = problem.model.settle(problem.geometry, problem.store.values, now, epoch)
+    if preferred is None:
+        return
+    obj, changed = preferred
+    problem.store.restore(obj.astype(xp.complex_dtype), problem.store.state())
+    problem.store.restart()  # a velocity of the object before is none of this one
+    for name, array in changed.items():
+        values[name].array = xp.asarray(np.asarray(array, values[name].first.dtype), exact=True)

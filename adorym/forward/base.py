@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -121,6 +121,22 @@ class ForwardModel(ABC):
         """``(n,)`` number of the view of each pattern: those of one view see the same window, which `predict` gets once.
 
         ``None``: every pattern has a view of its own, and `predict` gets as many windows as patterns.
+        """
+        return None
+
+    def settle(
+        self, geometry: Geometry, obj: Callable[[], np.ndarray], values: Mapping[str, np.ndarray], epoch: tuple[int, int]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
+        """An object and parameters that fit the data as well and are to be preferred, or ``None`` to leave all as it is.
+
+        Called after every epoch. For what the gauge of a single parameter cannot express: a change of the object that a
+        change of a parameter makes up for.
+
+        Args:
+            geometry: The experiment's geometry.
+            obj: Returns the whole object as it is stored; dear, so call it only if it is needed.
+            values: All parameters.
+            epoch: Number of the epoch, from 1, and of all planned epochs.
         """
         return None
 

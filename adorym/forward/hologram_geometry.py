@@ -27,7 +27,9 @@ class HologramGeometry(Geometry):
         distance_index: ``(n,)`` distance of each picture.
         incident_counts: Counts in a pixel without the sample.
         incident_known: Whether the data state that.
-        extra_px: (y, x) what the object array is wider than a picture on each side; cut short where `cut` says so.
+        propagator: ``fresnel`` or ``angular_spectrum``.
+        extra_px: (y, x) what the object array is wider than a picture on each side.
+        buffer_px: (y, x) the part of that which lies beyond every field of view; cut short where `cut` says so.
     """
 
     distances_m: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -35,7 +37,9 @@ class HologramGeometry(Geometry):
     distance_index: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     incident_counts: float = 1.0
     incident_known: bool = True
+    propagator: str = "fresnel"
     extra_px: tuple[int, int] = (0, 0)
+    buffer_px: tuple[int, int] = (0, 0)
     cut: tuple[bool, bool] = (False, False)
 
     @property
@@ -91,6 +95,7 @@ def hologram_geometry(dataset: Dataset, buffer: int | None) -> HologramGeometry:
         incident_counts=dataset.incident_counts or _mean_counts(dataset),
         incident_known=known,
         extra_px=(extra[0], extra[1]),
+        buffer_px=(y, x),
         cut=cut,
     )
 

@@ -22,7 +22,9 @@ phase lag :math:`\varphi`, and :math:`\kappa = \delta/\beta`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import logging
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -31,6 +33,7 @@ from pydantic import Field
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError
+from adorym.forward.autofocus import Autofocus, refocused
 from adorym.forward.base import ForwardModel, Request
 from adorym.forward.hologram_geometry import HologramGeometry, hologram_geometry
 from adorym.forward.hologram_parameters import DERIVED, PARAMETERS, detector_maps, distances_of
@@ -43,7 +46,10 @@ from adorym.registry import register
 from adorym.wrapper.base import Array, Backend
 from adorym.wrapper.fused.hologram import Camera, hologram_core
 
+LOG = logging.getLogger("adorym")
 Propagation = Literal["auto", "fresnel", "angular_spectrum"]
+# An edge of the object at the edge of the field is a few pixels wide.
+RIM_PX = 4
 MAP_PARAMETERS = ("affine", "translation", "pixel_ratio")
 
 
@@ -59,6 +65,7 @@ class Holography(ForwardModel):
         surroundings: Whether the object beyond the field of view is ``refined`` or ``vacuum``.
         homogeneous: One material: the phase lag is the only unknown of the object, and absorption follows it.
         kappa: delta / beta of that material; ``parameters.log10_kappa`` refines it.
+        autofocus: Search the common distance by the sharpness of the object; needs ``parameters.common_distance``.
         fused: Use the operation with hand-written adjoints where the run allows it; otherwise plain automatic
             differentiation, its reference.
     """
@@ -68,6 +75,7 @@ class Holography(ForwardModel):
     surroundings: Literal["refined", "vacuum"] = "refined"
     homogeneous: bool = False
     kappa: Annotated[float, Field(gt=0)] | None = None
+    autofocus: Autofocus | None = None
     fused: bool = True
 
     refinable: ClassVar[Mapping[str, Parameter]] = PARAMETERS
@@ -78,6 +86,9 @@ class Holography(ForwardModel):
             raise ConfigError("kappa", "absent: a homogeneous object needs it", remedy=remedy)
         if self.kappa is not None and not self.homogeneous:
             raise ConfigError("kappa", "has no effect without 'homogeneous: true'", remedy="leave it out")
+        if self.autofocus is not None and self.homogeneous:
+            what = "has no effect: one material fixes the focus itself"
+            raise ConfigError("autofocus", what, remedy="leave it out, and refine 'parameters.common_distance'")
 
     # -- geometry --------------------------------------------------------------------------------------------------
     @property
@@ -86,7 +97,8 @@ class Holography(ForwardModel):
         return "near_field"
 
     def geometry(self, dataset: Dataset) -> Geometry:
-        return hologram_geometry(dataset, self.buffer_px)
+        geometry = hologram_geometry(dataset, self.buffer_px)
+        return replace(geometry, propagator=self._propagator(geometry))
 
     def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
         geometry = hologram_geometry(dataset, self.buffer_px)
@@ -108,13 +120,15 @@ class Holography(ForwardModel):
     def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
         assert isinstance(geometry, HologramGeometry)  # this model made it
         geometry.check_pixel_size("near_field")
-        kind = self.transfer_function(geometry)
-        propagation.check(kind, geometry.object_grid, geometry.effective_distance_m)
+        propagation.check(geometry.propagator, geometry.object_grid, geometry.effective_distance_m)
         errors = list(self._parameter_errors(geometry, names))
         if errors:
             raise errors[0]
 
     def _parameter_errors(self, geometry: HologramGeometry, names: Collection[str]) -> Iterator[ConfigError]:
+        if self.autofocus is not None and "common_distance" not in names:
+            remedy = "name 'parameters.common_distance', or leave it out"
+            yield ConfigError("forward_model.autofocus", "needs the common distance as a parameter", remedy=remedy)
         if "log10_kappa" in names and not self.homogeneous:
             remedy = "set 'forward_model.homogeneous: true', or leave it out"
             yield ConfigError("parameters.log10_kappa", "has no effect: the object is not homogeneous", remedy=remedy)
@@ -128,8 +142,7 @@ class Holography(ForwardModel):
                 what = "is part of the affine map, which is refined, too"
                 yield ConfigError(f"parameters.{name}", what, remedy=f"leave out '{name}' or 'affine'")
 
-    def transfer_function(self, geometry: HologramGeometry) -> str:
-        """``fresnel`` or ``angular_spectrum``."""
+    def _propagator(self, geometry: HologramGeometry) -> str:
         if self.propagation != "auto":
             return self.propagation
         error = propagation.paraxial_error_rad(geometry.object_grid, geometry.effective_distance_m)
@@ -142,7 +155,7 @@ class Holography(ForwardModel):
         waves = self._waves(xp, obj, params, geometry)
         distances = distances_of(xp, params, geometry)[geometry.distance_index[batch.patterns]]
         maps, moving = detector_maps(xp, params, geometry, batch.patterns)
-        grid, kind = geometry.grid_of(tuple(obj.shape[-2:])), self.transfer_function(geometry)
+        grid, kind = geometry.grid_of(tuple(obj.shape[-2:])), geometry.propagator
         if self.fused and xp.on_host and kind == "fresnel":
             refined = bool({"common_distance", "relative_distances"} & set(params))
             camera = Camera(geometry.window_px, _rates(grid), batch.views, moving, refined)
@@ -150,7 +163,8 @@ class Holography(ForwardModel):
         else:
             transfer = propagation.TRANSFER_FUNCTIONS[kind](xp, grid, distances)
             spectra = xp.take(xp.fft2(waves), batch.views)
-            intensity = interpolate(xp, xp.abs2(xp.ifft2(transfer * spectra)), maps, geometry.window_px)
+            # A cubic overshoots beside a dark pixel.
+            intensity = xp.maximum(interpolate(xp, xp.abs2(xp.ifft2(transfer * spectra)), maps, geometry.window_px), 0.0)
         if "intensity_scale" in params:
             intensity = intensity * xp.reshape(params["intensity_scale"][batch.patterns], (-1, 1, 1))
         return intensity
@@ -188,6 +202,20 @@ class Holography(ForwardModel):
         q = loss.amplitude_curvature * request.weight
         return {"object": q * light * xp.asarray(holograms + np.zeros(tuple(obj.shape)))}
 
+    def settle(
+        self, geometry: Geometry, obj: Callable[[], np.ndarray], values: Mapping[str, np.ndarray], epoch: tuple[int, int]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
+        """The object in focus, and the common distance that goes with it."""
+        if self.autofocus is None or not self.autofocus.due(*epoch):
+            return None
+        assert isinstance(geometry, HologramGeometry)  # this model made it
+        now = obj()
+        grid, edges = geometry.grid_of(now.shape), zip(geometry.buffer_px, now.shape, strict=True)
+        inside = tuple(slice(edge, n - edge) for edge, n in edges)
+        distance = self.autofocus.find(now, grid, inside)
+        LOG.info("autofocus after epoch %d: distances shifted by %.4g m", epoch[0], -distance)
+        return refocused(now, grid, distance), {"common_distance": values["common_distance"] - distance}
+
     # -- what is stored, what comes out ------------------------------------------------------------------------------
     def encode(self, transmission: np.ndarray) -> np.ndarray:
         """The array to solve for: the transmission, or the phase lag of a homogeneous object."""
@@ -215,8 +243,9 @@ def _rates(grid: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _field_of_view(geometry: HologramGeometry, shape: tuple[int, int]) -> np.ndarray:
-    """1 in the middle of an array of ``shape`` where holograms look, 0 around."""
+    """1 in the middle of an array of ``shape`` where holograms look, `RIM_PX` more on each side, and 0 around."""
     inside = np.zeros(shape)
-    edges = [(n - w) // 2 for n, w in zip(shape, geometry.window_px, strict=True)]
+    seen = [n - 2 * e for n, e in zip(geometry.object_grid.window_px, geometry.buffer_px, strict=True)]
+    edges = [max((n - w) // 2 - RIM_PX, 0) for n, w in zip(shape, seen, strict=True)]
     inside[tuple(slice(e, n - e) for e, n in zip(edges, shape, strict=True))] = 1
     return inside

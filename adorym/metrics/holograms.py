@@ -1,12 +1,16 @@
 r"""Scores of holography: what a distance series does not determine is left out.
 
 The mean phase and the slow changes of the phase leave hardly a fringe, so phases are compared after a high-pass filter
-(Du et al., Opt. Express 29, 10000 (2021), section 3.2); and a common shift of all distances is a change of focus, so
-distances are compared with and without their mean.
+(Du et al., Opt. Express 29, 10000 (2021), section 3.2, who do not state its width). Here it is
+:math:`1 - e^{-\chi}` with :math:`\chi = \pi\lambda z f^2` at the longest distance z: it passes what that distance turns
+into contrast, :math:`2\sin\chi` of it. That is the complement of a Gaussian of width
+:math:`\sqrt{\lambda z/2\pi}`. A common shift of all distances is a change of focus, so distances are compared with
+and without their mean.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +19,8 @@ from skimage.metrics import structural_similarity
 from skimage.restoration import unwrap_phase
 
 from adorym.errors import DataError
-from adorym.optics.affine import apply, corners_px, from_pixels, half_side_px, to_pixels
-
-# Width of the Gaussian whose complement is the high-pass filter, as a part of the picture's larger side.
-HIGH_PASS = 1 / 51.2
+from adorym.optics.affine import apply, corners_px, half_side_px, to_pixels
+from adorym.optics.geometry import Grid
 
 
 @dataclass(frozen=True)
@@ -50,17 +52,30 @@ def map_error(found: np.ndarray, true: np.ndarray, window_px: tuple[int, int]) -
     return MapError(float(np.linalg.norm(found - true, axis=1).max()), float(rms.max()))
 
 
-def high_passed_phase(obj: np.ndarray) -> np.ndarray:
-    """Unwrapped phase ``(y, x)`` without what a Gaussian of `HIGH_PASS` of the larger side passes."""
+def filter_width_px(distance_m: float, grid: Grid) -> tuple[float, float]:
+    """(y, x) width ``sqrt(lambda z / 2 pi)`` of the Gaussian whose complement is the high-pass filter."""
+    width = math.sqrt(grid.wavelength_m * abs(distance_m) / (2 * math.pi))
+    return width / grid.pixel_size_m[0], width / grid.pixel_size_m[1]
+
+
+def high_passed_phase(obj: np.ndarray, width_px: tuple[float, float]) -> np.ndarray:
+    """Unwrapped phase ``(y, x)`` without what a Gaussian of ``width_px`` passes."""
     phase = unwrap_phase(np.angle(obj))
-    return phase - ndimage.gaussian_filter(phase, HIGH_PASS * max(phase.shape), mode="nearest")
+    return phase - ndimage.gaussian_filter(phase, width_px, mode="nearest")
 
 
-def hologram_similarities(found: np.ndarray, true: np.ndarray) -> tuple[float, float]:
+def hologram_similarities(
+    found: np.ndarray, true: np.ndarray, width_px: tuple[float, float]
+) -> tuple[float, float]:
     """Structural similarity of the magnitudes and of the high-passed phases of objects ``(y, x)``.
 
     Gaussian weights of 1.5 px (Wang et al., IEEE Trans. Image Process. 13, 600 (2004)); the data range is that of the
     true picture.
+
+    Args:
+        found: ``(y, x)`` complex.
+        true: ``(y, x)`` complex.
+        width_px: Of the high-pass filter, see `filter_width_px`.
 
     Raises:
         DataError: The shapes differ.
@@ -68,7 +83,7 @@ def hologram_similarities(found: np.ndarray, true: np.ndarray) -> tuple[float, f
     if np.shape(found) != np.shape(true):
         raise DataError("structural similarity", "the objects do not compare", expected=np.shape(true),
                         found=np.shape(found))  # fmt: skip
-    pairs = (np.abs(found), np.abs(true)), (high_passed_phase(found), high_passed_phase(true))
+    pairs = (np.abs(found), np.abs(true)), (high_passed_phase(found, width_px), high_passed_phase(true, width_px))
     values = []
     for picture, wanted in pairs:
         span = float(np.ptp(wanted)) or 1.0
@@ -81,7 +96,3 @@ def hologram_similarities(found: np.ndarray, true: np.ndarray) -> tuple[float, f
         )
     return values[0], values[1]
 
-
-def with_pixels_of(maps: np.ndarray, window_px: tuple[int, int]) -> np.ndarray:
-    """Maps in pixels as the parameter ``affine`` holds them."""
-    return from_pixels(maps, half_side_px(window_px))

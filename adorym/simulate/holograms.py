@@ -9,7 +9,7 @@ interpolation are those of the reconstruction.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -128,7 +128,7 @@ class Holography(Simulation):
         misalignment: How the holograms lie against the first.
         noise: Photon noise, background, read noise, bad pixels.
         oversample: How much finer the simulation's grid is.
-        surroundings: Beyond the field of view lies ``vacuum``.
+        blur: Width (sigma) of the Gaussian that the wave behind the specimen is smoothed by: that of optics or detector.
     """
 
     window_px: tuple[Size, Size] = (256, 256)
@@ -142,7 +142,7 @@ class Holography(Simulation):
     misalignment: Misalignment = Misalignment()
     noise: Noise = Noise()
     oversample: Annotated[int, Field(ge=1, le=8)] = 2
-    surroundings: Literal["vacuum"] = "vacuum"
+    blur: Annotated[Pixels, Field(ge=0)] = 0.0
 
     def __post_init__(self) -> None:
         n, given = len(self.distances), self.source_distances
@@ -162,6 +162,8 @@ class Holography(Simulation):
             plane.fine.wavelength_m,
         )
         wave = plane.embedded(self.phantom.transmission(field, for_specimen))
+        if self.blur:
+            wave = fft.ifft2(ndimage.fourier_gaussian(fft.fft2(wave), self.blur * self.oversample))
         maps = self.misalignment.maps_px(len(distances), for_maps)
         expected = np.stack(
             [
@@ -221,11 +223,13 @@ class HolographyOfPictures(Simulation):
 
     Attributes:
         size_px: Width and height of the holograms.
+        blur: Width (sigma) of the Gaussian that the wave behind the specimen is smoothed by.
         photons: Photons in a pixel without the specimen; 0 for no noise.
         misaligned: Whether holograms 2 to 4 have random affine errors.
     """
 
     size_px: Size = 512
+    blur: Annotated[Pixels, Field(ge=0)] = 0.0
     photons: Annotated[float, Field(ge=0)] = 4000.0
     misaligned: bool = True
 
@@ -244,4 +248,5 @@ class HolographyOfPictures(Simulation):
             phantom=Pictures(amplitude=(0.6, 1.0), phase=1.0, moved=False),
             misalignment=errors,
             noise=Noise(poisson=self.photons > 0),
+            blur=self.blur,
         )

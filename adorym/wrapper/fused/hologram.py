@@ -97,8 +97,10 @@ class _Holograms:
             image = np.empty(self.waves.shape[1:], self.real)
             kernels.intensity(self.waves[k], image)
             kernels.interpolate(image, self.maps[k], self.half, out[k])
+            np.maximum(out[k], 0, out=out[k])  # a cubic overshoots beside a dark pixel
             if self.camera.moving[k]:
                 self.images[k] = image
+        self.result = out
         return out
 
     def adjoint(self, upstream: np.ndarray) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
@@ -111,7 +113,8 @@ class _Holograms:
             else:
                 moves = bool(camera.moving[k])
                 image = self.images[k] if moves else slope
-                kernels.interpolate_adjoint(upstream[k], image, self.maps[k], self.half, slope, g_maps[k], moves)
+                g = np.where(self.result[k] > 0, upstream[k], self.real.type(0))
+                kernels.interpolate_adjoint(g, image, self.maps[k], self.half, slope, g_maps[k], moves)
             kernels.times_slope(self.waves[k], slope)
             gradient = self.xp.host_fft2(self.waves[k])
             h = (self.h[0][k], self.h[1][k])
