@@ -7,12 +7,13 @@ besides: one for each of its regimes, with a data set that it describes exactly 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tiny_scan import REGIMES, Scan
+from tiny_holograms import series, truth_of
+from tiny_scan import REGIMES, Exact, Scan
 
 # Imported for what they register as well.
 import adorym.data.open
@@ -24,14 +25,17 @@ from adorym.data.readers.cxi import CxiReader
 from adorym.data.readers.native import NativeReader
 from adorym.data.readers.nexus import NexusReader
 from adorym.data.readers.ptypy import PtypyReader
+from adorym.engine.checks import start_value
 from adorym.engine.loop import Reconstruction
+from adorym.engine.outcome import predict_patterns
 from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe
 from adorym.forward.base import ForwardModel, ObjectSettings
+from adorym.forward.holography import Holography
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
-from adorym.initializers import simple
+from adorym.initializers import phase_contrast, simple
 from adorym.losses.base import Loss
 from adorym.losses.counting import LeastSquares, Poisson
 from adorym.optics import probes
@@ -39,8 +43,10 @@ from adorym.optimizers import first_order, schedules
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.parameters import ParameterSettings
 from adorym.regularizers.variation import TotalVariation
-from adorym.simulate import experiments, illumination, phantoms
+from adorym.simulate import experiments, holograms, illumination, phantoms
 
+# Initializers that read holograms.
+OF_HOLOGRAMS = ("back_propagation", "contrast_transfer", "paganin", "transport_of_intensity")
 OBJECT_SHAPE = (30, 34)  # of the cases that act on an object
 PROBE_SHAPE = (3, 12, 14)  # of those that act on a probe
 
@@ -77,7 +83,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "probe_power": _plain(ProbePower, photons=1e4),
         "orthogonal_modes": _plain(OrthogonalModes),
     },
-    "forward_model": {"ptychography": _plain(Ptychography)},
+    "forward_model": {"holography": _plain(Holography, buffer_px=4), "ptychography": _plain(Ptychography)},
     "illumination": {
         "focused_beam": _plain(illumination.FocusedBeam, aperture=4.0),
         "diffused_beam": _plain(illumination.DiffusedBeam),
@@ -86,6 +92,10 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "constant": _plain(simple.Constant, magnitude=0.9, phase=0.2),
         "random": _plain(simple.Random, magnitude_sigma=0.1, phase_sigma=0.2),
         "file": _object_file,
+        "contrast_transfer": _plain(phase_contrast.ContrastTransfer, regularization=0.01),
+        "transport_of_intensity": _plain(phase_contrast.TransportOfIntensity, sample="homogeneous", kappa=30.0),
+        "paganin": _plain(phase_contrast.Paganin, kappa=30.0),
+        "back_propagation": _plain(phase_contrast.BackPropagation, propagation="fresnel"),
     },
     "loss": {"least_squares": _plain(LeastSquares), "poisson": _plain(Poisson)},
     "optimizer": {
@@ -124,6 +134,8 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
     },
     "simulation": {
         "ptychography": _small_experiment,
+        "holography": _plain(holograms.Holography, window_px=(16, 20), distances=(0.01, 0.02), detector_pixel=2e-6),
+        "holography_of_pictures": _plain(holograms.HolographyOfPictures, size_px=24),
         "siemens_star_fly_scan": _plain(experiments.SiemensStarFlyScan),
     },
 }
@@ -227,4 +239,40 @@ def ptychography_cases(window: tuple[int, int] = (12, 14), **model: Any) -> list
     return [_ptychography(regime, modes, window, **model) for regime in REGIMES for modes in (1, 2)]
 
 
-MODELS: dict[str, Callable[..., list[ModelCase]]] = {"ptychography": ptychography_cases}
+def _holography(name: str, parameters: tuple[str, ...], dataset: Dataset, **model: Any) -> ModelCase:
+    """What the model itself says of an object and parameters that differ from the start values."""
+    made = Holography(**model)
+    settings = {each: made.refinable[each].settings() for each in ("object", *parameters)}
+
+    def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
+        rng, values = np.random.default_rng(5), {}
+        for each in settings:
+            start = np.zeros(0) if each == "object" else start_value(each, made, settings[each], dataset, rng)
+            values[each] = truth_of(each, start, shape, rng, made.homogeneous)
+        return values
+
+    scales = {"common_distance": 0.02, "relative_distances": 0.02, "affine": 0.02, "pixel_ratio": 0.02}
+    case = ModelCase(name, made, dataset, settings, truth, scales | {"translation": 0.2, "log10_kappa": 0.3}, 1e-9)
+    problem = case.problem()
+    insert(problem, truth(problem.store.shape, problem.origin_px))
+    exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(dataset.n_patterns)))
+    return replace(case, dataset=dataset.with_(patterns=Exact(exact)))
+
+
+def holography_cases(window: tuple[int, int] = (12, 14)) -> list[ModelCase]:
+    """Both propagators; maps or their parts; one material; a cone beam."""
+    distances, parallel = ("common_distance", "relative_distances"), series(window)
+    cone = series(window, magnification=np.linspace(3.0, 2.8, parallel.n_patterns))
+    parts, maps = ("translation", "pixel_ratio"), ("affine", "intensity_scale", "illumination")
+    return [
+        _holography("fresnel-maps", (*distances, *maps), parallel, propagation="fresnel"),
+        _holography("spectrum-maps", (*distances, *maps), parallel, propagation="angular_spectrum"),
+        _holography("plain-parts", (*distances, *parts), parallel, surroundings="vacuum", fused=False),
+        _holography("cone-one-material", (*parts, "log10_kappa"), cone, homogeneous=True, kappa=20.0),
+    ]
+
+
+MODELS: dict[str, Callable[..., list[ModelCase]]] = {
+    "ptychography": ptychography_cases,
+    "holography": holography_cases,
+}

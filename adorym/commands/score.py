@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adorym import metrics
+from adorym.commands.score_holograms import hologram_figures
 from adorym.data.dataset import Dataset
 from adorym.data.overrides import Overrides
 from adorym.data.readers.native import NativeReader
@@ -114,6 +115,7 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
         *_position_figures(result, data),
         *_probe_figures(result, data),
         *_fit_figures(result),
+        *(Figure(*told) for told in hologram_figures(result, data, framed, true)),
     )
     return Score(figures, alignment.region, rings)
 

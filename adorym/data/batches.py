@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -22,24 +22,26 @@ class Batch:
     Attributes:
         patterns: ``(n,)`` indices into the data set.
         angles: ``(n,)`` index of each pattern's angle.
-        corners_px: ``(v, 2)`` corner of each view's window in the object array.
-        views: ``(n,)`` view of each pattern among them; most models have one view a pattern.
+        corners_px: ``(n, 2)`` corner of each pattern's window in the object array.
         targets: ``(m, y, x)`` what the loss compares the prediction with, in the model's frame.
         rows: ``(n,)`` rows of ``targets`` that are the batch's: copying them out would cost a pass over memory.
         mask: ``(1 or n, y, x)`` pixel weights, or ``None``.
         floor: Intensity that the loss adds to prediction and measurement.
         geometry: The experiment's `adorym.optics.geometry.Geometry`.
+        view_corners_px: ``(k, 2)`` corners of the parts of the object that the model needs for the batch.
+        view_px: (y, x) size of each.
     """
 
     patterns: np.ndarray
     angles: np.ndarray
     corners_px: np.ndarray
-    views: np.ndarray
     targets: Array
     rows: np.ndarray
     mask: Array | None
     floor: float
     geometry: Any
+    view_corners_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    view_px: tuple[int, int] = (0, 0)
 
     @property
     def target(self) -> Array:

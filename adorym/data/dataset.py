@@ -58,9 +58,10 @@ class Dataset:
         distance_m: Sample to detector distance.
         source_distance_m: Focus to sample distance (cone beam), ``None`` for a parallel beam.
         propagation_distance_m: ``(n_distances,)`` effective near-field distances, ``None`` for the far field.
-        magnification: ``(n_distances,)`` magnification at each distance of a cone beam, ``None`` for a parallel one; the
-            pixel size is that of the largest.
-        incident_counts: Mean counts in a pixel without the sample, where known (from white fields).
+        magnification: ``(n_distances,)`` magnification at each distance of a cone beam, ``None`` for a parallel one;
+            the pixel size is that of the largest.
+        open_beam_counts: Counts in every pixel without a sample, once the white field is divided out; ``None`` where
+            unknown.
         mask: ``(y, x)`` or ``(n, y, x)`` bool, True where a pixel is good; ``None`` when all are.
         start_probe: ``(modes, y, x)`` complex first guess of the probe that came with the data.
         truth: What a simulation knows: ``object``, ``probe``, ``probe_positions_px``, ...
@@ -79,7 +80,7 @@ class Dataset:
     source_distance_m: float | None = None
     propagation_distance_m: np.ndarray | None = None
     magnification: np.ndarray | None = None
-    incident_counts: float | None = None
+    open_beam_counts: float | None = None
     mask: np.ndarray | None = None
     start_probe: np.ndarray | None = None
     truth: dict[str, Any] = field(default_factory=dict)

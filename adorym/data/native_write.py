@@ -79,7 +79,7 @@ def _write_metadata(file: h5py.File, dataset: Dataset) -> None:
         "source_distance_m": (dataset.source_distance_m, 1.0),
         "free_prop_cm": (dataset.propagation_distance_m, 100.0),
         "magnification": (dataset.magnification, 1.0),
-        "incident_counts": (dataset.incident_counts, 1.0),
+        "open_beam_counts": (dataset.open_beam_counts, 1.0),
     }
     for name, (value, scale) in values.items():
         if value is not None:

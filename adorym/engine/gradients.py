@@ -50,7 +50,7 @@ def chunk_size(problem: Problem) -> int:
     """Patterns that are worked on at once."""
     probe = problem.values.get("probe")
     modes = 1 if probe is None else probe.array.shape[0]
-    return max(1, CHUNK_PIXELS // (modes * math.prod(problem.window_px)))
+    return max(1, CHUNK_PIXELS // (modes * math.prod(problem.dataset.window_px)))
 
 
 def _chunk_gradients(problem: Problem, patterns: np.ndarray, request: Request) -> tuple[float, dict[str, Found]]:

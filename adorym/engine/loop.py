@@ -26,6 +26,8 @@ LOG = logging.getLogger("adorym")
 DIVERGENCE_FACTOR = 20.0
 # A loss this many times that of the epoch before: the steps are too long.
 RISE = 1.1
+# Epochs after the model replaced the object in which the loss may rise.
+SETTLING = 10
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Progress:
         batch: Batches of the next epoch that are done already (an interrupted epoch).
         partial_loss: Their loss.
         backoff: Factor on all learning rates.
+        settled: Number of the epoch after which the model last replaced the object, 0 for none.
         epoch_rng: State of the random numbers at the beginning of the next epoch.
     """
 
@@ -45,6 +48,7 @@ class Progress:
     partial_loss: float = 0.0
     partial_time_s: float = 0.0
     backoff: float = 1.0
+    settled: int = 0
     epoch_rng: Mapping[str, Any] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=lambda: {"epoch": [], "loss": [], "time_s": []})
 
@@ -131,7 +135,8 @@ class Reconstruction:
             progress.partial_time_s = before + time.perf_counter() - start
             if self._watch is not None:
                 self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, time.perf_counter() - began))
-        finish_epoch(problem, list(rates), (epoch + 1, total))
+        if finish_epoch(problem, list(rates), (epoch + 1, total)):
+            progress.settled = epoch + 1
         _warn_unmoved(problem, moved)
         return self._close_epoch(total, rates, before + time.perf_counter() - start)
 
@@ -177,6 +182,8 @@ class Reconstruction:
         losses = self.progress.history["loss"]
         if self.settings.backoff == 1 or len(losses) < 2 or losses[-1] <= RISE * losses[-2]:
             return
+        if 0 < self.progress.settled >= len(losses) - SETTLING:
+            return  # the object was replaced: its velocity has to build up anew
         self.progress.backoff *= self.settings.backoff
         self.problem.restart()
         LOG.warning(

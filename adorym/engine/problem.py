@@ -64,35 +64,24 @@ class Problem:
                 positions = positions + self.xp.to_numpy(value.array)[index]
         corners = np.rint(positions).astype(np.int64) + np.asarray(self.origin_px)
         # Positions are bounded; what is added to them may still reach over the edge.
-        return clip_corners(corners, (self.store.shape[0], self.store.shape[1]), self.window_px)
-
-    @property
-    def window_px(self) -> tuple[int, int]:
-        """(y, x) size of the window of the object that a pattern sees."""
-        return self.model.window_px(self.dataset, (self.store.shape[0], self.store.shape[1]))
-
-    def _views(self, patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One pattern of each view of a batch, and the number of each pattern's view among them."""
-        views = self.model.views(self.dataset)
-        if views is None:
-            return patterns, np.arange(len(patterns))
-        _, first, inverse = np.unique(views[patterns], return_index=True, return_inverse=True)
-        return patterns[first], inverse
+        return clip_corners(corners, (self.store.shape[0], self.store.shape[1]), self.dataset.window_px)
 
     def batch(self, patterns: np.ndarray) -> Batch:
         """The measured values and windows of ``patterns``."""
         targets, rows, mask = self.measurements.batch(patterns)
-        distinct, views = self._views(patterns)
+        corners = self.corners_px(patterns)
+        view = self.model.view(corners, self.dataset.window_px, self.store.shape, lambda n: self._present(n, patterns))
         return Batch(
             patterns=patterns,
             angles=self.dataset.angle_index[patterns],
-            corners_px=self.corners_px(distinct),
-            views=views,
+            corners_px=corners,
             targets=targets,
             rows=rows,
             mask=mask,
             floor=self.measurements.floor,
             geometry=self.geometry,
+            view_corners_px=view[0],
+            view_px=view[1],
         )
 
     def inputs(self, patterns: np.ndarray) -> tuple[Array, dict[str, Array], Batch]:
@@ -103,7 +92,17 @@ class Problem:
 
     def windows(self, batch: Batch) -> Windows:
         """The parts of the object that ``batch`` sees."""
-        return Windows(batch.corners_px, self.window_px)
+        return Windows(batch.view_corners_px, batch.view_px)
+
+    def _present(self, name: str, patterns: np.ndarray) -> np.ndarray | None:
+        """Values of a parameter for each of ``patterns``, or ``None`` where it takes no part."""
+        if name not in self.values:
+            return None
+        value = self.values[name]
+        array = self.xp.to_numpy(value.array)
+        if value.spec.per == "run":
+            return np.broadcast_to(array, (len(patterns), *array.shape))
+        return array[patterns if value.spec.per == "pattern" else self.dataset.angle_index[patterns]]
 
     def rows(self, batch: Batch) -> dict[str, Rows]:
         """Which rows of each parameter ``batch`` uses."""

@@ -80,8 +80,10 @@ def _step_value(problem: Problem, name: str, found: Found, rate: float) -> None:
         value.array = constraint.project(xp, value.array)
 
 
-def finish_epoch(problem: Problem, names: list[str], epoch: tuple[int, int]) -> None:
-    """Gauges of the refined parameters and the constraints that are applied once an epoch.
+def finish_epoch(problem: Problem, names: list[str], epoch: tuple[int, int]) -> bool:
+    """Gauges of the refined parameters, the constraints applied once an epoch, and what the model prefers among equals.
+
+    Returns whether the object was replaced.
 
     Args:
         problem: Its values are updated.
@@ -97,18 +99,19 @@ def finish_epoch(problem: Problem, names: list[str], epoch: tuple[int, int]) -> 
         value.fix_gauge(problem.xp)
         for constraint in _constraints(problem, name, "epoch"):
             value.array = constraint.project(problem.xp, value.array)
-    _settle(problem, epoch)
+    return _settle(problem, epoch)
 
 
-def _settle(problem: Problem, epoch: tuple[int, int]) -> None:
+def _settle(problem: Problem, epoch: tuple[int, int]) -> bool:
     """Take over the object and the parameters that the model prefers among equals."""
     xp, values = problem.xp, problem.values
     now = {name: xp.to_numpy(value.array) for name, value in values.items()}
     preferred = problem.model.settle(problem.geometry, problem.store.values, now, epoch)
     if preferred is None:
-        return
+        return False
     obj, changed = preferred
     problem.store.restore(obj.astype(xp.complex_dtype), problem.store.state())
     problem.store.restart()  # a velocity of the object before is none of this one
     for name, array in changed.items():
         values[name].array = xp.asarray(np.asarray(array, values[name].first.dtype), exact=True)
+    return True

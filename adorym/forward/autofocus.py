@@ -1,8 +1,8 @@
 r"""Finding the common distance of a series by the sharpness of the object.
 
-A common shift c of all distances refocuses the object: :math:`\mathcal D_{z + c} O = \mathcal D_z (\mathcal D_c O)`. The
-holograms therefore fit as well with the distances shifted by -c and the object propagated by c; of all these, the object
-with the smallest total variation of its magnitude is the one in focus.
+A common shift c of all distances refocuses the object: :math:`\mathcal D_{z + c} O = \mathcal D_z (\mathcal D_c O)`.
+The holograms therefore fit as well with the distances shifted by -c and the object propagated by c; of all these, the
+object with the smallest total variation of its magnitude is the one in focus.
 """
 
 from __future__ import annotations

@@ -19,7 +19,8 @@ from adorym.registry import component
 from adorym.schema import ComponentOf
 from adorym.wrapper.base import Array, Backend
 
-
+# The present values of a parameter, one row a pattern of the batch; ``None`` if it takes no part.
+Present = Callable[[str], np.ndarray | None]
 # Room for refined positions: larger corrections than this are cut off at the object's edge.
 REFINED_MARGIN_PX, FIXED_MARGIN_PX = 12, 2
 
@@ -58,7 +59,7 @@ class ForwardModel(ABC):
 
         Args:
             xp: The backend.
-            obj: ``(n, y, x)`` complex windows of the object, one a pattern or, where the model has `views`, one a view.
+            obj: ``(n, y, x)`` complex windows of the object, or as many as `view` says.
             params: Values by name; of a parameter per pattern or angle, the ``n`` rows of this batch.
             batch: The patterns, their geometry and their measured values.
         """
@@ -113,21 +114,25 @@ class ForwardModel(ABC):
         """Pixels to spare where the configuration says nothing; ``moving``: positions are refined."""
         return REFINED_MARGIN_PX if moving else FIXED_MARGIN_PX
 
-    def window_px(self, dataset: Dataset, object_px: tuple[int, int]) -> tuple[int, int]:
-        """(y, x) size of the window of an object of ``object_px`` that a pattern sees."""
-        return dataset.window_px
+    def view(
+        self, corners_px: np.ndarray, window_px: tuple[int, int], object_shape: tuple[int, ...], present: Present
+    ) -> tuple[np.ndarray, tuple[int, int]]:
+        """Which parts of the object array `predict` needs for a batch: ``(corners (k, 2), (y, x) size of each)``.
 
-    def views(self, dataset: Dataset) -> np.ndarray | None:
-        """``(n,)`` number of the view of each pattern: those of one view see the same window, which `predict` gets once.
-
-        ``None``: every pattern has a view of its own, and `predict` gets as many windows as patterns.
+        One a pattern by default, the windows themselves: ``corners_px`` ``(n, 2)``. ``present`` gives the present
+        values of a parameter for each pattern of the batch.
         """
-        return None
+        return corners_px, window_px
 
     def settle(
-        self, geometry: Geometry, obj: Callable[[], np.ndarray], values: Mapping[str, np.ndarray], epoch: tuple[int, int]
+        self,
+        geometry: Geometry,
+        obj: Callable[[], np.ndarray],
+        values: Mapping[str, np.ndarray],
+        epoch: tuple[int, int],
     ) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
-        """An object and parameters that fit the data as well and are to be preferred, or ``None`` to leave all as it is.
+        """An object and parameters that fit the data as well and are to be preferred, or ``None`` to leave all as it
+        is.
 
         Called after every epoch. For what the gauge of a single parameter cannot express: a change of the object that a
         change of a parameter makes up for.

@@ -25,8 +25,8 @@ class HologramGeometry(Geometry):
         distances_m: ``(d,)`` effective distances, as the data state them.
         pixel_ratios: ``(d,)`` pixel of each distance's pictures, in the object plane, over the pixel computed with.
         distance_index: ``(n,)`` distance of each picture.
-        incident_counts: Counts in a pixel without the sample.
-        incident_known: Whether the data state that.
+        open_beam_counts: Counts in a pixel without the sample.
+        open_beam_known: Whether the data state that.
         propagator: ``fresnel`` or ``angular_spectrum``.
         extra_px: (y, x) what the object array is wider than a picture on each side.
         buffer_px: (y, x) the part of that which lies beyond every field of view; cut short where `cut` says so.
@@ -35,8 +35,8 @@ class HologramGeometry(Geometry):
     distances_m: np.ndarray = field(default_factory=lambda: np.zeros(0))
     pixel_ratios: np.ndarray = field(default_factory=lambda: np.ones(0))
     distance_index: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
-    incident_counts: float = 1.0
-    incident_known: bool = True
+    open_beam_counts: float = 1.0
+    open_beam_known: bool = True
     propagator: str = "fresnel"
     extra_px: tuple[int, int] = (0, 0)
     buffer_px: tuple[int, int] = (0, 0)
@@ -73,7 +73,7 @@ def hologram_geometry(dataset: Dataset, buffer: int | None) -> HologramGeometry:
     ratios = np.ones(len(distances))
     if dataset.magnification is not None:
         ratios = dataset.magnification.max() / dataset.magnification
-    known = dataset.incident_counts is not None
+    known = dataset.open_beam_counts is not None
     grid = base.grid("near_field")
     field_of_view = [int(np.ceil(n * ratios.max())) for n in grid.window_px]
     seen = Grid((field_of_view[0], field_of_view[1]), grid.pixel_size_m, grid.wavelength_m)
@@ -92,8 +92,8 @@ def hologram_geometry(dataset: Dataset, buffer: int | None) -> HologramGeometry:
         distances_m=distances,
         pixel_ratios=ratios,
         distance_index=index,
-        incident_counts=dataset.incident_counts or _mean_counts(dataset),
-        incident_known=known,
+        open_beam_counts=dataset.open_beam_counts or _mean_counts(dataset),
+        open_beam_known=known,
         extra_px=(extra[0], extra[1]),
         buffer_px=(y, x),
         cut=cut,

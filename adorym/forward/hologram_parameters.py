@@ -47,7 +47,7 @@ def _illumination(model: Any, dataset: Dataset, settings: ParameterSettings, rng
     geometry, shape = model.geometry(dataset), model.object_frame(dataset, 0)[0]
     given = dataset.start_probe
     if given is None:
-        return np.full(shape, np.sqrt(geometry.incident_counts), np.complex128)
+        return np.full(shape, np.sqrt(geometry.open_beam_counts), np.complex128)
     wave = np.asarray(given, np.complex128).reshape(-1, *given.shape[-2:])[0]
     margins = [n - k for n, k in zip(shape, wave.shape, strict=True)]
     return np.pad(wave, [(m // 2, m - m // 2) for m in margins], mode="edge")
@@ -81,7 +81,10 @@ def _geometric(rate: float, beta2: float = 0.99) -> dict[str, Any]:
 
 
 PARAMETERS: dict[str, Parameter] = {
-    "object": object_parameter(optimizer={"kind": "adam", "learning_rate": 1e-2}),
+    # Propagation keeps energy, so that one curvature holds for all pixels; slow changes of the phase need momentum.
+    "object": object_parameter(
+        optimizer={"kind": "preconditioned", "learning_rate": 1.0, "regularization": 0.0, "momentum": 0.95},
+    ),
     "common_distance": Parameter(
         optional=True,
         unit="m",
@@ -141,12 +144,12 @@ PARAMETERS: dict[str, Parameter] = {
         optional=True,
         help="decimal logarithm of kappa = delta / beta of a homogeneous object",
         start=_log10_kappa,
-        optimizer={"kind": "adam", "learning_rate": 0.02, "beta2": 0.99},
+        optimizer=_geometric(0.05),
     ),
 }
 
 
-# -- from parameters to what the physics needs ---------------------------------------------------------------------------
+# -- from parameters to what the physics needs -------------------------------------------------------------------------
 def distances_of(xp: Backend, params: Mapping[str, Array], geometry: HologramGeometry) -> Array:
     """``(d,)`` distances in metres: stated + common + relative, the mean of the last left out."""
     distances = xp.asarray(geometry.distances_m)
@@ -186,7 +189,7 @@ def detector_maps(
     return maps, free & moves
 
 
-# -- what experimenters think in -----------------------------------------------------------------------------------------
+# -- what experimenters think in ---------------------------------------------------------------------------------------
 def _all_distances(values: Values, geometry: HologramGeometry) -> Derived | None:
     if not {"common_distance", "relative_distances"} & set(values):
         return None

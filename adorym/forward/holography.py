@@ -34,7 +34,7 @@ from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError
 from adorym.forward.autofocus import Autofocus, refocused
-from adorym.forward.base import ForwardModel, Request
+from adorym.forward.base import ForwardModel, Present, Request
 from adorym.forward.hologram_geometry import HologramGeometry, hologram_geometry
 from adorym.forward.hologram_parameters import DERIVED, PARAMETERS, detector_maps, distances_of
 from adorym.losses.base import Loss
@@ -44,7 +44,7 @@ from adorym.optics.geometry import Geometry
 from adorym.parameters import Derived, Parameter
 from adorym.registry import register
 from adorym.wrapper.base import Array, Backend
-from adorym.wrapper.fused.hologram import Camera, hologram_core
+from adorym.wrapper.fused.hologram import Camera, Holograms
 
 LOG = logging.getLogger("adorym")
 Propagation = Literal["auto", "fresnel", "angular_spectrum"]
@@ -109,13 +109,11 @@ class Holography(ForwardModel):
     def default_margin_px(self, moving: bool) -> int:
         return 0  # the buffer is in `object_frame` already
 
-    def views(self, dataset: Dataset) -> np.ndarray:
-        """All distances of an angle see the same window."""
-        return dataset.angle_index
-
-    def window_px(self, dataset: Dataset, object_px: tuple[int, int]) -> tuple[int, int]:
-        """The whole object, buffer included."""
-        return object_px
+    def view(
+        self, corners_px: np.ndarray, window_px: tuple[int, int], object_shape: tuple[int, ...], present: Present
+    ) -> tuple[np.ndarray, tuple[int, int]]:
+        """All holograms see the whole object, buffer included."""
+        return np.zeros((1, 2), np.int64), (object_shape[0], object_shape[1])
 
     def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
         assert isinstance(geometry, HologramGeometry)  # this model made it
@@ -150,27 +148,27 @@ class Holography(ForwardModel):
 
     # -- physics ---------------------------------------------------------------------------------------------------
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
-        """Intensities ``(n, y, x)`` in counts from the views ``obj`` ``(v, Y, X)`` complex that occur in the batch."""
+        """Intensities ``(n, y, x)`` in counts from the whole object ``obj`` ``(1, Y, X)`` complex."""
         geometry = batch.geometry
         waves = self._waves(xp, obj, params, geometry)
         distances = distances_of(xp, params, geometry)[geometry.distance_index[batch.patterns]]
         maps, moving = detector_maps(xp, params, geometry, batch.patterns)
         grid, kind = geometry.grid_of(tuple(obj.shape[-2:])), geometry.propagator
         if self.fused and xp.on_host and kind == "fresnel":
-            refined = bool({"common_distance", "relative_distances"} & set(params))
-            camera = Camera(geometry.window_px, _rates(grid), batch.views, moving, refined)
-            intensity = xp.operation(hologram_core(xp, camera), waves, distances, maps)
+            camera = Camera(geometry.window_px, _rates(grid), moving)
+            intensity = xp.host_operation(Holograms(xp, camera), waves[0], distances, maps)
         else:
             transfer = propagation.TRANSFER_FUNCTIONS[kind](xp, grid, distances)
-            spectra = xp.take(xp.fft2(waves), batch.views)
             # A cubic overshoots beside a dark pixel.
-            intensity = xp.maximum(interpolate(xp, xp.abs2(xp.ifft2(transfer * spectra)), maps, geometry.window_px), 0.0)
+            intensity = xp.maximum(
+                interpolate(xp, xp.abs2(xp.ifft2(transfer * xp.fft2(waves))), maps, geometry.window_px), 0.0
+            )
         if "intensity_scale" in params:
             intensity = intensity * xp.reshape(params["intensity_scale"][batch.patterns], (-1, 1, 1))
         return intensity
 
     def _waves(self, xp: Backend, obj: Array, params: Mapping[str, Array], geometry: HologramGeometry) -> Array:
-        """Waves behind the object ``(v, Y, X)``, in the square root of counts."""
+        """Wave behind the object ``(1, Y, X)``, in the square root of counts."""
         if self.surroundings == "vacuum":
             inside = xp.asarray(_field_of_view(geometry, tuple(obj.shape[-2:])))
             obj = obj * inside if self.homogeneous else 1 + inside * (obj - 1)
@@ -178,32 +176,41 @@ class Holography(ForwardModel):
             obj = self._transmission(xp, obj, params)
         if "illumination" in params:
             return obj * params["illumination"]
-        return obj * float(np.sqrt(geometry.incident_counts))
+        return obj * float(np.sqrt(geometry.open_beam_counts))
 
     def _transmission(self, xp: Backend, obj: Array, params: Mapping[str, Array]) -> Array:
         """``exp(-(1/kappa + i) phi)`` of the phase lag, the real part of what is stored."""
-        assert self.kappa is not None  # `__post_init__` looked
         lag = xp.real(obj)
-        refined = params.get("log10_kappa")
-        inverse = 1 / self.kappa if refined is None else xp.exp(-float(np.log(10.0)) * refined[0])
-        modulus = xp.exp(-inverse * lag)
+        modulus = xp.exp(-self._inverse_kappa(xp, params) * lag)
         return xp.complex(modulus * xp.cos(lag), -modulus * xp.sin(lag))
+
+    def _inverse_kappa(self, xp: Backend, params: Mapping[str, Array]) -> Array:
+        assert self.kappa is not None  # `__post_init__` looked
+        refined = params.get("log10_kappa")
+        return 1 / self.kappa if refined is None else xp.exp(-float(np.log(10.0)) * refined[0])
 
     def curvatures(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
     ) -> dict[str, Array]:
-        if loss.amplitude_curvature is None or "object" not in request.curvature or self.homogeneous:
+        if loss.amplitude_curvature is None or "object" not in request.curvature:
             return {}
-        # Propagation keeps energy: behind a plane wave every pixel of the object matters alike.
-        holograms = np.bincount(batch.views, minlength=obj.shape[0])[:, None, None]
-        light = batch.geometry.incident_counts
+        # Propagation keeps energy: every pixel of the object matters as much as it is lit.
+        light: Array = batch.geometry.open_beam_counts
         if "illumination" in params:
             light = xp.abs2(params["illumination"])
-        q = loss.amplitude_curvature * request.weight
-        return {"object": q * light * xp.asarray(holograms + np.zeros(tuple(obj.shape)))}
+        q = loss.amplitude_curvature * request.weight * len(batch.patterns)
+        if not self.homogeneous:
+            return {"object": q * light * xp.ones(tuple(obj.shape))}
+        # |dO/dphi|^2 = |O|^2 (1 + 1/kappa^2)
+        per_lag = xp.abs2(self._transmission(xp, obj, params)) * (1 + self._inverse_kappa(xp, params) ** 2)
+        return {"object": q * light * per_lag}
 
     def settle(
-        self, geometry: Geometry, obj: Callable[[], np.ndarray], values: Mapping[str, np.ndarray], epoch: tuple[int, int]
+        self,
+        geometry: Geometry,
+        obj: Callable[[], np.ndarray],
+        values: Mapping[str, np.ndarray],
+        epoch: tuple[int, int],
     ) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
         """The object in focus, and the common distance that goes with it."""
         if self.autofocus is None or not self.autofocus.due(*epoch):
@@ -211,8 +218,8 @@ class Holography(ForwardModel):
         assert isinstance(geometry, HologramGeometry)  # this model made it
         now = obj()
         grid, edges = geometry.grid_of(now.shape), zip(geometry.buffer_px, now.shape, strict=True)
-        inside = tuple(slice(edge, n - edge) for edge, n in edges)
-        distance = self.autofocus.find(now, grid, inside)
+        rows, columns = (slice(edge, n - edge) for edge, n in edges)
+        distance = self.autofocus.find(now, grid, (rows, columns))
         LOG.info("autofocus after epoch %d: distances shifted by %.4g m", epoch[0], -distance)
         return refocused(now, grid, distance), {"common_distance": values["common_distance"] - distance}
 

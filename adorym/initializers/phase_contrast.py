@@ -1,18 +1,18 @@
 r"""Objects from near-field holograms by linear phase retrieval: classical methods, alone or to start a refinement from.
 
-With :math:`O = e^{-b + i\varphi}`, a distance z and :math:`\chi = \pi\lambda z f^2`, the spectrum of a hologram over the
-incident intensity is to first order in b and :math:`\varphi`
+With :math:`O = e^{-b + i\varphi}`, a distance z and :math:`\chi = \pi\lambda z f^2`, the spectrum of a hologram over
+the incident intensity is to first order in b and :math:`\varphi`
 
 .. math:: \hat I / I_0 = \delta(f) - 2\cos\chi\;\hat b + 2\sin\chi\;\hat\varphi ,
 
 the *contrast transfer function* (Cloetens et al., Appl. Phys. Lett. 75, 2912 (1999), eq. (1)). Several distances are
 solved by regularised least squares, frequency by frequency. For one material :math:`\varphi = -\kappa b`,
-:math:`\kappa = \delta/\beta`. Where :math:`\chi \ll 1` the sine is :math:`\chi`, the cosine 1, which is the *transport of
-intensity*; for one material and one distance it has the solution of Paganin et al. (J. Microsc. 206, 33 (2002), eq.
+:math:`\kappa = \delta/\beta`. Where :math:`\chi \ll 1` the sine is :math:`\chi`, the cosine 1, which is the *transport
+of intensity*; for one material and one distance it has the solution of Paganin et al. (J. Microsc. 206, 33 (2002), eq.
 (10)), which holds for strong absorption as well.
 
-Holograms are taken as aligned. Those of several magnifications are brought to the finest pixel. Beyond the field of view
-they are carried on by their edge.
+Holograms are taken as aligned. Those of several magnifications are brought to the finest pixel. Beyond the field of
+view they are carried on by their edge.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def series_of(dataset: Dataset, shape: tuple[int, ...]) -> Series:
     grid = Grid((shape[0], shape[1]), base.pixel_size_m, base.wavelength_m)
     counts = dataset.patterns.read(np.arange(dataset.n_patterns)).astype(np.float64)
     counts = counts**2 if dataset.measured == "amplitude" else counts
-    relative = _without_bad(counts / geometry.incident_counts, dataset.mask)
+    relative = _without_bad(counts / geometry.open_beam_counts, dataset.mask)
     pictures = [
         _on_grid(picture, ratio, grid.window_px) for picture, ratio in zip(relative, geometry.pixel_ratios, strict=True)
     ]
@@ -115,7 +115,10 @@ def solve(series: Series, transfers: list[np.ndarray], signal: np.ndarray, stren
     a, c = ((t**2).sum(0) + strength for t in transfers)
     b = (transfers[0] * transfers[1]).sum(0)
     determinant = a * c - b**2
-    return [fft.ifft2(x).real for x in ((c * rows[0] - b * rows[1]) / determinant, (a * rows[1] - b * rows[0]) / determinant)]
+    return [
+        fft.ifft2(x).real
+        for x in ((c * rows[0] - b * rows[1]) / determinant, (a * rows[1] - b * rows[0]) / determinant)
+    ]
 
 
 class _Linear(Initializer):
@@ -227,5 +230,3 @@ class BackPropagation(Initializer):
         amplitudes = np.sqrt(np.maximum(series.pictures, 0))
         back = fft.fft2(amplitudes) * np.exp(1j * series.distances_m[:, None, None] * rate) * passes
         return fft.ifft2(back).mean(0)
-
-

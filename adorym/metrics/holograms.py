@@ -47,7 +47,10 @@ def map_error(found: np.ndarray, true: np.ndarray, window_px: tuple[int, int]) -
     if found.shape != true.shape:
         raise DataError("affine maps", "their number differs from the truth's", expected=true.shape, found=found.shape)
     half, corners = half_side_px(window_px), corners_px(window_px)
-    moved = [apply(to_pixels(f, half), corners) - apply(to_pixels(t, half), corners) for f, t in zip(found, true)]
+    moved = [
+        apply(to_pixels(f, half), corners) - apply(to_pixels(t, half), corners)
+        for f, t in zip(found, true, strict=True)
+    ]
     rms = np.sqrt((np.square(moved).sum(-1)).mean(-1))
     return MapError(float(np.linalg.norm(found - true, axis=1).max()), float(rms.max()))
 
@@ -64,9 +67,7 @@ def high_passed_phase(obj: np.ndarray, width_px: tuple[float, float]) -> np.ndar
     return phase - ndimage.gaussian_filter(phase, width_px, mode="nearest")
 
 
-def hologram_similarities(
-    found: np.ndarray, true: np.ndarray, width_px: tuple[float, float]
-) -> tuple[float, float]:
+def hologram_similarities(found: np.ndarray, true: np.ndarray, width_px: tuple[float, float]) -> tuple[float, float]:
     """Structural similarity of the magnitudes and of the high-passed phases of objects ``(y, x)``.
 
     Gaussian weights of 1.5 px (Wang et al., IEEE Trans. Image Process. 13, 600 (2004)); the data range is that of the
@@ -95,4 +96,3 @@ def hologram_similarities(
             )
         )
     return values[0], values[1]
-

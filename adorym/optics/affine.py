@@ -22,9 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from adorym.wrapper.base import Array, Backend
-from adorym.wrapper.fused.hologram import IDENTITY
-
-
+from adorym.wrapper.fused.hologram import IDENTITY as IDENTITY
 
 
 @dataclass(frozen=True)

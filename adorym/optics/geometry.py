@@ -235,8 +235,8 @@ def fresnel_scaling(
         detector_pixel_m: (y, x) pixel pitch of the detector.
 
     Returns:
-        Effective distances :math:`z_1 z_2/(z_1 + z_2)` and magnifications :math:`(z_1 + z_2)/z_1`, ``(d,)`` each, and the
-        finest pixel in the object plane, that of the largest magnification.
+        Effective distances :math:`z_1 z_2/(z_1 + z_2)` and magnifications :math:`(z_1 + z_2)/z_1`, ``(d,)`` each, and
+        the finest pixel in the object plane, that of the largest magnification.
 
     Raises:
         GeometryError: A distance is not positive, or the two series have different lengths.

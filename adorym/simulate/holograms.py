@@ -62,7 +62,7 @@ class Misalignment:
 
 @dataclass(frozen=True)
 class _Plane:
-    """The simulation's grid: ``fine`` samples, of which the middle ``seen`` pixels of the reconstruction are the field."""
+    """The simulation's grid: ``fine`` samples; the middle ``seen`` pixels of the reconstruction are the field."""
 
     fine: Grid
     seen: tuple[int, int]
@@ -87,7 +87,7 @@ class _Plane:
 
     def read(self, image: np.ndarray, map_px: np.ndarray, window_px: tuple[int, int]) -> np.ndarray:
         """``image`` where ``map_px`` takes the pixels of a window."""
-        r_y, r_x = np.meshgrid(*((np.arange(n) - (n - 1) / 2 for n in window_px)), indexing="ij")
+        r_y, r_x = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in window_px), indexing="ij")
         rows = map_px.reshape(2, 3)
         at = [
             (a * r_y + b * r_x + t) * self.oversample + (n - 1) / 2
@@ -128,7 +128,8 @@ class Holography(Simulation):
         misalignment: How the holograms lie against the first.
         noise: Photon noise, background, read noise, bad pixels.
         oversample: How much finer the simulation's grid is.
-        blur: Width (sigma) of the Gaussian that the wave behind the specimen is smoothed by: that of optics or detector.
+        blur: Width (sigma) of the Gaussian that the wave behind the specimen is smoothed by: that of optics or
+            detector.
     """
 
     window_px: tuple[Size, Size] = (256, 256)
@@ -180,7 +181,7 @@ class Holography(Simulation):
             detector_pixel_size_m=(self.detector_pixel, self.detector_pixel),
             propagation_distance_m=distances + self.distance_error,
             magnification=None if self.source_distances is None else ratios.max() / ratios * self._largest(),
-            incident_counts=self.photons,
+            open_beam_counts=self.photons,
             mask=mask,
             truth={
                 "object": plane.on_pixels(wave, plane.seen).astype(np.complex64),
@@ -223,12 +224,16 @@ class HolographyOfPictures(Simulation):
 
     Attributes:
         size_px: Width and height of the holograms.
+        amplitude_picture: Picture shown by the magnitude: one of scikit-image's, or a file.
+        phase_picture: Picture shown by the phase.
         blur: Width (sigma) of the Gaussian that the wave behind the specimen is smoothed by.
         photons: Photons in a pixel without the specimen; 0 for no noise.
         misaligned: Whether holograms 2 to 4 have random affine errors.
     """
 
     size_px: Size = 512
+    amplitude_picture: str = "camera"
+    phase_picture: str = "astronaut"
     blur: Annotated[Pixels, Field(ge=0)] = 0.0
     photons: Annotated[float, Field(ge=0)] = 4000.0
     misaligned: bool = True
@@ -245,7 +250,13 @@ class HolographyOfPictures(Simulation):
             window_px=(self.size_px, self.size_px),
             distance_error=-0.02,
             photons=self.photons or 4000.0,
-            phantom=Pictures(amplitude=(0.6, 1.0), phase=1.0, moved=False),
+            phantom=Pictures(
+                amplitude=(0.6, 1.0),
+                phase=1.0,
+                amplitude_picture=self.amplitude_picture,
+                phase_picture=self.phase_picture,
+                moved=False,
+            ),
             misalignment=errors,
             noise=Noise(poisson=self.photons > 0),
             blur=self.blur,

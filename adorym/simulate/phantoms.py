@@ -170,7 +170,9 @@ def _grey(name: str, where: str) -> np.ndarray:
     elif name in data.__all__ and name not in ("data_dir", "download_all"):
         picture = np.asarray(getattr(data, name)())
     else:
-        raise ConfigError(where, f"no picture '{name}'", expected="a picture of scikit-image, such as 'camera', or a file")
+        raise ConfigError(
+            where, f"no picture '{name}'", expected="a picture of scikit-image, such as 'camera', or a file"
+        )
     if picture.ndim == 3:
         picture = picture[..., :3].mean(-1)
     return picture / (255.0 if picture.max() > 1 else 1.0)

@@ -10,12 +10,12 @@ import autograd
 import autograd.numpy as anp
 import numpy as np
 import scipy.fft
-from autograd.extend import defvjp, primitive
+from autograd.extend import defvjp, defvjp_argnums, primitive
 from autograd.tracer import getval
 
 from adorym.errors import BackendError
 from adorym.wrapper import windows as host_windows
-from adorym.wrapper.base import Array, ArrayCore, Axis, Backend, FusedCore, Tree
+from adorym.wrapper.base import Array, Axis, Backend, FusedCore, HostOperation, Tree
 
 
 class AutogradBackend(Backend):
@@ -201,25 +201,27 @@ class AutogradBackend(Backend):
         defvjp(scalar, *(_adjoint(g, a) for g, a in zip(gradients, arrays, strict=True)))
         return scalar(*arrays), aux
 
-    def operation(self, core: ArrayCore, *arrays: Array) -> Array:
-        values = [np.ascontiguousarray(getval(a)) for a in arrays]
-        result, adjoint = core(*values)
-        made: list[tuple[Any, ...]] = []
-
+    def host_operation(self, operation: HostOperation, *arrays: Array) -> Array:
         @primitive
-        def operate(*_: Array) -> np.ndarray:
-            return result
+        def run(*a: Array) -> np.ndarray:
+            return operation.forward(*map(np.ascontiguousarray, a))
 
-        def part(i: int) -> Callable:
-            def gradient(upstream: Array) -> np.ndarray:
-                if not made:  # all of them are found at once, and autograd asks for them one by one
-                    made.append(adjoint(np.ascontiguousarray(np.conj(upstream))))
-                return _conjugate(made[0][i], values[i])
+        def vjps(argnums: Sequence[int], ans: Array, args: tuple, kwargs: dict) -> Callable:
+            wanted = tuple(i in argnums for i in range(len(args)))
 
-            return lambda ans, *given: gradient
+            def backward(upstream: Array) -> list[np.ndarray]:
+                # Autograd hands on conjugated gradients of complex arrays.
+                found = operation.adjoint(
+                    np.ascontiguousarray(np.conj(upstream), dtype=ans.dtype),
+                    tuple(map(np.ascontiguousarray, args)),
+                    wanted,
+                )
+                return [np.conj(np.asarray(found[i])) for i in argnums]
 
-        defvjp(operate, *(part(i) for i in range(len(arrays))))
-        return operate(*arrays)
+            return backward
+
+        defvjp_argnums(run, vjps)
+        return run(*arrays)
 
     def host_fft2(self, a: np.ndarray) -> np.ndarray:
         return scipy.fft.fft2(a, workers=self._threads)
@@ -228,14 +230,7 @@ class AutogradBackend(Backend):
         return scipy.fft.ifft2(a, workers=self._threads)
 
 
-def _conjugate(gradient: np.ndarray | None, value: np.ndarray) -> np.ndarray:
-    """Our gradient by ``value`` in autograd's convention."""
-    if gradient is None:
-        return np.zeros(value.shape, value.dtype)
-    return np.conj(gradient).astype(value.dtype, copy=False)
-
-
 def _adjoint(gradient: np.ndarray | None, a: Array) -> Callable:
     value = getval(a)
-    g = _conjugate(gradient, value)
+    g = np.zeros(value.shape, value.dtype) if gradient is None else np.conj(gradient).astype(value.dtype, copy=False)
     return lambda ans, *arrays: lambda upstream: g * value.dtype.type(upstream)

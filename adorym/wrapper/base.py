@@ -25,7 +25,23 @@ Array = Any
 Axis = int | tuple[int, ...] | None
 Tree = dict[str, Array]
 FusedCore = Callable[..., tuple[float, tuple[Any, ...], Any]]
-ArrayCore = Callable[..., tuple[Any, Callable[[Any], tuple[Any, ...]]]]
+
+
+class HostOperation(ABC):
+    """An operation on NumPy arrays that brings its own adjoint, written once for all backends."""
+
+    @abstractmethod
+    def forward(self, *arrays: np.ndarray) -> np.ndarray:
+        """The result, a new array."""
+
+    @abstractmethod
+    def adjoint(
+        self, upstream: np.ndarray, arrays: tuple[np.ndarray, ...], wanted: tuple[bool, ...]
+    ) -> tuple[np.ndarray | None, ...]:
+        """Gradients by the ``wanted`` arrays, ``None`` for the others, from that by the result.
+
+        All in the convention ``dL/dRe + i dL/dIm``, each of the shape and type of its array.
+        """
 
 
 class Backend(ABC):
@@ -221,15 +237,8 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def operation(self, core: ArrayCore, *arrays: Array) -> Array:
-        """The array that a NumPy-level operation with an adjoint of its own makes of ``arrays``; see `on_host`.
-
-        Args:
-            core: Called with the arrays as NumPy arrays; returns ``(result, adjoint)``. ``adjoint`` takes the gradient
-                by the result and returns those by the arrays (``None`` for no gradient), in the convention
-                ``dL/dRe + i dL/dIm``; it is called once at most.
-            arrays: Differentiable inputs.
-        """
+    def host_operation(self, operation: HostOperation, *arrays: Array) -> Array:
+        """The array that a NumPy-level operation with its own adjoint computes, as a node of the graph."""
 
     @abstractmethod
     def host_fft2(self, a: np.ndarray) -> np.ndarray:

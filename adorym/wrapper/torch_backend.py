@@ -10,7 +10,7 @@ import torch
 
 from adorym.errors import BackendError
 from adorym.wrapper import windows as host_windows
-from adorym.wrapper.base import Array, ArrayCore, Axis, Backend, FusedCore, Tree
+from adorym.wrapper.base import Array, Axis, Backend, FusedCore, HostOperation, Tree
 from adorym.wrapper.memory import keep_freed_memory
 
 _REAL = {"single": torch.float32, "double": torch.float64}
@@ -40,19 +40,25 @@ class _Fused(torch.autograd.Function):
         return (None, None, *(g if g is None or factor == 1.0 else g * factor for g in made))
 
 
-class _Operation(torch.autograd.Function):
-    """A NumPy-level core that makes an array, with its adjoint, as one node of the graph."""
+def _on_host(t: torch.Tensor) -> np.ndarray:
+    return t.detach().resolve_conj().contiguous().cpu().numpy()
+
+
+class _HostOperation(torch.autograd.Function):
+    """An operation on NumPy arrays as one node of the graph."""
 
     @staticmethod
-    def forward(ctx: Any, core: ArrayCore, *tensors: torch.Tensor) -> torch.Tensor:
-        result, ctx.adjoint = core(*(t.detach().resolve_conj().contiguous().numpy() for t in tensors))
-        return torch.from_numpy(result)
+    def forward(ctx: Any, operation: HostOperation, *tensors: torch.Tensor) -> torch.Tensor:
+        ctx.operation = operation
+        ctx.save_for_backward(*tensors)
+        return torch.from_numpy(operation.forward(*map(_on_host, tensors))).to(tensors[0].device)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, upstream: torch.Tensor) -> tuple:
-        made = ctx.adjoint(upstream.resolve_conj().contiguous().numpy())
-        return (None, *(None if g is None else torch.from_numpy(g) for g in made))
+        tensors, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
+        found = ctx.operation.adjoint(_on_host(upstream), tuple(map(_on_host, tensors)), tuple(wanted))
+        return (None, *(None if g is None else torch.from_numpy(g).to(upstream.device) for g in found))
 
 
 class TorchBackend(Backend):
@@ -255,8 +261,8 @@ class TorchBackend(Backend):
         value = _Fused.apply(core, box, *arrays)
         return value, box[0]
 
-    def operation(self, core: ArrayCore, *arrays: Array) -> Array:
-        return _Operation.apply(core, *arrays)
+    def host_operation(self, operation: HostOperation, *arrays: Array) -> torch.Tensor:
+        return _HostOperation.apply(operation, *arrays)
 
     def host_fft2(self, a: np.ndarray) -> np.ndarray:
         return torch.fft.fft2(torch.from_numpy(a)).numpy()

@@ -26,7 +26,8 @@ def near_truth(case, problem: Problem, seed: int = 4) -> dict[str, np.ndarray]:
     for name, value in values.items():
         step = 0.05 * case.scales.get(name, float(np.abs(value).max()) if name in ("object", "probe") else 1.0)
         values[name] = value + step * noise(rng, value.shape, np.iscomplexobj(value))
-    values["background"] = np.abs(values["background"]) + 0.1
+    if "background" in values:
+        values["background"] = np.abs(values["background"]) + 0.1
     return values
 
 
@@ -120,7 +121,7 @@ def test_truth_in_data_out(case):
     floor = loss_at(case, problem, truth)
     assert floor < case.floor
     wrong = {
-        "object": lambda v: v * np.exp(0.1j * np.sin(np.arange(v.shape[1]))),
+        "object": lambda v: v * np.exp(0.1j * np.sin(np.arange(v.shape[1]))) + 0.05,
         "probe": lambda v: v * 1.05,
         "probe_positions": lambda v: v + 0.2 * np.array([1, -1])[np.arange(len(v)) % 2][:, None],
         "probe_offset": lambda v: -v,
@@ -128,6 +129,13 @@ def test_truth_in_data_out(case):
         "intensity_scale": lambda v: v[::-1].copy(),
         "background": lambda v: v * 3,
         "propagation_distance": lambda v: v * 1.2,
+        "common_distance": lambda v: v + 0.05,
+        "relative_distances": lambda v: 3 * v,
+        "affine": lambda v: v + 0.1 * (np.arange(len(v)) > 0)[:, None],
+        "translation": lambda v: v + 1.0,
+        "pixel_ratio": lambda v: v + 0.1,
+        "illumination": lambda v: v * 1.1,
+        "log10_kappa": lambda v: v - 0.5,
     }
     for name in truth:
         assert loss_at(case, problem, truth | {name: wrong[name](truth[name])}) > 3 * floor + 1e-6, name

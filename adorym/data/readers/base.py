@@ -136,7 +136,7 @@ class Raw:
         dark: Dark counts ``(y, x)``.
         white: Counts without sample, dark subtracted, ``(y, x)``.
         orientation: Turn that brings patterns, mask, dark and white into this package's frame.
-        incident_counts: Mean counts in a pixel without the sample; those of ``white`` if there is one.
+        open_beam_counts: Mean counts in a pixel without the sample; those of ``white`` if there is one.
         start_probe: ``(modes, y, x)``.
         truth: What a simulation knows.
         notes: What the reader decided.
@@ -153,7 +153,7 @@ class Raw:
     dark: np.ndarray | None = None
     white: np.ndarray | None = None
     orientation: Orientation = field(default_factory=Orientation)
-    incident_counts: float | None = None
+    open_beam_counts: float | None = None
     start_probe: np.ndarray | None = None
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -208,7 +208,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         angle_index=np.zeros(patterns.shape[0], int) if raw.angle_index is None else raw.angle_index.astype(int),
         theta_rad=_angles(raw, overrides, path),
         measured=overrides.measured or raw.measured,
-        incident_counts=_incident(raw),
+        open_beam_counts=_open_beam_counts(raw),
         mask=mask,
         start_probe=raw.start_probe,
         truth=raw.truth,
@@ -269,10 +269,10 @@ def _corrected(raw: Raw, mask: np.ndarray | None, notes: list[str], path: str) -
     return patterns if mask is None else MaskedPatterns(patterns, mask)
 
 
-def _incident(raw: Raw) -> float | None:
+def _open_beam_counts(raw: Raw) -> float | None:
     """Mean counts in a pixel without the sample."""
     if raw.white is None:
-        return raw.incident_counts
+        return raw.open_beam_counts
     lit = (raw.white > 0) & np.isfinite(raw.white)
     return float(raw.white[lit].mean())
 

@@ -13,7 +13,7 @@
 | ``metadata/mask`` or ``exchange/mask`` | (y, x) or (n, y, x) | 1 where good |
 | ``metadata/distance_m``, ``source_distance_m``, ``detector_pixel_size_m`` | scalar, scalar, (y, x) | m |
 | ``metadata/magnification`` | (distance,) | cone beam; ``psize_cm`` is that of the largest |
-| ``metadata/incident_counts`` | scalar | counts in a pixel without the sample |
+| ``metadata/open_beam_counts`` | scalar | counts in a pixel without the sample |
 | ``metadata/angle_index`` | (n,) | angle of every pattern, where angles have unequal numbers of them |
 | ``start/probe`` | (modes, y, x) | square root of photons |
 | ``truth/...`` | | what a simulation knows |
@@ -77,7 +77,7 @@ class NativeReader(Reader):
                 mask=_mask(file, patterns.shape),
                 dark=dark,
                 white=white,
-                incident_counts=_one(file, "incident_counts"),
+                open_beam_counts=_number(file, "metadata/open_beam_counts"),
                 start_probe=None if probe is None else _modes(probe),
                 truth=_truth(file),
                 notes=(*_stored_notes(file), *notes),
@@ -115,9 +115,9 @@ def _lengths(file: h5py.File, notes: list[str]) -> Lengths:
     )
 
 
-def _one(file: h5py.File, name: str) -> float | None:
-    dataset = find(file, [f"metadata/{name}"])
-    return None if dataset is None else single(numbers(dataset))
+def _number(file: h5py.File, name: str) -> float | None:
+    dataset = find(file, [name])
+    return None if dataset is None else float(np.ravel(numbers(dataset))[0])
 
 
 def _magnification(file: h5py.File) -> np.ndarray | None:

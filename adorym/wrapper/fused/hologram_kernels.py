@@ -1,8 +1,8 @@
-"""Loops of the near-field hologram, compiled by numba: transfer functions that factorise, and images read between pixels.
+"""Loops of the near-field hologram, compiled by numba: factorised transfer functions, images read between pixels.
 
-An affine map moves on by almost one pixel from one detector pixel to the next, so that along a row the integer parts of
-the positions run for dozens of pixels side by side. `interpolate` and its adjoint work run by run: within one all arrays
-are contiguous, and LLVM vectorises. Maps far from the identity have shorter runs and are right as well.
+An affine map moves on by almost one pixel from one detector pixel to the next, so that along a row the integer parts
+of the positions run for dozens of pixels side by side. `interpolate` and its adjoint work run by run: within one all
+arrays are contiguous, and LLVM vectorises. Maps far from the identity have shorter runs and are right as well.
 
 Interpolation is Keys' cubic convolution with a = -1/2, exact for quadratic polynomials (IEEE Trans. Acoust. Speech 29,
 1153 (1981)). Positions beyond the image's edge are those of its edge.
@@ -14,6 +14,7 @@ import numpy as np
 from numba import njit
 
 _jit = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+
 
 @_jit
 def modulate(spectrum: np.ndarray, h_y: np.ndarray, h_x: np.ndarray, out: np.ndarray) -> None:
@@ -203,7 +204,7 @@ def interpolate_adjoint(
     g_mapped: np.ndarray,
     with_map: bool,
 ) -> None:
-    """From ``upstream`` ``(y, x)``: adds the gradient by the image to ``g_image``, by the map to ``g_mapped`` ``(6,)``."""
+    """From ``upstream`` ``(y, x)``: adds gradients by image and map to ``g_image`` and ``g_mapped`` ``(6,)``."""
     columns, real = upstream.shape[1], image.dtype
     whole, part = np.empty((2, columns), np.int64), np.empty((2, columns), real)
     w_y, w_x = np.empty((4, columns), real), np.empty((4, columns), real)
