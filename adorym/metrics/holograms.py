@@ -71,7 +71,8 @@ def hologram_similarities(found: np.ndarray, true: np.ndarray, width_px: tuple[f
     """Structural similarity of the magnitudes and of the high-passed phases of objects ``(y, x)``.
 
     Gaussian weights of 1.5 px (Wang et al., IEEE Trans. Image Process. 13, 600 (2004)); the data range is that of the
-    true picture.
+    true picture, counted from its smallest value: the measure is for intensities, and of pictures around zero it would
+    call the negative alike.
 
     Args:
         found: ``(y, x)`` complex.
@@ -87,11 +88,16 @@ def hologram_similarities(found: np.ndarray, true: np.ndarray, width_px: tuple[f
     pairs = (np.abs(found), np.abs(true)), (high_passed_phase(found, width_px), high_passed_phase(true, width_px))
     values = []
     for picture, wanted in pairs:
-        span = float(np.ptp(wanted)) or 1.0
+        low, span = wanted.min(), float(np.ptp(wanted)) or 1.0
         values.append(
             float(
                 structural_similarity(
-                    picture, wanted, data_range=span, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+                    picture - low,
+                    wanted - low,
+                    data_range=span,
+                    gaussian_weights=True,
+                    sigma=1.5,
+                    use_sample_covariance=False,
                 )
             )
         )
