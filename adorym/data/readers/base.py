@@ -17,8 +17,12 @@ from adorym.data.containers import read_mask
 from adorym.data.dataset import Dataset, Patterns
 from adorym.data.overrides import Overrides, Propagation, numbers_of, pair
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, select
+from adorym.data.pictures import hot_pixels, read_field
 from adorym.errors import ConfigError, DataError
 from adorym.optics.geometry import Geometry, fresnel_scaling
+
+# Patterns that hot pixels are looked for in.
+HOT_PIXEL_SAMPLE = 64
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Lengths:
         if isinstance(by.distance, tuple) or isinstance(by.source_distance, tuple):
             return self._series(by)
         given = {
-            "energy_ev": by.energy,
+            "energy_ev": by.photon_energy,
             "pixel_size_m": pair(by.pixel_size),
             "detector_pixel_size_m": pair(by.detector_pixel_size),
             "distance_m": by.distance,
@@ -64,7 +68,7 @@ class Lengths:
             )
         effective, magnification, finest = fresnel_scaling(np.asarray(source), np.asarray(detector), detector_pixel)
         return Lengths(
-            energy_ev=by.energy or self.energy_ev,
+            energy_ev=by.photon_energy or self.energy_ev,
             pixel_size_m=pair(by.pixel_size) or finest,
             detector_pixel_size_m=detector_pixel,
             propagation_distance_m=effective,
@@ -190,6 +194,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         ConfigError: An override chooses what is not there.
     """
     notes = list(raw.notes)
+    raw = _with_fields(raw, overrides, notes)
     mask = _mask(raw, overrides, notes, path)
     patterns = _corrected(raw, mask, notes, path)
     lengths = raw.lengths.overridden(overrides).propagated(overrides.propagation_distance, patterns.shape[1:], notes)
@@ -217,6 +222,24 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         **{name: getattr(lengths, name) for name in Lengths.__dataclass_fields__},
     )
     return _chosen(dataset, overrides)
+
+
+def _with_fields(raw: Raw, overrides: Overrides, notes: list[str]) -> Raw:
+    """With the white and dark fields and the mask of hot pixels that the user asks for."""
+    dark = raw.dark if overrides.dark is None else read_field(overrides.dark, "dark")
+    white = raw.white
+    if overrides.white is not None:
+        given = read_field(overrides.white, "white")
+        white = given if dark is None or dark.shape != given.shape else given - dark
+    raw = replace(raw, dark=dark, white=white)
+    if overrides.hot_pixels is None:
+        return raw
+    mean = raw.patterns.read(np.arange(min(raw.patterns.shape[0], HOT_PIXEL_SAMPLE))).mean(axis=0)
+    hot = hot_pixels(mean.astype(np.float64), overrides.hot_pixels)
+    if white is not None and white.shape == mean.shape:
+        hot |= hot_pixels(white, overrides.hot_pixels)
+    notes.append(f"hot pixels: {int(hot.sum())} masked")
+    return replace(raw, mask=~hot if raw.mask is None else np.asarray(raw.mask, bool) & ~hot)
 
 
 def _mask(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> np.ndarray | None:
