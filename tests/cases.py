@@ -35,7 +35,7 @@ from adorym.forward.base import ForwardModel, ObjectSettings
 from adorym.forward.holography import Holography
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
-from adorym.initializers import phase_contrast, simple
+from adorym.initializers import off_axis, phase_contrast, simple
 from adorym.losses.base import Loss
 from adorym.losses.counting import LeastSquares, Poisson
 from adorym.optics import probes
@@ -46,7 +46,7 @@ from adorym.regularizers.variation import TotalVariation
 from adorym.simulate import experiments, holograms, illumination, phantoms
 
 # Initializers that read holograms.
-OF_HOLOGRAMS = ("back_propagation", "contrast_transfer", "paganin", "transport_of_intensity")
+OF_HOLOGRAMS = ("back_propagation", "contrast_transfer", "off_axis", "paganin", "transport_of_intensity")
 OBJECT_SHAPE = (30, 34)  # of the cases that act on an object
 PROBE_SHAPE = (3, 12, 14)  # of those that act on a probe
 
@@ -95,6 +95,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "contrast_transfer": _plain(phase_contrast.ContrastTransfer, regularization=0.01),
         "transport_of_intensity": _plain(phase_contrast.TransportOfIntensity, sample="homogeneous", kappa=30.0),
         "paganin": _plain(phase_contrast.Paganin, kappa=30.0),
+        "off_axis": _plain(off_axis.OffAxis, carrier=(0.1, 0.25)),
         "back_propagation": _plain(phase_contrast.BackPropagation, propagation="fresnel"),
     },
     "loss": {"least_squares": _plain(LeastSquares), "poisson": _plain(Poisson)},

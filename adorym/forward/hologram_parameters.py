@@ -10,15 +10,31 @@ import numpy as np
 from adorym.data.dataset import Dataset
 from adorym.forward.base import object_parameter
 from adorym.forward.hologram_geometry import HologramGeometry
+from adorym.forward.registration import register
 from adorym.optics.affine import IDENTITY, half_side_px, parts_of, to_pixels
 from adorym.parameters import Derived, Parameter, ParameterSettings
+from adorym.registry import component
 from adorym.wrapper.base import Array, Backend
 
 Values = Mapping[str, np.ndarray]
 
 
 # -- start values ------------------------------------------------------------------------------------------------------
-def _identities(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+@component
+class AffineSettings(ParameterSettings):
+    """How the maps start and are refined.
+
+    Attributes:
+        registration: Start from a coarse alignment of the pictures, by the phase correlation of their gradients and
+            the affine map that makes them most alike; else from the identity.
+    """
+
+    registration: bool = False
+
+
+def _identities(model: Any, dataset: Dataset, settings: AffineSettings, rng: np.random.Generator) -> np.ndarray:
+    if settings.registration:
+        return register(dataset, model.geometry(dataset))
     return np.tile(IDENTITY, (dataset.n_patterns, 1))
 
 
@@ -107,6 +123,7 @@ PARAMETERS: dict[str, Parameter] = {
         help="map of each hologram into the frame of the first: (m_yy, m_yx, t_y, m_xy, m_xx, t_x), translations in "
         "units of half its larger side",
         start=_identities,
+        settings=AffineSettings,
         optimizer=_geometric(0.13),
         scale=_pixel_of_map,
     ),

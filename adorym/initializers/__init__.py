@@ -1,5 +1,5 @@
 """First objects; importing the package registers them."""
 
-from adorym.initializers import phase_contrast, simple
+from adorym.initializers import off_axis, phase_contrast, simple
 
-__all__ = ["phase_contrast", "simple"]
+__all__ = ["off_axis", "phase_contrast", "simple"]

@@ -13,7 +13,10 @@ from adorym.errors import ConfigError, InputError
 from adorym.initializers.simple import Constant, File, Random
 
 DATASET = Scan().dataset()
-HOLOGRAMS = series(patterns=Exact(np.full((2, 12, 14), 90.0)), propagation_distance_m=np.array([0.03, 0.06]))
+HOLOGRAMS = series(
+    patterns=Exact(90.0 + 30 * np.random.default_rng(0).random((2, 12, 14))),
+    propagation_distance_m=np.array([0.03, 0.06]),
+)
 
 
 def make(initializer, seed=1, shape=OBJECT_SHAPE):
