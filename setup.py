@@ -36,6 +36,8 @@ EXTRAS = {
     "mpi": ["mpi4py>=4.0", "mpich>=4.2"],
     # Bitshuffle, LZ4 and the other filters that detectors compress with.
     "formats": ["hdf5plugin>=4.4"],
+    # Searches for settings: `adorym tune`.
+    "tune": ["optuna>=4.0"],
     # What `benchmarks/` needs besides: the cores, memory and load of the machine that they ran on.
     "bench": ["psutil>=5.9"],
     "docs": ["furo>=2024.8", "latex2mathml>=3.77", "myst-parser>=3.0", "sphinx>=7.4", "sphinx-copybutton>=0.5"],

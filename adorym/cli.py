@@ -1,4 +1,4 @@
-"""The command line: run, check, inspect, convert, simulate, score, report, export, list.
+"""The command line: run, check, inspect, convert, simulate, score, report, export, tune, list.
 
 Each command's work is in `adorym.commands`; here are only its options, and what becomes of its errors: wrong input ends
 with status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -221,6 +221,30 @@ def export(
 
     for path in work(result, to, output):
         out.print(str(path))
+
+
+@app.command()
+def tune(
+    config: ConfigPath,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option("--vary", metavar="KEY=RANGE", help="low:high, low:high:log, or a,b,c; may be repeated."),
+    ] = None,
+    assign: Assignments = None,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Runs to add to the study.")] = 20,
+    held_out: Annotated[float, typer.Option("--held-out", help="Part of the patterns that no run sees.")] = 0.05,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the study; one that exists goes on.")
+    ] = Path("tune"),
+) -> None:
+    """Search the best values of named keys, scored by patterns that the runs do not see (needs optuna)."""
+    from adorym.commands.tune import tune as work
+
+    found = work(config, vary or (), assign or (), trials=trials, output=output, held_out=held_out)
+    failed = f", {found.failed} failed" if found.failed else ""
+    out.print(f"{found.trials} trials{failed}; misfit of patterns left out: {found.score:.4e}")
+    out.print("Best: " + " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in found.best.items()))
+    out.print(f"Picture: {found.picture}")
 
 
 @app.command("list")

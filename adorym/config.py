@@ -29,6 +29,7 @@ from adorym.registry import component
 from adorym.regularizers import Regularizer
 from adorym.schema import ComponentOf, DeclaredBy, build, dump
 from adorym.schema.build import Folder
+from adorym.solvers import Solver
 
 REGISTERED = (_initializers,)
 QUICK_EPOCHS = 4
@@ -78,6 +79,8 @@ class Config:
         loss: What prediction and measurement are compared by.
         regularizers: Terms of the object added to the loss.
         constraints: Projections applied to parameters after their steps.
+        solver: Moves all refined parameters together on the loss of the whole data set, an iteration an epoch; if
+            absent, each parameter has its optimizer, which steps after every batch.
         run: How the run is carried out.
         output: What it leaves behind.
     """
@@ -90,13 +93,14 @@ class Config:
     loss: Annotated[Loss, ComponentOf("loss")] = Field(default_factory=LeastSquares)
     regularizers: tuple[Annotated[Regularizer, ComponentOf("regularizer")], ...] = ()
     constraints: tuple[Annotated[Constraint, ComponentOf("constraint")], ...] = ()
+    solver: Annotated[Solver | None, ComponentOf("solver")] = None
     run: RunSettings = Field(default_factory=RunSettings)
     output: OutputSettings = Field(default_factory=OutputSettings)
 
     @property
     def recipe(self) -> Recipe:
         """Everything but data, run and output."""
-        return Recipe(self.forward_model, self.parameters, self.loss, self.regularizers, self.constraints)
+        return Recipe(self.forward_model, self.parameters, self.loss, self.regularizers, self.constraints, self.solver)
 
     def identity(self) -> dict[str, Any]:
         """The settings that a resumed run must share with the one that it goes on with.

@@ -160,6 +160,7 @@ class Value:
         array: Current value, one row a pattern or angle unless the parameter is per run.
         first: Start value, for the gauge and the report.
         rate: Learning rate in the parameter's unit (or as a pure number), before the schedule.
+        scale: Natural size of its values or of their changes, in its unit.
         bounds: Smallest and largest value of each component, as arrays that broadcast, or ``None``.
     """
 
@@ -172,6 +173,7 @@ class Value:
     first: np.ndarray
     state: tuple[Array, ...]
     rate: float
+    scale: float = 1.0
     bounds: tuple[np.ndarray, np.ndarray] | None = None
 
     def rows(self, patterns: np.ndarray, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -240,5 +242,6 @@ def make_value(
         first=first,
         state=optimizer.init(xp, array) if settings.refine else (),
         rate=rate,
+        scale=scale,
         bounds=bounds,
     )

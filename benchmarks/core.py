@@ -136,7 +136,8 @@ def _ratio(size: int, patterns: int, modes: int, between: bool) -> tuple[float, 
         epochs = made.epochs()
         next(epochs)
         floor()
-        pairs = np.array([(_cpu_s(lambda: next(epochs)), _cpu_s(floor)) for _ in range(9)])
+        count = int(np.clip(2 / _cpu_s(lambda: next(epochs)), 9, 60))  # short ones are measured more often
+        pairs = np.array([(_cpu_s(lambda: next(epochs)), _cpu_s(floor)) for _ in range(count)])
     ratio = float(np.median(pairs[:, 0] / pairs[:, 1]))
     transforms = (4 if between else 2) * patterns * modes
     return ratio, float(np.median(pairs[:, 1])) / transforms * 1e6

@@ -18,8 +18,10 @@ from tiny_scan import REGIMES, Exact, Scan
 # Imported for what they register as well.
 import adorym.data.open
 import adorym.simulate.experiments  # noqa: F401
-from adorym.constraints.object import MagnitudeLimit, Support
-from adorym.constraints.probe import OrthogonalModes, ProbePower
+from adorym.constraints import limits
+from adorym.constraints import object as of_object
+from adorym.constraints import probe as of_probe
+from adorym.constraints.support import ShrinkWrap, Support
 from adorym.data.dataset import Dataset
 from adorym.data.readers.cxi import CxiReader
 from adorym.data.readers.native import NativeReader
@@ -37,13 +39,16 @@ from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.initializers import off_axis, phase_contrast, simple
 from adorym.losses.base import Loss
-from adorym.losses.counting import LeastSquares, Poisson
+from adorym.losses.counting import Huber, Intensity, LeastSquares, Mixed, Poisson, Student
 from adorym.optics import probes
 from adorym.optimizers import first_order, schedules
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.parameters import ParameterSettings
+from adorym.regularizers import sparsity
+from adorym.regularizers.crosstalk import SliceCrosstalk
 from adorym.regularizers.variation import TotalVariation
 from adorym.simulate import experiments, holograms, illumination, phantoms
+from adorym.solvers import library, memory, newton, preconditioners, splitting
 
 # Initializers that read holograms.
 OF_HOLOGRAMS = ("back_propagation", "contrast_transfer", "off_axis", "paganin", "transport_of_intensity")
@@ -78,10 +83,20 @@ def _plain(cls: type, **fields: Any) -> Callable[[Path], Any]:
 
 CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
     "constraint": {
-        "magnitude_limit": _plain(MagnitudeLimit, maximum=1.0, minimum=0.3),
+        "magnitude_limit": _plain(of_object.MagnitudeLimit, maximum=1.0, minimum=0.3),
+        "phase_limit": _plain(of_object.PhaseLimit, maximum=0.05, minimum=-0.2),
+        "non_negativity": _plain(of_object.NonNegativity),
+        "phase_only": _plain(of_object.PhaseOnly),
+        "absorption_only": _plain(of_object.AbsorptionOnly),
+        "homogeneous": _plain(of_object.Homogeneous),
         "support": _support,
-        "probe_power": _plain(ProbePower, photons=1e4),
-        "orthogonal_modes": _plain(OrthogonalModes),
+        "shrink_wrap": _plain(ShrinkWrap, threshold=0.4, blur=1.5),
+        "probe_power": _plain(of_probe.ProbePower, photons=1e4),
+        "orthogonal_modes": _plain(of_probe.OrthogonalModes),
+        "probe_support": _plain(of_probe.ProbeSupport, radius=4.0),
+        "probe_fourier_support": _plain(of_probe.ProbeFourierSupport, radius=5.0, stop=1.0),
+        "position_limit": _plain(limits.PositionLimit, maximum=0.5),
+        "limit": _plain(limits.Limit, parameter="background", minimum=0.2, maximum=0.9),
     },
     "forward_model": {"holography": _plain(Holography, buffer_px=4), "ptychography": _plain(Ptychography)},
     "illumination": {
@@ -98,11 +113,19 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "off_axis": _plain(off_axis.OffAxis, carrier=(0.1, 0.25)),
         "back_propagation": _plain(phase_contrast.BackPropagation, propagation="fresnel"),
     },
-    "loss": {"least_squares": _plain(LeastSquares), "poisson": _plain(Poisson)},
+    "loss": {
+        "least_squares": _plain(LeastSquares),
+        "poisson": _plain(Poisson),
+        "mixed": _plain(Mixed, read_noise=0.3, gain=2.0),
+        "intensity": _plain(Intensity),
+        "huber": _plain(Huber, threshold=0.8),
+        "student": _plain(Student, degrees=3.0),
+    },
     "optimizer": {
         "gradient_descent": _plain(first_order.GradientDescent, learning_rate=0.3),
         "momentum": _plain(first_order.Momentum, learning_rate=0.05),
         "adam": _plain(first_order.Adam, learning_rate=0.05),
+        "rmsprop": _plain(first_order.RMSProp, learning_rate=0.02),
         "preconditioned": _plain(Preconditioned, learning_rate=0.7, regularization=0.05),
     },
     "phantom": {
@@ -125,13 +148,34 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "nexus": _plain(NexusReader),
         "ptypy": _plain(PtypyReader),
     },
-    "regularizer": {"total_variation": _plain(TotalVariation, weight=0.02)},
+    "regularizer": {
+        "total_variation": _plain(TotalVariation, weight=0.02),
+        "l1": _plain(sparsity.L1, weight=0.3),
+        "l2": _plain(sparsity.L2, weight=0.3),
+        "reweighted_l1": _plain(sparsity.ReweightedL1, weight=0.3, epsilon=0.2),
+        "smoothness": _plain(sparsity.Smoothness, parameter="probe_positions", weight=0.4, order=2),
+        "slice_crosstalk": _plain(SliceCrosstalk, weight=0.1),
+    },
     "schedule": {
         "constant": _plain(schedules.Constant),
         "late_decay": _plain(schedules.LateDecay, hold=0.4, final=0.1),
         "exponential": _plain(schedules.Exponential, decay=0.9, minimum=0.2),
         "cosine": _plain(schedules.Cosine, final=0.05),
         "steps": _plain(schedules.Steps, at=(3, 6), decay=0.5),
+    },
+    "preconditioner": {
+        "intensity": _plain(preconditioners.Intensity, regularization=0.2),
+        "estimated": _plain(preconditioners.Estimated, probes=3),
+        "none": _plain(preconditioners.Unscaled),
+    },
+    "solver": {
+        "conjugate_gradient": _plain(memory.ConjugateGradient),
+        "lbfgs": _plain(memory.LBFGS, pairs=5),
+        "levenberg_marquardt": _plain(newton.LevenbergMarquardt),
+        "curveball": _plain(newton.Curveball),
+        "proximal_gradient": _plain(splitting.ProximalGradient),
+        "admm": _plain(splitting.ADMM, inner=3),
+        "scipy": _plain(library.Scipy, iterations=12),
     },
     "simulation": {
         "ptychography": _small_experiment,

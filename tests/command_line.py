@@ -90,8 +90,8 @@ def write_config(folder: Path, **sections: Any) -> Path:
 
 
 def content(folder: Path) -> dict[str, float]:
-    """Everything below ``folder`` with its time of change."""
-    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
+    """Everything below ``folder`` with its time of change, but what Python keeps beside a module that it imports."""
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if "__pycache__" not in str(path)}
 
 
 def assert_one_message(ended: Ended, words: Iterable[str]) -> None:

@@ -104,6 +104,33 @@ def assert_gradients(
         )
 
 
+# -- proximal operators ------------------------------------------------------------------------------------------------
+def assert_proximal(xp: Backend, term: Any, start: np.ndarray, step: float, tries: int = 400) -> None:
+    """``term.prox`` is the minimum of ``|u - start|^2 / 2 + step term.value(u)``: found by trying.
+
+    Steps of many sizes along random directions, towards the start, towards rest, and one element at a time, must not
+    lead downhill.
+    """
+    rng, shape = np.random.default_rng(12), start.shape
+
+    def cost(u: np.ndarray) -> float:
+        distance = float(np.sum(np.abs(u - start) ** 2)) / 2
+        return distance + step * float(term.value(xp, xp.asarray(u)))
+
+    found = np.array(xp.to_numpy(term.prox(xp, xp.asarray(start.copy()), step)))
+    assert found.shape == shape and found.dtype == start.dtype
+    least = cost(found)
+    assert least < cost(start) and relative_error(found, start) > 1e-3
+    for i in range(tries):
+        direction = noise(rng, shape, np.iscomplexobj(start))
+        if i % 2:
+            direction = direction * (rng.random(shape) < 1.5 / start.size)
+        elif i % 10 == 0:
+            direction = (start, np.zeros(shape), np.full(shape, start.mean()))[i // 10 % 3] - found
+        trial = found + 10.0 ** rng.uniform(-3, 0) * direction
+        assert cost(trial) >= least - 1e-5 * abs(least), f"a lower point was found after {i} tries"
+
+
 # -- projections -------------------------------------------------------------------------------------------------------
 def assert_idempotent(project: Callable[[np.ndarray], np.ndarray], x: np.ndarray, rtol: float) -> None:
     """``P(P(x)) = P(x)``, shape and type kept."""

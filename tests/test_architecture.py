@@ -26,7 +26,7 @@ LAYERS = [
     "optics",
     "data",
     "metrics",
-    "optimizers",
+    "optimizers solvers",
     "storage",
     "parameters",
     "losses regularizers constraints",

@@ -85,7 +85,7 @@ CASES = {
         {"forward_model": {"kind": "ptycography"}},
     ),
     "kind of nothing similar": Case(
-        ("loss.kind:", "no loss named 'xyz'", "known: least_squares, poisson"), {"loss": {"kind": "xyz"}}
+        ("loss.kind:", "no loss named 'xyz'", "known: huber, intensity, least_squares"), {"loss": {"kind": "xyz"}}
     ),
     "wrong unit": Case(
         ("data.energy:", "wrong unit", "expected a quantity in eV", "found '13 nm'"), {"data": {"energy": "13 nm"}}

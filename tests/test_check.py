@@ -215,7 +215,12 @@ def test_everything_is_shown(planned):
     shown = console.export_text()
     for facts in plan.sections.values():
         assert all(fact.text in shown for fact in facts)
-    for words in ("epoch 1 to epoch 2", "magnitude_limit (maximum 1.0", "total_variation (weight 0.5", "total"):
+    for words in (
+        "epoch 1 to epoch 2",
+        "magnitude_limit (maximum 1.0",
+        "total_variation (parameter object, weight 0.5",
+        "total",
+    ):
         assert words in shown
     narrow = Console(width=50, record=True, file=StringIO())
     narrow.print(plan.render())
@@ -266,7 +271,7 @@ ERRORS = {
     ),
     "regularizer of a fixed object": (
         {"parameters": {"object": False}, "regularizers": [{"kind": "total_variation", "weight": 1}]},
-        r"regularizers: the object is not refined: they have no effect; leave them out",
+        r"regularizers\[0\]: 'total_variation' acts on the object, which is not refined: it has no effect",
     ),
     "nothing refined": (
         {"parameters": {"object": False, "probe": False}},
@@ -290,6 +295,27 @@ ERRORS = {
         r"run\.device: autograd computes on the CPU only; found cuda; use backend 'torch'",
     ),
 }
+
+
+def test_what_a_solver_leaves_idle_is_refused(tmp_path):
+    write_data(tmp_path / "data.h5")
+    run_settings = {"epochs": 3, "batch_size": 7, "batch_order": "compact", "backoff": 1.0}
+    parameters = {"probe": {"optimizer": "adam"}, "object": {"schedule": "cosine"}}
+    sections = {"data": str(tmp_path / "data.h5"), "forward_model": "ptychography"}
+    config = {**sections, "solver": "lbfgs", "parameters": parameters, "run": run_settings}
+    with pytest.raises(ConfigErrors) as found:
+        prepare(config)
+    what = "has no effect: solver 'lbfgs' moves all parameters together, on all patterns at once"
+    assert {(error.where, error.what) for error in found.value.errors} == {
+        (where, what)
+        for where in (
+            "parameters.probe.optimizer",
+            "parameters.object.schedule",
+            "run.batch_size",
+            "run.batch_order",
+            "run.backoff",
+        )
+    }
 
 
 @pytest.mark.parametrize("case", ERRORS)

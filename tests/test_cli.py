@@ -279,3 +279,10 @@ def test_help_is_quick_because_it_imports_little():
         "import sys, adorym.cli; sys.exit(bool({'torch', 'numba', 'matplotlib', 'h5py', 'scipy'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_package_is_the_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "adorym", "--version"], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0 and done.stdout.strip().startswith("adorym ")

@@ -245,6 +245,8 @@ def _refinement(made: Draft, name: str) -> Refinement:
         unit = ""  # a pure number: the curvature brings the unit
     elif spec.relative and not _has_unit(optimizer.learning_rate):
         unit = "of the largest value"
+    elif spec.scale is not None and not _has_unit(optimizer.learning_rate):
+        unit = "of its natural scale"
     return Refinement(
         parameter=name,
         values=values,
@@ -296,7 +298,7 @@ def _work(made: Draft) -> Work:
         batch=min(max(_batch_sizes(made)), chunk),
         modes=modes,
         window_px=window,
-        fused=made.on_host and not plain and bool(getattr(model, "fused", False)) and recipe.loss.noise is not None,
+        fused=made.on_host and not plain and bool(getattr(model, "fused", False)) and recipe.loss.code is not None,
         near_field=_regime(made) == "near_field",
         shifted=bool(refined) or any((made.starts[name] % 1).any() for name in moved),
         moving=bool(refined),

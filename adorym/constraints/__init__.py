@@ -1,6 +1,6 @@
 """Constraints: projections of a parameter; importing the package registers them."""
 
-from adorym.constraints import object, probe
+from adorym.constraints import limits, object, probe, support
 from adorym.constraints.base import Constraint
 
-__all__ = ["Constraint", "object", "probe"]
+__all__ = ["Constraint", "limits", "object", "probe", "support"]

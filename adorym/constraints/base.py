@@ -9,17 +9,33 @@ from adorym.wrapper.base import Array, Backend
 
 
 class Constraint(ABC):
-    """A pure, idempotent projection of one parameter, applied after its steps.
+    r"""A pure, idempotent projection of one parameter, applied after its steps.
 
     Attributes:
         parameter: Name of the parameter that it acts on.
         when: After every ``batch`` or every ``epoch``.
+        whole: Whether it needs the whole array at once; otherwise it may be applied tile by tile.
+        logarithmic: Whether `project` of the object takes :math:`b + i d = -\log O`, the absorption and the phase lag
+            of a slice, :math:`k t (\beta + i \delta)`, instead of its transmission :math:`O = e^{-(b + i d)}`. The
+            engine converts where the run represents the object the other way.
+        relative: Whether `project` takes the deviation from the start value.
     """
 
     kind: ClassVar[str]
-    parameter: ClassVar[str]
+    parameter: str
     when: ClassVar[Literal["batch", "epoch"]] = "batch"
+    whole: ClassVar[bool] = False
+    logarithmic: ClassVar[bool] = False
+    relative: ClassVar[bool] = False
 
     @abstractmethod
     def project(self, xp: Backend, tile: Array) -> Array:
         """The nearest array that satisfies the constraint; may reuse the memory of ``tile``."""
+
+    def active(self, epoch: int) -> bool:
+        """Whether it is applied in ``epoch``, from 0."""
+        return True
+
+    def of_rows(self, start: int, stop: int) -> Constraint:
+        """The same constraint for a tile that holds the rows from ``start`` to ``stop`` of the array."""
+        return self

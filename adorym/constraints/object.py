@@ -1,19 +1,23 @@
-"""Constraints on the object."""
+"""Constraints on the values of the object."""
 
 from __future__ import annotations
 
-from functools import lru_cache
-from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from adorym.constraints.base import Constraint
 from adorym.errors import ConfigError
-from adorym.paths import InputPath
 from adorym.registry import register
+from adorym.units import Angle
 from adorym.wrapper.base import Array, Backend
+
+
+def in_order(minimum: float | None, maximum: float | None) -> None:
+    """Raise a `ConfigError` if the limits are the wrong way round."""
+    if minimum is not None and maximum is not None and minimum > maximum:
+        raise ConfigError("minimum", "exceeds the maximum", expected=f"<= {maximum}", found=minimum)
 
 
 @register("constraint", "magnitude_limit")
@@ -27,13 +31,12 @@ class MagnitudeLimit(Constraint):
         minimum: Smallest modulus.
     """
 
-    parameter: ClassVar[str] = "object"
+    parameter: ClassVar[str] = "object"  # type: ignore[misc]
     maximum: float = Field(1.0, gt=0)
     minimum: float = Field(0.0, ge=0)
 
     def __post_init__(self) -> None:
-        if self.minimum > self.maximum:
-            raise ConfigError("minimum", "exceeds the maximum", expected=f"<= {self.maximum}", found=self.minimum)
+        in_order(self.minimum, self.maximum)
 
     def project(self, xp: Backend, tile: Array) -> Array:
         modulus = xp.abs(tile)
@@ -43,37 +46,99 @@ class MagnitudeLimit(Constraint):
         return xp.where(modulus > 0, tile * (wanted / safe), xp.complex(wanted, xp.zeros((1,))))
 
 
-@register("constraint", "support")
-class Support(Constraint):
-    """Vacuum (transmission 1) outside a mask.
+@register("constraint", "phase_limit")
+class PhaseLimit(Constraint):
+    r"""Keeps the phase of the transmission within bounds, its modulus untouched.
+
+    Represented by its real and imaginary part, the object has a phase within :math:`(-\pi, \pi]`; represented by delta
+    and beta, one that may be larger.
 
     Attributes:
-        mask: Path of a ``.npy`` array of the object's shape, non-zero where there is object.
+        maximum: Largest phase; 0 for X-rays, which matter advances.
+        minimum: Smallest phase.
     """
 
-    parameter: ClassVar[str] = "object"
-    mask: InputPath
+    parameter: ClassVar[str] = "object"  # type: ignore[misc]
+    logarithmic: ClassVar[bool] = True
+    maximum: Angle | None = 0.0
+    minimum: Angle | None = None
 
     def __post_init__(self) -> None:
-        if not Path(self.mask).expanduser().is_file():
-            raise ConfigError("mask", f"no such file '{self.mask}'", expected="a .npy array of the object's shape")
+        in_order(self.minimum, self.maximum)
 
     def project(self, xp: Backend, tile: Array) -> Array:
-        path = Path(self.mask).expanduser()
-        mask = _load(str(path), path.stat().st_mtime_ns)
-        if mask.shape != tuple(tile.shape):
-            raise ConfigError("mask", "does not fit the object", expected=tuple(tile.shape), found=mask.shape)
-        inside = xp.asarray(mask.astype(xp.float_dtype))
-        return tile * inside + (1 - inside)
+        lowest = None if self.maximum is None else -self.maximum
+        highest = None if self.minimum is None else -self.minimum
+        return xp.complex(xp.real(tile), xp.clip(xp.imag(tile), lowest, highest))
 
 
-@lru_cache(maxsize=4)
-def _load(path: str, changed_ns: int) -> np.ndarray:
-    """The mask as it was at the time ``changed_ns``: a file that is replaced is read again."""
-    try:
-        mask = np.load(path)
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError("mask", f"cannot read '{path}'", expected="a .npy array", found=str(error)) from None
-    if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
-        raise ConfigError("mask", f"'{path}' holds no mask", expected="finite real numbers", found=mask.dtype)
-    return mask != 0
+@register("constraint", "non_negativity")
+class NonNegativity(Constraint):
+    r"""Neither :math:`\delta` nor :math:`\beta` is negative: matter absorbs and advances the phase of X-rays.
+
+    Attributes:
+        parts: Which of them.
+    """
+
+    parameter: ClassVar[str] = "object"  # type: ignore[misc]
+    logarithmic: ClassVar[bool] = True
+    parts: Literal["both", "delta", "beta"] = "both"
+
+    def project(self, xp: Backend, tile: Array) -> Array:
+        absorption, lag = xp.real(tile), xp.imag(tile)
+        absorption = absorption if self.parts == "delta" else xp.maximum(absorption, 0.0)
+        return xp.complex(absorption, lag if self.parts == "beta" else xp.maximum(lag, 0.0))
+
+
+@register("constraint", "phase_only")
+class PhaseOnly(Constraint):
+    r"""A transparent object: :math:`|O| = 1`, :math:`\beta = 0`."""
+
+    parameter: ClassVar[str] = "object"  # type: ignore[misc]
+    logarithmic: ClassVar[bool] = True
+
+    def project(self, xp: Backend, tile: Array) -> Array:
+        return xp.complex(0 * xp.real(tile), xp.imag(tile))
+
+
+@register("constraint", "absorption_only")
+class AbsorptionOnly(Constraint):
+    r"""An object that does not shift the phase: O real and positive, :math:`\delta = 0`."""
+
+    parameter: ClassVar[str] = "object"  # type: ignore[misc]
+    logarithmic: ClassVar[bool] = True
+
+    def project(self, xp: Backend, tile: Array) -> Array:
+        return xp.complex(xp.real(tile), 0 * xp.imag(tile))
+
+
+@register("constraint", "homogeneous")
+class Homogeneous(Constraint):
+    r"""One material: :math:`\delta = \kappa \beta` everywhere.
+
+    With :math:`b + i d = k t (\beta + i \delta)`, the nearest point of that line is
+    :math:`b' = (b + \kappa d)/(1 + \kappa^2)`, :math:`d' = \kappa b'`. Without a given ratio, the line is the one
+    through the origin that the present values scatter least about, the principal axis of all :math:`(b, d)`: it is
+    refined as the object is. (For one material and one distance: Paganin et al., J. Microsc. 206, 33 (2002).)
+
+    Attributes:
+        ratio: :math:`\kappa = \delta/\beta`; refined if absent.
+    """
+
+    parameter: ClassVar[str] = "object"  # type: ignore[misc]
+    logarithmic: ClassVar[bool] = True
+    whole: ClassVar[bool] = True
+    ratio: float | None = None
+
+    def direction(self, xp: Backend, tile: Array) -> tuple[float, float]:
+        """Unit vector (b, d) along the line."""
+        if self.ratio is not None:
+            return 1 / np.hypot(1, self.ratio), self.ratio / np.hypot(1, self.ratio)
+        b, d = (xp.to_numpy(part).astype(np.float64).ravel() for part in (xp.real(tile), xp.imag(tile)))
+        _, axes = np.linalg.eigh([[b @ b, b @ d], [b @ d, d @ d]])
+        return float(axes[0, 1]), float(axes[1, 1])
+
+    def project(self, xp: Backend, tile: Array) -> Array:
+        u_b, u_d = self.direction(xp, tile)
+        along = u_b * xp.real(tile) + u_d * xp.imag(tile)
+        return xp.complex(u_b * along, u_d * along)

@@ -89,7 +89,7 @@ class Measurements:
         dataset: Where the patterns come from.
         arrange: From the file's frame to the model's (far field: zero frequency to the corner).
         transform: ``f(counts, floor)``, from counts to the target of the loss.
-        floor: As a fraction of the mean count in a pixel.
+        floor: ``f(mean count in a pixel)``: the intensity that the loss adds.
     """
 
     def __init__(
@@ -98,11 +98,14 @@ class Measurements:
         dataset: Dataset,
         arrange: Callable[[np.ndarray], np.ndarray],
         transform: Callable[[np.ndarray, float], np.ndarray],
-        floor: float,
+        floor: Callable[[float], float],
     ) -> None:
         self._xp, self._dataset, self._arrange, self._transform = xp, dataset, arrange, transform
-        self._mask = None if dataset.mask is None else self._arrange(dataset.mask.astype(xp.float_dtype))
-        self._single_mask = None if self._mask is None or self._mask.ndim == 3 else xp.asarray(self._mask[None])
+        given = [a for a in (dataset.mask, dataset.weights) if a is not None]
+        self._factors = [self._factor(a) for a in given]
+        # One mask for all patterns is on the device once; one a pattern is made for each batch.
+        shared = all(len(f) == 1 for f in self._factors)
+        self._single_mask = xp.asarray(self._mask_rows(np.zeros(1, int))) if shared and given else None
         n, ny, nx = dataset.patterns.shape
         keep = n * ny * nx * xp.float_dtype.itemsize <= KEEP_IN_MEMORY_BYTES
         stack = np.empty((n, ny, nx), xp.float_dtype) if keep else None
@@ -115,7 +118,7 @@ class Measurements:
             valid_pixels += float(np.broadcast_to(weights, counts.shape).sum(dtype=np.float64))
             if stack is not None:
                 stack[index] = counts
-        self.floor = floor * self.valid_counts / max(valid_pixels, 1.0)
+        self.floor = floor(self.valid_counts / max(valid_pixels, 1.0))
         if stack is not None:
             for index in self._blocks():
                 stack[index] = self._transform(stack[index], self.floor)
@@ -130,10 +133,21 @@ class Measurements:
         """Mean number of counts in one pattern, all pixels."""
         return self.counts / self._dataset.n_patterns
 
+    def _factor(self, given: np.ndarray) -> np.ndarray:
+        """A mask or weights as ``(1 or n, y, x)`` or ``(n, 1, 1)``, in the model's frame."""
+        factor = given.astype(self._xp.float_dtype)
+        whole = factor.shape[-2:] == self._dataset.window_px
+        factor = self._arrange(factor) if whole else factor
+        return factor[None] if factor.ndim == 2 else factor
+
     def _mask_rows(self, index: np.ndarray) -> np.ndarray | None:
-        if self._mask is None:
+        """``(1 or n, y, x)`` weights of the pixels of patterns ``index``, or ``None``."""
+        if not self._factors:
             return None
-        return self._mask[index] if self._mask.ndim == 3 else self._mask[None]
+        product = np.ones((1, *self._dataset.window_px), self._xp.float_dtype)
+        for factor in self._factors:
+            product = product * (factor if len(factor) == 1 else factor[index])
+        return product
 
     def _counts(self, index: np.ndarray) -> np.ndarray:
         measured = self._dataset.patterns.read(index).astype(self._xp.float_dtype, copy=False)
@@ -148,6 +162,6 @@ class Measurements:
         else:
             targets = self._xp.asarray(self._transform(self._counts(patterns), self.floor))
             rows = np.arange(len(patterns))
-        if self._mask is None or self._mask.ndim == 2:
+        if not self._factors or self._single_mask is not None:
             return targets, rows, self._single_mask
-        return targets, rows, self._xp.asarray(self._mask[patterns])
+        return targets, rows, self._xp.asarray(self._mask_rows(patterns))

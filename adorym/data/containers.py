@@ -185,7 +185,7 @@ def read_mask(mask: str | Path | np.ndarray) -> tuple[np.ndarray, str]:
         DataError: No such file or array, the file holds several and none is named, or what it holds is no mask.
     """
     array, origin = read_array(mask, "mask")
-    return _good(array, "data.mask" if isinstance(mask, np.ndarray) else str(mask)), origin
+    return _good(array, "data.mask" if isinstance(mask, np.ndarray) else origin), origin
 
 
 def read_array(source: str | Path | np.ndarray, role: str) -> tuple[np.ndarray, str]:

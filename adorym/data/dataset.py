@@ -63,6 +63,8 @@ class Dataset:
         open_beam_counts: Counts in every pixel without a sample, once the white field is divided out; ``None`` where
             unknown.
         mask: ``(y, x)`` or ``(n, y, x)`` bool, True where a pixel is good; ``None`` when all are.
+        weights: What a pixel counts in the loss, besides the mask: ``(y, x)``, ``(n, 1, 1)`` or ``(n, y, x)``, not
+            negative; ``None`` when all count alike.
         start_probe: ``(modes, y, x)`` complex first guess of the probe that came with the data.
         truth: What a simulation knows: ``object``, ``probe``, ``probe_positions_px``, ...
         notes: What the reader decided: keys used, axes flipped, units assumed.
@@ -82,6 +84,7 @@ class Dataset:
     magnification: np.ndarray | None = None
     open_beam_counts: float | None = None
     mask: np.ndarray | None = None
+    weights: np.ndarray | None = None
     start_probe: np.ndarray | None = None
     truth: dict[str, Any] = field(default_factory=dict)
     path: str = ""
@@ -99,8 +102,19 @@ class Dataset:
         self._check_positions()
         if self.mask is not None and self.mask.shape[-2:] != shape[1:]:
             raise DataError(self.path, "the mask does not fit the patterns", expected=shape[1:], found=self.mask.shape)
+        self._check_weights()
         if self.measured not in ("intensity", "amplitude"):
             raise DataError(self.path, "measured", expected="'intensity' or 'amplitude'", found=repr(self.measured))
+
+    def _check_weights(self) -> None:
+        if self.weights is None:
+            return
+        n, *window = self.patterns.shape
+        if self.weights.shape not in (tuple(window), (n, 1, 1), (n, *window)):
+            expected = f"{tuple(window)}, {(n, 1, 1)} or {(n, *window)}"
+            raise DataError(self.path, "weights do not fit the patterns", expected=expected, found=self.weights.shape)
+        if not (np.isfinite(self.weights).all() and (self.weights >= 0).all() and self.weights.any()):
+            raise DataError(self.path, "weights must be finite and not negative, and not all of them zero")
 
     def _check_positions(self) -> None:
         positions, n = self.probe_positions_px, self.patterns.shape[0]

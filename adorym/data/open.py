@@ -12,7 +12,7 @@ import numpy as np
 
 from adorym import registry
 from adorym.data.checks import check_counts
-from adorym.data.containers import SINGLE, open_container
+from adorym.data.containers import SINGLE, open_container, read_array
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.hdf5 import check_file, open_hdf5
 from adorym.data.keymap import KeyMap
@@ -55,7 +55,14 @@ def open_dataset(
     else:
         dataset = _read(find_reader(file, wanted.format), file, wanted)
     dataset = replace(dataset, patterns=load(dataset.patterns, wanted.memory_limit_gib * GIB))
-    return check_counts(dataset, wanted.bad_counts) if check else dataset
+    dataset = check_counts(dataset, wanted.bad_counts) if check else dataset
+    return dataset if wanted.weights is None else _weighted(dataset, wanted.weights)
+
+
+def _weighted(dataset: Dataset, source: str | Path | np.ndarray) -> Dataset:
+    weights, origin = read_array(source, "weights")
+    weights = weights.reshape(-1, 1, 1) if weights.ndim == 1 else weights
+    return replace(dataset, weights=weights.astype(np.float64), notes=(*dataset.notes, f"weights: {origin}"))
 
 
 def _read(reader: Reader, file: Path, wanted: Overrides) -> Dataset:

@@ -47,6 +47,8 @@ class Overrides:
         measured: Whether the numbers are intensities (counts) or amplitudes (their square root).
         mask: Array, or file (.npy, .tif, or ``file.h5:/path/to/dataset``), non-zero where a pixel is good.
         invert_mask: The mask (of the file, or the one given here) is non-zero where a pixel is bad.
+        weights: What pixels or patterns count in the loss: array or file, ``(y, x)`` in the frame of the patterns,
+            ``(n,)``, one a pattern that is used, or ``(n, y, x)``.
         theta: Rotation angle of every angle in the data.
         theta_range: First and last rotation angle of an even spacing, both included.
         angles: Which angles to use: ``"0:10"``, ``"::2"`` or a list of numbers.
@@ -75,6 +77,7 @@ class Overrides:
     measured: Literal["intensity", "amplitude"] | None = None
     mask: InputPath | Path | np.ndarray | None = None
     invert_mask: bool = False
+    weights: InputPath | Path | np.ndarray | None = None
     theta: tuple[Angle, ...] | None = None
     theta_range: tuple[Angle, Angle] | None = None
     angles: str | tuple[int, ...] | None = None

@@ -45,6 +45,8 @@ def save_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
             group["value"] = value
             for i, part in enumerate(state):
                 group[f"state_{i}"] = part
+        for name, array in ({} if reconstruction.solving is None else reconstruction.solving.memory).items():
+            file[f"solver/{name}"] = array
 
 
 def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mapping[str, Any]) -> None:
@@ -63,13 +65,25 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
             _same_run(json.loads(file.attrs["identity"]), identity, path)
             wanted = _unknowns(reconstruction.problem)
             stored = {name: _parts(file[name], *kept) for name, kept in wanted.items()}
+            memory = _flat(file.get("solver", {}))
             progress = Progress(**json.loads(file.attrs["progress"]))
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise DataError(
             str(path), "this checkpoint is damaged", found=str(error), remedy="start without '--resume'"
         ) from error
     _restore(reconstruction.problem, stored)
+    if reconstruction.solving is not None:
+        reconstruction.solving.memory = memory
     reconstruction.progress = progress
+
+
+def _flat(group: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
+    """Every array in a group and in those below it, by its path."""
+    found: dict[str, np.ndarray] = {}
+    for name, entry in group.items():
+        path = f"{prefix}{name}"
+        found |= _flat(entry, f"{path}/") if isinstance(entry, h5py.Group) else {path: entry[()]}
+    return found
 
 
 def _unknowns(problem: Problem) -> dict[str, Parts]:

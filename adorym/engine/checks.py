@@ -6,18 +6,19 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from adorym.constraints.base import Constraint
 from adorym.data.dataset import Dataset
 from adorym.engine.settings import RunSettings
-from adorym.errors import ConfigError, ConfigErrors, InputError
+from adorym.errors import ConfigError, ConfigErrors, InputError, suggestion
 from adorym.forward.base import ForwardModel
 from adorym.forward.probe import ProbeSettings
 from adorym.optics.windows import inside
 from adorym.parameters import Parameter, ParameterSettings
+from adorym.regularizers.sparsity import Smoothness
 from adorym.schema.fields import fields_of
 from adorym.schema.messages import prefixed
 from adorym.wrapper.base import Array, Backend
@@ -49,15 +50,46 @@ def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run
         yield ConfigError("parameters", "nothing is refined", remedy="set 'refine: true' for the object at least")
     for name, each in settings.items():
         yield from _parameter_errors(f"parameters.{name}", recipe.model.refinable[name], each, run.epochs)
-    for i, constraint in enumerate(recipe.constraints):
-        if constraint.parameter not in settings or not settings[constraint.parameter].refine:
-            yield ConfigError(
-                f"constraints[{i}]",
-                f"'{constraint.kind}' acts on the {constraint.parameter}, which is not refined: it has no effect",
-                remedy="leave it out, or refine the parameter",
-            )
-    if recipe.regularizers and not settings["object"].refine:
-        yield ConfigError("regularizers", "the object is not refined: they have no effect", remedy="leave them out")
+    if recipe.solver is not None:
+        yield from _solver_errors(recipe.solver.kind, settings, run)
+    for section in ("regularizers", "constraints"):
+        for i, each in enumerate(getattr(recipe, section)):
+            yield from _term_errors(f"{section}[{i}]", each, recipe.model, settings)
+
+
+def _solver_errors(solver: str, settings: Mapping[str, ParameterSettings], run: RunSettings) -> Iterator[InputError]:
+    """What says how batches and single parameters step, where a solver moves everything on all data at once."""
+    idle = [
+        f"parameters.{name}.{key}"
+        for name, each in settings.items()
+        for key in ("optimizer", "schedule")
+        if each.refine and getattr(each, key) is not None
+    ]
+    known = fields_of(type(run))
+    idle += [
+        f"run.{key}" for key in ("batch_size", "batch_order", "backoff") if getattr(run, key) != known[key].default
+    ]
+    for where in idle:
+        what = f"has no effect: solver '{solver}' moves all parameters together, on all patterns at once"
+        yield ConfigError(where, what, remedy="leave it out, or leave out 'solver'")
+
+
+def _term_errors(
+    where: str, term: Any, model: ForwardModel, settings: Mapping[str, ParameterSettings]
+) -> Iterator[InputError]:
+    name = term.parameter
+    if name not in model.refinable:
+        remedy = suggestion(name, model.refinable)
+        yield ConfigError(f"{where}.parameter", f"forward model '{model.kind}' has no '{name}'", remedy=remedy)
+    elif name not in settings or not settings[name].refine:
+        yield ConfigError(
+            where,
+            f"'{term.kind}' acts on the {name}, which is not refined: it has no effect",
+            remedy="leave it out, or refine the parameter",
+        )
+    elif isinstance(term, Smoothness) and model.refinable[name].per == "run":
+        remedy = "choose a parameter that has one row a pattern or angle"
+        yield ConfigError(f"{where}.parameter", f"'{name}' has no course over angle or time", remedy=remedy)
 
 
 def _parameter_errors(where: str, spec: Parameter, each: ParameterSettings, epochs: int) -> Iterator[InputError]:

@@ -26,15 +26,19 @@ class Found:
     index: np.ndarray | None
 
 
-def batch_gradients(problem: Problem, patterns: np.ndarray, names: frozenset[str]) -> tuple[float, dict[str, Found]]:
+def batch_gradients(
+    problem: Problem, patterns: np.ndarray, names: frozenset[str], curvature: frozenset[str] | None = None
+) -> tuple[float, dict[str, Found]]:
     """``(loss, what was found of each parameter)``; what is found of the object goes into its store.
 
     Args:
         problem: Whose values are used; only its store changes.
         patterns: ``(n,)`` sorted indices of the batch's patterns.
         names: Parameters to differentiate by.
+        curvature: Those of them whose curvature is wanted; those whose optimizer uses it, if not given.
     """
-    curvature = frozenset(name for name in names if problem.unknowns[name].optimizer.needs_curvature)
+    if curvature is None:
+        curvature = frozenset(name for name in names if problem.unknowns[name].optimizer.needs_curvature)
     request = Request(names, curvature, problem.weight)
     total, parts = 0.0, []
     size = chunk_size(problem)
@@ -61,8 +65,12 @@ def _chunk_gradients(problem: Problem, patterns: np.ndarray, request: Request) -
 
     def objective(tree: Tree) -> tuple[Array, Any]:
         full = inputs | {name: tree[name] for name in names}
-        obj = full.pop("object")
-        return problem.model.objective(xp, obj, expanded(xp, full, rows), batch, problem.loss, request)
+        stored = full.pop("object")
+        obj = problem.transmission(stored)
+        value, curvatures = problem.model.objective(xp, obj, expanded(xp, full, rows), batch, problem.loss, request)
+        if "object" in curvatures and obj is not stored:  # |dO/dw|^2 = |O|^2
+            curvatures["object"] = xp.asarray(curvatures["object"]) * xp.abs2(xp.stop_gradient(obj))
+        return value, curvatures
 
     value, curvatures, gradients = xp.value_and_grad(objective)({name: inputs[name] for name in sorted(names)})
     _need_curvature(request.curvature, curvatures, problem)

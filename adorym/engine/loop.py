@@ -17,7 +17,8 @@ from adorym.engine.problem import Problem
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe, build_problem, default_batch_size
-from adorym.engine.step import finish_epoch, run_batch
+from adorym.engine.solve import Solving
+from adorym.engine.step import finish_epoch, run_batch, settle
 from adorym.errors import RunError
 
 LOG = logging.getLogger("adorym")
@@ -77,6 +78,8 @@ class Reconstruction:
         self.problem: Problem = build_problem(dataset, recipe, run, self.rng)
         self.batch_size = run.batch_size or default_batch_size(dataset.n_patterns)
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
+        self.solving = None if recipe.solver is None else Solving(self.problem, recipe.solver, run.seed)
+        self.left_out = np.zeros(0, int)
         self.stop_reason = ""
         self._watch: Callable[[BatchProgress], None] | None = None
 
@@ -103,6 +106,8 @@ class Reconstruction:
             record = self._epoch(total)
             if record is None:
                 return
+            if self.solving is not None and self.solving.finished:
+                self.stop(self.solving.message)
             yield record
             if self._on_plateau():
                 self.stop(f"the loss has not fallen for {self.settings.plateau.patience} epochs")  # type: ignore[union-attr]
@@ -111,11 +116,18 @@ class Reconstruction:
         """End the loop after the batch that is being worked on."""
         self.stop_reason = reason
 
+    def leave_out(self, patterns: np.ndarray) -> None:
+        """Do not look at ``patterns``: they tell how well the others predict them."""
+        self.left_out = np.asarray(patterns)
+
     def batches(self) -> list[np.ndarray]:
         """The batches of the next epoch; the same ones again until the epoch is done."""
         self.rng.bit_generator.state = self.progress.epoch_rng
+        if self.solving is not None:
+            return [np.setdiff1d(np.arange(self.problem.dataset.n_patterns), self.left_out)]
         order = epoch_order(self.problem.dataset, self.batch_size, self.settings.batch_order, self.rng)
-        return [np.sort(part) for part in order]
+        seen = [np.setdiff1d(part, self.left_out) for part in order]
+        return [part for part in seen if len(part)]
 
     def _epoch(self, total: int) -> EpochRecord | None:
         progress, problem = self.progress, self.problem
@@ -128,14 +140,18 @@ class Reconstruction:
             if self.stop_reason:
                 return None
             began = time.perf_counter()
-            loss = run_batch(problem, parts[i], rates, len(parts[i]) / problem.dataset.n_patterns)
+            if self.solving is not None:
+                loss = self.solving.epoch(epoch, list(rates), parts[i])
+            else:
+                loss = run_batch(problem, parts[i], rates, len(parts[i]) / problem.dataset.n_patterns)
             self._check_loss(loss, epoch, i, len(parts), rates)
             progress.partial_loss += loss
             progress.batch = i + 1
             progress.partial_time_s = before + time.perf_counter() - start
             if self._watch is not None:
                 self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, time.perf_counter() - began))
-        if finish_epoch(problem, list(rates), (epoch + 1, total)):
+        finish_epoch(problem, list(rates), epoch)
+        if settle(problem, (epoch + 1, total)):
             progress.settled = epoch + 1
         _warn_unmoved(problem, moved)
         return self._close_epoch(total, rates, before + time.perf_counter() - start)
@@ -180,7 +196,7 @@ class Reconstruction:
 
     def _back_off(self) -> None:
         losses = self.progress.history["loss"]
-        if self.settings.backoff == 1 or len(losses) < 2 or losses[-1] <= RISE * losses[-2]:
+        if self.solving is not None or self.settings.backoff == 1 or len(losses) < 2 or losses[-1] <= RISE * losses[-2]:
             return
         if 0 < self.progress.settled >= len(losses) - SETTLING:
             return  # the object was replaced: its velocity has to build up anew

@@ -12,6 +12,7 @@ from adorym.data.result import ParameterResult, Result
 from adorym.engine.loop import Reconstruction
 from adorym.engine.problem import Problem
 from adorym.optics.modes import orthogonalise
+from adorym.optics.representation import optical_constants_of
 from adorym.wrapper.base import Array
 
 
@@ -33,11 +34,17 @@ def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
     }
     for name, d in problem.model.derived(problem.dataset, values).items():
         parameters[name] = ParameterResult(d.value, d.unit, d.start)
+    obj = obj.reshape(*obj.shape, *(1,) * (3 - obj.ndim))
+    pixel_size: tuple[float, ...] | None = problem.dataset.pixel_size_m
+    thickness = problem.slice_thickness_m
+    if thickness is not None:
+        obj = optical_constants_of(obj, thickness, problem.geometry.wavelength_m)
+        pixel_size = None if pixel_size is None else (*pixel_size, thickness)
     return Result(
-        object=obj.reshape(*obj.shape, *(1,) * (3 - obj.ndim)).astype(np.complex64),
-        representation="real_imag",
+        object=obj.astype(np.complex64 if thickness is None else np.float32),
+        representation=problem.representation,
         origin_px=problem.origin_px,
-        pixel_size_m=problem.dataset.pixel_size_m,
+        pixel_size_m=pixel_size,
         probe=None if probe is None else orthogonalise(problem.xp.to_numpy(probe.array)).astype(np.complex64),
         parameters=parameters,
         history={name: np.asarray(v) for name, v in reconstruction.progress.history.items()},
@@ -64,11 +71,20 @@ def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
         "store": run.store,
         "ranks": "1",
         "seed": str(run.seed),
+        **_solver(reconstruction),
         "batch_size": str(reconstruction.batch_size),
         "data": problem.dataset.path,
         "data_format": problem.dataset.format,
         "data_notes": "\n".join(problem.dataset.notes),
     }
+
+
+def _solver(reconstruction: Reconstruction) -> dict[str, str]:
+    solving = reconstruction.solving
+    if solving is None:
+        return {}
+    ended = solving.message or "went on to the last epoch"
+    return {"solver": solving.solver.kind, "solver_ended": ended, "loss_evaluations": str(solving.evaluations)}
 
 
 def _fit(problem: Problem) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from adorym.data.dataset import Dataset
 from adorym.forward.base import ForwardModel
 from adorym.losses.base import Loss
 from adorym.optics.geometry import Geometry
+from adorym.optics.representation import Representation, transmission_of
 from adorym.optics.windows import clip_corners
 from adorym.parameters import Value
 from adorym.regularizers.base import Regularizer
@@ -35,6 +36,8 @@ class Problem:
         values: Parameters by name, the object excepted: its value is in ``store``.
         obj: Declaration, optimizer, schedule and rate of the object; its array is unused.
         origin_px: Index in the object array of the data's position (0, 0).
+        representation: Whether the store holds the object's transmission or its negative logarithm.
+        slice_thickness_m: Thickness that the optical constants refer to, where the store holds the logarithm.
     """
 
     xp: Backend
@@ -49,6 +52,8 @@ class Problem:
     origin_px: tuple[int, int]
     regularizers: tuple[Regularizer, ...] = ()
     constraints: tuple[Constraint, ...] = ()
+    representation: Representation = "real_imag"
+    slice_thickness_m: float | None = None
 
     @property
     def weight(self) -> float:
@@ -88,7 +93,12 @@ class Problem:
         """``(object windows, parameters, batch)`` as `ForwardModel.predict` takes them."""
         batch = self.batch(patterns)
         rows = self.rows(batch)
-        return self.store.gather(self.windows(batch)), expanded(self.xp, self.used(batch, rows), rows), batch
+        obj = self.transmission(self.store.gather(self.windows(batch)))
+        return obj, expanded(self.xp, self.used(batch, rows), rows), batch
+
+    def transmission(self, windows: Array) -> Array:
+        """What the model takes, from windows as the store holds them."""
+        return windows if self.representation == "real_imag" else transmission_of(self.xp, windows)
 
     def windows(self, batch: Batch) -> Windows:
         """The parts of the object that ``batch`` sees."""

@@ -25,8 +25,10 @@ from adorym.engine.settings import RunSettings
 from adorym.errors import DataError
 from adorym.forward.base import ForwardModel
 from adorym.losses.base import Loss
+from adorym.optics.representation import Representation, exponent_of
 from adorym.parameters import Parameter, ParameterSettings, Value, make_value
 from adorym.regularizers.base import Regularizer
+from adorym.solvers.base import Solver
 from adorym.storage.replicated import ReplicatedStore
 from adorym.wrapper import get_backend
 from adorym.wrapper.base import Backend
@@ -38,6 +40,7 @@ class Recipe:
 
     Attributes:
         parameters: Settings of the parameters that the user names; the others follow the model's declaration.
+        solver: Moves all refined parameters together, instead of their optimizers.
     """
 
     model: ForwardModel
@@ -45,6 +48,7 @@ class Recipe:
     loss: Loss
     regularizers: tuple[Regularizer, ...] = ()
     constraints: tuple[Constraint, ...] = ()
+    solver: Solver | None = None
 
 
 def default_batch_size(n_patterns: int) -> int:
@@ -87,13 +91,13 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
     check_recipe(recipe, dataset, run)
     xp = get_backend(run.backend, device=run.device, precision=run.precision, threads=run.threads)
     model, settings = recipe.model, used_settings(recipe)
-    measurements = Measurements(xp, dataset, model.arrange, recipe.loss.target, recipe.loss.floor)
+    measurements = Measurements(xp, dataset, model.arrange, recipe.loss.target, recipe.loss.floor_counts)
     if measurements.valid_counts <= 0:
         raise DataError(dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
     shape, origin = model.object_frame(dataset, object_margin_px(model, settings))
     obj = _object(xp, model, settings["object"], dataset, (shape, rng))
     values = {
-        name: _value(xp, name, model, settings[name], dataset, (measurements.mean_counts, rng))
+        name: _value(xp, name, model, settings[name], dataset, (measurements, rng))
         for name in settings
         if name != "object"
     }
@@ -116,7 +120,27 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
         origin_px=origin,
         regularizers=recipe.regularizers,
         constraints=recipe.constraints,
+        representation=_representation(settings),
+        slice_thickness_m=slice_thickness_m(model, settings, dataset),
     )
+
+
+def _representation(settings: Mapping[str, ParameterSettings]) -> Representation:
+    return getattr(settings["object"], "representation", "real_imag")
+
+
+def slice_thickness_m(model: ForwardModel, settings: Mapping[str, ParameterSettings], dataset: Dataset) -> float | None:
+    """The thickness that delta and beta refer to, ``None`` where the run solves for the transmission.
+
+    Raises:
+        GeometryError: Energy or pixel size is not known.
+    """
+    if _representation(settings) == "real_imag":
+        return None
+    geometry = model.geometry(dataset)
+    thickness = getattr(settings["object"], "slice_thickness", None)
+    assert geometry.wavelength_m > 0  # raises where the energy is not known
+    return float(thickness or geometry.pixel_size_m(getattr(model, "regime", "far_field"))[1])
 
 
 def object_margin_px(model: ForwardModel, settings: Mapping[str, ParameterSettings]) -> int:
@@ -137,6 +161,8 @@ def _object(
 ) -> Value:
     shape, rng = frame
     first = first_object(settings, dataset, shape, rng)
+    if _representation({"object": settings}) == "delta_beta":
+        first = exponent_of(get_backend("autograd", precision="double"), first)
     value = make_value(xp, "object", model.refinable["object"], settings, model.encode(first))
     value.state = ()  # the store keeps it
     return value
@@ -148,13 +174,13 @@ def _value(
     model: ForwardModel,
     settings: ParameterSettings,
     dataset: Dataset,
-    context: tuple[float, np.random.Generator],
+    context: tuple[Measurements, np.random.Generator],
 ) -> Value:
-    mean_counts, rng = context
+    measurements, rng = context
     spec: Parameter = model.refinable[name]
     first = start_value(name, model, settings, dataset, rng)
     if name == "probe" and getattr(settings, "power", None) is None:
-        first = first * math.sqrt(mean_counts)
-    mean_in_pixel = mean_counts / math.prod(dataset.window_px)
+        first = first * math.sqrt(measurements.mean_counts)
+    mean_in_pixel = measurements.mean_counts / math.prod(dataset.window_px)
     scale = None if spec.scale is None else spec.scale(model, dataset, mean_in_pixel)
     return make_value(xp, name, spec, settings, first, scale)

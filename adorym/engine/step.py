@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from adorym.constraints.base import Constraint
 from adorym.engine.gradients import Found, batch_gradients
 from adorym.engine.problem import Problem
+from adorym.engine.terms import batch_terms, projected, term_curvature
 from adorym.optimizers.base import Gradient
-from adorym.regularizers.base import Regularizer
 from adorym.wrapper.base import Array
 
 
@@ -22,43 +24,48 @@ def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], b
         batch_fraction: Part of the epoch that this batch is: the share of the regularizers it carries.
     """
     value, found = batch_gradients(problem, patterns, frozenset(rates))
+    terms, pulls = batch_terms(problem, patterns, rates, batch_fraction)
+    for name, pull in pulls.items():
+        curvature = _with_terms(problem, name, found[name], batch_fraction)
+        found[name] = replace(found[name], gradient=found[name].gradient + pull, curvature=curvature)
     if "object" in rates:
-        value += _regularize(problem, batch_fraction)
-        _step_object(problem, rates["object"] * problem.obj.optimizer.relaxation(batch_fraction))
+        relaxed = rates["object"] * problem.obj.optimizer.relaxation(batch_fraction)
+        _step_object(problem, relaxed, batch_fraction)
     for name, rate in rates.items():
         if name != "object":
             relaxed = rate * problem.values[name].optimizer.relaxation(batch_fraction)
             _step_value(problem, name, found[name], relaxed)
-    return value
+    return value + terms
 
 
-def _regularize(problem: Problem, batch_fraction: float) -> float:
-    xp, total = problem.xp, 0.0
-    for regularizer in problem.regularizers:
-
-        def term(obj: Array, regularizer: Regularizer = regularizer) -> tuple[float, Array]:
-            weight = batch_fraction / float(np.prod(problem.store.shape))
-            value, _, gradient = xp.value_and_grad(lambda t: (weight * regularizer.value(xp, t["object"]), None))(
-                {"object": obj}
-            )
-            return value, gradient["object"]
-
-        total += problem.store.add_gradient(term)
-    return total
+def _with_terms(problem: Problem, name: str, found: Found, batch_fraction: float) -> Array | None:
+    """Curvature of a parameter's rows, that of its regularizers added: to the diagonal, where it is in blocks."""
+    xp, array = problem.xp, problem.values[name].array
+    if found.curvature is None:
+        return None
+    added = term_curvature(problem, name, array, batch_fraction if found.index is None else 1.0)
+    assert added is not None  # there is a gradient of one
+    added = added if found.index is None else xp.take(added, found.index)
+    if len(found.curvature.shape) > len(array.shape):
+        added = added[..., None] * xp.asarray(np.eye(array.shape[-1]), exact=True)
+    return found.curvature + added
 
 
 def _constraints(problem: Problem, name: str, when: str) -> list[Constraint]:
     return [c for c in problem.constraints if c.parameter == name and c.when == when]
 
 
-def _step_object(problem: Problem, rate: float) -> None:
+def _step_object(problem: Problem, rate: float, batch_fraction: float) -> None:
     xp, optimizer = problem.xp, problem.obj.optimizer
     constraints = _constraints(problem, "object", "batch")
 
     def step(tile: Array, gradient: Gradient, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        if gradient.curvature is not None:
+            added = term_curvature(problem, "object", tile, batch_fraction)
+            gradient = gradient if added is None else replace(gradient, curvature=gradient.curvature + added)
         tile, state = optimizer.step(xp, tile, gradient, state, rate)
         for constraint in constraints:
-            tile = constraint.project(xp, tile)
+            tile = projected(problem, constraint, tile)
         return tile, state
 
     problem.store.update(step)
@@ -77,33 +84,32 @@ def _step_value(problem: Problem, name: str, found: Found, rate: float) -> None:
         value.array = xp.put_rows(value.array, index, value.limit(xp, rows))
         value.state = tuple(xp.put_rows(s, index, r) for s, r in zip(value.state, state, strict=True))
     for constraint in _constraints(problem, name, "batch"):
-        value.array = constraint.project(xp, value.array)
+        value.array = projected(problem, constraint, value.array)
 
 
-def finish_epoch(problem: Problem, names: list[str], epoch: tuple[int, int]) -> bool:
-    """Gauges of the refined parameters, the constraints applied once an epoch, and what the model prefers among equals.
-
-    Returns whether the object was replaced.
-
-    Args:
-        problem: Its values are updated.
-        names: Parameters that were refined.
-        epoch: Number of the epoch, from 1, and of all planned epochs.
-    """
+def finish_epoch(problem: Problem, names: list[str], epoch: int) -> None:
+    """Gauges of the refined parameters and the constraints that are applied once an epoch."""
     for name in names:
+        constraints = [c for c in _constraints(problem, name, "epoch") if c.active(epoch)]
+        if name != "object":  # the gauge may have moved what a constraint holds
+            constraints = [*_constraints(problem, name, "batch"), *constraints]
         if name == "object":
-            for constraint in _constraints(problem, name, "epoch"):
-                problem.store.apply(lambda tile, c=constraint: c.project(problem.xp, tile))  # type: ignore[misc]
+            for constraint in constraints:
+                problem.store.apply(lambda tile, c=constraint: projected(problem, c, tile))  # type: ignore[misc]
             continue
         value = problem.values[name]
         value.fix_gauge(problem.xp)
-        for constraint in _constraints(problem, name, "epoch"):
-            value.array = constraint.project(problem.xp, value.array)
-    return _settle(problem, epoch)
+        for constraint in constraints:
+            value.array = projected(problem, constraint, value.array)
 
 
-def _settle(problem: Problem, epoch: tuple[int, int]) -> bool:
-    """Take over the object and the parameters that the model prefers among equals."""
+def settle(problem: Problem, epoch: tuple[int, int]) -> bool:
+    """Take over what the model prefers among equals, if anything; returns whether the object was replaced.
+
+    Args:
+        problem: Its values are updated.
+        epoch: Number of the epoch, from 1, and of all planned epochs.
+    """
     xp, values = problem.xp, problem.values
     now = {name: xp.to_numpy(value.array) for name, value in values.items()}
     preferred = problem.model.settle(problem.geometry, problem.store.values, now, epoch)

@@ -14,9 +14,11 @@ from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.losses.base import Loss
 from adorym.optics.geometry import Geometry
+from adorym.optics.representation import Representation
 from adorym.parameters import Derived, Parameter, ParameterSettings
 from adorym.registry import component
 from adorym.schema import ComponentOf
+from adorym.units import Length
 from adorym.wrapper.base import Array, Backend
 
 # The present values of a parameter, one row a pattern of the batch; ``None`` if it takes no part.
@@ -175,10 +177,15 @@ class ObjectSettings(ParameterSettings):
     Attributes:
         initial: First object; vacuum (transmission 1) if absent.
         margin_px: Pixels around the scanned area; room for positions that are refined. Chosen from the run if absent.
+        representation: What is solved for: the real and imaginary part of the transmission (``real_imag``), or delta
+            and beta of the refractive index (``delta_beta``), whose phase never wraps.
+        slice_thickness: Thickness of a slice, which delta and beta refer to; the pixel size along x if absent.
     """
 
     initial: Annotated[Initializer | None, ComponentOf("initializer")] = None  # type: ignore[assignment]
     margin_px: int | None = Field(None, ge=0)
+    representation: Representation = "real_imag"
+    slice_thickness: Length | None = Field(None, gt=0)
 
 
 def object_parameter(**changes: Any) -> Parameter:

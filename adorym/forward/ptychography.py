@@ -53,6 +53,12 @@ def _distance(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np
     return np.array([model.geometry(dataset).effective_distance_m])
 
 
+def _fringe_distance(model: Any, dataset: Dataset, mean_counts: float) -> float:
+    """``dx^2 / lambda``: where a wave one pixel wide has spread to twice its width."""
+    geometry = model.geometry(dataset)
+    return min(geometry.pixel_size_m(model.regime)) ** 2 / geometry.wavelength_m
+
+
 def with_unit_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Gauge of intensity scales: a common factor belongs to the probe."""
     return values / values.mean()
@@ -89,7 +95,8 @@ class Ptychography(ScanningModel):
             unit="m",
             help="distance by which the probe is propagated along the beam before it meets the object",
             start=lambda model, dataset, settings, rng: np.zeros(1),
-            optimizer={"kind": "adam", "learning_rate": "1 um"},
+            optimizer={"kind": "adam", "learning_rate": 1.0},
+            scale=_fringe_distance,
         ),
         "intensity_scale": Parameter(
             optional=True,
@@ -105,7 +112,8 @@ class Ptychography(ScanningModel):
             unit="photon",
             help="intensity that every pattern has besides the diffracted one",
             start=_background,
-            optimizer={"kind": "adam", "learning_rate": 0.01},
+            optimizer={"kind": "adam", "learning_rate": 0.05},
+            scale=lambda model, dataset, mean_counts: mean_counts,
             bounds=(0.0, None),
         ),
         "propagation_distance": Parameter(
@@ -195,7 +203,7 @@ class Ptychography(ScanningModel):
     def objective(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
-        usable = self._own_prediction and self.fused and xp.on_host and loss.noise is not None
+        usable = self._own_prediction and self.fused and xp.on_host and loss.code is not None
         if not usable or "propagation_distance" in request.wanted:
             return super().objective(xp, obj, params, batch, loss, request)
         return xp.fused(self._core(xp, params, batch, loss, request), *self._inputs(xp, obj, params, batch))
@@ -205,7 +213,7 @@ class Ptychography(ScanningModel):
     ) -> dict[str, Array]:
         found = {} if self._own_prediction else super().curvatures(xp, obj, params, batch, loss, request)
         others = (request.curvature & set(INPUTS)) - set(found)
-        if loss.noise is None or not others:
+        if loss.code is None or not others:
             return found
         core = self._core(xp, params, batch, loss, Request(frozenset(), others, request.weight))
         return found | core(*(xp.to_numpy(a) for a in self._inputs(xp, obj, params, batch)))[2]
@@ -227,14 +235,15 @@ class Ptychography(ScanningModel):
         )
 
     def _core(self, xp: Backend, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request) -> FusedCore:
-        assert loss.noise is not None  # the callers looked
+        noise = loss.fused_noise(batch.floor)
+        assert noise is not None  # the callers looked
         far = self.regime == "far_field"
         constants = {name: xp.stop_gradient(p) for name, p in params.items()}
         detector = Detector(
             target=xp.to_numpy(batch.targets),
             rows=batch.rows,
             mask=None if batch.mask is None else xp.to_numpy(batch.mask),
-            noise=loss.noise,
+            noise=noise,
             floor=batch.floor,
             weight=request.weight,
             transfer=None if far else xp.to_numpy(self._transfer(xp, constants, batch)),

@@ -29,7 +29,9 @@ def register(dataset: Dataset, geometry: HologramGeometry) -> np.ndarray:
     Pictures of a cone beam are compared at their own magnification.
     """
     maps = np.tile(IDENTITY, (dataset.n_patterns, 1))
-    width = math.sqrt(geometry.wavelength_m * abs(geometry.effective_distance_m)) / geometry.pixel_size_m("near_field")[1]
+    width = (
+        math.sqrt(geometry.wavelength_m * abs(geometry.effective_distance_m)) / geometry.pixel_size_m("near_field")[1]
+    )
     for angle in range(dataset.n_angles):
         here = np.flatnonzero(dataset.angle_index == angle)
         ratios = geometry.pixel_ratios[geometry.distance_index[here]]

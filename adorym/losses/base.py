@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from adorym.wrapper.base import Array, Backend
+from adorym.wrapper.fused.noise import FusedNoise
 
 
 class Loss(ABC):
@@ -19,22 +20,62 @@ class Loss(ABC):
     Where the prediction is dark its phase is that of rounding errors, and a loss that is steep there makes them grow
     into the object. Every loss therefore adds the same small intensity, the *floor*, to prediction and measurement.
 
+    A pixel that counts no further than ``saturation`` says only that there was at least as much light: it adds to the
+    loss while the prediction lies below it, and nothing above.
+
     Attributes:
-        noise: Code of this loss in the fused exit-wave operation (``wrapper.fused.kernels``); ``None`` if it has none.
+        code: Code of this loss in the fused exit-wave operation (`adorym.wrapper.fused.noise`); ``None`` if it has
+            none.
         amplitude_curvature: Second derivative by the amplitude, the root of the intensity, at a perfect fit of bright
             pixels; ``None`` if it is not known, and then no step divides by a curvature.
+        on_amplitudes: Whether roots of intensities are compared, instead of intensities.
         floor: The floor, as a fraction of the mean count in a pixel of the data.
+        saturation: Counts at and above which a pixel is only a lower bound; none if ``None``.
     """
 
     kind: ClassVar[str]
-    noise: ClassVar[int | None] = None
+    code: ClassVar[int | None] = None
     amplitude_curvature: ClassVar[float | None] = None
+    on_amplitudes: ClassVar[bool] = False
     floor: float
+    saturation: float | None = None
 
     @abstractmethod
+    def terms(self, xp: Backend, predicted: Array, target: Array) -> Array:
+        """The loss of every pixel; both arrays as `target` makes them, the floor added, the root taken or not."""
+
+    @property
+    def shape(self) -> float:
+        """The number that the fused operation needs besides the code, such as where a robust loss bends."""
+        return 0.0
+
+    def floor_counts(self, mean_counts: float) -> float:
+        """The floor in counts, from the mean count in a pixel."""
+        return self.floor * mean_counts
+
     def target(self, counts: np.ndarray, floor: float) -> np.ndarray:
         """What the prediction is compared with, from counts ``(n, y, x)``; ``floor`` in counts. Computed once a run."""
+        lifted = counts + floor
+        return np.sqrt(lifted) if self.on_amplitudes else lifted
 
-    @abstractmethod
     def value(self, xp: Backend, intensity: Array, target: Array, mask: Array | None, floor: float) -> Array:
         """Sum over all pixels of the loss of predicted ``intensity`` ``(n, y, x)``; ``mask`` weights the pixels."""
+        lifted = intensity + floor
+        predicted = xp.sqrt(lifted) if self.on_amplitudes else lifted
+        terms = self.terms(xp, predicted, target)
+        if self.saturation is not None:
+            enough = (target >= self.saturated(floor)) & (predicted > target)
+            terms = xp.where(enough, 0 * terms, terms)
+        return xp.sum(terms if mask is None else terms * mask)
+
+    def saturated(self, floor: float) -> float:
+        """The target of a pixel at saturation, infinite if there is none; a little less, for the rounding of floats."""
+        if self.saturation is None:
+            return float("inf")
+        return (1 - 1e-6) * float(self.target(np.array(self.saturation, np.float64), floor))
+
+    def fused_noise(self, floor: float) -> FusedNoise | None:
+        """The loss as the fused exit-wave operation takes it, or ``None``."""
+        if self.code is None or self.amplitude_curvature is None:
+            return None
+        return FusedNoise(self.code, self.shape, self.saturated(floor), self.amplitude_curvature)

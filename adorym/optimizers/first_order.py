@@ -1,6 +1,8 @@
-"""Gradient descent, momentum and Adam."""
+"""Gradient descent, momentum, RMSProp and Adam."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from pydantic import Field
 
@@ -65,39 +67,73 @@ class Adam(Optimizer):
 
     :math:`x \leftarrow x - \eta\, \hat m / (\sqrt{\hat v} + \epsilon)` (Kingma & Ba, ICLR 2015, algorithm 1). The
     bias correction counts the steps of each row on its own, so the rows of a parameter that is per pattern, visited
-    once an epoch, are corrected as they should be.
+    once an epoch, are corrected as they should be. With ``amsgrad`` the largest :math:`\hat v` so far takes the place
+    of the present one, so that steps never grow again (Reddi, Kale & Kumar, ICLR 2018, algorithm 2).
 
     Attributes:
         learning_rate: Largest change a step, in the unit of the parameter or as a fraction of its scale.
         beta1: Memory of the mean gradient.
         beta2: Memory of its square.
         epsilon: Keeps the step finite where there is no gradient.
+        amsgrad: Divide by the largest mean square so far.
     """
 
     learning_rate: float | str = 1e-2
     beta1: float = Field(0.9, ge=0, lt=1)
     beta2: float = Field(0.999, ge=0, lt=1)
     epsilon: float = Field(1e-12, gt=0)
+    amsgrad: bool = False
 
     def init(self, xp: Backend, like: Array) -> tuple[Array, ...]:
-        return xp.zeros_like(like), xp.zeros_like(like), row_count(xp, like)
+        largest = (xp.zeros_like(like),) if self.amsgrad else ()
+        return xp.zeros_like(like), xp.zeros_like(like), row_count(xp, like), *largest
 
     def step(
         self, xp: Backend, value: Array, gradient: Gradient, state: tuple[Array, ...], rate: float
     ) -> tuple[Array, tuple[Array, ...]]:
-        mean, square, count = state
+        mean, square, count, *largest = state
         g, count = gradient.values, count + 1
         mean = self.beta1 * mean + (1 - self.beta1) * g
-        in_parts = xp.is_complex(g)
-        squared = xp.complex(xp.square(xp.real(g)), xp.square(xp.imag(g))) if in_parts else xp.square(g)
-        square = self.beta2 * square + (1 - self.beta2) * squared
+        square = self.beta2 * square + (1 - self.beta2) * _by_parts(xp, xp.square, g)
         first, second = 1 - self.beta1**count, 1 - self.beta2**count
+        divisor = square / second
+        if largest:
+            divisor = _by_parts(xp, xp.maximum, largest[0], divisor)
+            largest = [divisor]
+        move = _by_parts(xp, lambda m, v: m / (xp.sqrt(v) + self.epsilon), mean / first, divisor)
+        return value - rate * move, (mean, square, count, *largest)
 
-        def part(m: Array, v: Array) -> Array:
-            return (m / first) / (xp.sqrt(v / second) + self.epsilon)
 
-        if in_parts:
-            move = xp.complex(part(xp.real(mean), xp.real(square)), part(xp.imag(mean), xp.imag(square)))
-        else:
-            move = part(mean, square)
-        return value - rate * move, (mean, square, count)
+@register("optimizer", "rmsprop")
+class RMSProp(Optimizer):
+    r"""Steps divided by the root of the mean square of the gradient, real and imaginary part on their own.
+
+    :math:`v \leftarrow \beta v + (1 - \beta) g^2`, :math:`x \leftarrow x - \eta\, g / (\sqrt v + \epsilon)` (Tieleman &
+    Hinton, lecture 6.5 of *Neural Networks for Machine Learning*, 2012).
+
+    Attributes:
+        learning_rate: Usual change a step, in the unit of the parameter or as a fraction of its scale.
+        decay: Memory :math:`\beta` of the mean square.
+        epsilon: Keeps the step finite where there is no gradient.
+    """
+
+    learning_rate: float | str = 3e-3
+    decay: float = Field(0.99, ge=0, lt=1)
+    epsilon: float = Field(1e-12, gt=0)
+
+    def init(self, xp: Backend, like: Array) -> tuple[Array, ...]:
+        return (xp.zeros_like(like),)
+
+    def step(
+        self, xp: Backend, value: Array, gradient: Gradient, state: tuple[Array, ...], rate: float
+    ) -> tuple[Array, tuple[Array, ...]]:
+        g = gradient.values
+        square = self.decay * state[0] + (1 - self.decay) * _by_parts(xp, xp.square, g)
+        return value - rate * _by_parts(xp, lambda a, v: a / (xp.sqrt(v) + self.epsilon), g, square), (square,)
+
+
+def _by_parts(xp: Backend, f: Callable[..., Array], *arrays: Array) -> Array:
+    """A real function of real and imaginary parts separately, or of real arrays."""
+    if not xp.is_complex(arrays[0]):
+        return f(*arrays)
+    return xp.complex(f(*(xp.real(a) for a in arrays)), f(*(xp.imag(a) for a in arrays)))

@@ -1,6 +1,6 @@
-"""Regularizers: terms of the object that are added to the loss; importing the package registers them."""
+"""Regularizers: terms of a parameter that are added to the loss; importing the package registers them."""
 
-from adorym.regularizers import variation
-from adorym.regularizers.base import Regularizer
+from adorym.regularizers import crosstalk, sparsity, variation
+from adorym.regularizers.base import ProximalRegularizer, Regularizer
 
-__all__ = ["Regularizer", "variation"]
+__all__ = ["ProximalRegularizer", "Regularizer", "crosstalk", "sparsity", "variation"]

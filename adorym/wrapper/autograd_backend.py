@@ -187,6 +187,15 @@ class AutogradBackend(Backend):
 
         return call
 
+    def jvp(self, f: Callable[[Tree], Array], tree: Tree, tangent: Tree) -> tuple[Array, Array]:
+        # autograd's Fourier transforms have no forward mode: J t is the gradient, by c, of <J^T c, t>, linear in c.
+        def along(cotangent: Array) -> Array:
+            gradients = autograd.grad(lambda t: anp.sum(f(t) * cotangent))(dict(tree))
+            return sum(anp.sum(anp.real(gradients[name] * tangent[name])) for name in tree)
+
+        value = getval(f(tree))
+        return value, autograd.grad(along)(np.ones_like(value))
+
     def stop_gradient(self, a: Array) -> np.ndarray:
         return getval(a)
 

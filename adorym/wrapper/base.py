@@ -223,6 +223,14 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def jvp(self, f: Callable[[Tree], Array], tree: Tree, tangent: Tree) -> tuple[Array, Array]:
+        """``(f(tree), J t)``: the real array ``f`` returns, and its change along ``tangent``, constants both."""
+
+    def vjp(self, f: Callable[[Tree], Array], tree: Tree, cotangent: Array) -> Tree:
+        """``J^T c`` for a real array that ``f`` returns and a ``cotangent`` of its shape, as gradients are."""
+        return self.value_and_grad(lambda t: (self.sum(f(t) * cotangent), None))(tree)[2]
+
+    @abstractmethod
     def stop_gradient(self, a: Array) -> Array:
         """``a`` as a constant."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -61,6 +62,14 @@ class _HostOperation(torch.autograd.Function):
         return (None, *(None if g is None else torch.from_numpy(g).to(upstream.device) for g in found))
 
 
+class _Direct(NamedTuple):
+    """Value of a fused operation whose gradients are there already, and by which tensors they are."""
+
+    value: torch.Tensor
+    inputs: tuple[torch.Tensor, ...]
+    gradients: tuple
+
+
 class TorchBackend(Backend):
     """PyTorch as the array and gradient engine.
 
@@ -81,6 +90,7 @@ class TorchBackend(Backend):
         self.device = self._find_device(device)
         self.on_host = self.device == "cpu"
         self._real, self._complex = _REAL[precision], _COMPLEX[precision]
+        self._direct: list[_Direct] | None = None  # what `fused` made without a graph; `None` if it must make one
         if threads is not None:
             torch.set_num_threads(threads)
         if self.on_host:
@@ -240,7 +250,12 @@ class TorchBackend(Backend):
     def value_and_grad(self, f: Callable[[Tree], tuple[Array, Any]]) -> Callable[[Tree], tuple[float, Any, Tree]]:
         def call(tree: Tree) -> tuple[float, Any, Tree]:
             leaves = {k: v.detach().requires_grad_() for k, v in tree.items()}
-            value, aux = f(leaves)
+            value, aux, direct = self._evaluate(f, leaves)
+            if direct is not None:
+                known = {id(a): g for a, g in zip(direct.inputs, direct.gradients, strict=True) if g is not None}
+                found = {k: known.get(id(v)) for k, v in leaves.items()}
+                zeros = {k: torch.zeros_like(leaves[k]) for k, g in found.items() if g is None}
+                return float(value), aux, {k: zeros[k] if g is None else torch.from_numpy(g) for k, g in found.items()}
             if not leaves or not value.requires_grad:
                 return float(value), aux, {k: torch.zeros_like(v) for k, v in leaves.items()}
             gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
@@ -253,10 +268,52 @@ class TorchBackend(Backend):
 
         return call
 
+    def jvp(self, f: Callable[[Tree], Array], tree: Tree, tangent: Tree) -> tuple[Array, Array]:
+        names = list(tree)
+
+        def call(*leaves: torch.Tensor) -> torch.Tensor:
+            return f(dict(zip(names, leaves, strict=True)))
+
+        values = tuple(tree[name].detach() for name in names)
+        along = tuple(tangent[name].detach().to(tree[name].dtype) for name in names)
+        with torch.no_grad(), warnings.catch_warnings():
+            # The first forward derivative makes torch load rules that it compiles in a way it calls deprecated.
+            warnings.filterwarnings("ignore", ".*torch.jit", DeprecationWarning)
+            value, change = torch.func.jvp(call, values, along)  # type: ignore[misc]
+        return value, change
+
     def stop_gradient(self, a: Array) -> torch.Tensor:
         return a.detach()
 
+    def _evaluate(self, f: Callable[[Tree], tuple[Array, Any]], leaves: Tree) -> tuple[Array, Any, _Direct | None]:
+        """Value and auxiliary output of ``f``, and its gradients if it is one fused operation on the leaves themselves.
+
+        The graph of a single node would cost as much as a small operation. A value that was made without a graph and
+        then worked on is made again, with one.
+        """
+        outer, self._direct = self._direct, []
+        try:
+            value, aux = f(leaves)
+            found = self._direct
+        finally:
+            self._direct = outer
+        if not found:
+            return value, aux, None
+        if len(found) == 1 and value is found[0].value:
+            return value, aux, found[0]
+        outer, self._direct = self._direct, None
+        try:
+            return *f(leaves), None
+        finally:
+            self._direct = outer
+
     def fused(self, core: FusedCore, *arrays: Array) -> tuple[Array, Any]:
+        needed = [a for a in arrays if a.requires_grad]
+        if self._direct is not None and all(a.is_leaf for a in needed) and len({id(a) for a in needed}) == len(needed):
+            value, gradients, aux = core(*(a.detach().resolve_conj().contiguous().numpy() for a in arrays))
+            made = torch.tensor(value, dtype=torch.float64)
+            self._direct.append(_Direct(made, arrays, gradients))
+            return made, aux
         box: list = []
         value = _Fused.apply(core, box, *arrays)
         return value, box[0]

@@ -11,6 +11,9 @@ from tiny_scan import Scan
 from adorym.data import batches
 from adorym.data.batches import Measurements, epoch_order
 from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.native_write import write_native
+from adorym.data.open import open_dataset
+from adorym.errors import DataError
 from adorym.losses.counting import LeastSquares, Poisson
 from adorym.wrapper import get_backend
 
@@ -86,7 +89,7 @@ def arrange(a):
 
 
 def measured(dataset, loss=None, floor=0.0):
-    return Measurements(XP, dataset, arrange, (loss or Poisson()).target, floor)
+    return Measurements(XP, dataset, arrange, (loss or Poisson()).target, lambda mean: floor * mean)
 
 
 def batch(measurements, patterns):
@@ -150,3 +153,37 @@ def test_many_patterns_are_read_block_by_block():
     dataset = scan_of(700)
     made = measured(dataset)
     assert made.counts == 700 * 6 and batch(made, [699])[0].shape == (1, 2, 3)
+
+
+@pytest.mark.parametrize("kind", ["pixels", "patterns", "both"])
+def test_weights_of_pixels_and_patterns(kind):
+    """The mask of a batch is mask times weights, in the model's frame; counts are weighted alike."""
+    rng = np.random.default_rng(3)
+    counts = rng.poisson(5.0, (6, 4, 6)).astype(np.float32)
+    mask = rng.random((4, 6)) > 0.2
+    weights = {"pixels": rng.random((4, 6)), "patterns": rng.random((6, 1, 1)), "both": rng.random((6, 4, 6))}[kind]
+    dataset = Dataset(ArrayPatterns(counts), weights=weights, mask=mask)
+    made = Measurements(XP, dataset, lambda a: a[..., ::-1].copy(), Poisson().target, lambda mean: 1e-3 * mean)
+    index = np.array([1, 4])
+    found = XP.to_numpy(made.batch(index)[2])
+    expected = np.broadcast_to(mask * weights, counts.shape)
+    np.testing.assert_allclose(np.broadcast_to(found, (2, 4, 6)), expected[index][..., ::-1], rtol=1e-6)
+    assert made.valid_counts == pytest.approx(float((counts * expected).sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weights", "match"),
+    [(np.ones(6), "weights do not fit the patterns; expected .* found \\(6,\\)"),
+     (-np.ones((4, 6)), "weights must be finite and not negative"), (np.zeros((4, 6)), "not all of them zero")],
+)  # fmt: skip
+def test_weights_that_mean_nothing(weights, match):
+    with pytest.raises(DataError, match=match):
+        Dataset(ArrayPatterns(np.ones((6, 4, 6), np.float32)), weights=weights)
+
+
+def test_weights_from_a_file(tmp_path):
+    write_native(Dataset(ArrayPatterns(np.ones((6, 4, 6), np.float32))), tmp_path / "data.h5")
+    np.save(tmp_path / "weights.npy", np.arange(6.0))
+    made = open_dataset(tmp_path / "data.h5", {"weights": str(tmp_path / "weights.npy")})
+    np.testing.assert_array_equal(made.weights.ravel(), np.arange(6.0))
+    assert "weights: " in " ".join(made.notes)

@@ -102,3 +102,48 @@ def test_least_squares_and_poisson_agree_near_the_fit():
     )
     assert poisson == pytest.approx(2 * amplitude, rel=1e-3)
     assert poisson == pytest.approx(np.sum((near - counts) ** 2 / (2 * counts)), rel=1e-3)
+
+
+# -- what each of them is for ------------------------------------------------------------------------------------------
+SATURATION = 5.0
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_saturated_pixels_are_lower_bounds(xp, name):
+    """Where the counts are cut off, a brighter prediction costs nothing and a darker one what it always costs."""
+    plain = CASES["loss"][name](None)
+    loss = type(plain)(**(vars(plain) | {"saturation": SATURATION}))
+    counts = np.minimum(COUNTS, SATURATION)
+    full = counts == SATURATION
+    assert full.any() and not full.all()
+    brighter = np.where(full, 2 * SATURATION, INTENSITY)
+    expected = value(xp, plain, INTENSITY[~full], counts[~full])
+    assert value(xp, loss, brighter, counts) == pytest.approx(expected, rel=1e-5)
+    darker = np.where(full, 0.5 * SATURATION, INTENSITY)
+    assert value(xp, loss, darker, counts) == pytest.approx(value(xp, plain, darker, counts), rel=1e-5)
+
+
+def test_mixed_noise_is_poisson_noise_on_a_pedestal():
+    """The best constant for pixels that read out g K + e is their mean, whatever the noise; its floor is the offset."""
+    mixed = CASES["loss"]["mixed"](None)
+    assert mixed.floor_counts(4.0) == pytest.approx(4e-3 + 0.3**2 / 2.0)
+    xp, floor = get_backend("autograd", precision="double"), mixed.floor_counts(3.0)
+    around = [value(xp, mixed, np.full_like(COUNTS, COUNTS.mean() * f), COUNTS, floor=floor) for f in (0.99, 1, 1.01)]
+    assert around[1] < min(around[0], around[2])
+
+
+@pytest.mark.parametrize(("name", "rises"), [("huber", 2.0), ("student", 1.3)])
+def test_robust_losses_bear_outliers(name, rises):
+    """A pixel twice as far off, in amplitude, costs at most twice as much (least squares: four times)."""
+    xp, loss = get_backend("autograd", precision="double"), CASES["loss"][name](None)
+    near, far = (value(xp, loss, np.full((1, 2, 2), i**2), np.zeros((1, 2, 2)), floor=1e-12) for i in (20.0, 40.0))
+    assert 1 < far / near < 1.02 * rises
+    small = 1e3 * np.ones((1, 2, 2)), 1e3 * np.ones((1, 2, 2)) + 0.5
+    assert value(xp, loss, *small) == pytest.approx(value(xp, CASES["loss"]["least_squares"](None), *small), rel=1e-3)
+
+
+def test_intensity_is_the_quadratic_approximation_of_poisson():
+    xp, counts = get_backend("autograd", precision="double"), 1e4 + 100 * COUNTS
+    near = counts + 10 * RNG.standard_normal(counts.shape)
+    found, expected = (value(xp, CASES["loss"][n](None), near, counts, floor=1e-9) for n in ("intensity", "poisson"))
+    assert found == pytest.approx(expected, rel=1e-3)

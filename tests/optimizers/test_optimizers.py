@@ -9,7 +9,7 @@ from laws import noise, relative_error
 
 from adorym.errors import ConfigError
 from adorym.optimizers.base import Gradient, row_count
-from adorym.optimizers.first_order import Adam, GradientDescent, Momentum
+from adorym.optimizers.first_order import Adam, GradientDescent, Momentum, RMSProp
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.optimizers.schedules import Cosine
 from adorym.wrapper import get_backend
@@ -136,6 +136,33 @@ def test_adam_is_algorithm_1(xp, complex_values, rng):
     assert (state[2] == 4).all()
 
 
+def test_amsgrad_divides_by_the_largest(xp, rng):
+    """After a large gradient the steps stay small for good; Adam's grow again."""
+    gradients = [10.0, *[0.1] * 60]
+    moves = {}
+    for amsgrad in (False, True):
+        steps = iter(gradients)
+        optimizer = Adam(learning_rate=0.1, beta1=0.0, beta2=0.9, amsgrad=amsgrad)
+        places, value, state = [0.0], xp.asarray(np.zeros((1, 1))), optimizer.init(xp, xp.asarray(np.zeros((1, 1))))
+        for g in steps:
+            value, state = optimizer.step(xp, value, Gradient(xp.asarray(np.full((1, 1), g))), state, 0.1)
+            places.append(float(xp.to_numpy(value)[0, 0]))
+        moves[amsgrad] = -np.diff(places)
+    assert moves[False][-1] > 0.05 and moves[True][-1] == pytest.approx(0.1 * 0.1 / 10, rel=1e-6)
+    assert len(state) == 4
+
+
+def test_rmsprop_is_the_formula(xp, rng):
+    start, g = noise(rng, (2, 3)), noise(rng, (3, 2, 3))
+    steps = iter(g)
+    made, _ = run(xp, RMSProp(learning_rate=0.1, decay=0.8), start, lambda x: next(steps), steps=3)
+    v, x = 0, start
+    for each in g:
+        v = 0.8 * v + 0.2 * each**2
+        x = x - 0.1 * each / np.sqrt(v)
+    np.testing.assert_allclose(made, x, rtol=1e-10)
+
+
 def test_first_step_of_adam_is_the_learning_rate(xp):
     made, _ = run(xp, Adam(learning_rate=0.05), np.zeros((2, 3)), lambda x: np.full((2, 3), -1e-9))
     np.testing.assert_allclose(made, 0.05, rtol=1e-2)
@@ -228,7 +255,7 @@ def test_row_count(xp):
 
 
 # -- learning rates ----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("cls", [Adam, GradientDescent, Momentum, Preconditioned])
+@pytest.mark.parametrize("cls", [Adam, GradientDescent, Momentum, RMSProp, Preconditioned])
 @pytest.mark.parametrize("rate", [0, -0.1, float("nan"), "0", "-3"])
 def test_learning_rate_must_be_positive(cls, rate):
     match = (

@@ -91,6 +91,7 @@ OTHERS = {
     "asarray", "to_numpy", "zeros", "zeros_like", "ones", "clear", "copy", "is_complex", "isfinite", "put_rows",
     "gather_windows", "scatter_windows", "value_and_grad", "stop_gradient", "fused", "host_operation", "host_fft2",
     "host_ifft2",
+    "jvp", "vjp",
 }  # fmt: skip
 ROWS = [(name, i) for name, (_, _, inputs) in DIFFERENTIABLE.items() for i in range(len(inputs))]
 
@@ -373,6 +374,31 @@ def test_fused_operation_inside_a_graph_and_beside_another(xp64):
     assert_gradients(xp64, loss, {"a": C, "b": R})
 
 
+@pytest.mark.parametrize("way", ["alone", "twice", "doubled", "of a product", "beside", "constant"])
+def test_fused_operation_however_its_value_is_used(xp64, way):
+    """Alone it needs no graph; whatever is done with its value, gradients are those of the whole function."""
+    on_host(xp64)
+
+    def loss(tree):
+        first, aux = xp64.fused(core, tree["a"], 2 * tree["b"] if way == "of a product" else tree["b"])
+        if way == "twice":
+            return first + xp64.fused(core, tree["a"], tree["b"])[0], aux
+        if way == "doubled":
+            return 2 * first, aux
+        if way == "beside":
+            return first + xp64.sum(tree["b"] * tree["b"]), aux
+        return first, aux
+
+    if way == "constant":
+        call = xp64.value_and_grad(lambda t: xp64.fused(core, t["a"], xp64.asarray(R)))
+        value, _, gradient = call({"a": xp64.asarray(C), "unused": xp64.asarray(R)})
+        assert value == pytest.approx(core(C, R)[0], rel=1e-12)
+        np.testing.assert_allclose(xp64.to_numpy(gradient["a"]), 2 * R * C, rtol=1e-12)
+        assert not xp64.to_numpy(gradient["unused"]).any()
+    else:
+        assert_gradients(xp64, loss, {"a": C, "b": R})
+
+
 def test_nested_differentiation_with_fused_operations(xp64):
     on_host(xp64)
     inner_call = xp64.value_and_grad(lambda t: xp64.fused(core, t["a"], xp64.asarray(POSITIVE)))
@@ -449,3 +475,26 @@ def test_threads_are_set():
 def test_attributes_name_the_backend(xp):
     assert xp.name in BACKENDS and xp.device and xp.precision in ("single", "double")
     assert xp.float_dtype.itemsize * 2 == xp.complex_dtype.itemsize == (8 if xp.precision == "single" else 16)
+
+
+def test_jacobian_products(xp64):
+    """``J t`` is a finite difference, ``J^T c`` its adjoint, for an intensity through a Fourier transform."""
+    rng = np.random.default_rng(8)
+    tree = {"wave": noise(rng, (3, 4, 6), True), "offset": noise(rng, (4, 6))}
+    tangent = {name: noise(rng, a.shape, np.iscomplexobj(a)) for name, a in tree.items()}
+
+    def f(t):
+        wave = xp64.fft2(t["wave"]) * xp64.complex(xp64.cos(t["offset"]), xp64.sin(t["offset"]))
+        return xp64.abs2(wave + xp64.fft2(wave)) * t["offset"]
+
+    def on(values):
+        return {name: xp64.asarray(a) for name, a in values.items()}
+
+    value, change = (xp64.to_numpy(a) for a in xp64.jvp(f, on(tree), on(tangent)))
+    np.testing.assert_allclose(value, xp64.to_numpy(f(on(tree))), rtol=1e-12)
+    ends = [xp64.to_numpy(f(on({n: a + s * tangent[n] for n, a in tree.items()}))) for s in (1e-6, -1e-6)]
+    np.testing.assert_allclose(change, (ends[0] - ends[1]) / 2e-6, rtol=1e-5, atol=1e-6 * np.abs(change).max())
+    cotangent = noise(rng, change.shape)
+    back = xp64.vjp(f, on(tree), xp64.asarray(cotangent))
+    adjoint = sum(np.sum(np.conj(xp64.to_numpy(back[name])) * tangent[name]).real for name in tree)
+    assert adjoint == pytest.approx(float(np.sum(cotangent * change)), rel=1e-10)

@@ -9,7 +9,7 @@ import pytest
 from laws import noise, relative_error
 from tiny_scan import PIXEL_M, WAVELENGTH_M, Scan, object_at
 
-from adorym.losses.counting import LeastSquares, Poisson
+from adorym.losses.counting import Huber, Intensity, LeastSquares, Poisson, Student
 from adorym.optics.geometry import Grid
 from adorym.optics.propagation import propagate, transfer_function_fresnel
 from adorym.optics.shift import fourier_shift
@@ -20,7 +20,13 @@ from adorym.wrapper.fused.steps import StepSizes, preconditioned_step
 N, WINDOW = 4, (12, 14)
 ALL = frozenset(INPUTS)
 WEIGHT, FLOOR = 1e-3, 0.02
-LOSSES = {"least_squares": LeastSquares(), "poisson": Poisson()}
+LOSSES = {
+    "least_squares": LeastSquares(),
+    "poisson": Poisson(saturation=20.0),
+    "intensity": Intensity(),
+    "huber": Huber(threshold=0.7, saturation=15.0),
+    "student": Student(degrees=3.0),
+}
 MASKS = ("none", "one", "each")
 
 
@@ -51,7 +57,7 @@ def detector(xp, regime, loss, weights, counts):
     return Detector(
         target=loss.target(counts, FLOOR).astype(xp.float_dtype),
         mask=None if weights is None else weights.astype(xp.float_dtype),
-        noise=loss.noise,
+        noise=loss.fused_noise(FLOOR),
         floor=FLOOR,
         weight=WEIGHT,
         transfer=None if regime == "far_field" else xp.to_numpy(transfer(xp, regime)),
@@ -197,7 +203,7 @@ def trace(exact, tree, regime, name, index):
     return sum(np.sum(amplitude_slopes(exact, tree, regime, name, index, p) ** 2) for p in (1, 1j))
 
 
-Q = {"least_squares": 2.0, "poisson": 4.0}
+Q = {name: loss.amplitude_curvature for name, loss in LOSSES.items()}
 
 
 @pytest.mark.parametrize("regime", ["far_field", "near_field"])

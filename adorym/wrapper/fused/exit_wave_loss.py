@@ -9,7 +9,7 @@ r"""The loss of thin-object ptychography with all its adjoints in one pass.
 with object windows :math:`O_j`, probe modes :math:`P_m`, the Fourier shift :math:`\mathcal S_\delta` by a fraction of
 a pixel, the propagator to the detector :math:`\mathcal D` (far field: Fourier transform; near field: transfer
 function, and the shift back :math:`\mathcal S_{-\delta}`, since the detector stands still as the beam does) and
-:math:`\ell` the squared difference of amplitudes or the Poisson deviance. The gradient is
+:math:`\ell` the squared difference of amplitudes, Poisson deviance, or another loss of `fused.noise`. The gradient is
 :math:`g = \mathcal D^\dagger[2 c\, s\, w\, \ell'(I)\, \mathcal D\psi]`, then
 :math:`\partial L/\partial O_j = \sum_m \overline{\mathcal S P_m}\, g_{jm}` and
 :math:`\partial L/\partial P_m = \sum_j \mathcal S^\dagger[\bar O_j\, g_{jm}]`. Without sub-pixel shifts that is one
@@ -18,8 +18,7 @@ for nothing in the far field.
 
 *Curvatures* are the diagonal (object, probe) or 2 x 2 blocks (positions) of the Gauss-Newton matrix of the same loss,
 :math:`q c \sum_m |P_m|^2`, :math:`q c \sum_j |O_j|^2` and :math:`q c\, J^T J` with
-:math:`J = \partial\sqrt I/\partial \delta`, :math:`q = 2` for least squares and 4 for Poisson: the square root of a
-Poisson count has the variance 1/4.
+:math:`J = \partial\sqrt I/\partial \delta` and q the loss's second derivative by the amplitude.
 """
 
 from __future__ import annotations
@@ -32,6 +31,7 @@ import numpy as np
 
 from adorym.wrapper.base import Backend
 from adorym.wrapper.fused import kernels
+from adorym.wrapper.fused.noise import FusedNoise
 
 _EMPTY: dict[str, np.ndarray] = {c: np.zeros(0, c) for c in ("float32", "float64")}
 _PART: dict[str, np.dtype] = {"F": np.dtype("float32"), "D": np.dtype("float64")}
@@ -43,10 +43,10 @@ class Detector:
     """What the detector does to an exit wave and what it measured.
 
     Attributes:
-        target: ``(n or more, y, x)`` measured amplitudes (least squares) or counts (Poisson), the floor added, zero
+        target: ``(n or more, y, x)`` measured amplitudes or counts, as the loss compares them, the floor added, zero
             frequency at the corner in the far field.
         mask: ``(1 or n, y, x)`` pixel weights, or ``None``.
-        noise: `kernels.LEAST_SQUARES` or `kernels.POISSON`.
+        noise: Which loss.
         floor: Intensity that is added to the prediction as well.
         weight: The factor c of the loss.
         transfer: Near-field transfer function ``(y, x)`` complex, or ``None`` for the far field.
@@ -55,7 +55,7 @@ class Detector:
 
     target: np.ndarray
     mask: np.ndarray | None
-    noise: int
+    noise: FusedNoise
     floor: float
     weight: float
     transfer: np.ndarray | None = None
@@ -64,7 +64,7 @@ class Detector:
     @property
     def curvature(self) -> float:
         """Second derivative of the loss by the amplitude: q c."""
-        return (2.0 if self.noise == kernels.LEAST_SQUARES else 4.0) * self.weight
+        return self.noise.amplitude_curvature * self.weight
 
 
 def exit_wave_loss(
@@ -210,7 +210,9 @@ class _Pass:
         whole = "probe_positions" in curvature  # its curvature wants the wave before it is multiplied with the slope
         sizes = tuple(self.real.type(size) for size in (self.unit, self.detector.floor, 0.0 if whole else factor))
         rows = np.arange(self.shape[0]) if self.detector.rows is None else self.detector.rows
-        measured = (self.detector.target.reshape(-1, self.pixels), rows, self.mask, self.detector.noise)
+        noise = self.detector.noise
+        kind = (noise.code, self.real.type(noise.shape), self.real.type(noise.saturated))
+        measured = (self.detector.target.reshape(-1, self.pixels), rows, self.mask, kind)
         loss = kernels.detect(flat, measured, sizes, self.scale, self.background.reshape(-1), intensity, slope)
         curvatures = self._curvatures(curvature, shift, flat, intensity)
         power = np.zeros(self.pixels if "probe" in curvature and not self.scale.size else 0, self.real)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from adorym.wrapper.fused.noise import HUBER, INTENSITY, LEAST_SQUARES, POISSON
+
 _jit = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
-LEAST_SQUARES, POISSON = 0, 1
 
 
 @_jit
@@ -44,19 +45,46 @@ def _intensity(wave: np.ndarray, factor: float, background: np.ndarray, out: np.
 
 @_jit
 def _residual(
-    intensity: np.ndarray, target: np.ndarray, noise: int, floor: float, slope: np.ndarray, value: np.ndarray
+    intensity: np.ndarray, target: np.ndarray, noise: tuple, floor: float, slope: np.ndarray, value: np.ndarray
 ) -> None:
-    if noise == LEAST_SQUARES:
+    code, shape, saturated = noise
+    two = floor / floor + floor / floor  # in the arrays' type
+    if code == LEAST_SQUARES:
         for k in range(intensity.size):
             amplitude = np.sqrt(intensity[k] + floor)
             difference = amplitude - target[k]
             value[k] = difference * difference
             slope[k] = difference / amplitude
-    else:
+    elif code == POISSON:
         for k in range(intensity.size):
             i, t = intensity[k] + floor, target[k]
             slope[k] = (i - t) / i
             value[k] = i - t + t * np.log(t / i)
+    elif code == INTENSITY:
+        for k in range(intensity.size):
+            t = target[k]
+            difference = intensity[k] + floor - t
+            slope[k] = difference / t
+            value[k] = difference * difference / (two * t)
+    elif code == HUBER:
+        for k in range(intensity.size):
+            amplitude = np.sqrt(intensity[k] + floor)
+            difference = amplitude - target[k]
+            ratio = np.sqrt(two / two + difference * difference / (shape * shape))
+            value[k] = two * shape * shape * (ratio - two / two)
+            slope[k] = difference / (amplitude * ratio)
+    else:
+        for k in range(intensity.size):
+            amplitude = np.sqrt(intensity[k] + floor)
+            difference = amplitude - target[k]
+            ratio = two / two + difference * difference / shape
+            value[k] = shape * np.log(ratio)
+            slope[k] = difference / (amplitude * ratio)
+    if saturated < np.inf:
+        for k in range(intensity.size):
+            if target[k] >= saturated and slope[k] > 0:
+                slope[k] = 0
+                value[k] = 0
 
 
 @_jit
@@ -82,14 +110,14 @@ def detect(
     """Intensities ``(n, k)``, their slope ``dL/dI`` and the loss summed over pixels; then the wave times its slope.
 
     ``intensity[n] = scale[n] unit sum_m |wave[n, m]|^2 + background``, where ``scale`` and ``background`` may be empty.
-    With ``J = intensity + floor`` the loss is ``(sqrt J - target)^2`` (least squares, target an amplitude) or the
-    Poisson deviance ``J - target + target log(target / J)`` (target a count); both targets have the floor added. Unless
+    With ``J = intensity + floor`` the loss is ``(sqrt J - target)^2`` (least squares, target an amplitude), the Poisson
+    deviance ``J - target + target log(target / J)`` (target a count), or another one of `fused.noise`. Unless
     ``factor`` is zero, ``wave[n, m] *= factor scale[n] slope[n]``. One pattern after the other: it stays in the cache.
     Results of one row are scratch, overwritten by the next pattern.
 
     Args:
         wave: ``(n, m, 2 k)``.
-        measured: ``(target (any, k), its rows (n,), mask (1 or n, k or 0), noise)``.
+        measured: ``(target (any, k), its rows (n,), mask (1 or n, k or 0), (code, shape, saturated))``.
         sizes: ``(unit, floor, factor)``.
         scale: ``(n,)`` or empty.
         background: ``(k,)`` or empty.

@@ -1,0 +1,208 @@
+"""``adorym tune``: a small study over named keys, scored on patterns that the runs do not see."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adorym.config import Config, load_config
+from adorym.data.open import open_dataset
+from adorym.engine.loop import Reconstruction
+from adorym.engine.outcome import predict_patterns
+from adorym.errors import ConfigError, RunError
+
+DATABASE, PICTURE, BEST = "tune.db", "tune.png", "best.json"
+HELD_OUT = 0.05
+LOG = logging.getLogger("adorym")
+
+
+@dataclass(frozen=True)
+class Range:
+    """Values that a key may take: numbers from ``low`` to ``high``, evenly or by their logarithm, or ``choices``."""
+
+    key: str
+    low: float = 0.0
+    high: float = 0.0
+    logarithmic: bool = False
+    whole: bool = False
+    choices: tuple[Any, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> Range:
+        """From ``key=low:high``, ``key=low:high:log`` or ``key=a,b,c``.
+
+        Raises:
+            ConfigError: It is none of these.
+        """
+        key, _, values = text.partition("=")
+        expected = "key=low:high, key=low:high:log, or key=a,b,c"
+        parts = values.split(":")
+        if key and "," in values and len(parts) == 1:
+            return cls(key, choices=tuple(_value(v) for v in values.split(",")))
+        try:
+            low, high = float(parts[0]), float(parts[1])
+        except (ValueError, IndexError):
+            raise ConfigError("--vary", f"cannot read '{text}'", expected=expected) from None
+        rest = parts[2:]
+        logarithmic = rest == ["log"]
+        if not key or (rest and not logarithmic) or not low < high or (logarithmic and low <= 0):
+            raise ConfigError("--vary", f"no range in '{text}'", expected=f"{expected}, with low < high")
+        whole = all(part.strip().lstrip("-").isdigit() for part in parts[:2])
+        return cls(key, low, high, logarithmic, whole)
+
+    def suggest(self, trial: Any) -> Any:
+        """A value for an optuna trial."""
+        if self.choices:
+            return trial.suggest_categorical(self.key, self.choices)
+        if self.whole:
+            return trial.suggest_int(self.key, int(self.low), int(self.high), log=self.logarithmic)
+        return trial.suggest_float(self.key, self.low, self.high, log=self.logarithmic)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text.strip()
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study found.
+
+    Attributes:
+        best: The best values by key, as ``--set`` takes them.
+        score: Their score: misfit of the amplitudes of patterns left out, a count.
+        trials: Finished trials, those of earlier calls included.
+        failed: Trials whose run failed.
+        picture: Scores over trials and over each key.
+    """
+
+    best: Mapping[str, Any]
+    score: float
+    trials: int
+    failed: int
+    picture: Path
+
+
+def tune(
+    path: str | Path,
+    vary: Iterable[str],
+    overrides: Iterable[str] = (),
+    *,
+    trials: int = 20,
+    output: str | Path = "tune",
+    held_out: float = HELD_OUT,
+) -> Study:
+    """Search the values of the keys in ``vary`` for the configuration file ``path``.
+
+    Every trial reconstructs from all patterns but ``held_out`` of them, the same ones in every trial, and is scored by
+    how well it predicts those: a run that fits noise, or has not converged, predicts badly. The study is kept in
+    ``output/tune.db``: called again, it goes on.
+
+    Raises:
+        ConfigError: A key or a range is wrong, optuna is not installed, or every run failed.
+        InputError: Configuration or data cannot be used.
+    """
+    optuna = _optuna()
+    ranges, folder, assignments = [Range.parse(text) for text in vary], Path(output), tuple(overrides)
+    if not ranges:
+        raise ConfigError("--vary", "nothing to vary", expected="key=low:high, key=low:high:log, or key=a,b,c")
+    config = load_config(path, assignments)  # errors of the file itself are found before the first trial
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset = open_dataset(config.data.path, config.data)
+    left_out = held_out_patterns(dataset.n_patterns, held_out, config.run.seed)
+
+    def objective(trial: Any) -> float:
+        chosen = {each.key: each.suggest(trial) for each in ranges}
+        made = load_config(path, (*assignments, *(f"{key}={_plain(value)}" for key, value in chosen.items())))
+        try:
+            return score(made, dataset, left_out)
+        except RunError as error:
+            LOG.warning("trial %d failed: %s", trial.number, error)
+            raise optuna.TrialPruned from None
+
+    study = optuna.create_study(
+        study_name="adorym", storage=f"sqlite:///{folder / DATABASE}", load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=config.run.seed),
+    )  # fmt: skip
+    study.optimize(objective, n_trials=trials)
+    return _told(study, ranges, folder)
+
+
+def held_out_patterns(n: int, fraction: float, seed: int) -> np.ndarray:
+    """Sorted indices of the patterns that no trial sees; at least one."""
+    if not 0 < fraction < 1:
+        raise ConfigError("--held-out", "not a part of the patterns", expected="between 0 and 1", found=fraction)
+    count = min(n - 1, max(1, round(fraction * n)))
+    return np.sort(np.random.default_rng((seed, 77)).choice(n, count, replace=False))
+
+
+def score(config: Config, dataset: Any, left_out: np.ndarray) -> float:
+    r""":math:`\sum (\sqrt I - \sqrt N)^2 / \sum N` over the patterns ``left_out`` of the run, bad pixels excluded.
+
+    The same for every loss, so that losses can be compared. A per-pattern parameter of these patterns keeps its start
+    value.
+    """
+    made = Reconstruction(dataset, config.recipe, config.run)
+    made.leave_out(left_out)
+    for _ in made.epochs():
+        pass
+    problem, xp = made.problem, made.problem.xp
+    predicted = xp.to_numpy(predict_patterns(problem, left_out)).astype(np.float64)
+    measured = problem.model.arrange(dataset.patterns.read(left_out).astype(np.float64))
+    counts = np.nan_to_num(measured**2 if dataset.measured == "amplitude" else measured)
+    mask = problem.batch(left_out).mask
+    weights = np.ones(1) if mask is None else xp.to_numpy(mask)
+    misfit = float(np.sum(weights * (np.sqrt(np.maximum(predicted, 0)) - np.sqrt(counts)) ** 2))
+    return misfit / max(float(np.sum(weights * counts)), 1e-300)
+
+
+def _told(study: Any, ranges: list[Range], folder: Path) -> Study:
+    finished = [t for t in study.trials if t.value is not None]
+    failed = sum(t.state.name in ("PRUNED", "FAIL") for t in study.trials)
+    if not finished:
+        raise RunError("tune", "every trial failed", found=f"{failed} trials", remedy="choose narrower ranges")
+    _plot(finished, ranges, folder / PICTURE)
+    best = {key: study.best_params[key] for key in study.best_params}
+    (folder / BEST).write_text(json.dumps({"score": study.best_value, "set": best}, indent=2) + "\n")
+    return Study(best, float(study.best_value), len(finished), failed, folder / PICTURE)
+
+
+def _plot(trials: list[Any], ranges: list[Range], path: Path) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3.2 * (1 + len(ranges)), 3.0), layout="constrained")
+    FigureCanvasAgg(figure)
+    first, *axes = np.atleast_1d(figure.subplots(1, 1 + len(ranges), sharey=True))
+    scores = np.array([t.value for t in trials])
+    first.plot([t.number for t in trials], scores, "o", ms=3)
+    first.step([t.number for t in trials], np.minimum.accumulate(scores), where="post")
+    first.set(xlabel="trial", ylabel="misfit of patterns left out")
+    for axis, each in zip(axes, ranges, strict=True):
+        here = [(t.params[each.key], t.value) for t in trials if each.key in t.params]
+        axis.plot([str(v) if each.choices else v for v, _ in here], [s for _, s in here], "o", ms=3)
+        axis.set(xlabel=each.key)
+        axis.set_xscale("log" if each.logarithmic else axis.get_xscale())
+    figure.savefig(path, dpi=120)
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value) if not isinstance(value, str) else value
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ModuleNotFoundError:
+        remedy = "install it with 'pip install adorym[tune]'"
+        raise ConfigError("tune", "needs the optional library optuna", remedy=remedy) from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    return optuna

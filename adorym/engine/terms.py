@@ -1,0 +1,116 @@
+"""Regularizers and constraints as the parameters of a problem see them: relative to rest, in their representation."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+
+from adorym.constraints.base import Constraint
+from adorym.engine.problem import Problem
+from adorym.optics.representation import exponent_of, transmission_of
+from adorym.regularizers.base import ProximalRegularizer, Regularizer
+from adorym.wrapper.base import Array, Tree
+
+
+def rest(problem: Problem, name: str) -> Array | float:
+    """What a parameter is when nothing is known: vacuum, no light, or the start value."""
+    if name == "object":
+        return 0.0 if problem.representation == "delta_beta" else 1.0
+    return 0.0 if name == "probe" else problem.xp.asarray(problem.values[name].first, exact=True)
+
+
+def weight_of(problem: Problem, name: str) -> float:
+    """What the engine multiplies the sum over a parameter by: one over its number of elements."""
+    shape = problem.store.shape if name == "object" else tuple(problem.values[name].array.shape)
+    return 1.0 / float(np.prod(shape))
+
+
+def term_gradient(problem: Problem, regularizer: Regularizer, array: Array, factor: float) -> tuple[float, Array]:
+    """``factor`` times the weighted term of ``array`` (or of a tile of the object), and its gradient."""
+    xp, name = problem.xp, regularizer.parameter
+    base, scale = rest(problem, name), problem.unknowns[name].scale
+    factor = factor * weight_of(problem, name)
+
+    def term(tree: Tree) -> tuple[Array, None]:
+        return factor * regularizer.value(xp, (tree[name] - base) / scale), None
+
+    value, _, gradient = xp.value_and_grad(term)({name: array})
+    return value, gradient[name]
+
+
+def term_curvature(problem: Problem, name: str, array: Array, factor: float) -> Array | None:
+    """Curvature of all regularizers of a parameter (or of a tile of the object), ``None`` without any."""
+    total = None
+    for regularizer in problem.regularizers:
+        if regularizer.parameter == name:
+            scale = problem.unknowns[name].scale
+            h = regularizer.curvature(problem.xp, (array - rest(problem, name)) / scale)
+            h = (factor * weight_of(problem, name) / scale**2) * h
+            total = h if total is None else total + h
+    return total
+
+
+def proximal(problem: Problem, regularizer: ProximalRegularizer, array: Array, step: float) -> Array:
+    """The proximal operator of the weighted term of the whole parameter."""
+    base, scale = rest(problem, regularizer.parameter), problem.unknowns[regularizer.parameter].scale
+    step = step * weight_of(problem, regularizer.parameter) / scale**2
+    return base + scale * regularizer.prox(problem.xp, (array - base) / scale, step)
+
+
+def share_of_rows(problem: Problem, name: str, patterns: np.ndarray) -> np.ndarray:
+    """``(rows,)``: of all patterns that use each row of a parameter, the part that is in this batch."""
+    value, angles = problem.values[name], problem.dataset.angle_index
+    index = np.arange(len(angles)) if value.spec.per == "pattern" else angles
+    rows, inverse = np.unique(index[patterns], return_inverse=True)
+    return np.bincount(inverse) / np.bincount(index)[rows]
+
+
+def batch_terms(problem: Problem, patterns: np.ndarray, names: Collection[str], fraction: float) -> tuple[float, Tree]:
+    """Value of all regularizers in a batch, and their gradients by the rows that the batch moves.
+
+    The object's gradients go into its store. Over an epoch every element is pulled once, whatever the batches are.
+
+    Args:
+        problem: What is solved.
+        patterns: ``(n,)`` sorted indices of the batch's patterns.
+        names: Parameters that are refined now.
+        fraction: Part of the epoch that this batch is.
+    """
+    xp, total = problem.xp, 0.0
+    found: Tree = {}
+    for regularizer in problem.regularizers:
+        name = regularizer.parameter
+        if name not in names:
+            continue
+        if name == "object":
+            total += problem.store.add_gradient(lambda t, r=regularizer: term_gradient(problem, r, t, fraction))  # type: ignore[misc]
+            continue
+        value = problem.values[name]
+        cost, gradient = term_gradient(problem, regularizer, value.array, 1.0)
+        total += fraction * cost
+        rows = value.rows(patterns, problem.dataset.angle_index[patterns])
+        if rows is None:
+            gradient = fraction * gradient
+        else:
+            share = share_of_rows(problem, name, patterns).reshape(-1, *(1,) * (len(gradient.shape) - 1))
+            gradient = xp.take(gradient, rows[0]) * xp.asarray(share, exact=True)
+        found[name] = gradient if name not in found else found[name] + gradient
+    return total, found
+
+
+def projected(problem: Problem, constraint: Constraint, array: Array) -> Array:
+    """``array`` (or a tile of the object) after ``constraint``, in the representation of the run."""
+    xp = problem.xp
+    if constraint.parameter != "object":
+        if not constraint.relative:
+            return constraint.project(xp, array)
+        first = xp.asarray(problem.values[constraint.parameter].first, exact=True)
+        return first + constraint.project(xp, array - first)
+    if constraint.logarithmic == (problem.representation == "delta_beta"):
+        return constraint.project(xp, array)
+    if constraint.logarithmic:
+        return transmission_of(xp, constraint.project(xp, exponent_of(xp, array)))
+    # By the quotient, so that a phase lag beyond pi stays where it is.
+    before = transmission_of(xp, array)
+    return array + exponent_of(xp, constraint.project(xp, before) / transmission_of(xp, array))

@@ -1,0 +1,44 @@
+r"""The two ways to hold an object: its transmission, or the absorption and the phase lag that make it.
+
+A slice of thickness t with refractive index :math:`n = 1 - \delta + i\beta` transmits :math:`O = e^{-w}` with
+:math:`w = b + i d = k t (\beta + i \delta)`, dimensionless. ``real_imag`` solves for the real and imaginary part of O;
+``delta_beta`` for w, which is linear in the optical constants, has no wrapped phase, and lets a term or a constraint
+mean delta or beta.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+
+from adorym.wrapper.base import Array, Backend
+
+Representation = Literal["real_imag", "delta_beta"]
+# A transmission of zero has no logarithm: what is darker than this amplitude counts as this dark.
+DARKEST = 1e-6
+
+
+def transmission_of(xp: Backend, exponent: Array) -> Array:
+    """``exp(-(b + i d))`` from ``b + i d`` complex, of the same shape."""
+    modulus, lag = xp.exp(-xp.real(exponent)), xp.imag(exponent)
+    return xp.complex(modulus * xp.cos(lag), -modulus * xp.sin(lag))
+
+
+def exponent_of(xp: Backend, transmission: Array) -> Array:
+    """``b + i d = -log O``, with d within (-pi, pi]."""
+    modulus = xp.maximum(xp.abs(transmission), DARKEST)
+    return xp.complex(-xp.log(modulus), -xp.angle(transmission))
+
+
+def optical_constants_of(exponent: np.ndarray, thickness_m: float, wavelength_m: float) -> np.ndarray:
+    """``(..., 2)`` delta and beta from ``b + i d``."""
+    k_t = 2 * math.pi / wavelength_m * thickness_m
+    return np.stack([exponent.imag, exponent.real], axis=-1) / k_t
+
+
+def exponent_from_constants(delta_beta: np.ndarray, thickness_m: float, wavelength_m: float) -> np.ndarray:
+    """Inverse of `optical_constants_of`: ``b + i d`` from delta and beta ``(..., 2)``."""
+    k_t = 2 * math.pi / wavelength_m * thickness_m
+    return k_t * (delta_beta[..., 1] + 1j * delta_beta[..., 0])

@@ -1,0 +1,98 @@
+r"""What a solver is: an iteration on the loss of the whole data set.
+
+An optimizer steps one parameter after each batch, from its gradient alone. A *solver* moves all refined parameters
+together and may ask as often as it likes for the loss, its gradient, or its curvature along a direction. All unknowns
+are one real vector u in which the loss is curved alike in every direction, as well as the preconditioner knows:
+:math:`x = S u`, :math:`S = h^{-1/2}` with its estimate h of the curvature's diagonal. Solvers are then what the
+textbook says, whatever the number of photons or the unit of a parameter is.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from adorym.solvers.preconditioners import Preconditioner
+
+Vector = np.ndarray  # (n,) float64
+State = dict[str, np.ndarray]
+
+
+class Objective(ABC):
+    """The loss of all patterns and all regularizers as a function of the vector u."""
+
+    evaluations: int = 0
+
+    @abstractmethod
+    def evaluate(self, u: Vector) -> tuple[float, Vector]:
+        """``(loss, gradient)``; counts as one evaluation."""
+
+    @abstractmethod
+    def product(self, u: Vector, v: Vector) -> Vector:
+        r"""Gauss-Newton matrix at u times v, :math:`J^T W J v`: symmetric and not negative."""
+
+    @abstractmethod
+    def prox(self, u: Vector, step: float) -> Vector:
+        """Minimum of ``|v - u|^2 / 2 + step R(v)`` over v, with the terms R that `evaluate` leaves out."""
+
+    @abstractmethod
+    def left_out(self, u: Vector) -> float:
+        """Value of those terms."""
+
+    @abstractmethod
+    def bounds(self) -> tuple[Vector, Vector] | None:
+        """Smallest and largest u, or ``None`` if nothing is bounded."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an iteration achieved.
+
+    Attributes:
+        u: The new point.
+        value: Loss there.
+        message: How it ended, in the solver's own words, if it says so.
+        finished: Whether there is nothing more to gain.
+    """
+
+    u: Vector
+    value: float
+    message: str = ""
+    finished: bool = False
+
+
+class Solver(ABC):
+    """One iteration an epoch on the loss of the whole data set.
+
+    Attributes:
+        splits: Whether terms with a proximal operator are left out of the loss and given to `Objective.prox`. The
+            scaling is then one number a parameter.
+        preconditioner: How the unknowns are scaled.
+    """
+
+    kind: ClassVar[str]
+    splits: ClassVar[bool] = False
+    preconditioner: Preconditioner
+
+    @abstractmethod
+    def iterate(self, objective: Objective, u: Vector, state: State) -> Step:
+        """Go on from u; what has to be remembered is kept in ``state``, which is empty at first.
+
+        ``state["value"]`` and ``state["gradient"]`` hold the loss and its gradient at u if they are known; the engine
+        removes them when it has moved u itself.
+        """
+
+
+def value_and_gradient(objective: Objective, u: Vector, state: State) -> tuple[float, Vector]:
+    """Those at u, remembered or evaluated."""
+    if "value" in state and "gradient" in state:
+        return float(state["value"]), state["gradient"]
+    return objective.evaluate(u)
+
+
+def remember(state: State, value: float, gradient: Vector) -> None:
+    """Keep the loss and its gradient at the new point."""
+    state["value"], state["gradient"] = np.array(value), gradient

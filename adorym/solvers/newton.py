@@ -1,0 +1,127 @@
+"""Second-order solvers: Levenberg-Marquardt with truncated conjugate gradients, and Curveball."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from adorym.registry import register
+from adorym.schema import ComponentOf
+from adorym.solvers.base import Objective, Solver, State, Step, Vector, remember, value_and_gradient
+from adorym.solvers.memory import AT_REST
+from adorym.solvers.preconditioners import Intensity, Preconditioner
+
+
+def conjugate_gradients(
+    times: Callable[[Vector], Vector], b: Vector, iterations: int, tolerance: float
+) -> tuple[Vector, Vector]:
+    """``(x, A x)`` with ``A x = b`` approximately, for a symmetric positive A (Hestenes & Stiefel 1952)."""
+    x, ax = np.zeros_like(b), np.zeros_like(b)
+    r, p = b.copy(), b.copy()
+    size = first = float(r @ r)
+    for _ in range(iterations):
+        if size <= tolerance**2 * first or size == 0:
+            break
+        ap = times(p)
+        curvature = float(p @ ap)
+        if curvature <= 0:
+            break
+        part = size / curvature
+        x, ax, r = x + part * p, ax + part * ap, r - part * ap
+        size, last = float(r @ r), size
+        p = r + (size / last) * p
+    return x, ax
+
+
+@register("solver", "levenberg_marquardt")
+class LevenbergMarquardt(Solver):
+    r"""Gauss-Newton steps, damped: :math:`(J^T W J + \lambda) s = -g`.
+
+    The matrix is never formed: products with it are a Jacobian-vector product followed by a vector-Jacobian product of
+    automatic differentiation, and the system is solved by truncated conjugate gradients. :math:`\lambda` follows the
+    ratio of the fall of the loss to the predicted one (Marquardt, J. Soc. Ind. Appl. Math. 11, 431 (1963); Martens,
+    ICML 2010, section 4). ``damping: 0`` is Gauss-Newton.
+
+    Attributes:
+        preconditioner: How the unknowns are scaled.
+        iterations: Largest number of conjugate-gradient iterations in a step; each costs about four evaluations.
+        tolerance: Relative residual at which the system counts as solved.
+        damping: First :math:`\lambda`, in units of the preconditioner's curvature.
+    """
+
+    preconditioner: Annotated[Preconditioner, ComponentOf("preconditioner")] = Field(default_factory=Intensity)
+    iterations: int = Field(8, ge=1)
+    tolerance: float = Field(0.1, gt=0, lt=1)
+    damping: float = Field(0.05, ge=0)
+
+    def iterate(self, objective: Objective, u: Vector, state: State) -> Step:
+        value, g = value_and_gradient(objective, u, state)
+        damping = float(state.get("damping", np.array(self.damping)))
+        for _ in range(6):
+            s, hs = conjugate_gradients(
+                lambda v, d=damping: objective.product(u, v) + d * v,  # type: ignore[misc]
+                -g, self.iterations, self.tolerance,
+            )  # fmt: skip
+            predicted = float(g @ s + 0.5 * s @ (hs - damping * s))
+            if predicted >= 0:
+                return Step(u, value, AT_REST, True)
+            new, gradient = objective.evaluate(u + s)
+            ratio = (new - value) / predicted if np.isfinite(new) else -1.0
+            damping = self._changed(damping, ratio)
+            state["damping"] = np.array(damping)
+            if ratio > 0:
+                remember(state, new, gradient)
+                return Step(u + s, new)
+            damping = max(damping, 1e-3)
+        remember(state, value, g)
+        return Step(u, value, "no damped Gauss-Newton step lowers the loss", True)
+
+    @staticmethod
+    def _changed(damping: float, ratio: float) -> float:
+        if ratio < 0.25:
+            return damping * 4 if ratio < 0 else damping * 2
+        return damping / 3 if ratio > 0.75 else damping
+
+
+@register("solver", "curveball")
+class Curveball(Solver):
+    r"""Momentum that knows the curvature: :math:`z \leftarrow \rho z - \beta (H z + g)`, :math:`u \leftarrow u + z`.
+
+    Two products with the Gauss-Newton matrix an iteration and no system is solved; :math:`\beta` and :math:`\rho` are
+    those that lower the damped quadratic model most, :math:`\lambda` follows the ratio of the real fall to that of the
+    model (Henriques, Ehrhardt, Albanie & Vedaldi, ICCV 2019, algorithm 1 and eq. (18)).
+
+    Attributes:
+        preconditioner: How the unknowns are scaled.
+        damping: First :math:`\lambda`, in units of the preconditioner's curvature.
+    """
+
+    preconditioner: Annotated[Preconditioner, ComponentOf("preconditioner")] = Field(default_factory=Intensity)
+    damping: float = Field(0.1, ge=0)
+
+    def iterate(self, objective: Objective, u: Vector, state: State) -> Step:
+        value, g = value_and_gradient(objective, u, state)
+        damping = float(state.get("damping", np.array(self.damping)))
+        z = state.get("velocity", np.zeros_like(u))
+        hz = objective.product(u, z) + damping * z if z.any() else z
+        change = hz + g
+        h_change = objective.product(u, change) + damping * change
+        matrix = np.array([[change @ h_change, z @ h_change], [z @ h_change, z @ hz]])
+        minus_beta, rho = np.linalg.lstsq(matrix, -np.array([g @ change, g @ z]), rcond=1e-12)[0]
+        new_z = rho * z + minus_beta * change
+        predicted = float(g @ new_z + 0.5 * new_z @ (rho * hz + minus_beta * h_change))
+        if predicted >= 0:
+            return Step(u, value, AT_REST, True)
+        new, gradient = objective.evaluate(u + new_z)
+        ratio = (new - value) / predicted if np.isfinite(new) else -1.0
+        state["damping"] = np.array(LevenbergMarquardt._changed(max(damping, 1e-6), ratio))
+        if ratio <= 0:  # the model was too bold: start anew from here, damped more
+            state["velocity"] = np.zeros_like(u)
+            remember(state, value, g)
+            return Step(u, value)
+        state["velocity"] = new_z
+        remember(state, new, gradient)
+        return Step(u + new_z, new)

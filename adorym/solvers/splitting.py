@@ -1,0 +1,124 @@
+"""Splitting methods: terms with a proximal operator are minimised by it, exactly, and the loss by its gradient."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from adorym.registry import register
+from adorym.schema import ComponentOf
+from adorym.solvers.base import Objective, Solver, State, Step, Vector, value_and_gradient
+from adorym.solvers.memory import ConjugateGradient
+from adorym.solvers.preconditioners import Intensity, Preconditioner
+
+
+@register("solver", "proximal_gradient")
+class ProximalGradient(Solver):
+    r"""Gradient steps on the loss, proximal steps on the rest: FISTA.
+
+    :math:`u \leftarrow \mathrm{prox}_{R/L}(v - \nabla f(v)/L)` from the extrapolated point v (Beck & Teboulle, SIAM J.
+    Imaging Sci. 2, 183 (2009), backtracking on L). L may fall again slowly, and the extrapolation starts anew where
+    the sum rises (O'Donoghue & Candes, Found. Comput. Math. 15, 715 (2015)). Without terms that have a proximal
+    operator and without acceleration this is gradient descent with backtracking.
+
+    Attributes:
+        preconditioner: How the unknowns are scaled; one number a parameter.
+        accelerated: Extrapolate.
+    """
+
+    splits: ClassVar[bool] = True
+    preconditioner: Annotated[Preconditioner, ComponentOf("preconditioner")] = Field(default_factory=Intensity)
+    accelerated: bool = True
+
+    def iterate(self, objective: Objective, u: Vector, state: State) -> Step:
+        point = state["ahead"] if "ahead" in state and "value" in state else u
+        value, g = objective.evaluate(point)
+        curvature = 0.8 * float(state.get("curvature", np.array(2.5)))
+        new, smooth, fits = self._try(objective, point, (value, g), curvature)
+        for _ in range(12):
+            if fits:
+                break
+            curvature *= 2
+            new, smooth, fits = self._try(objective, point, (value, g), curvature)
+        total = smooth + objective.left_out(new)
+        inertia = float(state.get("inertia", np.array(1.0)))
+        if not self.accelerated or ("value" in state and total > float(state["value"])):
+            inertia, ahead = 1.0, new
+        else:
+            inertia, last = (1 + np.sqrt(1 + 4 * inertia**2)) / 2, inertia
+            ahead = new + (last - 1) / inertia * (new - u)
+        state |= {"ahead": ahead, "curvature": np.array(curvature), "inertia": np.array(inertia)}
+        state["value"] = np.array(total)
+        settled = np.linalg.norm(new - u) <= 1e-9 * np.linalg.norm(u)
+        return Step(new, total, "the proximal step no longer moves" if settled else "", bool(settled))
+
+    def _try(
+        self, objective: Objective, point: Vector, start: tuple[float, Vector], curvature: float
+    ) -> tuple[Vector, float, bool]:
+        """The step, the loss there, and whether the loss lies below the parabola of that curvature."""
+        value, g = start
+        new = objective.prox(point - g / curvature, 1 / curvature)
+        move, smooth = new - point, objective.evaluate(new)[0]
+        return new, smooth, bool(smooth <= value + g @ move + 0.5 * curvature * (move @ move) + 1e-9 * abs(value))
+
+
+@register("solver", "admm")
+class ADMM(Solver):
+    r"""Alternating directions: the loss is solved for u, the terms with a proximal operator for a copy z of it.
+
+    .. math::
+
+        u \leftarrow \arg\min f(u) + \tfrac{\rho}{2} |u - z + w|^2, \quad
+        z \leftarrow \mathrm{prox}_{R/\rho}(u + w), \quad w \leftarrow w + u - z
+
+    (Boyd et al., Found. Trends Mach. Learn. 3, 1 (2011), section 3.1.1). The first is done approximately, by a few
+    iterations of nonlinear conjugate gradients that start from the present u.
+
+    Attributes:
+        preconditioner: How the unknowns are scaled; one number a parameter.
+        penalty: :math:`\rho`, in units of the preconditioner's curvature.
+        inner: Iterations on the loss in each of the method.
+    """
+
+    splits: ClassVar[bool] = True
+    preconditioner: Annotated[Preconditioner, ComponentOf("preconditioner")] = Field(default_factory=Intensity)
+    penalty: float = Field(0.1, gt=0)
+    inner: int = Field(2, ge=1)
+
+    def iterate(self, objective: Objective, u: Vector, state: State) -> Step:
+        copy, dual = state.get("copy", u), state.get("dual", np.zeros_like(u))
+        augmented = _Augmented(objective, copy - dual, self.penalty)
+        inner: State = {}
+        for _ in range(self.inner):
+            u = ConjugateGradient(evaluations=5).iterate(augmented, u, inner).u
+        copy = objective.prox(u + dual, 1 / self.penalty)
+        state |= {"copy": copy, "dual": dual + u - copy}
+        distance = u - augmented.centre
+        value = value_and_gradient(augmented, u, inner)[0] - 0.5 * self.penalty * float(distance @ distance)
+        return Step(u, value + objective.left_out(u))
+
+
+class _Augmented(Objective):
+    """A loss and a spring to a point."""
+
+    def __init__(self, objective: Objective, centre: Vector, penalty: float) -> None:
+        self.objective, self.centre, self.penalty = objective, centre, penalty
+
+    def evaluate(self, u: Vector) -> tuple[float, Vector]:
+        value, gradient = self.objective.evaluate(u)
+        distance = u - self.centre
+        return value + 0.5 * self.penalty * float(distance @ distance), gradient + self.penalty * distance
+
+    def product(self, u: Vector, v: Vector) -> Vector:
+        return self.objective.product(u, v) + self.penalty * v
+
+    def prox(self, u: Vector, step: float) -> Vector:
+        return self.objective.prox(u, step)
+
+    def left_out(self, u: Vector) -> float:
+        return self.objective.left_out(u)
+
+    def bounds(self) -> tuple[Vector, Vector] | None:
+        return self.objective.bounds()

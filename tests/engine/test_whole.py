@@ -1,0 +1,249 @@
+"""The whole loss as solvers see it: its gradient, its Gauss-Newton matrix, its scaling, and runs that use it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import CASES, full_scan, insert, ptychography_cases
+from laws import assert_same_state, derivative_along, relative_error
+from tiny_scan import Scan
+
+from adorym.engine.checkpoint import load_checkpoint, save_checkpoint
+from adorym.engine.loop import Reconstruction
+from adorym.engine.settings import RunSettings
+from adorym.engine.setup import Recipe
+from adorym.engine.terms import rest
+from adorym.engine.whole import WholeLoss
+from adorym.errors import ConfigError
+from adorym.forward.base import ObjectSettings
+from adorym.forward.probe import ProbeSettings
+from adorym.forward.ptychography import Ptychography
+from adorym.losses.counting import LeastSquares, Poisson
+from adorym.optics.probes import GaussianProbe
+from adorym.parameters import ParameterSettings
+from adorym.regularizers.sparsity import L1, Smoothness
+from adorym.regularizers.variation import TotalVariation
+from adorym.solvers.memory import LBFGS
+from adorym.solvers.preconditioners import Estimated, Intensity, Unscaled
+from adorym.solvers.splitting import ProximalGradient
+
+SOLVERS = sorted(CASES["solver"])
+NAMES = ["object", "probe", "probe_positions", "background"]
+
+
+def whole_loss(backend="torch", solver=None, near=0.0, names=NAMES, regularizers=(), loss=None, precision="double"):
+    """The loss of a small scan with all of ``names`` at (near) the truth."""
+    case = ptychography_cases()[1]
+    recipe = Recipe(case.model, case.settings, loss or LeastSquares(), regularizers)
+    run = RunSettings(backend=backend, device="cpu", precision=precision)
+    problem = Reconstruction(case.dataset, recipe, run).problem
+    truth, rng = case.truth(problem.store.shape, problem.origin_px), np.random.default_rng(3)
+    for name in names:
+        step = near * (1.0 if name == "probe_positions" else np.abs(truth[name]).max())
+        truth[name] = truth[name] + step * rng.normal(size=truth[name].shape)
+    insert(problem, truth)
+    return WholeLoss(problem, list(names), np.arange(case.dataset.n_patterns), solver or LBFGS())
+
+
+# -- the function ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("backend", ["torch", "autograd"])
+def test_packing_is_lossless(backend):
+    whole = whole_loss(backend, near=0.05)
+    before = {p.name: whole._present(p.name).copy() for p in whole.parts}
+    whole.rescale(np.random.default_rng(0))
+    u = whole.pack()
+    whole.unpack(u)
+    for name, array in before.items():
+        assert relative_error(whole._present(name), array) < 1e-14
+
+
+@pytest.mark.parametrize("regularizers", [(), (TotalVariation(weight=0.3), L1(parameter="probe", weight=0.1))])
+def test_gradient_of_the_vector(regularizers):
+    whole = whole_loss(near=0.05, regularizers=regularizers)
+    whole.rescale(np.random.default_rng(0))
+    u = whole.pack()
+    value, gradient = whole.evaluate(u)
+    assert value > 0 and whole.evaluations == 1
+    rng = np.random.default_rng(1)
+    for part in whole.parts:
+        d = np.zeros_like(u)
+        d[part.here] = rng.normal(size=part.here.stop - part.start)
+        d /= np.linalg.norm(d)
+        numeric = derivative_along(lambda v: whole.evaluate(v)[0], u, d, 1e-5)
+        assert numeric == pytest.approx(gradient @ d, rel=1e-4, abs=1e-6 * np.linalg.norm(gradient)), part.name
+
+
+@pytest.mark.parametrize("backend", ["torch", "autograd"])
+@pytest.mark.parametrize("loss", [LeastSquares(floor=1e-6), Poisson(floor=1e-6)], ids=lambda loss: loss.kind)
+def test_product_is_the_hessian_where_the_data_fit(backend, loss):
+    """Without residuals, Gauss-Newton is Newton: the product is the change of the gradient."""
+    whole = whole_loss(backend, loss=loss)
+    whole.rescale(np.random.default_rng(0))
+    u, rng = whole.pack(), np.random.default_rng(2)
+    v, w = rng.normal(size=(2, len(u)))
+    hv, step = whole.product(u, v), 1e-6 / np.linalg.norm(v)
+    change = (whole.evaluate(u + step * v)[1] - whole.evaluate(u - step * v)[1]) / (2 * step)
+    assert np.linalg.norm(hv - change) < 2e-2 * np.linalg.norm(change)
+    hw = whole.product(u, w)
+    assert w @ hv == pytest.approx(v @ hw, rel=1e-9)
+    assert v @ hv > 0
+
+
+def test_product_holds_the_regularizers():
+    term = Smoothness(parameter="probe_positions", weight=50.0)
+    plain, held = (whole_loss(near=0.02, regularizers=r) for r in ((), (term,)))
+    u, v = plain.pack(), np.zeros(len(plain.pack()))
+    here = plain.parts[2].here
+    v[here] = np.random.default_rng(0).normal(size=here.stop - here.start)
+    extra = (held.product(u, v) - plain.product(u, v))[here].reshape(-1, 2)
+    d = np.diff(v[here].reshape(-1, 2), axis=0)
+    expected = np.zeros_like(extra)
+    expected[1:] += d
+    expected[:-1] -= d
+    np.testing.assert_allclose(extra, 2 * 50.0 / extra.size * expected, rtol=1e-6, atol=1e-9)
+
+
+def test_curvature_that_is_not_known_is_refused():
+    class Odd(LeastSquares):
+        amplitude_curvature = None
+
+    whole = whole_loss(loss=Odd())
+    with pytest.raises(
+        ConfigError, match="solver: the curvature of loss 'least_squares' is not known; choose a solver"
+    ):
+        whole.product(whole.pack(), whole.pack())
+
+
+@pytest.mark.parametrize("preconditioner", [Intensity(), Estimated(probes=40)], ids=lambda p: p.kind)
+def test_scaling_evens_out_the_curvature(preconditioner):
+    """In the scaled unknowns the diagonal of the Gauss-Newton matrix is about one, whatever the parameter's unit is."""
+    whole = whole_loss(solver=LBFGS(preconditioner=preconditioner))
+    whole.rescale(np.random.default_rng(0))
+    u, rng = whole.pack(), np.random.default_rng(5)
+    sizes = {}
+    for part in whole.parts:
+        products = []
+        for _ in range(6):
+            v = np.zeros_like(u)
+            v[part.here] = rng.choice([-1.0, 1.0], part.here.stop - part.start)
+            products.append((v @ whole.product(u, v)) / (part.here.stop - part.start))
+        sizes[part.name] = np.mean(products)
+    assert all(0.005 < size < 3 for size in sizes.values()), sizes
+
+
+def test_no_scaling_is_the_natural_size():
+    whole = whole_loss(solver=LBFGS(preconditioner=Unscaled()))
+    whole.rescale(np.random.default_rng(0))
+    np.testing.assert_allclose(whole.scaling, whole.scales(), rtol=1e-6)
+
+
+def test_bounds_are_those_of_the_parameters():
+    whole = whole_loss()
+    low, _ = whole.bounds()
+    background = whole.parts[3].here
+    assert (low[background] == 0).all() and np.isneginf(low[whole.parts[0].here]).all()
+    assert whole_loss(names=["object", "probe"]).bounds() is None
+
+
+def test_splitting_leaves_the_first_proximal_term_out():
+    terms = (L1(weight=0.5), TotalVariation(weight=0.2), L1(parameter="probe", weight=0.1))
+    whole = whole_loss(solver=ProximalGradient(), regularizers=terms, near=0.05)
+    assert [whole.proximal[n] for n in ("object", "probe")] == [terms[0], terms[2]] and whole.smooth == [terms[1]]
+    whole.rescale(np.random.default_rng(0))
+    u = whole.pack()
+    assert all(np.ptp(whole.scaling[p.here]) == 0 for p in whole.parts)
+    moved = whole.prox(u, 0.3)
+    obj = whole.parts[0]
+    before, after = obj.array(u * whole.scaling), obj.array(moved * whole.scaling)
+    step = 0.3 * whole.scaling[0] ** 2 * 0.5 / before.size
+    size = np.abs(before - 1)
+    np.testing.assert_allclose(np.abs(after - 1), np.maximum(size - step, 0), atol=1e-9)
+    assert whole.left_out(u) > whole.left_out(moved)
+
+
+# -- runs --------------------------------------------------------------------------------------------------------------
+def reconstruction(solver, epochs=6, backend="torch", regularizers=(), scale=1.0, **settings):
+    scan = Scan(grid=(5, 5))
+    patterns = np.random.default_rng(0).poisson(scan.patterns()) * scale
+    from tiny_scan import Exact
+
+    parameters = {
+        "object": ObjectSettings(margin_px=2, **settings),
+        "probe": ProbeSettings(initial=GaussianProbe(fwhm="5 px")),
+        "probe_positions": ParameterSettings(start=1),
+    }
+    recipe = Recipe(Ptychography(), parameters, LeastSquares(), regularizers, (), solver)
+    run = RunSettings(epochs=epochs, backend=backend, device="cpu", precision="double")
+    return Reconstruction(scan.dataset(patterns=Exact(patterns)), recipe, run)
+
+
+@pytest.mark.parametrize("backend", ["torch", "autograd"])
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_run_lowers_the_loss(name, backend):
+    run = reconstruction(CASES["solver"][name](None), 5, backend, (TotalVariation(weight=1e-3),))
+    losses = [record.loss for record in run.epochs()]
+    assert losses[-1] < 0.9 * losses[0] and np.isfinite(losses).all()
+    assert run.solving.evaluations >= len(losses)
+
+
+@pytest.mark.parametrize("name", [name for name in SOLVERS if name != "scipy"])
+def test_a_resumed_run_is_the_uninterrupted_one(name, tmp_path):
+    solver = CASES["solver"][name](None)
+    straight, first, second = (reconstruction(solver, 5) for _ in range(3))
+    list(straight.epochs())
+    list(first.epochs(3))
+    save_checkpoint(first, tmp_path / "checkpoint.h5", {})
+    load_checkpoint(second, tmp_path / "checkpoint.h5", {})
+    list(second.epochs(2))
+    assert_same_state(second, straight)
+
+
+def test_the_solver_ends_the_run_in_its_own_words():
+    from adorym.engine.outcome import outcome
+    from adorym.solvers.library import Scipy
+
+    run = reconstruction(Scipy(iterations=400, tolerance=1e-2), 8)
+    list(run.epochs())
+    assert run.stop_reason.startswith("scipy L-BFGS-B: CONVERGENCE") and run.progress.epoch < 8
+    provenance = outcome(run).provenance
+    assert provenance["solver"] == "scipy" and "CONVERGENCE" in provenance["solver_ended"]
+    assert int(provenance["loss_evaluations"]) == run.solving.evaluations
+
+
+def test_rest_is_vacuum_or_the_start():
+    problem = reconstruction(LBFGS()).problem
+    assert rest(problem, "object") == 1 and rest(problem, "probe") == 0
+    positions = problem.xp.to_numpy(rest(problem, "probe_positions"))
+    np.testing.assert_array_equal(positions, problem.values["probe_positions"].first)
+    assert rest(reconstruction(LBFGS(), representation="delta_beta").problem, "object") == 0
+
+
+# -- no rate to tune ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("solver", [None, LBFGS()], ids=["steps", "solver"])
+def test_scaled_data_give_the_same_object(solver):
+    """The same configuration, counts times 1e-3, 1 and 1e3: every default rate scales along."""
+    objects = []
+    for scale in (1e-3, 1.0, 1e3):
+        run = reconstruction(solver, 6, scale=scale, regularizers=(TotalVariation(weight=1e-3),))
+        list(run.epochs())
+        objects.append(run.problem.store.values())
+    assert relative_error(objects[0], objects[1]) < 1e-6 and relative_error(objects[2], objects[1]) < 1e-6
+    assert relative_error(objects[1], np.ones_like(objects[1])) > 0.1
+
+
+@pytest.mark.parametrize(("name", "factor"), [("background", 1e3), ("probe_defocus", 1e6)])
+def test_default_rates_follow_counts_and_pixel_size(name, factor):
+    """A background moves in steps of the mean count, a defocus in steps of the square of the pixel size."""
+    rates = []
+    for scale in (1.0, 1e3):
+        scan = full_scan("far_field", 1)
+        dataset = scan.dataset()
+        if name == "background":
+            from tiny_scan import Exact
+
+            dataset = dataset.with_(patterns=Exact(scan.patterns() * scale))
+        else:
+            dataset = dataset.with_(pixel_size_m=tuple(scale * p for p in dataset.pixel_size_m))
+        recipe = Recipe(Ptychography(), {name: ParameterSettings()}, LeastSquares())
+        rates.append(Reconstruction(dataset, recipe, RunSettings(device="cpu")).problem.values[name].rate)
+    assert rates[1] / rates[0] == pytest.approx(factor)
