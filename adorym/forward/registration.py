@@ -1,7 +1,7 @@
 r"""Coarse alignment of holograms: how each lies in the frame of the first, from the pictures alone.
 
-Fringes differ from one distance to the next, so the pictures are smoothed over the first fringe of the longest
-distance, :math:`\sqrt{\lambda z}`, which leaves shadows and the slow contrast that all of them share. The translation
+Fringes differ from one distance to the next, so the pictures are smoothed over a third of the first fringe of the
+longest distance, :math:`\sqrt{\lambda z}`, which leaves shadows and the slow contrast that all share. The translation
 is the peak of the phase correlation of the images' gradients (Foroosh, Zerubia & Berthod, IEEE Trans. Image Process.
 11, 188 (2002)); the whole affine map then minimises the squared difference of the normalised pictures by Gauss-Newton
 steps (Baker & Matthews, Int. J. Comput. Vis. 56, 221 (2004), forward additive).
@@ -19,6 +19,8 @@ from adorym.forward.hologram_geometry import HologramGeometry
 from adorym.optics.affine import IDENTITY, compose, from_pixels, half_side_px
 
 STEPS = 60
+# Of the first fringe: wider loses shadows, narrower compares fringes.
+SMOOTHED = 0.3
 # A change of the corners below this many pixels ends the search.
 SETTLED_PX = 1e-3
 
@@ -29,9 +31,8 @@ def register(dataset: Dataset, geometry: HologramGeometry) -> np.ndarray:
     Pictures of a cone beam are compared at their own magnification.
     """
     maps = np.tile(IDENTITY, (dataset.n_patterns, 1))
-    width = (
-        math.sqrt(geometry.wavelength_m * abs(geometry.effective_distance_m)) / geometry.pixel_size_m("near_field")[1]
-    )
+    fringe = math.sqrt(geometry.wavelength_m * abs(geometry.effective_distance_m))
+    width = SMOOTHED * fringe / geometry.pixel_size_m("near_field")[1]
     for angle in range(dataset.n_angles):
         here = np.flatnonzero(dataset.angle_index == angle)
         ratios = geometry.pixel_ratios[geometry.distance_index[here]]

@@ -4,9 +4,9 @@ A reference wave that is tilted by the carrier frequency q against the object wa
 
 .. math:: I = |\psi|^2 + |\psi_r|^2 + \psi\,\psi_r^* + \psi^* \psi_r ,
 
-whose third term, :math:`\psi(r)\,e^{2\pi i q r}`, lies around q in Fourier space, away from the first two if q is more
-than three times the bandwidth of :math:`\psi` (Leith & Upatnieks, J. Opt. Soc. Am. 52, 1123 (1962)). Cut out and brought
-to the middle it is the wave in the plane of the detector; propagated back, the object.
+whose third term, :math:`\psi(r)\,e^{2\pi i q r}`, lies around q in Fourier space, away from the first two if q is
+more than three times the bandwidth of :math:`\psi` (Leith & Upatnieks, J. Opt. Soc. Am. 52, 1123 (1962)). Cut out
+and brought to the middle it is the wave in the plane of the detector; propagated back, the object.
 """
 
 from __future__ import annotations

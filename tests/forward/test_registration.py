@@ -29,10 +29,16 @@ def test_misaligned_holograms_are_brought_near(cone):
     places = {"distances": (0.2, 0.3, 0.4)}
     if cone:
         places = {"distances": (0.4, 0.38), "source_distances": (0.4, 0.42), "detector_pixel": 2e-6}
-    data = Experiment(window_px=(120, 140), misalignment=wrong, noise=Noise(poisson=False), photons=1000.0,
-                      phantom=Pictures(amplitude=(0.6, 1.0), phase=1.0), **({"detector_pixel": 1e-6} | places)).run(4)  # fmt: skip
+    data = Experiment(
+        window_px=(120, 140),
+        misalignment=wrong,
+        noise=Noise(poisson=False),
+        photons=1000.0,
+        phantom=Pictures(amplitude=(0.6, 1.0), phase=1.0),
+        **({"detector_pixel": 1e-6} | places),
+    ).run(14)
     found = register(data, Holography().geometry(data))
     before = np.tile([1.0, 0, 0, 0, 1, 0], (len(found), 1))
     error, at_first = (map_error(each, data.truth["affine"], data.window_px) for each in (found, before))
     np.testing.assert_array_equal(found[0], before[0])
-    assert error.corner_rms_px < min(1.0, 0.4 * at_first.corner_rms_px)
+    assert error.corner_rms_px < min(0.7, 0.4 * at_first.corner_rms_px)
