@@ -26,6 +26,8 @@ def write_native(dataset: Dataset, path: str | Path) -> Path:
         DataError: The folder cannot be written, or an entry of ``truth`` is neither number nor text.
     """
     path = Path(path)
+    if dataset.tile_corners_px is not None:
+        raise DataError(str(path), "a data set cut into tiles is not written", remedy="leave 'data.tiles' out")
     try:
         with whole_file(path) as partial, h5py.File(partial, "w") as file:
             file.attrs["format"], file.attrs["format_version"] = "adorym", FORMAT_VERSION

@@ -21,6 +21,7 @@ from adorym.data.patterns import load
 from adorym.data.pictures import PICTURES, is_series, read_series
 from adorym.data.readers import Reader
 from adorym.data.readers.base import Raw, assemble
+from adorym.data.tiles import cut
 from adorym.errors import DataError
 
 GIB = 2**30
@@ -44,19 +45,22 @@ def open_dataset(
         ConfigError: An override is unknown or of the wrong kind.
     """
     wanted = Overrides.of(overrides)
-    if is_series(path) and not wanted.map:
-        dataset = _pictures(path, read_series(path), wanted)
-        return check_counts(dataset, wanted.bad_counts) if check else dataset
-    file = check_file(path)
-    if wanted.map:
-        dataset = KeyMap.parse(wanted.map).read(file, wanted)
-    elif wanted.format is None and not h5py.is_hdf5(file) and (frames := _only_array(file)) is not None:
-        dataset = _pictures(file, frames, wanted)
-    else:
-        dataset = _read(find_reader(file, wanted.format), file, wanted)
+    dataset = _opened(path, wanted)
     dataset = replace(dataset, patterns=load(dataset.patterns, wanted.memory_limit_gib * GIB))
     dataset = check_counts(dataset, wanted.bad_counts) if check else dataset
-    return dataset if wanted.weights is None else _weighted(dataset, wanted.weights)
+    dataset = dataset if wanted.weights is None else _weighted(dataset, wanted.weights)
+    return dataset if wanted.tiles is None else cut(dataset, wanted.tiles)
+
+
+def _opened(path: str | Path, wanted: Overrides) -> Dataset:
+    if is_series(path) and not wanted.map:
+        return _pictures(path, read_series(path), wanted)
+    file = check_file(path)
+    if wanted.map:
+        return KeyMap.parse(wanted.map).read(file, wanted)
+    if wanted.format is None and not h5py.is_hdf5(file) and (frames := _only_array(file)) is not None:
+        return _pictures(file, frames, wanted)
+    return _read(find_reader(file, wanted.format), file, wanted)
 
 
 def _weighted(dataset: Dataset, source: str | Path | np.ndarray) -> Dataset:

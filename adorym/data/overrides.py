@@ -56,6 +56,7 @@ class Overrides:
         transpose: Exchange rows and columns of the patterns.
         flip_y: Reverse the rows of the patterns.
         flip_x: Reverse the columns of the patterns.
+        tiles: (y, x) number of tiles that each hologram is cut into: less memory, more transforms.
         bad_counts: What to do with counts that are not finite or negative: stop with an ``error``, ``mask_pixels``
             that have any, or ``drop_patterns`` that have any (and patterns without a single count).
         memory_limit_gib: Patterns that take more than this are read from the file batch by batch.
@@ -85,6 +86,7 @@ class Overrides:
     transpose: bool = False
     flip_y: bool = False
     flip_x: bool = False
+    tiles: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
     bad_counts: Literal["error", "mask_pixels", "drop_patterns"] = "error"
     memory_limit_gib: Positive = 2.0
 

@@ -62,7 +62,9 @@ class Problem:
 
     def corners_px(self, patterns: np.ndarray) -> np.ndarray:
         """``(n, 2)`` whole-pixel corners, in the object array, of the windows of ``patterns``."""
-        positions = np.zeros((len(patterns), 2))
+        positions, tiles = np.zeros((len(patterns), 2)), self.dataset.tile_corners_px
+        if tiles is not None:
+            positions = positions + tiles[patterns // self.dataset.n_pictures]
         for value in self.values.values():
             if value.spec.window_relative or value.spec.window_shift:
                 index = patterns if value.spec.per == "pattern" else self.dataset.angle_index[patterns]
@@ -75,7 +77,7 @@ class Problem:
         """The measured values and windows of ``patterns``."""
         targets, rows, mask = self.measurements.batch(patterns)
         corners = self.corners_px(patterns)
-        view = self.model.view(corners, self.dataset.window_px, self.store.shape, lambda n: self._present(n, patterns))
+        view = self.model.view(corners, self.geometry, self.store.shape, lambda n: self._present(n, patterns))
         return Batch(
             patterns=patterns,
             angles=self.dataset.angle_index[patterns],

@@ -117,14 +117,14 @@ class ForwardModel(ABC):
         return REFINED_MARGIN_PX if moving else FIXED_MARGIN_PX
 
     def view(
-        self, corners_px: np.ndarray, window_px: tuple[int, int], object_shape: tuple[int, ...], present: Present
+        self, corners_px: np.ndarray, geometry: Geometry, object_shape: tuple[int, ...], present: Present
     ) -> tuple[np.ndarray, tuple[int, int]]:
         """Which parts of the object array `predict` needs for a batch: ``(corners (k, 2), (y, x) size of each)``.
 
         One a pattern by default, the windows themselves: ``corners_px`` ``(n, 2)``. ``present`` gives the present
         values of a parameter for each pattern of the batch.
         """
-        return corners_px, window_px
+        return corners_px, geometry.window_px
 
     def settle(
         self,

@@ -24,7 +24,9 @@ class HologramGeometry(Geometry):
     Attributes:
         distances_m: ``(d,)`` effective distances, as the data state them.
         pixel_ratios: ``(d,)`` pixel of each distance's pictures, in the object plane, over the pixel computed with.
-        distance_index: ``(n,)`` distance of each picture.
+        distance_index: ``(pictures,)`` distance of each picture.
+        picture_index: ``(n,)`` picture of each pattern, which may be a tile of it.
+        picture_px: (y, x) size of a picture.
         open_beam_counts: Counts in a pixel without the sample.
         open_beam_known: Whether the data state that.
         propagator: ``fresnel`` or ``angular_spectrum``.
@@ -35,6 +37,8 @@ class HologramGeometry(Geometry):
     distances_m: np.ndarray = field(default_factory=lambda: np.zeros(0))
     pixel_ratios: np.ndarray = field(default_factory=lambda: np.ones(0))
     distance_index: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    picture_index: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    picture_px: tuple[int, int] = (0, 0)
     open_beam_counts: float = 1.0
     open_beam_known: bool = True
     propagator: str = "fresnel"
@@ -51,7 +55,7 @@ class HologramGeometry(Geometry):
     def object_grid(self) -> Grid:
         """The grid of the whole object, buffer included, without a margin."""
         grid = self.grid("near_field")
-        ny, nx = (n + 2 * extra for n, extra in zip(grid.window_px, self.extra_px, strict=True))
+        ny, nx = (n + 2 * extra for n, extra in zip(self.picture_px, self.extra_px, strict=True))
         return Grid((ny, nx), grid.pixel_size_m, grid.wavelength_m)
 
     def grid_of(self, window_px: tuple[int, int]) -> Grid:
@@ -75,13 +79,13 @@ def hologram_geometry(dataset: Dataset, buffer: int | None) -> HologramGeometry:
         ratios = dataset.magnification.max() / dataset.magnification
     known = dataset.open_beam_counts is not None
     grid = base.grid("near_field")
-    field_of_view = [int(np.ceil(n * ratios.max())) for n in grid.window_px]
+    field_of_view = [int(np.ceil(n * ratios.max())) for n in dataset.picture_px]
     seen = Grid((field_of_view[0], field_of_view[1]), grid.pixel_size_m, grid.wavelength_m)
     if buffer is None:
         (y, x), cut = buffer_px(seen, float(np.abs(distances).max()), ROOM)
     else:
         (y, x), cut = (buffer, buffer), (False, False)
-    extra = [b + (f - n + 1) // 2 for b, f, n in zip((y, x), field_of_view, grid.window_px, strict=True)]
+    extra = [b + (f - n + 1) // 2 for b, f, n in zip((y, x), field_of_view, dataset.picture_px, strict=True)]
     return HologramGeometry(
         window_px=base.window_px,
         energy_ev=base.energy_ev,
@@ -92,6 +96,8 @@ def hologram_geometry(dataset: Dataset, buffer: int | None) -> HologramGeometry:
         distances_m=distances,
         pixel_ratios=ratios,
         distance_index=index,
+        picture_index=np.arange(dataset.n_patterns) % dataset.n_pictures,
+        picture_px=dataset.picture_px,
         open_beam_counts=dataset.open_beam_counts or _mean_counts(dataset),
         open_beam_known=known,
         extra_px=(extra[0], extra[1]),
@@ -106,9 +112,9 @@ def distance_index(dataset: Dataset, n_distances: int) -> np.ndarray:
     Raises:
         DataError: It has not.
     """
-    index = np.empty(dataset.n_patterns, int)
+    index = np.empty(dataset.n_pictures, int)
     for angle in range(dataset.n_angles):
-        here = np.flatnonzero(dataset.angle_index == angle)
+        here = np.flatnonzero(dataset.angle_index[: dataset.n_pictures] == angle)
         if len(here) != n_distances:
             raise DataError(
                 dataset.path,

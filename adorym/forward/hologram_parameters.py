@@ -35,7 +35,7 @@ class AffineSettings(ParameterSettings):
 def _identities(model: Any, dataset: Dataset, settings: AffineSettings, rng: np.random.Generator) -> np.ndarray:
     if settings.registration:
         return register(dataset, model.geometry(dataset))
-    return np.tile(IDENTITY, (dataset.n_patterns, 1))
+    return np.tile(IDENTITY, (dataset.n_pictures, 1))
 
 
 def _zeros_each(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
@@ -43,7 +43,7 @@ def _zeros_each(model: Any, dataset: Dataset, settings: ParameterSettings, rng: 
 
 
 def _translations(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.zeros((dataset.n_patterns, 2))
+    return np.zeros((dataset.n_pictures, 2))
 
 
 def _ratios(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
@@ -51,7 +51,7 @@ def _ratios(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.r
 
 
 def _scales(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.ones((dataset.n_patterns, 1))
+    return np.ones((dataset.n_pictures, 1))
 
 
 def _log10_kappa(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
@@ -78,7 +78,7 @@ def _fringe_distance(model: Any, dataset: Dataset, mean_counts: float) -> float:
 
 def _pixel_of_map(model: Any, dataset: Dataset, mean_counts: float) -> float:
     """The change of a map's number that moves a corner by a pixel."""
-    return 1.0 / half_side_px(dataset.window_px)
+    return 1.0 / half_side_px(dataset.picture_px)
 
 
 # -- gauges ------------------------------------------------------------------------------------------------------------
@@ -179,29 +179,47 @@ def distances_of(xp: Backend, params: Mapping[str, Array], geometry: HologramGeo
 
 
 def detector_maps(
-    xp: Backend, params: Mapping[str, Array], geometry: HologramGeometry, patterns: np.ndarray
+    xp: Backend,
+    params: Mapping[str, Array],
+    geometry: HologramGeometry,
+    pictures: np.ndarray,
+    off_middle_px: tuple[float, float],
 ) -> tuple[Array, np.ndarray]:
-    """``(maps (n, 6) in pixels, whether each is refined (n,))`` of the holograms ``patterns``.
+    """``(maps (n, 6) in pixels, whether each is refined (n,))`` of the holograms ``pictures``.
 
     The first hologram of an angle is the reference: whatever its entries hold, its map is the identity, or its pixel
     ratio alone.
+
+    Args:
+        xp: Backend.
+        params: Values by name.
+        geometry: Of the experiment.
+        pictures: ``(n,)`` their numbers.
+        off_middle_px: (y, x) from the middle of a picture to that of the tile that is looked at. Maps are counted from
+            the tile's middle.
     """
-    free = geometry.distance_index[patterns] > 0
+    free = geometry.distance_index[pictures] > 0
     weight = xp.asarray(free.astype(np.float64)[:, None])
-    unit = xp.asarray(np.tile(IDENTITY, (len(patterns), 1)))
+    unit = xp.asarray(np.tile(IDENTITY, (len(pictures), 1)))
     maps = unit
     if "affine" in params:
-        units = xp.asarray(to_pixels(np.ones(6), half_side_px(geometry.window_px)))
-        maps = unit + weight * (params["affine"][patterns] - unit) * units
+        units = xp.asarray(to_pixels(np.ones(6), half_side_px(geometry.picture_px)))
+        maps = unit + weight * (params["affine"][pictures] - unit) * units
     if "pixel_ratio" in params:
-        ratio = xp.reshape(params["pixel_ratio"][geometry.distance_index[patterns]], (-1, 1))
+        ratio = xp.reshape(params["pixel_ratio"][geometry.distance_index[pictures]], (-1, 1))
         maps = maps * (1 + weight * (ratio - 1))
     if "translation" in params:
-        shift = weight * params["translation"][patterns]
-        zero = xp.zeros((len(patterns), 2))
+        shift = weight * params["translation"][pictures]
+        zero = xp.zeros((len(pictures), 2))
         maps = maps + xp.concat([zero, shift[:, :1], zero, shift[:, 1:]], axis=1)
-    ratios = geometry.pixel_ratios[geometry.distance_index[patterns]][:, None]
+    ratios = geometry.pixel_ratios[geometry.distance_index[pictures]][:, None]
     maps = maps * xp.asarray(np.tile(ratios, (1, 6)))
+    if any(off_middle_px):
+        d_y, d_x = off_middle_px
+        turned = maps - unit
+        moved = [turned[:, i : i + 1] * d_y + turned[:, i + 1 : i + 2] * d_x for i in (0, 3)]
+        zero = xp.zeros((len(pictures), 2))
+        maps = maps + xp.concat([zero, moved[0], zero, moved[1]], axis=1)
     moves = bool({"affine", "pixel_ratio", "translation"} & set(params))
     return maps, free & moves
 
@@ -219,7 +237,7 @@ def _affine_parts(name: str, unit: str) -> Callable[[Values, HologramGeometry], 
     def make(values: Values, geometry: HologramGeometry) -> Derived | None:
         if "affine" not in values:
             return None
-        maps = to_pixels(values["affine"], half_side_px(geometry.window_px))
+        maps = to_pixels(values["affine"], half_side_px(geometry.picture_px))
         found = np.array([getattr(parts_of(each), name) for each in maps])
         return Derived(found, unit, np.broadcast_to(getattr(parts_of(IDENTITY), name), found.shape).astype(float))
 

@@ -103,20 +103,28 @@ class Holography(ForwardModel):
     def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
         geometry = hologram_geometry(dataset, self.buffer_px)
         edge = [extra + margin_px for extra in geometry.extra_px]
-        ny, nx = (n + 2 * e for n, e in zip(dataset.window_px, edge, strict=True))
+        ny, nx = (n + 2 * e for n, e in zip(dataset.picture_px, edge, strict=True))
         return (ny, nx), (edge[0], edge[1])
 
     def default_margin_px(self, moving: bool) -> int:
         return 0  # the buffer is in `object_frame` already
 
     def view(
-        self, corners_px: np.ndarray, window_px: tuple[int, int], object_shape: tuple[int, ...], present: Present
+        self, corners_px: np.ndarray, geometry: Geometry, object_shape: tuple[int, ...], present: Present
     ) -> tuple[np.ndarray, tuple[int, int]]:
-        """All holograms see the whole object, buffer included."""
-        return np.zeros((1, 2), np.int64), (object_shape[0], object_shape[1])
+        """All holograms see the whole object, buffer included; of tiles, those at the same place the same window."""
+        assert isinstance(geometry, HologramGeometry)  # this model made it
+        edge = [(n - p) // 2 for n, p in zip(object_shape[:2], geometry.picture_px, strict=True)]
+        places, _ = _places(corners_px)
+        ny, nx = (w + 2 * e for w, e in zip(geometry.window_px, edge, strict=True))
+        return (places - edge).astype(np.int64), (ny, nx)
 
     def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
         assert isinstance(geometry, HologramGeometry)  # this model made it
+        if dataset.n_angles > 1:
+            remedy = "choose one with 'data.angles'"
+            raise ConfigError("data.angles", "holography of a thin object is of one angle",
+                              found=f"{dataset.n_angles} angles", remedy=remedy)  # fmt: skip
         geometry.check_pixel_size("near_field")
         propagation.check(geometry.propagator, geometry.object_grid, geometry.effective_distance_m)
         errors = list(self._parameter_errors(geometry, names))
@@ -148,34 +156,51 @@ class Holography(ForwardModel):
 
     # -- physics ---------------------------------------------------------------------------------------------------
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
-        """Intensities ``(n, y, x)`` in counts from the whole object ``obj`` ``(1, Y, X)`` complex."""
-        geometry = batch.geometry
-        waves = self._waves(xp, obj, params, geometry)
-        distances = distances_of(xp, params, geometry)[geometry.distance_index[batch.patterns]]
-        maps, moving = detector_maps(xp, params, geometry, batch.patterns)
-        grid, kind = geometry.grid_of(tuple(obj.shape[-2:])), geometry.propagator
-        if self.fused and xp.on_host and kind == "fresnel":
-            camera = Camera(geometry.window_px, _rates(grid), moving)
-            intensity = xp.host_operation(Holograms(xp, camera), waves[0], distances, maps)
-        else:
-            transfer = propagation.TRANSFER_FUNCTIONS[kind](xp, grid, distances)
-            # A cubic overshoots beside a dark pixel.
-            intensity = xp.maximum(
-                interpolate(xp, xp.abs2(xp.ifft2(transfer * xp.fft2(waves))), maps, geometry.window_px), 0.0
-            )
+        """Intensities ``(n, y, x)`` in counts from the windows ``obj`` ``(k, Y, X)`` complex that `view` names."""
+        waves, (_, place) = self._waves(xp, obj, params, batch), _places(batch.corners_px)
+        groups = [np.flatnonzero(place == k) for k in range(len(batch.view_corners_px))]
+        parts = [self._at(xp, waves[k], params, batch, (here, k)) for k, here in enumerate(groups)]
+        intensity = parts[0]
+        if len(parts) > 1:
+            intensity = xp.take(xp.concat(parts, axis=0), np.argsort(np.concatenate(groups)))
         if "intensity_scale" in params:
-            intensity = intensity * xp.reshape(params["intensity_scale"][batch.patterns], (-1, 1, 1))
+            pictures = batch.geometry.picture_index[batch.patterns]
+            intensity = intensity * xp.reshape(params["intensity_scale"][pictures], (-1, 1, 1))
         return intensity
 
-    def _waves(self, xp: Backend, obj: Array, params: Mapping[str, Array], geometry: HologramGeometry) -> Array:
-        """Wave behind the object ``(1, Y, X)``, in the square root of counts."""
+    def _at(
+        self, xp: Backend, wave: Array, params: Mapping[str, Array], batch: Batch, where: tuple[np.ndarray, int]
+    ) -> Array:
+        """Intensities ``(n, y, x)`` of the patterns ``where[0]`` of the batch, which see its window ``where[1]``."""
+        geometry, window = batch.geometry, tuple(wave.shape)
+        pictures = geometry.picture_index[batch.patterns[where[0]]]
+        sizes = zip(geometry.window_px, geometry.picture_px, strict=True)
+        off = batch.view_corners_px[where[1]] + np.array([(n - p) / 2 for n, p in sizes])
+        distances = distances_of(xp, params, geometry)[geometry.distance_index[pictures]]
+        maps, moving = detector_maps(xp, params, geometry, pictures, (off[0], off[1]))
+        grid, kind = geometry.grid_of(window), geometry.propagator
+        if self.fused and xp.on_host and kind == "fresnel":
+            camera = Camera(geometry.window_px, _rates(grid), moving)
+            return xp.host_operation(Holograms(xp, camera), wave, distances, maps)
+        transfer = propagation.TRANSFER_FUNCTIONS[kind](xp, grid, distances)
+        images = xp.abs2(xp.ifft2(transfer * xp.fft2(wave)[None]))
+        return xp.maximum(interpolate(xp, images, maps, geometry.window_px), 0.0)  # a spline overshoots
+
+    def _waves(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+        """Waves behind the windows of the object ``(k, Y, X)``, in the square root of counts."""
+        geometry, size = batch.geometry, tuple(obj.shape[-2:])
+        whole = [n + p - w for n, p, w in zip(size, geometry.picture_px, geometry.window_px, strict=True)]
+
+        def windows(array: Array) -> list[Array]:
+            return [array[y : y + size[0], x : x + size[1]] for y, x in batch.view_corners_px.tolist()]
+
         if self.surroundings == "vacuum":
-            inside = xp.asarray(_field_of_view(geometry, tuple(obj.shape[-2:])))
+            inside = xp.asarray(np.stack(windows(_field_of_view(geometry, (whole[0], whole[1])))))
             obj = obj * inside if self.homogeneous else 1 + inside * (obj - 1)
         if self.homogeneous:
             obj = self._transmission(xp, obj, params)
         if "illumination" in params:
-            return obj * params["illumination"]
+            return obj * xp.stack(windows(params["illumination"]))
         return obj * float(np.sqrt(geometry.open_beam_counts))
 
     def _transmission(self, xp: Backend, obj: Array, params: Mapping[str, Array]) -> Array:
@@ -197,13 +222,15 @@ class Holography(ForwardModel):
         # Propagation keeps energy: every pixel of the object matters as much as it is lit.
         light: Array = batch.geometry.open_beam_counts
         if "illumination" in params:
-            light = xp.abs2(params["illumination"])
-        q = loss.amplitude_curvature * request.weight * len(batch.patterns)
+            size = obj.shape[-2:]
+            cuts = [params["illumination"][y : y + size[0], x : x + size[1]] for y, x in batch.view_corners_px.tolist()]
+            light = xp.abs2(xp.stack(cuts))
+        q = loss.amplitude_curvature * request.weight * light * xp.asarray(_seen_by(batch, tuple(obj.shape[-2:])))
         if not self.homogeneous:
-            return {"object": q * light * xp.ones(tuple(obj.shape))}
+            return {"object": q}
         # |dO/dphi|^2 = |O|^2 (1 + 1/kappa^2)
         per_lag = xp.abs2(self._transmission(xp, obj, params)) * (1 + self._inverse_kappa(xp, params) ** 2)
-        return {"object": q * light * per_lag}
+        return {"object": q * per_lag}
 
     def settle(
         self,
@@ -247,6 +274,28 @@ def _rates(grid: Any) -> tuple[np.ndarray, np.ndarray]:
     """``pi lambda f_y^2`` ``(Y,)`` and ``pi lambda f_x^2`` ``(X,)``: phase lag a metre of path."""
     f_y, f_x = grid.frequencies_per_m()
     return np.pi * grid.wavelength_m * f_y.ravel() ** 2, np.pi * grid.wavelength_m * f_x.ravel() ** 2
+
+
+def _places(corners_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``(k, 2)`` distinct corners, and which of them each pattern has ``(n,)``."""
+    places, which = np.unique(corners_px, axis=0, return_inverse=True)
+    return places, which.ravel()
+
+
+def _seen_by(batch: Batch, size: tuple[int, int]) -> np.ndarray:
+    """``(k, Y, X)``: how many patterns of the batch look at each pixel of its windows; a tile at those before it.
+
+    What lies beyond the picture counts to the tiles at its edge.
+    """
+    geometry, (_, place) = batch.geometry, _places(batch.corners_px)
+    counts = np.zeros((len(batch.view_corners_px), *size))
+    for k, corner in enumerate(batch.view_corners_px):
+        part: list[slice] = []
+        for first, n, w, p in zip(corner, size, geometry.window_px, geometry.picture_px, strict=True):
+            edge = (n - w) // 2
+            part.append(slice(0 if first == 0 else edge, n if first + w == p else edge + w))
+        counts[k][tuple(part)] = np.count_nonzero(place == k)
+    return counts
 
 
 def _field_of_view(geometry: HologramGeometry, shape: tuple[int, int]) -> np.ndarray:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from adorym.data.dataset import Dataset
+from adorym.data.tiles import joined
 from adorym.forward.hologram_geometry import HologramGeometry
 from adorym.optics.affine import IDENTITY, compose, from_pixels, half_side_px
 
@@ -30,20 +31,21 @@ def register(dataset: Dataset, geometry: HologramGeometry) -> np.ndarray:
 
     Pictures of a cone beam are compared at their own magnification.
     """
-    maps = np.tile(IDENTITY, (dataset.n_patterns, 1))
+    maps = np.tile(IDENTITY, (dataset.n_pictures, 1))
     fringe = math.sqrt(geometry.wavelength_m * abs(geometry.effective_distance_m))
     width = SMOOTHED * fringe / geometry.pixel_size_m("near_field")[1]
+    whole = joined(dataset, dataset.patterns.read(np.arange(dataset.n_patterns)))
     for angle in range(dataset.n_angles):
-        here = np.flatnonzero(dataset.angle_index == angle)
+        here = np.flatnonzero(dataset.angle_index[: dataset.n_pictures] == angle)
         ratios = geometry.pixel_ratios[geometry.distance_index[here]]
-        pictures = dataset.patterns.read(here).astype(np.float64)
+        pictures = whole[here].astype(np.float64)
         smooth = [_normal(ndimage.gaussian_filter(np.nan_to_num(picture), width)) for picture in pictures]
         for k in range(1, len(here)):
             # From the pixels of picture k to those of the first, by the magnification alone.
             scale = ratios[k] / ratios[0]
             known = IDENTITY * np.array([scale, scale, 1, scale, scale, 1])
             maps[here[k]] = align(smooth[0], smooth[k], known)
-    return from_pixels(maps, half_side_px(dataset.window_px))
+    return from_pixels(maps, half_side_px(dataset.picture_px))
 
 
 def align(reference: np.ndarray, picture: np.ndarray, known: np.ndarray) -> np.ndarray:

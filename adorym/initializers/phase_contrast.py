@@ -25,6 +25,7 @@ from pydantic import Field
 from scipy import fft, ndimage
 
 from adorym.data.dataset import Dataset
+from adorym.data.tiles import joined
 from adorym.errors import ConfigError
 from adorym.forward.base import Initializer
 from adorym.forward.hologram_geometry import hologram_geometry
@@ -69,14 +70,19 @@ def series_of(dataset: Dataset, shape: tuple[int, ...]) -> Series:
     geometry = hologram_geometry(dataset, 0)
     base = geometry.grid("near_field")
     grid = Grid((shape[0], shape[1]), base.pixel_size_m, base.wavelength_m)
-    counts = dataset.patterns.read(np.arange(dataset.n_patterns)).astype(np.float64)
+    counts = joined(dataset, dataset.patterns.read(np.arange(dataset.n_patterns)).astype(np.float64))
     counts = counts**2 if dataset.measured == "amplitude" else counts
-    relative = _without_bad(counts / geometry.open_beam_counts, dataset.mask)
+    relative = _without_bad(counts / geometry.open_beam_counts, _whole_mask(dataset))
     pictures = [
         _on_grid(picture, ratio, grid.window_px) for picture, ratio in zip(relative, geometry.pixel_ratios, strict=True)
     ]
     chi = geometry.distances_m[:, None, None] * fresnel_rate_rad_per_m(grid)
     return Series(np.stack(pictures), chi, geometry.distances_m, grid)
+
+
+def _whole_mask(dataset: Dataset) -> np.ndarray | None:
+    mask = dataset.mask
+    return mask if mask is None or mask.ndim == 2 else joined(dataset, mask)
 
 
 def _without_bad(pictures: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

@@ -113,7 +113,7 @@ def _joined(linear: np.ndarray, shift: np.ndarray) -> np.ndarray:
 def interpolate(xp: Backend, images: Array, maps: Array, window_px: tuple[int, int]) -> Array:
     """``images`` ``(n, Y, X)`` read where ``maps`` ``(n, 6)``, in pixels, take a window: ``(n, y, x)``.
 
-    Keys' cubic convolution, a = -1/2 (IEEE Trans. Acoust. Speech 29, 1153 (1981)), differentiable in images and maps;
+    By periodic cubic splines (Unser, IEEE Signal Process. Mag. 16 (6), 22 (1999)), differentiable in images and maps;
     positions beyond the edge are those of the edge. The reference of `adorym.wrapper.fused.hologram_kernels`.
     """
     n, size = images.shape[0], tuple(images.shape[1:])
@@ -126,7 +126,7 @@ def interpolate(xp: Backend, images: Array, maps: Array, window_px: tuple[int, i
         pixel = np.minimum(np.floor(xp.to_numpy(xp.stop_gradient(position))), size[axis] - 3).astype(np.int64)
         whole.append(pixel)
         fraction.append(position - xp.asarray(pixel.astype(np.float64)))
-    flat = xp.reshape(images, (-1,))
+    flat = xp.reshape(to_spline(xp, images), (-1,))
     first = (np.arange(n)[:, None, None] * size[0] + whole[0]) * size[1] + whole[1]
     w_y, w_x = (cubic_weights(f) for f in fraction)
     total: Array = 0.0
@@ -137,11 +137,14 @@ def interpolate(xp: Backend, images: Array, maps: Array, window_px: tuple[int, i
     return total
 
 
+def to_spline(xp: Backend, images: Array) -> Array:
+    """Coefficients ``(n, Y, X)`` of the periodic cubic splines through ``images`` real, of the same shape."""
+    rows, columns = (2 + np.cos(2 * np.pi * np.fft.fftfreq(n)) for n in images.shape[1:])
+    gain = xp.asarray(9 / (rows[:, None] * columns))
+    return xp.real(xp.ifft2(gain * xp.fft2(xp.complex(images, 0 * images))))
+
+
 def cubic_weights(f: Array) -> tuple[Array, Array, Array, Array]:
     """Weights of the neighbours at -1, 0, 1 and 2 for a point at the fraction ``f``."""
-    return (
-        f * (f * (1 - 0.5 * f) - 0.5),
-        1 + f * f * (1.5 * f - 2.5),
-        f * (0.5 + f * (2 - 1.5 * f)),
-        f * f * (0.5 * f - 0.5),
-    )
+    g = 1 - f
+    return g * g * g / 6, 2 / 3 + f * f * (0.5 * f - 1), 2 / 3 + g * g * (0.5 * g - 1), f * f * f / 6

@@ -95,13 +95,22 @@ class _Plane:
         ]
         return ndimage.map_coordinates(image, at, order=SPLINE, mode="nearest")
 
-    def on_pixels(self, whole: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """``whole`` in the middles of ``shape`` pixels of the reconstruction, finer details filtered out."""
+    def band_limited(self, whole: np.ndarray) -> np.ndarray:
+        """``whole`` without the detail that the pixels of the reconstruction cannot hold."""
+        return fft.ifft2(self._held(whole))
+
+    def _held(self, whole: np.ndarray) -> np.ndarray:
+        """Spectrum of ``whole`` up to the Nyquist frequency of the pixels of the reconstruction."""
         spectrum = fft.fft2(whole)
         for axis, n in enumerate(whole.shape):
             frequency = np.abs(fft.fftfreq(n)) * self.oversample
             keep = (frequency < 0.5) + 0.5 * (frequency == 0.5)
             spectrum = spectrum * np.expand_dims(keep, 1 - axis)
+        return spectrum
+
+    def on_pixels(self, whole: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """``whole`` in the middles of ``shape`` pixels of the reconstruction, finer details filtered out."""
+        spectrum = self._held(whole)
         # The middle of a pixel lies (oversample - 1) / 2 samples behind its first.
         shift = (self.oversample - 1) / 2
         spectrum = ndimage.fourier_shift(spectrum, -shift)
@@ -130,6 +139,8 @@ class Holography(Simulation):
         oversample: How much finer the simulation's grid is.
         blur: Width (sigma) of the Gaussian that the wave behind the specimen is smoothed by: that of optics or
             detector.
+        band_limited: Whether the wave behind the specimen has no detail finer than the reconstruction's pixel can
+            hold; else such detail reaches the detector and is noise to any reconstruction.
     """
 
     window_px: tuple[Size, Size] = (256, 256)
@@ -144,6 +155,7 @@ class Holography(Simulation):
     noise: Noise = Noise()
     oversample: Annotated[int, Field(ge=1, le=8)] = 2
     blur: Annotated[Pixels, Field(ge=0)] = 0.0
+    band_limited: bool = False
 
     def __post_init__(self) -> None:
         n, given = len(self.distances), self.source_distances
@@ -163,6 +175,8 @@ class Holography(Simulation):
             plane.fine.wavelength_m,
         )
         wave = plane.embedded(self.phantom.transmission(field, for_specimen))
+        if self.band_limited:
+            wave = plane.band_limited(wave)
         if self.blur:
             wave = fft.ifft2(ndimage.fourier_gaussian(fft.fft2(wave), self.blur * self.oversample))
         maps = self.misalignment.maps_px(len(distances), for_maps)

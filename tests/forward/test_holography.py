@@ -7,9 +7,11 @@ import pytest
 from cases import holography_cases, insert
 from laws import relative_error
 from tiny_holograms import N, object_of, series
+from tiny_scan import Exact
 
 from adorym.api import prepare
 from adorym.data.native_write import write_native
+from adorym.data.tiles import cut, joined
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.settings import RunSettings
@@ -66,6 +68,36 @@ def test_the_first_hologram_is_the_reference(name):
     after = predicted(problem)
     assert relative_error(after[0], before[0]) < 1e-12
     assert all(relative_error(a, b) > 1e-3 for a, b in zip(after[1:], before[1:], strict=True))
+
+
+@pytest.mark.parametrize("cone", [False, True])
+def test_tiles_predict_what_whole_holograms_show(cone):
+    """But for fringes finer than the buffer is made for: a tile's window ends within the object."""
+    names = ["common_distance", "affine", "intensity_scale", "illumination"]
+    changes = {"magnification": np.linspace(3.0, 2.9, N)} if cone else {}
+    data, model = series((50, 63), **changes), Holography(buffer_px=24)
+    rng, found = np.random.default_rng(0), []
+    maps = np.tile([1.0, 0, 0, 0, 1, 0], (N, 1)) + 0.02 * rng.normal(size=(N, 6))
+    for each in (data, cut(data, (2, 3))):
+        problem = reconstruction(model, each, names=names).problem
+        y, x = np.indices(problem.store.shape) / 15
+        obj, light = (1 - 0.2 * np.sin(y) ** 2) * np.exp(0.4j * np.cos(x - y)), 10 + np.sin(y + 0.3 * x) + 0j
+        scale = np.linspace(0.9, 1.1, N)[:, None]
+        values = {"object": obj, "affine": maps, "illumination": light, "intensity_scale": scale}
+        insert(problem, values | {"common_distance": np.array([0.01])})
+        found.append(joined(each, predicted(problem)))
+    assert relative_error(found[1], found[0]) < 2e-3
+
+
+def test_tiles_reach_the_same_object():
+    data = series((40, 42), propagation_distance_m=np.linspace(0.03, 0.2, N))
+    data = data.with_(patterns=Exact(100 * (1 + 0.2 * np.random.default_rng(0).random((N, 40, 42)))))
+    objects = []
+    for each in (data, cut(data, (2, 2))):
+        made = reconstruction(Holography(buffer_px=20), each, epochs=4, batch_size=each.n_patterns)
+        list(made.epochs())
+        objects.append(made.problem.store.values()[20:-20, 20:-20])
+    assert relative_error(objects[1] - 1, objects[0] - 1) < 0.05
 
 
 def test_vacuum_beyond_the_field_is_vacuum():

@@ -85,8 +85,9 @@ class Holograms(HostOperation):
                 continue
             image = np.empty(self.spectrum.shape, self.real)
             kernels.intensity(self.waves[k], image)
+            kernels.to_spline(image)
             kernels.interpolate(image, self.maps[k], self.half, out)
-            np.maximum(out, 0, out=out)  # a cubic overshoots beside a dark pixel
+            np.maximum(out, 0, out=out)  # a spline overshoots beside a dark pixel
             if self.camera.moving[k]:
                 self.images[k] = image
 
@@ -107,6 +108,7 @@ class Holograms(HostOperation):
                 g = np.where(self.result[k] > 0, upstream[k], self.real.type(0))
                 image = self.images[k] if moves else slope
                 kernels.interpolate_adjoint(g, image, self.maps[k], self.half, slope, g_maps[k], moves)
+                kernels.to_spline(slope)
             kernels.times_slope(wave, slope)
             h = (self.h_y[k], self.h_x[k])
             gradient = self.xp.host_fft2(wave)
