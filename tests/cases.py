@@ -180,6 +180,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
     "simulation": {
         "ptychography": _small_experiment,
         "holography": _plain(holograms.Holography, window_px=(16, 20), distances=(0.01, 0.02), detector_pixel=2e-6),
+        "holography_of_electrode": _plain(holograms.HolographyOfElectrode, size_px=24),
         "holography_of_pictures": _plain(holograms.HolographyOfPictures, size_px=24),
         "siemens_star_fly_scan": _plain(experiments.SiemensStarFlyScan),
     },

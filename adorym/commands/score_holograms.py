@@ -34,6 +34,10 @@ def hologram_figures(result: Result, data: Dataset, found: np.ndarray, true: np.
         error = map_error(refined.value, np.asarray(maps), data.window_px)
         yield "affine_distance", "affine maps, largest distance", error.distance, "", "Frobenius norm, sides of 2"
         yield "affine_corner_px", "affine maps, error at the corners", error.corner_rms_px, "px", "rms, worst hologram"
+    kappa, true_kappa = result.parameters.get("kappa"), data.truth.get("kappa")
+    if kappa is not None and true_kappa is not None:
+        ratio = float(np.ravel(kappa.value)[0] / np.ravel(true_kappa)[0])
+        yield "kappa_over_truth", "delta / beta over the true one", ratio, "", "of the material"
     if data.energy_ev is None or result.pixel_size_m is None:
         return
     grid = Grid((true.shape[0], true.shape[1]), _pair(result.pixel_size_m), wavelength_m(data.energy_ev))

@@ -63,6 +63,9 @@ def _step_object(problem: Problem, rate: float, batch_fraction: float) -> None:
         if gradient.curvature is not None:
             added = term_curvature(problem, "object", tile, batch_fraction)
             gradient = gradient if added is None else replace(gradient, curvature=gradient.curvature + added)
+            if tuple(tile.shape) == problem.store.shape:
+                values = problem.model.rounder(xp, tile, gradient.values, problem.geometry)
+                gradient = replace(gradient, values=values)
         tile, state = optimizer.step(xp, tile, gradient, state, rate)
         for constraint in constraints:
             tile = projected(problem, constraint, tile)

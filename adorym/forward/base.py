@@ -126,6 +126,14 @@ class ForwardModel(ABC):
         """
         return corners_px, geometry.window_px
 
+    def rounder(self, xp: Backend, stored: Array, gradient: Array, geometry: Geometry) -> Array:
+        """The gradient by the whole stored object, times a positive operator that makes steps equally long for all
+        changes of it; as it is by default.
+
+        Used by optimizers that divide by a curvature. ``stored`` is the object where the gradient was taken.
+        """
+        return gradient
+
     def settle(
         self,
         geometry: Geometry,

@@ -36,6 +36,7 @@ from adorym.errors import ConfigError
 from adorym.forward.autofocus import Autofocus, refocused
 from adorym.forward.base import ForwardModel, Present, Request
 from adorym.forward.hologram_geometry import HologramGeometry, hologram_geometry
+from adorym.forward.hologram_metric import rounded, rounded_lag
 from adorym.forward.hologram_parameters import DERIVED, PARAMETERS, detector_maps, distances_of
 from adorym.losses.base import Loss
 from adorym.optics import propagation
@@ -66,6 +67,8 @@ class Holography(ForwardModel):
         homogeneous: One material: the phase lag is the only unknown of the object, and absorption follows it.
         kappa: delta / beta of that material; ``parameters.log10_kappa`` refines it.
         autofocus: Search the common distance by the sharpness of the object; needs ``parameters.common_distance``.
+        balance: Steps of the object are made equally long for slow and fast changes of its phase, but for those that
+            the holograms show less than this part of; none for plain steps. Smaller is faster and less stable.
         fused: Use the operation with hand-written adjoints where the run allows it; otherwise plain automatic
             differentiation, its reference.
     """
@@ -76,6 +79,7 @@ class Holography(ForwardModel):
     homogeneous: bool = False
     kappa: Annotated[float, Field(gt=0)] | None = None
     autofocus: Autofocus | None = None
+    balance: Annotated[float, Field(gt=0, le=1)] | None = None
     fused: bool = True
 
     refinable: ClassVar[Mapping[str, Parameter]] = PARAMETERS
@@ -125,7 +129,8 @@ class Holography(ForwardModel):
             remedy = "choose one with 'data.angles'"
             raise ConfigError("data.angles", "holography of a thin object is of one angle",
                               found=f"{dataset.n_angles} angles", remedy=remedy)  # fmt: skip
-        geometry.check_pixel_size("near_field")
+        if dataset.magnification is None:  # of a series in a cone beam, the pixel is that of the largest magnification
+            geometry.check_pixel_size("near_field")
         propagation.check(geometry.propagator, geometry.object_grid, geometry.effective_distance_m)
         errors = list(self._parameter_errors(geometry, names))
         if errors:
@@ -157,9 +162,21 @@ class Holography(ForwardModel):
     # -- physics ---------------------------------------------------------------------------------------------------
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
         """Intensities ``(n, y, x)`` in counts from the windows ``obj`` ``(k, Y, X)`` complex that `view` names."""
+        return self._predict(xp, obj, params, batch, fused=False)
+
+    def objective(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+    ) -> tuple[Array, dict[str, Array]]:
+        fused = self.fused and xp.on_host and batch.geometry.propagator == "fresnel"
+        predicted = self._predict(xp, obj, params, batch, fused=fused)
+        value = loss.value(xp, predicted, batch.target, batch.mask, batch.floor)
+        constants = {name: xp.stop_gradient(p) for name, p in params.items()}
+        return request.weight * value, self.curvatures(xp, xp.stop_gradient(obj), constants, batch, loss, request)
+
+    def _predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, *, fused: bool) -> Array:
         waves, (_, place) = self._waves(xp, obj, params, batch), _places(batch.corners_px)
         groups = [np.flatnonzero(place == k) for k in range(len(batch.view_corners_px))]
-        parts = [self._at(xp, waves[k], params, batch, (here, k)) for k, here in enumerate(groups)]
+        parts = [self._at(xp, waves[k], params, batch, (here, k, fused)) for k, here in enumerate(groups)]
         intensity = parts[0]
         if len(parts) > 1:
             intensity = xp.take(xp.concat(parts, axis=0), np.argsort(np.concatenate(groups)))
@@ -169,9 +186,9 @@ class Holography(ForwardModel):
         return intensity
 
     def _at(
-        self, xp: Backend, wave: Array, params: Mapping[str, Array], batch: Batch, where: tuple[np.ndarray, int]
+        self, xp: Backend, wave: Array, params: Mapping[str, Array], batch: Batch, where: tuple[np.ndarray, int, bool]
     ) -> Array:
-        """Intensities ``(n, y, x)`` of the patterns ``where[0]`` of the batch, which see its window ``where[1]``."""
+        """Intensities ``(n, y, x)`` of the patterns ``where[0]`` of the batch, in its window ``where[1]``; fused if ``where[2]``."""
         geometry, window = batch.geometry, tuple(wave.shape)
         pictures = geometry.picture_index[batch.patterns[where[0]]]
         sizes = zip(geometry.window_px, geometry.picture_px, strict=True)
@@ -179,7 +196,7 @@ class Holography(ForwardModel):
         distances = distances_of(xp, params, geometry)[geometry.distance_index[pictures]]
         maps, moving = detector_maps(xp, params, geometry, pictures, (off[0], off[1]))
         grid, kind = geometry.grid_of(window), geometry.propagator
-        if self.fused and xp.on_host and kind == "fresnel":
+        if where[2]:
             camera = Camera(geometry.window_px, _rates(grid), moving)
             return xp.host_operation(Holograms(xp, camera), wave, distances, maps)
         transfer = propagation.TRANSFER_FUNCTIONS[kind](xp, grid, distances)
@@ -231,6 +248,17 @@ class Holography(ForwardModel):
         # |dO/dphi|^2 = |O|^2 (1 + 1/kappa^2)
         per_lag = xp.abs2(self._transmission(xp, obj, params)) * (1 + self._inverse_kappa(xp, params) ** 2)
         return {"object": q * per_lag}
+
+    def rounder(self, xp: Backend, stored: Array, gradient: Array, geometry: Geometry) -> Array:
+        """Steps equally long for slow and fast changes of the phase: `adorym.forward.hologram_metric`."""
+        assert isinstance(geometry, HologramGeometry)  # this model made it
+        if self.balance is None:
+            return gradient
+        grid, distances = geometry.grid_of((stored.shape[0], stored.shape[1])), geometry.distances_m
+        if self.homogeneous:
+            assert self.kappa is not None  # `__post_init__` looked
+            return rounded_lag(xp, gradient, grid, distances, self.balance, self.kappa)
+        return rounded(xp, gradient, stored, grid, distances, self.balance)
 
     def settle(
         self,

@@ -159,6 +159,35 @@ class Cells(Phantom):
         return np.exp(-self.phase * (self.absorption + 1j) * thickness)
 
 
+@register("phantom", "electrode")
+class Electrode(Phantom):
+    """A layer of round particles of one material, many of them with a hole, as in the electrode of a battery.
+
+    Attributes:
+        count: Number of particles; they are spread out and overlap where there is no room.
+        diameter: Mean diameter; an eighth of the shorter side of the field if not given.
+        phase: Phase shift of the middle of a typical particle.
+        absorption: beta / delta of the material.
+    """
+
+    count: Annotated[int, Field(ge=1)] = 16
+    diameter: Length | None = None
+    phase: Angle = 2.0
+    absorption: Annotated[float, Field(ge=0)] = 1 / 100
+
+    def transmission(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
+        y, x = centred(grid)
+        typical = (self.diameter or min(grid.extent_m) / 8) / 2
+        thickness = np.zeros(grid.window_px)
+        for middle in 0.7 * _spread(self.count, rng) * grid.extent_m:
+            radius = typical * rng.uniform(0.6, 1.4)
+            thickness += _ball(y - middle[0], x - middle[1], radius) / typical
+            if rng.random() < 0.6:
+                hole = middle + 0.4 * radius * rng.uniform(-1, 1, 2)
+                thickness -= _ball(y - hole[0], x - hole[1], radius * rng.uniform(0.15, 0.4)) / typical
+        return np.exp(-self.phase * (self.absorption + 1j) * thickness)
+
+
 @lru_cache(maxsize=4)
 def _grey(name: str, where: str) -> np.ndarray:
     """A picture of scikit-image, or in a file, ``(y, x)`` from 0 to 1."""
@@ -189,6 +218,11 @@ def _spread(count: int, rng: np.random.Generator) -> np.ndarray:
         distances = np.linalg.norm(candidates[:, None] - points, axis=-1).min(1)
         points = np.vstack([points, candidates[distances.argmax()]])
     return points
+
+
+def _ball(y: np.ndarray, x: np.ndarray, radius: float) -> np.ndarray:
+    """Thickness of a ball along the beam over 2, in the unit of its radius."""
+    return np.sqrt(np.maximum(radius**2 - y**2 - x**2, 0))
 
 
 def _dome(y: np.ndarray, x: np.ndarray, semi_axes: tuple[float, float], turn: float) -> np.ndarray:
