@@ -133,6 +133,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "siemens_star": _plain(phantoms.SiemensStar, spokes=9, rings=2),
         "pictures": _plain(phantoms.Pictures),
         "cells": _plain(phantoms.Cells, count=4),
+        "electrode": _plain(phantoms.Electrode, count=4),
     },
     "probe": {
         "plane": _plain(probes.PlaneProbe),

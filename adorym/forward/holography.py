@@ -188,7 +188,7 @@ class Holography(ForwardModel):
     def _at(
         self, xp: Backend, wave: Array, params: Mapping[str, Array], batch: Batch, where: tuple[np.ndarray, int, bool]
     ) -> Array:
-        """Intensities ``(n, y, x)`` of the patterns ``where[0]`` of the batch, in its window ``where[1]``; fused if ``where[2]``."""
+        """Intensities ``(n, y, x)`` of the patterns ``where[0]``, in the window ``where[1]``; fused if ``where[2]``."""
         geometry, window = batch.geometry, tuple(wave.shape)
         pictures = geometry.picture_index[batch.patterns[where[0]]]
         sizes = zip(geometry.window_px, geometry.picture_px, strict=True)

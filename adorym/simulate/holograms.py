@@ -290,7 +290,7 @@ class HolographyOfElectrode(Simulation):
     """
 
     size_px: Size = 256
-    kappa: Annotated[float, Field(gt=0)] = 100.0
+    kappa: Annotated[float, Field(gt=0)] = 20.0
     photons: Annotated[float, Field(ge=0)] = 20000.0
 
     def run(self, seed: int) -> Dataset:
@@ -301,6 +301,7 @@ class HolographyOfElectrode(Simulation):
         """The settings that this name stands for."""
         return Holography(
             window_px=(self.size_px, self.size_px),
+            energy=10000.0,
             detector_pixel=4e-6,
             distances=(1.0, 0.995, 0.98),
             source_distances=(0.1, 0.105, 0.12),

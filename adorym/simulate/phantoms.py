@@ -173,7 +173,7 @@ class Electrode(Phantom):
     count: Annotated[int, Field(ge=1)] = 16
     diameter: Length | None = None
     phase: Angle = 2.0
-    absorption: Annotated[float, Field(ge=0)] = 1 / 100
+    absorption: Annotated[float, Field(ge=0)] = 0.05
 
     def transmission(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
         y, x = centred(grid)

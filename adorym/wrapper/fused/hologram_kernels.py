@@ -17,6 +17,8 @@ from numba import njit
 
 # Pole of the recursive filter, and samples after which its power is below rounding.
 POLE, HORIZON = float(np.sqrt(3.0) - 2.0), 28
+# Rows that are filtered side by side.
+BLOCK = 16
 
 _jit = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 
@@ -75,27 +77,6 @@ def times_slope(wave: np.ndarray, slope: np.ndarray) -> None:
 
 
 @_jit
-def _filter_along_x(image: np.ndarray, pole: float, gain: float) -> None:
-    n = image.shape[1]
-    for y in range(image.shape[0]):
-        row = image[y]
-        total, power = row[0], pole
-        for i in range(1, HORIZON):
-            total += power * row[(n * HORIZON - i) % n]
-            power *= pole
-        row[0] = gain * total
-        for x in range(1, n):
-            row[x] = gain * row[x] + pole * row[x - 1]
-        total, power = row[n - 1], pole
-        for i in range(1, HORIZON):
-            total += power * row[(i - 1) % n]
-            power *= pole
-        row[n - 1] = -pole * total
-        for i in range(1, n):
-            row[n - 1 - i] = pole * (row[n - i] - row[n - 1 - i])
-
-
-@_jit
 def _filter_along_y(image: np.ndarray, pole: float, gain: float) -> None:
     n, columns = image.shape
     total = image[0].copy()
@@ -124,6 +105,22 @@ def _filter_along_y(image: np.ndarray, pole: float, gain: float) -> None:
         row, last = image[n - 1 - i], image[n - i]
         for x in range(columns):
             row[x] = pole * (last[x] - row[x])
+
+
+@_jit
+def _filter_along_x(image: np.ndarray, pole: float, gain: float) -> None:
+    rows, n = image.shape
+    block = np.zeros((n, BLOCK), image.dtype)
+    for top in range(0, rows, BLOCK):
+        high = min(BLOCK, rows - top)
+        # Each step waits for the one before: several rows side by side keep the processor busy.
+        for y in range(high):
+            for x in range(n):
+                block[x, y] = image[top + y, x]
+        _filter_along_y(block, pole, gain)
+        for y in range(high):
+            for x in range(n):
+                image[top + y, x] = block[x, y]
 
 
 def to_spline(image: np.ndarray) -> None:
