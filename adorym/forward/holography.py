@@ -217,7 +217,7 @@ class Holography(ForwardModel):
         if self.homogeneous:
             obj = self._transmission(xp, obj, params)
         if "illumination" in params:
-            return obj * xp.stack(windows(params["illumination"]))
+            return obj * _stacked(xp, windows(params["illumination"]))
         return obj * float(np.sqrt(geometry.open_beam_counts))
 
     def _transmission(self, xp: Backend, obj: Array, params: Mapping[str, Array]) -> Array:
@@ -241,8 +241,14 @@ class Holography(ForwardModel):
         if "illumination" in params:
             size = obj.shape[-2:]
             cuts = [params["illumination"][y : y + size[0], x : x + size[1]] for y, x in batch.view_corners_px.tolist()]
-            light = xp.abs2(xp.stack(cuts))
-        q = loss.amplitude_curvature * request.weight * light * xp.asarray(_seen_by(batch, tuple(obj.shape[-2:])))
+            light = xp.abs2(_stacked(xp, cuts))
+        whole = len(batch.view_corners_px) == 1 and batch.geometry.window_px == batch.geometry.picture_px
+        seen: Array = len(batch.patterns)
+        if not whole:
+            seen = xp.asarray(_seen_by(batch, tuple(obj.shape[-2:])))
+        elif "illumination" not in params:
+            seen = seen * xp.ones(tuple(obj.shape))
+        q = light * seen * (loss.amplitude_curvature * request.weight)
         if not self.homogeneous:
             return {"object": q}
         # |dO/dphi|^2 = |O|^2 (1 + 1/kappa^2)
@@ -302,6 +308,11 @@ def _rates(grid: Any) -> tuple[np.ndarray, np.ndarray]:
     """``pi lambda f_y^2`` ``(Y,)`` and ``pi lambda f_x^2`` ``(X,)``: phase lag a metre of path."""
     f_y, f_x = grid.frequencies_per_m()
     return np.pi * grid.wavelength_m * f_y.ravel() ** 2, np.pi * grid.wavelength_m * f_x.ravel() ** 2
+
+
+def _stacked(xp: Backend, windows: list[Array]) -> Array:
+    """``(k, y, x)``, without a copy of a single one."""
+    return windows[0][None] if len(windows) == 1 else xp.stack(windows)
 
 
 def _places(corners_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
