@@ -65,7 +65,6 @@ def test_splines_read_smooth_images(kind):
     mapped = affine.AffineParts((1.3, -2.1), 0.07, (1.02, 0.97), 0.03).map_px()
     v, u = np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in window), indexing="ij")
     wanted = smooth(*np.moveaxis(affine.apply(mapped, np.stack([v, u], -1)), -1, 0), size)
-    # Keys' cubic kernel of the same width errs four times as much.
     assert np.abs(read(kind, image, mapped, window) - wanted).max() < 4e-3
 
 
