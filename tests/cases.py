@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_holograms import series, truth_of
 from tiny_multislice import ThickScan
 from tiny_scan import REGIMES, Exact, Scan
 
@@ -36,12 +37,13 @@ from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe
 from adorym.forward.base import ForwardModel, ObjectSettings
+from adorym.forward.holography import Holography
 from adorym.forward.multislice import Multislice
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.ptychotomography import PtychoTomography
 from adorym.forward.tomography import Tomography
-from adorym.initializers import simple, tomographic
+from adorym.initializers import off_axis, phase_contrast, simple, tomographic
 from adorym.losses.base import Loss
 from adorym.losses.counting import Huber, Intensity, LeastSquares, Mixed, Poisson, Student
 from adorym.optics import probes
@@ -52,11 +54,13 @@ from adorym.parameters import ParameterSettings
 from adorym.regularizers import sparsity
 from adorym.regularizers.crosstalk import SliceCrosstalk
 from adorym.regularizers.variation import TotalVariation
-from adorym.simulate import experiments, foam, full_field, illumination, phantoms, ptychotomography, thick
+from adorym.simulate import experiments, foam, full_field, holograms, illumination, phantoms, ptychotomography, thick
 from adorym.solvers import library, memory, newton, preconditioners, splitting
 
 # Need projections of a volume at several angles.
 VOLUME_INITIALIZERS = {"filtered_back_projection", "sirt", "cgls"}
+# Initializers that read holograms.
+OF_HOLOGRAMS = {"back_propagation", "contrast_transfer", "off_axis", "paganin", "transport_of_intensity"}
 OBJECT_SHAPE = (30, 34)  # of the cases that act on an object
 PROBE_SHAPE = (3, 12, 14)  # of those that act on a probe
 
@@ -112,6 +116,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "limit": _plain(limits.Limit, parameter="background", minimum=0.2, maximum=0.9),
     },
     "forward_model": {
+        "holography": _plain(Holography, buffer_px=4),
         "ptychography": _plain(Ptychography),
         "multislice": _plain(Multislice, slices=3, spacing=2e-6),
         "tomography": _plain(Tomography, centre=1.5),
@@ -128,6 +133,11 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "filtered_back_projection": _plain(tomographic.FilteredBackProjection),
         "sirt": _plain(tomographic.Sirt, iterations=3),
         "cgls": _plain(tomographic.Cgls, iterations=3),
+        "contrast_transfer": _plain(phase_contrast.ContrastTransfer, regularization=0.01),
+        "transport_of_intensity": _plain(phase_contrast.TransportOfIntensity, sample="homogeneous", kappa=30.0),
+        "paganin": _plain(phase_contrast.Paganin, kappa=30.0),
+        "off_axis": _plain(off_axis.OffAxis, carrier=(0.1, 0.25)),
+        "back_propagation": _plain(phase_contrast.BackPropagation, propagation="fresnel"),
     },
     "ring_filter": {"sorting": _plain(rings.Sorting, width=7), "fourier_wavelet": _fourier_wavelet},
     "projector": {"joseph": _plain(Joseph), "rotate": _plain(Rotate), "fourier": _fourier},
@@ -151,6 +161,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "siemens_star": _plain(phantoms.SiemensStar, spokes=9, rings=2),
         "pictures": _plain(phantoms.Pictures),
         "cells": _plain(phantoms.Cells, count=4),
+        "electrode": _plain(phantoms.Electrode, count=4),
     },
     "probe": {
         "plane": _plain(probes.PlaneProbe),
@@ -203,6 +214,9 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
             ptychotomography.ConePtychoTomography, volume_px=16, window_px=10, angles=2, probe_px=2.0
         ),
         "full_field_cone": _plain(full_field.FullFieldCone, volume_px=16, angles=2),
+        "holography": _plain(holograms.Holography, window_px=(16, 20), distances=(0.01, 0.02), detector_pixel=2e-6),
+        "holography_of_electrode": _plain(holograms.HolographyOfElectrode, size_px=24),
+        "holography_of_pictures": _plain(holograms.HolographyOfPictures, size_px=24),
         "siemens_star_fly_scan": _plain(experiments.SiemensStarFlyScan),
     },
 }
@@ -399,9 +413,43 @@ def ptychotomography_cases() -> list[ModelCase]:
     ]
 
 
+def _holography(name: str, parameters: tuple[str, ...], dataset: Dataset, **model: Any) -> ModelCase:
+    """What the model itself says of an object and parameters that differ from the start values."""
+    made = Holography(**model)
+    settings = {each: made.refinable[each].settings() for each in ("object", *parameters)}
+
+    def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
+        rng, values = np.random.default_rng(5), {}
+        for each in settings:
+            start = np.zeros(0) if each == "object" else start_value(each, made, settings[each], dataset, rng)
+            values[each] = truth_of(each, start, shape, rng, made.homogeneous)
+        return values
+
+    scales = {"common_distance": 0.02, "relative_distances": 0.02, "affine": 0.02, "pixel_ratio": 0.02}
+    case = ModelCase(name, made, dataset, settings, truth, scales | {"translation": 0.2, "log10_kappa": 0.3}, 1e-9)
+    problem = case.problem()
+    insert(problem, truth(problem.store.shape, problem.origin_px))
+    exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(dataset.n_patterns)))
+    return replace(case, dataset=dataset.with_(patterns=Exact(exact)))
+
+
+def holography_cases(window: tuple[int, int] = (12, 14)) -> list[ModelCase]:
+    """Both propagators; maps or their parts; one material; a cone beam."""
+    distances, parallel = ("common_distance", "relative_distances"), series(window)
+    cone = series(window, magnification=np.linspace(3.0, 2.8, parallel.n_patterns))
+    parts, maps = ("translation", "pixel_ratio"), ("affine", "intensity_scale", "illumination")
+    return [
+        _holography("fresnel-maps", (*distances, *maps), parallel, propagation="fresnel"),
+        _holography("spectrum-maps", (*distances, *maps), parallel, propagation="angular_spectrum"),
+        _holography("plain-parts", (*distances, *parts), parallel, surroundings="vacuum", fused=False),
+        _holography("cone-one-material", (*parts, "log10_kappa"), cone, homogeneous=True, kappa=20.0),
+    ]
+
+
 MODELS: dict[str, Callable[..., list[ModelCase]]] = {
     "tomography": tomography_cases,
     "ptychotomography": ptychotomography_cases,
     "ptychography": ptychography_cases,
     "multislice": multislice_cases,
+    "holography": holography_cases,
 }

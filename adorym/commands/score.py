@@ -13,6 +13,7 @@ from rich.text import Text
 
 from adorym import metrics
 from adorym.commands.figures import Figure
+from adorym.commands.score_holograms import hologram_figures
 from adorym.commands.score_volume import has_volume_truth, volume_figures
 from adorym.data.dataset import Dataset
 from adorym.data.overrides import Overrides
@@ -101,6 +102,7 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
         *_probe_figures(result, data),
         *_slice_figures(result, data, region),
         *_fit_figures(result),
+        *(Figure(*told) for told in hologram_figures(result, data, framed, true)),
     )
     return Score(figures, alignment.region, rings)
 

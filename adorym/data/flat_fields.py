@@ -59,6 +59,21 @@ class DriftingPatterns:
         return frames / field
 
 
+def beam_of(
+    whites: np.ndarray, dark: np.ndarray | None, when: tuple[np.ndarray, np.ndarray] | None
+) -> tuple[np.ndarray, Drift | None]:
+    """Mean white field ``(y, x)``, dark subtracted, and the drift between `moments_of` ``when``, if any.
+
+    Args:
+        whites: ``(k, y, x)`` as they were measured.
+        dark: ``(y, x)``; one that does not fit is not subtracted.
+        when: Moments of white fields and patterns.
+    """
+    if dark is not None and dark.shape == whites.shape[1:]:
+        whites = whites - dark
+    return whites.mean(0), None if when is None else drift_of(whites, *when)
+
+
 def drift_of(whites: np.ndarray, when: np.ndarray, of_patterns: np.ndarray) -> Drift | None:
     """The drift between white fields ``(k, y, x)`` taken at moments ``when`` ``(k,)``; ``None`` if there is but one.
 

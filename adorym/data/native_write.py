@@ -27,6 +27,8 @@ def write_native(dataset: Dataset, path: str | Path) -> Path:
         DataError: The folder cannot be written, or an entry of ``truth`` is neither number nor text.
     """
     path = Path(path)
+    if dataset.tile_corners_px is not None:
+        raise DataError(str(path), "a data set cut into tiles is not written", remedy="write the pictures they are of")
     try:
         with whole_file(path) as partial, h5py.File(partial, "w") as file:
             file.attrs["format"], file.attrs["format_version"] = "adorym", FORMAT_VERSION
@@ -104,6 +106,7 @@ def _write_metadata(file: h5py.File, dataset: Dataset) -> None:
         "distance_m": (dataset.distance_m, 1.0),
         "source_distance_m": (dataset.source_distance_m, 1.0),
         "free_prop_cm": (dataset.propagation_distance_m, 100.0),
+        "magnification": (dataset.magnification, 1.0),
         "rotation_centre_px": (dataset.rotation_centre_px, 1.0),
         "open_beam_counts": (dataset.open_beam_counts, 1.0),
         "slice_pos_cm": (dataset.slice_positions_m, 100.0),

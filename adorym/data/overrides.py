@@ -18,7 +18,7 @@ from adorym.data.patterns import Orientation
 from adorym.errors import ConfigError, ConfigErrors, suggestion
 from adorym.paths import InputPath
 from adorym.registry import component
-from adorym.units import Angle, Energy, Length
+from adorym.units import Angle, Energy, Length, energy_ev
 
 Positive = Annotated[float, Field(gt=0)]
 Propagation: TypeAlias = Length | tuple[Length, ...] | Literal["far_field", "near_field"] | None
@@ -33,10 +33,15 @@ class Overrides:
         entry: Entry of a CXI or NeXus file (``entry_2``).
         map: Where things lie in a file of unknown layout: ``["patterns=data", "positions=scan", ...]``.
         energy: Photon energy.
+        wavelength: Wavelength, in the medium, instead of the photon energy.
+        white: Picture without the sample: array, file, or pattern of several files (``flat_*.tif``), averaged.
+        dark: Picture without beam, likewise.
+        hot_pixels: Mask pixels that differ from the median of their neighbours by more than this many standard
+            deviations in the mean over all patterns; none if absent.
         pixel_size: Pixel size in the object plane, one or (y, x).
         detector_pixel_size: Pixel pitch of the detector, one or (y, x).
-        distance: Sample to detector.
-        source_distance: Focus to sample of a cone beam.
+        distance: Sample to detector; for a series of holograms in a cone beam, one a hologram.
+        source_distance: Focus to sample of a cone beam; likewise.
         propagation_distance: Effective near-field distance, one or several; ``near_field`` to work it out from
             ``distance`` and ``source_distance``; or ``far_field``.
         measured: Whether the numbers are intensities (counts), amplitudes (their square root), or line integrals
@@ -63,10 +68,14 @@ class Overrides:
     entry: str | None = None
     map: tuple[str, ...] = ()
     energy: Annotated[Energy, Field(gt=0)] | None = None
+    wavelength: Annotated[Length, Field(gt=0)] | None = None
+    white: InputPath | Path | np.ndarray | None = None
+    dark: InputPath | Path | np.ndarray | None = None
+    hot_pixels: Positive | None = None
     pixel_size: Annotated[Length, Field(gt=0)] | tuple[Length, Length] | None = None
     detector_pixel_size: Annotated[Length, Field(gt=0)] | tuple[Length, Length] | None = None
-    distance: Annotated[Length, Field(gt=0)] | None = None
-    source_distance: Annotated[Length, Field(gt=0)] | None = None
+    distance: Annotated[Length, Field(gt=0)] | tuple[Length, ...] | None = None
+    source_distance: Annotated[Length, Field(gt=0)] | tuple[Length, ...] | None = None
     propagation_distance: Propagation = None
     measured: Literal["intensity", "amplitude", "line_integrals"] | None = None
     mask: InputPath | Path | np.ndarray | None = None
@@ -96,6 +105,15 @@ class Overrides:
             return cls(**dict(values or {}))
         except ValidationError as error:
             raise _translated(error, cls) from None
+
+    @property
+    def photon_energy(self) -> float | None:
+        """Photon energy in electronvolts, as given or from the wavelength."""
+        if self.wavelength is None:
+            return self.energy
+        if self.energy is not None:
+            raise ConfigError("data.wavelength", "has no effect beside 'data.energy'", remedy="leave one of them out")
+        return energy_ev(self.wavelength)
 
     def with_map(self, entries: Iterable[str]) -> Overrides:
         """The same for a file of unknown layout."""

@@ -1,28 +1,29 @@
-"""Large full-field images divided into tiles that overlap by a safe zone.
+"""Large pictures divided into tiles, each a pattern of its own, so that a picture larger than memory fits in parts.
 
-Free space spreads what a pixel sees over its surroundings. A tile is therefore propagated with a rim, the *safe zone*,
-as wide as a wave spreads; the rim is predicted and thrown away, so that every pixel of the detector counts once,
-and the tiles together say what the whole image says. Beyond the edges of the image the rim is object that no pixel
-sees.
+Free space spreads what a pixel sees over its surroundings. A tile is therefore propagated with a rim. Either it is
+part of the tile (the *safe zone*), predicted and thrown away; or the model asks for a window of the object that is wider
+than the tile, and the rim here is 0. In both every pixel of the detector counts once, and the tiles together say what
+the whole picture says. Beyond the edges of a picture the rim shows object that no pixel sees.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from adorym.data.dataset import Dataset, Patterns
+from adorym.data.dataset import Dataset
 from adorym.errors import GeometryError
 
-BYTES = 8  # of a complex number in single precision
 SMALLEST_PX = 8  # of a tile without its rim
+# ``f((y, x) size of a tile with its rim) -> bytes`` that it takes.
+Needed = Callable[[tuple[int, int]], float]
 
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a field ``(y, x)`` is divided.
+    """How a field ``(y, x)`` is divided: tiles of equal size within it, the last ones overlapping if need be.
 
     Attributes:
         field_px: Size of the field.
@@ -32,7 +33,7 @@ class Tiling:
 
     field_px: tuple[int, int]
     tiles: tuple[int, int]
-    safe_px: int
+    safe_px: int = 0
 
     @property
     def inner_px(self) -> tuple[int, int]:
@@ -46,29 +47,36 @@ class Tiling:
 
     @property
     def corners_px(self) -> np.ndarray:
-        """``(tile, 2)`` first pixel of each tile with its rim, in the field; row after row, around its middle."""
-        starts = [
-            np.arange(n) * inner - (n * inner - size) // 2 - self.safe_px
-            for n, inner, size in zip(self.tiles, self.inner_px, self.field_px, strict=True)
-        ]
-        return np.stack(np.meshgrid(*starts, indexing="ij"), axis=-1).reshape(-1, 2)
+        """``(tile, 2)`` first pixel of each tile with its rim, in the field; row after row."""
+        return self._nodes(lambda i, inner, size: min(i * inner, size - inner) - self.safe_px)
 
     def counted(self) -> np.ndarray:
-        """``(tile, y, x)`` bool: the pixels that count, within the rim and on the field."""
+        """``(tile, y, x)`` bool: the pixels that count: not those of the rim, nor those of the tile before."""
         found = np.zeros((len(self.corners_px), *self.window_px), bool)
-        s = self.safe_px
-        for tile, corner in zip(found, self.corners_px, strict=True):
-            inside = [
-                slice(max(s, -c), min(s + inner, size - c))
-                for c, inner, size in zip(corner.tolist(), self.inner_px, self.field_px, strict=True)
-            ]
-            tile[inside[0], inside[1]] = True
+        skipped = self._nodes(lambda i, inner, size: self.safe_px + max(0, i * inner - (size - inner)))
+        ends = [n + self.safe_px for n in self.inner_px]
+        for tile, (y, x) in zip(found, skipped.tolist(), strict=True):
+            tile[y : ends[0], x : ends[1]] = True
         return found
+
+    def cut(self, pictures: Sequence[np.ndarray], tiles: np.ndarray) -> np.ndarray:
+        """Tile ``tiles[i]`` of ``pictures[i]`` ``(y, x)``; the edge is continued beyond it."""
+        out = np.empty((len(tiles), *self.window_px), pictures[0].dtype)
+        for found, picture, corner in zip(out, pictures, self.corners_px[tiles].tolist(), strict=True):
+            parts = zip(corner, self.window_px, self.field_px, strict=True)
+            found[:] = picture[np.ix_(*(np.clip(c + np.arange(n), 0, size - 1) for c, n, size in parts))]
+        return out
+
+    def _nodes(self, place: Callable[[int, int, int], int]) -> np.ndarray:
+        """``(tile, 2)`` of ``place(number, tile, field)`` along each axis."""
+        each = zip(self.tiles, self.inner_px, self.field_px, strict=True)
+        along = [[place(i, inner, size) for i in range(n)] for n, inner, size in each]
+        return np.stack(np.meshgrid(*along, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
 @dataclass(frozen=True)
 class TiledPatterns:
-    """Every image of ``source`` cut into tiles: number ``tile * n + image``; its edge is continued beyond it."""
+    """Every picture of ``source`` cut into tiles: all pictures at the first tile, all at the second, ..."""
 
     source: Dataset
     tiling: Tiling
@@ -78,90 +86,66 @@ class TiledPatterns:
         return (self.source.n_patterns * len(self.tiling.corners_px), *self.tiling.window_px)
 
     def read(self, index: np.ndarray) -> np.ndarray:
-        tiles, images = np.divmod(np.asarray(index, np.intp), self.source.n_patterns)
-        return _cut(self.source.patterns, images, self.tiling.corners_px[tiles], self.tiling.window_px)
-
-
-def _cut(base: Patterns, images: np.ndarray, corners: np.ndarray, window: tuple[int, int]) -> np.ndarray:
-    distinct, which = np.unique(images, return_inverse=True)
-    whole = base.read(distinct)
-    out = np.empty((len(images), *window), np.float32)
-    for found, image, corner in zip(out, which.reshape(-1), corners.tolist(), strict=True):
-        y, x = (
-            np.clip(c + np.arange(n), 0, size - 1) for c, n, size in zip(corner, window, base.shape[1:], strict=True)
-        )
-        found[:] = whole[image][np.ix_(y, x)]
-    return out
+        tiles, pictures = np.divmod(np.asarray(index, np.intp), self.source.n_patterns)
+        distinct, which = np.unique(pictures, return_inverse=True)
+        read = self.source.patterns.read(distinct)
+        return self.tiling.cut([read[i] for i in which.ravel()], tiles)
 
 
 def tiled(dataset: Dataset, tiling: Tiling) -> Dataset:
-    """``dataset`` of full-field images as one of tiles, whose corners are its positions."""
+    """``dataset`` of pictures as one of tiles."""
     n, t = dataset.n_patterns, len(tiling.corners_px)
+
+    def parts(stack: np.ndarray) -> np.ndarray:
+        """Of what has one entry a picture, or one a pixel, or both."""
+        if stack.shape[-2:] != tiling.field_px:
+            return np.concatenate([stack] * t)
+        every = list(np.broadcast_to(stack, (n, *tiling.field_px)))
+        return np.concatenate([tiling.cut(every, np.full(n, tile)) for tile in range(t)])
+
     counted = np.repeat(tiling.counted(), n, axis=0)
-    if dataset.mask is not None:
-        masks = np.broadcast_to(dataset.mask, (n, *tiling.field_px))
-        counted &= (
-            _cut(_Masks(masks), np.tile(np.arange(n), t), np.repeat(tiling.corners_px, n, 0), tiling.window_px) > 0
-        )
     return dataset.with_(
         patterns=TiledPatterns(dataset, tiling),
-        probe_positions_px=np.repeat(tiling.corners_px, n, axis=0).astype(float),
         angle_index=np.tile(dataset.angle_index, t),
-        mask=counted,
+        mask=counted if dataset.mask is None else counted & parts(dataset.mask),
+        weights=None if dataset.weights is None else parts(dataset.weights),
+        tile_corners_px=tiling.corners_px,
+        picture_px=tiling.field_px,
+        notes=(*dataset.notes, "cut into {} x {} tiles of {} x {} px".format(*tiling.tiles, *tiling.window_px)),
     )
 
 
-@dataclass(frozen=True)
-class _Masks:
-    """Masks as if they were patterns."""
-
-    masks: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        n, y, x = self.masks.shape
-        return n, y, x
-
-    def read(self, index: np.ndarray) -> np.ndarray:
-        return self.masks[index].astype(np.float32)
+def whole(dataset: Dataset) -> Dataset:
+    """The pictures that the tiles of ``dataset`` were cut from, or ``dataset`` itself."""
+    return dataset.patterns.source if isinstance(dataset.patterns, TiledPatterns) else dataset
 
 
-def safe_zone_px(wavelength_m: float, distance_m: float, pixel_m: float) -> int:
-    """How far the finest fringe of a pixel grid spreads over a distance: ``lambda z / (2 pixel^2)``, and two pixels."""
-    return math.ceil(wavelength_m * distance_m / (2 * pixel_m**2) - 1e-6) + 2
+def divide(field_px: tuple[int, int], safe_px: int, memory_gib: float, needed: Needed) -> Tiling | None:
+    """The fewest tiles of which each fits into the memory; ``None`` if the whole field does.
 
-
-def divide(field_px: tuple[int, int], safe_px: int, depth: int, memory_bytes: float) -> Tiling | None:
-    """The fewest tiles of which each fits into ``memory_bytes``; ``None`` if the whole field does.
-
-    Rows are divided first: a band of fewer rows of the volume has to be turned for them.
+    Rows are divided first: of a volume, a band of fewer rows has to be turned for them.
 
     Args:
-        field_px: (y, x) size of the images.
+        field_px: (y, x) size of the pictures.
         safe_px: Width of the rim.
-        depth: Number of slices that the wave goes through.
-        memory_bytes: For one image of one angle, volume band, waves and gradients included.
+        memory_gib: For one picture, object, waves and gradients included.
+        needed: What a tile takes.
 
     Raises:
         GeometryError: Not even the smallest tile fits.
     """
-    if _bytes(field_px, field_px, depth) <= memory_bytes:
+    memory = memory_gib * 2**30
+    if needed(field_px) <= memory:
         return None
     most = max(1, field_px[0] // SMALLEST_PX), max(1, field_px[1] // SMALLEST_PX)
     tiling = Tiling(field_px, (1, 1), safe_px)
     for tiles in [(n, 1) for n in range(2, most[0] + 1)] + [(most[0], n) for n in range(2, most[1] + 1)]:
         tiling = Tiling(field_px, tiles, safe_px)
-        if _bytes(field_px, tiling.window_px, depth) <= memory_bytes:
+        if needed(tiling.window_px) <= memory:
             return tiling
-    smallest = _bytes(field_px, tiling.window_px, depth)
+    rim = "safe_zone" if safe_px else "buffer_px"
     raise GeometryError(
-        "forward_model.tile_memory_gib", "not even the smallest tile fits", found=f"{memory_bytes / 2**30:.3g} GiB",
-        expected=f"at least {smallest / 2**30:.3g} GiB", remedy="raise it, or give a smaller 'forward_model.safe_zone'",
+        "forward_model.tile_memory_gib", "not even the smallest tile fits", found=f"{memory_gib:.3g} GiB",
+        expected=f"at least {needed(tiling.window_px) / 2**30:.3g} GiB",
+        remedy=f"raise it, or give a smaller 'forward_model.{rim}'",
     )  # fmt: skip
-
-
-def _bytes(field_px: tuple[int, int], window_px: tuple[int, int], depth: int) -> float:
-    """Band, turned band, their gradients; slices, their gradients and the waves of one segment."""
-    band = 4 * window_px[0] * field_px[1] * max(depth, field_px[1])
-    waves = 3 * window_px[0] * window_px[1] * (depth + 2 * math.isqrt(depth))
-    return BYTES * (band + waves)

@@ -19,7 +19,7 @@ from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe, build_problem, default_batch_size
 from adorym.engine.solve import Solving
-from adorym.engine.step import finish_epoch, run_batch
+from adorym.engine.step import finish_epoch, run_batch, settle
 from adorym.errors import RunError
 
 LOG = logging.getLogger("adorym")
@@ -29,6 +29,8 @@ DIVERGENCE_FACTOR = 20.0
 # A loss this many times that of the epoch before: the steps are too long.
 RISE = 1.1
 TIME_IS_OVER = "run.max_time is over"
+# Epochs after the model replaced the object in which the loss may rise.
+SETTLING = 10
 
 
 @dataclass
@@ -40,6 +42,7 @@ class Progress:
         batch: Batches of the next epoch that are done already (an interrupted epoch).
         partial_loss: Their loss.
         backoff: Factor on all learning rates.
+        settled: Number of the epoch after which the model last replaced the object, 0 for none.
         epoch_rng: State of the random numbers at the beginning of the next epoch.
     """
 
@@ -48,6 +51,7 @@ class Progress:
     partial_loss: float = 0.0
     partial_time_s: float = 0.0
     backoff: float = 1.0
+    settled: int = 0
     epoch_rng: Mapping[str, Any] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=lambda: {"epoch": [], "loss": [], "time_s": []})
 
@@ -75,7 +79,7 @@ class Reconstruction:
         self.rng = np.random.default_rng(run.seed)
         self._started, self._longest_batch_s, self._batches_done = time.monotonic(), 0.0, 0
         self.problem: Problem = build_problem(dataset, recipe, run, self.rng)
-        self.batch_size = run.batch_size or default_batch_size(dataset.n_patterns)
+        self.batch_size = run.batch_size or default_batch_size(self.problem.dataset.n_patterns)
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
         self.solving = None if recipe.solver is None else Solving(self.problem, recipe.solver, run.seed)
         self.left_out = np.zeros(0, int)
@@ -195,6 +199,8 @@ class Reconstruction:
             if self._watch is not None:
                 self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, taken))
         finish_epoch(problem, list(rates), epoch)
+        if settle(problem, (epoch + 1, total)):
+            progress.settled = epoch + 1
         _warn_unmoved(problem, moved)
         return self._close_epoch(total, rates, before + time.perf_counter() - start)
 
@@ -240,6 +246,8 @@ class Reconstruction:
         losses = self.progress.history["loss"]
         if self.solving is not None or self.settings.backoff == 1 or len(losses) < 2 or losses[-1] <= RISE * losses[-2]:
             return
+        if 0 < self.progress.settled >= len(losses) - SETTLING:
+            return  # the object was replaced: its velocity has to build up anew
         self.progress.backoff *= self.settings.backoff
         self.problem.restart()
         LOG.warning(

@@ -59,7 +59,7 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
 
 def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Result:
     problem = reconstruction.problem
-    probe = problem.values.get("probe")
+    values, probe = _values(problem), problem.values.get("probe")
     parameters = {
         name: ParameterResult(
             _centred(problem, name, problem.xp.to_numpy(v.array)), v.spec.unit, _centred(problem, name, v.first)
@@ -67,6 +67,8 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Re
         for name, v in problem.values.items()
         if name != "probe"
     }
+    for name, d in problem.model.derived(problem.dataset, values).items():
+        parameters[name] = ParameterResult(d.value, d.unit, d.start)
     pixel_size: tuple[float, ...] | None = problem.dataset.pixel_size_m
     if pixel_size is not None and problem.model.absorbs_only:
         pixel_size = (*pixel_size, pixel_size[1])
@@ -93,10 +95,16 @@ def _as_kept(problem: Problem, rows: np.ndarray) -> np.ndarray:
         pixel_size = problem.dataset.pixel_size_m
         voxel = 1.0 if pixel_size is None else pixel_size[1]  # in voxels where their size is not known
         return (2 * rows.real / voxel).astype(np.float32)
+    rows = problem.model.decode(rows, _values(problem))
     if problem.slice_thickness_m is None:
         return rows.astype(np.complex64, copy=False)
     constants = optical_constants_of(rows, problem.slice_thickness_m, problem.geometry.wavelength_m)
     return constants.astype(np.float32)
+
+
+def _values(problem: Problem) -> dict[str, np.ndarray]:
+    """All parameters by name, the object excepted."""
+    return {name: problem.xp.to_numpy(v.array) for name, v in problem.values.items()}
 
 
 def _centred(problem: Problem, name: str, array: np.ndarray) -> np.ndarray:

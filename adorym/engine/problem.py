@@ -67,7 +67,9 @@ class Problem:
 
     def corners_px(self, patterns: np.ndarray) -> np.ndarray:
         """``(n, 2)`` whole-pixel corners, in the object array, of the windows of ``patterns``."""
-        positions = np.zeros((len(patterns), 2))
+        positions, tiles = np.zeros((len(patterns), 2)), self.dataset.tile_corners_px
+        if tiles is not None:
+            positions = positions + tiles[patterns // self.dataset.n_pictures]
         for value in self.values.values():
             if value.spec.window_relative or value.spec.window_shift:
                 index = patterns if value.spec.per == "pattern" else self.dataset.angle_index[patterns]
@@ -100,7 +102,7 @@ class Problem:
     def view(self, patterns: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
         """Corners and size of the parts of the object that ``patterns`` see, as `ForwardModel.view` gives them."""
         corners = self.corners_px(patterns)
-        return self.model.view(corners, self.dataset.window_px, self.store.shape, lambda n: self._present(n, patterns))
+        return self.model.view(corners, self.geometry, self.store.shape, lambda n: self._present(n, patterns))
 
     def inputs(self, patterns: np.ndarray) -> tuple[Array, dict[str, Array], Batch]:
         """``(object windows, parameters, batch)`` as `ForwardModel.predict` takes them."""

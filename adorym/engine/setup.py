@@ -41,9 +41,6 @@ from adorym.storage.slabs import RowsOf, Start
 from adorym.wrapper import get_backend
 from adorym.wrapper.base import Backend
 
-# Room for refined positions: larger corrections than this are cut off at the object's edge.
-REFINED_MARGIN_PX, FIXED_MARGIN_PX = 12, 2
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -107,7 +104,7 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
     measurements = Measurements(xp, dataset, model.arrange, recipe.loss.target, recipe.loss.floor_counts, comm)
     if measurements.valid_counts <= 0:
         raise DataError(dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
-    shape, origin = model.object_frame(dataset, object_margin_px(settings))
+    shape, origin = model.object_frame(dataset, object_margin_px(model, settings))
     check_room(shape, run.store, comm)
     obj, start = _object(xp, model, settings["object"], dataset, (shape, rng))
     values = {
@@ -169,13 +166,13 @@ def slice_thickness_m(model: ForwardModel, settings: Mapping[str, ParameterSetti
     return float(thickness or geometry.pixel_size_m(getattr(model, "regime", "far_field"))[1])
 
 
-def object_margin_px(settings: Mapping[str, ParameterSettings]) -> int:
+def object_margin_px(model: ForwardModel, settings: Mapping[str, ParameterSettings]) -> int:
     """Pixels around the scanned area: as given, or room for positions that are refined."""
     given = getattr(settings["object"], "margin_px", None)
     if given is not None:
         return int(given)
     moving = any(settings[name].refine for name in ("probe_positions", "probe_offset") if name in settings)
-    return REFINED_MARGIN_PX if moving else FIXED_MARGIN_PX
+    return model.default_margin_px(moving)
 
 
 def _object(
@@ -189,6 +186,7 @@ def _object(
     start = Start(shape, first_object(settings, dataset, shape, rng))
     if _representation({"object": settings}) == "delta_beta":
         start = Start(shape, _exponents(start.rows))
+    start = Start(shape, _encoded(model, start.rows))
     # Of the object there is only the declaration here, and a row of it: the store keeps the rest.
     spec = model.refinable["object"]
     scale = None if spec.scale is None else spec.scale(model, dataset, 1.0)
@@ -200,6 +198,10 @@ def _object(
 def _exponents(transmission: RowsOf) -> RowsOf:
     xp = get_backend("autograd", precision="double")
     return lambda first, stop: exponent_of(xp, transmission(first, stop))
+
+
+def _encoded(model: ForwardModel, first: RowsOf) -> RowsOf:
+    return lambda a, b: model.encode(first(a, b))
 
 
 def make_store(xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, run: RunSettings) -> ObjectStore:

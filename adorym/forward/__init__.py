@@ -1,6 +1,6 @@
 """Forward models: physics that predicts what the detector measures; importing the package registers them."""
 
-from adorym.forward import multislice, ptychography, ptychotomography, tomography
+from adorym.forward import holography, multislice, ptychography, ptychotomography, tomography
 from adorym.forward.base import ForwardModel, Initializer, Request
 from adorym.forward.scanning import ScanningModel
 
@@ -9,6 +9,7 @@ __all__ = [
     "Initializer",
     "Request",
     "ScanningModel",
+    "holography",
     "multislice",
     "ptychography",
     "ptychotomography",

@@ -26,13 +26,14 @@ from pydantic import Field
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
-from adorym.data.tiles import TiledPatterns, Tiling, divide, safe_zone_px, tiled
+from adorym.data.tiles import TiledPatterns, Tiling, divide, tiled
 from adorym.errors import GeometryError
 from adorym.forward.base import Request
 from adorym.forward.multislice import Multislice
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.volume import VolumeModel, volume_parameters
 from adorym.losses.base import Loss
+from adorym.optics.buffer import reach_px
 from adorym.optics.geometry import Geometry, Regime
 from adorym.optics.poses import Poses
 from adorym.optics.representation import transmission_of
@@ -102,7 +103,9 @@ class PtychoTomography(VolumeModel):
             LOG.info(
                 "%s x %s tiles of %s x %s px, %s of them safe zone", *tiling.tiles, *tiling.window_px, tiling.safe_px
             )
-            dataset = tiled(dataset, tiling)
+            # A tile is a position of a scan.
+            corners = np.repeat(tiling.corners_px, dataset.n_patterns, axis=0).astype(float)
+            dataset = tiled(dataset, tiling).with_(probe_positions_px=corners, tile_corners_px=None)
         elif dataset.probe_positions_px is None:  # the whole field is one window
             dataset = dataset.with_(probe_positions_px=np.zeros((dataset.n_patterns, 2)))
         (_, nx, _), origin = self.object_frame(dataset, 0)
@@ -126,9 +129,9 @@ class PtychoTomography(VolumeModel):
         (_, _, nz), _ = self.object_frame(dataset.with_(probe_positions_px=None), 0)
         given, pixel = dataset.propagation_distance_m, min(grid.pixel_size_m)
         distance = geometry.effective_distance_m if given is None else float(np.max(given))
-        spread = safe_zone_px(grid.wavelength_m, abs(distance) + (nz * pixel if thick else 0.0), pixel)
-        safe = spread if self.safe_zone is None else round(self.safe_zone)
-        return divide(field, safe, nz if thick else 1, self.tile_memory_gib * 2**30)
+        spread = max(reach_px(grid, abs(distance) + (nz * pixel if thick else 0.0))) + 2
+        safe, depth = spread if self.safe_zone is None else round(self.safe_zone), nz if thick else 1
+        return divide(field, safe, self.tile_memory_gib, lambda window: _bytes(field, window, depth))
 
     def geometry(self, dataset: Dataset) -> Geometry:
         return self._scan.geometry(dataset)
@@ -260,6 +263,13 @@ class PtychoTomography(VolumeModel):
             return sum(parts[1:], parts[0]), None
 
         return xp.value_and_grad(product)({"x": xp.zeros(obj.shape[1:])})[2]["x"]
+
+
+def _bytes(field_px: tuple[int, int], window_px: tuple[int, int], depth: int) -> float:
+    """Band, turned band, their gradients; slices, their gradients and the waves of one segment; single precision."""
+    band = 4 * window_px[0] * field_px[1] * max(depth, field_px[1])
+    waves = 3 * window_px[0] * window_px[1] * (depth + 2 * math.isqrt(depth))
+    return 8 * (band + waves)
 
 
 # -- windows out of images ---------------------------------------------------------------------------------------------

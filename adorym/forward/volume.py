@@ -19,6 +19,7 @@ import numpy as np
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.forward.base import ForwardModel, ObjectSettings, Present, object_parameter
+from adorym.optics.geometry import Geometry
 from adorym.optics.poses import Poses, make_poses, row_reach_px
 from adorym.optics.projector import Joseph, Projector
 from adorym.parameters import Parameter, ParameterSettings
@@ -138,7 +139,7 @@ class VolumeModel(ForwardModel):
         return dataset.rotation_centre_px or 0.0
 
     def view(
-        self, corners_px: np.ndarray, window_px: tuple[int, int], object_shape: tuple[int, ...], present: Present
+        self, corners_px: np.ndarray, geometry: Geometry, object_shape: tuple[int, ...], present: Present
     ) -> tuple[np.ndarray, tuple[int, int]]:
         """The band of rows that a batch needs, all columns of them."""
         tilt, shift, common = present("tilt"), present("object_shift"), present("axis_tilt")
@@ -149,7 +150,7 @@ class VolumeModel(ForwardModel):
             moved = np.zeros((n, 2)) if shift is None else np.asarray(shift)
             reach = row_reach_px(turned, moved, (object_shape[1], object_shape[2]))
         low = max(0, int(corners_px[:, 0].min()) - reach)
-        high = min(object_shape[0], int(corners_px[:, 0].max()) + window_px[0] + reach)
+        high = min(object_shape[0], int(corners_px[:, 0].max()) + geometry.window_px[0] + reach)
         return np.array([[low, 0]], np.int64), (high - low, object_shape[1])
 
     def _tilted(self, refined: bool) -> bool:

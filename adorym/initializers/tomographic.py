@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from adorym.data.dataset import Dataset
-from adorym.data.tiles import TiledPatterns
+from adorym.data.tiles import TiledPatterns, whole
 from adorym.errors import ConfigError
 from adorym.forward.base import Initializer
 from adorym.forward.tomography import DARKEST, line_integrals
@@ -72,7 +72,7 @@ class TomographicInitializer(Initializer):
         centre = dataset.rotation_centre_px or 0.0
         if isinstance(dataset.patterns, TiledPatterns):  # the axis is told from the middle of the volume: back again
             corners, window = dataset.patterns.tiling.corners_px[:, 1], dataset.window_px[1]
-            dataset = dataset.patterns.source
+            dataset = whole(dataset)
             centre += (int(corners.min()) + int(corners.max()) + window - dataset.window_px[1]) / 2
         if len(shape) != 3 or shape[1] < shape[2] or dataset.window_px[0] > shape[0]:
             raise ConfigError(WHERE, f"'{self.kind}' makes volumes from full-field projections",

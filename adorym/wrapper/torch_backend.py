@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.autograd import forward_ad
 
 from adorym.errors import BackendError
 from adorym.wrapper import windows as host_windows
@@ -300,16 +301,15 @@ class TorchBackend(Backend):
     def jvp(self, f: Callable[[Tree], Array], tree: Tree, tangent: Tree) -> tuple[Array, Array]:
         names = list(tree)
 
-        def call(*leaves: torch.Tensor) -> torch.Tensor:
-            return f(dict(zip(names, leaves, strict=True)))
-
-        values = tuple(tree[name].detach() for name in names)
-        along = tuple(tangent[name].detach().to(tree[name].dtype) for name in names)
-        with torch.no_grad(), warnings.catch_warnings():
+        # Dual tensors, not those of `torch.func`: a model may look at their values.
+        with torch.no_grad(), warnings.catch_warnings(), forward_ad.dual_level():
             # The first forward derivative makes torch load rules that it compiles in a way it calls deprecated.
             warnings.filterwarnings("ignore", ".*torch.jit", DeprecationWarning)
-            value, change = torch.func.jvp(call, values, along)  # type: ignore[misc]
-        return value, change
+            along = {n: tangent[n].detach().to(tree[n].dtype) for n in names}
+            value, change = forward_ad.unpack_dual(
+                f({n: forward_ad.make_dual(tree[n].detach(), along[n]) for n in names})
+            )
+            return value, torch.zeros_like(value) if change is None else change
 
     def stop_gradient(self, a: Array) -> torch.Tensor:
         return a.detach()

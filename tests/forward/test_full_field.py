@@ -60,7 +60,7 @@ def test_waves_through_slices_explain_what_projections_do_not(cone, tmp_path):
 @pytest.fixture
 def in_tiles(monkeypatch):
     """Two by three tiles, whatever the memory."""
-    monkeypatch.setattr(ptychotomography, "divide", lambda field, safe, depth, memory: Tiling(field, (2, 3), safe))
+    monkeypatch.setattr(ptychotomography, "divide", lambda field, safe, *_: Tiling(field, (2, 3), safe))
 
 
 @pytest.mark.parametrize("thickness", ["thin", "multislice"])

@@ -121,7 +121,7 @@ def test_truth_in_data_out(case):
     floor = loss_at(case, problem, truth)
     assert floor < case.floor
     wrong = {
-        "object": lambda v: v * np.exp(0.1j * np.sin(np.arange(v.shape[1]))).reshape(-1, *(1,) * (v.ndim - 2)),
+        "object": lambda v: v * np.exp(0.1j * np.sin(np.arange(v.shape[1]))).reshape(-1, *(1,) * (v.ndim - 2)) + 0.05,
         "probe": lambda v: v * 1.05,
         "probe_positions": lambda v: v + 0.2 * np.array([1, -1])[np.arange(len(v)) % 2][:, None],
         "probe_offset": lambda v: -v,
@@ -136,6 +136,13 @@ def test_truth_in_data_out(case):
         "tilt": lambda v: v + 0.1,
         "object_shift": lambda v: v + 1.0,
         "pixel_gain": lambda v: v * 1.1,
+        "common_distance": lambda v: v + 0.05,
+        "relative_distances": lambda v: 3 * v,
+        "affine": lambda v: v + 0.1 * (np.arange(len(v)) > 0)[:, None],
+        "translation": lambda v: v + 1.0,
+        "pixel_ratio": lambda v: v + 0.1,
+        "illumination": lambda v: v * 1.1,
+        "log10_kappa": lambda v: v - 0.5,
     }
     for name in truth:
         assert loss_at(case, problem, truth | {name: wrong[name](truth[name])}) > 3 * floor + 1e-6, name

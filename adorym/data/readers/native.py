@@ -13,11 +13,13 @@
 | ``metadata/slice_pos_cm`` | (slice,) | cm |
 | ``metadata/mask`` or ``exchange/mask`` | (y, x) or (n, y, x) | 1 where good |
 | ``metadata/distance_m``, ``source_distance_m``, ``detector_pixel_size_m`` | scalar, scalar, (y, x) | m |
+| ``metadata/magnification`` | (distance,) | cone beam; ``psize_cm`` is that of the largest |
+| ``metadata/open_beam_counts`` | scalar | counts in a pixel without the sample |
 | ``metadata/angle_index`` | (n,) | angle of every pattern, where angles have unequal numbers of them |
 | ``start/probe`` | (modes, y, x) | square root of photons |
 | ``truth/...`` | | what a simulation knows |
 
-``@units`` on a dataset wins over the unit of the table. The last five rows are additions to the original's layout.
+``@units`` on a dataset wins over the unit of the table. The last seven rows are additions to the original's layout.
 Angles missing from a file of several angles are taken as the original takes them: evenly from 0 to pi, both included.
 """
 
@@ -28,7 +30,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from adorym.data.flat_fields import Drift, drift_of, moments_of
+from adorym.data.flat_fields import beam_of, moments_of
 from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single, text_attribute
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns
@@ -64,11 +66,9 @@ class NativeReader(Reader):
                 measured = "intensity"
                 notes.append("measured: not said in the file, taken as intensity")
             dark, whites = _mean_field(file, "exchange/data_dark"), _white_fields(file)
-            white, drift = None if whites is None else whites.mean(0), None
-            if whites is not None and dark is not None and dark.shape == whites.shape[1:]:
-                whites, white = whites - dark, whites.mean(0) - dark
+            white, drift = None, None
             if whites is not None:
-                drift = _drift(file, whites, theta[index], overrides.white_fields)
+                white, drift = beam_of(whites, dark, _moments(file, len(whites), theta[index], overrides.white_fields))
             probe = find(file, ["start/probe"])
             raw = Raw(
                 patterns=patterns,
@@ -117,7 +117,18 @@ def _lengths(file: h5py.File, notes: list[str]) -> Lengths:
         source_distance_m=one("source_distance_m", "m", "m"),
         propagation_distance_m=_propagation(file),
         slice_positions_m=_slices(file),
+        magnification=_magnification(file),
     )
+
+
+def _number(file: h5py.File, name: str) -> float | None:
+    dataset = find(file, [name])
+    return None if dataset is None else float(np.ravel(numbers(dataset))[0])
+
+
+def _magnification(file: h5py.File) -> np.ndarray | None:
+    dataset = find(file, ["metadata/magnification"])
+    return None if dataset is None else np.ravel(numbers(dataset)).astype(np.float64)
 
 
 def _propagation(file: h5py.File) -> np.ndarray | None:
@@ -129,11 +140,6 @@ def _propagation(file: h5py.File) -> np.ndarray | None:
         return None
     values = np.ravel(quantity(dataset, "m", "cm"))
     return values if np.isfinite(values).all() and (values != 0).any() else None
-
-
-def _number(file: h5py.File, name: str) -> float | None:
-    dataset = find(file, [name])
-    return None if dataset is None else float(np.ravel(numbers(dataset))[0])
 
 
 def _slices(file: h5py.File) -> np.ndarray | None:
@@ -257,11 +263,12 @@ def _white_fields(file: h5py.File) -> np.ndarray | None:
     return fields.reshape(-1, *fields.shape[-2:]) if fields.ndim >= 2 else fields[None]
 
 
-def _drift(file: h5py.File, whites: np.ndarray, theta_rad: np.ndarray, kind: str | None) -> Drift | None:
+def _moments(
+    file: h5py.File, n_whites: int, theta_rad: np.ndarray, kind: str | None
+) -> tuple[np.ndarray, np.ndarray] | None:
     dataset = find(file, ["exchange/theta_white"])
     angles = None if dataset is None else np.ravel(quantity(dataset, "rad", "deg"))
-    when = moments_of(kind, len(whites), angles, theta_rad, file.filename)
-    return None if when is None else drift_of(whites, *when)
+    return moments_of(kind, n_whites, angles, theta_rad, file.filename)
 
 
 def _mask(file: h5py.File, shape: tuple[int, int, int]) -> np.ndarray | None:
