@@ -439,10 +439,10 @@ def holography_cases(window: tuple[int, int] = (12, 14)) -> list[ModelCase]:
     cone = series(window, magnification=np.linspace(3.0, 2.8, parallel.n_patterns))
     parts, maps = ("translation", "pixel_ratio"), ("affine", "intensity_scale", "illumination")
     return [
-        _holography("fresnel-maps", (*distances, *maps), parallel, propagation="fresnel"),
-        _holography("spectrum-maps", (*distances, *maps), parallel, propagation="angular_spectrum"),
-        _holography("plain-parts", (*distances, *parts), parallel, surroundings="vacuum", fused=False),
-        _holography("cone-one-material", (*parts, "log10_kappa"), cone, homogeneous=True, kappa=20.0),
+        _holography("holography-maps", (*distances, *maps), parallel, propagation="fresnel"),
+        _holography("holography-spectrum", (*distances, *maps), parallel, propagation="angular_spectrum"),
+        _holography("holography-parts", (*distances, *parts), parallel, surroundings="vacuum", fused=False),
+        _holography("holography-one-material", (*parts, "log10_kappa"), cone, homogeneous=True, kappa=20.0),
     ]
 
 

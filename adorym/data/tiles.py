@@ -1,7 +1,7 @@
 """Large pictures divided into tiles, each a pattern of its own, so that a picture larger than memory fits in parts.
 
 Free space spreads what a pixel sees over its surroundings. A tile is therefore propagated with a rim. Either it is
-part of the tile (the *safe zone*), predicted and thrown away; or the model asks for a window of the object that is wider
+part of the tile (the *safe zone*), predicted and thrown away; or the model asks for a window of the object wider
 than the tile, and the rim here is 0. In both every pixel of the detector counts once, and the tiles together say what
 the whole picture says. Beyond the edges of a picture the rim shows object that no pixel sees.
 """
