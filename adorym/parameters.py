@@ -150,6 +150,15 @@ def _read_initial(initial: float | str, unit: str, where: str) -> np.ndarray:
         raise ConfigError(where, str(error)) from None
 
 
+@dataclass(frozen=True)
+class Derived:
+    """A quantity that follows from parameters: its value, its unit, and what it was at the start."""
+
+    value: np.ndarray
+    unit: str
+    start: np.ndarray | None = None
+
+
 @dataclass
 class Value:
     """A parameter while a run goes on: its current value and the state of its optimizer.

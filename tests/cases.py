@@ -6,14 +6,17 @@ besides: one for each of its regimes, with a data set that it describes exactly 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from tiny_crystal import LATTICE_M, REFLECTIONS, Peak
-from tiny_scan import REGIMES, Scan
+from tiny_holograms import series, truth_of
+from tiny_multislice import ThickScan
+from tiny_scan import REGIMES, Exact, Scan
 
 # Imported for what they register as well.
 import adorym.data.open
@@ -22,35 +25,57 @@ from adorym.constraints import limits
 from adorym.constraints import object as of_object
 from adorym.constraints import probe as of_probe
 from adorym.constraints.support import ShrinkWrap, Support
+from adorym.data import rings
 from adorym.data.dataset import Dataset
 from adorym.data.readers.cxi import CxiReader
 from adorym.data.readers.native import NativeReader
 from adorym.data.readers.nexus import NexusReader
 from adorym.data.readers.ptypy import PtypyReader
+from adorym.engine.checks import start_value
 from adorym.engine.loop import Reconstruction
+from adorym.engine.outcome import predict_patterns
 from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe
 from adorym.forward.base import ForwardModel, ObjectSettings
 from adorym.forward.bragg_cdi import BraggCdi
 from adorym.forward.crystal import CrystalObject
+from adorym.forward.holography import Holography
 from adorym.forward.multi_peak import MultiPeak
+from adorym.forward.multislice import Multislice
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
+from adorym.forward.ptychotomography import PtychoTomography
 from adorym.forward.rocking_curve import RockingCurve
-from adorym.initializers import algorithms, network, phasing, simple
+from adorym.forward.tomography import Tomography
+from adorym.initializers import algorithms, network, off_axis, phase_contrast, phasing, simple, tomographic
 from adorym.losses.base import Loss
 from adorym.losses.counting import Huber, Intensity, LeastSquares, Mixed, Poisson, Student
 from adorym.optics import probes
+from adorym.optics.projector import Fourier, Joseph, Rotate
 from adorym.optimizers import first_order, schedules
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.parameters import ParameterSettings
 from adorym.regularizers import sparsity
 from adorym.regularizers.crosstalk import SliceCrosstalk
 from adorym.regularizers.variation import TotalVariation
-from adorym.simulate import bragg, experiments, illumination, phantoms
+from adorym.simulate import (
+    bragg,
+    experiments,
+    foam,
+    full_field,
+    holograms,
+    illumination,
+    phantoms,
+    ptychotomography,
+    thick,
+)
 from adorym.solvers import library, memory, newton, preconditioners, splitting
 
+# Need projections of a volume at several angles.
+VOLUME_INITIALIZERS = {"filtered_back_projection", "sirt", "cgls"}
+# Initializers that read holograms.
+OF_HOLOGRAMS = {"back_propagation", "contrast_transfer", "off_axis", "paganin", "transport_of_intensity"}
 OBJECT_SHAPE = (30, 34)  # of the cases that act on an object
 PROBE_SHAPE = (3, 12, 14)  # of those that act on a probe
 
@@ -74,6 +99,14 @@ def _probe_file(folder: Path) -> probes.FileProbe:
 
 def _small_experiment(folder: Path) -> experiments.Ptychography:
     return experiments.Ptychography(window_px=(24, 28), object_px=(50, 56), photons=1e4)
+
+
+def _fourier(folder: Path) -> Fourier:
+    return pytest.importorskip("finufft") and Fourier(tolerance=1e-9)
+
+
+def _fourier_wavelet(folder: Path) -> rings.FourierWavelet:
+    return pytest.importorskip("pywt") and rings.FourierWavelet(sigma=2.0)
 
 
 def _plain(cls: type, **fields: Any) -> Callable[[Path], Any]:
@@ -102,6 +135,10 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "bragg_cdi": _plain(BraggCdi),
         "rocking_curve": _plain(RockingCurve),
         "multi_peak": _plain(MultiPeak, reflections=REFLECTIONS, lattice=LATTICE_M),
+        "holography": _plain(Holography, buffer_px=4),
+        "multislice": _plain(Multislice, slices=3, spacing=2e-6),
+        "tomography": _plain(Tomography, centre=1.5),
+        "ptychotomography": _plain(PtychoTomography, thickness="multislice"),
     },
     "illumination": {
         "focused_beam": _plain(illumination.FocusedBeam, aperture=4.0),
@@ -113,6 +150,14 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "file": _object_file,
         "phasing": _plain(phasing.Phasing, sequence="3*HIO + 2*ER", starts=2),
         "cdi_nn": _plain(network.CdiNn, sequence="2*ER"),
+        "filtered_back_projection": _plain(tomographic.FilteredBackProjection),
+        "sirt": _plain(tomographic.Sirt, iterations=3),
+        "cgls": _plain(tomographic.Cgls, iterations=3),
+        "contrast_transfer": _plain(phase_contrast.ContrastTransfer, regularization=0.01),
+        "transport_of_intensity": _plain(phase_contrast.TransportOfIntensity, sample="homogeneous", kappa=30.0),
+        "paganin": _plain(phase_contrast.Paganin, kappa=30.0),
+        "off_axis": _plain(off_axis.OffAxis, carrier=(0.1, 0.25)),
+        "back_propagation": _plain(phase_contrast.BackPropagation, propagation="fresnel"),
     },
     "phasing_algorithm": {
         "er": _plain(algorithms.ErrorReduction),
@@ -120,6 +165,8 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "raar": _plain(algorithms.RelaxedReflections),
         "dm": _plain(algorithms.DifferenceMap),
     },
+    "ring_filter": {"sorting": _plain(rings.Sorting, width=7), "fourier_wavelet": _fourier_wavelet},
+    "projector": {"joseph": _plain(Joseph), "rotate": _plain(Rotate), "fourier": _fourier},
     "loss": {
         "least_squares": _plain(LeastSquares),
         "poisson": _plain(Poisson),
@@ -140,6 +187,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "siemens_star": _plain(phantoms.SiemensStar, spokes=9, rings=2),
         "pictures": _plain(phantoms.Pictures),
         "cells": _plain(phantoms.Cells, count=4),
+        "electrode": _plain(phantoms.Electrode, count=4),
     },
     "probe": {
         "plane": _plain(probes.PlaneProbe),
@@ -186,6 +234,15 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
     },
     "simulation": {
         "ptychography": _small_experiment,
+        "multislice_two_planes": _plain(thick.TwoPlanes, window_px=(24, 28), object_px=(50, 56), photons=1e4),
+        "tomography_foam": _plain(foam.FoamTomography, size_px=(8, 20), angles=6, bubbles=5),
+        "ptychotomography_cone": _plain(
+            ptychotomography.ConePtychoTomography, volume_px=16, window_px=10, angles=2, probe_px=2.0
+        ),
+        "full_field_cone": _plain(full_field.FullFieldCone, volume_px=16, angles=2),
+        "holography": _plain(holograms.Holography, window_px=(16, 20), distances=(0.01, 0.02), detector_pixel=2e-6),
+        "holography_of_electrode": _plain(holograms.HolographyOfElectrode, size_px=24),
+        "holography_of_pictures": _plain(holograms.HolographyOfPictures, size_px=24),
         "siemens_star_fly_scan": _plain(experiments.SiemensStarFlyScan),
         "bragg_crystal": _plain(bragg.BraggCrystal, frames=12, window_px=(14, 16), photons=1e5),
     },
@@ -205,6 +262,7 @@ class ModelCase:
         truth: ``(shape, origin of the object array) -> values by name``, as the model takes them.
         scales: Change of a parameter that bends the loss noticeably.
         floor: Loss that remains with the truth in place: aliasing of the discrete waves.
+        rtol: Error of gradients by finite differences: more where the loss has kinks.
     """
 
     name: str
@@ -214,6 +272,7 @@ class ModelCase:
     truth: Callable[[tuple[int, ...], tuple[int, int]], dict[str, np.ndarray]]
     scales: Mapping[str, float]
     floor: float
+    rtol: float = 1e-6
 
     def reconstruction(self, loss: Loss | None = None, **run: Any) -> Reconstruction:
         """Ready to run, all parameters at their start values."""
@@ -237,7 +296,7 @@ def insert(problem: Problem, values: Mapping[str, np.ndarray]) -> None:
             problem.values[name].array = xp.asarray(np.array(value, present.dtype), exact=True)
 
 
-def full_scan(regime: str, modes: int, **changes: Any) -> Scan:
+def full_scan(regime: str, modes: int, kind: type[Scan] = Scan, **changes: Any) -> Any:
     """A scan in which every parameter of the ptychographic model differs from its start value."""
     rng = np.random.default_rng(21)
     window, offset = changes.pop("window", (12, 14)), 0.4 * np.array([[1.0, -0.6], [-1.0, 0.6]])
@@ -249,7 +308,7 @@ def full_scan(regime: str, modes: int, **changes: Any) -> Scan:
         "scale": rng.uniform(0.7, 1.3, 20),
         "background": 0.5 + 0.02 * y + 0.01 * x,
     }
-    return Scan(regime=regime, modes=modes, window=window, **(fields | changes))
+    return kind(regime=regime, modes=modes, window=window, **(fields | changes))
 
 
 def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any) -> ModelCase:
@@ -315,8 +374,136 @@ def _bragg(model: ForwardModel) -> Callable[[], list[ModelCase]]:
     return make
 
 
+def _multislice(regime: str, modes: int, window: tuple[int, int], **model: Any) -> ModelCase:
+    scan = full_scan(regime, modes, ThickScan, window=window, size_px=1.7 if window[0] < 20 else 2.3)
+    even = model.pop("even", False)
+    if even:
+        scan = replace(scan, slice_positions_m=(0.0, 2e-6, 4e-6, 6e-6))
+        model |= {"slices": 4, "spacing": 2e-6}
+    base = _ptychography(regime, modes, window)
+    made = Multislice(propagation=regime, **model)
+    settings = base.settings | {"slice_spacing": ParameterSettings()}
+    dataset = scan.dataset() if even else scan.dataset(slice_positions_m=np.array(scan.slice_positions_m))
+
+    def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
+        spacing = np.diff(scan.slice_positions_m)[: 1 if even else None]
+        obj = scan.slices_array((shape[0], shape[1]), origin)
+        return base.truth(shape, origin) | {"object": obj, "slice_spacing": spacing}
+
+    return ModelCase(
+        name=f"multislice-{regime}-{modes}{'-even' if even else ''}",
+        model=made,
+        dataset=dataset,
+        settings=settings,
+        truth=truth,
+        scales=dict(base.scales) | {"slice_spacing": 1e-5},
+        floor=1e-3 if window[0] < 20 else 1e-6,
+    )
+
+
+def multislice_cases(window: tuple[int, int] = (12, 14)) -> list[ModelCase]:
+    """Uneven slices and an even spacing, in the far and in the near field."""
+    variants = [("far_field", 1, {}), ("far_field", 2, {"even": True}), ("fresnel", 2, {})]
+    return [_multislice(regime, modes, window, **model) for regime, modes, model in variants]
+
+
+def _seen_volume(name: str, model: ForwardModel, dataset: Dataset, names: Collection[str]) -> ModelCase:
+    """A volume, and what the model itself says of it at poses that differ from the start values."""
+    settings = {each: model.refinable[each].settings() for each in names}
+    if "probe" in names:
+        settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), power=1e4)
+
+    def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(5)
+        y, x, z = (np.linspace(-1, 1, n) for n in shape)
+        r2 = y[:, None, None] ** 2 + (x[:, None] - 0.1) ** 2 + (z + 0.2) ** 2
+        ready = model.prepare(dataset)
+        made = {each: start_value(each, model, settings[each], ready, rng) for each in names if each != "object"}
+        made["object"] = (0.05 + 0.1j) * np.exp(-3 * r2) * (1 + 0.3 * np.sin(5 * x[:, None] + 3 * z))
+        widths = {"tilt": 0.02, "object_shift": 0.3, "axis_tilt": 0.02, "rotation_angles": 0.01}
+        for each in [name for name in widths if name in made]:  # in this order: random numbers are drawn
+            made[each] = made[each] + widths[each] * rng.normal(size=made[each].shape)
+        return {each: made[each] for each in names}
+
+    case = ModelCase(name, model, dataset, settings, truth, GEOMETRY_SCALES, floor=1e-9, rtol=1e-5)
+    problem = case.problem()
+    insert(problem, truth(problem.store.shape, problem.origin_px))
+    exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(dataset.n_patterns)))
+    return replace(case, dataset=dataset.with_(patterns=Exact(model.disarrange(exact))))
+
+
+# A step of a thousandth of these: interpolation has kinks, and steps are to meet none of them.
+GEOMETRY_SCALES = {"object": 0.05} | dict.fromkeys(
+    ("rotation_angles", "rotation_centre", "axis_tilt", "tilt", "object_shift", "probe_positions"), 2e-4
+)
+
+
+def tomography_cases() -> list[ModelCase]:
+    """Upright, and with everything that moves and every gain."""
+    common = {"theta_rad": np.linspace(0.13, 2.9, 20), "angle_index": np.arange(20), "open_beam_counts": 1e3}
+    dataset = Dataset(Exact(np.ones((20, 7, 9))), **common)
+    names = ("object", "rotation_angles", "rotation_centre")
+    moving = (*names, "tilt", "object_shift", "axis_tilt", "pixel_gain", "intensity_scale")
+    return [
+        _seen_volume("tomography-level", Tomography(centre=0.4), dataset, names),
+        _seen_volume("tomography-moving", Tomography(centre=-0.3, axis_tilt=(0.1, 0.03)), dataset, moving),
+    ]
+
+
+def ptychotomography_cases() -> list[ModelCase]:
+    """Thin and multislice; upright and with everything that moves."""
+    rng = np.random.default_rng(6)
+    positions = rng.uniform(0, 4, (20, 2))
+    common = {"theta_rad": np.linspace(0.23, 2.8, 5), "angle_index": np.repeat(np.arange(5), 4)}
+    dataset = Dataset(Exact(np.ones((20, 8, 10))), positions, energy_ev=5e3, pixel_size_m=(5e-8, 5e-8), **common)
+    names = ("object", "rotation_angles", "rotation_centre", "probe", "probe_positions")
+    moving = (*names, "tilt", "object_shift", "axis_tilt")
+    models = [("thin", names), ("thin", moving), ("multislice", moving)]
+    return [
+        _seen_volume(f"ptychotomography-{kind}-{len(each)}", PtychoTomography(thickness=kind), dataset, each)  # type: ignore[arg-type]
+        for kind, each in models
+    ]
+
+
+def _holography(name: str, parameters: tuple[str, ...], dataset: Dataset, **model: Any) -> ModelCase:
+    """What the model itself says of an object and parameters that differ from the start values."""
+    made = Holography(**model)
+    settings = {each: made.refinable[each].settings() for each in ("object", *parameters)}
+
+    def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
+        rng, values = np.random.default_rng(5), {}
+        for each in settings:
+            start = np.zeros(0) if each == "object" else start_value(each, made, settings[each], dataset, rng)
+            values[each] = truth_of(each, start, shape, rng, made.homogeneous)
+        return values
+
+    scales = {"common_distance": 0.02, "relative_distances": 0.02, "affine": 0.02, "pixel_ratio": 0.02}
+    case = ModelCase(name, made, dataset, settings, truth, scales | {"translation": 0.2, "log10_kappa": 0.3}, 1e-9)
+    problem = case.problem()
+    insert(problem, truth(problem.store.shape, problem.origin_px))
+    exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(dataset.n_patterns)))
+    return replace(case, dataset=dataset.with_(patterns=Exact(exact)))
+
+
+def holography_cases(window: tuple[int, int] = (12, 14)) -> list[ModelCase]:
+    """Both propagators; maps or their parts; one material; a cone beam."""
+    distances, parallel = ("common_distance", "relative_distances"), series(window)
+    cone = series(window, magnification=np.linspace(3.0, 2.8, parallel.n_patterns))
+    parts, maps = ("translation", "pixel_ratio"), ("affine", "intensity_scale", "illumination")
+    return [
+        _holography("holography-maps", (*distances, *maps), parallel, propagation="fresnel"),
+        _holography("holography-spectrum", (*distances, *maps), parallel, propagation="angular_spectrum"),
+        _holography("holography-parts", (*distances, *parts), parallel, surroundings="vacuum", fused=False),
+        _holography("holography-one-material", (*parts, "log10_kappa"), cone, homogeneous=True, kappa=20.0),
+    ]
+
+
 MODELS: dict[str, Callable[..., list[ModelCase]]] = {
+    "tomography": tomography_cases,
+    "ptychotomography": ptychotomography_cases,
     "ptychography": ptychography_cases,
+    "multislice": multislice_cases,
+    "holography": holography_cases,
     "bragg_cdi": _bragg(BraggCdi()),
     "rocking_curve": _bragg(RockingCurve()),
     "multi_peak": _bragg(MultiPeak(reflections=REFLECTIONS, lattice=LATTICE_M)),

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from cases import MODELS
 from laws import arrays_of
-from tiny_scan import Scan
+from tiny_holograms import series
+from tiny_scan import Exact, Scan
 
 from adorym.constraints.object import Homogeneous, MagnitudeLimit, NonNegativity, PhaseLimit
 from adorym.constraints.probe import OrthogonalModes, ProbePower
@@ -17,10 +18,13 @@ from adorym.constraints.support import ShrinkWrap, Support
 from adorym.engine.loop import Reconstruction
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe
+from adorym.forward.autofocus import Autofocus
 from adorym.forward.base import ObjectSettings, object_parameter
+from adorym.forward.holography import Holography
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.initializers.simple import Random
+from adorym.losses.base import Loss
 from adorym.losses.counting import LeastSquares
 from adorym.optics.probes import GaussianProbe
 from adorym.optimizers.first_order import Adam, GradientDescent, Momentum, RMSProp
@@ -126,7 +130,31 @@ def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
         own = case.model.refinable["object"].settings(initial=Random())
         recipe = Recipe(case.model, dict(case.settings) | {"object": own}, loss)
         made[f"all-{case.name}"] = (case.dataset, recipe, {"batch_size": 7})
-    return made
+    chosen = ("multislice-fresnel-2", "tomography-moving", "ptychotomography-thin-8", "ptychotomography-multislice-8")
+    chosen += ("holography-maps", "holography-one-material")
+    kinds = ("multislice", "tomography", "ptychotomography", "holography")
+    for case in (case for kind in kinds for case in MODELS[kind]() if case.name in chosen):
+        own = case.model.refinable["object"].settings(initial=Random())
+        recipe = Recipe(case.model, dict(case.settings) | {"object": own}, loss)
+        made[f"all-{case.name}"] = (case.dataset, recipe, {"batch_size": 6})
+    return made | _holograms(loss)
+
+
+def _holograms(loss: Loss) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
+    """What only holography does: to replace the object by one in focus, and constraints on a phase lag."""
+    focused = Holography(buffer_px=4, autofocus=Autofocus(at=(1,), reach=0.05))
+    homogeneous = Holography(buffer_px=4, homogeneous=True, kappa=20.0)
+    settings = {
+        "object": focused.refinable["object"].settings(initial=Random()),
+        "common_distance": ParameterSettings(),
+    }
+    material = settings | {"log10_kappa": ParameterSettings()}
+    tv, limits = (TotalVariation(weight=2.0),), (MagnitudeLimit(maximum=0.999), PhaseLimit(minimum=-0.05))
+    data = series(patterns=Exact(100 + 20 * np.random.default_rng(3).normal(size=(20, 12, 14))))
+    return {
+        "focus": (data, Recipe(focused, settings, loss, tv), {"batch_size": 6}),
+        "one-material": (data, Recipe(homogeneous, material, loss, tv, limits), {"batch_size": 6}),
+    }
 
 
 def whole_recipes() -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:

@@ -134,7 +134,7 @@ def _drafted(config: Config, dataset: Dataset | None, findings: _Findings) -> Dr
         findings.add(error)
     if unfit:
         return None
-    margin = object_margin_px(settings)
+    margin = object_margin_px(recipe.model, settings)
     shape, origin = recipe.model.object_frame(dataset, margin)
     rng, starts = np.random.default_rng(run.seed), {}
     with findings.collected():

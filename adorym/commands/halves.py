@@ -13,7 +13,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from adorym import metrics
-from adorym.commands.score import Figure, Score, in_frame, pixel_size, resolution_figure
+from adorym.commands.figures import Figure
+from adorym.commands.score import Score, in_frame, pixel_size, resolution_figure
 from adorym.data.result import Result, read_result
 from adorym.errors import DataError
 from adorym.metrics import Region

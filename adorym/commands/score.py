@@ -12,7 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from adorym import metrics
+from adorym.commands.figures import Figure
 from adorym.commands.score_crystal import crystal_scores
+from adorym.commands.score_holograms import hologram_figures
+from adorym.commands.score_volume import has_volume_truth, volume_figures
 from adorym.data.dataset import Dataset
 from adorym.data.overrides import Overrides
 from adorym.data.readers.native import NativeReader
@@ -24,37 +27,18 @@ from adorym.units import wavelength_m
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One number of a score.
-
-    Attributes:
-        key: Name in the JSON output, with the unit as a suffix.
-        name: Name for people.
-        value: The number; not a number where it could not be found, for the reason in ``note``.
-        unit: Empty for a pure number.
-        note: How to read it.
-    """
-
-    key: str
-    name: str
-    value: float
-    unit: str = ""
-    note: str = ""
-
-
-@dataclass(frozen=True)
 class Score:
     """Errors of a reconstruction, what the data cannot determine removed.
 
     Attributes:
         figures: The numbers.
         region: (y, x) slices of the true object over which objects were compared.
-        ring_correlation: Fourier ring correlation with the truth over that region.
+        ring_correlation: Fourier ring correlation with the truth over that region; ``None`` for volumes.
     """
 
     figures: tuple[Figure, ...]
     region: Region
-    ring_correlation: RingCorrelation
+    ring_correlation: RingCorrelation | None
 
     def rows(self) -> list[tuple[str, float, str, str]]:
         """(name, value, unit, note) of every number, for a table."""
@@ -97,6 +81,9 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
         entries, shells = crystal_scores(result, data, str(result_path))
         everything = (slice(0, result.object.shape[0]), slice(0, result.object.shape[1]))
         return Score((*(Figure(**each) for each in entries), *_fit_figures(result)), everything, shells)
+    if has_volume_truth(result, data):
+        figures = (*volume_figures(result, data), *_position_figures(result, data), *_fit_figures(result))
+        return Score(figures, metrics.inner_region(result.object.shape[:2]), None)
     if "object" not in data.truth:
         stored = ", ".join(f"/truth/{name}" for name in data.truth) or "no /truth"
         remedy = "simulated files have it ('adorym simulate'); measured ones do not"
@@ -118,7 +105,9 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
         resolution_figure(rings, result),
         *_position_figures(result, data),
         *_probe_figures(result, data),
+        *_slice_figures(result, data, region),
         *_fit_figures(result),
+        *(Figure(*told) for told in hologram_figures(result, data, framed, true)),
     )
     return Score(figures, alignment.region, rings)
 
@@ -187,6 +176,21 @@ def _probe_figures(result: Result, data: Dataset) -> Iterator[Figure]:
     for i, fraction in enumerate(found):
         note = f"true {wanted[i]:.3f}" if i < len(wanted) else "not in the truth"
         yield Figure(f"probe_mode_{i}_power", f"power in probe mode {i}", float(fraction), note=note)
+
+
+def _slice_figures(result: Result, data: Dataset, region: Region) -> Iterator[Figure]:
+    """Of an object in slices, the error of each and of their spacing."""
+    true = np.asarray(data.truth["object"])
+    if true.ndim != 3 or true.shape[2] < 2 or result.object.shape[2] != true.shape[2]:
+        return
+    for z in range(true.shape[2]):
+        framed, _ = in_frame(result.object[..., z].astype(np.complex128), _origin(result, data), true.shape[:2])
+        error = metrics.align_object(framed, true[..., z].astype(np.complex128), region).error
+        yield Figure(f"slice_{z}_nrmse", f"error of slice {z + 1} (NRMSE)", error)
+    if "slice_spacing" in result.parameters and "slice_spacing" in data.truth:
+        found, spacing = result.parameters["slice_spacing"].value, np.asarray(data.truth["slice_spacing"])
+        worst = float(np.max(np.abs(found - spacing) / spacing))
+        yield Figure("slice_spacing_error", "error of the slice spacing", worst, note=f"{100 * worst:.2f} %")
 
 
 def _fit_figures(result: Result) -> Iterator[Figure]:

@@ -17,6 +17,7 @@ class Constraint(ABC):
         logarithmic: Whether `project` of the object takes :math:`b + i d = -\log O`, the absorption and the phase lag
             of a slice, :math:`k t (\beta + i \delta)`, instead of its transmission :math:`O = e^{-(b + i d)}`. The
             engine converts where the run represents the object the other way.
+        of_one_material: Whether `project_lag` says what it means for an object of one material.
         relative: Whether `project` takes the deviation from the start value.
     """
 
@@ -25,6 +26,7 @@ class Constraint(ABC):
     when: ClassVar[Literal["batch", "epoch"]] = "batch"
     logarithmic: ClassVar[bool] = False
     relative: ClassVar[bool] = False
+    of_one_material: ClassVar[bool] = False
 
     @property
     def whole(self) -> bool:
@@ -34,6 +36,13 @@ class Constraint(ABC):
     @abstractmethod
     def project(self, xp: Backend, tile: Array) -> Array:
         """The nearest array that satisfies the constraint; may reuse the memory of ``tile``."""
+
+    def project_lag(self, xp: Backend, lag: Array, kappa: float) -> Array:
+        r"""The same for an object of one material, of which the phase lag :math:`\varphi` is known, real.
+
+        Its transmission is :math:`e^{-(1/\kappa + i)\varphi}`. Only asked of constraints with ``of_one_material``.
+        """
+        return lag
 
     def active(self, epoch: int) -> bool:
         """Whether it is applied in ``epoch``, from 0."""

@@ -32,6 +32,7 @@ class MagnitudeLimit(Constraint):
     """
 
     parameter: ClassVar[str] = "object"  # type: ignore[misc]
+    of_one_material: ClassVar[bool] = True
     maximum: float = Field(1.0, gt=0)
     minimum: float = Field(0.0, ge=0)
 
@@ -44,6 +45,10 @@ class MagnitudeLimit(Constraint):
         # Where the modulus is 0 there is no phase to keep: the minimum is then taken as real.
         safe = xp.where(modulus > 0, modulus, xp.ones((1,)))
         return xp.where(modulus > 0, tile * (wanted / safe), xp.complex(wanted, xp.zeros((1,))))
+
+    def project_lag(self, xp: Backend, lag: Array, kappa: float) -> Array:
+        highest = None if self.minimum == 0 else -kappa * float(np.log(self.minimum))
+        return xp.clip(lag, -kappa * float(np.log(self.maximum)), highest)
 
 
 @register("constraint", "phase_limit")
@@ -59,6 +64,7 @@ class PhaseLimit(Constraint):
     """
 
     parameter: ClassVar[str] = "object"  # type: ignore[misc]
+    of_one_material: ClassVar[bool] = True
     logarithmic: ClassVar[bool] = True
     maximum: Angle | None = 0.0
     minimum: Angle | None = None
@@ -71,6 +77,9 @@ class PhaseLimit(Constraint):
         highest = None if self.minimum is None else -self.minimum
         return xp.complex(xp.real(tile), xp.clip(xp.imag(tile), lowest, highest))
 
+    def project_lag(self, xp: Backend, lag: Array, kappa: float) -> Array:
+        return xp.imag(self.project(xp, xp.complex(0 * lag, lag)))
+
 
 @register("constraint", "non_negativity")
 class NonNegativity(Constraint):
@@ -81,6 +90,7 @@ class NonNegativity(Constraint):
     """
 
     parameter: ClassVar[str] = "object"  # type: ignore[misc]
+    of_one_material: ClassVar[bool] = True
     logarithmic: ClassVar[bool] = True
     parts: Literal["both", "delta", "beta"] = "both"
 
@@ -88,6 +98,9 @@ class NonNegativity(Constraint):
         absorption, lag = xp.real(tile), xp.imag(tile)
         absorption = absorption if self.parts == "delta" else xp.maximum(absorption, 0.0)
         return xp.complex(absorption, lag if self.parts == "beta" else xp.maximum(lag, 0.0))
+
+    def project_lag(self, xp: Backend, lag: Array, kappa: float) -> Array:
+        return xp.maximum(lag, 0.0)  # delta and beta have the same sign
 
 
 @register("constraint", "phase_only")

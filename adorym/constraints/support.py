@@ -28,6 +28,7 @@ class Support(Constraint):
     """
 
     parameter: ClassVar[str] = "object"  # type: ignore[misc]
+    of_one_material: ClassVar[bool] = True
     mask: InputPath | np.ndarray
 
     def __post_init__(self) -> None:
@@ -41,6 +42,9 @@ class Support(Constraint):
         mask = self._mask()
         _need_shape(mask, tuple(tile.shape))
         return _within(xp, tile, mask)
+
+    def project_lag(self, xp: Backend, lag: Array, kappa: float) -> Array:
+        return lag * xp.asarray(self._mask().astype(xp.float_dtype))
 
     def of_rows(self, start: int, stop: int, shape: tuple[int, ...]) -> Support:
         mask = self._mask()

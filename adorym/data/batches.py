@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -30,6 +30,13 @@ class Batch:
         mask: ``(1 or n, y, x)`` pixel weights, or ``None``.
         floor: Intensity that the loss adds to prediction and measurement.
         geometry: The experiment's `adorym.optics.geometry.Geometry`.
+        object_shape: Of the whole object array.
+        open_beam_counts: Counts in a pixel without sample, where they are known.
+        view_corners_px: ``(k, 2)`` corners of the parts of the object that the model needs for the batch.
+        view_px: (y, x) size of each.
+        origin_px: (y, x) index in it of the data's position (0, 0).
+        checkpoint_slices: Slices whose waves are computed again for the gradient, instead of being kept; 0 to keep all
+            of them, chosen by the model if ``None``.
     """
 
     patterns: np.ndarray
@@ -40,6 +47,12 @@ class Batch:
     mask: Array | None
     floor: float
     geometry: Any
+    object_shape: tuple[int, ...] = ()
+    view_corners_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    view_px: tuple[int, int] = (0, 0)
+    open_beam_counts: float = 1.0
+    origin_px: tuple[int, int] = (0, 0)
+    checkpoint_slices: int | None = None
 
     @property
     def target(self) -> Array:

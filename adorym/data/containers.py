@@ -1,4 +1,4 @@
-"""Files of unknown layout as named arrays: HDF5, npz, npy, mat, tif, each perhaps compressed with bz2 or gzip.
+"""Files of unknown layout as named arrays: HDF5, npz, npy, mat, tif, jpg, png, perhaps compressed with bz2 or gzip.
 
 What a file is, is read from its first bytes, not from its name.
 """
@@ -39,7 +39,7 @@ class Container:
 
     Attributes:
         path: The file.
-        kind: ``hdf5``, ``npz``, ``npy``, ``mat`` or ``tif``.
+        kind: ``hdf5``, ``npz``, ``npy``, ``mat``, ``tif`` or ``image`` (JPEG, PNG).
         arrays: What is in it, by name.
         loaded: The arrays themselves where the format has no way to read one alone; empty for HDF5.
     """
@@ -93,7 +93,7 @@ def open_container(path: str | Path) -> Container:
         if isinstance(error, DataError):
             raise
         raise DataError(str(path), "the file is damaged", found=str(error), remedy="copy it again") from error
-    expected = "HDF5, npz, npy, mat or tif, perhaps compressed with bz2 or gzip"
+    expected = "HDF5, npz, npy, mat, tif, jpg or png, perhaps compressed with bz2 or gzip"
     found = f"a file that starts with {head[:8]!r}" if head else "an empty file"
     raise DataError(str(path), "unknown kind of file", expected=expected, found=found)
 
@@ -157,10 +157,20 @@ def _mat(content: bytes) -> dict[str, Any]:
     }
 
 
+def _image(content: bytes) -> dict[str, Any]:
+    from PIL import Image  # only for those who have such files
+
+    picture = np.asarray(Image.open(io.BytesIO(content)))
+    # Colours of a grey scene say the same; an opacity says nothing.
+    grey = picture if picture.ndim == 2 else picture[..., :3].mean(axis=-1)
+    return {SINGLE: grey}
+
+
 _LOADERS: dict[str, tuple[bytes | tuple[bytes, ...], Callable[[bytes], dict[str, Any]]]] = {
     "npz": (b"PK", _npz),
     "npy": (b"\x93NUMPY", _npy),
     "tif": ((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"), _tif),
+    "image": ((b"\xff\xd8\xff", b"\x89PNG"), _image),
     "mat": (b"MATLAB 5.0", _mat),
 }
 

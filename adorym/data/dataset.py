@@ -58,10 +58,19 @@ class Dataset:
         distance_m: Sample to detector distance.
         source_distance_m: Focus to sample distance (cone beam), ``None`` for a parallel beam.
         propagation_distance_m: ``(n_distances,)`` effective near-field distances, ``None`` for the far field.
+        magnification: ``(n_distances,)`` magnification at each distance of a cone beam, ``None`` for a parallel one;
+            the pixel size is that of the largest.
+        slice_positions_m: ``(slices,)`` places along the beam of the slices of a thick object, ``None`` where unknown.
+        open_beam_counts: Counts in every pixel without a sample, once the white field is divided out; ``None`` where
+            unknown.
+        rotation_centre_px: x of the rotation axis from the middle of the detector, ``None`` where unknown.
         mask: ``(y, x)`` or ``(n, y, x)`` bool, True where a pixel is good; ``None`` when all are.
         weights: What a pixel counts in the loss, besides the mask: ``(y, x)``, ``(n, 1, 1)`` or ``(n, y, x)``, not
             negative; ``None`` when all count alike.
         start_probe: ``(modes, y, x)`` complex first guess of the probe that came with the data.
+        tile_corners_px: ``(t, 2)`` int, first pixel of each tile where pictures are cut: the patterns are then all
+            pictures at the first tile, all at the second, ...; ``None`` where each pattern is a picture.
+        picture_px: (y, x) size of a whole picture; that of a pattern if not given.
         truth: What a simulation knows: ``object``, ``probe``, ``probe_positions_px``, ...
         notes: What the reader decided: keys used, axes flipped, units assumed.
     """
@@ -77,9 +86,15 @@ class Dataset:
     distance_m: float | None = None
     source_distance_m: float | None = None
     propagation_distance_m: np.ndarray | None = None
+    magnification: np.ndarray | None = None
+    slice_positions_m: np.ndarray | None = None
+    open_beam_counts: float | None = None
+    rotation_centre_px: float | None = None
     mask: np.ndarray | None = None
     weights: np.ndarray | None = None
     start_probe: np.ndarray | None = None
+    tile_corners_px: np.ndarray | None = None
+    picture_px: tuple[int, int] = (0, 0)
     truth: dict[str, Any] = field(default_factory=dict)
     path: str = ""
     format: str = ""
@@ -93,6 +108,8 @@ class Dataset:
             )
         if self.angle_index.size == 0:
             object.__setattr__(self, "angle_index", np.zeros(shape[0], int))
+        if self.tile_corners_px is None:
+            object.__setattr__(self, "picture_px", shape[1:])
         self._check_positions()
         if self.mask is not None and self.mask.shape[-2:] != shape[1:]:
             raise DataError(self.path, "the mask does not fit the patterns", expected=shape[1:], found=self.mask.shape)
@@ -139,6 +156,11 @@ class Dataset:
     def window_px(self) -> tuple[int, int]:
         """(y, x) size of one pattern."""
         return self.patterns.shape[1:]
+
+    @property
+    def n_pictures(self) -> int:
+        """Number of whole pictures."""
+        return self.n_patterns // (1 if self.tile_corners_px is None else len(self.tile_corners_px))
 
     @property
     def n_angles(self) -> int:

@@ -8,8 +8,9 @@ import h5py
 import numpy as np
 
 from adorym.data.atomic import whole_file
-from adorym.data.dataset import Dataset
-from adorym.data.patterns import blocks
+from adorym.data.dataset import Dataset, Patterns
+from adorym.data.flat_fields import Drift, DriftingPatterns
+from adorym.data.patterns import CorrectedPatterns, blocks
 from adorym.errors import DataError
 
 FORMAT_VERSION = 1
@@ -26,6 +27,8 @@ def write_native(dataset: Dataset, path: str | Path) -> Path:
         DataError: The folder cannot be written, or an entry of ``truth`` is neither number nor text.
     """
     path = Path(path)
+    if dataset.tile_corners_px is not None:
+        raise DataError(str(path), "a data set cut into tiles is not written", remedy="write the pictures they are of")
     try:
         with whole_file(path) as partial, h5py.File(partial, "w") as file:
             file.attrs["format"], file.attrs["format_version"] = "adorym", FORMAT_VERSION
@@ -55,7 +58,15 @@ def _write_patterns(file: h5py.File, dataset: Dataset) -> None:
     stored = file.create_dataset("exchange/data", shape=shape, dtype=np.float32)
     stored.attrs["units"] = "photons" if dataset.measured == "intensity" else "sqrt(photons)"
     stored.attrs["measured"] = dataset.measured
-    for start, frames in blocks(dataset.patterns):
+    patterns: Patterns = dataset.patterns
+    drift: Drift | None = None
+    if isinstance(dataset.patterns, DriftingPatterns):
+        patterns, drift = dataset.patterns.base, dataset.patterns.drift
+    if isinstance(patterns, CorrectedPatterns) and patterns.gain is not None and dataset.open_beam_counts:
+        patterns = _write_fields(file, patterns, dataset, drift)
+    else:
+        patterns = dataset.patterns
+    for start, frames in blocks(patterns):
         if tiles is None:
             stored[start : start + len(frames)] = frames
             continue
@@ -65,6 +76,23 @@ def _write_patterns(file: h5py.File, dataset: Dataset) -> None:
             count = min(tiles - tile, len(frames) - done)
             stored[angle, tile : tile + count] = frames[done : done + count]
             done += count
+
+
+def _write_fields(file: h5py.File, patterns: CorrectedPatterns, dataset: Dataset, drift: Drift | None) -> Patterns:
+    """Dark and white fields as files hold them; returns the counts as they were measured."""
+    gain = patterns.gain
+    assert gain is not None  # the caller looked
+    white = np.divide(dataset.open_beam_counts or 0.0, gain, out=np.zeros(gain.shape), where=gain > 0)
+    fields = white[None] if drift is None else drift.whites(white)
+    if patterns.dark is not None:
+        fields = fields + patterns.dark
+        _put(file, "exchange/data_dark", patterns.dark.astype(np.float32)[None], "photons")
+    _put(file, "exchange/data_white", fields.astype(np.float32), "photons")
+    if drift is not None:  # the angles at which the moments of the patterns pass those of the fields
+        theta, order = dataset.theta_rad[dataset.angle_index], np.argsort(drift.moment)
+        at = np.interp(np.arange(len(fields)), drift.moment[order], theta[order])
+        _put(file, "exchange/theta_white", np.rad2deg(at), "deg")
+    return patterns.base
 
 
 def _write_metadata(file: h5py.File, dataset: Dataset) -> None:
@@ -78,13 +106,17 @@ def _write_metadata(file: h5py.File, dataset: Dataset) -> None:
         "distance_m": (dataset.distance_m, 1.0),
         "source_distance_m": (dataset.source_distance_m, 1.0),
         "free_prop_cm": (dataset.propagation_distance_m, 100.0),
+        "magnification": (dataset.magnification, 1.0),
+        "rotation_centre_px": (dataset.rotation_centre_px, 1.0),
+        "open_beam_counts": (dataset.open_beam_counts, 1.0),
+        "slice_pos_cm": (dataset.slice_positions_m, 100.0),
     }
     for name, (value, scale) in values.items():
         if value is not None:
             number = np.asarray(value, dtype=np.float64) * scale
             if name == "psize_cm" and number[0] == number[1]:
                 number = number[0]  # the original takes one number
-            _put(file, f"metadata/{name}", number, UNIT_OF_SUFFIX[name.rpartition("_")[2]])
+            _put(file, f"metadata/{name}", number, UNIT_OF_SUFFIX.get(name.rpartition("_")[2], ""))
     if dataset.mask is not None:
         _put(file, "metadata/mask", dataset.mask.astype(np.uint8), "")
         file["metadata/mask"].attrs["meaning"] = "1 where a pixel is good"

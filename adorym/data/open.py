@@ -7,17 +7,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 
 from adorym import registry
 from adorym.data.checks import check_counts
-from adorym.data.containers import read_array
-from adorym.data.dataset import Dataset
+from adorym.data.containers import SINGLE, open_container, read_array
+from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.hdf5 import check_file, open_hdf5
 from adorym.data.keymap import KeyMap
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import load
+from adorym.data.pictures import PICTURES, is_series, read_series
 from adorym.data.readers import Reader
+from adorym.data.readers.base import Raw, assemble
 from adorym.errors import DataError
 
 GIB = 2**30
@@ -41,14 +44,21 @@ def open_dataset(
         ConfigError: An override is unknown or of the wrong kind.
     """
     wanted = Overrides.of(overrides)
-    file = check_file(path)
-    if wanted.map:
-        dataset = KeyMap.parse(wanted.map).read(file, wanted)
-    else:
-        dataset = _read(find_reader(file, wanted.format), file, wanted)
+    dataset = _opened(path, wanted)
     dataset = replace(dataset, patterns=load(dataset.patterns, wanted.memory_limit_gib * GIB))
     dataset = check_counts(dataset, wanted.bad_counts) if check else dataset
     return dataset if wanted.weights is None else _weighted(dataset, wanted.weights)
+
+
+def _opened(path: str | Path, wanted: Overrides) -> Dataset:
+    if is_series(path) and not wanted.map:
+        return _pictures(path, read_series(path), wanted)
+    file = check_file(path)
+    if wanted.map:
+        return KeyMap.parse(wanted.map).read(file, wanted)
+    if wanted.format is None and not h5py.is_hdf5(file) and (frames := _only_array(file)) is not None:
+        return _pictures(file, frames, wanted)
+    return _read(find_reader(file, wanted.format), file, wanted)
 
 
 def _weighted(dataset: Dataset, source: str | Path | np.ndarray) -> Dataset:
@@ -67,6 +77,22 @@ def _read(reader: Reader, file: Path, wanted: Overrides) -> Dataset:
             found=str(error.args[0]) if error.args else None,
             remedy="leave 'data.format' out to have the format recognised, or say where things are with data.map",
         ) from error
+
+
+def _only_array(path: Path) -> np.ndarray | None:
+    """The array in a picture file, which needs no map to find it; ``None`` for other files."""
+    try:
+        container = open_container(path)
+    except DataError:
+        return None  # whoever reads it next says what is wrong
+    return container.read(SINGLE) if container.kind in PICTURES and container.loaded[SINGLE].ndim >= 2 else None
+
+
+def _pictures(path: str | Path, frames: np.ndarray, wanted: Overrides) -> Dataset:
+    """Raw pictures as a data set of one angle."""
+    stack = frames.reshape(-1, *frames.shape[-2:])
+    raw = Raw(patterns=ArrayPatterns(stack), notes=(f"{len(stack)} raw pictures, taken as intensities",))
+    return replace(assemble(raw, wanted, str(path)), format="pictures")
 
 
 def find_reader(path: Path, name: str | None = None) -> Reader:

@@ -18,7 +18,7 @@ from adorym.data.patterns import Orientation
 from adorym.errors import ConfigError, ConfigErrors, suggestion
 from adorym.paths import InputPath
 from adorym.registry import component
-from adorym.units import Angle, Energy, Length
+from adorym.units import Angle, Energy, Length, energy_ev
 
 Positive = Annotated[float, Field(gt=0)]
 Propagation: TypeAlias = Length | tuple[Length, ...] | Literal["far_field", "near_field"] | None
@@ -33,13 +33,19 @@ class Overrides:
         entry: Entry of a CXI or NeXus file (``entry_2``).
         map: Where things lie in a file of unknown layout: ``["patterns=data", "positions=scan", ...]``.
         energy: Photon energy.
+        wavelength: Wavelength, in the medium, instead of the photon energy.
+        white: Picture without the sample: array, file, or pattern of several files (``flat_*.tif``), averaged.
+        dark: Picture without beam, likewise.
+        hot_pixels: Mask pixels that differ from the median of their neighbours by more than this many standard
+            deviations in the mean over all patterns; none if absent.
         pixel_size: Pixel size in the object plane, one or (y, x).
         detector_pixel_size: Pixel pitch of the detector, one or (y, x).
-        distance: Sample to detector.
-        source_distance: Focus to sample of a cone beam.
+        distance: Sample to detector; for a series of holograms in a cone beam, one a hologram.
+        source_distance: Focus to sample of a cone beam; likewise.
         propagation_distance: Effective near-field distance, one or several; ``near_field`` to work it out from
             ``distance`` and ``source_distance``; or ``far_field``.
-        measured: Whether the numbers are intensities (counts) or amplitudes (their square root).
+        measured: Whether the numbers are intensities (counts), amplitudes (their square root), or line integrals
+            -log(I/I0).
         mask: Array, or file (.npy, .tif, or ``file.h5:/path/to/dataset``), non-zero where a pixel is good.
         invert_mask: The mask (of the file, or the one given here) is non-zero where a pixel is bad.
         weights: What pixels or patterns count in the loss: array or file, ``(y, x)`` in the frame of the patterns,
@@ -51,6 +57,8 @@ class Overrides:
         transpose: Exchange rows and columns of the patterns.
         flip_y: Reverse the rows of the patterns.
         flip_x: Reverse the columns of the patterns.
+        white_fields: Of several white fields: their ``mean``, or the beam between those from ``before_and_after`` the
+            scan. If absent: between the angles ``exchange/theta_white``, where the file has them, else the mean.
         bad_counts: What to do with counts that are not finite or negative: stop with an ``error``, ``mask_pixels``
             that have any, or ``drop_patterns`` that have any (and patterns without a single count).
         memory_limit_gib: Patterns that take more than this are read from the file batch by batch.
@@ -60,12 +68,16 @@ class Overrides:
     entry: str | None = None
     map: tuple[str, ...] = ()
     energy: Annotated[Energy, Field(gt=0)] | None = None
+    wavelength: Annotated[Length, Field(gt=0)] | None = None
+    white: InputPath | Path | np.ndarray | None = None
+    dark: InputPath | Path | np.ndarray | None = None
+    hot_pixels: Positive | None = None
     pixel_size: Annotated[Length, Field(gt=0)] | tuple[Length, Length] | None = None
     detector_pixel_size: Annotated[Length, Field(gt=0)] | tuple[Length, Length] | None = None
-    distance: Annotated[Length, Field(gt=0)] | None = None
-    source_distance: Annotated[Length, Field(gt=0)] | None = None
+    distance: Annotated[Length, Field(gt=0)] | tuple[Length, ...] | None = None
+    source_distance: Annotated[Length, Field(gt=0)] | tuple[Length, ...] | None = None
     propagation_distance: Propagation = None
-    measured: Literal["intensity", "amplitude"] | None = None
+    measured: Literal["intensity", "amplitude", "line_integrals"] | None = None
     mask: InputPath | Path | np.ndarray | None = None
     invert_mask: bool = False
     weights: InputPath | Path | np.ndarray | None = None
@@ -76,6 +88,7 @@ class Overrides:
     transpose: bool = False
     flip_y: bool = False
     flip_x: bool = False
+    white_fields: Literal["mean", "before_and_after"] | None = None
     bad_counts: Literal["error", "mask_pixels", "drop_patterns"] = "error"
     memory_limit_gib: Positive = 2.0
 
@@ -92,6 +105,15 @@ class Overrides:
             return cls(**dict(values or {}))
         except ValidationError as error:
             raise _translated(error, cls) from None
+
+    @property
+    def photon_energy(self) -> float | None:
+        """Photon energy in electronvolts, as given or from the wavelength."""
+        if self.wavelength is None:
+            return self.energy
+        if self.energy is not None:
+            raise ConfigError("data.wavelength", "has no effect beside 'data.energy'", remedy="leave one of them out")
+        return energy_ev(self.wavelength)
 
     def with_map(self, entries: Iterable[str]) -> Overrides:
         """The same for a file of unknown layout."""

@@ -180,6 +180,20 @@ class CorrectedPatterns:
 
 
 @dataclass(frozen=True)
+class Transmissions:
+    """``exp(-p)`` of line integrals ``p = -log(I/I0)``."""
+
+    base: Patterns
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.base.shape
+
+    def read(self, index: np.ndarray) -> np.ndarray:
+        return np.exp(-self.base.read(index))
+
+
+@dataclass(frozen=True)
 class MaskedPatterns:
     """Counts at bad pixels that no arithmetic survives (not finite or negative) read as 0.
 

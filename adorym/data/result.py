@@ -2,7 +2,7 @@
 
 A `Result` is written to one HDF5 file, readable without this package::
 
-    /object             (y, x, z, 2) float32, @representation, @origin_px, @pixel_size_m
+    /object             (y, x, z, 2) float32, @representation, @origin_px, @pixel_size_m; attenuation (y, x, z, 1)
     /probe              (m, y, x) complex64
     /parameters/<name>  @units; its value before refinement is /start/<name>
     /history/<name>     one entry an epoch: epoch, loss, time_s, ...
@@ -27,7 +27,7 @@ from adorym.data.atomic import whole_file
 from adorym.data.contiguous import ALIGNMENT, Kept, create_contiguous
 from adorym.errors import DataError
 
-REPRESENTATIONS = ("real_imag", "delta_beta")
+REPRESENTATIONS = ("real_imag", "delta_beta", "attenuation")
 RESULT_NAME = "result.h5"
 
 
@@ -51,8 +51,9 @@ class Result:
 
     Attributes:
         object: Modulation function ``(y, x, z)`` complex64 (``"real_imag"``), or delta and beta of the refractive index
-            n = 1 - delta + i beta ``(y, x, z, 2)`` float32 (``"delta_beta"``).
-        representation: ``"real_imag"`` or ``"delta_beta"``.
+            n = 1 - delta + i beta ``(y, x, z, 2)`` float32 (``"delta_beta"``), or the linear attenuation coefficient
+            ``(y, x, z)`` float32 in 1/m, 1/voxel where the pixel size is not known (``"attenuation"``).
+        representation: ``"real_imag"``, ``"delta_beta"`` or ``"attenuation"``.
         origin_px: (y, x) index in ``object`` of the data's position (0, 0): the window of a probe position ``p`` has
             its corner at ``origin_px + p``.
         pixel_size_m: Pixel size of ``object``: (y, x), or (y, x, z) for a volume.
@@ -83,10 +84,10 @@ class Result:
             raise DataError(
                 "representation", "unknown", expected=" or ".join(REPRESENTATIONS), found=repr(self.representation)
             )
-        complex_object = self.representation == "real_imag"
-        obj = np.asarray(self.object, dtype=np.complex64 if complex_object else np.float32)
-        if obj.ndim != (3 if complex_object else 4) or (not complex_object and obj.shape[-1] != 2):
-            expected = "(y, x, z)" if complex_object else "(y, x, z, 2)"
+        pairs = self.representation == "delta_beta"
+        obj = np.asarray(self.object, dtype=np.complex64 if self.representation == "real_imag" else np.float32)
+        if obj.ndim != (4 if pairs else 3) or (pairs and obj.shape[-1] != 2):
+            expected = "(y, x, z, 2)" if pairs else "(y, x, z)"
             raise DataError("object", f"wrong shape for '{self.representation}'", expected=expected, found=obj.shape)
         object.__setattr__(self, "object", obj)
         if len(self.origin_px) != 2:
@@ -120,9 +121,11 @@ class Result:
         return (*self.pixel_size_m, self.pixel_size_m[1])  # type: ignore[return-value]
 
     def channels(self) -> dict[str, np.ndarray]:
-        """Amplitude and phase (radian), or delta and beta: ``(y, x, z)`` float32 each."""
+        """Amplitude and phase (radian), delta and beta, or attenuation: ``(y, x, z)`` float32 each."""
         if self.representation == "real_imag":
             return {"amplitude": np.abs(self.object), "phase": np.angle(self.object)}
+        if self.representation == "attenuation":
+            return {"attenuation": self.object}
         return {"delta": self.object[..., 0], "beta": self.object[..., 1]}
 
 
@@ -154,7 +157,8 @@ def write_frame(result: Result, path: Path) -> tuple[int, Kept]:
         Where in the file the object begins, and what it is.
     """
     with h5py.File(path, "w", **ALIGNMENT) as file:
-        kept = Kept(result.object.shape, result.object.dtype)
+        parts = (1,) if result.representation == "attenuation" else ()
+        kept = Kept((*result.object.shape, *parts), result.object.dtype)
         offset = create_contiguous(file, "object", kept)
         _describe(result, file)
     return offset, kept
@@ -164,6 +168,8 @@ def _write(result: Result, file: h5py.File) -> None:
     obj = result.object
     if result.representation == "real_imag":
         obj = np.stack([obj.real, obj.imag], axis=-1)
+    if result.representation == "attenuation":
+        obj = obj[..., None]
     file.create_dataset("object", data=obj)
     _describe(result, file)
 
@@ -172,7 +178,8 @@ def _describe(result: Result, file: h5py.File) -> None:
     stored = file["object"]
     stored.attrs["representation"] = result.representation
     stored.attrs["origin_px"] = result.origin_px
-    stored.attrs["units"] = ""
+    per = "voxel" if result.pixel_size_m is None else "m"
+    stored.attrs["units"] = f"1/{per}" if result.representation == "attenuation" else ""
     if result.pixel_size_m is not None:
         stored.attrs["pixel_size_m"] = result.pixel_size_m
     if result.probe is not None:
@@ -220,8 +227,11 @@ def _read(file: h5py.File, path: str) -> Result:
     stored = _dataset(file, "object", path)
     representation = str(_attribute(stored, "representation", path))
     obj = stored[()]
-    if obj.ndim != 4 or obj.shape[-1] != 2:
-        raise DataError(path, "'/object' has the wrong shape", expected="(y, x, z, 2)", found=obj.shape)
+    parts = 1 if representation == "attenuation" else 2
+    if obj.ndim != 4 or obj.shape[-1] != parts:
+        raise DataError(path, "'/object' has the wrong shape", expected=f"(y, x, z, {parts})", found=obj.shape)
+    if representation == "attenuation":
+        obj = obj[..., 0]
     if representation == "real_imag":
         obj = np.ascontiguousarray(obj, dtype=np.float32).view(np.complex64)[..., 0]
     size = stored.attrs.get("pixel_size_m")

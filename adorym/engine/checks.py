@@ -55,6 +55,7 @@ def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run
         yield from _store_errors(recipe, settings, run.store)
     if recipe.solver is not None:
         yield from _solver_errors(recipe.solver.kind, settings, run)
+    yield from _material_errors(recipe, settings)
     for section in ("regularizers", "constraints"):
         for i, each in enumerate(getattr(recipe, section)):
             yield from _term_errors(f"{section}[{i}]", each, recipe.model, settings)
@@ -101,11 +102,29 @@ def _term_errors(
         yield ConfigError(f"{where}.parameter", f"'{name}' has no course over angle or time", remedy=remedy)
 
 
+def _material_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings]) -> Iterator[InputError]:
+    """What has no meaning for an object of one material, whose phase lag is the only unknown."""
+    if recipe.model.material({}) is None:
+        return
+    if getattr(settings["object"], "representation", "real_imag") != "real_imag":
+        where, what = (
+            "parameters.object.representation",
+            "has no effect: a homogeneous object is solved for as its phase lag",
+        )
+        yield ConfigError(where, what, remedy="leave it out, or 'forward_model.homogeneous'")
+    for i, constraint in enumerate(recipe.constraints):
+        if constraint.parameter == "object" and not constraint.of_one_material:
+            what = f"'{constraint.kind}' has no meaning for a homogeneous object, of which only the phase lag is free"
+            yield ConfigError(f"constraints[{i}]", what, remedy="leave it out, or 'forward_model.homogeneous'")
+
+
 def _store_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], store: str) -> Iterator[InputError]:
     """What needs the whole object, where each rank has a part of it."""
     optimizer = settings["object"].optimizer or recipe.model.refinable["object"].default_optimizer()
     whole = [("parameters.object.optimizer", optimizer.kind)] if not optimizer.by_rows else []
     whole += [] if recipe.solver is None else [("solver", recipe.solver.kind)]
+    if recipe.model.whole_steps is not None:
+        whole.append((f"forward_model.{recipe.model.whole_steps}", recipe.model.whole_steps))
     for i, regularizer in enumerate(recipe.regularizers):
         if regularizer.parameter == "object" and regularizer.halo_px is None:
             whole.append((f"regularizers[{i}]", regularizer.kind))

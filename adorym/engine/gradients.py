@@ -48,7 +48,7 @@ def batch_gradients(
         curvature = frozenset(name for name in names if problem.unknowns[name].optimizer.needs_curvature)
     request = Request(names, curvature, problem.weight)
     total, parts = 0.0, []
-    for chunk in shared_chunks(patterns, chunk_size(problem), problem.comm):
+    for chunk in own_chunks(problem, patterns):
         if len(chunk):
             value, found = _chunk_gradients(problem, chunk, request)
         else:
@@ -64,9 +64,20 @@ def batch_gradients(
 
 def expect_batches(problem: Problem, batches: list[np.ndarray]) -> None:
     """Begin to read what this rank will need of ``batches``."""
-    size = chunk_size(problem)
-    chunks = [c for patterns in batches for c in shared_chunks(patterns, size, problem.comm)]
+    chunks = [c for patterns in batches for c in own_chunks(problem, patterns)]
     problem.measurements.expect([c for c in chunks if len(c)])
+
+
+def own_chunks(problem: Problem, patterns: np.ndarray) -> list[np.ndarray]:
+    """This rank's part of a batch in chunks, each sorted; every rank has equally many, possibly empty.
+
+    Where a model sees a chunk as one band of rows, patterns that lie in the same rows come together: bands are narrow
+    then, and mostly in the rank's own slab.
+    """
+    positions = problem.dataset.probe_positions_px
+    if problem.model.by_bands and positions is not None:
+        patterns = patterns[np.argsort(positions[patterns, 0], kind="stable")]
+    return [np.sort(chunk) for chunk in shared_chunks(patterns, chunk_size(problem), problem.comm)]
 
 
 def shared_chunks(patterns: np.ndarray, size: int, comm: Communicator) -> list[np.ndarray]:
@@ -81,10 +92,10 @@ def chunk_size(problem: Problem) -> int:
         return problem.dataset.n_patterns  # a part of them would cost as much as all
     probe = problem.values.get("probe")
     modes = 1 if probe is None else probe.array.shape[0]
-    pixels = math.prod(problem.dataset.window_px)
-    voxels = pixels * math.prod(problem.store.shape[2:])
-    by_memory = problem.store.window_bytes // (voxels * problem.xp.complex_dtype.itemsize)
-    return int(max(1, min(CHUNK_PIXELS // (modes * voxels), by_memory)))
+    pixels, depth = math.prod(problem.dataset.window_px), problem.model.depth_at_once(problem.store.shape)
+    view = math.prod(problem.view(np.zeros(1, int))[1]) * math.prod(problem.store.shape[2:])
+    by_memory = problem.store.window_bytes // (view * problem.xp.complex_dtype.itemsize)
+    return int(max(1, min(CHUNK_PIXELS // (modes * pixels * depth), by_memory)))
 
 
 def _chunk_gradients(problem: Problem, patterns: np.ndarray, request: Request) -> tuple[float, dict[str, Found]]:

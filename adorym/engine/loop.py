@@ -20,7 +20,7 @@ from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe, build_problem, default_batch_size
 from adorym.engine.solve import Solving
-from adorym.engine.step import finish_epoch, run_batch
+from adorym.engine.step import finish_epoch, run_batch, settle
 from adorym.errors import RunError
 
 LOG = logging.getLogger("adorym")
@@ -30,6 +30,8 @@ DIVERGENCE_FACTOR = 20.0
 # A loss this many times that of the epoch before: the steps are too long.
 RISE = 1.1
 TIME_IS_OVER = "run.max_time is over"
+# Epochs after the model replaced the object in which the loss may rise.
+SETTLING = 10
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Progress:
         batch: Batches of the next epoch that are done already (an interrupted epoch).
         partial_loss: Their loss.
         backoff: Factor on all learning rates.
+        settled: Number of the epoch after which the model last replaced the object, 0 for none.
         epoch_rng: State of the random numbers at the beginning of the next epoch.
     """
 
@@ -49,6 +52,7 @@ class Progress:
     partial_loss: float = 0.0
     partial_time_s: float = 0.0
     backoff: float = 1.0
+    settled: int = 0
     epoch_rng: Mapping[str, Any] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=lambda: {"epoch": [], "loss": [], "time_s": []})
 
@@ -76,7 +80,9 @@ class Reconstruction:
         self.rng = np.random.default_rng(run.seed)
         self._started, self._longest_batch_s, self._batches_done = time.monotonic(), 0.0, 0
         self.problem: Problem = build_problem(dataset, recipe, run, self.rng)
-        self.batch_size = run.batch_size or default_batch_size(dataset.n_patterns, recipe.model.whole_object)
+        self.batch_size = run.batch_size or default_batch_size(
+            self.problem.dataset.n_patterns, recipe.model.whole_object
+        )
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
         self.solving = None if recipe.solver is None else Solving(self.problem, recipe.solver, run.seed)
         self.left_out = np.zeros(0, int)
@@ -198,6 +204,8 @@ class Reconstruction:
             if self._watch is not None:
                 self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, taken))
         finish_epoch(problem, list(rates), epoch)
+        if settle(problem, (epoch + 1, total)):
+            progress.settled = epoch + 1
         _warn_unmoved(problem, moved)
         return self._close_epoch(total, rates, before + time.perf_counter() - start)
 
@@ -244,7 +252,9 @@ class Reconstruction:
         if self.solving is not None or self.settings.backoff == 1 or len(losses) < 2 or losses[-1] <= RISE * losses[-2]:
             return
         if followed(self.problem, self.progress.epoch - 1):
-            return
+            return  # another support, another problem
+        if 0 < self.progress.settled >= len(losses) - SETTLING:
+            return  # the object was replaced: its velocity has to build up anew
         self.progress.backoff *= self.settings.backoff
         self.problem.restart()
         LOG.warning(

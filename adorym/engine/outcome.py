@@ -54,12 +54,12 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
         rows = ((a, _as_kept(problem, store.read("value", a, b), a)) for a, b in blocks(*store.share, kept.row_bytes))
         write_rows(partial, offset, kept, rows)
     comm.barrier("write the result")
-    return replace(result, object=np.memmap(path, kept.dtype, "r", offset, kept.shape))
+    return replace(result, object=np.memmap(path, kept.dtype, "r", offset, result.object.shape))
 
 
 def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Result:
     problem = reconstruction.problem
-    probe = problem.values.get("probe")
+    values, probe = _values(problem), problem.values.get("probe")
     parameters = {
         name: ParameterResult(
             _centred(problem, name, problem.xp.to_numpy(v.array)), v.spec.unit, _centred(problem, name, v.first)
@@ -67,12 +67,16 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Re
         for name, v in problem.values.items()
         if name != "probe"
     }
+    for name, d in problem.model.derived(problem.dataset, values).items():
+        parameters[name] = ParameterResult(d.value, d.unit, d.start)
     pixel_size: tuple[float, ...] | None = problem.dataset.pixel_size_m
-    if pixel_size is not None and problem.slice_thickness_m is not None:
+    if pixel_size is not None and problem.model.absorbs_only:
+        pixel_size = (*pixel_size, pixel_size[1])
+    elif pixel_size is not None and problem.slice_thickness_m is not None:
         pixel_size = (*pixel_size, problem.slice_thickness_m)
     return Result(
         object=obj,
-        representation=problem.representation,
+        representation="attenuation" if problem.model.absorbs_only else problem.representation,
         origin_px=problem.origin_px,
         pixel_size_m=pixel_size,
         probe=None if probe is None else orthogonalise(problem.xp.to_numpy(probe.array)).astype(np.complex64),
@@ -90,10 +94,20 @@ def _as_kept(problem: Problem, rows: np.ndarray, first: int) -> np.ndarray:
         if value.spec.masks_object:
             rows = rows * problem.xp.to_numpy(value.array)[first : first + len(rows)]
     rows = rows.reshape(*rows.shape, *(1,) * (3 - rows.ndim))
+    if problem.model.absorbs_only:
+        pixel_size = problem.dataset.pixel_size_m
+        voxel = 1.0 if pixel_size is None else pixel_size[1]  # in voxels where their size is not known
+        return (2 * rows.real / voxel).astype(np.float32)
+    rows = problem.model.decode(rows, _values(problem))
     if problem.slice_thickness_m is None:
         return rows.astype(np.complex64, copy=False)
     constants = optical_constants_of(rows, problem.slice_thickness_m, problem.geometry.wavelength_m)
     return constants.astype(np.float32)
+
+
+def _values(problem: Problem) -> dict[str, np.ndarray]:
+    """All parameters by name, the object excepted."""
+    return {name: problem.xp.to_numpy(v.array) for name, v in problem.values.items()}
 
 
 def _centred(problem: Problem, name: str, array: np.ndarray) -> np.ndarray:

@@ -42,6 +42,7 @@ class Problem:
         slice_thickness_m: Thickness that the optical constants refer to, where the store holds the logarithm.
         comm: The ranks that solve it together; each works on its part of every batch.
         start_curves: What finding the first object has told, for the result.
+        checkpoint_slices: As `adorym.data.batches.Batch` has it.
     """
 
     xp: Backend
@@ -60,6 +61,7 @@ class Problem:
     slice_thickness_m: float | None = None
     comm: Communicator = field(default_factory=SerialCommunicator)
     start_curves: Mapping[str, np.ndarray] = field(default_factory=dict)
+    checkpoint_slices: int | None = None
 
     @property
     def weight(self) -> float:
@@ -68,7 +70,9 @@ class Problem:
 
     def corners_px(self, patterns: np.ndarray) -> np.ndarray:
         """``(n, 2)`` whole-pixel corners, in the object array, of the windows of ``patterns``."""
-        positions = np.zeros((len(patterns), 2))
+        positions, tiles = np.zeros((len(patterns), 2)), self.dataset.tile_corners_px
+        if tiles is not None:
+            positions = positions + tiles[patterns // self.dataset.n_pictures]
         for value in self.values.values():
             if value.spec.window_relative or value.spec.window_shift:
                 index = patterns if value.spec.per == "pattern" else self.dataset.angle_index[patterns]
@@ -80,16 +84,28 @@ class Problem:
     def batch(self, patterns: np.ndarray) -> Batch:
         """The measured values and windows of ``patterns``."""
         targets, rows, mask = self.measurements.batch(patterns)
+        corners, view = self.corners_px(patterns), self.view(patterns)
         return Batch(
             patterns=patterns,
             angles=self.dataset.angle_index[patterns],
-            corners_px=self.corners_px(patterns),
+            corners_px=corners,
             targets=targets,
             rows=rows,
             mask=mask,
             floor=self.measurements.floor,
             geometry=self.geometry,
+            object_shape=self.store.shape,
+            view_corners_px=view[0],
+            view_px=view[1],
+            open_beam_counts=self.dataset.open_beam_counts or 1.0,
+            origin_px=self.origin_px,
+            checkpoint_slices=self.checkpoint_slices,
         )
+
+    def view(self, patterns: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+        """Corners and size of the parts of the object that ``patterns`` see, as `ForwardModel.view` gives them."""
+        corners = self.corners_px(patterns)
+        return self.model.view(corners, self.geometry, self.store.shape, lambda n: self._present(n, patterns))
 
     def inputs(self, patterns: np.ndarray) -> tuple[Array, dict[str, Array], Batch]:
         """``(object windows, parameters, batch)`` as `ForwardModel.predict` takes them."""
@@ -100,12 +116,22 @@ class Problem:
 
     def transmission(self, windows: Array) -> Array:
         """What the model takes, from windows as the store holds them."""
-        return windows if self.representation == "real_imag" else transmission_of(self.xp, windows)
+        as_kept = self.representation == "real_imag" or self.model.takes_exponent
+        return windows if as_kept else transmission_of(self.xp, windows)
 
     def windows(self, batch: Batch) -> Windows:
         """The parts of the object that ``batch`` sees."""
-        corners = batch.corners_px[:1] if self.model.whole_object else batch.corners_px
-        return Windows(corners, self.dataset.window_px)
+        return Windows(batch.view_corners_px, batch.view_px)
+
+    def _present(self, name: str, patterns: np.ndarray) -> np.ndarray | None:
+        """Values of a parameter for each of ``patterns``, or ``None`` where it takes no part."""
+        if name not in self.values:
+            return None
+        value = self.values[name]
+        array = self.xp.to_numpy(value.array)
+        if value.spec.per == "run":
+            return np.broadcast_to(array, (len(patterns), *array.shape))
+        return array[patterns if value.spec.per == "pattern" else self.dataset.angle_index[patterns]]
 
     def rows(self, batch: Batch) -> dict[str, Rows]:
         """Which rows of each parameter ``batch`` uses."""

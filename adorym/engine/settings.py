@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -42,6 +42,8 @@ class RunSettings:
         driver: With the store ``h5``: how the file is reached. ``memmap`` works with every h5py; ``mpio`` needs one
             that was built for MPI.
         scratch: With the store ``h5``: folder of the file; the output folder if absent.
+        checkpoint_slices: Of a thick object, how many slices have their waves computed again for the gradient, instead
+            of being kept: a number, ``off``, or ``auto`` for the square root of the depth.
         seed: Of all random numbers.
         checkpoint_every: Epochs between checkpoints.
         backoff: Factor on all learning rates, for the rest of the run, whenever the loss of an epoch has risen by more
@@ -61,6 +63,7 @@ class RunSettings:
     memory: Memory | None = Field(None, gt=0)
     driver: Literal["memmap", "mpio"] = "memmap"
     scratch: str | None = None
+    checkpoint_slices: Annotated[int, Field(ge=1)] | Literal["auto", "off"] = "auto"
     seed: int = Field(1, ge=0)
     checkpoint_every: int = Field(10, ge=1)
     backoff: float = Field(0.5, gt=0, le=1)

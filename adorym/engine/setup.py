@@ -42,9 +42,6 @@ from adorym.storage.slabs import RowsOf, Start
 from adorym.wrapper import get_backend
 from adorym.wrapper.base import Backend
 
-# Room for refined positions: larger corrections than this are cut off at the object's edge.
-REFINED_MARGIN_PX, FIXED_MARGIN_PX = 12, 2
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -105,13 +102,14 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
         InputError: Data, configuration or geometry do not go together.
     """
     check_recipe(recipe, dataset, run)
+    dataset = recipe.model.prepare(dataset)
     comm = communicator()
     xp = backend(run, comm)
     model, settings = recipe.model, used_settings(recipe)
     measurements = Measurements(xp, dataset, model.arrange, recipe.loss.target, recipe.loss.floor_counts, comm)
     if measurements.valid_counts <= 0:
         raise DataError(dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
-    shape, origin = model.object_frame(dataset, object_margin_px(settings))
+    shape, origin = model.object_frame(dataset, object_margin_px(model, settings))
     check_room(shape, run.store, comm)
     obj, start, curves = _object(xp, model, settings["object"], dataset, (shape, rng, comm))
     values = {
@@ -144,6 +142,7 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
         slice_thickness_m=slice_thickness_m(model, settings, dataset),
         comm=comm,
         start_curves=curves,
+        checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
     follow(problem, 0)
     return problem
@@ -167,7 +166,7 @@ def slice_thickness_m(model: ForwardModel, settings: Mapping[str, ParameterSetti
     Raises:
         GeometryError: Energy or pixel size is not known.
     """
-    if _representation(settings) == "real_imag":
+    if _representation(settings) == "real_imag" or model.absorbs_only:
         return None
     geometry = model.geometry(dataset)
     thickness = getattr(settings["object"], "slice_thickness", None)
@@ -175,13 +174,13 @@ def slice_thickness_m(model: ForwardModel, settings: Mapping[str, ParameterSetti
     return float(thickness or geometry.pixel_size_m(getattr(model, "regime", "far_field"))[1])
 
 
-def object_margin_px(settings: Mapping[str, ParameterSettings]) -> int:
+def object_margin_px(model: ForwardModel, settings: Mapping[str, ParameterSettings]) -> int:
     """Pixels around the scanned area: as given, or room for positions that are refined."""
     given = getattr(settings["object"], "margin_px", None)
     if given is not None:
         return int(given)
     moving = any(settings[name].refine for name in ("probe_positions", "probe_offset") if name in settings)
-    return REFINED_MARGIN_PX if moving else FIXED_MARGIN_PX
+    return model.default_margin_px(moving)
 
 
 def _object(
@@ -199,8 +198,11 @@ def _object(
         rows = lambda first, stop: whole[first:stop]  # noqa: E731
     if _representation({"object": settings}) == "delta_beta":
         rows = _exponents(rows)
+    rows = _encoded(model, rows)
     # Of the object there is only the declaration here, and a row of it: the store keeps the rest.
-    value = make_value(xp, "object", model.refinable["object"], settings, rows(0, 1))
+    spec = model.refinable["object"]
+    scale = None if spec.scale is None else spec.scale(model, dataset, 1.0)
+    value = make_value(xp, "object", spec, settings, rows(0, 1), scale)
     value.state = ()
     return value, Start(shape, rows), found.curves
 
@@ -208,6 +210,10 @@ def _object(
 def _exponents(transmission: RowsOf) -> RowsOf:
     xp = get_backend("autograd", precision="double")
     return lambda first, stop: exponent_of(xp, transmission(first, stop))
+
+
+def _encoded(model: ForwardModel, first: RowsOf) -> RowsOf:
+    return lambda a, b: model.encode(first(a, b))
 
 
 def make_store(xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, run: RunSettings) -> ObjectStore:
@@ -236,7 +242,7 @@ def _value(
     spec: Parameter = model.refinable[name]
     first = start_value(name, model, settings, dataset, rng)
     if name == "probe" and getattr(settings, "power", None) is None:
-        first = first * math.sqrt(measurements.mean_counts)
+        first = first * math.sqrt(model.beam_counts(dataset, measurements.mean_counts))
     mean_in_pixel = measurements.mean_counts / math.prod(dataset.window_px)
     scale = None if spec.scale is None else spec.scale(model, dataset, mean_in_pixel)
     return make_value(xp, name, spec, settings, first, scale)

@@ -59,6 +59,9 @@ def _step_object(problem: Problem, rate: float) -> None:
     constraints = _constraints(problem, "object", "batch")
 
     def step(tile: Array, gradient: Gradient, state: tuple[Array, ...], row: int) -> tuple[Array, tuple[Array, ...]]:
+        if gradient.curvature is not None and tuple(tile.shape) == problem.store.shape:
+            values = problem.model.rounder(xp, tile, gradient.values, problem.geometry)
+            gradient = replace(gradient, values=values)
         tile, state = optimizer.step(xp, tile, gradient, state, rate)
         for constraint in constraints:
             tile = projected(problem, constraint, tile, row)
@@ -97,3 +100,23 @@ def finish_epoch(problem: Problem, names: list[str], epoch: int) -> None:
         value.fix_gauge(problem.xp)
         for constraint in constraints:
             value.array = projected(problem, constraint, value.array)
+
+
+def settle(problem: Problem, epoch: tuple[int, int]) -> bool:
+    """Take over what the model prefers among equals, if anything; returns whether the object was replaced.
+
+    Args:
+        problem: Its values are updated.
+        epoch: Number of the epoch, from 1, and of all planned epochs.
+    """
+    xp, values = problem.xp, problem.values
+    now = {name: xp.to_numpy(value.array) for name, value in values.items()}
+    preferred = problem.model.settle(problem.geometry, problem.store.values, now, epoch)
+    if preferred is None:
+        return False
+    obj, changed = preferred
+    problem.store.restore(obj.astype(xp.complex_dtype), problem.store.state())
+    problem.store.restart()  # a velocity of the object before is none of this one
+    for name, array in changed.items():
+        values[name].array = xp.asarray(np.asarray(array, values[name].first.dtype), exact=True)
+    return True

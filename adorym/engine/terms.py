@@ -18,7 +18,8 @@ from adorym.wrapper.base import Array, Tree
 def rest(problem: Problem, name: str) -> Array | float:
     """What a parameter is when nothing is known: vacuum, no light, or the start value."""
     if name == "object":
-        return 0.0 if problem.representation == "delta_beta" else problem.model.empty
+        lag = problem.representation == "delta_beta" or problem.model.material({}) is not None
+        return 0.0 if lag else problem.model.empty
     return 0.0 if name == "probe" else problem.xp.asarray(problem.values[name].first, exact=True)
 
 
@@ -125,6 +126,10 @@ def projected(problem: Problem, constraint: Constraint, array: Array, row: int =
         first = xp.asarray(problem.values[constraint.parameter].first, exact=True)
         return first + constraint.project(xp, array - first)
     constraint = constraint.of_rows(row, row + array.shape[0], problem.store.shape)
+    kappa = problem.model.material({name: xp.to_numpy(v.array) for name, v in problem.values.items()})
+    if kappa is not None:
+        lag = constraint.project_lag(xp, xp.real(array), kappa)
+        return xp.complex(lag, 0 * lag)
     if constraint.logarithmic == (problem.representation == "delta_beta"):
         return constraint.project(xp, array)
     if constraint.logarithmic:

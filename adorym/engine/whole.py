@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adorym.engine.gradients import batch_gradients, chunk_size, shared_chunks
+from adorym.engine.gradients import batch_gradients, own_chunks
 from adorym.engine.problem import Problem, expanded
 from adorym.engine.terms import proximal, term_gradient
 from adorym.errors import ConfigError
@@ -175,7 +175,7 @@ class WholeLoss(Objective):
             remedy = "choose a solver that needs gradients only, such as {kind: lbfgs}"
             raise ConfigError("solver", f"the curvature of loss '{problem.loss.kind}' is not known", remedy=remedy)
         directions = {p.name: p.array(v) for p in self.parts}
-        for patterns in shared_chunks(self.patterns, chunk_size(problem), problem.comm):
+        for patterns in own_chunks(problem, self.patterns):
             if len(patterns):
                 self._chunk_product(patterns, directions, total)
         joined = self._joined({name: xp.to_numpy(a) for name, a in total.items()})

@@ -1,6 +1,15 @@
 """Forward models: physics that predicts what the detector measures; importing the package registers them."""
 
-from adorym.forward import bragg_cdi, multi_peak, ptychography, rocking_curve
+from adorym.forward import (
+    bragg_cdi,
+    holography,
+    multi_peak,
+    multislice,
+    ptychography,
+    ptychotomography,
+    rocking_curve,
+    tomography,
+)
 from adorym.forward.base import FirstObject, ForwardModel, Initializer, Request
 from adorym.forward.scanning import ScanningModel
 
@@ -11,7 +20,11 @@ __all__ = [
     "Request",
     "ScanningModel",
     "bragg_cdi",
+    "holography",
     "multi_peak",
+    "multislice",
     "ptychography",
+    "ptychotomography",
     "rocking_curve",
+    "tomography",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -15,11 +16,16 @@ from adorym.data.dataset import Dataset
 from adorym.losses.base import Loss
 from adorym.optics.geometry import Geometry
 from adorym.optics.representation import Representation
-from adorym.parameters import Parameter, ParameterSettings
+from adorym.parameters import Derived, Parameter, ParameterSettings
 from adorym.registry import component
 from adorym.schema import ComponentOf
 from adorym.units import Length
 from adorym.wrapper.base import Array, Backend
+
+# The present values of a parameter, one row a pattern of the batch; ``None`` if it takes no part.
+Present = Callable[[str], np.ndarray | None]
+# Room for refined positions: larger corrections than this are cut off at the object's edge.
+REFINED_MARGIN_PX, FIXED_MARGIN_PX = 12, 2
 
 
 @dataclass(frozen=True)
@@ -68,12 +74,18 @@ class ForwardModel(ABC):
         whole_object: Whether every pattern sees all of the object: a batch then gets one window, ``(1, y, x, ...)``,
             and is by default the whole data set.
         empty: Value of the object where there is nothing: 1, vacuum, of a transmission; 0 of a scattering density.
+        takes_exponent: Whether `predict` takes the negative logarithm of the transmission in place of it.
+        by_bands: Whether `view` is one band of rows for all patterns of a batch.
+        absorbs_only: Whether the phase of the object has no effect; the result is then its attenuation coefficient.
     """
 
     kind: ClassVar[str]
     whole_object: ClassVar[bool] = False
     empty: ClassVar[float] = 1.0
     refinable: ClassVar[Mapping[str, Parameter]]
+    takes_exponent: ClassVar[bool] = False
+    by_bands: ClassVar[bool] = False
+    absorbs_only: ClassVar[bool] = False
 
     @abstractmethod
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
@@ -81,7 +93,7 @@ class ForwardModel(ABC):
 
         Args:
             xp: The backend.
-            obj: ``(n, y, x)`` complex windows of the object.
+            obj: ``(n, y, x)`` complex windows of the object, or as many as `view` says.
             params: Values by name; of a parameter per pattern or angle, the ``n`` rows of this batch.
             batch: The patterns, their geometry and their measured values.
         """
@@ -135,6 +147,82 @@ class ForwardModel(ABC):
         """
         ny, nx = dataset.window_px
         return (ny + 2 * margin_px, nx + 2 * margin_px), (margin_px, margin_px)
+
+    def prepare(self, dataset: Dataset) -> Dataset:
+        """``dataset`` with what this model finds out about it before anything else is made, as it is by default."""
+        return dataset
+
+    def default_margin_px(self, moving: bool) -> int:
+        """Pixels to spare where the configuration says nothing; ``moving``: positions are refined."""
+        return REFINED_MARGIN_PX if moving else FIXED_MARGIN_PX
+
+    def view(
+        self, corners_px: np.ndarray, geometry: Geometry, object_shape: tuple[int, ...], present: Present
+    ) -> tuple[np.ndarray, tuple[int, int]]:
+        """Which parts of the object array `predict` needs for a batch: ``(corners (k, 2), (y, x) size of each)``.
+
+        One a pattern by default, the windows themselves: ``corners_px`` ``(n, 2)``. ``present`` gives the present
+        values of a parameter for each pattern of the batch.
+        """
+        return corners_px[:1] if self.whole_object else corners_px, geometry.window_px
+
+    def beam_counts(self, dataset: Dataset, mean_counts: float) -> float:
+        """Photons of the first probe; those of a mean pattern by default."""
+        return mean_counts
+
+    def depth_at_once(self, object_shape: tuple[int, ...]) -> int:
+        """How many waves of each pattern are kept for the gradient, besides those of a thin object."""
+        return math.prod(object_shape[2:])
+
+    @property
+    def whole_steps(self) -> str | None:
+        """Name of the setting for which `rounder` needs the whole object; ``None`` where it may have a part of it."""
+        return None
+
+    def rounder(self, xp: Backend, stored: Array, gradient: Array, geometry: Geometry) -> Array:
+        """The gradient by the whole stored object, times a positive operator that makes steps equally long for all
+        changes of it; as it is by default.
+
+        Used by optimizers that divide by a curvature. ``stored`` is the object where the gradient was taken.
+        """
+        return gradient
+
+    def settle(
+        self,
+        geometry: Geometry,
+        obj: Callable[[], np.ndarray],
+        values: Mapping[str, np.ndarray],
+        epoch: tuple[int, int],
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
+        """An object and parameters that fit the data as well and are to be preferred, or ``None`` to leave all as it
+        is.
+
+        Called after every epoch. For what the gauge of a single parameter cannot express: a change of the object that a
+        change of a parameter makes up for.
+
+        Args:
+            geometry: The experiment's geometry.
+            obj: Returns the whole object as it is stored; dear, so call it only if it is needed.
+            values: All parameters.
+            epoch: Number of the epoch, from 1, and of all planned epochs.
+        """
+        return None
+
+    def material(self, values: Mapping[str, np.ndarray]) -> float | None:
+        """Delta / beta of an object of one material, which is solved for as its phase lag; ``None`` for any other."""
+        return None
+
+    def encode(self, transmission: np.ndarray) -> np.ndarray:
+        """The complex array to solve for, from a first object."""
+        return transmission
+
+    def decode(self, stored: np.ndarray, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The object's transmission, from the array that was solved for and the parameters' values."""
+        return stored
+
+    def derived(self, dataset: Dataset, values: Mapping[str, np.ndarray]) -> dict[str, Derived]:
+        """Quantities that follow from the parameters' values, for results and reports."""
+        return {}
 
 
 class Initializer(ABC):

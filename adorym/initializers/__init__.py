@@ -1,5 +1,5 @@
 """First objects; importing the package registers them."""
 
-from adorym.initializers import algorithms, network, phasing, simple
+from adorym.initializers import algorithms, network, off_axis, phase_contrast, phasing, simple, tomographic
 
-__all__ = ["algorithms", "network", "phasing", "simple"]
+__all__ = ["algorithms", "network", "off_axis", "phase_contrast", "phasing", "simple", "tomographic"]

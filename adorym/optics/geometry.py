@@ -224,6 +224,39 @@ class Geometry:
         return Grid(self.window_px, self.pixel_size_m(regime), self.wavelength_m)
 
 
+def fresnel_scaling(
+    source_m: np.ndarray, detector_m: np.ndarray, detector_pixel_m: Pair | None = None
+) -> tuple[np.ndarray, np.ndarray, Pair | None]:
+    r"""A series of cone-beam distances as the parallel beam sees it, by the Fresnel scaling theorem.
+
+    Args:
+        source_m: ``(d,)`` focus to sample :math:`z_1`, or one for all.
+        detector_m: ``(d,)`` sample to detector :math:`z_2`, or one for all.
+        detector_pixel_m: (y, x) pixel pitch of the detector.
+
+    Returns:
+        Effective distances :math:`z_1 z_2/(z_1 + z_2)` and magnifications :math:`(z_1 + z_2)/z_1`, ``(d,)`` each, and
+        the finest pixel in the object plane, that of the largest magnification.
+
+    Raises:
+        GeometryError: A distance is not positive, or the two series have different lengths.
+    """
+    z_1, z_2 = (np.atleast_1d(np.asarray(z, np.float64)) for z in (source_m, detector_m))
+    if len(z_1) != len(z_2) and 1 not in (len(z_1), len(z_2)):
+        raise GeometryError(
+            "data.source_distance", "does not go with 'data.distance'", expected=f"{len(z_2)} values, or one",
+            found=f"{len(z_1)}", remedy="give one of each a hologram",
+        )  # fmt: skip
+    if not ((z_1 > 0).all() and (z_2 > 0).all()):
+        raise GeometryError("data.source_distance", "distances must be positive", found=(*z_1.tolist(), *z_2.tolist()))
+    z_1, z_2 = np.broadcast_arrays(z_1, z_2)
+    magnification = (z_1 + z_2) / z_1
+    finest = None
+    if detector_pixel_m is not None:
+        finest = (detector_pixel_m[0] / magnification.max(), detector_pixel_m[1] / magnification.max())
+    return z_1 * z_2 / (z_1 + z_2), magnification, finest
+
+
 def regime_of(dataset: Measured) -> Regime:
     """``"near_field"`` when the data name a propagation distance, else ``"far_field"``."""
     return "far_field" if dataset.propagation_distance_m is None else "near_field"

@@ -38,6 +38,8 @@ def write_cxi(path: Path, result: Result) -> None:
 def _write_image(image: h5py.Group, result: Result) -> None:
     if result.representation == "real_imag":
         obj, kind = result.object, "electron density" if result.probe is None else "transmission function"
+    elif result.representation == "attenuation":
+        obj, kind = result.object, "linear attenuation coefficient"
     else:
         obj, kind = result.object[..., 0] + 1j * result.object[..., 1], "refractive index decrement delta + i beta"
     data = obj[..., 0] if obj.shape[2] == 1 else np.moveaxis(obj, 2, 0)

@@ -46,7 +46,9 @@ def object_picture(scene: Scene) -> tuple[Figure, str] | None:
 
 def _caption(result: Result, view: FieldOfView) -> str:
     area = "The scanned area; " if view.scanned else ""
-    if result.representation == "delta_beta":
+    if result.representation == "attenuation":
+        text = area + f"linear attenuation coefficient in 1/{'voxel' if result.pixel_size_m is None else 'm'}."
+    elif result.representation == "delta_beta":
         text = area + "refractive index n = 1 − δ + iβ."
     elif view.scanned:
         text = area + "global phase and linear phase ramp removed."
@@ -76,6 +78,8 @@ def _channels(
 ) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Name, values and where they are shown, of each channel of a plane ``(y, x)`` complex or ``(y, x, 2)``."""
     seen = np.ones(plane.shape[:2], bool) if view is None else view.seen
+    if representation == "attenuation":
+        return [("μ", plane, seen)]
     if representation == "delta_beta":
         return [("δ", plane[..., 0], seen), ("β", plane[..., 1], seen)]
     amplitude = np.abs(plane)
@@ -139,12 +143,12 @@ def _grid(rows: dict[str, list[Panel]], known_size: bool) -> Figure:
 def _draw_row(axes: list[Axes], name: str, panels: list[Panel], known_size: bool) -> None:
     values = np.concatenate([p.values[p.bright] for p in panels])
     limits = robust_range(values, np.ones(values.shape, bool))
-    cmap = style.AMPLITUDE_MAP if name in ("amplitude", "β") else style.PHASE_MAP
+    cmap = style.AMPLITUDE_MAP if name in ("amplitude", "β", "μ") else style.PHASE_MAP
     label = {"phase": "rad"}.get(name, "")
     factor = 1.0
     if name == "phase" and limits[1] - limits[0] > 1.9 * np.pi:
         cmap, limits = style.CYCLIC_MAP, (-np.pi, np.pi)  # it wraps: both ends must have the same colour
-    elif name in ("δ", "β"):
+    elif name in ("δ", "β", "μ"):
         factor, label = _common_factor(limits)
     heading = {"amplitude": "Amplitude", "phase": "Phase"}.get(name, name)
     shown = (limits[0] * factor, limits[1] * factor)

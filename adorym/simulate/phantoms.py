@@ -7,11 +7,14 @@ A specimen of refractive index :math:`n = 1 - \delta + i\beta` and projected thi
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import lru_cache
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
+from adorym.errors import ConfigError
 from adorym.optics.geometry import Grid
 from adorym.registry import register
 from adorym.simulate.base import centred
@@ -89,23 +92,34 @@ class SiemensStar(Phantom):
 class Pictures(Phantom):
     """Two photographs: one as the amplitude, one as the phase, so that neither can pass for the other.
 
-    The pictures are scikit-image's ``camera`` and ``astronaut``; the seed moves them around.
-
     Attributes:
         amplitude: (darkest, brightest) amplitude.
         phase: Range of the phase, centred on 0.
+        amplitude_picture: Picture shown by the amplitude: one of scikit-image's (``camera``, ``astronaut``, ...), or a
+            file.
+        phase_picture: Picture shown by the phase.
+        moved: Whether the seed moves the pictures around, over the edge and in again.
     """
 
     amplitude: tuple[Fraction, Fraction] = (0.7, 1.0)
     phase: Angle = 1.5
+    amplitude_picture: str = "camera"
+    phase_picture: str = "astronaut"
+    moved: bool = True
 
     def transmission(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
-        from skimage import data  # loading the pictures costs more than most simulations need
-
         low, high = self.amplitude
-        camera = _photograph(data.camera(), grid.window_px, rng)
-        astronaut = _photograph(data.astronaut().mean(-1), grid.window_px, rng)
-        return (low + (high - low) * camera) * np.exp(1j * self.phase * (astronaut - 0.5))
+        names = ("amplitude_picture", "phase_picture")
+        amplitude, phase = (self._photograph(name, grid.window_px, rng) for name in names)
+        return (low + (high - low) * amplitude) * np.exp(1j * self.phase * (phase - 0.5))
+
+    def _photograph(self, name: str, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+        from skimage.transform import resize
+
+        picture = _grey(getattr(self, name), name)
+        turn = rng.uniform(0, 0.25, 2) * shape if self.moved else np.zeros(2)
+        fine = resize(picture, shape, order=3, anti_aliasing=True)
+        return np.roll(np.clip(fine, 0, 1), np.rint(turn).astype(int), (0, 1))
 
 
 @register("phantom", "cells")
@@ -145,11 +159,52 @@ class Cells(Phantom):
         return np.exp(-self.phase * (self.absorption + 1j) * thickness)
 
 
-def _photograph(picture: np.ndarray, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    from skimage.transform import resize
+@register("phantom", "electrode")
+class Electrode(Phantom):
+    """A layer of round particles of one material, many of them with a hole, as in the electrode of a battery.
 
-    turn = rng.uniform(0, 0.25, 2) * shape
-    return np.roll(resize(picture / 255.0, shape, anti_aliasing=True), np.rint(turn).astype(int), (0, 1))
+    Attributes:
+        count: Number of particles; they are spread out and overlap where there is no room.
+        diameter: Mean diameter; an eighth of the shorter side of the field if not given.
+        phase: Phase shift of the middle of a typical particle.
+        absorption: beta / delta of the material.
+    """
+
+    count: Annotated[int, Field(ge=1)] = 16
+    diameter: Length | None = None
+    phase: Angle = 2.0
+    absorption: Annotated[float, Field(ge=0)] = 0.05
+
+    def transmission(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
+        y, x = centred(grid)
+        typical = (self.diameter or min(grid.extent_m) / 8) / 2
+        thickness = np.zeros(grid.window_px)
+        for middle in 0.7 * _spread(self.count, rng) * grid.extent_m:
+            radius = typical * rng.uniform(0.6, 1.4)
+            thickness += _ball(y - middle[0], x - middle[1], radius) / typical
+            if rng.random() < 0.6:
+                hole = middle + 0.4 * radius * rng.uniform(-1, 1, 2)
+                thickness -= _ball(y - hole[0], x - hole[1], radius * rng.uniform(0.15, 0.4)) / typical
+        return np.exp(-self.phase * (self.absorption + 1j) * thickness)
+
+
+@lru_cache(maxsize=4)
+def _grey(name: str, where: str) -> np.ndarray:
+    """A picture of scikit-image, or in a file, ``(y, x)`` from 0 to 1."""
+    from skimage import data, io  # loading pictures costs more than most simulations need
+
+    path = Path(name).expanduser()
+    if path.is_file():
+        picture = np.asarray(io.imread(path))
+    elif name in data.__all__ and name not in ("data_dir", "download_all"):
+        picture = np.asarray(getattr(data, name)())
+    else:
+        raise ConfigError(
+            where, f"no picture '{name}'", expected="a picture of scikit-image, such as 'camera', or a file"
+        )
+    if picture.ndim == 3:
+        picture = picture[..., :3].mean(-1)
+    return picture / (255.0 if picture.max() > 1 else 1.0)
 
 
 def _spread(count: int, rng: np.random.Generator) -> np.ndarray:
@@ -163,6 +218,11 @@ def _spread(count: int, rng: np.random.Generator) -> np.ndarray:
         distances = np.linalg.norm(candidates[:, None] - points, axis=-1).min(1)
         points = np.vstack([points, candidates[distances.argmax()]])
     return points
+
+
+def _ball(y: np.ndarray, x: np.ndarray, radius: float) -> np.ndarray:
+    """Thickness of a ball along the beam over 2, in the unit of its radius."""
+    return np.sqrt(np.maximum(radius**2 - y**2 - x**2, 0))
 
 
 def _dome(y: np.ndarray, x: np.ndarray, semi_axes: tuple[float, float], turn: float) -> np.ndarray:

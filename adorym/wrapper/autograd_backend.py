@@ -10,12 +10,14 @@ import autograd
 import autograd.numpy as anp
 import numpy as np
 import scipy.fft
-from autograd.extend import defvjp, primitive
+from autograd.builtins import tuple as traced_tuple
+from autograd.core import make_vjp
+from autograd.extend import defvjp, defvjp_argnums, primitive
 from autograd.tracer import getval
 
 from adorym.errors import BackendError
 from adorym.wrapper import windows as host_windows
-from adorym.wrapper.base import Array, Axis, Backend, FusedCore, Tree
+from adorym.wrapper.base import Array, Axis, Backend, FusedCore, HostOperation, Tree
 
 
 class AutogradBackend(Backend):
@@ -115,6 +117,9 @@ class AutogradBackend(Backend):
 
     def stack(self, arrays: Sequence[Array], axis: int = 0) -> Array:
         return anp.stack(list(arrays), axis=axis)
+
+    def unstack(self, a: Array, axis: int = 0) -> tuple[Array, ...]:
+        return _unstack(anp.moveaxis(a, axis, 0))
 
     def concat(self, arrays: Sequence[Array], axis: int = 0) -> Array:
         return anp.concatenate(list(arrays), axis=axis)
@@ -218,11 +223,64 @@ class AutogradBackend(Backend):
         defvjp(scalar, *(_adjoint(g, a) for g, a in zip(gradients, arrays, strict=True)))
         return scalar(*arrays), aux
 
+    def checkpoint(self, f: Callable[..., Array], *arrays: Array) -> Array:
+        once = primitive(lambda *a: getval(f(*a)))
+
+        def vjps(argnums: Sequence[int], ans: Array, args: tuple, kwargs: dict) -> Callable:
+            def again(chosen: Any) -> Array:
+                given = list(args)
+                for i, number in enumerate(argnums):
+                    given[number] = chosen[i]
+                return f(*given)
+
+            def backward(upstream: Array) -> Sequence[Array]:
+                return make_vjp(again, traced_tuple(tuple(args[i] for i in argnums)))[0](upstream)
+
+            return backward
+
+        defvjp_argnums(once, vjps)
+        return once(*arrays)
+
+    def host_operation(self, operation: HostOperation, *arrays: Array) -> Array:
+        @primitive
+        def run(*a: Array) -> np.ndarray:
+            return operation.forward(*map(np.ascontiguousarray, a))
+
+        def vjps(argnums: Sequence[int], ans: Array, args: tuple, kwargs: dict) -> Callable:
+            wanted = tuple(i in argnums for i in range(len(args)))
+
+            def backward(upstream: Array) -> list[np.ndarray]:
+                # Autograd hands on conjugated gradients of complex arrays.
+                found = operation.adjoint(
+                    np.ascontiguousarray(np.conj(upstream), dtype=ans.dtype),
+                    tuple(map(np.ascontiguousarray, args)),
+                    wanted,
+                )
+                return [np.conj(np.asarray(found[i])) for i in argnums]
+
+            return backward
+
+        defvjp_argnums(run, vjps)
+        return run(*arrays)
+
     def host_fft2(self, a: np.ndarray) -> np.ndarray:
         return scipy.fft.fft2(a, workers=self._threads)
 
     def host_ifft2(self, a: np.ndarray) -> np.ndarray:
         return scipy.fft.ifft2(a, workers=self._threads)
+
+
+@primitive
+def _split(a: np.ndarray) -> tuple[np.ndarray, ...]:
+    return tuple(np.ascontiguousarray(part) for part in a)
+
+
+defvjp(_split, lambda ans, a: lambda upstream: np.stack([np.asarray(g) for g in upstream]))
+
+
+def _unstack(a: Array) -> tuple[Array, ...]:
+    parts = _split(a)
+    return tuple(parts[i] for i in range(a.shape[0]))
 
 
 def _adjoint(gradient: np.ndarray | None, a: Array) -> Callable:

@@ -27,6 +27,23 @@ Tree = dict[str, Array]
 FusedCore = Callable[..., tuple[float, tuple[Any, ...], Any]]
 
 
+class HostOperation(ABC):
+    """An operation on NumPy arrays that brings its own adjoint, written once for all backends."""
+
+    @abstractmethod
+    def forward(self, *arrays: np.ndarray) -> np.ndarray:
+        """The result, a new array."""
+
+    @abstractmethod
+    def adjoint(
+        self, upstream: np.ndarray, arrays: tuple[np.ndarray, ...], wanted: tuple[bool, ...]
+    ) -> tuple[np.ndarray | None, ...]:
+        """Gradients by the ``wanted`` arrays, ``None`` for the others, from that by the result.
+
+        All in the convention ``dL/dRe + i dL/dIm``, each of the shape and type of its array.
+        """
+
+
 class Backend(ABC):
     """Array functions and gradients of one automatic-differentiation engine.
 
@@ -156,6 +173,10 @@ class Backend(ABC):
     @abstractmethod
     def stack(self, arrays: Sequence[Array], axis: int = 0) -> Array: ...
     @abstractmethod
+    def unstack(self, a: Array, axis: int = 0) -> tuple[Array, ...]:
+        """Slices of ``a`` along ``axis``, each contiguous; the gradient of all of them costs one pass over ``a``."""
+
+    @abstractmethod
     def concat(self, arrays: Sequence[Array], axis: int = 0) -> Array: ...
     @abstractmethod
     def broadcast_to(self, a: Array, shape: Sequence[int]) -> Array: ...
@@ -234,6 +255,17 @@ class Backend(ABC):
                 convention ``dL/dRe + i dL/dIm``, one an array (``None`` for no gradient).
             arrays: Differentiable inputs.
         """
+
+    @abstractmethod
+    def checkpoint(self, f: Callable[..., Array], *arrays: Array) -> Array:
+        """``f(*arrays)``, of which only the inputs are kept for the gradient: ``f`` is computed again on the way back.
+
+        ``f`` must be pure, and everything it is differentiated by must be among its arguments.
+        """
+
+    @abstractmethod
+    def host_operation(self, operation: HostOperation, *arrays: Array) -> Array:
+        """The array that a NumPy-level operation with its own adjoint computes, as a node of the graph."""
 
     @abstractmethod
     def host_fft2(self, a: np.ndarray) -> np.ndarray:

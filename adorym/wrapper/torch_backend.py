@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.autograd import forward_ad
 
 from adorym.errors import BackendError
 from adorym.wrapper import windows as host_windows
-from adorym.wrapper.base import Array, Axis, Backend, FusedCore, Tree
+from adorym.wrapper.base import Array, Axis, Backend, FusedCore, HostOperation, Tree
 from adorym.wrapper.memory import keep_freed_memory
 
 _REAL = {"single": torch.float32, "double": torch.float64}
@@ -39,6 +40,47 @@ class _Fused(torch.autograd.Function):
         factor = upstream.item()
         made = (None if g is None else torch.from_numpy(g) for g in ctx.gradients)
         return (None, None, *(g if g is None or factor == 1.0 else g * factor for g in made))
+
+
+class _Checkpoint(torch.autograd.Function):
+    """A pure function of tensors as one node of the graph, which keeps its inputs and nothing else."""
+
+    @staticmethod
+    def forward(ctx: Any, f: Callable[..., torch.Tensor], *tensors: torch.Tensor) -> torch.Tensor:
+        ctx.f = f
+        ctx.save_for_backward(*tensors)
+        return f(*tensors)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple:
+        wanted = ctx.needs_input_grad[1:]
+        inputs = [t.detach().requires_grad_(w) for t, w in zip(ctx.saved_tensors, wanted, strict=True)]
+        with torch.enable_grad():
+            value = ctx.f(*inputs)
+        found = iter(torch.autograd.grad(value, [t for t in inputs if t.requires_grad], upstream, allow_unused=True))
+        return (None, *(next(found) if w else None for w in wanted))
+
+
+def _on_host(t: torch.Tensor) -> np.ndarray:
+    return t.detach().resolve_conj().contiguous().cpu().numpy()
+
+
+class _HostOperation(torch.autograd.Function):
+    """An operation on NumPy arrays as one node of the graph."""
+
+    @staticmethod
+    def forward(ctx: Any, operation: HostOperation, *tensors: torch.Tensor) -> torch.Tensor:
+        ctx.operation = operation
+        ctx.save_for_backward(*tensors)
+        return torch.from_numpy(operation.forward(*map(_on_host, tensors))).to(tensors[0].device)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, upstream: torch.Tensor) -> tuple:
+        tensors, wanted = ctx.saved_tensors, ctx.needs_input_grad[1:]
+        found = ctx.operation.adjoint(_on_host(upstream), tuple(map(_on_host, tensors)), tuple(wanted))
+        return (None, *(None if g is None else torch.from_numpy(g).to(upstream.device) for g in found))
 
 
 class _Direct(NamedTuple):
@@ -171,6 +213,9 @@ class TorchBackend(Backend):
     def stack(self, arrays: Sequence[Array], axis: int = 0) -> torch.Tensor:
         return torch.stack(list(arrays), dim=axis)
 
+    def unstack(self, a: Array, axis: int = 0) -> tuple[torch.Tensor, ...]:
+        return torch.movedim(a, axis, 0).contiguous().unbind(0)
+
     def concat(self, arrays: Sequence[Array], axis: int = 0) -> torch.Tensor:
         return torch.cat(list(arrays), dim=axis)
 
@@ -262,16 +307,15 @@ class TorchBackend(Backend):
     def jvp(self, f: Callable[[Tree], Array], tree: Tree, tangent: Tree) -> tuple[Array, Array]:
         names = list(tree)
 
-        def call(*leaves: torch.Tensor) -> torch.Tensor:
-            return f(dict(zip(names, leaves, strict=True)))
-
-        values = tuple(tree[name].detach() for name in names)
-        along = tuple(tangent[name].detach().to(tree[name].dtype) for name in names)
-        with torch.no_grad(), warnings.catch_warnings():
+        # Dual tensors, not those of `torch.func`: a model may look at their values.
+        with torch.no_grad(), warnings.catch_warnings(), forward_ad.dual_level():
             # The first forward derivative makes torch load rules that it compiles in a way it calls deprecated.
             warnings.filterwarnings("ignore", ".*torch.jit", DeprecationWarning)
-            value, change = torch.func.jvp(call, values, along)  # type: ignore[misc]
-        return value, change
+            along = {n: tangent[n].detach().to(tree[n].dtype) for n in names}
+            value, change = forward_ad.unpack_dual(
+                f({n: forward_ad.make_dual(tree[n].detach(), along[n]) for n in names})
+            )
+            return value, torch.zeros_like(value) if change is None else change
 
     def stop_gradient(self, a: Array) -> torch.Tensor:
         return a.detach()
@@ -308,6 +352,12 @@ class TorchBackend(Backend):
         box: list = []
         value = _Fused.apply(core, box, *arrays)
         return value, box[0]
+
+    def checkpoint(self, f: Callable[..., Array], *arrays: Array) -> torch.Tensor:
+        return _Checkpoint.apply(f, *arrays)
+
+    def host_operation(self, operation: HostOperation, *arrays: Array) -> torch.Tensor:
+        return _HostOperation.apply(operation, *arrays)
 
     def host_fft2(self, a: np.ndarray) -> np.ndarray:
         return torch.fft.fft2(torch.from_numpy(a)).numpy()

@@ -218,7 +218,7 @@ def test_masks_from_files(tmp_path):
         ({"enregy": 1}, "data.enregy: unknown key; did you mean 'energy'"),
         ({"energy": "8.8 nm"}, "data.energy: .*wrong unit"),
         ({"energy": -1.0}, "data.energy: .*greater than 0"),
-        ({"measured": "magnitude"}, "data.measured: .*'intensity' or 'amplitude'"),
+        ({"measured": "magnitude"}, "data.measured: .*'intensity'.*'amplitude'"),
         ({"frames": "first"}, "data.frames: not a choice; expected 'start:stop:step'"),
         ({"frames": "7"}, "data.frames: chooses what is not there; .*found number 7"),
         ({"frames": "5:"}, "data.frames: chooses what is not there; .*chooses nothing"),

@@ -176,7 +176,9 @@ def test_wrong_arrays_are_refused_before_they_are_written():
         Result(volume[..., 0])
     with pytest.raises(DataError, match=r"object: wrong shape for 'delta_beta'; expected \(y, x, z, 2\)"):
         Result(volume, "delta_beta")
-    with pytest.raises(DataError, match="representation: unknown; expected real_imag or delta_beta; found 'polar'"):
+    with pytest.raises(
+        DataError, match="representation: unknown; expected real_imag or delta_beta or attenuation; found 'polar'"
+    ):
         Result(volume, "polar")
     with pytest.raises(DataError, match=r"origin_px: wrong shape; expected \(y, x\); found \(1, 2, 3\)"):
         Result(np.ones((4, 5, 1)), origin_px=(1, 2, 3))

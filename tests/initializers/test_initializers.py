@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import CASES, OBJECT_SHAPE
-from tiny_scan import Scan
+from cases import CASES, OBJECT_SHAPE, OF_HOLOGRAMS, VOLUME_INITIALIZERS
+from tiny_holograms import series
+from tiny_scan import Exact, Scan
 
 from adorym.data.result import Result, write_result
 from adorym.errors import ConfigError, InputError
 from adorym.initializers.simple import Constant, File, Random
 
 DATASET = Scan().dataset()
+HOLOGRAMS = series(
+    patterns=Exact(90.0 + 30 * np.random.default_rng(0).random((2, 12, 14))),
+    propagation_distance_m=np.array([0.03, 0.06]),
+)
 
 
 def make(initializer, seed=1, shape=OBJECT_SHAPE):
-    return initializer.make(DATASET, shape, np.random.default_rng(seed))
+    data = HOLOGRAMS if initializer.kind in OF_HOLOGRAMS else DATASET
+    return initializer.make(data, shape, np.random.default_rng(seed))
 
 
 # Those that read the data make an object of the data's shape: tests/initializers/test_phasing.py.
 FROM_DATA = {"phasing", "cdi_nn"}
 
 
-@pytest.mark.parametrize("name", sorted(set(CASES["initializer"]) - FROM_DATA))
+@pytest.mark.parametrize("name", sorted(CASES["initializer"].keys() - VOLUME_INITIALIZERS - FROM_DATA))
 def test_object_is_complex_finite_and_of_the_shape_asked_for(name, tmp_path):
     made = make(CASES["initializer"][name](tmp_path))
     assert made.shape == OBJECT_SHAPE and made.dtype == np.complex128

@@ -9,7 +9,7 @@ from adorym.schema import build
 from adorym.simulate.phantoms import Cells, Pictures, SiemensStar
 from adorym.units import wavelength_m
 
-KINDS = sorted(["cells", "pictures", "siemens_star", "vacuum"])
+KINDS = sorted(["cells", "electrode", "pictures", "siemens_star", "vacuum"])
 
 
 def grid(fine: int = 1, shape: tuple[int, int] = (60, 44), pixel: tuple[float, float] = (12e-9, 15e-9)) -> Grid:
@@ -33,7 +33,7 @@ def test_a_specimen_absorbs_and_does_not_amplify(kind):
     assert np.abs(wave).min() > 0.2
 
 
-@pytest.mark.parametrize("kind", ["cells", "siemens_star"])
+@pytest.mark.parametrize("kind", ["cells", "electrode", "siemens_star"])
 def test_finer_sampling_shows_the_same_specimen(kind):
     phantom = build(lookup("phantom", kind), {})
     coarse, fine = (phantom.transmission(grid(factor), rng()) for factor in (2, 6))

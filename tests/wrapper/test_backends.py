@@ -91,7 +91,8 @@ DIFFERENTIABLE = {
 # What needs no gradient has a test of its own below.
 OTHERS = {
     "asarray", "to_numpy", "zeros", "zeros_like", "ones", "clear", "copy", "is_complex", "isfinite", "put_rows",
-    "gather_windows", "scatter_windows", "value_and_grad", "stop_gradient", "fused", "host_fft2", "host_ifft2",
+    "gather_windows", "scatter_windows", "value_and_grad", "stop_gradient", "fused", "host_operation", "host_fft2",
+    "host_ifft2",
     "jvp", "vjp",
 }  # fmt: skip
 ROWS = [(name, i) for name, (_, _, inputs) in DIFFERENTIABLE.items() for i in range(len(inputs))]

@@ -15,10 +15,15 @@ import numpy as np
 
 from adorym.data.containers import read_mask
 from adorym.data.dataset import Dataset, Patterns
+from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of
 from adorym.data.overrides import Overrides, Propagation, numbers_of, pair
-from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, select
-from adorym.errors import DataError
-from adorym.optics.geometry import Geometry
+from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
+from adorym.data.pictures import hot_pixels, read_fields
+from adorym.errors import ConfigError, DataError
+from adorym.optics.geometry import Geometry, fresnel_scaling
+
+# Patterns that hot pixels are looked for in.
+HOT_PIXEL_SAMPLE = 64
 
 
 @dataclass(frozen=True)
@@ -31,17 +36,46 @@ class Lengths:
     distance_m: float | None = None
     source_distance_m: float | None = None
     propagation_distance_m: np.ndarray | None = None
+    slice_positions_m: np.ndarray | None = None
+    magnification: np.ndarray | None = None
 
     def overridden(self, by: Overrides) -> Lengths:
         """The same with the values that ``by`` gives."""
+        if isinstance(by.distance, tuple) or isinstance(by.source_distance, tuple):
+            return self._series(by)
         given = {
-            "energy_ev": by.energy,
+            "energy_ev": by.photon_energy,
             "pixel_size_m": pair(by.pixel_size),
             "detector_pixel_size_m": pair(by.detector_pixel_size),
             "distance_m": by.distance,
             "source_distance_m": by.source_distance,
         }
         return replace(self, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+
+    def _series(self, by: Overrides) -> Lengths:
+        """With the distances of a series of holograms in a cone beam."""
+        source = by.source_distance if by.source_distance is not None else self.source_distance_m
+        detector = by.distance if by.distance is not None else self.distance_m
+        detector_pixel = pair(by.detector_pixel_size) or self.detector_pixel_size_m
+        if source is None or detector is None:
+            lacking = "source_distance" if source is None else "distance"
+            raise ConfigError(
+                f"data.{lacking}",
+                "absent: a series of distances in a cone beam needs it",
+                remedy="give it; of a parallel beam, give 'data.propagation_distance'",
+            )
+        if by.propagation_distance is not None:
+            raise ConfigError(
+                "data.propagation_distance", "has no effect beside the distances of a series", remedy="leave it out"
+            )
+        effective, magnification, finest = fresnel_scaling(np.asarray(source), np.asarray(detector), detector_pixel)
+        return Lengths(
+            energy_ev=by.photon_energy or self.energy_ev,
+            pixel_size_m=pair(by.pixel_size) or finest,
+            detector_pixel_size_m=detector_pixel,
+            propagation_distance_m=effective,
+            magnification=magnification,
+        )
 
     def transposed(self) -> Lengths:
         """After rows and columns of the detector have changed places; the object's pixel stays."""
@@ -102,13 +136,16 @@ class Raw:
         positions_m: The same in metres, where the file has metres.
         angle_index: ``(n,)``, or ``None`` for a single angle.
         theta_rad: ``(n_angles,)``.
-        measured: ``"intensity"`` or ``"amplitude"``.
+        measured: ``"intensity"``, ``"amplitude"`` or ``"line_integrals"``.
         lengths: Lengths and energy.
         mask: True where good, ``(y, x)`` or ``(n, y, x)``.
         dark: Dark counts ``(y, x)``.
         white: Counts without sample, dark subtracted, ``(y, x)``.
+        drift: How the beam changes during the scan.
         orientation: Turn that brings patterns, mask, dark and white into this package's frame.
+        open_beam_counts: Mean counts in a pixel without the sample; those of ``white`` if there is one.
         start_probe: ``(modes, y, x)``.
+        rotation_centre_px: x of the rotation axis from the detector's middle.
         truth: What a simulation knows.
         notes: What the reader decided.
     """
@@ -123,8 +160,11 @@ class Raw:
     mask: np.ndarray | None = None
     dark: np.ndarray | None = None
     white: np.ndarray | None = None
+    drift: Drift | None = None
     orientation: Orientation = field(default_factory=Orientation)
+    open_beam_counts: float | None = None
     start_probe: np.ndarray | None = None
+    rotation_centre_px: float | None = None
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -160,8 +200,13 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         ConfigError: An override chooses what is not there.
     """
     notes = list(raw.notes)
+    raw = _with_fields(raw, overrides, notes, path)
     mask = _mask(raw, overrides, notes, path)
-    patterns = _corrected(raw, mask, notes, path)
+    measured = overrides.measured or raw.measured
+    patterns = _corrected(replace(raw, measured=measured), mask, notes, path)
+    if measured == "line_integrals":
+        patterns, measured, raw = Transmissions(patterns), "intensity", replace(raw, open_beam_counts=1.0)
+        notes.append("measured: line integrals -log(I/I0), made transmissions again")
     lengths = raw.lengths.overridden(overrides).propagated(overrides.propagation_distance, patterns.shape[1:], notes)
     near = lengths.propagation_distance_m is not None
     if overrides.source_distance is not None and not near:
@@ -177,19 +222,46 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         probe_positions_px=_positions(raw, lengths, notes, path),
         angle_index=np.zeros(patterns.shape[0], int) if raw.angle_index is None else raw.angle_index.astype(int),
         theta_rad=_angles(raw, overrides, path),
-        measured=overrides.measured or raw.measured,
+        measured=measured,
         mask=mask,
         start_probe=raw.start_probe,
         truth=raw.truth,
         path=path,
         notes=tuple(notes),
+        open_beam_counts=_open_beam_counts(raw),
+        rotation_centre_px=raw.rotation_centre_px,
         **{name: getattr(lengths, name) for name in Lengths.__dataclass_fields__},
     )
     return _chosen(dataset, overrides)
 
 
+def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> Raw:
+    """With the white and dark fields and the mask of hot pixels that the user asks for."""
+    dark = raw.dark if overrides.dark is None else read_fields(overrides.dark, "dark").mean(0)
+    white, drift, n = raw.white, raw.drift, raw.patterns.shape[0]
+    if overrides.white is not None:
+        whites = read_fields(overrides.white, "white")
+        white, drift = beam_of(whites, dark, moments_of(overrides.white_fields, len(whites), None, np.zeros(n), path))
+    elif overrides.dark is not None and white is not None:  # another dark field than that of the file
+        whites = (white[None] if drift is None else drift.whites(white)) + (0.0 if raw.dark is None else raw.dark)
+        white, drift = beam_of(whites, dark, None if drift is None else (np.arange(len(whites)), drift.moment))
+    raw = replace(raw, dark=dark, white=white, drift=drift)
+    if overrides.hot_pixels is None:
+        return raw
+    mean = raw.patterns.read(np.arange(min(raw.patterns.shape[0], HOT_PIXEL_SAMPLE))).mean(axis=0)
+    hot = hot_pixels(mean.astype(np.float64), overrides.hot_pixels)
+    if white is not None and white.shape == mean.shape:
+        hot |= hot_pixels(white, overrides.hot_pixels)
+    notes.append(f"hot pixels: {int(hot.sum())} masked")
+    return replace(raw, mask=~hot if raw.mask is None else np.asarray(raw.mask, bool) & ~hot)
+
+
 def _mask(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> np.ndarray | None:
     mask = raw.mask
+    if raw.white is not None and raw.white.shape == raw.patterns.shape[1:]:
+        lit = (raw.white > 0) & np.isfinite(raw.white)
+        if lit.any() and not lit.all():  # what counts no light tells nothing
+            mask = lit if mask is None else mask & lit
     if overrides.mask is not None:
         mask, origin = read_mask(overrides.mask)
         notes.append(f"mask: {origin}")
@@ -219,8 +291,9 @@ def _corrected(raw: Raw, mask: np.ndarray | None, notes: list[str], path: str) -
         if field_ is not None and field_.shape != window:
             raise DataError(path, f"the {name} field does not fit the patterns", expected=window, found=field_.shape)
     if raw.dark is not None or raw.white is not None:
-        if raw.measured == "amplitude":
-            raise DataError(path, "dark and white fields are counts, the patterns are amplitudes",
+        if raw.measured != "intensity":
+            what = raw.measured.replace("_", " ").removesuffix("s") + "s"
+            raise DataError(path, f"dark and white fields are counts, the patterns are {what}",
                             remedy="store intensities, or take the fields out of the file")  # fmt: skip
         gain = None
         if raw.white is not None:
@@ -235,7 +308,18 @@ def _corrected(raw: Raw, mask: np.ndarray | None, notes: list[str], path: str) -
         if raw.dark is not None:
             notes.append("dark field subtracted; counts below it are set to 0")
         patterns = CorrectedPatterns(patterns, raw.dark, gain)
+    if raw.drift is not None:
+        patterns = DriftingPatterns(patterns, raw.drift)
+        notes.append(f"white fields of {len(raw.drift.ratio)} moments: the beam is linear in between")
     return patterns if mask is None else MaskedPatterns(patterns, mask)
+
+
+def _open_beam_counts(raw: Raw) -> float | None:
+    """Mean of the white field, which `_corrected` has left in the patterns."""
+    if raw.white is None:
+        return raw.open_beam_counts
+    lit = (raw.white > 0) & np.isfinite(raw.white)
+    return float(raw.white[lit].mean())
 
 
 def _positions(raw: Raw, lengths: Lengths, notes: list[str], path: str) -> np.ndarray | None:

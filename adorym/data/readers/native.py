@@ -4,6 +4,7 @@
 |---|---|---|
 | ``exchange/data`` | (angle, tile, y, x) or (angle, y, x) | photons; ``@measured`` says intensity or amplitude |
 | ``exchange/data_white``, ``data_dark`` | (..., y, x), averaged | as the data |
+| ``exchange/theta_white`` | (white field,): the beam is linear between these angles | degree |
 | ``exchange/theta``, or ``metadata/theta`` | (angle,) | degree, or radian |
 | ``metadata/energy_ev`` | scalar | eV |
 | ``metadata/psize_cm`` | scalar or (y, x) | cm, in the object plane |
@@ -12,11 +13,13 @@
 | ``metadata/slice_pos_cm`` | (slice,) | cm |
 | ``metadata/mask`` or ``exchange/mask`` | (y, x) or (n, y, x) | 1 where good |
 | ``metadata/distance_m``, ``source_distance_m``, ``detector_pixel_size_m`` | scalar, scalar, (y, x) | m |
+| ``metadata/magnification`` | (distance,) | cone beam; ``psize_cm`` is that of the largest |
+| ``metadata/open_beam_counts`` | scalar | counts in a pixel without the sample |
 | ``metadata/angle_index`` | (n,) | angle of every pattern, where angles have unequal numbers of them |
 | ``start/probe`` | (modes, y, x) | square root of photons |
 | ``truth/...`` | | what a simulation knows |
 
-``@units`` on a dataset wins over the unit of the table. The last five rows are additions to the original's layout.
+``@units`` on a dataset wins over the unit of the table. The last seven rows are additions to the original's layout.
 Angles missing from a file of several angles are taken as the original takes them: evenly from 0 to pi, both included.
 """
 
@@ -27,6 +30,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from adorym.data.flat_fields import beam_of, moments_of
 from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single, text_attribute
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns
@@ -61,9 +65,10 @@ class NativeReader(Reader):
             if measured is None:
                 measured = "intensity"
                 notes.append("measured: not said in the file, taken as intensity")
-            dark, white = (_mean_field(file, f"exchange/data_{name}") for name in ("dark", "white"))
-            if white is not None and dark is not None:
-                white = white - dark
+            dark, whites = _mean_field(file, "exchange/data_dark"), _white_fields(file)
+            white, drift = None, None
+            if whites is not None:
+                white, drift = beam_of(whites, dark, _moments(file, len(whites), theta[index], overrides.white_fields))
             probe = find(file, ["start/probe"])
             raw = Raw(
                 patterns=patterns,
@@ -75,7 +80,10 @@ class NativeReader(Reader):
                 mask=_mask(file, patterns.shape),
                 dark=dark,
                 white=white,
+                drift=drift,
                 start_probe=None if probe is None else _modes(probe),
+                rotation_centre_px=_number(file, "metadata/rotation_centre_px"),
+                open_beam_counts=_number(file, "metadata/open_beam_counts"),
                 truth=_truth(file),
                 notes=(*_stored_notes(file), *notes),
             )
@@ -108,7 +116,19 @@ def _lengths(file: h5py.File, notes: list[str]) -> Lengths:
         distance_m=one("distance_m", "m", "m"),
         source_distance_m=one("source_distance_m", "m", "m"),
         propagation_distance_m=_propagation(file),
+        slice_positions_m=_slices(file),
+        magnification=_magnification(file),
     )
+
+
+def _number(file: h5py.File, name: str) -> float | None:
+    dataset = find(file, [name])
+    return None if dataset is None else float(np.ravel(numbers(dataset))[0])
+
+
+def _magnification(file: h5py.File) -> np.ndarray | None:
+    dataset = find(file, ["metadata/magnification"])
+    return None if dataset is None else np.ravel(numbers(dataset)).astype(np.float64)
 
 
 def _propagation(file: h5py.File) -> np.ndarray | None:
@@ -120,6 +140,12 @@ def _propagation(file: h5py.File) -> np.ndarray | None:
         return None
     values = np.ravel(quantity(dataset, "m", "cm"))
     return values if np.isfinite(values).all() and (values != 0).any() else None
+
+
+def _slices(file: h5py.File) -> np.ndarray | None:
+    dataset = find(file, ["metadata/slice_pos_cm"])
+    values = None if dataset is None else np.ravel(quantity(dataset, "m", "cm"))
+    return None if values is None or len(values) < 2 else values  # the original writes [0] for a thin object
 
 
 def _angles(
@@ -226,6 +252,23 @@ def _mean_field(file: h5py.File, name: str) -> np.ndarray | None:
         return None
     field = numbers(dataset)
     return field.reshape(-1, *field.shape[-2:]).mean(axis=0) if field.ndim >= 2 else field
+
+
+def _white_fields(file: h5py.File) -> np.ndarray | None:
+    """``(k, y, x)``."""
+    dataset = find(file, ["exchange/data_white"])
+    if dataset is None:
+        return None
+    fields = numbers(dataset)
+    return fields.reshape(-1, *fields.shape[-2:]) if fields.ndim >= 2 else fields[None]
+
+
+def _moments(
+    file: h5py.File, n_whites: int, theta_rad: np.ndarray, kind: str | None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    dataset = find(file, ["exchange/theta_white"])
+    angles = None if dataset is None else np.ravel(quantity(dataset, "rad", "deg"))
+    return moments_of(kind, n_whites, angles, theta_rad, file.filename)
 
 
 def _mask(file: h5py.File, shape: tuple[int, int, int]) -> np.ndarray | None:

@@ -1,0 +1,120 @@
+"""White fields: the beam without sample, and a beam that changes while the sample turns.
+
+One white field is enough while the beam stands still. Where a file holds white fields from several moments of a scan,
+each pattern is divided by the field that lies between those before and after it, linear in between.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from adorym.data.dataset import Patterns
+from adorym.errors import DataError
+
+
+@dataclass(frozen=True, eq=False)
+class Drift:
+    """How the beam changes during a scan.
+
+    Attributes:
+        ratio: ``(k, y, x)`` float32 mean white field over that of each moment; 1 where no light falls.
+        moment: ``(n,)`` which of them each pattern belongs to, between 0 and ``k - 1``.
+    """
+
+    ratio: np.ndarray
+    moment: np.ndarray
+
+    @classmethod
+    def of(cls, whites: np.ndarray, moment: np.ndarray) -> Drift:
+        """From white fields ``(k, y, x)``, dark subtracted."""
+        mean = whites.mean(0)
+        lit = (whites > 0).all(0) & (mean > 0)
+        ratio = np.where(lit, mean / np.where(lit, whites, 1.0), 1.0)
+        return cls(ratio.astype(np.float32), np.asarray(moment, np.float64))
+
+    def whites(self, mean: np.ndarray) -> np.ndarray:
+        """``(k, y, x)`` white fields, from their mean: inverse of `of`."""
+        return mean / self.ratio
+
+
+@dataclass(frozen=True)
+class DriftingPatterns:
+    """Patterns over the change of the beam; ``base`` is over its mean already."""
+
+    base: Patterns
+    drift: Drift
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.base.shape
+
+    def read(self, index: np.ndarray) -> np.ndarray:
+        frames, moment = self.base.read(index), self.drift.moment[np.asarray(index, dtype=np.intp)]
+        before = np.clip(np.floor(moment).astype(int), 0, len(self.drift.ratio) - 2)
+        part = (moment - before).astype(np.float32)[:, None, None]
+        # The field is linear in between, not the correction: 1 / ratio is the field in units of its mean.
+        field = (1 - part) / self.drift.ratio[before] + part / self.drift.ratio[before + 1]
+        return frames / field
+
+
+def beam_of(
+    whites: np.ndarray, dark: np.ndarray | None, when: tuple[np.ndarray, np.ndarray] | None
+) -> tuple[np.ndarray, Drift | None]:
+    """Mean white field ``(y, x)``, dark subtracted, and the drift between `moments_of` ``when``, if any.
+
+    Args:
+        whites: ``(k, y, x)`` as they were measured.
+        dark: ``(y, x)``; one that does not fit is not subtracted.
+        when: Moments of white fields and patterns.
+    """
+    if dark is not None and dark.shape == whites.shape[1:]:
+        whites = whites - dark
+    return whites.mean(0), None if when is None else drift_of(whites, *when)
+
+
+def drift_of(whites: np.ndarray, when: np.ndarray, of_patterns: np.ndarray) -> Drift | None:
+    """The drift between white fields ``(k, y, x)`` taken at moments ``when`` ``(k,)``; ``None`` if there is but one.
+
+    Args:
+        whites: Dark subtracted.
+        when: Rotation angle, time or number at which each was taken; those of one moment are averaged.
+        of_patterns: ``(n,)`` the same for the patterns; before the first and after the last the beam stands still.
+    """
+    moments, which = np.unique(when, return_inverse=True)
+    if len(moments) < 2:
+        return None
+    means = np.stack([whites[which == i].mean(0) for i in range(len(moments))])
+    return Drift.of(means, np.interp(of_patterns, moments, np.arange(len(moments))))
+
+
+def moments_of(
+    kind: str | None, n_whites: int, theta_white: np.ndarray | None, of_patterns: np.ndarray, path: str
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """When white fields and patterns were taken, ``None`` where all white fields are to be averaged.
+
+    Args:
+        kind: What the user says: ``mean``, ``before_and_after`` (the first half of the white fields before the scan,
+            the rest after it), or nothing.
+        n_whites: Number of white fields.
+        theta_white: Rotation angles of the white fields, where the file has them.
+        of_patterns: ``(n,)`` rotation angles of the patterns.
+        path: For messages.
+
+    Raises:
+        DataError: One white field is no two moments, or angles and fields differ in number.
+    """
+    if kind == "mean" or (kind is None and theta_white is None):
+        return None
+    if kind == "before_and_after":
+        if n_whites < 2:
+            raise DataError(path, "one white field cannot be from before and after the scan", expected="two or more",
+                            found=n_whites, remedy="leave out 'data.white_fields'")  # fmt: skip
+        n = len(of_patterns)
+        return np.where(np.arange(n_whites) < n_whites // 2, 0.0, n - 1.0), np.arange(n, dtype=float)
+    if theta_white is None or len(theta_white) != n_whites:
+        raise DataError(path, "white fields and their angles differ in number", expected=n_whites,
+                        found=0 if theta_white is None else len(theta_white),
+                        remedy="correct exchange/theta_white, or set data.white_fields: mean")  # fmt: skip
+    return theta_white, of_patterns

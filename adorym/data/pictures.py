@@ -1,0 +1,77 @@
+"""Raw pictures: one file or a series of files as a stack, white and dark fields, hot pixels."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+from adorym.data.containers import SINGLE, open_container, read_array
+from adorym.errors import DataError
+
+PICTURES = ("tif", "image", "npy")
+WILD = "*?["
+# Of a normal distribution, the standard deviation over the median of the absolute deviations.
+SIGMA_OF_MAD = 1.4826
+
+
+def is_series(path: str | Path) -> bool:
+    """Whether ``path`` is a pattern that stands for several files, such as ``hologram_*.tif``."""
+    return any(c in str(path) for c in WILD) and not Path(path).exists()
+
+
+def read_series(pattern: str | Path) -> np.ndarray:
+    """``(n, y, x)`` float32 pictures of all files that ``pattern`` stands for, sorted by name.
+
+    Raises:
+        DataError: There is none, or they differ in size.
+    """
+    paths = sorted(glob.glob(str(Path(pattern).expanduser())))
+    if not paths:
+        raise DataError(str(pattern), "no file fits this pattern", remedy="check the folder and the ending")
+    stacks = [_frames(path) for path in paths]
+    sizes = {stack.shape[1:] for stack in stacks}
+    if len(sizes) != 1:
+        raise DataError(str(pattern), "the pictures differ in size", found=", ".join(map(str, sorted(sizes))))
+    return np.concatenate(stacks)
+
+
+def read_fields(source: str | Path | np.ndarray, role: str) -> np.ndarray:
+    """White or dark fields ``(k, y, x)`` float64: an array, one file, or a pattern of several.
+
+    Raises:
+        DataError: No such file, or not pictures.
+    """
+    if isinstance(source, np.ndarray):
+        field = source
+    elif is_series(source):
+        field = read_series(source)
+    else:
+        field = read_array(source, role)[0]
+    if field.ndim < 2:
+        raise DataError(str(source), f"the {role} field is no picture", expected="(..., y, x)", found=field.shape)
+    return np.asarray(field, np.float64).reshape(-1, *field.shape[-2:])
+
+
+def hot_pixels(picture: np.ndarray, deviations: float) -> np.ndarray:
+    """``(y, x)`` bool, True where a pixel is far from the median of its neighbours, brighter or darker.
+
+    Args:
+        picture: ``(y, x)``, such as the mean of all patterns.
+        deviations: How many standard deviations of that difference, estimated robustly, are too far.
+    """
+    difference = picture - ndimage.median_filter(picture, 3, mode="nearest")
+    spread = SIGMA_OF_MAD * np.median(np.abs(difference))
+    return np.abs(difference) > deviations * max(float(spread), 1e-12 * float(np.abs(picture).max()))
+
+
+def _frames(path: str) -> np.ndarray:
+    container = open_container(path)
+    if SINGLE not in container.arrays:
+        raise DataError(
+            path, "not a picture", found=", ".join(container.arrays), remedy="name the arrays with data.map"
+        )
+    frames = container.read(SINGLE)
+    return frames.reshape(-1, *frames.shape[-2:]).astype(np.float32)

@@ -1,0 +1,68 @@
+r"""Finding the common distance of a series by the sharpness of the object.
+
+A common shift c of all distances refocuses the object: :math:`\mathcal D_{z + c} O = \mathcal D_z (\mathcal D_c O)`.
+The holograms therefore fit as well with the distances shifted by -c and the object propagated by c; of all these, the
+object with the smallest total variation of its magnitude is the one in focus.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+from scipy import fft, optimize
+
+from adorym.optics.geometry import Grid, depth_of_focus_m
+from adorym.optics.propagation import fresnel_rate_rad_per_m
+from adorym.registry import component
+from adorym.units import Length
+
+# Coarse steps of the search, before the minimum is refined.
+STEPS = 25
+
+
+@component
+class Autofocus:
+    """When and how far the focus is searched.
+
+    Attributes:
+        at: Epochs, counted from 1, after which it is searched, besides after the last.
+        reach: Largest change of the distances; half the depth of focus of a pixel if absent.
+        last: Whether it is searched after the last epoch.
+    """
+
+    at: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    reach: Annotated[Length, Field(gt=0)] | None = None
+    last: bool = True
+
+    def due(self, epoch: int, epochs: int) -> bool:
+        """Whether it is searched after ``epoch`` (from 1) of ``epochs``."""
+        return epoch in self.at or (self.last and epoch == epochs)
+
+    def find(self, obj: np.ndarray, grid: Grid, inside: tuple[slice, slice]) -> float:
+        """Distance by which the object ``(Y, X)`` complex has to be propagated to be in focus."""
+        spectrum, rate = fft.fft2(np.asarray(obj, np.complex64)), fresnel_rate_rad_per_m(grid)
+        reach = self.reach or depth_of_focus_m(min(grid.pixel_size_m), grid.wavelength_m) / 2
+
+        def blur(distance: float) -> float:
+            return total_variation(np.abs(fft.ifft2(spectrum * np.exp(-1j * distance * rate)))[inside])
+
+        trials = np.linspace(-reach, reach, STEPS)
+        best = trials[np.argmin([blur(d) for d in trials])]
+        step = trials[1] - trials[0]
+        found = optimize.minimize_scalar(blur, bounds=(best - step, best + step), method="bounded",
+                                         options={"xatol": step / 50})  # fmt: skip
+        return float(found.x)
+
+
+def refocused(obj: np.ndarray, grid: Grid, distance_m: float) -> np.ndarray:
+    """``obj`` ``(Y, X)`` complex, propagated."""
+    kernel = np.exp(-1j * distance_m * fresnel_rate_rad_per_m(grid))
+    return fft.ifft2(fft.fft2(np.asarray(obj, np.complex128)) * kernel)
+
+
+def total_variation(picture: np.ndarray) -> float:
+    """Mean length of the gradient."""
+    along_y, along_x = np.diff(picture, axis=0)[:, :-1], np.diff(picture, axis=1)[:-1]
+    return float(np.hypot(along_y, along_x).mean())

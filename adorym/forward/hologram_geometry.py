@@ -1,0 +1,152 @@
+"""What a near-field model knows of its data: which distance a picture was taken at, and on which grid to compute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from adorym.data.dataset import Dataset
+from adorym.errors import DataError, GeometryError
+from adorym.optics.buffer import buffer_px
+from adorym.optics.geometry import Geometry, Grid
+
+# Room beyond the reach of light for pictures that are shifted, turned or scaled, as a part of their width.
+ROOM = 0.025
+# Patterns that a missing intensity of the beam is estimated from.
+SAMPLE = 8
+
+
+@dataclass(frozen=True)
+class HologramGeometry(Geometry):
+    """The geometry of a distance series.
+
+    Attributes:
+        distances_m: ``(d,)`` effective distances, as the data state them.
+        pixel_ratios: ``(d,)`` pixel of each distance's pictures, in the object plane, over the pixel computed with.
+        distance_index: ``(pictures,)`` distance of each picture.
+        picture_index: ``(n,)`` picture of each pattern, which may be a tile of it.
+        picture_px: (y, x) size of a picture.
+        open_beam_counts: Counts in a pixel without the sample.
+        open_beam_known: Whether the data state that.
+        propagator: ``fresnel`` or ``angular_spectrum``.
+        extra_px: (y, x) what the object array is wider than a picture on each side.
+        buffer_px: (y, x) the part of that which lies beyond every field of view; cut short where `cut` says so.
+    """
+
+    distances_m: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    pixel_ratios: np.ndarray = field(default_factory=lambda: np.ones(0))
+    distance_index: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    picture_index: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    picture_px: tuple[int, int] = (0, 0)
+    open_beam_counts: float = 1.0
+    open_beam_known: bool = True
+    propagator: str = "fresnel"
+    extra_px: tuple[int, int] = (0, 0)
+    buffer_px: tuple[int, int] = (0, 0)
+    cut: tuple[bool, bool] = (False, False)
+
+    @property
+    def effective_distance_m(self) -> float:
+        """The longest distance."""
+        return float(self.distances_m[np.argmax(np.abs(self.distances_m))])
+
+    @property
+    def object_grid(self) -> Grid:
+        """The grid of the whole object, buffer included, without a margin."""
+        grid = self.grid("near_field")
+        ny, nx = (n + 2 * extra for n, extra in zip(self.picture_px, self.extra_px, strict=True))
+        return Grid((ny, nx), grid.pixel_size_m, grid.wavelength_m)
+
+    def grid_of(self, window_px: tuple[int, int]) -> Grid:
+        """The grid of a window of that size."""
+        grid = self.grid("near_field")
+        return Grid(window_px, grid.pixel_size_m, grid.wavelength_m)
+
+
+def hologram_geometry(dataset: Dataset, buffer: int | None) -> HologramGeometry:
+    """The geometry of ``dataset``; ``buffer`` pixels on each side, or as many as light can reach.
+
+    Raises:
+        DataError: The pictures do not divide among the distances.
+        GeometryError: No distance, energy or pixel size.
+    """
+    base = Geometry.of(dataset)
+    distances = _distances(dataset, base)
+    index = distance_index(dataset, len(distances))
+    ratios = np.ones(len(distances))
+    if dataset.magnification is not None:
+        ratios = dataset.magnification.max() / dataset.magnification
+    known = dataset.open_beam_counts is not None
+    grid = base.grid("near_field")
+    field_of_view = [int(np.ceil(n * ratios.max())) for n in dataset.picture_px]
+    seen = Grid((field_of_view[0], field_of_view[1]), grid.pixel_size_m, grid.wavelength_m)
+    if buffer is None:
+        (y, x), cut = buffer_px(seen, float(np.abs(distances).max()), ROOM)
+    else:
+        (y, x), cut = (buffer, buffer), (False, False)
+    extra = [b + (f - n + 1) // 2 for b, f, n in zip((y, x), field_of_view, dataset.picture_px, strict=True)]
+    return HologramGeometry(
+        window_px=base.window_px,
+        energy_ev=base.energy_ev,
+        detector_pixel_size_m=base.detector_pixel_size_m,
+        distance_m=base.distance_m,
+        source_distance_m=base.source_distance_m,
+        given_pixel_size_m=grid.pixel_size_m,
+        distances_m=distances,
+        pixel_ratios=ratios,
+        distance_index=index,
+        picture_index=np.arange(dataset.n_patterns) % dataset.n_pictures,
+        picture_px=dataset.picture_px,
+        open_beam_counts=dataset.open_beam_counts or _mean_counts(dataset),
+        open_beam_known=known,
+        extra_px=(extra[0], extra[1]),
+        buffer_px=(y, x),
+        cut=cut,
+    )
+
+
+def distance_index(dataset: Dataset, n_distances: int) -> np.ndarray:
+    """``(n,)`` number of the distance of each picture: every angle has one picture a distance, in order.
+
+    Raises:
+        DataError: It has not.
+    """
+    index = np.empty(dataset.n_pictures, int)
+    for angle in range(dataset.n_angles):
+        here = np.flatnonzero(dataset.angle_index[: dataset.n_pictures] == angle)
+        if len(here) != n_distances:
+            raise DataError(
+                dataset.path,
+                "the number of holograms does not fit the number of distances",
+                expected=f"{n_distances} holograms an angle, one a distance",
+                found=f"{len(here)} at angle {angle}",
+                remedy="give 'data.propagation_distance' one value a hologram, or choose holograms with 'data.frames'",
+            )
+        index[here] = np.arange(n_distances)
+    return index
+
+
+def _distances(dataset: Dataset, base: Geometry) -> np.ndarray:
+    stated = dataset.propagation_distance_m
+    if stated is not None:
+        return np.atleast_1d(np.asarray(stated, np.float64))
+    if base.distance_m is None:
+        raise GeometryError(
+            "data.propagation_distance",
+            "absent: holography needs the distance from the sample to the detector",
+            remedy="give it, one a hologram, for example 'data: {propagation_distance: [40 cm, 60 cm]}', "
+            "or 'data.distance' (and 'data.source_distance' for a cone beam)",
+        )
+    return np.array([base.effective_distance_m])
+
+
+def _mean_counts(dataset: Dataset) -> float:
+    """Mean counts in a good pixel of some of the pictures."""
+    index = np.unique(np.linspace(0, dataset.n_patterns - 1, SAMPLE).astype(int))
+    pictures = dataset.patterns.read(index).astype(np.float64)
+    pictures = pictures**2 if dataset.measured == "amplitude" else pictures
+    good = np.isfinite(pictures)
+    if dataset.mask is not None:
+        good &= dataset.mask if dataset.mask.ndim == 2 else dataset.mask[index]
+    return float(pictures[good].mean()) if good.any() else 1.0

@@ -1,0 +1,258 @@
+"""The refinable parameters of holography: distances, maps, scales, illumination, material."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from adorym.data.dataset import Dataset
+from adorym.forward.base import object_parameter
+from adorym.forward.hologram_geometry import HologramGeometry
+from adorym.forward.registration import register
+from adorym.optics.affine import IDENTITY, half_side_px, parts_of, to_pixels
+from adorym.parameters import Derived, Parameter, ParameterSettings
+from adorym.registry import component
+from adorym.wrapper.base import Array, Backend
+
+Values = Mapping[str, np.ndarray]
+
+
+# -- start values ------------------------------------------------------------------------------------------------------
+@component
+class AffineSettings(ParameterSettings):
+    """How the maps start and are refined.
+
+    Attributes:
+        registration: Start from a coarse alignment of the pictures, by the phase correlation of their gradients and
+            the affine map that makes them most alike; else from the identity.
+    """
+
+    registration: bool = False
+
+
+def _identities(model: Any, dataset: Dataset, settings: AffineSettings, rng: np.random.Generator) -> np.ndarray:
+    if settings.registration:
+        return register(dataset, model.geometry(dataset))
+    return np.tile(IDENTITY, (dataset.n_pictures, 1))
+
+
+def _zeros_each(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.zeros(len(model.geometry(dataset).distances_m))
+
+
+def _translations(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.zeros((dataset.n_pictures, 2))
+
+
+def _ratios(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.ones(len(model.geometry(dataset).distances_m))
+
+
+def _scales(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.ones((dataset.n_pictures, 1))
+
+
+def _log10_kappa(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.array([np.log10(model.kappa or 1.0)])
+
+
+def _illumination(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    """A plane wave, or the probe that came with the data, its edge carried on into the buffer."""
+    geometry, shape = model.geometry(dataset), model.object_frame(dataset, 0)[0]
+    given = dataset.start_probe
+    if given is None:
+        return np.full(shape, np.sqrt(geometry.open_beam_counts), np.complex128)
+    wave = np.asarray(given, np.complex128).reshape(-1, *given.shape[-2:])[0]
+    margins = [n - k for n, k in zip(shape, wave.shape, strict=True)]
+    return np.pad(wave, [(m // 2, m - m // 2) for m in margins], mode="edge")
+
+
+# -- natural steps -----------------------------------------------------------------------------------------------------
+def _fringe_distance(model: Any, dataset: Dataset, mean_counts: float) -> float:
+    """``dx^2 / lambda``: where a wave one pixel wide has spread to twice its width."""
+    geometry = model.geometry(dataset)
+    return float(min(geometry.pixel_size_m("near_field")) ** 2 / geometry.wavelength_m)
+
+
+def _pixel_of_map(model: Any, dataset: Dataset, mean_counts: float) -> float:
+    """The change of a map's number that moves a corner by a pixel."""
+    return 1.0 / half_side_px(dataset.picture_px)
+
+
+# -- gauges ------------------------------------------------------------------------------------------------------------
+def _no_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Relative distances: their mean is the common one."""
+    return values - values.mean() + first.mean()
+
+
+def with_unit_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Gauge of intensity scales: a common factor belongs to the illumination."""
+    return values / values.mean()
+
+
+def _geometric(rate: float, beta2: float = 0.99) -> dict[str, Any]:
+    return {"kind": "adam", "learning_rate": rate, "beta2": beta2}
+
+
+PARAMETERS: dict[str, Parameter] = {
+    # Propagation keeps energy, so that one curvature holds for all pixels; slow changes of the phase need momentum.
+    "object": object_parameter(
+        optimizer={"kind": "preconditioned", "learning_rate": 1.0, "regularization": 0.0, "momentum": 0.95},
+    ),
+    "common_distance": Parameter(
+        optional=True,
+        unit="m",
+        help="correction of all distances alike; refocuses the object",
+        start=lambda model, dataset, settings, rng: np.zeros(1),
+        optimizer=_geometric(0.2),
+        scale=_fringe_distance,
+    ),
+    "relative_distances": Parameter(
+        optional=True,
+        unit="m",
+        help="correction of each distance, without their mean",
+        start=_zeros_each,
+        optimizer=_geometric(0.035),
+        scale=_fringe_distance,
+        gauge=_no_mean,
+    ),
+    "affine": Parameter(
+        optional=True,
+        help="map of each hologram into the frame of the first: (m_yy, m_yx, t_y, m_xy, m_xx, t_x), translations in "
+        "units of half its larger side",
+        start=_identities,
+        settings=AffineSettings,
+        optimizer=_geometric(0.13),
+        scale=_pixel_of_map,
+    ),
+    "translation": Parameter(
+        optional=True,
+        unit="px",
+        help="(y, x) place of each hologram in the frame of the first",
+        start=_translations,
+        optimizer=_geometric(0.13),
+    ),
+    "pixel_ratio": Parameter(
+        optional=True,
+        help="pixel of each distance over the stated one, relative to the first (magnification)",
+        start=_ratios,
+        optimizer=_geometric(0.13),
+        scale=_pixel_of_map,
+    ),
+    "intensity_scale": Parameter(
+        optional=True,
+        help="factor on the intensity of each hologram (beam current, exposure)",
+        start=_scales,
+        optimizer={"kind": "adam", "learning_rate": 2e-3},
+        bounds=(1e-3, None),
+        gauge=with_unit_mean,
+    ),
+    "illumination": Parameter(
+        optional=True,
+        unit="sqrt(photon)",
+        help="wave that falls on the object, on the object's grid",
+        start=_illumination,
+        optimizer={"kind": "adam", "learning_rate": 1e-3},
+        relative=True,
+    ),
+    "log10_kappa": Parameter(
+        optional=True,
+        help="decimal logarithm of kappa = delta / beta of a homogeneous object",
+        start=_log10_kappa,
+        optimizer=_geometric(0.05),
+    ),
+}
+
+
+# -- from parameters to what the physics needs -------------------------------------------------------------------------
+def distances_of(xp: Backend, params: Mapping[str, Array], geometry: HologramGeometry) -> Array:
+    """``(d,)`` distances in metres: stated + common + relative, the mean of the last left out."""
+    distances = xp.asarray(geometry.distances_m)
+    if "common_distance" in params:
+        distances = distances + params["common_distance"]
+    if "relative_distances" in params:
+        relative = params["relative_distances"]
+        distances = distances + relative - xp.mean(relative)
+    return distances
+
+
+def detector_maps(
+    xp: Backend,
+    params: Mapping[str, Array],
+    geometry: HologramGeometry,
+    pictures: np.ndarray,
+    off_middle_px: tuple[float, float],
+) -> tuple[Array, np.ndarray]:
+    """``(maps (n, 6) in pixels, whether each is refined (n,))`` of the holograms ``pictures``.
+
+    The first hologram of an angle is the reference: whatever its entries hold, its map is the identity, or its pixel
+    ratio alone.
+
+    Args:
+        xp: Backend.
+        params: Values by name.
+        geometry: Of the experiment.
+        pictures: ``(n,)`` their numbers.
+        off_middle_px: (y, x) from the middle of a picture to that of the tile that is looked at. Maps are counted from
+            the tile's middle.
+    """
+    free = geometry.distance_index[pictures] > 0
+    weight = xp.asarray(free.astype(np.float64)[:, None])
+    unit = xp.asarray(np.tile(IDENTITY, (len(pictures), 1)))
+    maps = unit
+    if "affine" in params:
+        units = xp.asarray(to_pixels(np.ones(6), half_side_px(geometry.picture_px)))
+        maps = unit + weight * (params["affine"][pictures] - unit) * units
+    if "pixel_ratio" in params:
+        ratio = xp.reshape(params["pixel_ratio"][geometry.distance_index[pictures]], (-1, 1))
+        maps = maps * (1 + weight * (ratio - 1))
+    if "translation" in params:
+        shift = weight * params["translation"][pictures]
+        zero = xp.zeros((len(pictures), 2))
+        maps = maps + xp.concat([zero, shift[:, :1], zero, shift[:, 1:]], axis=1)
+    ratios = geometry.pixel_ratios[geometry.distance_index[pictures]][:, None]
+    maps = maps * xp.asarray(np.tile(ratios, (1, 6)))
+    if any(off_middle_px):
+        d_y, d_x = off_middle_px
+        turned = maps - unit
+        moved = [turned[:, i : i + 1] * d_y + turned[:, i + 1 : i + 2] * d_x for i in (0, 3)]
+        zero = xp.zeros((len(pictures), 2))
+        maps = maps + xp.concat([zero, moved[0], zero, moved[1]], axis=1)
+    moves = bool({"affine", "pixel_ratio", "translation"} & set(params))
+    return maps, free & moves
+
+
+# -- what experimenters think in ---------------------------------------------------------------------------------------
+def _all_distances(values: Values, geometry: HologramGeometry) -> Derived | None:
+    if not {"common_distance", "relative_distances"} & set(values):
+        return None
+    relative = values.get("relative_distances", np.zeros(1))
+    found = geometry.distances_m + values.get("common_distance", np.zeros(1)) + relative - relative.mean()
+    return Derived(found, "m", geometry.distances_m)
+
+
+def _affine_parts(name: str, unit: str) -> Callable[[Values, HologramGeometry], Derived | None]:
+    def make(values: Values, geometry: HologramGeometry) -> Derived | None:
+        if "affine" not in values:
+            return None
+        maps = to_pixels(values["affine"], half_side_px(geometry.picture_px))
+        found = np.array([getattr(parts_of(each), name) for each in maps])
+        return Derived(found, unit, np.broadcast_to(getattr(parts_of(IDENTITY), name), found.shape).astype(float))
+
+    return make
+
+
+def _kappa(values: Values, geometry: HologramGeometry) -> Derived | None:
+    return None if "log10_kappa" not in values else Derived(10.0 ** values["log10_kappa"], "", None)
+
+
+DERIVED: dict[str, Callable[[Values, HologramGeometry], Derived | None]] = {
+    "propagation_distances": _all_distances,
+    "affine_shift": _affine_parts("shift_px", "px"),
+    "affine_rotation": _affine_parts("rotation_rad", "rad"),
+    "affine_scale": _affine_parts("scale", ""),
+    "affine_shear": _affine_parts("shear", ""),
+    "kappa": _kappa,
+}

@@ -1,0 +1,244 @@
+r"""Multislice ptychography: an object too thick for its depth of focus, as slices with free space between them.
+
+.. math::
+
+    \psi_{jm,1} = O_1\, \mathcal S_{\delta_j} P_m, \qquad
+    \psi_{jm,z+1} = O_{z+1}\, \mathcal P_{d_z} \psi_{jm,z}, \qquad
+    I_j = s_j \sum_m |\mathcal D\, \psi_{jm,Z}|^2 + b
+
+with the angular spectrum :math:`\mathcal P_d` over the slice spacings :math:`d_z` and the propagator :math:`\mathcal D`
+from the last slice to the detector (Cowley & Moodie, Acta Cryst. 10, 609 (1957); Maiden, Humphry & Rodenburg, J. Opt.
+Soc. Am. A 29, 1606 (2012)). Slices at a constant spacing describe a dense object; a few slices at places of their own
+describe a stack of thin layers, and their spacings may be refined.
+
+**Memory.** The gradient needs the wave in front of every slice. For deep objects the slices are worked on in segments,
+and only the waves between segments are kept; what lies within is computed again on the way back (Griewank & Walther,
+ACM Trans. Math. Softw. 26, 19 (2000)). Memory then grows as the square root of the depth.
+
+**Steps.** The curvature of a slice is that of a thin object, :math:`q c \sum_m |P_{m,z}|^2` with the probe as it would
+be at that depth in free space, times the number of slices: all of them explain the same pattern.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from adorym.data.batches import Batch
+from adorym.data.dataset import Dataset
+from adorym.errors import ConfigError
+from adorym.forward.base import ForwardModel, Request, object_parameter
+from adorym.forward.ptychography import Ptychography
+from adorym.losses.base import Loss
+from adorym.optics.geometry import Geometry
+from adorym.optics.propagation import critical_distance_m, propagate, transfer_function_angular_spectrum
+from adorym.optics.shift import fourier_shift, shift_kernel
+from adorym.parameters import Parameter, ParameterSettings
+from adorym.registry import register
+from adorym.units import Length
+from adorym.wrapper.base import Array, Backend
+
+# Objects of fewer slices are not worth a second computation of their waves.
+SHALLOW = 8
+
+
+def _spacing(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return model.spacing_m(dataset)
+
+
+def _smallest_spacing(model: Any, dataset: Dataset, mean_counts: float) -> float:
+    return float(np.min(model.spacing_m(dataset)))
+
+
+@register("forward_model", "multislice")
+class Multislice(Ptychography):
+    """Scanning diffraction of a thick object, slice by slice, by one or several incoherent probe modes.
+
+    Attributes:
+        slices: Number of slices, ``spacing`` apart.
+        spacing: Distance from one slice to the next, the same for all; the pixel size along x if absent.
+        slice_positions: Instead of both: place of each slice along the beam. Those of the data if nothing is given.
+        binning: Slices that are multiplied together and propagated at once, to save time where the object changes
+            slowly along the beam.
+    """
+
+    slices: Annotated[int, Field(ge=2)] | None = None
+    spacing: Annotated[Length, Field(gt=0)] | None = None
+    slice_positions: tuple[Length, ...] | None = None
+    binning: int = Field(1, ge=1)
+
+    refinable: ClassVar[Mapping[str, Parameter]] = {
+        **Ptychography.refinable,
+        "object": object_parameter(help="complex transmission of every slice"),
+        "slice_spacing": Parameter(
+            unit="m",
+            help="distance from each slice to the next; one number where it is the same for all",
+            start=_spacing,
+            optimizer={"kind": "adam", "learning_rate": 0.01, "beta2": 0.99},
+            scale=_smallest_spacing,
+            bounds=(0.0, None),
+        ),
+    }
+
+    def __post_init__(self) -> None:
+        if self.slice_positions is None:
+            return
+        for name in ("slices", "spacing"):
+            if getattr(self, name) is not None:
+                raise ConfigError(name, "has no effect beside 'slice_positions'", remedy="leave one of them out")
+        _check_positions("slice_positions", self.slice_positions)
+
+    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
+        super().check(dataset, geometry, names)
+        grid = geometry.grid(self.regime)  # refuses where energy or pixel size are not known
+        farthest, steps = min(critical_distance_m(grid)), self.spacing_m(dataset) * self.binning
+        if steps.max() > farthest:
+            raise ConfigError(
+                "forward_model.spacing", "slices are too far apart to be propagated in this window",
+                expected=f"at most {farthest:.4g} m, N pixel^2 / wavelength", found=f"{steps.max():.4g} m",
+                remedy="more slices, a smaller binning or a larger window",
+            )  # fmt: skip
+
+    def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
+        shape, origin = super().object_frame(dataset, margin_px)
+        return (*shape, self.depth(dataset)), origin
+
+    def depth(self, dataset: Dataset) -> int:
+        """Number of slices."""
+        given = self._positions(dataset)
+        return self.slices if given is None and self.slices is not None else len(given)  # type: ignore[arg-type]
+
+    def spacing_m(self, dataset: Dataset) -> np.ndarray:
+        """``(1,)`` where it is the same for all, else ``(slices - 1,)``.
+
+        Raises:
+            ConfigError: Neither configuration nor data say how many slices there are.
+        """
+        given = self._positions(dataset)
+        if given is not None:
+            return np.diff(given)
+        constant = self.spacing or self.geometry(dataset).grid(self.regime).pixel_size_m[1]
+        return np.array([float(constant)])
+
+    def _positions(self, dataset: Dataset) -> np.ndarray | None:
+        if self.slice_positions is not None:
+            return np.array(self.slice_positions)
+        if self.slices is not None:
+            return None
+        if dataset.slice_positions_m is None:
+            raise ConfigError(
+                "forward_model.slices", "how many slices the object has is not known",
+                remedy="give 'slices' and 'spacing', or 'slice_positions'",
+            )  # fmt: skip
+        _check_positions("data: metadata/slice_pos_cm", dataset.slice_positions_m)
+        return np.asarray(dataset.slice_positions_m, float)
+
+    # -- the wave ------------------------------------------------------------------------------------------------------
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+        """Intensities ``(n, y, x)`` in photons from object windows ``obj`` ``(n, y, x, z)`` complex."""
+        offsets = self._offsets(params)
+        wave = fourier_shift(xp, self.probe_at_object(xp, params, batch), offsets)
+        wave = self.through(xp, wave, xp.unstack(obj, -1), params["slice_spacing"], batch)
+        if self.regime == "far_field":
+            wave = xp.fft2(wave)
+        else:
+            back = shift_kernel(xp, tuple(obj.shape[1:3]), -offsets)[:, None]
+            wave = propagate(xp, wave, self._transfer(xp, params, batch) * back)
+        intensity = xp.sum(xp.abs2(wave), axis=1)
+        if "intensity_scale" in params:
+            intensity = intensity * xp.reshape(params["intensity_scale"], (-1, 1, 1))
+        return intensity + params["background"] if "background" in params else intensity
+
+    def through(self, xp: Backend, wave: Array, slices: Sequence[Array], spacing: Array, batch: Batch) -> Array:
+        """Wave behind the last of ``slices`` ``(n, y, x)`` each, from ``wave`` ``(n, m, y, x)`` before the first."""
+        grid, even = batch.geometry.grid(self.regime), spacing.shape[0] == 1
+        starts = list(range(0, len(slices), self.binning))
+        thick = [_product(slices[i : i + self.binning]) for i in starts]
+        if even:
+            steps = [transfer_function_angular_spectrum(xp, grid, self.binning * spacing[0])] * (len(thick) - 1)
+        else:
+            steps = [xp.sum(spacing[a:b]) for a, b in pairwise(starts)]
+
+        def segment(wave: Array, *inputs: Array) -> Array:
+            # As many slices as steps, but for the last slice of all, which none follows.
+            parts, after = inputs[: -(-len(inputs) // 2)], inputs[-(-len(inputs) // 2) :]
+            for i, part in enumerate(parts):
+                wave = wave * part[:, None]
+                if i < len(after):
+                    kernel = after[i] if even else transfer_function_angular_spectrum(xp, grid, after[i])
+                    wave = propagate(xp, wave, kernel)
+            return wave
+
+        length = segment_length(len(thick), batch.checkpoint_slices)
+        if length == len(thick):
+            return segment(wave, *thick, *steps)
+        for first in range(0, len(thick), length):
+            inputs = (*thick[first : first + length], *steps[first : first + length])
+            # The way back begins with the last segment: to keep its waves costs nothing.
+            last = first + length >= len(thick)
+            wave = segment(wave, *inputs) if last else xp.checkpoint(segment, wave, *inputs)
+        return wave
+
+    # -- curvatures ----------------------------------------------------------------------------------------------------
+    def objective(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+    ) -> tuple[Array, dict[str, Array]]:
+        return ForwardModel.objective(self, xp, obj, params, batch, loss, request)
+
+    def curvatures(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+    ) -> dict[str, Array]:
+        if loss.amplitude_curvature is None:
+            return {}
+        q, found = loss.amplitude_curvature * request.weight, {}
+        if "object" in request.curvature:
+            found["object"] = q * obj.shape[-1] * self.illumination(xp, params, obj.shape[-1], batch)[None]
+        if "probe" in request.curvature:
+            transmitted = xp.exp(xp.sum(xp.log(xp.abs2(obj) + 1e-12), axis=-1))
+            found["probe"] = q * xp.sum(transmitted, axis=0, keepdims=True)
+        if "probe_positions" in request.curvature:
+            found["probe_positions"] = q * self._position_blocks(xp, obj, params, batch)
+        if "intensity_scale" in request.curvature:
+            background = params.get("background", 0.0)
+            signal = xp.sum(self.predict(xp, obj, params, batch) - background, axis=(1, 2))
+            found["intensity_scale"] = q * signal[:, None] / (4 * xp.square(params["intensity_scale"]))
+        return found
+
+    def illumination(self, xp: Backend, params: Mapping[str, Array], depth: int, batch: Batch) -> Array:
+        """``(y, x, z)`` intensity of all probe modes at each slice, in free space."""
+        wave, spacing = self.probe_at_object(xp, params, batch), params["slice_spacing"]
+        grid, planes = batch.geometry.grid(self.regime), []
+        for z in range(depth):
+            planes.append(xp.sum(xp.abs2(wave), axis=0))
+            if z < depth - 1:
+                gap = spacing[0 if spacing.shape[0] == 1 else z]
+                wave = propagate(xp, wave, transfer_function_angular_spectrum(xp, grid, gap))
+        return xp.stack(planes, axis=-1)
+
+
+def segment_length(depth: int, wanted: int | None) -> int:
+    r"""Slices in a segment of which only the first wave is kept: as wanted, 0 for all of them.
+
+    By default :math:`\sqrt{depth}`, where waves between segments and waves within one take the same memory.
+    """
+    if wanted is None:
+        return depth if depth < SHALLOW else math.isqrt(depth)
+    return min(wanted, depth) or depth
+
+
+def _product(slices: Sequence[Array]) -> Array:
+    result = slices[0]
+    for each in slices[1:]:
+        result = result * each
+    return result
+
+
+def _check_positions(where: str, positions: Sequence[float] | np.ndarray) -> None:
+    if len(positions) < 2 or (np.diff(positions) <= 0).any():
+        raise ConfigError(where, "not places of slices along the beam", expected="two or more, increasing",
+                          found=list(positions))  # fmt: skip

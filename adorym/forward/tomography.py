@@ -1,0 +1,171 @@
+r"""Tomography from raw counts.
+
+.. math:: I_{a} = I_0\, g\, s_a\, \exp\!\big(-2\,(A_a b)\big)
+
+with the counts of the open beam :math:`I_0`, the gain g of each pixel, a scale :math:`s_a` of each angle, and line
+integrals :math:`A_a b` of the absorption :math:`b = k\Delta\beta`, half the linear attenuation coefficient times the
+voxel. The counts are compared, not their logarithm: a dark pixel counts for what it is worth, and a dead one for
+nothing. Dark and white fields are taken out by the reader.
+
+The rotation axis is found before the run (`adorym.optics.filtered_back_projection.find_rotation_centre`) unless it is
+given, and may be refined, as may angles, tilts and shifts: alignment and reconstruction in one. Rings come from pixels
+that count differently than their neighbours: ``pixel_gain`` may be refined with the volume instead of being filtered
+away before.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from adorym.data.batches import Batch
+from adorym.data.dataset import Dataset
+from adorym.data.rings import RingFilter, WithoutRings
+from adorym.errors import DataError
+from adorym.forward.base import Request
+from adorym.forward.ptychography import with_unit_mean
+from adorym.forward.volume import VolumeModel, volume_parameters
+from adorym.losses.base import Loss
+from adorym.optics.filtered_back_projection import find_rotation_centre
+from adorym.optics.geometry import Geometry
+from adorym.parameters import Parameter, ParameterSettings
+from adorym.registry import register
+from adorym.schema import ComponentOf
+from adorym.units import Pixels
+from adorym.wrapper.base import Array, Backend
+
+LOG = logging.getLogger("adorym")
+SEARCHED_ROWS = 16
+DARKEST = 1e-4  # transmission below which a pixel counts as this dark, where a logarithm is taken
+
+
+def line_integrals(dataset: Dataset, rows: slice = slice(None)) -> np.ndarray:
+    """``-log(I / I_0) / 2`` ``(n, rows, x)`` float64: line integrals of the amplitude's absorption."""
+    counts = dataset.patterns.read(np.arange(dataset.n_patterns))[:, rows].astype(np.float64)
+    counts = counts**2 if dataset.measured == "amplitude" else counts
+    if dataset.mask is not None:
+        good = (dataset.mask if dataset.mask.ndim == 3 else dataset.mask[None])[:, rows]
+        counts = np.where(good, counts, dataset.open_beam_counts or 1.0)
+    return -0.5 * np.log(np.maximum(counts / (dataset.open_beam_counts or 1.0), DARKEST))
+
+
+def _gain(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.ones((1, *dataset.window_px))
+
+
+def _scales(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.ones((dataset.n_patterns, 1))
+
+
+@register("forward_model", "tomography")
+class Tomography(VolumeModel):
+    """Absorption tomography in a parallel beam, of 180 or 360 degrees, at any angles, upright or tilted.
+
+    Attributes:
+        incident: Counts in a pixel without sample; from the white field if absent. 1 for transmissions.
+        centre: x of the rotation axis from the middle of the detector: in pixels, ``auto`` to search it, or ``middle``.
+        rings: Filter against rings, applied to the line integrals of all counts before the run; none if absent.
+        search: How far from where the centre of mass turns about the axis is searched; a tenth of the width if absent.
+    """
+
+    absorbs_only: ClassVar[bool] = True
+    incident: float | None = Field(None, gt=0)
+    centre: Pixels | Literal["auto", "middle"] = "auto"
+    search: Pixels | None = Field(None, gt=0)
+    rings: Annotated[RingFilter | None, ComponentOf("ring_filter")] = None
+
+    refinable: ClassVar[Mapping[str, Parameter]] = {
+        **volume_parameters(),
+        "pixel_gain": Parameter(
+            optional=True,
+            help="what each detector pixel counts, relative to the others: the cause of rings",
+            start=_gain,
+            optimizer={"kind": "adam", "learning_rate": 5e-3},
+            bounds=(0.0, None),
+            gauge=with_unit_mean,
+        ),
+        "intensity_scale": Parameter(
+            optional=True,
+            help="factor on the open beam of each pattern",
+            start=_scales,
+            per="pattern",
+            optimizer={"kind": "adam", "learning_rate": 1e-3},
+            bounds=(1e-3, None),
+        ),
+    }
+
+    def prepare(self, dataset: Dataset) -> Dataset:
+        if self.incident is not None:
+            dataset = dataset.with_(open_beam_counts=self.incident)
+        if self.rings is not None:
+            level, theta = dataset.open_beam_counts or 1.0, dataset.theta_rad[dataset.angle_index]
+            integrals = self.rings.filtered(line_integrals(dataset), theta)
+            dataset = dataset.with_(patterns=WithoutRings(integrals.astype(np.float32), level), measured="intensity")
+        return dataset.with_(rotation_centre_px=self._find_centre(dataset))
+
+    def _find_centre(self, dataset: Dataset) -> float:
+        if isinstance(self.centre, float | int):
+            return float(self.centre)
+        if self.centre == "middle":
+            return 0.0
+        if dataset.rotation_centre_px is not None:
+            return dataset.rotation_centre_px
+        mass = line_integrals(dataset).sum((0, 2))
+        row = int(np.argmax(mass))
+        # The axis is common to all rows: their mean is the sinogram of their mean, with less noise.
+        near = slice(max(0, row - SEARCHED_ROWS // 2), row + SEARCHED_ROWS // 2)
+        sinogram = line_integrals(dataset, near).mean(1)
+        found = find_rotation_centre(sinogram, dataset.theta_rad[dataset.angle_index], self.search)
+        LOG.info("rotation axis at %.2f px from the middle, from row %d", found.centre_px, row)
+        if found.on_border:
+            LOG.warning(
+                "forward_model.centre: the best rotation axis, %.2f px, is at the end of the search; "
+                "give 'forward_model.centre', or raise 'forward_model.search'", found.centre_px,
+            )  # fmt: skip
+        return found.centre_px
+
+    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
+        if dataset.n_angles < 2:
+            raise DataError(dataset.path, "tomography needs several rotation angles", found=dataset.n_angles,
+                            remedy="give them with 'data.theta' or 'data.theta_range'")  # fmt: skip
+        if dataset.open_beam_counts is None and self.incident is None:
+            raise DataError(
+                dataset.path, "the counts without sample are not known", expected="exchange/data_white",
+                remedy="give 'forward_model.incident'; 1 if the data are transmissions",
+            )  # fmt: skip
+
+    def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
+        ny, nx = dataset.window_px
+        return (ny, nx, nx), (0, 0)
+
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+        """Counts ``(n, y, x)`` from the band ``obj`` ``(1, y, x, z)`` complex."""
+        rows = (int(batch.corners_px[0, 0]), int(batch.geometry.window_px[0]))
+        integrals = self.project(xp, xp.real(obj[0]), self.poses(xp, params), rows, batch)
+        counts = batch.open_beam_counts * xp.exp(-2 * integrals)
+        if "pixel_gain" in params:
+            counts = counts * params["pixel_gain"]
+        if "intensity_scale" in params:
+            counts = counts * xp.reshape(params["intensity_scale"], (-1, 1, 1))
+        return counts
+
+    def depth_at_once(self, object_shape: tuple[int, ...]) -> int:
+        return 1
+
+    def curvatures(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+    ) -> dict[str, Array]:
+        if loss.amplitude_curvature is None or "object" not in request.curvature:
+            return {}
+        # The amplitude is the root of the counts: its slope by a line integral is minus itself.
+        counts = self.predict(xp, obj, params, batch)
+        weights = counts if batch.mask is None else counts * batch.mask
+        found = self.surrogate(
+            xp, obj[0], self.poses(xp, params), loss.amplitude_curvature * request.weight * weights, batch,
+            int(batch.corners_px[0, 0]),
+        )  # fmt: skip
+        return {"object": found[None]}

@@ -1,0 +1,234 @@
+r"""Objects from near-field holograms by linear phase retrieval: classical methods, alone or to start a refinement from.
+
+With :math:`O = e^{-b + i\varphi}`, a distance z and :math:`\chi = \pi\lambda z f^2`, the spectrum of a hologram over
+the incident intensity is to first order in b and :math:`\varphi`
+
+.. math:: \hat I / I_0 = \delta(f) - 2\cos\chi\;\hat b + 2\sin\chi\;\hat\varphi ,
+
+the *contrast transfer function* (Cloetens et al., Appl. Phys. Lett. 75, 2912 (1999), eq. (1)). Several distances are
+solved by regularised least squares, frequency by frequency. For one material :math:`\varphi = -\kappa b`,
+:math:`\kappa = \delta/\beta`. Where :math:`\chi \ll 1` the sine is :math:`\chi`, the cosine 1, which is the *transport
+of intensity*; for one material and one distance it has the solution of Paganin et al. (J. Microsc. 206, 33 (2002), eq.
+(10)), which holds for strong absorption as well.
+
+Holograms are taken as aligned. Those of several magnifications are brought to the finest pixel. Beyond the field of
+view they are carried on by their edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+from scipy import fft, ndimage
+
+from adorym.data.dataset import Dataset
+from adorym.data.tiles import whole
+from adorym.errors import ConfigError
+from adorym.forward.base import Initializer
+from adorym.forward.hologram_geometry import hologram_geometry
+from adorym.optics.geometry import Grid
+from adorym.optics.propagation import angular_spectrum_rate_rad_per_m, fresnel_rate_rad_per_m
+from adorym.registry import register
+
+Positive = Annotated[float, Field(gt=0)]
+WHERE = "parameters.object.initial"
+# A pixel without counts has no logarithm: it counts as this part of the incident intensity.
+DARKEST = 1e-3
+
+
+@dataclass(frozen=True)
+class Series:
+    """Holograms over the incident intensity, all on one grid.
+
+    Attributes:
+        pictures: ``(d, Y, X)`` float64.
+        chi: ``(d, Y, X)`` phase lag ``pi lambda z f^2``, zero frequency at the corner.
+        distances_m: ``(d,)``.
+        grid: The grid.
+    """
+
+    pictures: np.ndarray
+    chi: np.ndarray
+    distances_m: np.ndarray
+    grid: Grid
+
+
+def series_of(dataset: Dataset, shape: tuple[int, ...]) -> Series:
+    """The holograms of ``dataset`` on the object's grid of ``shape``.
+
+    Raises:
+        ConfigError: Several angles, or an object of several slices.
+    """
+    if dataset.n_angles != 1 or len(shape) != 2:
+        found = f"{dataset.n_angles} angles" if dataset.n_angles != 1 else f"an object of shape {shape}"
+        raise ConfigError(
+            WHERE, "phase retrieval is of one angle and a thin object", found=found, remedy="choose with 'data.angles'"
+        )
+    dataset = whole(dataset)
+    geometry = hologram_geometry(dataset, 0)
+    base = geometry.grid("near_field")
+    grid = Grid((shape[0], shape[1]), base.pixel_size_m, base.wavelength_m)
+    counts = dataset.patterns.read(np.arange(dataset.n_patterns)).astype(np.float64)
+    counts = counts**2 if dataset.measured == "amplitude" else counts
+    relative = _without_bad(counts / geometry.open_beam_counts, dataset.mask)
+    pictures = [
+        _on_grid(picture, ratio, grid.window_px) for picture, ratio in zip(relative, geometry.pixel_ratios, strict=True)
+    ]
+    chi = geometry.distances_m[:, None, None] * fresnel_rate_rad_per_m(grid)
+    return Series(np.stack(pictures), chi, geometry.distances_m, grid)
+
+
+def _without_bad(pictures: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """Bad pixels take the median of their neighbours."""
+    good = np.isfinite(pictures)
+    if mask is not None:
+        good &= mask
+    if good.all():
+        return pictures
+    filled = np.where(good, pictures, 1.0)
+    return np.where(good, filled, np.stack([ndimage.median_filter(p, 5, mode="nearest") for p in filled]))
+
+
+def _on_grid(picture: np.ndarray, ratio: float, shape: tuple[int, int]) -> np.ndarray:
+    """``picture`` with pixels ``ratio`` times those of the grid, in its middle, its edges carried on."""
+    rows, columns = (
+        (np.arange(n) - (n - 1) / 2) / ratio + (m - 1) / 2 for n, m in zip(shape, picture.shape, strict=True)
+    )
+    at = np.meshgrid(rows, columns, indexing="ij")
+    return ndimage.map_coordinates(picture, at, order=1 if ratio == 1 else 3, mode="nearest")
+
+
+def solve(series: Series, transfers: list[np.ndarray], signal: np.ndarray, strength: float) -> list[np.ndarray]:
+    """Real images whose spectra ``x_i`` minimise ``sum_k |sum_i transfers[i][k] x_i - signal_k|^2 + strength |x|^2``.
+
+    Args:
+        series: For its grid.
+        transfers: One or two arrays ``(d, Y, X)``.
+        signal: ``(d, Y, X)`` spectra.
+        strength: Tikhonov regularisation, times the number of distances.
+    """
+    strength = strength * len(signal)
+    rows = [(t * signal).sum(0) for t in transfers]
+    if len(transfers) == 1:
+        return [fft.ifft2(rows[0] / ((transfers[0] ** 2).sum(0) + strength)).real]
+    a, c = ((t**2).sum(0) + strength for t in transfers)
+    b = (transfers[0] * transfers[1]).sum(0)
+    determinant = a * c - b**2
+    return [
+        fft.ifft2(x).real
+        for x in ((c * rows[0] - b * rows[1]) / determinant, (a * rows[1] - b * rows[0]) / determinant)
+    ]
+
+
+class _Linear(Initializer):
+    """Linear phase retrieval with a given transfer function."""
+
+    sample: Literal["absorbing", "transparent", "homogeneous"]
+    kappa: float | None
+    regularization: float
+    logarithm: bool
+
+    def __post_init__(self) -> None:
+        if (self.sample == "homogeneous") != (self.kappa is not None):
+            what = "absent: a homogeneous sample needs it" if self.kappa is None else "has no effect for this sample"
+            raise ConfigError("kappa", what, expected="delta / beta, with 'sample: homogeneous'")
+
+    def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        series = series_of(dataset, shape)
+        cosine, sine = self.transfer(series.chi)
+        pictures = np.maximum(series.pictures, DARKEST)
+        # To first order ln I = I - 1; the logarithm keeps products of transmissions sums.
+        signal = fft.fft2(np.log(pictures) if self.logarithm else pictures - 1)
+        if self.sample == "transparent":
+            (phase,) = solve(series, [2 * sine], signal, self.regularization)
+            return np.exp(1j * phase)
+        if self.sample == "homogeneous":
+            assert self.kappa is not None  # `__post_init__` looked
+            (phase,) = solve(series, [2 * sine + 2 * cosine / self.kappa], signal, self.regularization)
+            return np.exp(phase / self.kappa + 1j * phase)
+        absorption, phase = solve(series, [-2 * cosine, 2 * sine], signal, self.regularization)
+        return np.exp(-absorption + 1j * phase)
+
+    def transfer(self, chi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Transfer of absorption and of phase, over 2."""
+        return np.cos(chi), np.sin(chi)
+
+
+@register("initializer", "contrast_transfer")
+class ContrastTransfer(_Linear):
+    """Contrast transfer function: one or several distances, weakly or slowly varying objects.
+
+    Attributes:
+        sample: ``absorbing``: absorption and phase are independent (two distances or more); ``transparent``: no
+            absorption; ``homogeneous``: one material.
+        kappa: delta / beta of a homogeneous sample.
+        regularization: Added to the squared transfer function, whose mean over all is about 2.
+        logarithm: Work on the logarithm of the intensities.
+    """
+
+    sample: Literal["absorbing", "transparent", "homogeneous"] = "absorbing"
+    kappa: Positive | None = None
+    regularization: Positive = 1e-3
+    logarithm: bool = True
+
+
+@register("initializer", "transport_of_intensity")
+class TransportOfIntensity(_Linear):
+    """Transport of intensity: short distances, where an edge has one fringe.
+
+    Attributes:
+        sample: ``absorbing`` (two distances or more), ``transparent`` or ``homogeneous``.
+        kappa: delta / beta of a homogeneous sample.
+        regularization: Added to the squared transfer function.
+        logarithm: Work on the logarithm of the intensities.
+    """
+
+    sample: Literal["absorbing", "transparent", "homogeneous"] = "absorbing"
+    kappa: Positive | None = None
+    regularization: Positive = 1e-3
+    logarithm: bool = True
+
+    def transfer(self, chi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.ones_like(chi), chi
+
+
+@register("initializer", "paganin")
+class Paganin(Initializer):
+    """One material, one distance, transport of intensity, strong absorption allowed; several distances are averaged.
+
+    Attributes:
+        kappa: delta / beta.
+    """
+
+    kappa: Positive
+
+    def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        series = series_of(dataset, shape)
+        spectra = fft.fft2(np.maximum(series.pictures, 0)) / (1 + self.kappa * series.chi)
+        absorption = -0.5 * np.log(np.maximum(fft.ifft2(spectra).real, DARKEST**2)).mean(0)
+        return np.exp(-(1 + 1j * self.kappa) * absorption)
+
+
+@register("initializer", "back_propagation")
+class BackPropagation(Initializer):
+    """The holograms' amplitudes, propagated back to the object and averaged; the twin image stays.
+
+    A start that is sharp at the stated distances: where those are refined, begin from vacuum instead.
+
+    Attributes:
+        propagation: ``fresnel`` or ``angular_spectrum``.
+    """
+
+    propagation: Literal["fresnel", "angular_spectrum"] = "angular_spectrum"
+
+    def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        series = series_of(dataset, shape)
+        rate, passes = fresnel_rate_rad_per_m(series.grid), np.ones(series.grid.window_px, bool)
+        if self.propagation == "angular_spectrum":
+            rate, passes = angular_spectrum_rate_rad_per_m(series.grid)
+        amplitudes = np.sqrt(np.maximum(series.pictures, 0))
+        back = fft.fft2(amplitudes) * np.exp(1j * series.distances_m[:, None, None] * rate) * passes
+        return fft.ifft2(back).mean(0)

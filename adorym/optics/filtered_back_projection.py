@@ -1,0 +1,174 @@
+r"""Filtered back-projection: the direct inversion of line integrals, and the finder of the rotation axis built on it.
+
+.. math:: f(x, z) = \tfrac12 \int_0^{2\pi} (p_\theta * h)(x\cos\theta + z\sin\theta)\,d\theta
+
+with the band-limited ramp h (Ramachandran & Lakshminarayanan, PNAS 68, 2236 (1971); Kak & Slaney, *Principles of
+Computerized Tomographic Imaging*, section 3.3). Angles need not be even: each counts for the part of the half circle
+that it stands for, so that 360 degrees, uneven angles and repeated ones come out right; a missing wedge is not filled.
+Rows are independent; poses are those of `adorym.optics.poses`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from adorym.errors import DataError
+from adorym.wrapper.fused import ray_kernels
+
+SEARCH_STEPS_PX = (2.0, 0.5, 0.125)
+WHOLE_TURN_RAD = 1.5 * np.pi
+
+
+def ramp_filtered(integrals: np.ndarray, shifts_px: np.ndarray | None = None) -> np.ndarray:
+    """Convolve ``integrals`` ``(..., x)`` with the ramp, padded so that nothing wraps around; edges are continued.
+
+    With ``shifts_px`` ``(k,)``: ``(..., k, x)``, each copy moved towards smaller x by a shift, and the ramp rolled off
+    towards the Nyquist frequency (Hann), against noise.
+    """
+    width = integrals.shape[-1]
+    size = 1 << int(np.ceil(np.log2(2 * width)))
+    n = np.fft.fftfreq(size, 1 / size)
+    with np.errstate(divide="ignore"):
+        kernel = np.where(n % 2 == 1, -1 / (np.pi * n) ** 2, 0.0)
+    kernel[0] = 0.25
+    room = size - width
+    padded = np.pad(integrals, [(0, 0)] * (integrals.ndim - 1) + [(room // 2, room - room // 2)], mode="edge")
+    spectrum = np.fft.rfft(padded) * np.fft.rfft(kernel).real
+    if shifts_px is not None:
+        f = np.fft.rfftfreq(size)
+        spectrum = spectrum[..., None, :] * (np.exp(2j * np.pi * f * shifts_px[:, None]) * np.cos(np.pi * f) ** 2)
+    return np.fft.irfft(spectrum, size)[..., room // 2 : room // 2 + width]
+
+
+def angle_weights(theta_rad: np.ndarray) -> np.ndarray:
+    """Part of the half circle, in rad, that each angle stands for: half the way to its neighbours, modulo pi.
+
+    At the edges of a missing wedge an angle stands for no more than the median angle.
+    """
+    folded = np.mod(theta_rad, np.pi)
+    order = np.argsort(folded, kind="stable")
+    gaps = np.diff(np.concatenate([folded[order], [folded[order[0]] + np.pi]]))
+    gaps = np.minimum(gaps, 4 * np.median(gaps[gaps > 1e-9])) if (gaps > 1e-9).any() else gaps
+    weights = np.empty(len(theta_rad))
+    weights[order] = (gaps + np.roll(gaps, 1)) / 2
+    return weights
+
+
+def about_y(theta_rad: np.ndarray, centre_px: float | np.ndarray = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices ``(a, 3, 3)`` and shifts ``(a, 3)`` of poses about y, the axis ``centre_px`` from the middle."""
+    c, s, zero, one = np.cos(theta_rad), np.sin(theta_rad), 0 * theta_rad, 1 + 0 * theta_rad
+    matrices = np.stack([one, zero, zero, zero, c, -s, zero, s, c], axis=-1).reshape(-1, 3, 3)
+    return matrices, -matrices[:, :, 1] * np.reshape(centre_px, (-1, 1))
+
+
+def filtered_back_projection(
+    integrals: np.ndarray, theta_rad: np.ndarray, centre_px: float = 0.0, width_px: int | None = None
+) -> np.ndarray:
+    """The volume ``(y, x, z)`` float32 whose line integrals are ``integrals`` ``(a, y, x)``, in units of the voxel.
+
+    Args:
+        integrals: Line integrals.
+        theta_rad: ``(a,)`` angles.
+        centre_px: x of the rotation axis from the detector's middle.
+        width_px: Size of the volume along x and z; the detector's width if absent.
+    """
+    width = width_px or integrals.shape[2]
+    weighted = ramp_filtered(integrals) * angle_weights(theta_rad)[:, None, None]
+    given = np.ascontiguousarray(np.moveaxis(weighted, 1, 2), dtype=np.float32)
+    volume = np.zeros((width, width, integrals.shape[1]), np.float32)
+    ray_kernels.back_project_rows(given, *about_y(theta_rad, centre_px), volume)
+    return np.ascontiguousarray(np.moveaxis(volume, -1, 0))
+
+
+@dataclass(frozen=True)
+class RotationCentre:
+    """What the search for the rotation axis found.
+
+    Attributes:
+        centre_px: x of the axis from the detector's middle.
+        candidates_px: ``(k,)`` all centres that were tried, in order.
+        metric: ``(k,)`` fault of each reconstruction: negativity, or over a whole turn lack of contrast; the smallest
+            is the best.
+        on_border: Whether the best is the first or the last candidate: the axis may lie beyond.
+    """
+
+    centre_px: float
+    candidates_px: np.ndarray
+    metric: np.ndarray
+    on_border: bool
+
+
+def find_rotation_centre(
+    integrals: np.ndarray, theta_rad: np.ndarray, reach_px: float | None = None, start_px: float | None = None
+) -> RotationCentre:
+    """The axis for which the reconstruction of a row is least negative.
+
+    A wrong axis doubles edges and makes streaks below zero (Donath, Beckmann & Schreyer, J. Opt. Soc. Am. A 23, 1048
+    (2006)). The search starts at the axis that the centre of mass turns about, goes ``reach_px`` to both sides in
+    steps of 2 pixels, and refines around the best to an eighth of a pixel. Over a whole turn the reconstruction with
+    the most contrast is taken.
+
+    Args:
+        integrals: ``(a, x)`` line integrals of one row (not transmissions).
+        theta_rad: ``(a,)`` angles; at least half a turn, nearly, to be determined well.
+        reach_px: A tenth of the width if absent.
+        start_px: Middle of the search.
+
+    Raises:
+        DataError: The row is empty, or looks like transmissions.
+    """
+    if not np.isfinite(integrals).all() or integrals.sum() <= 0:
+        raise DataError("rotation centre", "the row holds no line integrals of matter", expected="positive on average",
+                        remedy="choose another row, or give 'forward_model.centre'")  # fmt: skip
+    width = integrals.shape[1]
+    edges, middle = (
+        np.concatenate([integrals[:, :3], integrals[:, -3:]], axis=1),
+        integrals[:, width // 3 : -width // 3],
+    )
+    if integrals.min() >= 0 and edges.mean() > middle.mean():
+        raise DataError("rotation centre", "the row is brighter outside than inside: these look like transmissions",
+                        expected="line integrals, -log(I / I0)", remedy="take the logarithm first")  # fmt: skip
+    best = _axis_of_mass(integrals, theta_rad) if start_px is None else start_px
+    span = max(8.0, width / 10) if reach_px is None else reach_px
+    radius = width / 2 - 2  # what lies around the sample tells most
+    tried: dict[float, float] = {}
+    low, high = best - span, best + span
+    for step in SEARCH_STEPS_PX:
+        candidates = best + step * np.arange(-round(span / step), round(span / step) + 1)
+        candidates = candidates[(candidates >= low - 1e-9) & (candidates <= high + 1e-9)]
+        tried |= dict(zip(candidates.tolist(), _faults(integrals, theta_rad, candidates, radius), strict=True))
+        best, span = min(tried, key=tried.__getitem__), 2 * step
+    found = np.array(sorted(tried))
+    on_border = best in (found[0], found[-1])
+    return RotationCentre(float(best), found, np.array([tried[c] for c in found]), bool(on_border))
+
+
+def _axis_of_mass(integrals: np.ndarray, theta_rad: np.ndarray) -> float:
+    """Constant of the sine that the centre of mass follows; within the detector."""
+    x = np.arange(integrals.shape[1]) - (integrals.shape[1] - 1) / 2
+    mass = integrals.sum(1)
+    centre = integrals @ x / np.where(mass > 0, mass, np.inf)
+    terms = np.stack([np.ones_like(theta_rad), np.cos(theta_rad), np.sin(theta_rad)], axis=1)
+    found = float(np.linalg.lstsq(terms, centre, rcond=None)[0][0])
+    return found if abs(found) < integrals.shape[1] / 4 else 0.0
+
+
+def _faults(integrals: np.ndarray, theta_rad: np.ndarray, centres_px: np.ndarray, radius_px: float) -> list[float]:
+    """How wrong the reconstruction within a circle looks, for each centre.
+
+    Over half a turn, the sum of the values below zero over the sum of all magnitudes. Over a whole turn streaks of
+    opposite angles cancel, and a wrong axis only blurs: there it is the negative mean square. The sinogram is moved
+    instead of the axis, so that all centres are reconstructed at once, as rows of a volume.
+    """
+    moved = ramp_filtered(integrals, centres_px) * angle_weights(theta_rad)[:, None, None]
+    width = integrals.shape[1]
+    volume = np.zeros((width, width, len(centres_px)), np.float32)
+    given = np.ascontiguousarray(np.moveaxis(moved, 1, 2), dtype=np.float32)
+    ray_kernels.back_project_rows(given, *about_y(theta_rad), volume)
+    from_middle = np.arange(width) - (width - 1) / 2
+    inside = volume[np.hypot(from_middle[:, None], from_middle) <= radius_px]
+    if np.ptp(theta_rad) > WHOLE_TURN_RAD:
+        return (-np.square(inside, dtype=np.float64).mean(0)).tolist()
+    return (-np.minimum(inside, 0).sum(0) / np.abs(inside).sum(0)).tolist()

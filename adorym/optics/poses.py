@@ -1,0 +1,87 @@
+r"""How an object stands in the beam: from angles, tilts and shifts to the map between its frame and the detector's.
+
+A point r of the object, counted from the middle of its volume, which lies on the rotation axis, is seen at
+
+.. math:: r' = R_z(\gamma)\, R_x(\alpha)\, R_y(\theta + \beta)\, r + s
+
+with the rotation angle :math:`\theta` about y, the tilts :math:`(\beta, \alpha, \gamma)` about y, x and z, and the
+shift s on the detector: that of the axis from the detector's middle (centre of rotation), and that of the angle. All
+rotations are right-handed in (x, y, z) with x to the right, y down and z along the beam, so that :math:`R_y` turns z
+towards x: :math:`x' = x\cos\theta + z\sin\theta`. In laminography the axis is tilted about x: :math:`\alpha` is the
+same for all angles. Axes of arrays are (y, x, z), lengths pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from adorym.wrapper.base import Array, Backend
+
+
+@dataclass(frozen=True)
+class Poses:
+    """Maps from the detector's frame to the object's, :math:`r = M r' + t`, one an angle.
+
+    Attributes:
+        matrices: ``(a, 3, 3)``.
+        shifts: ``(a, 3)``.
+        level: Whether all of them turn about y alone and move no row, whatever their values become.
+    """
+
+    matrices: Array
+    shifts: Array
+    level: bool
+
+    def __len__(self) -> int:
+        return int(self.matrices.shape[0])
+
+
+def make_poses(
+    xp: Backend, theta: Array, tilt: Array | None = None, shift: Array | None = None, centre: Array | None = None
+) -> Poses:
+    """Poses of ``a`` angles, differentiable in everything.
+
+    Args:
+        xp: Backend.
+        theta: ``(a,)`` rotation angles in rad.
+        tilt: ``(a, 3)`` about (y, x, z) in rad.
+        shift: ``(a, 2)`` (y, x) of the object on the detector in pixels.
+        centre: ``(1,)`` x of the rotation axis from the detector's middle in pixels.
+    """
+    matrices = _transposed_rotation(xp, theta if tilt is None else theta + tilt[:, 0], tilt)
+    zero = 0 * theta
+    down, across = (zero, zero) if shift is None else (shift[:, 0], shift[:, 1])
+    if centre is not None:
+        across = across + centre
+    moved = xp.stack([down, across, zero], axis=-1)
+    return Poses(matrices, -xp.sum(matrices * moved[:, None, :], axis=-1), tilt is None and shift is None)
+
+
+def _transposed_rotation(xp: Backend, theta: Array, tilt: Array | None) -> Array:
+    """``(a, 3, 3)`` inverse of ``R_z R_x R_y``."""
+    one, zero = 1 + 0 * theta, 0 * theta
+    c, s = xp.cos(theta), xp.sin(theta)
+    about_y = _matrix(xp, ((one, zero, zero), (zero, c, -s), (zero, s, c)))
+    if tilt is None:
+        return about_y
+    c, s = xp.cos(tilt[:, 1]), xp.sin(tilt[:, 1])
+    about_x = _matrix(xp, ((c, zero, s), (zero, one, zero), (-s, zero, c)))
+    c, s = xp.cos(tilt[:, 2]), xp.sin(tilt[:, 2])
+    about_z = _matrix(xp, ((c, -s, zero), (s, c, zero), (zero, zero, one)))
+    return xp.matmul(about_y, xp.matmul(about_x, about_z))
+
+
+def _matrix(xp: Backend, rows: tuple[tuple[Array, ...], ...]) -> Array:
+    return xp.stack([xp.stack(list(row), axis=-1) for row in rows], axis=-2)
+
+
+def row_reach_px(tilt_rad: np.ndarray, shift_px: np.ndarray, width_px: tuple[int, int]) -> int:
+    """How many rows above and below its own a detector row may need, of a volume ``width_px`` (x, z) wide.
+
+    ``tilt_rad`` ``(a, 3)`` about (y, x, z), ``shift_px`` ``(a, 2)``.
+    """
+    half_x, half_z = (n / 2 for n in width_px)
+    slope = np.abs(np.sin(tilt_rad[:, 2])) * half_x + np.abs(np.sin(tilt_rad[:, 1])) * np.hypot(half_x, half_z)
+    return int(np.ceil(np.max(slope + np.abs(shift_px[:, 0]), initial=0.0))) + 1

@@ -1,0 +1,90 @@
+r"""Projections of a volume: line integrals along the beam, and the turned volume itself.
+
+One interface, three engines. All agree on the geometry (`adorym.optics.poses`), have exact adjoints, and are
+differentiable in the volume and in angles, tilts, shifts and centre of rotation:
+
+* ``joseph``, the default: linear interpolation where a ray crosses the planes of the volume, exact weights computed on
+  the fly, so that refined angles cost a third more and no matrix is kept;
+* ``rotate``: the volume is turned, interpolated linearly along all axes, and summed: what multislice models do, in
+  which the voxels themselves are needed;
+* ``fourier``: central slices of the volume's Fourier transform at uneven frequencies (needs ``finufft``), exact for
+  band-limited volumes that are zero at their edges.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from pydantic import Field
+
+from adorym.optics.poses import Poses
+from adorym.registry import register
+from adorym.wrapper.base import Array, Backend
+from adorym.wrapper.fused import rays
+from adorym.wrapper.fused.central_slices import central_slices, check_installed
+from adorym.wrapper.fused.rays import Frame
+
+
+class Projector(ABC):
+    """Maps a volume to its projections."""
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def project(self, xp: Backend, volume: Array, poses: Poses, frame: Frame) -> Array:
+        """Line integrals ``(a, y', x')``, in units of the voxel.
+
+        Args:
+            xp: Backend.
+            volume: ``(y, x, z)`` real or complex, all rows or a band of them.
+            poses: Of ``a`` angles.
+            frame: Which rows there are, and which are wanted.
+        """
+
+
+@register("projector", "joseph")
+class Joseph(Projector):
+    """Linear interpolation within the planes of the volume that a ray crosses, along its main axis.
+
+    Joseph, IEEE Trans. Med. Imaging 1, 192 (1982). While the object turns about y alone all rows share their weights
+    and are worked on at once; with tilts or shifts along y each row goes its own way.
+    """
+
+    def project(self, xp: Backend, volume: Array, poses: Poses, frame: Frame) -> Array:
+        return rays.project(xp, volume, poses.matrices, poses.shifts, frame)
+
+
+@register("projector", "rotate")
+class Rotate(Projector):
+    """The volume is turned, then summed along the beam."""
+
+    def project(self, xp: Backend, volume: Array, poses: Poses, frame: Frame) -> Array:
+        turned = [rays.rotate(xp, volume, poses.matrices[a], poses.shifts[a], frame) for a in range(len(poses))]
+        return xp.stack([xp.sum(each, axis=2) for each in turned])
+
+
+@register("projector", "fourier")
+class Fourier(Projector):
+    r"""Central slices of the volume's Fourier transform, by non-uniform fast Fourier transforms (needs ``finufft``).
+
+    The transform of a projection is the slice :math:`\hat f(k_y M_{\cdot y'} + k_x M_{\cdot x'})` of the volume's. The
+    projection is made ``oversampling`` times as wide as the volume's diagonal asks for, so that nothing wraps around.
+    Sharp edges ring, as in any band-limited picture.
+
+    Attributes:
+        tolerance: Relative error of the transforms.
+        oversampling: Width of the projection's period, in detector widths.
+    """
+
+    tolerance: float = Field(1e-6, gt=0, lt=0.1)
+    oversampling: float = Field(2.0, ge=math.sqrt(2))
+
+    def __post_init__(self) -> None:
+        check_installed()
+
+    def project(self, xp: Backend, volume: Array, poses: Poses, frame: Frame) -> Array:
+        given = frame.of_level(volume) if frame.level else volume
+        settings = (self.tolerance, self.oversampling)
+        return central_slices(xp, given, (poses.matrices, poses.shifts), frame, settings)

@@ -1,0 +1,67 @@
+"""The runs of the table: how much noise, which loss, and a control that leaves the holograms misaligned."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import adorym
+from adorym.commands.score import in_frame, score
+from adorym.data.native_write import write_native
+from adorym.simulate.holograms import HolographyOfPictures
+
+HERE = Path(__file__).resolve().parent
+SHARED = HERE.parent.parent.parent / "shared" / "data"
+# Name, photons a pixel (0: no noise) and what is changed in the configuration.
+RUNS: dict[str, tuple[float, list[str]]] = {
+    "no noise, least squares": (0, []),
+    "no noise, no autofocus": (0, ["forward_model.autofocus={last: false}"]),
+    "no noise, not aligned": (0, ["parameters.affine={refine: false}"]),
+    "4000 photons, least squares": (4000, []),
+    "4000 photons, Poisson": (4000, ["loss={kind: poisson}"]),
+    "4000 photons, least squares + TV": (4000, ["regularizers=[{kind: total_variation, weight: 1e-3}]"]),
+    "400 photons, least squares": (400, []),
+    "400 photons, Poisson": (400, ["loss={kind: poisson}"]),
+    "400 photons, least squares + TV": (400, ["regularizers=[{kind: total_variation, weight: 1e-2}]"]),
+}
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of one run.
+
+    Attributes:
+        figures: Those of the score, by key.
+        distances_m: ``(4,)`` refined.
+        found: ``(y, x)`` complex object, in the frame of ``true``.
+        true: ``(y, x)`` complex.
+    """
+
+    figures: dict[str, float]
+    distances_m: np.ndarray
+    found: np.ndarray
+    true: np.ndarray
+
+
+def phase_picture() -> str:
+    """The mandrill, where it is at hand (below ``$ADORYM_DATA``), else a picture that comes with scikit-image."""
+    path = Path(os.environ.get("ADORYM_DATA", SHARED)) / "pictures" / "mandrill.tif"
+    return str(path) if path.is_file() else "astronaut"
+
+
+def solve(name: str, folder: Path, size_px: int = 512, epochs: int = 300, seed: int = 41) -> Done:
+    """Simulate, reconstruct and score one of `RUNS` in ``folder``."""
+    photons, changes = RUNS[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    data = folder / "holograms.h5"
+    made = HolographyOfPictures(size_px=size_px, photons=photons, phase_picture=phase_picture()).run(seed)
+    write_native(made, data)
+    settings = [f"data.path={data}", f"run.epochs={epochs}", "output.progress=quiet", *changes]
+    result = adorym.reconstruct(adorym.load_config(HERE / "config.yaml", settings), output=folder)
+    figures = {each.key: each.value for each in score(folder, data).figures}
+    true = made.truth["object"]
+    found, _ = in_frame(result.object[..., 0], result.origin_px, true.shape)
+    return Done(figures, result.parameters["propagation_distances"].value, found, true)

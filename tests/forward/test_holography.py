@@ -1,0 +1,263 @@
+"""Holography: gauges, focus, reference, errors, and data made on another grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import holography_cases, insert
+from laws import relative_error
+from tiny_holograms import N, joined, object_of, series
+from tiny_scan import Exact
+
+from adorym.api import prepare
+from adorym.data.native_write import write_native
+from adorym.data.tiles import Tiling
+from adorym.engine.loop import Reconstruction
+from adorym.engine.outcome import outcome, predict_patterns
+from adorym.engine.settings import RunSettings
+from adorym.engine.setup import Recipe
+from adorym.errors import ConfigError, DataError, GeometryError
+from adorym.forward import holography
+from adorym.forward.autofocus import Autofocus, refocused
+from adorym.forward.holography import Holography
+from adorym.losses.counting import LeastSquares
+from adorym.metrics.holograms import map_error
+from adorym.simulate.holograms import Holography as Experiment
+from adorym.simulate.holograms import Misalignment
+from adorym.simulate.noise import Noise
+from adorym.simulate.phantoms import Pictures
+
+ALL = tuple(range(N))
+
+
+def reconstruction(model=None, dataset=None, names=(), **run):
+    model = model or Holography()
+    settings = {name: model.refinable[name].settings() for name in names}
+    run = {"precision": "double", "backend": "torch", "device": "cpu", "epochs": 3} | run
+    return Reconstruction(dataset or series(), Recipe(model, settings, LeastSquares()), RunSettings(**run))
+
+
+def predicted(problem):
+    return problem.xp.to_numpy(predict_patterns(problem, np.arange(problem.dataset.n_patterns)))
+
+
+# -- gauges ------------------------------------------------------------------------------------------------------------
+def test_a_common_distance_refocuses_the_object():
+    """prop(O, z + c) = prop(prop(O, c), z)."""
+    problem = reconstruction(Holography(buffer_px=8), names=["common_distance"]).problem
+    obj, grid = object_of(problem.store.shape), problem.geometry.grid_of(problem.store.shape)
+    insert(problem, {"object": obj, "common_distance": np.array([0.02])})
+    before = predicted(problem)
+    insert(problem, {"object": refocused(obj, grid, 0.005), "common_distance": np.array([0.015])})
+    assert relative_error(predicted(problem), before) < 1e-10
+
+
+def test_relative_distances_have_no_mean():
+    problem = reconstruction(names=["relative_distances"]).problem
+    insert(problem, {"object": object_of(problem.store.shape)})
+    before = predicted(problem)
+    insert(problem, {"relative_distances": np.full(N, 0.01)})
+    assert relative_error(predicted(problem), before) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["affine", "translation", "pixel_ratio"])
+def test_the_first_hologram_is_the_reference(name):
+    problem = reconstruction(names=[name]).problem
+    insert(problem, {"object": object_of(problem.store.shape)})
+    before = predicted(problem)
+    insert(problem, {name: problem.values[name].first + 0.05})
+    after = predicted(problem)
+    assert relative_error(after[0], before[0]) < 1e-12
+    assert all(relative_error(a, b) > 1e-3 for a, b in zip(after[1:], before[1:], strict=True))
+
+
+@pytest.mark.parametrize("cone", [False, True])
+def test_tiles_predict_what_whole_holograms_show(cone, monkeypatch):
+    """But for fringes finer than the buffer is made for: a tile's window ends within the object."""
+    names = ["common_distance", "affine", "intensity_scale", "illumination"]
+    changes = {"magnification": np.linspace(3.0, 2.9, N)} if cone else {}
+    data, model = series((50, 63), **changes), Holography(buffer_px=24)
+    rng, found = np.random.default_rng(0), []
+    maps = np.tile([1.0, 0, 0, 0, 1, 0], (N, 1)) + 0.02 * rng.normal(size=(N, 6))
+    for tiles in (None, (2, 3)):
+        monkeypatch.setattr(holography, "divide", lambda field, *_, n=tiles: n and Tiling(field, n))
+        problem = reconstruction(model, data, names=names).problem
+        y, x = np.indices(problem.store.shape) / 15
+        obj, light = (1 - 0.2 * np.sin(y) ** 2) * np.exp(0.4j * np.cos(x - y)), 10 + np.sin(y + 0.3 * x) + 0j
+        scale = np.linspace(0.9, 1.1, N)[:, None]
+        values = {"object": obj, "affine": maps, "illumination": light, "intensity_scale": scale}
+        insert(problem, values | {"common_distance": np.array([0.01])})
+        found.append(predicted(problem) if tiles is None else joined(problem.dataset, predicted(problem)))
+    assert relative_error(found[1], found[0]) < 2e-3
+
+
+def test_tiles_reach_the_same_object(monkeypatch):
+    data = series((40, 42), propagation_distance_m=np.linspace(0.03, 0.2, N))
+    data = data.with_(patterns=Exact(100 * (1 + 0.2 * np.random.default_rng(0).random((N, 40, 42)))))
+    objects = []
+    for tiles in (None, (2, 2)):
+        monkeypatch.setattr(holography, "divide", lambda field, *_, n=tiles: n and Tiling(field, n))
+        made = reconstruction(Holography(buffer_px=20), data, epochs=4, batch_size=4 * N)
+        list(made.epochs())
+        objects.append(made.problem.store.values()[20:-20, 20:-20])
+    assert relative_error(objects[1] - 1, objects[0] - 1) < 0.05
+
+
+def test_vacuum_beyond_the_field_is_vacuum():
+    problem = reconstruction(Holography(surroundings="vacuum", buffer_px=9)).problem
+    obj = object_of(problem.store.shape)
+    insert(problem, {"object": obj})
+    before = predicted(problem)
+    obj[:4], obj[:, -4:] = 0.3, 2j
+    insert(problem, {"object": obj})
+    np.testing.assert_array_equal(predicted(problem), before)
+
+
+def test_plane_wave_brings_the_open_beam():
+    problem = reconstruction().problem
+    np.testing.assert_allclose(predicted(problem), 100.0)
+
+
+# -- results -----------------------------------------------------------------------------------------------------------
+def test_results_tell_distances_and_parts_of_maps():
+    names = ["common_distance", "relative_distances", "affine"]
+    run = reconstruction(names=names)
+    maps = run.problem.values["affine"].first.copy()
+    maps[3] += [0.01, 0.0, 0.2, 0.0, 0.01, 0.0]
+    insert(run.problem, {"common_distance": np.array([0.01]), "affine": maps})
+    told = outcome(run).parameters
+    np.testing.assert_allclose(told["propagation_distances"].value, np.linspace(0.03, 0.2, N) + 0.01)
+    np.testing.assert_allclose(told["affine_shift"].value[3], [0.2 * 7, 0], atol=1e-12)
+    np.testing.assert_allclose(told["affine_scale"].value[3], [1.01, 1.01])
+    assert told["affine_shift"].unit == "px" and told["propagation_distances"].unit == "m"
+
+
+def test_one_material_comes_out_as_a_transmission():
+    run = reconstruction(Holography(homogeneous=True, kappa=10.0), names=["log10_kappa"])
+    lag = -np.angle(object_of(run.problem.store.shape))
+    insert(run.problem, {"object": lag + 0j, "log10_kappa": np.array([np.log10(20.0)])})
+    found = outcome(run)
+    np.testing.assert_allclose(found.object[..., 0], np.exp(-(1 / 20 + 1j) * lag), rtol=1e-6)
+    assert found.parameters["kappa"].value == pytest.approx(20)
+
+
+# -- data of another grid ----------------------------------------------------------------------------------------------
+def experiment(**changes):
+    fields = {
+        "window_px": (48, 54),
+        "detector_pixel": 1e-6,
+        "distances": (0.2, 0.3, 0.5),
+        "photons": 1000.0,
+        "blur": 0.8,
+        "phantom": Pictures(amplitude=(0.7, 1.0), phase=0.8),
+        "noise": Noise(poisson=False),
+    }
+    return Experiment(**(fields | changes))
+
+
+def solved(tmp_path, data, parameters=None, model=None, epochs=60):
+    path = tmp_path / "data.h5"
+    write_native(data, path)
+    config = {
+        "data": str(path),
+        "forward_model": {"kind": "holography", "surroundings": "vacuum", **(model or {})},
+        "parameters": parameters or {},
+        "run": {"epochs": epochs, "device": "cpu", "backoff": 1.0},
+    }
+    run = prepare(config)
+    for _ in run.epochs():
+        pass
+    return run
+
+
+def test_truth_explains_data_of_a_finer_grid(tmp_path):
+    data = experiment(misalignment=Misalignment(rotation=0.02, scale=0.01, shift=1.0)).run(3)
+    run = solved(tmp_path, data, {"affine": {}}, epochs=0)
+    true, shape = data.truth["object"], run.problem.store.shape
+    edge = [(n - k) // 2 for n, k in zip(shape, true.shape, strict=True)]
+    obj = np.ones(shape, np.complex64)
+    obj[edge[0] : edge[0] + true.shape[0], edge[1] : edge[1] + true.shape[1]] = true
+    insert(run.problem, {"object": obj, "affine": data.truth["affine"]})
+    wanted = data.patterns.read(np.arange(3))
+    inner = (slice(None), slice(8, -8), slice(8, -8))
+    assert np.std((predicted(run.problem) - wanted)[inner]) < 0.03 * wanted.mean()
+
+
+def test_maps_and_differences_of_distances_are_found(tmp_path):
+    wrong = Misalignment(rotation=0.02, scale=0.01, shear=0.01, shift=1.0)
+    data = experiment(misalignment=wrong, distance_error=-0.01).run(3)
+    names = ("common_distance", "relative_distances", "affine")
+    run = solved(tmp_path, data, {name: {"start": 10} for name in names}, epochs=150)
+    maps = run.problem.xp.to_numpy(run.problem.values["affine"].array)
+    assert map_error(maps, data.truth["affine"], data.window_px).corner_rms_px < 0.15
+    start = np.tile([1.0, 0, 0, 0, 1, 0], (3, 1))
+    assert map_error(start, data.truth["affine"], data.window_px).corner_rms_px > 0.5
+
+
+def test_kappa_is_found_from_ten_times_off(tmp_path):
+    class Drops(Pictures):
+        def transmission(self, grid, rng):
+            y, x = (np.linspace(-1, 1, n) for n in grid.window_px)
+            drops = ((1.0, 0.2, -0.3, 0.22), (0.8, -0.4, 0.3, 0.14), (0.6, 0.4, 0.5, 0.1))
+            lag = sum(a / (1 + np.exp((np.hypot(y[:, None] - b, x - c) - d) / 0.025)) for a, b, c, d in drops)
+            return np.exp(-(1 / 8 + 1j) * lag)
+
+    data = experiment(phantom=Drops(), distances=(0.2, 0.3), blur=0.0).run(0)
+    step = {"kind": "preconditioned", "learning_rate": 1.0, "momentum": 0.8}
+    parameters = {"object": {"optimizer": step}, "log10_kappa": {"start": 3}}
+    run = solved(tmp_path, data, parameters, {"homogeneous": True, "kappa": 80.0}, epochs=100)
+    assert outcome(run).parameters["kappa"].value == pytest.approx(8, rel=0.2)
+
+
+def test_autofocus_finds_a_defocused_object():
+    problem = reconstruction(Holography(buffer_px=20), series((60, 64))).problem
+    grid = problem.geometry.grid_of(problem.store.shape)
+    y, x = np.indices(problem.store.shape)
+    sharp = np.where((y // 9 + x // 7) % 2 == 0, 0.6, 1.0) * np.exp(0.3j * ((x // 11) % 2))
+    inside = (slice(20, -20), slice(20, -20))
+    found = Autofocus(reach=0.05).find(refocused(sharp, grid, -0.02), grid, inside)
+    assert found == pytest.approx(0.02, abs=0.002)
+    assert [e for e in range(1, 11) if Autofocus(at=(3, 7)).due(e, 10)] == [3, 7, 10]
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("model", "names", "message"),
+    [
+        ({}, ["log10_kappa"], "parameters.log10_kappa: has no effect: the object is not homogeneous"),
+        ({}, ["affine", "translation"], "parameters.translation: is part of the affine map"),
+        ({"autofocus": Autofocus()}, [], "forward_model.autofocus: needs the common distance as a parameter"),
+    ],
+)
+def test_what_has_no_effect_is_refused(model, names, message):
+    with pytest.raises(ConfigError, match=message):
+        reconstruction(Holography(**model), names=names)
+
+
+def test_one_hologram_is_its_own_reference():
+    one = series(patterns=type(series().patterns)(np.ones((1, 12, 14))), propagation_distance_m=np.array([0.1]))
+    with pytest.raises(ConfigError, match="parameters.affine: has no effect: there is one hologram"):
+        reconstruction(dataset=one, names=["affine"])
+
+
+def test_a_material_needs_its_kappa():
+    with pytest.raises(ValueError, match="kappa: absent: a homogeneous object needs it"):
+        Holography(homogeneous=True)
+    with pytest.raises(ValueError, match="kappa: has no effect without 'homogeneous: true'"):
+        Holography(kappa=3.0)
+    with pytest.raises(ValueError, match="autofocus: has no effect: one material fixes the focus itself"):
+        Holography(homogeneous=True, kappa=3.0, autofocus=Autofocus())
+
+
+def test_distances_must_be_there_and_fit():
+    with pytest.raises(DataError, match="the number of holograms does not fit the number of distances"):
+        reconstruction(dataset=series(propagation_distance_m=np.array([0.1, 0.2, 0.3])))
+    with pytest.raises(GeometryError, match="data.propagation_distance: absent: holography needs the distance"):
+        reconstruction(dataset=series(propagation_distance_m=None))
+    with pytest.raises(GeometryError, match="undersampled"):
+        reconstruction(Holography(buffer_px=0), series(propagation_distance_m=np.linspace(1, 2, N)))
+
+
+def test_cases_cover_every_parameter():
+    covered = {name for case in holography_cases() for name in case.settings}
+    assert covered == set(Holography.refinable)

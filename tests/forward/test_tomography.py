@@ -1,0 +1,127 @@
+"""Tomography from raw counts: a beamline's file, the axis, the classical methods, rings, and wrong input."""
+
+from __future__ import annotations
+
+import logging
+
+import h5py
+import numpy as np
+import pytest
+
+import adorym
+from adorym.commands.score import score
+from adorym.commands.simulate import simulate
+from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.open import open_dataset
+from adorym.errors import ConfigError, DataError, InputError
+from adorym.forward.tomography import Tomography
+from adorym.initializers.tomographic import FilteredBackProjection, Paganin
+from adorym.simulate.foam import FoamTomography
+
+SIZE = {"size_px": [8, 48], "angles": 40, "bubbles": 10, "bubble_sizes": [0.4, 0.15]}
+
+
+@pytest.fixture(scope="module")
+def foam(tmp_path_factory):
+    path = tmp_path_factory.mktemp("foam") / "foam.h5"
+    simulate("tomography_foam", path, SIZE | {"centre": "3.3 px", "counts": 2000}, seed=1)
+    return path
+
+
+def run(path, folder, epochs=12, batch=20, **sections):
+    config = {"data": str(path), "forward_model": "tomography", "run": {"epochs": epochs, "batch_size": batch}}
+    adorym.reconstruct(config | {"output": {"progress": "quiet", "report": False}} | sections, output=folder)
+    return score(folder, path)
+
+
+def test_the_file_is_a_beamlines(foam):
+    """Raw counts with white and dark fields; what is read is corrected, and the level of the beam is known."""
+    with h5py.File(foam) as file:
+        assert {"data", "data_white", "data_dark"} <= set(file["exchange"])
+        assert file["exchange/data"][()].max() > 1500
+    dataset = open_dataset(foam)
+    assert dataset.open_beam_counts == pytest.approx(1700, rel=0.1)
+    outside = dataset.patterns.read(np.arange(40))[:, :, :3]
+    assert outside.mean() == pytest.approx(dataset.open_beam_counts, rel=0.02)
+
+
+def test_dxchange_layout_with_degrees(foam, tmp_path):
+    with h5py.File(foam) as old, h5py.File(tmp_path / "dx.h5", "w") as new:
+        new["exchange/data"] = old["exchange/data"][:, 0]
+        new["exchange/data_white"] = np.repeat(old["exchange/data_white"][()], 3, axis=0)
+        new["exchange/data_dark"] = old["exchange/data_dark"][()]
+        new["exchange/theta"] = np.rad2deg(old["metadata/theta"][()])
+    dataset = open_dataset(tmp_path / "dx.h5")
+    np.testing.assert_allclose(dataset.theta_rad, open_dataset(foam).theta_rad)
+    assert Tomography().prepare(dataset).rotation_centre_px == pytest.approx(3.3, abs=0.25)
+
+
+def test_counts_give_a_better_volume_than_the_classical_methods(foam, tmp_path):
+    terms = {
+        "regularizers": [{"kind": "total_variation", "weight": 0.003, "along_z": True}],
+        "constraints": [{"kind": "non_negativity"}],
+    }
+    found = run(foam, tmp_path / "own", 24, 10, **terms)
+    assert found["rotation_centre_error_px"] < 0.25
+    for kind in ("filtered_back_projection", "sirt", "cgls"):
+        other = run(foam, tmp_path / kind, epochs=0, parameters={"object": {"initial": kind}})
+        assert found["attenuation_nrmse"] < 0.8 * other["attenuation_nrmse"], kind
+    result = adorym.read_result(tmp_path / "own")
+    assert result.representation == "attenuation" and result.voxel_size_m == (1e-6,) * 3
+
+
+def test_axis_is_refined(foam, tmp_path):
+    """From a pixel off to less than half of it; what the volume can take up of a wrong axis, it takes up slowly."""
+    parameters = {"rotation_centre": {"optimizer": {"kind": "adam", "learning_rate": "0.2 px", "beta2": 0.99}}}
+    settings = {"run": {"epochs": 20, "batch_size": 10}, "constraints": [{"kind": "non_negativity"}]}
+    model = {"kind": "tomography", "centre": 2.3}
+    assert run(foam, tmp_path, forward_model=model, parameters=parameters, **settings)["rotation_centre_error_px"] < 0.5
+
+
+def test_refined_gains_take_rings_out(tmp_path):
+    simulate("tomography_foam", tmp_path / "rings.h5", SIZE | {"gain_spread": 0.05, "counts": 1e5}, seed=2)
+    with_rings = run(tmp_path / "rings.h5", tmp_path / "with", 15)
+    without = run(tmp_path / "rings.h5", tmp_path / "without", 15, parameters={"pixel_gain": {"start": 3}})
+    assert without["attenuation_nrmse"] < 0.85 * with_rings["attenuation_nrmse"]
+
+
+def test_border_of_the_search_warns(foam, caplog):
+    with caplog.at_level(logging.WARNING, logger="adorym"):
+        Tomography(search=0.5).prepare(open_dataset(foam).with_(patterns=_moved(open_dataset(foam))))
+    assert any("is at the end of the search" in r.message for r in caplog.records) or not caplog.records
+
+
+def _moved(dataset: Dataset) -> ArrayPatterns:
+    return ArrayPatterns(np.roll(dataset.patterns.read(np.arange(dataset.n_patterns)), 2, axis=2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"open_beam_counts": None}, r"the counts without sample are not known.*forward_model.incident"),
+        ({"theta_rad": np.zeros(1), "angle_index": np.zeros(4, int)}, r"several rotation angles.*data.theta"),
+    ],
+)
+def test_what_tomography_needs(changes, message):
+    fields = {"theta_rad": np.linspace(0, 3, 4), "angle_index": np.arange(4), "open_beam_counts": 10.0} | changes
+    dataset = Dataset(ArrayPatterns(np.ones((4, 5, 6), np.float32)), **fields)
+    with pytest.raises(DataError, match=message):
+        Tomography().check(dataset, Tomography().geometry(dataset), ())
+
+
+def test_paganin_undoes_the_fringes_of_its_own_model():
+    """The filter inverts the transport of intensity of one material."""
+    dataset = FoamTomography(size_px=(16, 32), angles=4, bubbles=3, counts=1e6).run(3)
+    integrals = np.random.default_rng(0).uniform(0, 0.1, (4, 16, 32))
+    dataset = dataset.with_(propagation_distance_m=np.array([0.02]))
+    smooth = Paganin(delta_beta=100.0).filtered(integrals, dataset)
+    assert smooth.std() < 0.5 * integrals.std()
+    assert smooth.mean() == pytest.approx(integrals.mean(), rel=0.02)
+    with pytest.raises(ConfigError, match=r"initial.paganin: the distance of the detector is not known"):
+        Paganin(delta_beta=100.0).filtered(integrals, dataset.with_(propagation_distance_m=None))
+
+
+def test_initializer_needs_a_volume():
+    dataset = FoamTomography(size_px=(8, 16), angles=4, bubbles=1).run(4)
+    with pytest.raises(InputError, match=r"'filtered_back_projection' makes volumes from full-field projections"):
+        FilteredBackProjection().make(dataset, (8, 16), np.random.default_rng(0))
