@@ -1,6 +1,6 @@
 """Forward models: physics that predicts what the detector measures; importing the package registers them."""
 
-from adorym.forward import holography, multislice, ptychography, ptychotomography, tomography
+from adorym.forward import holography, holotomography, multislice, ptychography, ptychotomography, tomography
 from adorym.forward.base import ForwardModel, Initializer, Request
 from adorym.forward.scanning import ScanningModel
 
@@ -10,6 +10,7 @@ __all__ = [
     "Request",
     "ScanningModel",
     "holography",
+    "holotomography",
     "multislice",
     "ptychography",
     "ptychotomography",

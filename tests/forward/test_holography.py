@@ -236,7 +236,7 @@ def test_what_has_no_effect_is_refused(model, names, message):
 
 def test_one_hologram_is_its_own_reference():
     one = series(patterns=type(series().patterns)(np.ones((1, 12, 14))), propagation_distance_m=np.array([0.1]))
-    with pytest.raises(ConfigError, match="parameters.affine: has no effect: there is one hologram"):
+    with pytest.raises(ConfigError, match="parameters.affine: has no effect: there is one hologram an angle"):
         reconstruction(dataset=one, names=["affine"])
 
 
