@@ -305,6 +305,11 @@ class Holography(ForwardModel):
     def whole_steps(self) -> str | None:
         return None if self.balance is None else "balance"
 
+    @property
+    def of_transmission(self) -> tuple[str, ...]:
+        used = {"autofocus": self.autofocus, "balance": self.balance}
+        return tuple(name for name, setting in used.items() if setting is not None)
+
     def rounder(self, xp: Backend, stored: Array, gradient: Array, geometry: Geometry) -> Array:
         """Steps equally long for slow and fast changes of the phase: `adorym.forward.hologram_metric`."""
         assert isinstance(geometry, HologramGeometry)  # this model made it
