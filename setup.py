@@ -18,6 +18,7 @@ REQUIRES = [
     "matplotlib>=3.8",
     "numba>=0.60",
     "numpy>=1.26",
+    "pillow>=10.1",
     "pint>=0.24",
     "pooch>=1.8",
     "pydantic>=2.7",

@@ -41,6 +41,7 @@ from adorym.forward.base import ForwardModel, ObjectSettings
 from adorym.forward.bragg_cdi import BraggCdi
 from adorym.forward.crystal import CrystalObject
 from adorym.forward.holography import Holography
+from adorym.forward.holotomography import HoloTomography
 from adorym.forward.multi_peak import MultiPeak
 from adorym.forward.multislice import Multislice
 from adorym.forward.probe import ProbeSettings
@@ -131,6 +132,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "limit": _plain(limits.Limit, parameter="background", minimum=0.2, maximum=0.9),
     },
     "forward_model": {
+        "holotomography": _plain(HoloTomography, buffer_px=4),
         "ptychography": _plain(Ptychography),
         "bragg_cdi": _plain(BraggCdi),
         "rocking_curve": _plain(RockingCurve),
@@ -420,7 +422,14 @@ def _seen_volume(name: str, model: ForwardModel, dataset: Dataset, names: Collec
         ready = model.prepare(dataset)
         made = {each: start_value(each, model, settings[each], ready, rng) for each in names if each != "object"}
         made["object"] = (0.05 + 0.1j) * np.exp(-3 * r2) * (1 + 0.3 * np.sin(5 * x[:, None] + 3 * z))
-        widths = {"tilt": 0.02, "object_shift": 0.3, "axis_tilt": 0.02, "rotation_angles": 0.01}
+        widths = {
+            "tilt": 0.02,
+            "object_shift": 0.3,
+            "axis_tilt": 0.02,
+            "rotation_angles": 0.01,
+            "relative_distances": 0.01,
+            "affine": 0.02,
+        }
         for each in [name for name in widths if name in made]:  # in this order: random numbers are drawn
             made[each] = made[each] + widths[each] * rng.normal(size=made[each].shape)
         return {each: made[each] for each in names}
@@ -433,9 +442,15 @@ def _seen_volume(name: str, model: ForwardModel, dataset: Dataset, names: Collec
 
 
 # A step of a thousandth of these: interpolation has kinks, and steps are to meet none of them.
-GEOMETRY_SCALES = {"object": 0.05} | dict.fromkeys(
-    ("rotation_angles", "rotation_centre", "axis_tilt", "tilt", "object_shift", "probe_positions"), 2e-4
-)
+GEOMETRY_SCALES = {
+    **dict.fromkeys(("rotation_angles", "axis_tilt", "tilt", "object_shift", "probe_positions"), 2e-4),
+    # The loss hardly changes with it: much shorter steps meet rounding.
+    "rotation_centre": 2e-3,
+    "affine": 2e-3,
+    "common_distance": 0.02,
+    "relative_distances": 0.02,
+    "object": 0.05,
+}
 
 
 def tomography_cases() -> list[ModelCase]:
@@ -498,6 +513,21 @@ def holography_cases(window: tuple[int, int] = (12, 14)) -> list[ModelCase]:
     ]
 
 
+def holotomography_cases() -> list[ModelCase]:
+    """One distance; four of them, with maps and everything that moves."""
+    angles = {"theta_rad": np.linspace(0.23, 2.8, 5), "angle_index": np.repeat(np.arange(5), 4)}
+    several = series((7, 9), propagation_distance_m=np.linspace(0.03, 0.1, 4), **angles)
+    single = {"theta_rad": np.linspace(0.13, 2.9, 20), "angle_index": np.arange(20)}
+    one = series((7, 9), propagation_distance_m=np.array([0.05]), **single)
+    names = ("object", "rotation_angles", "rotation_centre")
+    moving = (*names, "tilt", "object_shift", "axis_tilt", "relative_distances", "affine", "intensity_scale")
+    model = HoloTomography(buffer_px=3, centre=0.4)
+    return [
+        _seen_volume("holotomography-level", model, one, (*names, "common_distance", "illumination")),
+        _seen_volume("holotomography-moving", model, several, moving),
+    ]
+
+
 MODELS: dict[str, Callable[..., list[ModelCase]]] = {
     "tomography": tomography_cases,
     "ptychotomography": ptychotomography_cases,
@@ -507,4 +537,5 @@ MODELS: dict[str, Callable[..., list[ModelCase]]] = {
     "bragg_cdi": _bragg(BraggCdi()),
     "rocking_curve": _bragg(RockingCurve()),
     "multi_peak": _bragg(MultiPeak(reflections=REFLECTIONS, lattice=LATTICE_M)),
+    "holotomography": holotomography_cases,
 }

@@ -131,8 +131,8 @@ def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
         recipe = Recipe(case.model, dict(case.settings) | {"object": own}, loss)
         made[f"all-{case.name}"] = (case.dataset, recipe, {"batch_size": 7})
     chosen = ("multislice-fresnel-2", "tomography-moving", "ptychotomography-thin-8", "ptychotomography-multislice-8")
-    chosen += ("holography-maps", "holography-one-material")
-    kinds = ("multislice", "tomography", "ptychotomography", "holography")
+    chosen += ("holography-maps", "holography-one-material", "holotomography-moving")
+    kinds = ("multislice", "tomography", "ptychotomography", "holography", "holotomography")
     for case in (case for kind in kinds for case in MODELS[kind]() if case.name in chosen):
         own = case.model.refinable["object"].settings(initial=Random())
         recipe = Recipe(case.model, dict(case.settings) | {"object": own}, loss)

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
 CONDA_NAMES = {"pytorch": "torch", "python-finufft": "finufft", "pywavelets": "PyWavelets"}
-IMPORT_NAMES = {"ruamel-yaml": "ruamel", "scikit-image": "skimage"}
+IMPORT_NAMES = {"pillow": "PIL", "ruamel-yaml": "ruamel", "scikit-image": "skimage"}
 COMES_WITH_PYDANTIC = {"pydantic_core", "typing_extensions"}
 
 

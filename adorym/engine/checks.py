@@ -55,7 +55,7 @@ def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run
         yield from _store_errors(recipe, settings, run.store)
     if recipe.solver is not None:
         yield from _solver_errors(recipe.solver.kind, settings, run)
-    yield from _material_errors(recipe, settings)
+    yield from _representation_errors(recipe, settings)
     for section in ("regularizers", "constraints"):
         for i, each in enumerate(getattr(recipe, section)):
             yield from _term_errors(f"{section}[{i}]", each, recipe.model, settings)
@@ -102,15 +102,17 @@ def _term_errors(
         yield ConfigError(f"{where}.parameter", f"'{name}' has no course over angle or time", remedy=remedy)
 
 
-def _material_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings]) -> Iterator[InputError]:
-    """What has no meaning for an object of one material, whose phase lag is the only unknown."""
-    if recipe.model.material({}) is None:
+def _representation_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings]) -> Iterator[InputError]:
+    """What has no meaning for the object as it is solved for: its transmission, an exponent, a phase lag."""
+    where, model = "parameters.object.representation", recipe.model
+    plain = getattr(settings["object"], "representation", "real_imag") == "real_imag"
+    if model.material({}) is None:
+        for key in () if plain else model.of_transmission:
+            what = f"'{key}' acts on the transmission, which is not what this run solves for"
+            yield ConfigError(f"forward_model.{key}", what, remedy=f"leave it out, or '{where}'")
         return
-    if getattr(settings["object"], "representation", "real_imag") != "real_imag":
-        where, what = (
-            "parameters.object.representation",
-            "has no effect: a homogeneous object is solved for as its phase lag",
-        )
+    if not plain:
+        what = "has no effect: a homogeneous object is solved for as its phase lag"
         yield ConfigError(where, what, remedy="leave it out, or 'forward_model.homogeneous'")
     for i, constraint in enumerate(recipe.constraints):
         if constraint.parameter == "object" and not constraint.of_one_material:

@@ -3,6 +3,7 @@
 from adorym.forward import (
     bragg_cdi,
     holography,
+    holotomography,
     multi_peak,
     multislice,
     ptychography,
@@ -21,6 +22,7 @@ __all__ = [
     "ScanningModel",
     "bragg_cdi",
     "holography",
+    "holotomography",
     "multi_peak",
     "multislice",
     "ptychography",

@@ -179,6 +179,11 @@ class ForwardModel(ABC):
         """Name of the setting for which `rounder` needs the whole object; ``None`` where it may have a part of it."""
         return None
 
+    @property
+    def of_transmission(self) -> tuple[str, ...]:
+        """Settings in use that act on the stored object and take it for its transmission."""
+        return ()
+
     def rounder(self, xp: Backend, stored: Array, gradient: Array, geometry: Geometry) -> Array:
         """The gradient by the whole stored object, times a positive operator that makes steps equally long for all
         changes of it; as it is by default.

@@ -13,6 +13,8 @@ from adorym.optics.geometry import Geometry, Grid
 
 # Room beyond the reach of light for pictures that are shifted, turned or scaled, as a part of their width.
 ROOM = 0.025
+# An edge of the object at the edge of the field is a few pixels wide.
+RIM_PX = 4
 # Patterns that a missing intensity of the beam is estimated from.
 SAMPLE = 8
 
@@ -79,13 +81,13 @@ def hologram_geometry(dataset: Dataset, buffer: int | None) -> HologramGeometry:
         ratios = dataset.magnification.max() / dataset.magnification
     known = dataset.open_beam_counts is not None
     grid = base.grid("near_field")
-    field_of_view = [int(np.ceil(n * ratios.max())) for n in dataset.picture_px]
-    seen = Grid((field_of_view[0], field_of_view[1]), grid.pixel_size_m, grid.wavelength_m)
+    seen_px = [int(np.ceil(n * ratios.max())) for n in dataset.picture_px]
+    seen = Grid((seen_px[0], seen_px[1]), grid.pixel_size_m, grid.wavelength_m)
     if buffer is None:
         (y, x), cut = buffer_px(seen, float(np.abs(distances).max()), ROOM)
     else:
         (y, x), cut = (buffer, buffer), (False, False)
-    extra = [b + (f - n + 1) // 2 for b, f, n in zip((y, x), field_of_view, dataset.picture_px, strict=True)]
+    extra = [b + (f - n + 1) // 2 for b, f, n in zip((y, x), seen_px, dataset.picture_px, strict=True)]
     return HologramGeometry(
         window_px=base.window_px,
         energy_ev=base.energy_ev,
@@ -104,6 +106,15 @@ def hologram_geometry(dataset: Dataset, buffer: int | None) -> HologramGeometry:
         buffer_px=(y, x),
         cut=cut,
     )
+
+
+def field_of_view(geometry: HologramGeometry, shape: tuple[int, int]) -> np.ndarray:
+    """1 in the middle of an array of ``shape`` where holograms look, `RIM_PX` more on each side, and 0 around."""
+    inside = np.zeros(shape)
+    seen = [n - 2 * e for n, e in zip(geometry.object_grid.window_px, geometry.buffer_px, strict=True)]
+    edges = [max((n - w) // 2 - RIM_PX, 0) for n, w in zip(shape, seen, strict=True)]
+    inside[tuple(slice(e, n - e) for e, n in zip(edges, shape, strict=True))] = 1
+    return inside
 
 
 def distance_index(dataset: Dataset, n_distances: int) -> np.ndarray:

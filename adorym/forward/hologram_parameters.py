@@ -60,7 +60,7 @@ def _log10_kappa(model: Any, dataset: Dataset, settings: ParameterSettings, rng:
 
 def _illumination(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
     """A plane wave, or the probe that came with the data, its edge carried on into the buffer."""
-    geometry, shape = model.geometry(dataset), model.object_frame(dataset, 0)[0]
+    geometry, shape = model.geometry(dataset), model.object_frame(dataset, 0)[0][:2]
     given = dataset.start_probe
     if given is None:
         return np.full(shape, np.sqrt(geometry.open_beam_counts), np.complex128)

@@ -37,7 +37,7 @@ from adorym.data.tiles import Tiling, divide, tiled
 from adorym.errors import ConfigError
 from adorym.forward.autofocus import Autofocus, refocused
 from adorym.forward.base import ForwardModel, Present, Request
-from adorym.forward.hologram_geometry import HologramGeometry, hologram_geometry
+from adorym.forward.hologram_geometry import HologramGeometry, field_of_view, hologram_geometry
 from adorym.forward.hologram_metric import rounded, rounded_lag
 from adorym.forward.hologram_parameters import DERIVED, PARAMETERS, detector_maps, distances_of
 from adorym.losses.base import Loss
@@ -51,8 +51,6 @@ from adorym.wrapper.fused.hologram import Camera, Holograms
 
 LOG = logging.getLogger("adorym")
 Propagation = Literal["auto", "fresnel", "angular_spectrum"]
-# An edge of the object at the edge of the field is a few pixels wide.
-RIM_PX = 4
 # Of a pixel of the window: object, wave, spectra, their gradients and the image, in single precision.
 BYTES = 8 * 8
 MAP_PARAMETERS = ("affine", "translation", "pixel_ratio")
@@ -152,7 +150,7 @@ class Holography(ForwardModel):
     def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
         assert isinstance(geometry, HologramGeometry)  # this model made it
         if dataset.n_angles > 1:
-            remedy = "choose one with 'data.angles'"
+            remedy = "choose one with 'data.angles', or the forward model 'holotomography'"
             raise ConfigError("data.angles", "holography of a thin object is of one angle",
                               found=f"{dataset.n_angles} angles", remedy=remedy)  # fmt: skip
         if dataset.magnification is None:  # of a series in a cone beam, the pixel is that of the largest magnification
@@ -169,10 +167,11 @@ class Holography(ForwardModel):
         if "log10_kappa" in names and not self.homogeneous:
             remedy = "set 'forward_model.homogeneous: true', or leave it out"
             yield ConfigError("parameters.log10_kappa", "has no effect: the object is not homogeneous", remedy=remedy)
-        if len(geometry.distance_index) == 1:
-            for name in ("relative_distances", *MAP_PARAMETERS, "intensity_scale"):
+        if not geometry.distance_index.any():
+            alone = ("intensity_scale",) if len(geometry.distance_index) == 1 else ()
+            for name in ("relative_distances", *MAP_PARAMETERS, *alone):
                 if name in names:
-                    what = "has no effect: there is one hologram, which is the reference"
+                    what = "has no effect: there is one hologram an angle, which is the reference"
                     yield ConfigError(f"parameters.{name}", what, remedy="leave it out")
         for name in ("translation", "pixel_ratio"):
             if "affine" in names and name in names:
@@ -193,16 +192,30 @@ class Holography(ForwardModel):
     def objective(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
-        fused = self.fused and xp.on_host and batch.geometry.propagator == "fresnel"
-        predicted = self._predict(xp, obj, params, batch, fused=fused)
+        predicted = self._predict(xp, obj, params, batch, fused=self.fuses(xp, batch))
         value = loss.value(xp, predicted, batch.target, batch.mask, batch.floor)
         constants = {name: xp.stop_gradient(p) for name, p in params.items()}
         return request.weight * value, self.curvatures(xp, xp.stop_gradient(obj), constants, batch, loss, request)
 
+    def fuses(self, xp: Backend, batch: Batch) -> bool:
+        """Whether the fused operation serves."""
+        return self.fused and xp.on_host and batch.geometry.propagator == "fresnel"
+
     def _predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, *, fused: bool) -> Array:
         waves, (_, place) = self._waves(xp, obj, params, batch), _places(batch.corners_px)
         groups = [np.flatnonzero(place == k) for k in range(len(batch.view_corners_px))]
-        parts = [self._at(xp, waves[k], params, batch, (here, k, fused)) for k, here in enumerate(groups)]
+        sizes = list(zip(batch.geometry.window_px, batch.geometry.picture_px, strict=True))
+        off = batch.view_corners_px + np.array([(n - p) / 2 for n, p in sizes])
+        parts = [
+            self.holograms(xp, waves[k], params, batch, (here, (off[k, 0], off[k, 1]), fused))
+            for k, here in enumerate(groups)
+        ]
+        return self.gathered(xp, parts, groups, params, batch)
+
+    def gathered(
+        self, xp: Backend, parts: list[Array], groups: list[np.ndarray], params: Mapping[str, Array], batch: Batch
+    ) -> Array:
+        """Intensities of a batch, in its order, from those of ``groups`` of its patterns, each times its scale."""
         intensity = parts[0]
         if len(parts) > 1:
             intensity = xp.take(xp.concat(parts, axis=0), np.argsort(np.concatenate(groups)))
@@ -211,18 +224,25 @@ class Holography(ForwardModel):
             intensity = intensity * xp.reshape(params["intensity_scale"][pictures], (-1, 1, 1))
         return intensity
 
-    def _at(
-        self, xp: Backend, wave: Array, params: Mapping[str, Array], batch: Batch, where: tuple[np.ndarray, int, bool]
+    def holograms(
+        self,
+        xp: Backend,
+        wave: Array,
+        params: Mapping[str, Array],
+        batch: Batch,
+        where: tuple[np.ndarray, tuple[float, float], bool],
     ) -> Array:
-        """Intensities ``(n, y, x)`` of the patterns ``where[0]``, in the window ``where[1]``; fused if ``where[2]``."""
-        geometry, window = batch.geometry, tuple(wave.shape)
-        pictures = geometry.picture_index[batch.patterns[where[0]]]
-        sizes = zip(geometry.window_px, geometry.picture_px, strict=True)
-        off = batch.view_corners_px[where[1]] + np.array([(n - p) / 2 for n, p in sizes])
+        """Intensities ``(n, y, x)`` that the wave ``(Y, X)`` behind the object brings.
+
+        ``where``: which patterns of the batch, (y, x) from the middle of a picture to that of the window, and whether
+        to use the fused operation.
+        """
+        (here, off, fused), geometry, window = where, batch.geometry, tuple(wave.shape)
+        pictures = geometry.picture_index[batch.patterns[here]]
         distances = distances_of(xp, params, geometry)[geometry.distance_index[pictures]]
-        maps, moving = detector_maps(xp, params, geometry, pictures, (off[0], off[1]))
+        maps, moving = detector_maps(xp, params, geometry, pictures, off)
         grid, kind = geometry.grid_of(window), geometry.propagator
-        if where[2]:
+        if fused:
             camera = Camera(geometry.window_px, _rates(grid), moving)
             return xp.host_operation(Holograms(xp, camera), wave, distances, maps)
         transfer = propagation.TRANSFER_FUNCTIONS[kind](xp, grid, distances)
@@ -238,7 +258,7 @@ class Holography(ForwardModel):
             return [array[y : y + size[0], x : x + size[1]] for y, x in batch.view_corners_px.tolist()]
 
         if self.surroundings == "vacuum":
-            inside = xp.asarray(np.stack(windows(_field_of_view(geometry, (whole[0], whole[1])))))
+            inside = xp.asarray(np.stack(windows(field_of_view(geometry, (whole[0], whole[1])))))
             obj = obj * inside if self.homogeneous else 1 + inside * (obj - 1)
         if self.homogeneous:
             obj = self._transmission(xp, obj, params)
@@ -284,6 +304,11 @@ class Holography(ForwardModel):
     @property
     def whole_steps(self) -> str | None:
         return None if self.balance is None else "balance"
+
+    @property
+    def of_transmission(self) -> tuple[str, ...]:
+        used = {"autofocus": self.autofocus, "balance": self.balance}
+        return tuple(name for name, setting in used.items() if setting is not None)
 
     def rounder(self, xp: Backend, stored: Array, gradient: Array, geometry: Geometry) -> Array:
         """Steps equally long for slow and fast changes of the phase: `adorym.forward.hologram_metric`."""
@@ -368,12 +393,3 @@ def _seen_by(batch: Batch, size: tuple[int, int]) -> np.ndarray:
             part.append(slice(0 if first == 0 else edge, n if first + w == p else edge + w))
         counts[k][tuple(part)] = np.count_nonzero(place == k)
     return counts
-
-
-def _field_of_view(geometry: HologramGeometry, shape: tuple[int, int]) -> np.ndarray:
-    """1 in the middle of an array of ``shape`` where holograms look, `RIM_PX` more on each side, and 0 around."""
-    inside = np.zeros(shape)
-    seen = [n - 2 * e for n, e in zip(geometry.object_grid.window_px, geometry.buffer_px, strict=True)]
-    edges = [max((n - w) // 2 - RIM_PX, 0) for n, w in zip(shape, seen, strict=True)]
-    inside[tuple(slice(e, n - e) for e, n in zip(edges, shape, strict=True))] = 1
-    return inside

@@ -65,6 +65,28 @@ def test_numbers_must_agree(moving_beam):
         open_dataset(moving_beam, {"white_fields": "before_and_after"})
 
 
+def test_given_white_fields_take_the_place_of_those_in_the_file(moving_beam):
+    """And drift as those do."""
+    with h5py.File(moving_beam, "a") as file:
+        given = file["exchange/data_white"][()]
+        file["exchange/data_white"][...] = 1e3 * np.random.default_rng(0).random(given.shape) + 50
+        file["exchange/theta_white"] = [0.0, 0.0, 180.0, 180.0]
+    assert flat(open_dataset(moving_beam)) > 0.1
+    assert flat(open_dataset(moving_beam, {"white_fields": "before_and_after", "white": given})) < 1e-4
+    assert flat(open_dataset(moving_beam, {"white": given})) > 0.1
+
+
+@pytest.mark.parametrize("kind", ["mean", "before_and_after"])
+def test_a_given_dark_field_is_taken_off_the_white_fields_as_well(moving_beam, kind):
+    expected = open_dataset(moving_beam, {"white_fields": kind})
+    with h5py.File(moving_beam, "a") as file:
+        file["exchange/data_dark"][...] = 300.0
+    found = open_dataset(moving_beam, {"white_fields": kind, "dark": np.full((4, 12), 7.0)})
+    every = np.arange(expected.n_patterns)
+    np.testing.assert_allclose(found.patterns.read(every), expected.patterns.read(every), rtol=1e-5)
+    assert found.open_beam_counts == pytest.approx(expected.open_beam_counts)
+
+
 def test_written_fields_are_read_again(tmp_path):
     made = FoamTomography(size_px=(8, 20), angles=7, bubbles=3, beam_drift=0.3, counts=1e4).run(5)
     assert isinstance(made.patterns, DriftingPatterns)

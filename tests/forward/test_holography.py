@@ -10,24 +10,32 @@ from tiny_holograms import N, joined, object_of, series
 from tiny_scan import Exact
 
 from adorym.api import prepare
+from adorym.constraints.object import AbsorptionOnly, Homogeneous, MagnitudeLimit, NonNegativity, PhaseLimit, PhaseOnly
+from adorym.constraints.support import ShrinkWrap, Support
 from adorym.data.native_write import write_native
 from adorym.data.tiles import Tiling
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe
+from adorym.engine.setup import Recipe, build_problem
+from adorym.engine.terms import projected, term_gradient
 from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.forward import holography
 from adorym.forward.autofocus import Autofocus, refocused
+from adorym.forward.base import ObjectSettings
 from adorym.forward.holography import Holography
 from adorym.losses.counting import LeastSquares
 from adorym.metrics.holograms import map_error
+from adorym.parameters import ParameterSettings
+from adorym.regularizers.sparsity import L1, L2, ReweightedL1
+from adorym.regularizers.variation import TotalVariation
 from adorym.simulate.holograms import Holography as Experiment
 from adorym.simulate.holograms import Misalignment
 from adorym.simulate.noise import Noise
 from adorym.simulate.phantoms import Pictures
 
 ALL = tuple(range(N))
+RUN = RunSettings(precision="double", backend="torch", device="cpu")
 
 
 def reconstruction(model=None, dataset=None, names=(), **run):
@@ -234,9 +242,71 @@ def test_what_has_no_effect_is_refused(model, names, message):
         reconstruction(Holography(**model), names=names)
 
 
+@pytest.mark.parametrize("name", ["autofocus", "balance"])
+def test_what_acts_on_the_transmission_needs_it(name):
+    model = Holography(**{"autofocus": {"autofocus": Autofocus()}, "balance": {"balance": 0.1}}[name])
+    settings = {"object": ObjectSettings(representation="delta_beta"), "common_distance": ParameterSettings()}
+    with pytest.raises(ConfigError, match=f"forward_model.{name}: '{name}' acts on the transmission, which is not"):
+        build_problem(series(), Recipe(model, settings, LeastSquares()), RUN, np.random.default_rng(0))
+
+
+def test_balanced_steps_need_the_whole_object():
+    with pytest.raises(ConfigError, match="forward_model.balance: 'balance' needs the whole object, of which a rank"):
+        reconstruction(Holography(balance=0.1), store="do")
+
+
+# -- one material ------------------------------------------------------------------------------------------------------
+def one_material(constraints=(), regularizers=(), log10_kappa=1.5, **settings):
+    """A problem whose kappa is not the one that it started with."""
+    model = Holography(homogeneous=True, kappa=20.0, buffer_px=4)
+    given = {"object": ObjectSettings(**settings), "log10_kappa": ParameterSettings()}
+    recipe = Recipe(model, given, LeastSquares(), regularizers, constraints)
+    made = build_problem(series(), recipe, RUN, np.random.default_rng(0))
+    insert(made, {"log10_kappa": np.array([log10_kappa])})
+    return made
+
+
+def test_constraints_mean_the_transmission_of_the_material(tmp_path):
+    rng = np.random.default_rng(0)
+    mask = rng.random((20, 22)) > 0.3
+    np.save(tmp_path / "mask.npy", mask)
+    made = one_material()
+    lag = rng.uniform(-3, 9, made.store.shape)
+
+    def after(constraint):
+        found = made.xp.to_numpy(projected(made, constraint, made.xp.asarray(lag + 0j)))
+        assert (found.imag == 0).all()
+        return found.real, np.abs(np.exp(-(1 / 10**1.5 + 1j) * found.real))
+
+    found, magnitude = after(MagnitudeLimit(maximum=0.98, minimum=0.8))
+    assert magnitude.max() <= 0.98 + 1e-12 and magnitude.min() >= 0.8 - 1e-12
+    kept = (magnitude < 0.98 - 1e-9) & (magnitude > 0.8 + 1e-9)
+    np.testing.assert_array_equal(found[kept], lag[kept])
+    np.testing.assert_array_equal(after(NonNegativity())[0], np.maximum(lag, 0))
+    np.testing.assert_array_equal(after(PhaseLimit(maximum=0.5, minimum=-7.0))[0], np.clip(lag, -0.5, 7))
+    np.testing.assert_array_equal(after(Support(mask=str(tmp_path / "mask.npy")))[0], np.where(mask, lag, 0))
+
+
+@pytest.mark.parametrize("constraint", [Homogeneous(ratio=3.0), PhaseOnly(), AbsorptionOnly(), ShrinkWrap()])
+def test_constraints_without_a_meaning_for_one_material_are_refused(constraint):
+    with pytest.raises(ConfigError, match=rf"constraints\[0\]: '{constraint.kind}' has no meaning for a homogeneous"):
+        one_material((constraint,))
+    with pytest.raises(ConfigError, match="representation: has no effect: a homogeneous object is solved for as its"):
+        one_material(representation="delta_beta")
+
+
+@pytest.mark.parametrize("term", [L1(weight=1.0), L2(weight=1.0), ReweightedL1(weight=1.0), TotalVariation(weight=1.0)])
+def test_vacuum_costs_nothing_where_there_is_one_material(term):
+    made = one_material(regularizers=(term,))
+    vacuum = made.xp.asarray(made.store.values())
+    cost, pull = term_gradient(made, term, vacuum, 1.0)
+    more, _ = term_gradient(made, term, vacuum + made.xp.asarray(0.3 * np.eye(*made.store.shape)), 1.0)
+    assert cost < 0.1 * more and np.abs(made.xp.to_numpy(pull)).max() < 1e-3
+
+
 def test_one_hologram_is_its_own_reference():
     one = series(patterns=type(series().patterns)(np.ones((1, 12, 14))), propagation_distance_m=np.array([0.1]))
-    with pytest.raises(ConfigError, match="parameters.affine: has no effect: there is one hologram"):
+    with pytest.raises(ConfigError, match="parameters.affine: has no effect: there is one hologram an angle"):
         reconstruction(dataset=one, names=["affine"])
 
 

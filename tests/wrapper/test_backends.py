@@ -59,6 +59,9 @@ DIFFERENTIABLE = {
     "reshape": (lambda xp, a: xp.reshape(a, (4, -1)), lambda a: a.reshape(4, -1), [(R,), (C,)]),
     "permute_dims": (lambda xp, a: xp.permute_dims(a, (2, 0, 1)), lambda a: a.transpose(2, 0, 1), [(R,), (C,)]),
     "stack": (lambda xp, a, b: xp.stack([a, b], axis=1), lambda a, b: np.stack([a, b], 1), [(R, R2), (C, C2)]),
+    "unstack": (
+        lambda xp, a: sum((i + 1) * part for i, part in enumerate(xp.unstack(a, -1))),
+        lambda a: a @ np.arange(1.0, 7.0), [(R,), (C,)]),
     "concat": (lambda xp, a, b: xp.concat([a, b], axis=2), lambda a, b: np.concatenate([a, b], 2), [(R, R2), (C, C2)]),
     "broadcast_to": (
         lambda xp, a: xp.broadcast_to(a[:1], (5, 4, 6)), lambda a: np.broadcast_to(a[:1], (5, 4, 6)), [(R,), (C,)]),
@@ -91,9 +94,8 @@ DIFFERENTIABLE = {
 # What needs no gradient has a test of its own below.
 OTHERS = {
     "asarray", "to_numpy", "zeros", "zeros_like", "ones", "clear", "copy", "is_complex", "isfinite", "put_rows",
-    "gather_windows", "scatter_windows", "value_and_grad", "stop_gradient", "fused", "host_operation", "host_fft2",
-    "host_ifft2",
-    "jvp", "vjp",
+    "gather_windows", "scatter_windows", "value_and_grad", "stop_gradient", "fused", "host_operation", "checkpoint",
+    "host_fft2", "host_ifft2", "jvp", "vjp",
 }  # fmt: skip
 ROWS = [(name, i) for name, (_, _, inputs) in DIFFERENTIABLE.items() for i in range(len(inputs))]
 
@@ -500,3 +502,21 @@ def test_jacobian_products(xp64):
     back = xp64.vjp(f, on(tree), xp64.asarray(cotangent))
     adjoint = sum(np.sum(np.conj(xp64.to_numpy(back[name])) * tangent[name]).real for name in tree)
     assert adjoint == pytest.approx(float(np.sum(cotangent * change)), rel=1e-10)
+
+
+def test_a_checkpoint_changes_neither_value_nor_gradient(xp64):
+    tree = {"a": xp64.asarray(C), "b": xp64.asarray(C2)}
+
+    def product(a, b):
+        return xp64.sin(a) * b * xp64.conj(a)
+
+    def kept(t):
+        return xp64.sum(xp64.abs2(product(t["a"], t["b"]))), None
+
+    def again(t):
+        return xp64.sum(xp64.abs2(xp64.checkpoint(product, t["a"], t["b"]))), None
+
+    (value, _, expected), (other, _, found) = xp64.value_and_grad(kept)(tree), xp64.value_and_grad(again)(tree)
+    assert float(other) == pytest.approx(float(value), rel=1e-14)
+    for name in tree:
+        np.testing.assert_allclose(xp64.to_numpy(found[name]), xp64.to_numpy(expected[name]), rtol=1e-12)

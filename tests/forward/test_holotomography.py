@@ -1,0 +1,96 @@
+"""Holotomography: it is holography of what the volume projects to, and finds a volume from its holograms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cases import insert
+from laws import relative_error
+from tiny_holograms import N, series
+from tiny_scan import Exact
+
+from adorym.constraints.object import Homogeneous, NonNegativity
+from adorym.engine.loop import Reconstruction
+from adorym.engine.outcome import outcome, predict_patterns
+from adorym.engine.settings import RunSettings
+from adorym.engine.setup import Recipe
+from adorym.errors import ConfigError
+from adorym.forward.holography import Holography
+from adorym.forward.holotomography import HoloTomography
+from adorym.losses.counting import LeastSquares
+
+DISTANCES = np.linspace(0.03, 0.1, 4)
+MATERIAL = (Homogeneous(ratio=10.0), NonNegativity())
+SEVERAL = {"propagation_distance_m": DISTANCES, "angle_index": np.repeat(np.arange(5), 4)}
+
+
+def reconstruction(model, dataset, names=(), constraints=(), **run):
+    settings = {name: model.refinable[name].settings() for name in names}
+    run = {"precision": "double", "backend": "torch", "device": "cpu", "epochs": 3} | run
+    return Reconstruction(dataset, Recipe(model, settings, LeastSquares(), (), constraints), RunSettings(**run))
+
+
+def predicted(problem):
+    return problem.xp.to_numpy(predict_patterns(problem, np.arange(problem.dataset.n_patterns)))
+
+
+def ball(shape, centre=(0.0, 0.2, -0.1)):
+    y, x, z = (np.linspace(-1, 1, n) - c for n, c in zip(shape, centre, strict=True))
+    return np.exp(-6 * (y[:, None, None] ** 2 + x[:, None] ** 2 + z**2)) * (0.01 + 0.1j)
+
+
+def test_at_every_quarter_turn_it_is_holography_of_the_sum():
+    """Rays along an axis of the volume add up voxels; all parameters of holography act alike."""
+    names = ["relative_distances", "affine", "intensity_scale", "illumination"]
+    data = series((9, 12), **SEVERAL, theta_rad=np.arange(5) * np.pi / 2)
+    volume = reconstruction(HoloTomography(buffer_px=4), data, names).problem
+    obj = ball(volume.store.shape)
+    rng, given = np.random.default_rng(0), {"relative_distances": np.array([0.01, -0.01, 0.02, -0.02])}
+    maps = np.tile([1.0, 0, 0, 0, 1, 0], (N, 1)) + 0.02 * rng.normal(size=(N, 6))
+    scale, light = rng.uniform(0.9, 1.1, (N, 1)), 10 + rng.normal(size=obj.shape[:2]) + 1j
+    insert(volume, given | {"object": obj, "affine": maps, "intensity_scale": scale, "illumination": light})
+    found = predicted(volume)
+    for angle in range(5):
+        here = slice(4 * angle, 4 * angle + 4)
+        seen = np.rot90(obj, -angle, axes=(1, 2)).sum(2)
+        one = series((9, 12), patterns=Exact(np.ones((4, 9, 12))), propagation_distance_m=DISTANCES)
+        thin = reconstruction(Holography(buffer_px=4), one, names).problem
+        values = {"object": np.exp(-seen), "affine": maps[here], "intensity_scale": scale[here], "illumination": light}
+        insert(thin, given | values)
+        assert relative_error(found[here] - 100, predicted(thin) - 100) < 1e-9, angle
+
+
+@pytest.mark.parametrize("distances", [DISTANCES, DISTANCES[1:2]])
+def test_a_volume_of_one_material_is_found(distances):
+    angles = np.linspace(0, np.pi, 12, endpoint=False)
+    n, index = 12 * len(distances), np.repeat(np.arange(12), len(distances))
+    fields = {"propagation_distance_m": distances, "angle_index": index, "theta_rad": angles}
+    empty = series((9, 12), patterns=Exact(np.ones((n, 9, 12))), **fields)
+    made = reconstruction(HoloTomography(buffer_px=3), empty).problem
+    truth = ball(made.store.shape)
+    insert(made, {"object": truth})
+    data = empty.with_(patterns=Exact(predicted(made)))
+    run = reconstruction(HoloTomography(buffer_px=3), data, constraints=MATERIAL, epochs=60, batch_size=n // 3)
+    losses = [record.loss for record in run.epochs()]
+    found = run.problem.store.values()
+    assert losses[-1] < 0.02 * losses[0]
+    assert np.corrcoef(found.imag.ravel(), truth.imag.ravel())[0, 1] > 0.9
+    result = outcome(run)
+    assert result.representation == "delta_beta" and result.object.shape == (*truth.shape, 2)
+
+
+def test_the_axis_is_where_it_is_said_to_be():
+    data = series((9, 12), **SEVERAL, theta_rad=np.linspace(0, 3, 5))
+    given = reconstruction(HoloTomography(centre=1.5), data).problem
+    stored = reconstruction(HoloTomography(), data.with_(rotation_centre_px=-0.5)).problem
+    assert given.values["rotation_centre"].first == [1.5] and stored.values["rotation_centre"].first == [-0.5]
+
+
+def test_what_has_no_effect_is_refused():
+    angles = {"angle_index": np.arange(N), "theta_rad": np.linspace(0, 3, N)}
+    data = series((9, 12), propagation_distance_m=DISTANCES[:1], **angles)
+    with pytest.raises(ConfigError, match="parameters.affine: has no effect: there is one hologram an angle"):
+        reconstruction(HoloTomography(), data, ["affine"])
+    reconstruction(HoloTomography(), data, ["intensity_scale"])
+    with pytest.raises(ConfigError, match="of one angle; found 20 angles; choose one .* 'holotomography'"):
+        reconstruction(Holography(), data)
