@@ -469,10 +469,10 @@ def holotomography_cases() -> list[ModelCase]:
     one = series((7, 9), propagation_distance_m=np.array([0.05]), **single)
     names = ("object", "rotation_angles", "rotation_centre")
     moving = (*names, "tilt", "object_shift", "axis_tilt", "relative_distances", "affine", "intensity_scale")
-    model = HoloTomography(buffer_px=3, centre=0.4)
+    level = (*names, "common_distance", "illumination")
     return [
-        _seen_volume("holotomography-level", model, one, (*names, "common_distance", "illumination")),
-        _seen_volume("holotomography-moving", model, several, moving),
+        _seen_volume("holotomography-level", HoloTomography(buffer_px=3, centre=0.4), one, level),
+        _seen_volume("holotomography-moving", HoloTomography(buffer_px=3, centre=-0.3), several, moving),
     ]
 
 
