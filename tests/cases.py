@@ -110,6 +110,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "contrast_transfer": _plain(phase_contrast.ContrastTransfer, regularization=0.01),
         "transport_of_intensity": _plain(phase_contrast.TransportOfIntensity, sample="homogeneous", kappa=30.0),
         "paganin": _plain(phase_contrast.Paganin, kappa=30.0),
+        "one_material": _plain(phase_contrast.OneMaterial, kappa=30.0),
         "off_axis": _plain(off_axis.OffAxis, carrier=(0.1, 0.25)),
         "back_propagation": _plain(phase_contrast.BackPropagation, propagation="fresnel"),
     },
