@@ -191,7 +191,9 @@ class _Local:
         along = (shown * cosine).mean(0) / (square + LEAST_DAMPING)
         self.drawn = fft.ifft2(along * fft.fft2(point.lag)).real.astype(np.float32) * fit.inside
         self.slope = -(self.inverse_kappa + np.complex64(1j)) * point.obj
-        self.per_intensity = 0.5 / point.amplitudes
+        # Where a spline overshoots below zero the prediction stands still.
+        bright = point.amplitudes > (1 + 1e-6) * np.sqrt(LIFT)
+        self.per_intensity = 0.5 * bright / point.amplitudes
         by_kappa = self._amplitudes(point.obj * point.lag * self.inverse_kappa) + self.forward(self.drawn)
         self.by_kappa, self.weight = by_kappa, _dot(by_kappa, by_kappa) + 1e-30
 
