@@ -61,7 +61,14 @@ from adorym.solvers import library, memory, newton, preconditioners, splitting
 # Need projections of a volume at several angles.
 VOLUME_INITIALIZERS = {"filtered_back_projection", "sirt", "cgls"}
 # Initializers that read holograms.
-OF_HOLOGRAMS = {"back_propagation", "contrast_transfer", "off_axis", "paganin", "transport_of_intensity"}
+OF_HOLOGRAMS = {
+    "back_propagation",
+    "contrast_transfer",
+    "off_axis",
+    "one_material",
+    "paganin",
+    "transport_of_intensity",
+}
 OBJECT_SHAPE = (30, 34)  # of the cases that act on an object
 PROBE_SHAPE = (3, 12, 14)  # of those that act on a probe
 
@@ -138,6 +145,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "contrast_transfer": _plain(phase_contrast.ContrastTransfer, regularization=0.01),
         "transport_of_intensity": _plain(phase_contrast.TransportOfIntensity, sample="homogeneous", kappa=30.0),
         "paganin": _plain(phase_contrast.Paganin, kappa=30.0),
+        "one_material": _plain(phase_contrast.OneMaterial, kappa=30.0),
         "off_axis": _plain(off_axis.OffAxis, carrier=(0.1, 0.25)),
         "back_propagation": _plain(phase_contrast.BackPropagation, propagation="fresnel"),
     },

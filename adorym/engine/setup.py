@@ -186,7 +186,7 @@ def _object(
     start = Start(shape, first_object(settings, dataset, shape, rng))
     if _representation({"object": settings}) == "delta_beta":
         start = Start(shape, _exponents(start.rows))
-    start = Start(shape, _encoded(model, start.rows))
+    start = _encoded(model, start)
     # Of the object there is only the declaration here, and a row of it: the store keeps the rest.
     spec = model.refinable["object"]
     scale = None if spec.scale is None else spec.scale(model, dataset, 1.0)
@@ -200,8 +200,12 @@ def _exponents(transmission: RowsOf) -> RowsOf:
     return lambda first, stop: exponent_of(xp, transmission(first, stop))
 
 
-def _encoded(model: ForwardModel, first: RowsOf) -> RowsOf:
-    return lambda a, b: model.encode(first(a, b))
+def _encoded(model: ForwardModel, start: Start) -> Start:
+    if model.material({}) is None:
+        return start
+    # A lag is told from the whole object: it may be known up to whole turns only.
+    whole = model.encode(start.rows(0, start.shape[0]))
+    return Start(start.shape, lambda a, b: whole[a:b])
 
 
 def make_store(xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, run: RunSettings) -> ObjectStore:
