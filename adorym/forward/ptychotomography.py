@@ -249,7 +249,7 @@ class PtychoTomography(VolumeModel):
         held = {name: xp.stop_gradient(value) for name, value in params.items()}
 
         def predicted(changed: Mapping[str, Array]) -> Array:
-            return self.predict(xp, xp.stop_gradient(obj), held | changed, batch)
+            return self.predict(xp, xp.stop_gradient(obj), held | dict(changed), batch)
 
         q = loss.amplitude_curvature * request.weight
         return {name: q * pose_blocks(xp, predicted, (name, held[name]), batch) for name in names}

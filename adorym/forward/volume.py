@@ -11,7 +11,7 @@ The curvature for the ``preconditioned`` steps is that of a separable surrogate 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -41,7 +41,7 @@ class VolumeSettings(ObjectSettings):
     representation: Literal["delta_beta"] = "delta_beta"
 
 
-# Steps of the differences that stand for derivatives, in rad and pixels: far above rounding, far below what is resolved.
+# Steps of the differences that stand for derivatives, in rad and pixels: far above rounding, below what is resolved.
 POSE_STEPS = {"rotation_angles": 1e-3, "tilt": 1e-3, "object_shift": 0.05}
 
 
