@@ -99,7 +99,7 @@ def low_dose() -> Iterator[Figure]:
 
 
 def kappa() -> Iterator[Figure]:
-    """Relative error of delta / beta (120), started ten times too large, three holograms of 256 x 256 in a cone beam."""
+    """Error of delta / beta (120), started ten times too large, from three holograms of 256 x 256 in a cone beam."""
     for seed in (SEED, SEED + 1, SEED + 2):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "holograms.h5"

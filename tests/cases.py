@@ -61,7 +61,7 @@ from adorym.solvers import library, memory, newton, preconditioners, splitting
 # Need projections of a volume at several angles.
 VOLUME_INITIALIZERS = {"filtered_back_projection", "sirt", "cgls"}
 # Initializers that read holograms.
-OF_HOLOGRAMS = {"back_propagation", "contrast_transfer", "off_axis", "one_material", "paganin"} | {"transport_of_intensity"}
+OF_HOLOGRAMS = {
     "back_propagation",
     "contrast_transfer",
     "off_axis",

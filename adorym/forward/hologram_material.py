@@ -3,8 +3,8 @@ r"""An object of one material and its delta over beta, found together from a ser
 With :math:`O = e^{-(1/\kappa + i)\varphi}` the misfit of amplitudes :math:`\sum (|\mathcal D_k O| - \sqrt{I_k})^2` is
 brought down by Gauss-Newton steps in :math:`\varphi` and :math:`\ln\kappa`, damped (Marquardt, J. Soc. Ind. Appl. Math.
 11, 431 (1963)) and solved by conjugate gradients. Gradient descent is slow here: slow changes of the phase show only
-through absorption, and whether they are strong or :math:`\kappa` is small is decided by a narrow band of frequencies. Two
-things make the steps fast.
+through absorption, and whether they are strong or :math:`\kappa` is small is decided by a narrow band of frequencies.
+Two things make the steps fast.
 
 - The contrast transfer function of the material, :math:`t_k = \sin\chi_k + \cos\chi_k/\kappa`, says how much of each
   frequency the holograms show; conjugate gradients are preconditioned by :math:`(\langle t^2\rangle + \epsilon)^{-1}`.
@@ -76,7 +76,7 @@ class _Point:
 
 @dataclass(frozen=True)
 class _Step:
-    """A solution of the damped system: change of the lag besides what kappa draws along, of ln(kappa), of the misfit."""
+    """A solution of the damped system: change of the lag besides what kappa draws along, of ln kappa, of the misfit."""
 
     lag: np.ndarray
     log_kappa: float
