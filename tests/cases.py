@@ -76,7 +76,14 @@ from adorym.solvers import library, memory, newton, preconditioners, splitting
 # Need projections of a volume at several angles.
 VOLUME_INITIALIZERS = {"filtered_back_projection", "sirt", "cgls"}
 # Initializers that read holograms.
-OF_HOLOGRAMS = {"back_propagation", "contrast_transfer", "off_axis", "paganin", "transport_of_intensity"}
+OF_HOLOGRAMS = {
+    "back_propagation",
+    "contrast_transfer",
+    "off_axis",
+    "one_material",
+    "paganin",
+    "transport_of_intensity",
+}
 OBJECT_SHAPE = (30, 34)  # of the cases that act on an object
 PROBE_SHAPE = (3, 12, 14)  # of those that act on a probe
 
@@ -158,6 +165,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "contrast_transfer": _plain(phase_contrast.ContrastTransfer, regularization=0.01),
         "transport_of_intensity": _plain(phase_contrast.TransportOfIntensity, sample="homogeneous", kappa=30.0),
         "paganin": _plain(phase_contrast.Paganin, kappa=30.0),
+        "one_material": _plain(phase_contrast.OneMaterial, kappa=30.0),
         "off_axis": _plain(off_axis.OffAxis, carrier=(0.1, 0.25)),
         "back_propagation": _plain(phase_contrast.BackPropagation, propagation="fresnel"),
     },
@@ -521,10 +529,10 @@ def holotomography_cases() -> list[ModelCase]:
     one = series((7, 9), propagation_distance_m=np.array([0.05]), **single)
     names = ("object", "rotation_angles", "rotation_centre")
     moving = (*names, "tilt", "object_shift", "axis_tilt", "relative_distances", "affine", "intensity_scale")
-    model = HoloTomography(buffer_px=3, centre=0.4)
+    level = (*names, "common_distance", "illumination")
     return [
-        _seen_volume("holotomography-level", model, one, (*names, "common_distance", "illumination")),
-        _seen_volume("holotomography-moving", model, several, moving),
+        _seen_volume("holotomography-level", HoloTomography(buffer_px=3, centre=0.4), one, level),
+        _seen_volume("holotomography-moving", HoloTomography(buffer_px=3, centre=-0.3), several, moving),
     ]
 
 

@@ -148,7 +148,7 @@ def _holograms(loss: Loss) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
         "object": focused.refinable["object"].settings(initial=Random()),
         "common_distance": ParameterSettings(),
     }
-    material = settings | {"log10_kappa": ParameterSettings()}
+    material = settings | {"log10_kappa": homogeneous.refinable["log10_kappa"].settings()}
     tv, limits = (TotalVariation(weight=2.0),), (MagnitudeLimit(maximum=0.999), PhaseLimit(minimum=-0.05))
     data = series(patterns=Exact(100 + 20 * np.random.default_rng(3).normal(size=(20, 12, 14))))
     return {

@@ -198,13 +198,13 @@ def _object(
         rows = lambda first, stop: whole[first:stop]  # noqa: E731
     if _representation({"object": settings}) == "delta_beta":
         rows = _exponents(rows)
-    rows = _encoded(model, rows)
+    start = _encoded(model, Start(shape, rows))
     # Of the object there is only the declaration here, and a row of it: the store keeps the rest.
     spec = model.refinable["object"]
     scale = None if spec.scale is None else spec.scale(model, dataset, 1.0)
-    value = make_value(xp, "object", spec, settings, rows(0, 1), scale)
+    value = make_value(xp, "object", spec, settings, start.rows(0, 1), scale)
     value.state = ()
-    return value, Start(shape, rows), found.curves
+    return value, start, found.curves
 
 
 def _exponents(transmission: RowsOf) -> RowsOf:
@@ -212,8 +212,12 @@ def _exponents(transmission: RowsOf) -> RowsOf:
     return lambda first, stop: exponent_of(xp, transmission(first, stop))
 
 
-def _encoded(model: ForwardModel, first: RowsOf) -> RowsOf:
-    return lambda a, b: model.encode(first(a, b))
+def _encoded(model: ForwardModel, start: Start) -> Start:
+    if model.material({}) is None:
+        return start
+    # A lag is told from the whole object: it may be known up to whole turns only.
+    whole = model.encode(start.rows(0, start.shape[0]))
+    return Start(start.shape, lambda a, b: whole[a:b])
 
 
 def make_store(xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, run: RunSettings) -> ObjectStore:

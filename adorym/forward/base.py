@@ -218,11 +218,11 @@ class ForwardModel(ABC):
         return None
 
     def encode(self, transmission: np.ndarray) -> np.ndarray:
-        """The complex array to solve for, from a first object."""
+        """The complex array to solve for, from a whole first object of one `material`."""
         return transmission
 
     def decode(self, stored: np.ndarray, values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The object's transmission, from the array that was solved for and the parameters' values."""
+        """The transmission of some rows of the object, from what was solved for and the parameters' values."""
         return stored
 
     def derived(self, dataset: Dataset, values: Mapping[str, np.ndarray]) -> dict[str, Derived]:

@@ -10,6 +10,7 @@ import numpy as np
 from adorym.data.dataset import Dataset
 from adorym.forward.base import object_parameter
 from adorym.forward.hologram_geometry import HologramGeometry
+from adorym.forward.hologram_material import find_material
 from adorym.forward.registration import register
 from adorym.optics.affine import IDENTITY, half_side_px, parts_of, to_pixels
 from adorym.parameters import Derived, Parameter, ParameterSettings
@@ -30,6 +31,18 @@ class AffineSettings(ParameterSettings):
     """
 
     registration: bool = False
+
+
+@component
+class KappaSettings(ParameterSettings):
+    """How delta over beta starts and is refined.
+
+    Attributes:
+        fit: Start from the value that explains the holograms best, found together with the object by Gauss-Newton
+            steps from the model's ``kappa``, which may be ten times off; else from ``kappa`` itself.
+    """
+
+    fit: bool = False
 
 
 def _identities(model: Any, dataset: Dataset, settings: AffineSettings, rng: np.random.Generator) -> np.ndarray:
@@ -54,8 +67,12 @@ def _scales(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.r
     return np.ones((dataset.n_pictures, 1))
 
 
-def _log10_kappa(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.array([np.log10(model.kappa or 1.0)])
+def _log10_kappa(model: Any, dataset: Dataset, settings: KappaSettings, rng: np.random.Generator) -> np.ndarray:
+    kappa = model.kappa or 1.0
+    if settings.fit:
+        shape, _ = model.object_frame(dataset, 0)
+        kappa = find_material(dataset, shape, kappa, model.surroundings == "vacuum").kappa
+    return np.array([np.log10(kappa)])
 
 
 def _illumination(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
@@ -161,6 +178,7 @@ PARAMETERS: dict[str, Parameter] = {
         optional=True,
         help="decimal logarithm of kappa = delta / beta of a homogeneous object",
         start=_log10_kappa,
+        settings=KappaSettings,
         optimizer=_geometric(0.05),
     ),
 }

@@ -38,6 +38,7 @@ from adorym.errors import ConfigError
 from adorym.forward.autofocus import Autofocus, refocused
 from adorym.forward.base import ForwardModel, Present, Request
 from adorym.forward.hologram_geometry import HologramGeometry, field_of_view, hologram_geometry
+from adorym.forward.hologram_material import unwrapped_lag
 from adorym.forward.hologram_metric import rounded, rounded_lag
 from adorym.forward.hologram_parameters import DERIVED, PARAMETERS, detector_maps, distances_of
 from adorym.losses.base import Loss
@@ -347,7 +348,7 @@ class Holography(ForwardModel):
 
     def encode(self, transmission: np.ndarray) -> np.ndarray:
         """The array to solve for: the transmission, or the phase lag of a homogeneous object."""
-        return -np.angle(transmission) + 0j if self.homogeneous else transmission
+        return unwrapped_lag(transmission) + 0j if self.homogeneous else transmission
 
     def decode(self, stored: np.ndarray, values: Mapping[str, np.ndarray]) -> np.ndarray:
         """Transmission of a stored object."""

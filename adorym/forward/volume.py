@@ -11,7 +11,7 @@ The curvature for the ``preconditioned`` steps is that of a separable surrogate 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -39,6 +39,33 @@ class VolumeSettings(ObjectSettings):
     """
 
     representation: Literal["delta_beta"] = "delta_beta"
+
+
+# Steps of the differences that stand for derivatives, in rad and pixels: far above rounding, below what is resolved.
+POSE_STEPS = {"rotation_angles": 1e-3, "tilt": 1e-3, "object_shift": 0.05}
+
+
+def pose_blocks(
+    xp: Backend, predicted: Callable[[Mapping[str, Array]], Array], present: tuple[str, Array], batch: Batch
+) -> Array:
+    r"""``(a, k, k)`` blocks :math:`J_a^T J_a` of the amplitudes' slopes by the k numbers of each angle of a batch.
+
+    ``present`` are name and values ``(n, k)`` of a parameter, ``predicted`` intensities ``(n, y, x)`` for other values.
+    """
+    name, values = present
+    step, weights = POSE_STEPS[name], 1.0 if batch.mask is None else batch.mask
+
+    def amplitude(move: np.ndarray) -> Array:
+        return xp.sqrt(predicted({name: values + xp.asarray(move, exact=True)}) + batch.floor)
+
+    here, ways = amplitude(np.zeros((1, values.shape[1]))), np.eye(values.shape[1])
+    slopes = [(amplitude(step * way[None]) - here) / step for way in ways]
+    rows = [xp.stack([xp.sum(weights * a * b, axis=(-2, -1)) for b in slopes], axis=-1) for a in slopes]
+    by_pattern = xp.to_numpy(xp.stack(rows, axis=-2)).astype(np.float64)
+    distinct, which = np.unique(batch.angles, return_inverse=True)
+    blocks = np.zeros((len(distinct), *by_pattern.shape[1:]))
+    np.add.at(blocks, which, by_pattern)
+    return xp.asarray(blocks, exact=True)
 
 
 def without_common_turn(values: np.ndarray, first: np.ndarray) -> np.ndarray:

@@ -17,110 +17,23 @@ view they are carried on by their edge.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy import fft, ndimage
+from scipy import fft
 
 from adorym.data.dataset import Dataset
-from adorym.data.tiles import whole
 from adorym.errors import ConfigError
 from adorym.forward.base import Initializer
-from adorym.forward.hologram_geometry import hologram_geometry
-from adorym.optics.geometry import Grid
+from adorym.forward.hologram_material import find_material
+from adorym.forward.hologram_series import series_of, solve
 from adorym.optics.propagation import angular_spectrum_rate_rad_per_m, fresnel_rate_rad_per_m
 from adorym.registry import register
 
 Positive = Annotated[float, Field(gt=0)]
-WHERE = "parameters.object.initial"
 # A pixel without counts has no logarithm: it counts as this part of the incident intensity.
 DARKEST = 1e-3
-
-
-@dataclass(frozen=True)
-class Series:
-    """Holograms over the incident intensity, all on one grid.
-
-    Attributes:
-        pictures: ``(d, Y, X)`` float64.
-        chi: ``(d, Y, X)`` phase lag ``pi lambda z f^2``, zero frequency at the corner.
-        distances_m: ``(d,)``.
-        grid: The grid.
-    """
-
-    pictures: np.ndarray
-    chi: np.ndarray
-    distances_m: np.ndarray
-    grid: Grid
-
-
-def series_of(dataset: Dataset, shape: tuple[int, ...]) -> Series:
-    """The holograms of ``dataset`` on the object's grid of ``shape``.
-
-    Raises:
-        ConfigError: Several angles, or an object of several slices.
-    """
-    if dataset.n_angles != 1 or len(shape) != 2:
-        found = f"{dataset.n_angles} angles" if dataset.n_angles != 1 else f"an object of shape {shape}"
-        raise ConfigError(
-            WHERE, "phase retrieval is of one angle and a thin object", found=found, remedy="choose with 'data.angles'"
-        )
-    dataset = whole(dataset)
-    geometry = hologram_geometry(dataset, 0)
-    base = geometry.grid("near_field")
-    grid = Grid((shape[0], shape[1]), base.pixel_size_m, base.wavelength_m)
-    counts = dataset.patterns.read(np.arange(dataset.n_patterns)).astype(np.float64)
-    counts = counts**2 if dataset.measured == "amplitude" else counts
-    relative = _without_bad(counts / geometry.open_beam_counts, dataset.mask)
-    pictures = [
-        _on_grid(picture, ratio, grid.window_px) for picture, ratio in zip(relative, geometry.pixel_ratios, strict=True)
-    ]
-    chi = geometry.distances_m[:, None, None] * fresnel_rate_rad_per_m(grid)
-    return Series(np.stack(pictures), chi, geometry.distances_m, grid)
-
-
-def _without_bad(pictures: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """Bad pixels take the median of their neighbours."""
-    good = np.isfinite(pictures)
-    if mask is not None:
-        good &= mask
-    if good.all():
-        return pictures
-    filled = np.where(good, pictures, 1.0)
-    return np.where(good, filled, np.stack([ndimage.median_filter(p, 5, mode="nearest") for p in filled]))
-
-
-def _on_grid(picture: np.ndarray, ratio: float, shape: tuple[int, int]) -> np.ndarray:
-    """``picture`` with pixels ``ratio`` times those of the grid, in its middle, its edges carried on."""
-    rows, columns = (
-        (np.arange(n) - (n - 1) / 2) / ratio + (m - 1) / 2 for n, m in zip(shape, picture.shape, strict=True)
-    )
-    at = np.meshgrid(rows, columns, indexing="ij")
-    return ndimage.map_coordinates(picture, at, order=1 if ratio == 1 else 3, mode="nearest")
-
-
-def solve(series: Series, transfers: list[np.ndarray], signal: np.ndarray, strength: float) -> list[np.ndarray]:
-    """Real images whose spectra ``x_i`` minimise ``sum_k |sum_i transfers[i][k] x_i - signal_k|^2 + strength |x|^2``.
-
-    Args:
-        series: For its grid.
-        transfers: One or two arrays ``(d, Y, X)``.
-        signal: ``(d, Y, X)`` spectra.
-        strength: Tikhonov regularisation, times the number of distances.
-    """
-    strength = strength * len(signal)
-    rows = [(t * signal).sum(0) for t in transfers]
-    if len(transfers) == 1:
-        return [fft.ifft2(rows[0] / ((transfers[0] ** 2).sum(0) + strength)).real]
-    a, c = ((t**2).sum(0) + strength for t in transfers)
-    b = (transfers[0] * transfers[1]).sum(0)
-    determinant = a * c - b**2
-    return [
-        fft.ifft2(x).real
-        for x in ((c * rows[0] - b * rows[1]) / determinant, (a * rows[1] - b * rows[0]) / determinant)
-    ]
 
 
 class _Linear(Initializer):
@@ -210,6 +123,24 @@ class Paganin(Initializer):
         spectra = fft.fft2(np.maximum(series.pictures, 0)) / (1 + self.kappa * series.chi)
         absorption = -0.5 * np.log(np.maximum(fft.ifft2(spectra).real, DARKEST**2)).mean(0)
         return np.exp(-(1 + 1j * self.kappa) * absorption)
+
+
+@register("initializer", "one_material")
+class OneMaterial(Initializer):
+    """One material at one or several distances, without linearisation, its delta over beta found with it.
+
+    Gauss-Newton steps from the homogeneous contrast transfer function: `adorym.forward.hologram_material`.
+
+    Attributes:
+        kappa: delta / beta to start from, which may be ten times off.
+        surroundings: Whether the object beyond the field of view is ``refined`` or ``vacuum``.
+    """
+
+    kappa: Positive
+    surroundings: Literal["refined", "vacuum"] = "vacuum"
+
+    def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        return find_material(dataset, shape, self.kappa, self.surroundings == "vacuum").transmission
 
 
 @register("initializer", "back_propagation")

@@ -281,7 +281,8 @@ class HolographyOfPictures(Simulation):
 class HolographyOfElectrode(Simulation):
     """Three holograms of a battery's electrode in a cone beam, of one material: as in section 3.3 of the Adorym paper.
 
-    The paper measured four and used three of them; here they are simulated, with materials and distances of its kind.
+    The paper measured four and used three of them; here they are simulated, with materials and distances of its kind,
+    at 17.5 keV.
 
     Attributes:
         size_px: Width and height of the holograms.
@@ -290,7 +291,7 @@ class HolographyOfElectrode(Simulation):
     """
 
     size_px: Size = 256
-    kappa: Annotated[float, Field(gt=0)] = 20.0
+    kappa: Annotated[float, Field(gt=0)] = 120.0
     photons: Annotated[float, Field(ge=0)] = 20000.0
 
     def run(self, seed: int) -> Dataset:
@@ -301,7 +302,7 @@ class HolographyOfElectrode(Simulation):
         """The settings that this name stands for."""
         return Holography(
             window_px=(self.size_px, self.size_px),
-            energy=10000.0,
+            energy=17500.0,
             detector_pixel=4e-6,
             distances=(1.0, 0.995, 0.98),
             source_distances=(0.1, 0.105, 0.12),

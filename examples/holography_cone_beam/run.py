@@ -26,9 +26,12 @@ def main() -> None:
     folder = arguments.output.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "holograms.h5"
-    write_native(HolographyOfElectrode(size_px=96 if arguments.quick else 256).run(seed=1), data)
+    # In a small field there are no slow changes of the phase, which tell a large kappa.
+    size, kappa = (96, 30.0) if arguments.quick else (256, 120.0)
+    write_native(HolographyOfElectrode(size_px=size, kappa=kappa).run(seed=1), data)
 
-    settings = [f"data.path={data}", *(["run.epochs=40"] if arguments.quick else [])]
+    settings = [f"data.path={data}", f"forward_model.kappa={10 * kappa}"]
+    settings.append(f"parameters.object.initial.kappa={10 * kappa}")
     result = adorym.reconstruct(adorym.load_config(HERE / "config.yaml", settings), output=folder)
     found = {each.key: each.value for each in score(folder, data).figures}
     print(f"loss {result.history['loss'][-1]:.3g}, kappa {float(result.parameters['kappa'].value[0]):.4g}")

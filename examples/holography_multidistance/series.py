@@ -15,16 +15,19 @@ from adorym.simulate.holograms import HolographyOfPictures
 
 HERE = Path(__file__).resolve().parent
 SHARED = HERE.parent.parent.parent / "shared" / "data"
+ADAM = "parameters.object.optimizer={kind: adam, learning_rate: 6e-3}"
 # Name, photons a pixel (0: no noise) and what is changed in the configuration.
 RUNS: dict[str, tuple[float, list[str]]] = {
     "no noise, least squares": (0, []),
-    "no noise, no autofocus": (0, ["forward_model.autofocus={last: false}"]),
+    # Steps of equal size for all pixels, as in the paper; steps by curvature are sharp before the focus has moved.
+    "no noise, no autofocus": (0, ["forward_model.autofocus={last: false}", ADAM]),
     "no noise, not aligned": (0, ["parameters.affine={refine: false}"]),
     "4000 photons, least squares": (4000, []),
     "4000 photons, Poisson": (4000, ["loss={kind: poisson}"]),
     "4000 photons, least squares + TV": (4000, ["regularizers=[{kind: total_variation, weight: 1e-3}]"]),
     "400 photons, least squares": (400, []),
     "400 photons, Poisson": (400, ["loss={kind: poisson}"]),
+    "400 photons, least squares of intensities": (400, ["loss={kind: intensity}"]),
     "400 photons, least squares + TV": (400, ["regularizers=[{kind: total_variation, weight: 1e-2}]"]),
 }
 
@@ -52,12 +55,17 @@ def phase_picture() -> str:
     return str(path) if path.is_file() else "astronaut"
 
 
-def solve(name: str, folder: Path, size_px: int = 512, epochs: int = 300, seed: int = 41) -> Done:
+def solve(
+    name: str, folder: Path, size_px: int = 512, epochs: int = 300, seed: int = 41, *, band_limited: bool = True
+) -> Done:
     """Simulate, reconstruct and score one of `RUNS` in ``folder``."""
     photons, changes = RUNS[name]
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "holograms.h5"
-    made = HolographyOfPictures(size_px=size_px, photons=photons, phase_picture=phase_picture()).run(seed)
+    pictures = HolographyOfPictures(
+        size_px=size_px, photons=photons, phase_picture=phase_picture(), band_limited=band_limited
+    )
+    made = pictures.run(seed)
     write_native(made, data)
     settings = [f"data.path={data}", f"run.epochs={epochs}", "output.progress=quiet", *changes]
     result = adorym.reconstruct(adorym.load_config(HERE / "config.yaml", settings), output=folder)

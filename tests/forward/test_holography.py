@@ -259,7 +259,7 @@ def test_balanced_steps_need_the_whole_object():
 def one_material(constraints=(), regularizers=(), log10_kappa=1.5, **settings):
     """A problem whose kappa is not the one that it started with."""
     model = Holography(homogeneous=True, kappa=20.0, buffer_px=4)
-    given = {"object": ObjectSettings(**settings), "log10_kappa": ParameterSettings()}
+    given = {"object": ObjectSettings(**settings), "log10_kappa": model.refinable["log10_kappa"].settings()}
     recipe = Recipe(model, given, LeastSquares(), regularizers, constraints)
     made = build_problem(series(), recipe, RUN, np.random.default_rng(0))
     insert(made, {"log10_kappa": np.array([log10_kappa])})

@@ -114,8 +114,8 @@ def _filter_along_x(image: np.ndarray, pole: float, gain: float) -> None:
     for top in range(0, rows, BLOCK):
         high = min(BLOCK, rows - top)
         # Each step waits for the one before: several rows side by side keep the processor busy.
-        for y in range(high):
-            for x in range(n):
+        for x in range(n):
+            for y in range(high):
                 block[x, y] = image[top + y, x]
         _filter_along_y(block, pole, gain)
         for y in range(high):
@@ -207,6 +207,26 @@ def _read_run(image: np.ndarray, where: tuple, w_y: np.ndarray, w_x: np.ndarray,
 
 
 @_jit
+def _slopes_run(
+    image: np.ndarray, where: tuple, weights: tuple, derivatives: tuple, v_y: np.ndarray, v_x: np.ndarray
+) -> None:
+    """Derivatives of what `_read_run` reads by the position along y and along x, in one pass."""
+    top, left, start, end = where
+    (w_y, w_x), (d_y, d_x) = weights, derivatives
+    along_y, along_x = v_y[start:end], v_x[start:end]
+    along_y[:] = 0
+    along_x[:] = 0
+    x0, x1, x2, x3 = w_x[0, start:end], w_x[1, start:end], w_x[2, start:end], w_x[3, start:end]
+    s0, s1, s2, s3 = d_x[0, start:end], d_x[1, start:end], d_x[2, start:end], d_x[3, start:end]
+    for a in range(4):
+        row, w, d = image[top + a, left : left + end - start + 3], w_y[a, start:end], d_y[a, start:end]
+        for x in range(along_y.size):
+            i0, i1, i2, i3 = row[x], row[x + 1], row[x + 2], row[x + 3]
+            along_y[x] += d[x] * (x0[x] * i0 + x1[x] * i1 + x2[x] * i2 + x3[x] * i3)
+            along_x[x] += w[x] * (s0[x] * i0 + s1[x] * i1 + s2[x] * i2 + s3[x] * i3)
+
+
+@_jit
 def _spread_run(upstream: np.ndarray, where: tuple, w_y: np.ndarray, w_x: np.ndarray, image: np.ndarray) -> None:
     """Adjoint of `_read_run`: adds to ``image``."""
     top, left, start, end = where
@@ -285,8 +305,7 @@ def interpolate_adjoint(
             where = (whole[0, start] - 1, whole[1, start] - 1, start, end)
             _spread_run(upstream[y], where, w_y, w_x, g_image)
             if with_map:
-                _read_run(image, where, d_y, w_x, v_y)
-                _read_run(image, where, w_y, d_x, v_x)
+                _slopes_run(image, where, (w_y, w_x), (d_y, d_x), v_y, v_x)
             start = end
         if with_map:
             for axis, slope in enumerate((v_y, v_x)):
