@@ -3,8 +3,8 @@ r"""An object of one material and its delta over beta, found together from a ser
 With :math:`O = e^{-(1/\kappa + i)\varphi}` the misfit of amplitudes :math:`\sum (|\mathcal D_k O| - \sqrt{I_k})^2` is
 brought down by Gauss-Newton steps in :math:`\varphi` and :math:`\ln\kappa`, damped (Marquardt, J. Soc. Ind. Appl. Math.
 11, 431 (1963)) and solved by conjugate gradients. Gradient descent is slow here: slow changes of the phase show only
-through absorption, and whether they are strong or :math:`\kappa` is small is decided by a narrow band of frequencies. Two
-things make the steps fast.
+through absorption, and whether they are strong or :math:`\kappa` is small is decided by a narrow band of frequencies.
+Two things make the steps fast.
 
 - The contrast transfer function of the material, :math:`t_k = \sin\chi_k + \cos\chi_k/\kappa`, says how much of each
   frequency the holograms show; conjugate gradients are preconditioned by :math:`(\langle t^2\rangle + \epsilon)^{-1}`.
@@ -76,7 +76,7 @@ class _Point:
 
 @dataclass(frozen=True)
 class _Step:
-    """A solution of the damped system: change of the lag besides what kappa draws along, of ln(kappa), of the misfit."""
+    """A damped step: of the lag, besides what kappa draws along, and of ln(kappa); the misfit's change foreseen."""
 
     lag: np.ndarray
     log_kappa: float
@@ -225,7 +225,8 @@ class _Local:
             if size <= TOLERANCE**2 * first:
                 break
             moved = self.forward(p) + np.float32(p_kappa) * self.by_kappa
-            a, a_kappa = self.adjoint(moved) + damping * n * p, _dot(self.by_kappa, moved) + damping * self.weight * p_kappa
+            a = self.adjoint(moved) + damping * n * p
+            a_kappa = _dot(self.by_kappa, moved) + damping * self.weight * p_kappa
             part = size / (_dot(p, a) + p_kappa * a_kappa)
             lag, kappa = lag + np.float32(part) * p, kappa + part * p_kappa
             r, r_kappa = r - np.float32(part) * a, r_kappa - part * a_kappa
