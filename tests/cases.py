@@ -51,7 +51,9 @@ from adorym.simulate import experiments, holograms, illumination, phantoms
 from adorym.solvers import library, memory, newton, preconditioners, splitting
 
 # Initializers that read holograms.
-OF_HOLOGRAMS = ("back_propagation", "contrast_transfer", "off_axis", "paganin", "transport_of_intensity")
+OF_HOLOGRAMS = (
+    "back_propagation", "contrast_transfer", "off_axis", "one_material", "paganin", "transport_of_intensity",
+)  # fmt: skip
 OBJECT_SHAPE = (30, 34)  # of the cases that act on an object
 PROBE_SHAPE = (3, 12, 14)  # of those that act on a probe
 
