@@ -141,11 +141,12 @@ class HoloTomography(VolumeModel):
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, of: tuple[Array, Loss, Request]
     ) -> dict[str, Array]:
         seen, loss, request = of
+        found = self.pose_curvatures(xp, obj, params, batch, loss, request)
         if loss.amplitude_curvature is None or "object" not in request.curvature:
-            return {}
+            return found
         _, first, counts = np.unique(batch.angles, return_index=True, return_counts=True)
         light = params["illumination"] if "illumination" in params else self._light(params, batch) * xp.ones((1, 1))
         # |dT/dw|^2 = |T|^2, and propagation keeps energy.
         q = xp.abs2(seen * light) * xp.asarray(counts.astype(np.float64).reshape(-1, 1, 1))
         q = q * (loss.amplitude_curvature * request.weight)
-        return {"object": self.surrogate(xp, obj[0], self.poses(xp, params, first), q, batch, 0)[None]}
+        return found | {"object": self.surrogate(xp, obj[0], self.poses(xp, params, first), q, batch, 0)[None]}
