@@ -46,7 +46,7 @@ from adorym.optics.geometry import Geometry
 from adorym.parameters import Derived, Parameter
 from adorym.registry import register
 from adorym.wrapper.base import Array, Backend
-from adorym.wrapper.fused.hologram import Camera, Holograms
+from adorym.wrapper.fused.hologram import Camera, Holograms, Misfit
 
 LOG = logging.getLogger("adorym")
 Propagation = Literal["auto", "fresnel", "angular_spectrum"]
@@ -170,7 +170,11 @@ class Holography(ForwardModel):
     ) -> tuple[Array, dict[str, Array]]:
         fused = self.fused and xp.on_host and batch.geometry.propagator == "fresnel"
         predicted = self._predict(xp, obj, params, batch, fused=fused)
-        value = loss.value(xp, predicted, batch.target, batch.mask, batch.floor)
+        noise = loss.fused_noise(batch.floor) if fused and batch.mask is None else None
+        if noise is None:
+            value = loss.value(xp, predicted, batch.target, batch.mask, batch.floor)
+        else:
+            value = xp.host_operation(Misfit(xp.to_numpy(batch.target), noise, batch.floor), predicted)
         constants = {name: xp.stop_gradient(p) for name, p in params.items()}
         return request.weight * value, self.curvatures(xp, xp.stop_gradient(obj), constants, batch, loss, request)
 
