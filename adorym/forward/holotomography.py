@@ -105,7 +105,7 @@ class HoloTomography(VolumeModel):
     ) -> tuple[Array, dict[str, Array]]:
         seen = self.transmissions(xp, obj, params, batch)
         predicted = self._predict(xp, seen, params, batch, fused=self.thin.fuses(xp, batch))
-        value = loss.value(xp, predicted, batch.target, batch.mask, batch.floor)
+        value = self.thin.misfit(xp, predicted, batch, loss)
         constants = {name: xp.stop_gradient(p) for name, p in params.items()}
         found = self._curvatures(xp, xp.stop_gradient(obj), constants, batch, (xp.stop_gradient(seen), loss, request))
         return request.weight * value, found

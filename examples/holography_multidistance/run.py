@@ -24,6 +24,7 @@ PAPER = "| *the paper, no noise* | 39.7, 59.7, 79.9, 100.1 | about 1e-3 | | | |"
 COLUMNS = ("distances, cm", "d_affine", "corners, px", "SSIM magnitude", "SSIM high-passed phase")
 # In a short run the velocity of the first epochs tears the phase apart at two points, with rings around them.
 LESS_MOMENTUM = "parameters.object.optimizer={kind: preconditioned, regularization: 0, momentum: 0.8}"
+COLUMNS_OF_PICTURE = 6
 WIDTH_PX = 3.4  # of the high-pass filter, at 1 m
 
 
@@ -46,17 +47,20 @@ def picture(runs: Mapping[str, Done], path: Path) -> None:
     """Magnitude and high-passed phase of the truth and of every run."""
     first = next(iter(runs.values()))
     shown = {"truth": replace(first, found=first.true)} | dict(runs)
-    figure = Figure(figsize=(2.2 * len(shown), 4.8), layout="constrained")
+    bands = -(-len(shown) // COLUMNS_OF_PICTURE)
+    columns = -(-len(shown) // bands)
+    figure = Figure(figsize=(2.2 * columns, 4.8 * bands), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, len(shown), squeeze=False)
-    for column, (name, done) in zip(axes.T, shown.items(), strict=True):
+    axes = figure.subplots(2 * bands, columns, squeeze=False)
+    for each in axes.flat:
+        each.set_axis_off()
+    for i, (name, done) in enumerate(shown.items()):
+        above, below = axes[2 * (i // columns) : 2 * (i // columns) + 2, i % columns]
         phase = high_passed_phase(done.found, (WIDTH_PX, WIDTH_PX))
-        column[0].imshow(np.abs(done.found), cmap="gray", vmin=0.55, vmax=1.05)
-        column[1].imshow(phase, cmap="gray", vmin=-0.2, vmax=0.2)
-        column[0].set_title(name.replace(", ", ",\n"), fontsize=8)
-        for each in column:
-            each.set_axis_off()
-    figure.savefig(path, dpi=150)
+        above.imshow(np.abs(done.found), cmap="gray", vmin=0.55, vmax=1.05)
+        below.imshow(phase, cmap="gray", vmin=-0.2, vmax=0.2)
+        above.set_title(name.replace(", ", ",\n"), fontsize=8)
+    figure.savefig(path, dpi=120)
 
 
 def main() -> None:
