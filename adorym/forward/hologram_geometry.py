@@ -117,6 +117,12 @@ def field_of_view(geometry: HologramGeometry, shape: tuple[int, int]) -> np.ndar
     return inside
 
 
+def phase_rates(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """``pi lambda f_y^2`` ``(Y,)`` and ``pi lambda f_x^2`` ``(X,)``: phase lag a metre of path."""
+    f_y, f_x = grid.frequencies_per_m()
+    return np.pi * grid.wavelength_m * f_y.ravel() ** 2, np.pi * grid.wavelength_m * f_x.ravel() ** 2
+
+
 def distance_index(dataset: Dataset, n_distances: int) -> np.ndarray:
     """``(n,)`` number of the distance of each picture: every angle has one picture a distance, in order.
 

@@ -76,7 +76,7 @@ class _Point:
 
 @dataclass(frozen=True)
 class _Step:
-    """A solution of the damped system: change of the lag besides what kappa draws along, of ln kappa, of the misfit."""
+    """A damped step: of the lag, besides what kappa draws along, and of ln(kappa); the misfit's change foreseen."""
 
     lag: np.ndarray
     log_kappa: float
@@ -225,10 +225,8 @@ class _Local:
             if size <= TOLERANCE**2 * first:
                 break
             moved = self.forward(p) + np.float32(p_kappa) * self.by_kappa
-            a, a_kappa = (
-                self.adjoint(moved) + damping * n * p,
-                _dot(self.by_kappa, moved) + damping * self.weight * p_kappa,
-            )
+            a = self.adjoint(moved) + damping * n * p
+            a_kappa = _dot(self.by_kappa, moved) + damping * self.weight * p_kappa
             part = size / (_dot(p, a) + p_kappa * a_kappa)
             lag, kappa = lag + np.float32(part) * p, kappa + part * p_kappa
             r, r_kappa = r - np.float32(part) * a, r_kappa - part * a_kappa

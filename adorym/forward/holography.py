@@ -26,7 +26,7 @@ import logging
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -37,7 +37,7 @@ from adorym.data.tiles import Tiling, divide, tiled
 from adorym.errors import ConfigError
 from adorym.forward.autofocus import Autofocus, refocused
 from adorym.forward.base import ForwardModel, Present, Request
-from adorym.forward.hologram_geometry import HologramGeometry, field_of_view, hologram_geometry
+from adorym.forward.hologram_geometry import HologramGeometry, field_of_view, hologram_geometry, phase_rates
 from adorym.forward.hologram_material import unwrapped_lag
 from adorym.forward.hologram_metric import rounded, rounded_lag
 from adorym.forward.hologram_parameters import DERIVED, PARAMETERS, detector_maps, distances_of
@@ -48,7 +48,7 @@ from adorym.optics.geometry import Geometry
 from adorym.parameters import Derived, Parameter
 from adorym.registry import register
 from adorym.wrapper.base import Array, Backend
-from adorym.wrapper.fused.hologram import Camera, Holograms
+from adorym.wrapper.fused.hologram import Camera, Holograms, Misfit
 
 LOG = logging.getLogger("adorym")
 Propagation = Literal["auto", "fresnel", "angular_spectrum"]
@@ -194,9 +194,16 @@ class Holography(ForwardModel):
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
         predicted = self._predict(xp, obj, params, batch, fused=self.fuses(xp, batch))
-        value = loss.value(xp, predicted, batch.target, batch.mask, batch.floor)
+        value = self.misfit(xp, predicted, batch, loss)
         constants = {name: xp.stop_gradient(p) for name, p in params.items()}
         return request.weight * value, self.curvatures(xp, xp.stop_gradient(obj), constants, batch, loss, request)
+
+    def misfit(self, xp: Backend, predicted: Array, batch: Batch, loss: Loss) -> Array:
+        """The loss of a batch, in one pass where the fused operation serves and no pixel is masked."""
+        noise = loss.fused_noise(batch.floor) if self.fuses(xp, batch) and batch.mask is None else None
+        if noise is None:
+            return loss.value(xp, predicted, batch.target, batch.mask, batch.floor)
+        return xp.host_operation(Misfit(xp.to_numpy(batch.target), noise, batch.floor), predicted)
 
     def fuses(self, xp: Backend, batch: Batch) -> bool:
         """Whether the fused operation serves."""
@@ -244,7 +251,7 @@ class Holography(ForwardModel):
         maps, moving = detector_maps(xp, params, geometry, pictures, off)
         grid, kind = geometry.grid_of(window), geometry.propagator
         if fused:
-            camera = Camera(geometry.window_px, _rates(grid), moving)
+            camera = Camera(geometry.window_px, phase_rates(grid), moving)
             return xp.host_operation(Holograms(xp, camera), wave, distances, maps)
         transfer = propagation.TRANSFER_FUNCTIONS[kind](xp, grid, distances)
         images = xp.abs2(xp.ifft2(transfer * xp.fft2(wave)[None]))
@@ -361,12 +368,6 @@ class Holography(ForwardModel):
         """Distances and the parts of the affine maps, which experimenters think in."""
         geometry = hologram_geometry(dataset, self.buffer_px)
         return {name: made for name, make in DERIVED.items() if (made := make(values, geometry)) is not None}
-
-
-def _rates(grid: Any) -> tuple[np.ndarray, np.ndarray]:
-    """``pi lambda f_y^2`` ``(Y,)`` and ``pi lambda f_x^2`` ``(X,)``: phase lag a metre of path."""
-    f_y, f_x = grid.frequencies_per_m()
-    return np.pi * grid.wavelength_m * f_y.ravel() ** 2, np.pi * grid.wavelength_m * f_x.ravel() ** 2
 
 
 def _stacked(xp: Backend, windows: list[Array]) -> Array:

@@ -105,7 +105,7 @@ class HoloTomography(VolumeModel):
     ) -> tuple[Array, dict[str, Array]]:
         seen = self.transmissions(xp, obj, params, batch)
         predicted = self._predict(xp, seen, params, batch, fused=self.thin.fuses(xp, batch))
-        value = loss.value(xp, predicted, batch.target, batch.mask, batch.floor)
+        value = self.thin.misfit(xp, predicted, batch, loss)
         constants = {name: xp.stop_gradient(p) for name, p in params.items()}
         found = self._curvatures(xp, xp.stop_gradient(obj), constants, batch, (xp.stop_gradient(seen), loss, request))
         return request.weight * value, found
@@ -141,11 +141,12 @@ class HoloTomography(VolumeModel):
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, of: tuple[Array, Loss, Request]
     ) -> dict[str, Array]:
         seen, loss, request = of
+        found = self.pose_curvatures(xp, obj, params, batch, loss, request)
         if loss.amplitude_curvature is None or "object" not in request.curvature:
-            return {}
+            return found
         _, first, counts = np.unique(batch.angles, return_index=True, return_counts=True)
         light = params["illumination"] if "illumination" in params else self._light(params, batch) * xp.ones((1, 1))
         # |dT/dw|^2 = |T|^2, and propagation keeps energy.
         q = xp.abs2(seen * light) * xp.asarray(counts.astype(np.float64).reshape(-1, 1, 1))
         q = q * (loss.amplitude_curvature * request.weight)
-        return {"object": self.surrogate(xp, obj[0], self.poses(xp, params, first), q, batch, 0)[None]}
+        return found | {"object": self.surrogate(xp, obj[0], self.poses(xp, params, first), q, batch, 0)[None]}

@@ -177,12 +177,12 @@ class Multislice(Ptychography):
         length = segment_length(len(thick), batch.checkpoint_slices)
         if length == len(thick):
             return segment(wave, *thick, *steps)
-        for first in range(0, len(thick), length):
-            inputs = (*thick[first : first + length], *steps[first : first + length])
-            # The way back begins with the last segment: to keep its waves costs nothing.
-            last = first + length >= len(thick)
-            wave = segment(wave, *inputs) if last else xp.checkpoint(segment, wave, *inputs)
-        return wave
+        kept = kept_slices(len(thick), length)
+        again = len(thick) - kept
+        for first in range(0, again, length):
+            some = slice(first, min(first + length, again))
+            wave = xp.checkpoint(segment, wave, *thick[some], *steps[some])
+        return segment(wave, *thick[again:], *steps[again:])
 
     # -- curvatures ----------------------------------------------------------------------------------------------------
     def objective(
@@ -229,6 +229,15 @@ def segment_length(depth: int, wanted: int | None) -> int:
     if wanted is None:
         return depth if depth < SHALLOW else math.isqrt(depth)
     return min(wanted, depth) or depth
+
+
+def kept_slices(depth: int, length: int) -> int:
+    """Last slices, whose waves are all kept.
+
+    The way back begins with them, and they are gone before the gradient by the others takes its memory: three segments
+    cost little of it, and as many are not computed again; never more than half of all slices.
+    """
+    return min(3 * length, depth // 2)
 
 
 def _product(slices: Sequence[Array]) -> Array:

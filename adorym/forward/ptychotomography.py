@@ -31,7 +31,7 @@ from adorym.errors import GeometryError
 from adorym.forward.base import Request
 from adorym.forward.multislice import Multislice
 from adorym.forward.ptychography import Ptychography
-from adorym.forward.volume import POSE_STEPS, VolumeModel, pose_blocks, volume_parameters
+from adorym.forward.volume import VolumeModel, volume_parameters
 from adorym.losses.base import Loss
 from adorym.optics.buffer import reach_px
 from adorym.optics.geometry import Geometry, Regime
@@ -219,7 +219,7 @@ class PtychoTomography(VolumeModel):
         windows, scanned = self.windows(xp, obj, params, batch), self._scanned(xp, params, batch)
         value, found = self._scan.objective(xp, windows, scanned, batch, loss, inner)
         found = self._of_volume(xp, obj, params, batch, (windows, found))
-        return value, found | self._of_poses(xp, obj, params, batch, loss, request)
+        return value, found | self.pose_curvatures(xp, obj, params, batch, loss, request)
 
     def curvatures(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
@@ -228,7 +228,7 @@ class PtychoTomography(VolumeModel):
         windows, scanned = self.windows(xp, obj, params, batch), self._scanned(xp, params, batch)
         found = self._scan.curvatures(xp, windows, scanned, batch, loss, inner)
         found = self._of_volume(xp, obj, params, batch, (windows, found))
-        return found | self._of_poses(xp, obj, params, batch, loss, request)
+        return found | self.pose_curvatures(xp, obj, params, batch, loss, request)
 
     def _of_volume(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, seen: tuple[Array, dict[str, Array]]
@@ -238,21 +238,6 @@ class PtychoTomography(VolumeModel):
         if "object" not in found:
             return found
         return found | {"object": self._spread(xp, obj, params, batch, (windows, found["object"]))}
-
-    def _of_poses(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
-    ) -> dict[str, Array]:
-        """Gauss-Newton blocks of how the volume stands at each angle."""
-        names = sorted(request.curvature & set(POSE_STEPS))
-        if loss.amplitude_curvature is None or not names:
-            return {}
-        held = {name: xp.stop_gradient(value) for name, value in params.items()}
-
-        def predicted(changed: Mapping[str, Array]) -> Array:
-            return self.predict(xp, xp.stop_gradient(obj), held | dict(changed), batch)
-
-        q = loss.amplitude_curvature * request.weight
-        return {name: q * pose_blocks(xp, predicted, (name, held[name]), batch) for name in names}
 
     def _spread(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, seen: tuple[Array, Any]

@@ -159,13 +159,14 @@ class Tomography(VolumeModel):
     def curvatures(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
     ) -> dict[str, Array]:
+        found = self.pose_curvatures(xp, obj, params, batch, loss, request)
         if loss.amplitude_curvature is None or "object" not in request.curvature:
-            return {}
+            return found
         # The amplitude is the root of the counts: its slope by a line integral is minus itself.
         counts = self.predict(xp, obj, params, batch)
         weights = counts if batch.mask is None else counts * batch.mask
-        found = self.surrogate(
+        by_voxel = self.surrogate(
             xp, obj[0], self.poses(xp, params), loss.amplitude_curvature * request.weight * weights, batch,
             int(batch.corners_px[0, 0]),
         )  # fmt: skip
-        return {"object": found[None]}
+        return found | {"object": by_voxel[None]}

@@ -18,7 +18,8 @@ import numpy as np
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
-from adorym.forward.base import ForwardModel, ObjectSettings, Present, object_parameter
+from adorym.forward.base import ForwardModel, ObjectSettings, Present, Request, object_parameter
+from adorym.losses.base import Loss
 from adorym.optics.geometry import Geometry
 from adorym.optics.poses import Poses, make_poses, row_reach_px
 from adorym.optics.projector import Joseph, Projector
@@ -41,7 +42,7 @@ class VolumeSettings(ObjectSettings):
     representation: Literal["delta_beta"] = "delta_beta"
 
 
-# Steps of the differences that stand for derivatives, in rad and pixels: far above rounding, below what is resolved.
+# Steps of the differences that stand for derivatives, in rad and pixels: far above rounding, far below a resolved one.
 POSE_STEPS = {"rotation_angles": 1e-3, "tilt": 1e-3, "object_shift": 0.05}
 
 
@@ -207,6 +208,21 @@ class VolumeModel(ForwardModel):
     @staticmethod
     def _frame(poses: Poses, rows: tuple[int, int], batch: Batch) -> Frame:
         return Frame(batch.object_shape[0], int(batch.view_corners_px[0, 0]), *rows, level=poses.level)
+
+    def pose_curvatures(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+    ) -> dict[str, Array]:
+        """Gauss-Newton blocks ``(a, k, k)`` of how the volume stands at each angle; nothing is traced."""
+        names = sorted(request.curvature & set(POSE_STEPS))
+        if loss.amplitude_curvature is None or not names:
+            return {}
+        held = {name: xp.stop_gradient(value) for name, value in params.items()}
+
+        def predicted(changed: Mapping[str, Array]) -> Array:
+            return self.predict(xp, xp.stop_gradient(obj), held | dict(changed), batch)
+
+        q = loss.amplitude_curvature * request.weight
+        return {name: q * pose_blocks(xp, predicted, (name, held[name]), batch) for name in names}
 
     def surrogate(
         self, xp: Backend, band: Array, poses: Poses, curvature: Array, batch: Batch, first_row: int

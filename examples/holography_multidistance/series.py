@@ -55,20 +55,42 @@ def phase_picture() -> str:
     return str(path) if path.is_file() else "astronaut"
 
 
-def solve(
-    name: str, folder: Path, size_px: int = 512, epochs: int = 300, seed: int = 41, *, band_limited: bool = True
-) -> Done:
+@dataclass(frozen=True)
+class Setting:
+    """What the runs of a table have in common.
+
+    Attributes:
+        size_px: Width and height of the holograms.
+        epochs: Of a run.
+        seed: Of misalignment and noise.
+        band_limited: Whether the specimen has no detail finer than the pixels can hold.
+        changes: Of the configuration, before those of the run.
+    """
+
+    size_px: int = 512
+    epochs: int = 300
+    seed: int = 41
+    band_limited: bool = True
+    changes: tuple[str, ...] = ()
+
+
+def solve(name: str, folder: Path, setting: Setting) -> Done:
     """Simulate, reconstruct and score one of `RUNS` in ``folder``."""
     photons, changes = RUNS[name]
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "holograms.h5"
     pictures = HolographyOfPictures(
-        size_px=size_px, photons=photons, phase_picture=phase_picture(), band_limited=band_limited
+        size_px=setting.size_px,
+        photons=photons,
+        phase_picture=phase_picture(),
+        band_limited=setting.band_limited,
     )
-    made = pictures.run(seed)
+    made = pictures.run(setting.seed)
     write_native(made, data)
-    settings = [f"data.path={data}", f"run.epochs={epochs}", "output.progress=quiet", *changes]
-    result = adorym.reconstruct(adorym.load_config(HERE / "config.yaml", settings), output=folder)
+    settings = [f"data.path={data}", f"run.epochs={setting.epochs}", "output.progress=quiet"]
+    result = adorym.reconstruct(
+        adorym.load_config(HERE / "config.yaml", [*settings, *setting.changes, *changes]), output=folder
+    )
     figures = {each.key: each.value for each in score(folder, data).figures}
     true = made.truth["object"]
     found, _ = in_frame(result.object[..., 0], result.origin_px, true.shape)

@@ -15,9 +15,12 @@ from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe
 from adorym.errors import ConfigError
+from adorym.forward.base import ObjectSettings
 from adorym.forward.holography import Holography
 from adorym.forward.holotomography import HoloTomography
 from adorym.losses.counting import LeastSquares
+from adorym.optimizers.preconditioned import Preconditioned
+from adorym.parameters import ParameterSettings
 
 DISTANCES = np.linspace(0.03, 0.1, 4)
 MATERIAL = (Homogeneous(ratio=10.0), NonNegativity())
@@ -94,3 +97,20 @@ def test_what_has_no_effect_is_refused():
     reconstruction(HoloTomography(), data, ["intensity_scale"])
     with pytest.raises(ConfigError, match="of one angle; found 20 angles; choose one .* 'holotomography'"):
         reconstruction(Holography(), data)
+
+
+def test_poses_may_take_preconditioned_steps():
+    data = series((9, 12), **SEVERAL, theta_rad=np.linspace(0.2, 3, 5))
+    made = reconstruction(HoloTomography(buffer_px=3), data).problem
+    truth = ball(made.store.shape)
+    insert(made, {"object": truth})
+    shifted = data.with_(patterns=Exact(predicted(made)))
+    model, step = HoloTomography(buffer_px=3), Preconditioned(learning_rate=0.5)
+    settings = {"object_shift": ParameterSettings(optimizer=step), "object": ObjectSettings(refine=False)}
+    run = RunSettings(precision="double", backend="torch", device="cpu", epochs=12, batch_size=20)
+    again = Reconstruction(shifted, Recipe(model, settings, LeastSquares()), run)
+    wrong = np.array([[0.3, -0.2], [0.1, 0.3], [-0.4, 0.1], [0.2, -0.3], [-0.2, 0.1]])
+    insert(again.problem, {"object": truth, "object_shift": wrong})
+    losses = [record.loss for record in again.epochs()]
+    found = again.problem.xp.to_numpy(again.problem.values["object_shift"].array)
+    assert losses[-1] < 0.05 * losses[0] and np.abs(found).max() < 0.1

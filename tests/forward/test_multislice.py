@@ -15,7 +15,7 @@ from adorym.data.open import open_dataset
 from adorym.engine.gradients import batch_gradients
 from adorym.engine.outcome import predict_patterns
 from adorym.errors import ConfigError
-from adorym.forward.multislice import Multislice, segment_length
+from adorym.forward.multislice import Multislice, kept_slices, segment_length
 
 
 @pytest.mark.parametrize("backend", ["torch", "autograd"])
@@ -37,6 +37,7 @@ def test_waves_computed_again_give_the_same_gradients(case, backend):
 def test_segments_grow_as_the_square_root_of_the_depth():
     assert [segment_length(n, None) for n in (2, 7, 64, 256)] == [2, 7, 8, 16]
     assert segment_length(256, 0) == 256 and segment_length(256, 10) == 10
+    assert [kept_slices(n, segment_length(n, None)) for n in (8, 64, 256)] == [4, 24, 48]
 
 
 def test_binned_slices_without_space_between_them_are_one():

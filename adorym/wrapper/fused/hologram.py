@@ -26,6 +26,7 @@ import numpy as np
 
 from adorym.wrapper.base import Backend, HostOperation
 from adorym.wrapper.fused import hologram_kernels as kernels
+from adorym.wrapper.fused.noise import FusedNoise
 
 IDENTITY = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
 
@@ -120,3 +121,29 @@ class Holograms(HostOperation):
             g_distances.astype(distances.dtype) if with_distances else None,
             g_maps.astype(maps.dtype) if with_maps else None,
         )
+
+
+class Misfit(HostOperation):
+    """``intensities (n, y, x) -> loss ()``, summed over all pixels, in one pass; for one call.
+
+    Args:
+        target: ``(n, y, x)`` what the loss compares with.
+        noise: The loss.
+        floor: Added to the intensities.
+    """
+
+    def __init__(self, target: np.ndarray, noise: FusedNoise, floor: float) -> None:
+        self.target, self.noise, self.floor = target, noise, floor
+
+    def forward(self, *arrays: np.ndarray) -> np.ndarray:
+        intensity = np.ascontiguousarray(arrays[0])
+        real = intensity.dtype.type
+        kind = (self.noise.code, real(self.noise.shape), real(self.noise.saturated))
+        self.slope = np.empty_like(intensity)
+        return np.array(kernels.misfit(intensity, self.target, kind, real(self.floor), self.slope), real)
+
+    def adjoint(
+        self, upstream: np.ndarray, arrays: tuple[np.ndarray, ...], wanted: tuple[bool, ...]
+    ) -> tuple[np.ndarray | None, ...]:
+        self.slope *= upstream
+        return (self.slope,)

@@ -15,6 +15,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from adorym.wrapper.fused.kernels import _residual as pixel_losses
+
 # Pole of the recursive filter, and samples after which its power is below rounding.
 POLE, HORIZON = float(np.sqrt(3.0) - 2.0), 28
 # Rows that are filtered side by side.
@@ -65,6 +67,17 @@ def intensity(wave: np.ndarray, out: np.ndarray) -> None:
         row, target = wave[y], out[y]
         for x in range(row.size):
             target[x] = row[x].real * row[x].real + row[x].imag * row[x].imag
+
+
+@_jit
+def misfit(intensity: np.ndarray, target: np.ndarray, noise: tuple, floor: float, slope: np.ndarray) -> float:
+    """The loss of predicted ``intensity`` ``(n, y, x)``, summed over pixels, and its slope by each of them."""
+    value, total = np.empty(intensity.shape[2], intensity.dtype), 0.0
+    for n in range(intensity.shape[0]):
+        for y in range(intensity.shape[1]):
+            pixel_losses(intensity[n, y], target[n, y], noise, floor, slope[n, y], value)
+            total += value.sum()
+    return total
 
 
 @_jit
