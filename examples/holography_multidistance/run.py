@@ -60,7 +60,7 @@ def picture(runs: Mapping[str, Done], path: Path) -> None:
         above.imshow(np.abs(done.found), cmap="gray", vmin=0.55, vmax=1.05)
         below.imshow(phase, cmap="gray", vmin=-0.2, vmax=0.2)
         above.set_title(name.replace(", ", ",\n"), fontsize=8)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=80)
 
 
 def main() -> None:
