@@ -227,7 +227,7 @@ def thick_cone() -> Iterator[Figure]:
 def ptychotomography() -> Iterator[Figure]:
     """64 voxels a side, 30 angles, tilts up to 1 degree about three axes, positions off by 1 px (needs ``finufft``)."""
     data = {"angles": 30, "tilt_error": "1 deg", "position_error": "1 px", "photons": 1e7, "probe_px": "8 px"}
-    cosine = {"kind": "cosine", "final": 0.05}
+    constant = {"kind": "constant"}
     config = {
         "forward_model": {
             "kind": "ptychotomography",
@@ -235,21 +235,40 @@ def ptychotomography() -> Iterator[Figure]:
             "projector": {"kind": "fourier", "tolerance": 1e-3, "oversampling": 1.5},
         },
         "parameters": {
-            "object": {"optimizer": {"kind": "preconditioned", "learning_rate": 3.0, "momentum": 0.9}},
+            "object": {
+                "margin_px": 12,
+                "optimizer": {"kind": "preconditioned", "learning_rate": 2.0, "momentum": 0.9},
+                "schedule": constant,
+            },
             "probe": False,
             "probe_positions": {
-                "start": 1,
-                "optimizer": {"kind": "preconditioned", "regularization": 0.05, "maximum_step": 1.0},
+                "start": 2,
+                "optimizer": {
+                    "kind": "preconditioned",
+                    "learning_rate": 0.5,
+                    "regularization": 0.05,
+                    "maximum_step": 0.3,
+                    "momentum": 0.5,
+                },
             },
             "tilt": {
-                "start": 3,
-                "optimizer": {"kind": "adam", "learning_rate": "2e-3 rad", "beta2": 0.9},
-                "schedule": cosine,
+                "start": 8,
+                "optimizer": {
+                    "kind": "preconditioned",
+                    "learning_rate": 0.5,
+                    "maximum_step": 5e-3,
+                    "momentum": 0.9,
+                },
+                "schedule": constant,
             },
         },
-        "regularizers": [{"kind": "total_variation", "weight": 3e-4, "along_z": True}],
+        # The second term keeps recorded positions where a pattern sees nothing of the sample.
+        "regularizers": [
+            {"kind": "total_variation", "weight": 1e-3, "along_z": True},
+            {"kind": "l2", "parameter": "probe_positions", "weight": 3e-8},
+        ],
         "constraints": [{"kind": "non_negativity"}],
-        "run": {"epochs": 12, "batch_size": 200},
+        "run": {"epochs": 55, "batch_size": 810, "backoff": 1.0},
     }
     found = solved("ptychotomography_cone", data, config, 41)
     yield Figure("ptychotomography.one_minus_correlation", 1 - found["delta_correlation"], 0.03)
