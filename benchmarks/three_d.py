@@ -25,9 +25,10 @@ from typing import Any
 import numpy as np
 from figures import Figure, main
 
-from adorym.api import reconstruct
+from adorym.api import prepare, reconstruct
 from adorym.commands.score import Score, score
 from adorym.commands.simulate import simulate
+from adorym.engine.gradients import batch_gradients
 from adorym.optics.poses import make_poses
 from adorym.optics.projector import Fourier, Joseph, Rotate
 from adorym.wrapper import get_backend
@@ -38,12 +39,19 @@ ROWS = 64
 NAMES = ("volume", "theta", "tilt", "shift")
 
 
-def solved(name: str, settings: Mapping[str, Any], config: Mapping[str, Any], seed: int) -> Score:
-    """Score of a run on a simulated data set."""
+def solved(
+    name: str,
+    settings: Mapping[str, Any],
+    config: Mapping[str, Any],
+    seed: int,
+    known: Mapping[str, Any] | None = None,
+) -> Score:
+    """Score of a run on a simulated data set; ``known`` changes what the data say of the experiment."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "data.h5"
         simulate(name, path, settings, seed)
-        reconstruct({"data": str(path), "output": {"progress": "quiet", "report": False}, **config}, output=folder)
+        given = {"path": str(path), **(known or {})}
+        reconstruct({"data": given, "output": {"progress": "quiet", "report": False}, **config}, output=folder)
         return score(folder, path)
 
 
@@ -179,15 +187,66 @@ def tomography() -> Iterator[Figure]:
         "run": {"epochs": 40, "batch_size": 10},
     }
     for seed in (41, 42):
+        ratio = _misfit(data, own, seed) / _misfit(data, _classical("filtered_back_projection"), seed)
+        yield Figure(f"tomography.seed_{seed}.misfit_over_filtered_back_projection", ratio, 1.0)
         found = solved("tomography_foam", data, own, seed)
         yield Figure(f"tomography.seed_{seed}.centre_error_px", found["rotation_centre_error_px"], 0.25)
         yield Figure(f"tomography.seed_{seed}.nrmse", found["attenuation_nrmse"])
         for kind, bar in (("filtered_back_projection", 0.75), ("sirt", 0.9), ("cgls", None)):
-            first = {"parameters": {"object": {"initial": kind}}, "run": {"epochs": 0}}
-            classical = {"forward_model": "tomography", **first}
-            other = solved("tomography_foam", data, classical, seed)["attenuation_nrmse"]
+            other = solved("tomography_foam", data, _classical(kind), seed)["attenuation_nrmse"]
             yield Figure(f"tomography.seed_{seed}.{kind}.nrmse", other)
             yield Figure(f"tomography.seed_{seed}.nrmse_over_{kind}", found["attenuation_nrmse"] / other, bar)
+
+
+def _classical(kind: str) -> dict[str, Any]:
+    return {
+        "forward_model": "tomography",
+        "parameters": {"object": {"initial": kind}},
+        "run": {"epochs": 0},
+    }
+
+
+def _misfit(data: Mapping[str, Any], config: Mapping[str, Any], seed: int) -> float:
+    """What is left between all counts and what a volume predicts: the loss without its other terms."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data.h5"
+        simulate("tomography_foam", path, data, seed)
+        made = prepare({"data": str(path), **config})
+        for _ in made.epochs(config["run"]["epochs"]):
+            pass
+        return batch_gradients(made.problem, np.arange(made.problem.dataset.n_patterns), frozenset({"object"}))[0]
+
+
+def alignment() -> Iterator[Figure]:
+    """A foam whose angles are shifted by 1 px and tilted by 0.5 degrees, rms: refined with the volume, and not."""
+    data = {
+        "centre": "7.3 px",
+        "size_px": [16, 96],
+        "angles": 60,
+        "counts": 10000,
+        "tilt_error": "0.5 deg",
+        "shift_error": "1 px",
+    }
+    step = {"kind": "preconditioned", "learning_rate": 0.5, "momentum": 0.8}
+    refined = {
+        "object_shift": {"start": 2, "optimizer": step, "schedule": {"kind": "constant"}},
+        "tilt": {"start": 4, "optimizer": step | {"maximum_step": 5e-3}, "schedule": {"kind": "constant"}},
+    }
+    errors = []
+    for parameters in ({}, refined):
+        config = {
+            "forward_model": "tomography",
+            "parameters": parameters,
+            "regularizers": [{"kind": "total_variation", "weight": 4e-4, "along_z": True}],
+            "constraints": [{"kind": "non_negativity"}],
+            "run": {"epochs": 40, "batch_size": 20, "backoff": 1.0},
+        }
+        found = solved("tomography_foam", data, config, 41)
+        errors.append(found["attenuation_nrmse"])
+    yield Figure("alignment.shift_rms_px", found["shift_rms_px"])
+    yield Figure("alignment.tilt_rms_deg", math.degrees(found["tilt_rms_rad"]))
+    yield Figure("alignment.nrmse", errors[1])
+    yield Figure("alignment.nrmse_over_not_refined", errors[1] / errors[0])
 
 
 # -- thick objects -----------------------------------------------------------------------------------------------------
@@ -203,9 +262,12 @@ def two_planes() -> Iterator[Figure]:
 
 
 def thick_cone() -> Iterator[Figure]:
-    """A cone of 128 voxels a side, six depths of focus thick: waves through its slices against its projections."""
+    """A cone of 128 voxels a side, six depths of focus thick: waves through its slices against its projections.
+
+    The model without thickness is given the distance from the middle of the volume, which is the best for it.
+    """
     found = {}
-    for thickness in ("multislice", "thin"):
+    for thickness in ("thin", "multislice"):
         config = {
             "forward_model": {"kind": "ptychotomography", "propagation": "angular_spectrum", "thickness": thickness},
             "parameters": {
@@ -217,9 +279,11 @@ def thick_cone() -> Iterator[Figure]:
             },
             "regularizers": [{"kind": "total_variation", "weight": 5e-4, "along_z": True}],
             "constraints": [{"kind": "non_negativity"}],
-            "run": {"epochs": 8, "batch_size": 2},
+            "run": {"epochs": 8, "batch_size": 4},
         }
-        found[thickness] = solved("full_field_cone", {"volume_px": 128, "angles": 16}, config, 41)["delta_nrmse"]
+        distance = {"propagation_distance": "620 nm"} if thickness == "thin" else {}
+        data = {"volume_px": 128, "angles": 32, "distance": "300 nm"}
+        found[thickness] = solved("full_field_cone", data, config, 41, distance)["delta_nrmse"]
         yield Figure(f"thick_cone.{thickness}.nrmse", found[thickness])
     yield Figure("thick_cone.nrmse_over_thin", found["multislice"] / found["thin"], 0.5)
 
@@ -227,7 +291,7 @@ def thick_cone() -> Iterator[Figure]:
 def ptychotomography() -> Iterator[Figure]:
     """64 voxels a side, 30 angles, tilts up to 1 degree about three axes, positions off by 1 px (needs ``finufft``)."""
     data = {"angles": 30, "tilt_error": "1 deg", "position_error": "1 px", "photons": 1e7, "probe_px": "8 px"}
-    cosine = {"kind": "cosine", "final": 0.05}
+    constant = {"kind": "constant"}
     config = {
         "forward_model": {
             "kind": "ptychotomography",
@@ -235,21 +299,40 @@ def ptychotomography() -> Iterator[Figure]:
             "projector": {"kind": "fourier", "tolerance": 1e-3, "oversampling": 1.5},
         },
         "parameters": {
-            "object": {"optimizer": {"kind": "preconditioned", "learning_rate": 3.0, "momentum": 0.9}},
+            "object": {
+                "margin_px": 12,
+                "optimizer": {"kind": "preconditioned", "learning_rate": 2.0, "momentum": 0.9},
+                "schedule": constant,
+            },
             "probe": False,
             "probe_positions": {
-                "start": 1,
-                "optimizer": {"kind": "preconditioned", "regularization": 0.05, "maximum_step": 1.0},
+                "start": 2,
+                "optimizer": {
+                    "kind": "preconditioned",
+                    "learning_rate": 0.5,
+                    "regularization": 0.05,
+                    "maximum_step": 0.3,
+                    "momentum": 0.5,
+                },
             },
             "tilt": {
-                "start": 3,
-                "optimizer": {"kind": "adam", "learning_rate": "2e-3 rad", "beta2": 0.9},
-                "schedule": cosine,
+                "start": 8,
+                "optimizer": {
+                    "kind": "preconditioned",
+                    "learning_rate": 0.5,
+                    "maximum_step": 5e-3,
+                    "momentum": 0.9,
+                },
+                "schedule": constant,
             },
         },
-        "regularizers": [{"kind": "total_variation", "weight": 3e-4, "along_z": True}],
+        # The second term keeps recorded positions where a pattern sees nothing of the sample.
+        "regularizers": [
+            {"kind": "total_variation", "weight": 1e-3, "along_z": True},
+            {"kind": "l2", "parameter": "probe_positions", "weight": 3e-8},
+        ],
         "constraints": [{"kind": "non_negativity"}],
-        "run": {"epochs": 12, "batch_size": 200},
+        "run": {"epochs": 55, "batch_size": 810, "backoff": 1.0},
     }
     found = solved("ptychotomography_cone", data, config, 41)
     yield Figure("ptychotomography.one_minus_correlation", 1 - found["delta_correlation"], 0.03)
@@ -321,6 +404,7 @@ MAKERS: tuple[Callable[[], Iterator[Figure]], ...] = (
     adjoints,
     projectors,
     tomography,
+    alignment,
     two_planes,
     thick_cone,
     ptychotomography,

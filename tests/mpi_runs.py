@@ -137,6 +137,10 @@ def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
         own = case.model.refinable["object"].settings(initial=Random())
         recipe = Recipe(case.model, dict(case.settings) | {"object": own}, loss)
         made[f"all-{case.name}"] = (case.dataset, recipe, {"batch_size": 6})
+        if case.name == "ptychotomography-thin-8":
+            poses = {name: ParameterSettings(optimizer=curved) for name in ("tilt", "object_shift", "rotation_angles")}
+            recipe = Recipe(case.model, dict(case.settings) | {"object": own} | poses, loss)
+            made["poses"] = (case.dataset, recipe, {"batch_size": 6})
     return made | _holograms(loss)
 
 

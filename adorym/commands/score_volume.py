@@ -60,6 +60,20 @@ def _pose_figures(result: Result, data: Dataset) -> Iterator[Figure]:
     if "tilt" in result.parameters and "tilt_rad" in data.truth:
         error, note = tilt_error_rad(result.parameters["tilt"].value, data.truth["tilt_rad"], data.theta_rad), "rms"
         yield Figure("tilt_rms_rad", "tilt error", error, "rad", f"{note}, a turn of the whole object removed")
+    if "object_shift" in result.parameters and "object_shift_px" in data.truth:
+        error = shift_error_px(result.parameters["object_shift"].value, data.truth["object_shift_px"], data.theta_rad)
+        yield Figure("shift_rms_px", "shift error", error, "px", "rms, a shift of the whole object and axis removed")
+
+
+def shift_error_px(found: np.ndarray, true: np.ndarray, theta_rad: np.ndarray) -> float:
+    """Root mean square error of shifts ``(a, 2)`` (y, x) after that of the object and of the axis is removed.
+
+    A shift of the object is seen as a constant along y, and along x as its (x, z) turned by each angle.
+    """
+    one, error = 1 + 0 * theta_rad, found - true
+    across = np.stack([one, np.cos(theta_rad), np.sin(theta_rad)], axis=1)
+    rest = error[:, 1] - across @ np.linalg.lstsq(across, error[:, 1], rcond=None)[0]
+    return float(np.sqrt(np.mean((error[:, 0] - error[:, 0].mean()) ** 2 + rest**2)))
 
 
 def tilt_error_rad(found: np.ndarray, true: np.ndarray, theta_rad: np.ndarray) -> float:

@@ -77,6 +77,7 @@ class ConePtychoTomography(Simulation):
         photons: Photons in one exposure.
         tilt_error: Largest tilt of each angle about each axis, which the data do not know.
         position_error: Root mean square length of the error of the recorded positions.
+        centre: x of the rotation axis from the middle of the volume, which the data do not know.
         drift: Shift of the object between the first and the last angle, along y and x, which the data do not know.
         oversample: How much finer the simulation's grid is.
         noise: Photon noise, background, read noise, bad pixels.
@@ -94,6 +95,7 @@ class ConePtychoTomography(Simulation):
     photons: Positive = 1e6
     tilt_error: Annotated[Angle, Field(ge=0)] = 0.0
     position_error: Annotated[Pixels, Field(ge=0)] = 0.0
+    centre: Pixels = 0.0
     drift: Pixels = 0.0
     oversample: Annotated[int, Field(ge=1, le=4)] = 1
     noise: Noise = Noise()
@@ -107,13 +109,14 @@ class ConePtychoTomography(Simulation):
         theta = np.linspace(0, self.range, self.angles, endpoint=False)
         tilt = for_motion.uniform(-self.tilt_error, self.tilt_error, (self.angles, 3))
         shift = self.drift * (np.linspace(0, 1, self.angles) - 0.5)[:, None] * np.ones(2)
+        seen = shift + np.array([0.0, self.centre])
         positions = self._positions(for_scan)
         recorded = positions + self.position_error / np.sqrt(2) * for_scan.standard_normal(
             (self.angles, *positions.shape[1:])
         )
         probe = self._probe()
         expected = [
-            self._angle(turned(fine, theta[a], tilt[a], self.oversample * shift[a]), positions[a], probe)
+            self._angle(turned(fine, theta[a], tilt[a], self.oversample * seen[a]), positions[a], probe)
             for a in range(self.angles)
         ]
         patterns, mask = self.noise.measure(np.concatenate(expected), for_noise)
@@ -132,6 +135,7 @@ class ConePtychoTomography(Simulation):
                 "delta_beta": (np.stack([coarse.real, coarse.imag], axis=-1) / k_voxel).astype(np.float32),
                 "probe_positions_px": positions.reshape(-1, 2),
                 "tilt_rad": tilt,
+                "rotation_centre_px": np.array([self.centre]),
                 "object_shift_px": shift,
             },
             format="simulation",
