@@ -273,13 +273,13 @@ def thick_cone() -> Iterator[Figure]:
             "parameters": {
                 "object": {
                     "margin_px": 0,
-                    "optimizer": {"kind": "preconditioned", "learning_rate": 1.0, "momentum": 0.9},
+                    "optimizer": {"kind": "preconditioned", "learning_rate": 1.6, "momentum": 0.9},
                 },
                 "probe": {"refine": False, "initial": "plane"},
             },
             "regularizers": [{"kind": "total_variation", "weight": 5e-4, "along_z": True}],
             "constraints": [{"kind": "non_negativity"}],
-            "run": {"epochs": 8, "batch_size": 4},
+            "run": {"epochs": 12, "batch_size": 4},
         }
         distance = {"propagation_distance": "620 nm"} if thickness == "thin" else {}
         data = {"volume_px": 128, "angles": 32, "distance": "300 nm"}
