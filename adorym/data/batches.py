@@ -153,6 +153,11 @@ class Measurements:
         return np.array_split(np.arange(n), max(1, n // 256))
 
     @property
+    def in_memory(self) -> bool:
+        """Whether all patterns are."""
+        return self._stack is not None
+
+    @property
     def mean_counts(self) -> float:
         """Mean number of counts in one pattern, all pixels."""
         return self.counts / self._dataset.n_patterns
@@ -182,10 +187,9 @@ class Measurements:
     def expect(self, patterns: list[np.ndarray]) -> None:
         """Begin to read, in a thread, what `batch` will be asked for: these patterns, in this order.
 
-        Nothing is read where all patterns are in memory; at most two batches are read ahead.
+        Of no use where all patterns are in memory; at most two batches are read ahead.
         """
-        if self._stack is None:
-            self._ahead.expect(patterns)
+        self._ahead.expect(patterns)
 
     def batch(self, patterns: np.ndarray) -> tuple[Array, np.ndarray, Array | None]:
         """``(targets, rows, mask)`` of the given patterns on the device, as `Batch` holds them."""

@@ -63,7 +63,9 @@ def batch_gradients(
 
 
 def expect_batches(problem: Problem, batches: list[np.ndarray]) -> None:
-    """Begin to read what this rank will need of ``batches``."""
+    """Begin to read what this rank will need of ``batches``, unless it is in memory."""
+    if problem.measurements.in_memory:
+        return
     chunks = [c for patterns in batches for c in own_chunks(problem, patterns)]
     problem.measurements.expect([c for c in chunks if len(c)])
 
@@ -93,9 +95,13 @@ def chunk_size(problem: Problem) -> int:
     probe = problem.values.get("probe")
     modes = 1 if probe is None else probe.array.shape[0]
     pixels, depth = math.prod(problem.dataset.window_px), problem.model.depth_at_once(problem.store.shape)
-    view = math.prod(problem.view(np.zeros(1, int))[1]) * math.prod(problem.store.shape[2:])
-    by_memory = problem.store.window_bytes // (view * problem.xp.complex_dtype.itemsize)
-    return int(max(1, min(CHUNK_PIXELS // (modes * pixels * depth), by_memory)))
+    by_work = CHUNK_PIXELS // (modes * pixels * depth)
+    if math.isinf(problem.store.window_bytes):
+        return max(1, by_work)
+    first = np.zeros(1, int)
+    view_px = problem.view(first, problem.corners_px(first))[1]
+    view_bytes = math.prod(view_px) * math.prod(problem.store.shape[2:]) * problem.xp.complex_dtype.itemsize
+    return int(max(1, min(by_work, problem.store.window_bytes // view_bytes)))
 
 
 def _chunk_gradients(problem: Problem, patterns: np.ndarray, request: Request) -> tuple[float, dict[str, Found]]:

@@ -84,7 +84,8 @@ class Problem:
     def batch(self, patterns: np.ndarray) -> Batch:
         """The measured values and windows of ``patterns``."""
         targets, rows, mask = self.measurements.batch(patterns)
-        corners, view = self.corners_px(patterns), self.view(patterns)
+        corners = self.corners_px(patterns)
+        view = self.view(patterns, corners)
         return Batch(
             patterns=patterns,
             angles=self.dataset.angle_index[patterns],
@@ -102,9 +103,11 @@ class Problem:
             checkpoint_slices=self.checkpoint_slices,
         )
 
-    def view(self, patterns: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-        """Corners and size of the parts of the object that ``patterns`` see, as `ForwardModel.view` gives them."""
-        corners = self.corners_px(patterns)
+    def view(self, patterns: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+        """Corners and size of the parts of the object that ``patterns``, their windows at ``corners``, see.
+
+        As `ForwardModel.view` gives them.
+        """
         return self.model.view(corners, self.geometry, self.store.shape, lambda n: self._present(n, patterns))
 
     def inputs(self, patterns: np.ndarray) -> tuple[Array, dict[str, Array], Batch]:

@@ -27,7 +27,7 @@ from adorym.engine.follow import follow
 from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
 from adorym.errors import DataError
-from adorym.forward.base import ForwardModel
+from adorym.forward.base import FirstObject, ForwardModel
 from adorym.losses.base import Loss
 from adorym.optics.representation import Representation, exponent_of
 from adorym.optimizers.base import Optimizer
@@ -194,8 +194,7 @@ def _object(
     found = first_object(model, settings, dataset, shape, rng)
     rows = found.rows
     if found.whole is not None and comm.size > 1:  # rounding may have led each rank elsewhere
-        whole = comm.broadcast(found.whole, "share the first object")
-        rows = lambda first, stop: whole[first:stop]  # noqa: E731
+        rows = FirstObject.of(comm.broadcast(found.whole, "share the first object")).rows
     if _representation({"object": settings}) == "delta_beta":
         rows = _exponents(rows)
     start = _encoded(model, Start(shape, rows))

@@ -83,13 +83,8 @@ def _block(before: int, channels: int, dropout: float) -> list[nn.Module]:
     return [convolution, nn.ReLU(), nn.Dropout(dropout)]
 
 
-def coded(phase: Tensor) -> Tensor:
-    """The network's code of a phase in radian."""
-    return phase / (2 * math.pi) + 0.5
-
-
 def decoded(code: Tensor) -> Tensor:
-    """The phase in radian that the network means."""
+    """The phase in radian that the network means: its code runs from 0 to 1, for a whole turn."""
     return (code - 0.5) * (2 * math.pi)
 
 

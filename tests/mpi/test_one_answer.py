@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,13 @@ def names(folder: Path) -> list[str]:
     return list(recipes(folder))
 
 
+@cache
+def alone(name: str, precision: str, backend: str) -> dict[str, np.ndarray]:
+    """What one process ends with in the store ``dp``."""
+    with tempfile.TemporaryDirectory() as folder:
+        return solved(name, Path(folder), precision=precision, backend=backend)
+
+
 def worst(folder: Path, name: str, tag: str, expected: dict[str, np.ndarray]) -> tuple[float, str]:
     with np.load(folder / f"{name}-{tag}.npz") as found:
         assert set(found) == set(expected)
@@ -31,7 +40,7 @@ def test_every_store_gives_one_answer(tmp_path, ranks, backend):
     ended = run(ranks, [SCRIPT, str(tmp_path), "double", backend, ",".join(cases), ",".join(STORES)], tmp_path)
     assert ended.status == 0, ended.err
     for name in cases:
-        expected = solved(name, tmp_path, backend=backend)
+        expected = alone(name, "double", backend)
         for store in STORES:
             error, key = worst(tmp_path, name, f"{store}-double-{ranks}", expected)
             assert error < 1e-10, f"{name} in {store} on {ranks} ranks: {key} differs by {error:.1e}"
@@ -43,7 +52,7 @@ def test_what_needs_the_whole_object_gives_one_answer_where_each_rank_has_it(tmp
     ended = run(ranks, [SCRIPT, str(tmp_path), "double", "torch", ",".join(cases), "dp"], tmp_path)
     assert ended.status == 0, ended.err
     for name in cases:
-        error, key = worst(tmp_path, name, f"dp-double-{ranks}", solved(name, tmp_path))
+        error, key = worst(tmp_path, name, f"dp-double-{ranks}", alone(name, "double", "torch"))
         assert error < 1e-8, f"{name} on {ranks} ranks: {key} differs by {error:.1e}"
 
 
@@ -52,7 +61,7 @@ def test_single_precision(tmp_path):
     ended = run(2, [SCRIPT, str(tmp_path), "single", "torch", ",".join(cases), ",".join(STORES)], tmp_path)
     assert ended.status == 0, ended.err
     for name in cases:
-        expected = solved(name, tmp_path, precision="single")
+        expected = alone(name, "single", "torch")
         for store in STORES:
             error, key = worst(tmp_path, name, f"{store}-single-2", expected)
             assert error < 1e-4, f"{name} in {store}: {key} differs by {error:.1e}"
@@ -61,6 +70,6 @@ def test_single_precision(tmp_path):
 @pytest.mark.parametrize("store", ["do", "h5"])
 def test_stores_agree_in_one_process(tmp_path, store):
     for name in names(tmp_path):
-        expected, found = solved(name, tmp_path), solved(name, tmp_path, store=store)
+        expected, found = alone(name, "double", "torch"), solved(name, tmp_path, store=store)
         for key, array in expected.items():
             assert relative_error(found[key], array) < 1e-10, f"{name}: {key}"
