@@ -34,9 +34,10 @@ from adorym.optimizers.base import Optimizer
 from adorym.parameters import Parameter, ParameterSettings, Value, make_value
 from adorym.regularizers.base import Regularizer
 from adorym.solvers.base import Solver
-from adorym.storage.base import ObjectStore
+from adorym.storage.base import ObjectStore, blocks
 from adorym.storage.distributed import DistributedStore
 from adorym.storage.hdf5 import FileSettings, Hdf5Store
+from adorym.storage.layout import Slabs
 from adorym.storage.replicated import ReplicatedStore
 from adorym.storage.slabs import RowsOf, Start
 from adorym.wrapper import get_backend
@@ -200,10 +201,18 @@ def _object(
     start = _encoded(model, Start(shape, rows))
     # Of the object there is only the declaration here, and a row of it: the store keeps the rest.
     spec = model.refinable["object"]
-    scale = None if spec.scale is None else spec.scale(model, dataset, 1.0)
+    scale = _largest(start, comm) if spec.relative else None
+    scale = scale if spec.scale is None else spec.scale(model, dataset, 1.0)
     value = make_value(xp, "object", spec, settings, start.rows(0, 1), scale)
     value.state = ()
     return value, start, found.curves
+
+
+def _largest(start: Start, comm: Communicator) -> float:
+    """Largest modulus of the first object: each rank looks at its part."""
+    rows = blocks(*Slabs(start.shape[0], comm.size).of(comm.rank), 16 * math.prod(start.shape[1:]))
+    found = max((float(np.abs(start.rows(a, b)).max(initial=0)) for a, b in rows), default=0.0)
+    return comm.max(found, "largest value of the first object")
 
 
 def _exponents(transmission: RowsOf) -> RowsOf:

@@ -117,3 +117,10 @@ def test_a_loss_that_rises_with_a_new_support_does_not_slow_the_run(tmp_path):
         if record.epoch == 2:
             other.progress.history["loss"][-1] *= 0.1
     assert other.progress.backoff == 0.5
+
+
+def test_rates_are_parts_of_the_largest_amplitude_wherever_it_lies(tmp_path):
+    run = small(tmp_path)
+    first = np.abs(np.load(tmp_path / "first.npy"))
+    assert first[0].max() < 0.1 * first.max()  # the first row says nothing
+    assert run.problem.obj.scale == pytest.approx(first.max())
