@@ -14,8 +14,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import importlib
 import math
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,20 +25,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from figures import Figure, main
+from three_d_projectors import adjoints, projectors
 
 from adorym.api import prepare, reconstruct
 from adorym.commands.score import Score, score
 from adorym.commands.simulate import simulate
+from adorym.data.result import read_result
 from adorym.engine.gradients import batch_gradients
-from adorym.optics.poses import make_poses
-from adorym.optics.projector import Fourier, Joseph, Rotate
 from adorym.wrapper import get_backend
-from adorym.wrapper.fused.rays import Frame
-
-ANGLES = SIZE = 256
-ROWS = 64
-NAMES = ("volume", "theta", "tilt", "shift")
 
 
 def solved(
@@ -53,127 +51,6 @@ def solved(
         given = {"path": str(path), **(known or {})}
         reconstruct({"data": given, "output": {"progress": "quiet", "report": False}, **config}, output=folder)
         return score(folder, path)
-
-
-# -- projectors --------------------------------------------------------------------------------------------------------
-def projectors() -> Iterator[Figure]:
-    """Agreement with ASTRA's linear projector, and time of projection and back-projection, in ms a slice."""
-    xp = get_backend("torch", device="cpu", threads=1)
-    theta = np.linspace(0, np.pi, ANGLES, endpoint=False)
-    picture = _phantom()
-    reference, astra_ms = _astra(picture, theta)
-    engines = [Joseph()] + ([Fourier(tolerance=1e-3)] if importlib.util.find_spec("finufft") else [])
-    volume = xp.asarray(np.repeat(picture[None], ROWS, axis=0))
-    for engine in engines:
-        for refined in (False, True):
-            ms, seen = _time(xp, engine, volume, theta, refined)
-            name = f"projectors.{engine.kind}{'.angles_refined' if refined else ''}"
-            yield Figure(f"{name}.ms_per_slice", ms)
-            if astra_ms:
-                yield Figure(f"{name}.time_over_astra", ms / astra_ms, 0.2 if name == "projectors.joseph" else None)
-            if reference is not None and not refined:
-                error = float(np.linalg.norm(seen - reference) / np.linalg.norm(reference))
-                yield Figure(f"{name}.difference_from_astra", error, 1e-3 if engine.kind == "joseph" else 1e-2)
-
-
-def adjoints() -> Iterator[Figure]:
-    """<A x, y> against <x, A^T y>, and the slope by angles, tilts and shifts against differences; relative errors."""
-    engines = [Joseph(), Rotate()]
-    engines += [Fourier(tolerance=1e-14)] if importlib.util.find_spec("finufft") else []
-    for engine in engines:
-        for precision, bar in (("single", 1e-5), ("double", 1e-12)):
-            yield Figure(f"adjoints.{engine.kind}.{precision}.dot_test", _dot_test(engine, precision), bar)
-        yield Figure(f"adjoints.{engine.kind}.slope_by_geometry", _slope_error(engine), 1e-5)
-
-
-def _posed(xp: Any, engine: Any, tree: Mapping[str, Any]) -> Any:
-    poses = make_poses(xp, tree["theta"], tree["tilt"], tree["shift"])
-    return engine.project(xp, tree["volume"], poses, Frame(12, 0, 2, 7, level=False))
-
-
-def _inputs(xp: Any, volume: np.ndarray) -> dict[str, Any]:
-    rng = np.random.default_rng(43)
-    theta, tilt, shift = np.linspace(0.01, 3, 5), 0.1 * rng.normal(size=(5, 3)), rng.normal(size=(5, 2))
-    return {name: xp.asarray(a) for name, a in zip(NAMES, (volume, theta, tilt, shift), strict=True)}
-
-
-def _dot_test(engine: Any, precision: str) -> float:
-    xp, rng = get_backend("torch", device="cpu", precision=precision), np.random.default_rng(44)
-    x, y = rng.normal(size=(12, 14, 16)), xp.asarray(rng.normal(size=(5, 7, 14)))
-    given = _inputs(xp, x)
-
-    def product(tree: Mapping[str, Any]) -> tuple[Any, None]:
-        return xp.sum(y * _posed(xp, engine, given | {"volume": tree["volume"]})), None
-
-    seen, numbers = _posed(xp, engine, given), {name: xp.to_numpy(value).astype(float) for name, value in given.items()}
-    back = xp.to_numpy(xp.value_and_grad(product)({"volume": given["volume"]})[2]["volume"]).astype(float)
-    one, other = (
-        np.vdot(xp.to_numpy(seen).astype(float), xp.to_numpy(y).astype(float)),
-        np.vdot(numbers["volume"], back),
-    )
-    return float(abs(one - other) / (np.linalg.norm(xp.to_numpy(seen)) * np.linalg.norm(xp.to_numpy(y))))
-
-
-def _slope_error(engine: Any) -> float:
-    xp, rng = get_backend("torch", device="cpu", precision="double"), np.random.default_rng(45)
-    y, x, z = (np.linspace(-1, 1, n) for n in (12, 14, 16))
-    volume = np.exp(-((y[:, None, None] ** 2 + (x[:, None] - 0.1) ** 2 + (z + 0.15) ** 2) / 0.08))
-    given, weights = _inputs(xp, volume), xp.asarray(rng.normal(size=(5, 7, 14)))
-
-    def f(tree: Mapping[str, Any]) -> tuple[Any, None]:
-        return xp.sum(weights * xp.square(_posed(xp, engine, given | dict(tree)))), None
-
-    refined, worst = {name: given[name] for name in NAMES[1:]}, 0.0
-    slopes, step = xp.value_and_grad(f)(refined)[2], 1e-7
-    for name, value in refined.items():
-        way = rng.normal(size=tuple(value.shape))
-        ahead, behind = (f({name: value + sign * step * xp.asarray(way)})[0] for sign in (1, -1))
-        slope = float(np.vdot(xp.to_numpy(slopes[name]), way))
-        worst = max(worst, abs(float(ahead - behind) / (2 * step) - slope) / abs(slope))
-    return worst
-
-
-def _phantom() -> np.ndarray:
-    from skimage.data import shepp_logan_phantom
-    from skimage.transform import resize
-
-    return resize(shepp_logan_phantom(), (SIZE, SIZE)).astype(np.float32)
-
-
-def _time(xp: Any, engine: Any, volume: Any, theta: np.ndarray, refined: bool) -> tuple[float, np.ndarray]:
-    frame = Frame(ROWS, 0, 0, ROWS, level=True)
-
-    def product(tree: Mapping[str, Any]) -> tuple[Any, Any]:
-        seen = engine.project(xp, tree["volume"], make_poses(xp, tree.get("theta", xp.asarray(theta))), frame)
-        return xp.sum(xp.square(seen)), seen
-
-    given = {"volume": volume} | ({"theta": xp.asarray(theta)} if refined else {})
-    call, times, seen = xp.value_and_grad(product), [], None
-    for _ in range(3):
-        start = time.process_time()
-        _, seen, _ = call(given)
-        times.append(time.process_time() - start)
-    return 1e3 * min(times) / ROWS, xp.to_numpy(seen)[:, 0]
-
-
-def _astra(picture: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray | None, float]:
-    """ASTRA's sinogram of ``(x, z)``, and the time of projection and back-projection of a slice in ms."""
-    try:
-        import astra
-    except ImportError:
-        print("astra: not installed, left out")
-        return None, 0.0
-    # ASTRA's angles run the other way and its second axis is our first.
-    pose = astra.create_proj_geom("parallel", 1.0, SIZE, -theta)
-    projector = astra.create_projector("linear", pose, astra.create_vol_geom(SIZE, SIZE))
-    times = []
-    for _ in range(3):
-        start = time.process_time()
-        number, sinogram = astra.create_sino(np.ascontiguousarray(picture.T), projector)
-        back, _ = astra.create_backprojection(sinogram, projector)
-        times.append(time.process_time() - start)
-        astra.data2d.delete([number, back])
-    return sinogram, 1e3 * min(times)
 
 
 # -- tomography --------------------------------------------------------------------------------------------------------
@@ -227,11 +104,7 @@ def alignment() -> Iterator[Figure]:
         "tilt_error": "0.5 deg",
         "shift_error": "1 px",
     }
-    step = {"kind": "preconditioned", "learning_rate": 0.5, "momentum": 0.8}
-    refined = {
-        "object_shift": {"start": 2, "optimizer": step, "schedule": {"kind": "constant"}},
-        "tilt": {"start": 4, "optimizer": step | {"maximum_step": 5e-3}, "schedule": {"kind": "constant"}},
-    }
+    refined = {"object_shift": {"start": 2}, "tilt": {"start": 4}}
     errors = []
     for parameters in ({}, refined):
         config = {
@@ -264,35 +137,75 @@ def two_planes() -> Iterator[Figure]:
 def thick_cone() -> Iterator[Figure]:
     """A cone of 128 voxels a side, six depths of focus thick: waves through its slices against its projections.
 
-    The model without thickness is given the distance from the middle of the volume, which is the best for it.
+    Both start from the same volume: filtered back-projection of images filtered for one material (Paganin). The model
+    without thickness is given the distance from the middle of the volume, which is the best for it.
     """
-    found = {}
+    found, middle = {}, "620 nm"
     for thickness in ("thin", "multislice"):
         config = {
             "forward_model": {"kind": "ptychotomography", "propagation": "angular_spectrum", "thickness": thickness},
             "parameters": {
                 "object": {
                     "margin_px": 0,
-                    "optimizer": {"kind": "preconditioned", "learning_rate": 1.6, "momentum": 0.9},
+                    "initial": {
+                        "kind": "filtered_back_projection",
+                        "paganin": {"delta_beta": 33.0, "distance": middle},
+                    },
+                    "optimizer": {"kind": "preconditioned", "learning_rate": 1.6, "momentum": 0.95},
                 },
                 "probe": {"refine": False, "initial": "plane"},
             },
-            "regularizers": [{"kind": "total_variation", "weight": 5e-4, "along_z": True}],
+            "regularizers": [{"kind": "total_variation", "weight": 1e-3, "along_z": True}],
             "constraints": [{"kind": "non_negativity"}],
-            "run": {"epochs": 12, "batch_size": 4},
+            "run": {"epochs": 10, "batch_size": 4},
         }
-        distance = {"propagation_distance": "620 nm"} if thickness == "thin" else {}
-        data = {"volume_px": 128, "angles": 32, "distance": "300 nm"}
+        distance = {"propagation_distance": middle} if thickness == "thin" else {}
+        data = {"volume_px": 128, "angles": 64, "distance": "300 nm"}
         found[thickness] = solved("full_field_cone", data, config, 41, distance)["delta_nrmse"]
         yield Figure(f"thick_cone.{thickness}.nrmse", found[thickness])
     yield Figure("thick_cone.nrmse_over_thin", found["multislice"] / found["thin"], 0.5)
 
 
 def ptychotomography() -> Iterator[Figure]:
-    """64 voxels a side, 30 angles, tilts up to 1 degree about three axes, positions off by 1 px (needs ``finufft``)."""
+    """64 voxels a side, 30 angles, tilts up to 1 degree about three axes, positions off by 1 px (needs ``finufft``).
+
+    The same on two ranks, the object spread over them and in a file (needs ``mpi4py``).
+    """
     data = {"angles": 30, "tilt_error": "1 deg", "position_error": "1 px", "photons": 1e7, "probe_px": "8 px"}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data.h5"
+        simulate("ptychotomography_cone", path, data, 41)
+        config = _posed_cone() | {"data": str(path), "output": {"progress": "quiet", "report": False}}
+        (Path(folder) / "config.yaml").write_text(yaml.safe_dump(config))
+        one = None
+        for store, ranks in (("dp", 1), ("do", 2), ("h5", 2)):
+            out = Path(folder) / store
+            command = ["-m", "adorym.cli", "run", "config.yaml", "-o", str(out), "--set", f"run.store={store}"]
+            if ranks > 1 and importlib.util.find_spec("mpi4py") is None:
+                print("mpi4py: not installed, left out")
+                return
+            launcher = [] if ranks == 1 else [_mpirun(), "-n", str(ranks)]
+            subprocess.run([*launcher, sys.executable, *command], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            found, tilts = score(out, path), read_result(out / "result.h5").parameters["tilt"].value
+            name = "ptychotomography" + ("" if ranks == 1 else f".{store}_{ranks}_ranks")
+            yield Figure(f"{name}.one_minus_correlation", 1 - found["delta_correlation"], 0.03)
+            yield Figure(f"{name}.tilt_rms_deg", math.degrees(found["tilt_rms_rad"]), 0.1)
+            if one is None:
+                one = tilts
+                yield Figure(f"{name}.position_rms_px", found["position_rms_px"])
+            else:
+                yield Figure(f"{name}.largest_difference_of_tilts_deg", float(np.degrees(np.abs(tilts - one).max())))
+
+
+def _mpirun() -> str:
+    found = shutil.which("mpirun", path=sysconfig.get_path("scripts")) or shutil.which("mpirun")
+    assert found, "mpi4py without mpirun"
+    return found
+
+
+def _posed_cone() -> dict[str, Any]:
     constant = {"kind": "constant"}
-    config = {
+    return {
         "forward_model": {
             "kind": "ptychotomography",
             "volume_px": [64, 64, 64],
@@ -315,29 +228,16 @@ def ptychotomography() -> Iterator[Figure]:
                     "momentum": 0.5,
                 },
             },
-            "tilt": {
-                "start": 8,
-                "optimizer": {
-                    "kind": "preconditioned",
-                    "learning_rate": 0.5,
-                    "maximum_step": 5e-3,
-                    "momentum": 0.9,
-                },
-                "schedule": constant,
-            },
+            "tilt": {"start": 8},
         },
         # The second term keeps recorded positions where a pattern sees nothing of the sample.
         "regularizers": [
-            {"kind": "total_variation", "weight": 1e-3, "along_z": True},
+            {"kind": "total_variation", "weight": 2e-3, "along_z": True},
             {"kind": "l2", "parameter": "probe_positions", "weight": 3e-8},
         ],
         "constraints": [{"kind": "non_negativity"}],
         "run": {"epochs": 55, "batch_size": 810, "backoff": 1.0},
     }
-    found = solved("ptychotomography_cone", data, config, 41)
-    yield Figure("ptychotomography.one_minus_correlation", 1 - found["delta_correlation"], 0.03)
-    yield Figure("ptychotomography.tilt_rms_deg", math.degrees(found["tilt_rms_rad"]), 0.1)
-    yield Figure("ptychotomography.position_rms_px", found["position_rms_px"])
 
 
 # -- memory ------------------------------------------------------------------------------------------------------------

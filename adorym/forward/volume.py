@@ -104,6 +104,12 @@ def volume_parameters(**changes: Any) -> dict[str, Parameter]:
     """The volume, and everything that says how it stands in the beam; ``changes`` to the declaration of the volume."""
     angle: dict[str, Any] = {"unit": "rad", "optimizer": {"kind": "adam", "learning_rate": 1e-3, "beta2": 0.99}}
     length: dict[str, Any] = {"unit": "px", "optimizer": {"kind": "adam", "learning_rate": "0.05 px", "beta2": 0.99}}
+    # The volume follows wrong poses for a while, along a narrow valley of the loss: momentum leads out of it.
+    block = {"kind": "preconditioned", "learning_rate": 0.5, "momentum": 0.9}
+    turned: dict[str, Any] = {
+        "per": "angle", "unit": "rad", "optimizer": block | {"maximum_step": 5e-3}, "schedule": {"kind": "constant"}
+    }  # fmt: skip
+    moved = turned | {"unit": "px", "optimizer": block | {"maximum_step": 0.5}}
     return {
         "object": object_parameter(
             help="exponent k Delta (beta + i delta) of every voxel",
@@ -113,7 +119,7 @@ def volume_parameters(**changes: Any) -> dict[str, Parameter]:
             **changes,
         ),
         "rotation_angles": Parameter(
-            help="rotation about y", start=_theta, per="angle", gauge=without_common_turn, **angle
+            help="rotation about y", start=_theta, gauge=without_common_turn, **turned
         ),
         "rotation_centre": Parameter(
             help="x of the rotation axis from the middle of the frame", start=_centre, **length
@@ -127,18 +133,16 @@ def volume_parameters(**changes: Any) -> dict[str, Parameter]:
         "tilt": Parameter(
             help="(y, x, z) tilt of the object at each angle, about these axes",
             start=_per_angle(3),
-            per="angle",
             optional=True,
             gauge=without_common_turn_about_y,
-            **angle,
+            **turned,
         ),
         "object_shift": Parameter(
             help="(y, x) shift of the object at each angle",
             start=_per_angle(2),
-            per="angle",
             optional=True,
             gauge=without_common_shift,
-            **length,
+            **moved,
         ),
     }
 

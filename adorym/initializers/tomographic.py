@@ -23,6 +23,7 @@ from adorym.forward.tomography import DARKEST, line_integrals
 from adorym.optics.filtered_back_projection import about_y, filtered_back_projection
 from adorym.optics.geometry import Geometry
 from adorym.registry import component, register
+from adorym.units import Length
 from adorym.wrapper.fused import ray_kernels
 
 TINY = float(np.finfo(np.float32).tiny)
@@ -35,9 +36,12 @@ class Paganin:
 
     Attributes:
         delta_beta: Ratio of delta to beta of the material.
+        distance: From the specimen to the detector; that of the data if absent. Where a model counts it from the last
+            slice of a thick specimen, that from its middle is the better one.
     """
 
     delta_beta: float = Field(gt=0)
+    distance: Length | None = Field(None, gt=0)
 
     def filtered(self, integrals: np.ndarray, dataset: Dataset) -> np.ndarray:
         """Line integrals ``(n, y, x)`` of the absorption, from those with phase contrast.
@@ -47,11 +51,7 @@ class Paganin:
             ConfigError: The distance is not known.
         """
         geometry = Geometry.of(dataset)
-        if dataset.propagation_distance_m is None and geometry.distance_m is None:
-            raise ConfigError(f"{WHERE}.paganin", "the distance of the detector is not known",
-                              remedy="give 'data.propagation_distance'")  # fmt: skip
-        given = dataset.propagation_distance_m
-        distance = geometry.effective_distance_m if given is None else float(np.ravel(given)[0])
+        distance = self._distance_m(dataset, geometry)
         grid = geometry.grid("near_field")
         room = [(0, 0), *((n // 2, n // 2) for n in dataset.window_px)]
         transmission = np.pad(np.exp(-2 * integrals), room, mode="edge")
@@ -61,6 +61,15 @@ class Paganin:
         (ty, _), (tx, _) = room[1:]
         ny, nx = dataset.window_px
         return -0.5 * np.log(np.maximum(smooth[:, ty : ty + ny, tx : tx + nx], DARKEST))
+
+    def _distance_m(self, dataset: Dataset, geometry: Geometry) -> float:
+        if self.distance is not None:
+            return self.distance
+        given = dataset.propagation_distance_m
+        if given is None and geometry.distance_m is None:
+            raise ConfigError(f"{WHERE}.paganin", "the distance of the detector is not known",
+                              remedy="give 'data.propagation_distance'")  # fmt: skip
+        return geometry.effective_distance_m if given is None else float(np.ravel(given)[0])
 
 
 class TomographicInitializer(Initializer):

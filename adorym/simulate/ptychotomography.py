@@ -97,7 +97,7 @@ class ConePtychoTomography(Simulation):
     position_error: Annotated[Pixels, Field(ge=0)] = 0.0
     centre: Pixels = 0.0
     drift: Pixels = 0.0
-    oversample: Annotated[int, Field(ge=1, le=4)] = 1
+    oversample: Annotated[int, Field(ge=1, le=4)] = 2
     noise: Noise = Noise()
 
     def run(self, seed: int) -> Dataset:
@@ -172,7 +172,7 @@ class ConePtychoTomography(Simulation):
         slices = np.pad(slices, [(size, size), (size, size), (0, 0)], constant_values=1)  # the window may hang over
         detector, out = FarField((self.window_px, self.window_px)), []
         fy, fx = fft.fftfreq(size)[:, None], fft.fftfreq(size)[None, :]
-        for position in positions * s:
+        for position in positions * s + (s - 1) / 2:  # a coarse voxel's middle lies between fine ones
             whole = np.floor(position + 0.5).astype(int) + size
             rest = position + size - whole
             wave = fft.ifft2(fft.fft2(probe) * np.exp(-2j * np.pi * (fy * rest[0] + fx * rest[1])))

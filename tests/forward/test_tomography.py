@@ -168,6 +168,8 @@ def test_paganin_undoes_the_fringes_of_its_own_model():
     assert smooth.mean() == pytest.approx(integrals.mean(), rel=0.02)
     with pytest.raises(ConfigError, match=r"initial.paganin: the distance of the detector is not known"):
         Paganin(delta_beta=100.0).filtered(integrals, dataset.with_(propagation_distance_m=None))
+    elsewhere = dataset.with_(propagation_distance_m=np.array([0.5]))
+    assert np.array_equal(Paganin(delta_beta=100.0, distance=0.02).filtered(integrals, elsewhere), smooth)
 
 
 def test_initializer_needs_a_volume():
