@@ -18,10 +18,11 @@ def command(name: str) -> str:
     return f"python benchmarks/{name}.py --json docs/_static/{name}.json"
 
 
-def descriptions(source: Path) -> dict[str, str]:
-    """What each function of the benchmark says that it measures, by its name."""
-    tree = ast.parse(source.read_text(encoding="utf-8"))
-    functions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+def descriptions(name: str) -> dict[str, str]:
+    """What each function of the benchmark, in ``NAME.py`` or ``NAME_PART.py``, says that it measures, by its name."""
+    sources = [BENCHMARKS / f"{name}.py", *sorted(BENCHMARKS.glob(f"{name}_*.py"))]
+    trees = [ast.parse(source.read_text(encoding="utf-8")) for source in sources]
+    functions = [node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)]
     return {function.name: ast.get_docstring(function) or "" for function in functions}
 
 
@@ -29,7 +30,7 @@ def tables(name: str, measured: Mapping[str, Any]) -> Iterator[str]:
     """Lines of Markdown: the machine, then one table for every function of the benchmark."""
     machine = "; ".join(f"{key} {value}" for key, value in measured["machine"].items())
     yield from (f"Measured by `{command(name)}` on: {machine}.", "")
-    told, part = descriptions(BENCHMARKS / f"{name}.py"), ""
+    told, part = descriptions(name), ""
     for figure in measured["figures"]:
         first, _, rest = figure["name"].partition(".")
         if first != part:

@@ -56,7 +56,7 @@ BENCHMARKS = [p for p in (DOCS.parent / "benchmarks").glob("*.py") if "import Fi
 
 @pytest.mark.parametrize("source", sorted(BENCHMARKS), ids=lambda path: path.stem)
 def test_every_benchmark_says_what_it_measures(made_by, source):
-    told = made_by("generate_benchmarks").descriptions(source)
+    told = made_by("generate_benchmarks").descriptions(source.stem)
     nodes = [n for n in ast.parse(source.read_text(encoding="utf-8")).body if isinstance(n, ast.Assign | ast.AnnAssign)]
     (makers,) = (n.value for n in nodes if ast.unparse(n).startswith("MAKERS"))
     names = {n.id for n in ast.walk(makers) if isinstance(n, ast.Name)} & set(told)

@@ -43,6 +43,9 @@ from adorym.storage.slabs import RowsOf, Start
 from adorym.wrapper import get_backend
 from adorym.wrapper.base import Backend
 
+# Parameters that move the object or its window, as they are refined.
+MOVING = ("probe_positions", "probe_offset", "object_shift", "tilt", "axis_tilt")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -176,11 +179,11 @@ def slice_thickness_m(model: ForwardModel, settings: Mapping[str, ParameterSetti
 
 
 def object_margin_px(model: ForwardModel, settings: Mapping[str, ParameterSettings]) -> int:
-    """Pixels around the scanned area: as given, or room for positions that are refined."""
+    """Pixels around the scanned area: as given, or room for what is refined and moves the object or its window."""
     given = getattr(settings["object"], "margin_px", None)
     if given is not None:
         return int(given)
-    moving = any(settings[name].refine for name in ("probe_positions", "probe_offset") if name in settings)
+    moving = any(settings[name].refine for name in MOVING if name in settings)
     return model.default_margin_px(moving)
 
 

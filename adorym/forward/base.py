@@ -153,7 +153,9 @@ class ForwardModel(ABC):
         return dataset
 
     def default_margin_px(self, moving: bool) -> int:
-        """Pixels to spare where the configuration says nothing; ``moving``: positions are refined."""
+        """Pixels to spare where the configuration says nothing; ``moving``: positions, shifts or
+        tilts are refined.
+        """
         return REFINED_MARGIN_PX if moving else FIXED_MARGIN_PX
 
     def view(
@@ -253,7 +255,8 @@ class ObjectSettings(ParameterSettings):
 
     Attributes:
         initial: First object; vacuum (transmission 1) if absent.
-        margin_px: Pixels around the scanned area; room for positions that are refined. Chosen from the run if absent.
+        margin_px: Pixels around the scanned area, or rows above and below a tomogram; room for positions, shifts and
+            tilts that are refined. Chosen from the run if absent.
         representation: What is solved for: the real and imaginary part of the transmission (``real_imag``), or delta
             and beta of the refractive index (``delta_beta``), whose phase never wraps.
         slice_thickness: Thickness of a slice, which delta and beta refer to; the pixel size along x if absent.

@@ -139,8 +139,12 @@ class Tomography(VolumeModel):
             )  # fmt: skip
 
     def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
+        # Columns turn within the volume: room is needed above and below the detector only.
         ny, nx = dataset.window_px
-        return (ny, nx, nx), (0, 0)
+        return (ny + 2 * margin_px, nx, nx), (margin_px, 0)
+
+    def default_margin_px(self, moving: bool) -> int:
+        return super().default_margin_px(moving) if moving else 0
 
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
         """Counts ``(n, y, x)`` from the band ``obj`` ``(1, y, x, z)`` complex."""

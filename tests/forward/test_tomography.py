@@ -176,3 +176,16 @@ def test_initializer_needs_a_volume():
     dataset = FoamTomography(size_px=(8, 16), angles=4, bubbles=1).run(4)
     with pytest.raises(InputError, match=r"'filtered_back_projection' makes volumes from full-field projections"):
         FilteredBackProjection().make(dataset, (8, 16), np.random.default_rng(0))
+
+
+def test_shifts_along_the_axis_find_rows_beyond_the_detector(tmp_path):
+    """A moved object shows rows that a volume as high as the detector does not have."""
+    data = SIZE | {"size_px": [12, 32], "angles": 24, "counts": 1e5, "shift_error": "1 px"}
+    simulate("tomography_foam", tmp_path / "data.h5", data, seed=3)
+    run(
+        tmp_path / "data.h5", tmp_path, epochs=20, batch=12, parameters={"object_shift": {"start": 2}},
+        constraints=[{"kind": "non_negativity"}],
+    )  # fmt: skip
+    found = adorym.read_result(tmp_path / "result.h5")
+    assert found.object.shape[0] > 12
+    assert score(tmp_path, tmp_path / "data.h5")["shift_rms_px"] < 0.25
