@@ -195,9 +195,10 @@ def _quick(config: Config) -> Config:
     ratio = QUICK_EPOCHS / config.run.epochs
     parameters = {}
     for name, each in config.parameters.items():
-        # Downwards and upwards: what is refined for a while in the whole run is refined for an epoch in this one.
-        stop = None if each.stop is None else math.ceil(each.stop * ratio)
-        parameters[name] = _changed(each, start=int(each.start * ratio), stop=stop)
+        # What waits for the others in the whole run does in this one, and what is refined for a while for an epoch.
+        start = min(math.ceil(each.start * ratio), QUICK_EPOCHS - 1)
+        stop = None if each.stop is None else max(math.ceil(each.stop * ratio), start + 1)
+        parameters[name] = _changed(each, start=start, stop=stop)
     return _changed(config, parameters=parameters, run=_changed(config.run, epochs=QUICK_EPOCHS))
 
 

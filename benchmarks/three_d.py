@@ -203,7 +203,7 @@ def _mpirun() -> str:
 
 
 def _posed_cone() -> dict[str, Any]:
-    constant = {"kind": "constant"}
+    falling = {"kind": "late_decay", "hold": 0.7, "final": 0.1}
     return {
         "forward_model": {
             "kind": "ptychotomography",
@@ -214,7 +214,7 @@ def _posed_cone() -> dict[str, Any]:
             "object": {
                 "margin_px": 12,
                 "optimizer": {"kind": "preconditioned", "learning_rate": 2.0, "momentum": 0.9},
-                "schedule": constant,
+                "schedule": falling,
             },
             "probe": False,
             "probe_positions": {
@@ -227,12 +227,13 @@ def _posed_cone() -> dict[str, Any]:
                     "momentum": 0.5,
                 },
             },
-            "tilt": {"start": 8},
+            "tilt": {"start": 8, "schedule": falling},
         },
-        # The second term keeps recorded positions where a pattern sees nothing of the sample.
+        # The second term keeps recorded positions where a pattern sees nothing of the sample; more weight would also
+        # hold the turn of an angle's scan, which little but the orientation of its patterns tells from a tilt.
         "regularizers": [
-            {"kind": "total_variation", "weight": 2e-3, "along_z": True},
-            {"kind": "l2", "parameter": "probe_positions", "weight": 3e-6},
+            {"kind": "total_variation", "weight": 3e-3, "along_z": True},
+            {"kind": "l2", "parameter": "probe_positions", "weight": 1e-6},
         ],
         "constraints": [{"kind": "non_negativity"}],
         "run": {"epochs": 60, "batch_size": 810, "backoff": 1.0},
