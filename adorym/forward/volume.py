@@ -118,9 +118,7 @@ def volume_parameters(**changes: Any) -> dict[str, Parameter]:
             scale=lambda model, dataset, mean_counts: 1.0 / dataset.window_px[1],
             **changes,
         ),
-        "rotation_angles": Parameter(
-            help="rotation about y", start=_theta, gauge=without_common_turn, **turned
-        ),
+        "rotation_angles": Parameter(help="rotation about y", start=_theta, gauge=without_common_turn, **turned),
         "rotation_centre": Parameter(
             help="x of the rotation axis from the middle of the frame", start=_centre, **length
         ),
