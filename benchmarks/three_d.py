@@ -217,8 +217,9 @@ def _posed_cone() -> dict[str, Any]:
                 "schedule": falling,
             },
             "probe": False,
+            # Positions that follow from the start let the volume stretch with them, and hide the tilts that go with it.
             "probe_positions": {
-                "start": 2,
+                "start": 20,
                 "optimizer": {
                     "kind": "preconditioned",
                     "learning_rate": 0.5,
@@ -227,7 +228,7 @@ def _posed_cone() -> dict[str, Any]:
                     "momentum": 0.5,
                 },
             },
-            "tilt": {"start": 8, "schedule": falling},
+            "tilt": {"start": 4, "schedule": falling},
         },
         # The second term keeps recorded positions where a pattern sees nothing of the sample; more weight would also
         # hold the turn of an angle's scan, which little but the orientation of its patterns tells from a tilt.
