@@ -12,12 +12,9 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import importlib
 import math
-import shutil
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,6 +25,10 @@ import numpy as np
 import yaml
 from figures import Figure, main
 from three_d_projectors import adjoints, projectors
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
+
+from mpi_launch import run
 
 from adorym.api import prepare, reconstruct
 from adorym.commands.score import Score, score
@@ -169,19 +170,18 @@ def thick_cone() -> Iterator[Figure]:
 def ptychotomography() -> Iterator[Figure]:
     """64 voxels a side, 30 angles, tilts up to 1 degree about three axes, positions off by 1 px (needs ``finufft``).
 
-    On two ranks, with the object on each of them, spread over them, and in a file (on one if ``mpi4py`` is not there).
+    On two ranks, with the object on each of them, spread over them, and in a file (needs ``mpi4py``).
     """
     data = {"angles": 30, "tilt_error": "1 deg", "position_error": "1 px", "photons": 1e7, "probe_px": "8 px"}
-    launcher = [_mpirun(), "-n", "2"] if importlib.util.find_spec("mpi4py") else []
-    stores = ("dp", "do", "h5") if launcher else ("dp",)
     with tempfile.TemporaryDirectory() as folder:
         path, first = Path(folder) / "data.h5", None
         simulate("ptychotomography_cone", path, data, 41)
         config = _posed_cone() | {"data": str(path), "output": {"progress": "quiet", "report": False}}
         (Path(folder) / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-        for store in stores:
+        for store in ("dp", "do", "h5"):
             command = ["-m", "adorym.cli", "run", "config.yaml", "-o", store, "--set", f"run.store={store}"]
-            subprocess.run([*launcher, sys.executable, *command], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+            ended = run(2, command, Path(folder), 7200, ADORYM_MPI_TIMEOUT="3000")
+            assert ended.status == 0, ended.err
             found, tilts = score(f"{folder}/{store}", path), _tilts_deg(Path(folder) / store)
             name = f"ptychotomography.{store}"
             yield Figure(f"{name}.one_minus_correlation", 1 - found["delta_correlation"], 0.03)
@@ -194,12 +194,6 @@ def ptychotomography() -> Iterator[Figure]:
 
 def _tilts_deg(folder: Path) -> np.ndarray:
     return np.degrees(read_result(folder / "result.h5").parameters["tilt"].value)
-
-
-def _mpirun() -> str:
-    found = shutil.which("mpirun", path=sysconfig.get_path("scripts")) or shutil.which("mpirun")
-    assert found, "mpi4py without mpirun"
-    return found
 
 
 def _posed_cone() -> dict[str, Any]:
@@ -217,7 +211,7 @@ def _posed_cone() -> dict[str, Any]:
                 "schedule": falling,
             },
             "probe": False,
-            # Positions that follow from the start let the volume stretch with them, and hide the tilts that go with it.
+            # Positions that follow from the start let the volume stretch with them, and the tilts with it.
             "probe_positions": {
                 "start": 20,
                 "optimizer": {
@@ -230,8 +224,7 @@ def _posed_cone() -> dict[str, Any]:
             },
             "tilt": {"start": 4, "schedule": falling},
         },
-        # The second term keeps recorded positions where a pattern sees nothing of the sample; more weight would also
-        # hold the turn of an angle's scan, which little but the orientation of its patterns tells from a tilt.
+        # The second term keeps recorded positions where a pattern sees nothing of the sample.
         "regularizers": [
             {"kind": "total_variation", "weight": 3e-3, "along_z": True},
             {"kind": "l2", "parameter": "probe_positions", "weight": 1e-6},

@@ -16,6 +16,7 @@ from command_line import Adorym, content, write_config, write_data
 from adorym import cli
 from adorym.callbacks.base import Callback
 from adorym.commands import run as run_command
+from adorym.config import load_config
 from adorym.config_file import assigned
 from adorym.data.open import open_dataset
 from adorym.data.result import read_result
@@ -189,6 +190,16 @@ def test_quick_run_still_refines_everything(adorym, folder):
     assert len(result.history["loss"]) == 4
     positions = result.parameters["probe_positions"]
     assert np.abs(positions.value - positions.start).max() > 0
+
+
+def test_quick_run_keeps_the_order_of_refinements(folder):
+    """What waits for the object waits for an epoch at least, and never beyond the last."""
+    started = {"probe": {"start": 3, "stop": 4}, "probe_positions": {"start": 99}}
+    quick = load_config(folder / write_config(folder, run={"epochs": 100}, parameters=started), quick=True)
+    assert {name: (quick.parameters[name].start, quick.parameters[name].stop) for name in started} == {
+        "probe": (1, 2),
+        "probe_positions": (3, None),
+    }
 
 
 def test_options_without_effect_are_named_and_logged(adorym, folder):

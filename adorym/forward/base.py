@@ -153,9 +153,7 @@ class ForwardModel(ABC):
         return dataset
 
     def default_margin_px(self, moving: bool) -> int:
-        """Pixels to spare where the configuration says nothing; ``moving``: positions, shifts or
-        tilts are refined.
-        """
+        """Pixels to spare where none are given; ``moving``: positions, shifts or tilts are refined."""
         return REFINED_MARGIN_PX if moving else FIXED_MARGIN_PX
 
     def view(
