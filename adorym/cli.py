@@ -242,7 +242,7 @@ def prepare(
         list[str] | None, typer.Option("--data", metavar="KEY=VALUE", help="What the file does not say.")
     ] = None,
 ) -> None:
-    """Make a measured Bragg peak ready: stray counts, centring, binning, cropping, sampling."""
+    """Make a measured Bragg peak ready: stray counts, centering, binning, cropping, sampling."""
     from adorym.commands.prepare import prepare_peak as work
 
     _print(work(source, target, _settings(assign), _settings(about)).render())

@@ -1,7 +1,7 @@
 """Quantities with units: parsed with pint, held as SI floats.
 
 A configuration writes ``13.2 nm``, ``8.8 keV`` or ``0.5 deg``; the Python API takes plain floats in the unit that
-the field's type names (metre, electronvolt, radian, second, pixel). Array indices and probe positions are in pixels.
+the field's type names (meter, electronvolt, radian, second, pixel). Array indices and probe positions are in pixels.
 """
 
 from __future__ import annotations
@@ -88,10 +88,10 @@ Memory = quantity("B")
 
 
 def wavelength_m(energy_ev: float) -> float:
-    """Photon wavelength ``h c / E`` in metres."""
+    """Photon wavelength ``h c / E`` in meters."""
     return PLANCK_SPEED_EV_M / energy_ev
 
 
 def energy_ev(wavelength: float) -> float:
-    """Photon energy ``h c / lambda`` in electronvolts from a wavelength in metres."""
+    """Photon energy ``h c / lambda`` in electronvolts from a wavelength in meters."""
     return PLANCK_SPEED_EV_M / wavelength

@@ -51,7 +51,7 @@ def probe_modes(probe: np.ndarray, n: int, photons: float) -> np.ndarray:
 
 
 def expected_patterns(obj: np.ndarray, modes: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """``(n, y, x)`` intensities, zero frequency at the centre."""
+    """``(n, y, x)`` intensities, zero frequency at the center."""
     ky, kx = np.fft.fftfreq(WINDOW)[:, None], np.fft.fftfreq(WINDOW)
     spectra = np.fft.fft2(modes)
     patterns = np.empty((len(positions), WINDOW, WINDOW))

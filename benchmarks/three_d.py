@@ -56,8 +56,8 @@ def solved(
 
 # -- tomography --------------------------------------------------------------------------------------------------------
 def tomography() -> Iterator[Figure]:
-    """Raw counts with the axis 7.3 px off: centre, and error against the classical methods, of a noisy foam."""
-    data = {"centre": "7.3 px", "size_px": [8, 128], "angles": 60, "counts": 1000}
+    """Raw counts with the axis 7.3 px off: center, and error against the classical methods, of a noisy foam."""
+    data = {"center": "7.3 px", "size_px": [8, 128], "angles": 60, "counts": 1000}
     own = {
         "forward_model": "tomography",
         "regularizers": [{"kind": "total_variation", "weight": 0.004, "along_z": True}],
@@ -68,7 +68,7 @@ def tomography() -> Iterator[Figure]:
         ratio = _misfit(data, own, seed) / _misfit(data, _classical("filtered_back_projection"), seed)
         yield Figure(f"tomography.seed_{seed}.misfit_over_filtered_back_projection", ratio, 1.0)
         found = solved("tomography_foam", data, own, seed)
-        yield Figure(f"tomography.seed_{seed}.centre_error_px", found["rotation_centre_error_px"], 0.25)
+        yield Figure(f"tomography.seed_{seed}.center_error_px", found["rotation_center_error_px"], 0.25)
         yield Figure(f"tomography.seed_{seed}.nrmse", found["attenuation_nrmse"])
         for kind, bar in (("filtered_back_projection", 0.75), ("sirt", 0.9), ("cgls", None)):
             other = solved("tomography_foam", data, _classical(kind), seed)["attenuation_nrmse"]
@@ -98,7 +98,7 @@ def _misfit(data: Mapping[str, Any], config: Mapping[str, Any], seed: int) -> fl
 def alignment() -> Iterator[Figure]:
     """A foam whose angles are shifted by 1 px and tilted by 0.5 degrees, rms: refined with the volume, and not."""
     data = {
-        "centre": "7.3 px",
+        "center": "7.3 px",
         "size_px": [16, 96],
         "angles": 60,
         "counts": 10000,

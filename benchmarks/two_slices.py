@@ -1,4 +1,4 @@
-"""Two sparse slices ten micrometres apart: a forward model in one file, its data, and a measure of crosstalk.
+"""Two sparse slices ten micrometers apart: a forward model in one file, its data, and a measure of crosstalk.
 
 The slices lie within the depth of focus of the reconstruction, so each shows a ghost of the other. The data are made
 with the angular-spectrum propagator on waves sampled twice as finely as the reconstruction samples them, which uses the

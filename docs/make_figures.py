@@ -36,10 +36,10 @@ def canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = INK, **style: object) -> None:
+def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], color: str = INK, **style: object) -> None:
     """An arrow from ``start`` to ``end``."""
     options = {"arrowstyle": "-|>", "mutation_scale": 13, "lw": 1.5, "shrinkA": 0, "shrinkB": 0, **style}
-    axes.add_patch(FancyArrowPatch(start, end, color=colour, **options))
+    axes.add_patch(FancyArrowPatch(start, end, color=color, **options))
 
 
 def axes_convention() -> Figure:
@@ -105,9 +105,9 @@ def probe_position() -> Figure:
     axes.add_patch(Rectangle((x, y), columns * pitch, rows * pitch, fill=False, edgecolor=BLUE, lw=1.5))
     axes.text(left, top + 0.12, "object array (y, x)", color=BLUE)
 
-    for cell, colour in ((origin, GREEN), ((0, 0), BLUE)):
+    for cell, color in ((origin, GREEN), ((0, 0), BLUE)):
         x, y = at(cell[0] + 1, cell[1])
-        axes.add_patch(Rectangle((x, y), pitch, pitch, facecolor=colour, alpha=0.75))
+        axes.add_patch(Rectangle((x, y), pitch, pitch, facecolor=color, alpha=0.75))
     corner = tuple(round(o + p) for o, p in zip(origin, position, strict=True))
     x, y = at(corner[0] + window[0], corner[1])
     size = (window[1] * pitch, window[0] * pitch)
@@ -129,8 +129,8 @@ def probe_position() -> Figure:
         (ORANGE, "dashed: the remaining (+0.4, -0.3) px, by which the probe is shifted in its window"),
     ]
     line = top - 0.25
-    for colour, text in texts:
-        axes.text(5.45, line, "■", color=colour, va="top", fontsize=9)
+    for color, text in texts:
+        axes.text(5.45, line, "■", color=color, va="top", fontsize=9)
         lines = _wrapped(text, 27)
         axes.text(5.7, line, lines, color=INK, va="top", fontsize=9.5, linespacing=1.25)
         line -= 0.2 * (lines.count("\n") + 1) + 0.16
@@ -142,17 +142,17 @@ def _wrapped(text: str, width: int) -> str:
 
 
 def pixel_grids() -> Figure:
-    """Where the centre is: of a rotation, and of a Fourier transform, in the code and in files."""
+    """Where the center is: of a rotation, and of a Fourier transform, in the code and in files."""
     figure, axes = canvas(8, 2.9)
     for top, n in ((2.35, 4), (1.15, 5)):
         for i in range(n):
             x = 0.5 + 0.52 * i
             axes.add_patch(Rectangle((x, top - 0.5), 0.5, 0.5, facecolor="#eef4fa", edgecolor=BLUE))
             axes.text(x + 0.25, top - 0.25, str(i), ha="center", va="center", color=SOFT)
-        centre = 0.5 + 0.52 * (n - 1) / 2 + 0.25
-        axes.plot([centre] * 2, [top - 0.62, top + 0.1], color=ORANGE, lw=1.8)
-        axes.text(centre, top - 0.82, f"(n - 1)/2 = {(n - 1) / 2}", color=ORANGE, ha="center", fontsize=9)
-    axes.text(0.5, 2.58, "centre of rotation, tilt and affine maps", fontsize=10)
+        center = 0.5 + 0.52 * (n - 1) / 2 + 0.25
+        axes.plot([center] * 2, [top - 0.62, top + 0.1], color=ORANGE, lw=1.8)
+        axes.text(center, top - 0.82, f"(n - 1)/2 = {(n - 1) / 2}", color=ORANGE, ha="center", fontsize=9)
+    axes.text(0.5, 2.58, "center of rotation, tilt and affine maps", fontsize=10)
 
     n = 8
     k = np.fft.fftfreq(n)
@@ -191,9 +191,9 @@ def data_flow() -> Figure:
     figure, axes = canvas(9, 3.1)
     width, height, pitch = 1.45, 0.78, 1.75
     for y, stages in ((2.0, STAGES), (0.5, BACK)):
-        for i, (name, folder, colour) in enumerate(stages):
+        for i, (name, folder, color) in enumerate(stages):
             x = 0.25 + pitch * i
-            size, look = (width - 0.12, height - 0.12), {"fc": "white", "ec": colour, "lw": 1.6}
+            size, look = (width - 0.12, height - 0.12), {"fc": "white", "ec": color, "lw": 1.6}
             axes.add_patch(FancyBboxPatch((x + 0.06, y + 0.06), *size, boxstyle="round,pad=0.06", **look))
             middle = {"ha": "center", "va": "center"}
             axes.text(x + width / 2, y + height / 2, name, fontsize=9.5, **middle)

@@ -10,7 +10,7 @@ from latex2mathml.converter import convert
 from sphinx.errors import ExtensionError
 from sphinx.util.math import get_node_equation_number
 
-# Browsers do not honour the variant; the letters themselves exist, some outside their block of Unicode.
+# Browsers do not honor the variant; the letters themselves exist, some outside their block of Unicode.
 SCRIPT = re.compile(r'<mi mathvariant="script">([A-Z])</mi>')
 SCRIPT_ELSEWHERE = dict(zip("BEFHILMR", "ℬℰℱℋℐℒℳℛ", strict=True))
 

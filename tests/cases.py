@@ -146,7 +146,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "multi_peak": _plain(MultiPeak, reflections=REFLECTIONS, lattice=LATTICE_M),
         "holography": _plain(Holography, buffer_px=4),
         "multislice": _plain(Multislice, slices=3, spacing=2e-6),
-        "tomography": _plain(Tomography, centre=1.5),
+        "tomography": _plain(Tomography, center=1.5),
         "ptychotomography": _plain(PtychoTomography, thickness="multislice"),
     },
     "illumination": {
@@ -338,7 +338,7 @@ def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any
             "probe_offset": scan.offset_px,
             "probe_defocus": np.array([scan.defocus_m]),
             "intensity_scale": scan.scale[:, None],
-            "background": made.arrange(np.asarray(scan.background)[None]),
+            "background": made.to_model_frame(np.asarray(scan.background)[None]),
             "propagation_distance": np.array([scan.distance_m]),
         }
         return {name: values[name] for name in settings}
@@ -446,14 +446,14 @@ def _seen_volume(name: str, model: ForwardModel, dataset: Dataset, names: Collec
     problem = case.problem()
     insert(problem, truth(problem.store.shape, problem.origin_px))
     exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(dataset.n_patterns)))
-    return replace(case, dataset=dataset.with_(patterns=Exact(model.disarrange(exact))))
+    return replace(case, dataset=dataset.with_(patterns=Exact(model.from_model_frame(exact))))
 
 
 # A step of a thousandth of these: interpolation has kinks, and steps are to meet none of them.
 GEOMETRY_SCALES = {
     **dict.fromkeys(("rotation_angles", "axis_tilt", "tilt", "object_shift", "probe_positions"), 2e-4),
     # The loss hardly changes with it: much shorter steps meet rounding.
-    "rotation_centre": 2e-3,
+    "rotation_center": 2e-3,
     "affine": 2e-3,
     "common_distance": 0.02,
     "relative_distances": 0.02,
@@ -465,11 +465,11 @@ def tomography_cases() -> list[ModelCase]:
     """Upright, and with everything that moves and every gain."""
     common = {"theta_rad": np.linspace(0.13, 2.9, 20), "angle_index": np.arange(20), "open_beam_counts": 1e3}
     dataset = Dataset(Exact(np.ones((20, 7, 9))), **common)
-    names = ("object", "rotation_angles", "rotation_centre")
+    names = ("object", "rotation_angles", "rotation_center")
     moving = (*names, "tilt", "object_shift", "axis_tilt", "pixel_gain", "intensity_scale")
     return [
-        _seen_volume("tomography-level", Tomography(centre=0.4), dataset, names),
-        _seen_volume("tomography-moving", Tomography(centre=-0.3, axis_tilt=(0.1, 0.03)), dataset, moving),
+        _seen_volume("tomography-level", Tomography(center=0.4), dataset, names),
+        _seen_volume("tomography-moving", Tomography(center=-0.3, axis_tilt=(0.1, 0.03)), dataset, moving),
     ]
 
 
@@ -479,7 +479,7 @@ def ptychotomography_cases() -> list[ModelCase]:
     positions = rng.uniform(0, 4, (20, 2))
     common = {"theta_rad": np.linspace(0.23, 2.8, 5), "angle_index": np.repeat(np.arange(5), 4)}
     dataset = Dataset(Exact(np.ones((20, 8, 10))), positions, energy_ev=5e3, pixel_size_m=(5e-8, 5e-8), **common)
-    names = ("object", "rotation_angles", "rotation_centre", "probe", "probe_positions")
+    names = ("object", "rotation_angles", "rotation_center", "probe", "probe_positions")
     moving = (*names, "tilt", "object_shift", "axis_tilt")
     models = [("thin", names), ("thin", moving), ("multislice", moving)]
     return [
@@ -527,12 +527,12 @@ def holotomography_cases() -> list[ModelCase]:
     several = series((7, 9), propagation_distance_m=np.linspace(0.03, 0.1, 4), **angles)
     single = {"theta_rad": np.linspace(0.13, 2.9, 20), "angle_index": np.arange(20)}
     one = series((7, 9), propagation_distance_m=np.array([0.05]), **single)
-    names = ("object", "rotation_angles", "rotation_centre")
+    names = ("object", "rotation_angles", "rotation_center")
     moving = (*names, "tilt", "object_shift", "axis_tilt", "relative_distances", "affine", "intensity_scale")
     level = (*names, "common_distance", "illumination")
     return [
-        _seen_volume("holotomography-level", HoloTomography(buffer_px=3, centre=0.4), one, level),
-        _seen_volume("holotomography-moving", HoloTomography(buffer_px=3, centre=-0.3), several, moving),
+        _seen_volume("holotomography-level", HoloTomography(buffer_px=3, center=0.4), one, level),
+        _seen_volume("holotomography-moving", HoloTomography(buffer_px=3, center=-0.3), several, moving),
     ]
 
 

@@ -70,5 +70,5 @@ def cxi(path: Path, n: int = 5, **entries: Any) -> Path:
 
 
 def translations(n: int) -> np.ndarray:
-    """``(n, 3)`` (x, y, z) of the sample in metres."""
+    """``(n, 3)`` (x, y, z) of the sample in meters."""
     return np.random.default_rng(3).uniform(-1e-6, 1e-6, (n, 3))

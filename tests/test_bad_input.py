@@ -198,7 +198,7 @@ CASES = {
         data={"patterns": ArrayPatterns(np.zeros((20, 12, 14), np.float32))},
     ),
     "no patterns in the file": Case(
-        ("data.h5:", "no reader recognises the file", "found exchange, metadata", "data.map"), {}, without_patterns
+        ("data.h5:", "no reader recognizes the file", "found exchange, metadata", "data.map"), {}, without_patterns
     ),
     "layout of another format": Case(
         ("data.h5:", "not laid out as the format 'ptypy' is", "leave 'data.format' out"), {"data": {"format": "ptypy"}}

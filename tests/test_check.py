@@ -426,7 +426,7 @@ WARNINGS = {
         {"constraints": [{"kind": "orthogonal_modes"}], "parameters": {"probe": {"modes": 1}}},
         "constraints[0]: 'orthogonal_modes' has no effect here",
     ),
-    "overlap": ({"data": {"frames": "::7"}}, "overlap: neighbours share "),
+    "overlap": ({"data": {"frames": "::7"}}, "overlap: neighbors share "),
 }
 WELL_CHOSEN = {"parameters": {"probe": {"modes": 2}}}
 

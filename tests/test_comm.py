@@ -39,7 +39,7 @@ def test_one_process_has_everything_itself():
         ({"PMI_SIZE": "4", "PMI_RANK": "3", "ADORYM_MPI": "0"}, None),
     ],
 )
-def test_launchers_are_recognised(monkeypatch, environment, expected):
+def test_launchers_are_recognized(monkeypatch, environment, expected):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert launched() == expected

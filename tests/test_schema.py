@@ -128,7 +128,7 @@ class Data:
     tilt: Angle = 0.0
 
 
-class Colour(Enum):
+class Color(Enum):
     RED = "red"
     BLUE = "blue"
 
@@ -140,7 +140,7 @@ class Run:
     epochs: int = Field(100, ge=1)
     rate: float = Field(0.5, le=1, description="Given by the field itself.")
     device: Literal["auto", "cpu"] | int = "auto"
-    colour: Colour = Colour.RED
+    color: Color = Color.RED
     verbose: bool = False
     ranks: list[int] = Field(default_factory=list, max_length=3)
     label: str = "x"
@@ -193,7 +193,7 @@ class TestBuild:
                 "parameters": {"distances": {"start": 3, "mover": {"kind": "adam", "rate": "0.05 px"}}},
                 "mover": {"kind": "chain", "of": ["adam", {"kind": "adam", "betas": [0, 0.5]}], "named": {"a": "adam"}},
                 "movers": ["adam"],
-                "run": {"epochs": 7, "device": 2, "colour": "blue", "ranks": [1, 2]},
+                "run": {"epochs": 7, "device": 2, "color": "blue", "ranks": [1, 2]},
             },
         )
         assert config.data.pixel_size == pytest.approx((1e-8, 2e-8))
@@ -203,7 +203,7 @@ class TestBuild:
         assert config.parameters == {"distances": Settings(start=3, mover=Adam(rate=0.05))}
         assert config.mover == Chain(of=(Adam(), Adam(betas=(0, 0.5))), named={"a": Adam()})
         assert config.movers == (Adam(),)
-        assert config.run == Run(epochs=7, device=2, colour=Colour.BLUE, ranks=[1, 2])
+        assert config.run == Run(epochs=7, device=2, color=Color.BLUE, ranks=[1, 2])
 
     @pytest.mark.parametrize(
         ("value", "expected"),
@@ -327,7 +327,7 @@ class TestMessages:
             ({"run": {"ranks": [1, "b"]}}, r"run.ranks\[1\]: expected a whole number, found 'b'"),
             ({"run": {"ranks": [1, False]}}, r"run.ranks\[1\]: expected a whole number, found false"),
             ({"run": {"ranks": [1, 2, 3, 4]}}, r"run.ranks: expected at most 3 entries, found \[1, 2, 3, 4\]"),
-            ({"run": {"colour": "rde"}}, "run.colour: expected one of 'red', 'blue', found 'rde'; did you mean 'red'?"),
+            ({"run": {"color": "rde"}}, "run.color: expected one of 'red', 'blue', found 'rde'; did you mean 'red'?"),
             (
                 {"run": {"device": "cpuu"}},
                 "run.device: expected one of 'auto', 'cpu' or a whole number, found 'cpuu'; did you mean 'cpu'?",
@@ -464,7 +464,7 @@ KEYS = [
     ("data", "path"),
     ("data", "tilt"),
     ("run", "epochs"),
-    ("run", "colour"),
+    ("run", "color"),
     ("parameters", "probe"),
     ("run", None),
 ]
@@ -478,7 +478,7 @@ def test_misspelt_key_is_reported_at_its_path(key: tuple[str, str | None], at: i
         "data": {"path": "a.h5", "tilt": "1 deg"},
         "model": "ptychography",
         "parameters": {"probe": {}},
-        "run": {"epochs": 3, "colour": "red"},
+        "run": {"epochs": 3, "color": "red"},
     }
     right = name or section
     at %= len(right)
@@ -520,7 +520,7 @@ configs = st.builds(
         epochs=st.integers(1, 10**9),
         rate=st.floats(max_value=1, allow_nan=False),
         device=st.sampled_from(["auto", "cpu"]) | st.integers(0, 3),
-        colour=st.sampled_from(Colour),
+        color=st.sampled_from(Color),
         verbose=st.booleans(),
         ranks=st.lists(st.integers(), max_size=3),
         label=st.text(max_size=4),
@@ -577,11 +577,11 @@ class TestDescribe:
     def test_choices_and_sections(self) -> None:
         rows = {row.name: row for row in describe(Run)} | {row.name: row for row in describe(Config)}
         assert rows["device"].type == "one of 'auto', 'cpu' or a whole number"
-        assert rows["colour"].default == "red"
+        assert rows["color"].default == "red"
         assert rows["verbose"].default == "false"
         assert rows["rate"].help == "Given by the field itself."
         assert rows["run"].type == "a mapping"
-        assert rows["run"].default.startswith("{epochs: 100, rate: 0.5, device: auto, colour: red, verbose: false")
+        assert rows["run"].default.startswith("{epochs: 100, rate: 0.5, device: auto, color: red, verbose: false")
         assert rows["mover"].type == "a test mover by its 'kind' or nothing"
         assert rows["movers"].type == "a list, each a test mover by its 'kind'"
         assert rows["parameters"].type == "a mapping, each value a mapping"

@@ -59,7 +59,7 @@ class Peak:
 
     @property
     def displacement(self) -> np.ndarray:
-        """``(3, y, x, z)`` metres."""
+        """``(3, y, x, z)`` meters."""
         shape = self.object.shape
         y, x, z = (a / n for a, n in zip(np.indices(shape) - 4.0, shape, strict=True))
         return 3e-11 * np.stack([y * x + z**2, x**2 - y, z * y])

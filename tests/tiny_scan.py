@@ -89,7 +89,7 @@ class Scan:
         return object_at(np.arange(shape[0])[:, None] - origin_px[0], np.arange(shape[1])[None, :] - origin_px[1])
 
     def patterns(self) -> np.ndarray:
-        """``(n, y, x)`` photons as a file holds them: zero frequency at the centre in the far field."""
+        """``(n, y, x)`` photons as a file holds them: zero frequency at the center in the far field."""
         probe = transfer(self.window, "angular_spectrum", self.defocus_m, self.probe())
         y, x = np.arange(self.window[0])[:, None], np.arange(self.window[1])[None, :]
         out = []

@@ -71,7 +71,7 @@ class Snapshots(Callback):
 
 
 def save_snapshot(result: Result, path: Path) -> Path:
-    """Middle slice of the object's phase, ramp removed, or of its delta, pixel by pixel as a grey PNG."""
+    """Middle slice of the object's phase, ramp removed, or of its delta, pixel by pixel as a gray PNG."""
     from matplotlib.image import imsave  # slow to import, and most runs take no snapshot
 
     view = field_of_view(result)

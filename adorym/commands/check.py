@@ -167,7 +167,7 @@ def _scan(made: Draft, geometry: Geometry, diameter: float | None, warnings: lis
     if not steps:
         return
     step = max(steps)
-    yield Fact("step_px", "step", step, f"{number(step)} px to the nearest neighbour, on average")
+    yield Fact("step_px", "step", step, f"{number(step)} px to the nearest neighbor, on average")
     if diameter is None:
         return
     focus = _is_focus(made)
@@ -177,7 +177,7 @@ def _scan(made: Draft, geometry: Geometry, diameter: float | None, warnings: lis
     text = f"{'at least ' if focus else ''}{100 * overlap:.0f} % of the diameter; 60 % is good"
     yield Fact("linear_overlap", "linear overlap", overlap, text)
     if overlap < LOW_OVERLAP and not focus:
-        warnings.append(f"overlap: neighbours share {100 * overlap:.0f} % of the probe's diameter; 60 % is good")
+        warnings.append(f"overlap: neighbors share {100 * overlap:.0f} % of the probe's diameter; 60 % is good")
 
 
 def _is_focus(made: Draft) -> bool:

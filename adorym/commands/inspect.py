@@ -43,9 +43,9 @@ class ScanSummary:
     Attributes:
         minimum_px: (y, x).
         maximum_px: (y, x).
-        step_px: Mean distance to the nearest neighbour, ``None`` for a single position.
+        step_px: Mean distance to the nearest neighbor, ``None`` for a single position.
         probe_diameter_px: Effective diameter of the probe in the file, ``None`` if there is none.
-        overlap: Share of that diameter which neighbours have in common.
+        overlap: Share of that diameter which neighbors have in common.
     """
 
     minimum_px: tuple[float, float]
@@ -61,7 +61,7 @@ class Inspection:
 
     Attributes:
         path: The file.
-        format: Name of the reader, ``unknown`` where none recognises the file.
+        format: Name of the reader, ``unknown`` where none recognizes the file.
         arrays: Every array of the file, as it lies there.
         geometry: Lengths, angles and energy with their units; only those that are known.
         n_patterns: Number of patterns, 0 where they could not be read.
@@ -117,7 +117,7 @@ class Inspection:
 def inspect(path: str | Path, overrides: Mapping[str, Any] | Overrides | None = None) -> Inspection:
     """Look into a data file. Patterns are read once, block by block.
 
-    A file that no reader recognises, or that a reader refuses, is inspected as far as it goes: the reason is in
+    A file that no reader recognizes, or that a reader refuses, is inspected as far as it goes: the reason is in
     ``problems``.
 
     Raises:
@@ -129,7 +129,7 @@ def inspect(path: str | Path, overrides: Mapping[str, Any] | Overrides | None = 
     try:
         dataset = open_dataset(path, wanted, check=False)
     except DataError as error:
-        unknown = container.kind != "hdf5" or "no reader recognises" in error.what
+        unknown = container.kind != "hdf5" or "no reader recognizes" in error.what
         return Inspection(
             path=str(path),
             format="unknown" if unknown else "refused",
@@ -207,15 +207,15 @@ def _hints(dataset: Dataset, scan: ScanSummary | None, orientation: OrientationT
     if orientation is not None and orientation.suspicious:
         curl, best = orientation.curl, orientation.best
         hints.append(
-            f"orientation: patterns fit the positions better after {ORIENTATIONS[best]}: relative curl of the centres "
+            f"orientation: patterns fit the positions better after {ORIENTATIONS[best]}: relative curl of the centers "
             f"of mass {curl[best]:.3g} against {curl[0]:.3g} (a turn by 180 deg cannot be told)"
         )
     if scan is not None and dataset.propagation_distance_m is None and zero_at_corner(dataset.patterns):
         hints.append("zero frequency: the counts crowd at the corners; patterns are expected to have it in the middle")
     if scan is not None and scan.overlap is not None and scan.overlap < LOW_OVERLAP:
-        hints.append(f"overlap: neighbours share {100 * scan.overlap:.0f} % of the probe's diameter; 60 % is good")
+        hints.append(f"overlap: neighbors share {100 * scan.overlap:.0f} % of the probe's diameter; 60 % is good")
     if scan is not None and scan.step_px is not None and scan.step_px < 0.01:
-        hints.append("positions: neighbours are less than 0.01 px apart; are they in pixels?")
+        hints.append("positions: neighbors are less than 0.01 px apart; are they in pixels?")
     return tuple(hints)
 
 
@@ -246,7 +246,7 @@ def _facts(found: Inspection) -> dict[str, str]:
         low, high = scan.minimum_px, scan.maximum_px
         facts["positions"] = f"y {low[0]:.6g} to {high[0]:.6g} px, x {low[1]:.6g} to {high[1]:.6g} px"
         if scan.step_px is not None:
-            facts["step"] = f"{scan.step_px:.4g} px to the nearest neighbour, on average"
+            facts["step"] = f"{scan.step_px:.4g} px to the nearest neighbor, on average"
         if scan.overlap is not None:
             diameter = f"effective probe diameter {scan.probe_diameter_px:.4g} px"
             facts["overlap"] = f"{100 * scan.overlap:.0f} % of the diameter ({diameter})"

@@ -1,4 +1,4 @@
-"""``adorym prepare``: a measured Bragg peak made ready: outliers, centring, binning, cropping."""
+"""``adorym prepare``: a measured Bragg peak made ready: outliers, centering, binning, cropping."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ class Preparation:
     """What is done to a Bragg peak, in this order.
 
     Attributes:
-        outliers: Standard deviations above its neighbours from which a voxel counts as stray; 0 leaves all.
+        outliers: Standard deviations above its neighbors from which a voxel counts as stray; 0 leaves all.
         isolated: Lone sets of counts of at most so many voxels are stray, too.
         bin: (z, y, x) voxels that are added up.
         shape: (z, y, x) size of the box around the peak; the largest that the detector holds if absent.
-        centre: Bring the brightest voxel to the middle.
+        center: Bring the brightest voxel to the middle.
     """
 
     outliers: float = Field(8.0, ge=0)
     isolated: int = Field(3, ge=0)
     bin: tuple[Count, Count, Count] = (1, 1, 1)
     shape: tuple[Count, Count, Count] | None = None
-    centre: bool = True
+    center: bool = True
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ def prepare_peak(
     if any(s > 2 * n for s, n in zip(shape, volume.shape, strict=True)):
         raise ConfigError("shape", "more than twice what was measured", expected=f"<= {volume.shape}", found=shape)
     before = peak(volume)
-    middle = None if wanted.centre else np.array([n // 2 for n in volume.shape])
-    if wanted.centre or wanted.shape is not None:
+    middle = None if wanted.center else np.array([n // 2 for n in volume.shape])
+    if wanted.center or wanted.shape is not None:
         volume = cropped(volume, shape, middle)
     ratios = oversampling(volume)
     notes = (*dataset.notes, f"prepared: {removed} stray voxels left out, binned {wanted.bin}, shape {volume.shape}")

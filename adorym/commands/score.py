@@ -113,7 +113,7 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
 
 
 def pixel_size(result: Result) -> tuple[float, float]:
-    """(y, x) size of a pixel in metres, 1 where it is not known."""
+    """(y, x) size of a pixel in meters, 1 where it is not known."""
     return (1.0, 1.0) if result.pixel_size_m is None else (result.pixel_size_m[0], result.pixel_size_m[1])
 
 

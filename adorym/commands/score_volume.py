@@ -54,9 +54,9 @@ def _in_frame(result: Result, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _pose_figures(result: Result, data: Dataset) -> Iterator[Figure]:
-    if "rotation_centre" in result.parameters and "rotation_centre_px" in data.truth:
-        error = abs(float(result.parameters["rotation_centre"].value[0]) - float(data.truth["rotation_centre_px"][0]))
-        yield Figure("rotation_centre_error_px", "error of the rotation centre", error, "px")
+    if "rotation_center" in result.parameters and "rotation_center_px" in data.truth:
+        error = abs(float(result.parameters["rotation_center"].value[0]) - float(data.truth["rotation_center_px"][0]))
+        yield Figure("rotation_center_error_px", "error of the rotation center", error, "px")
     if "tilt" in result.parameters and "tilt_rad" in data.truth:
         error, note = tilt_error_rad(result.parameters["tilt"].value, data.truth["tilt_rad"], data.theta_rad), "rms"
         yield Figure("tilt_rms_rad", "tilt error", error, "rad", f"{note}, a turn of the whole object removed")

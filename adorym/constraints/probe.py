@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from adorym.constraints.base import Constraint
-from adorym.optics.modes import orthogonalise
+from adorym.optics.modes import orthogonalize
 from adorym.registry import register
 from adorym.units import Pixels
 from adorym.wrapper.base import Array, Backend
@@ -44,7 +44,7 @@ class OrthogonalModes(Constraint):
     whole: ClassVar[bool] = True
 
     def project(self, xp: Backend, tile: Array) -> Array:
-        return xp.asarray(orthogonalise(xp.to_numpy(tile)))
+        return xp.asarray(orthogonalize(xp.to_numpy(tile)))
 
 
 @register("constraint", "probe_support")

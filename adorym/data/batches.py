@@ -98,7 +98,7 @@ class Measurements:
     Args:
         xp: Backend.
         dataset: Where the patterns come from.
-        arrange: From the file's frame to the model's (far field: zero frequency to the corner).
+        to_model_frame: From the file's frame to the model's (far field: zero frequency to the corner).
         transform: ``f(counts, floor)``, from counts to the target of the loss.
         floor: ``f(mean count in a pixel)``: the intensity that the loss adds.
         comm: The ranks: they share out the first reading, and the memory of their machine.
@@ -108,13 +108,13 @@ class Measurements:
         self,
         xp: Backend,
         dataset: Dataset,
-        arrange: Callable[[np.ndarray], np.ndarray],
+        to_model_frame: Callable[[np.ndarray], np.ndarray],
         transform: Callable[[np.ndarray, float], np.ndarray],
         floor: Callable[[float], float],
         comm: Communicator | None = None,
     ) -> None:
         comm = comm or SerialCommunicator()
-        self._xp, self._dataset, self._arrange, self._transform = xp, dataset, arrange, transform
+        self._xp, self._dataset, self._to_model_frame, self._transform = xp, dataset, to_model_frame, transform
         given = [a for a in (dataset.mask, dataset.weights) if a is not None]
         self._factors = [self._factor(a) for a in given]
         # One mask for all patterns is on the device once; one a pattern is made for each batch.
@@ -166,7 +166,7 @@ class Measurements:
         """A mask or weights as ``(1 or n, y, x)`` or ``(n, 1, 1)``, in the model's frame."""
         factor = given.astype(self._xp.float_dtype)
         whole = factor.shape[-2:] == self._dataset.window_px
-        factor = self._arrange(factor) if whole else factor
+        factor = self._to_model_frame(factor) if whole else factor
         return factor[None] if factor.ndim == 2 else factor
 
     def _mask_rows(self, index: np.ndarray) -> np.ndarray | None:
@@ -182,14 +182,14 @@ class Measurements:
         measured = self._dataset.patterns.read(index).astype(self._xp.float_dtype, copy=False)
         counts = measured**2 if self._dataset.measured == "amplitude" else measured
         # A masked pixel may hold anything, a not-a-number too; its weight is zero, but 0 * nan is not.
-        return np.nan_to_num(np.maximum(self._arrange(counts), 0), nan=0.0, posinf=0.0)
+        return np.nan_to_num(np.maximum(self._to_model_frame(counts), 0), nan=0.0, posinf=0.0)
 
-    def expect(self, patterns: list[np.ndarray]) -> None:
+    def prefetch(self, patterns: list[np.ndarray]) -> None:
         """Begin to read, in a thread, what `batch` will be asked for: these patterns, in this order.
 
         Of no use where all patterns are in memory; at most two batches are read ahead.
         """
-        self._ahead.expect(patterns)
+        self._ahead.prefetch(patterns)
 
     def batch(self, patterns: np.ndarray) -> tuple[Array, np.ndarray, Array | None]:
         """``(targets, rows, mask)`` of the given patterns on the device, as `Batch` holds them."""

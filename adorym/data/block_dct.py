@@ -25,9 +25,9 @@ def resized(intensity: np.ndarray, size: int = 32) -> np.ndarray:
     if intensity.shape != (length,) * 3:
         raise DataError("intensity", "block DCT resizes cubes", expected="(L, L, L)", found=intensity.shape)
     fine = _reblocked(intensity.astype(np.float64), BLOCK, size)
-    fine = _centre(fine, length * size // BLOCK)
+    fine = _center(fine, length * size // BLOCK)
     coarse = _reblocked(fine, length, BLOCK)
-    return np.maximum(_centre(coarse, size), 0)
+    return np.maximum(_center(coarse, size), 0)
 
 
 def _reblocked(a: np.ndarray, before: int, after: int) -> np.ndarray:
@@ -46,6 +46,6 @@ def _padded(a: np.ndarray, size: int) -> np.ndarray:
     return np.pad(a, (before, size - a.shape[0] - before))
 
 
-def _centre(a: np.ndarray, size: int) -> np.ndarray:
+def _center(a: np.ndarray, size: int) -> np.ndarray:
     start = (a.shape[0] - size) // 2
     return a[(slice(start, start + size),) * 3]

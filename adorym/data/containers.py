@@ -161,9 +161,9 @@ def _image(content: bytes) -> dict[str, Any]:
     from PIL import Image  # only for those who have such files
 
     picture = np.asarray(Image.open(io.BytesIO(content)))
-    # Colours of a grey scene say the same; an opacity says nothing.
-    grey = picture if picture.ndim == 2 else picture[..., :3].mean(axis=-1)
-    return {SINGLE: grey}
+    # Colors of a gray scene say the same; an opacity says nothing.
+    gray = picture if picture.ndim == 2 else picture[..., :3].mean(axis=-1)
+    return {SINGLE: gray}
 
 
 _LOADERS: dict[str, tuple[bytes | tuple[bytes, ...], Callable[[bytes], dict[str, Any]]]] = {

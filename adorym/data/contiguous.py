@@ -19,7 +19,7 @@ ALIGNMENT = {"alignment_threshold": 64, "alignment_interval": 4096}
 
 
 @dataclass(frozen=True)
-class Kept:
+class ArraySpec:
     """Shape and type of an array that is kept by rows."""
 
     shape: tuple[int, ...]
@@ -31,7 +31,7 @@ class Kept:
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
-def create_contiguous(group: h5py.Group, name: str, kept: Kept) -> int:
+def create_contiguous(group: h5py.Group, name: str, kept: ArraySpec) -> int:
     """A dataset that is allocated at once and filled by nobody; returns where its bytes begin in the file.
 
     Complex numbers become real ones with one axis more, ``(..., 2)``.
@@ -49,7 +49,7 @@ def create_contiguous(group: h5py.Group, name: str, kept: Kept) -> int:
     return 0 if offset is None else int(offset)
 
 
-def write_rows(path: Path, offset: int, kept: Kept, blocks: Iterable[tuple[int, np.ndarray]]) -> None:
+def write_rows(path: Path, offset: int, kept: ArraySpec, blocks: Iterable[tuple[int, np.ndarray]]) -> None:
     """Write ``(first row, rows)`` of a dataset of `create_contiguous`, while others write other rows of it.
 
     When it returns, they are on the disk.
@@ -64,7 +64,7 @@ def write_rows(path: Path, offset: int, kept: Kept, blocks: Iterable[tuple[int, 
         os.fsync(file.fileno())
 
 
-def read_rows(dataset: h5py.Dataset, kept: Kept, start: int, stop: int) -> np.ndarray:
+def read_rows(dataset: h5py.Dataset, kept: ArraySpec, start: int, stop: int) -> np.ndarray:
     """Rows of a dataset of `create_contiguous`."""
     rows = np.ascontiguousarray(dataset[start:stop], np.empty(0, kept.dtype).real.dtype)
     return rows.view(kept.dtype).reshape(stop - start, *kept.shape[1:])

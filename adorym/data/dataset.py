@@ -1,7 +1,7 @@
 """What was measured, and the geometry it was measured in.
 
 A `Dataset` is what every reader returns, whatever the file format: patterns as they lie in the file (zero frequency
-at the centre of a far-field pattern), positions in object pixels, everything else in SI units. Patterns of several
+at the center of a far-field pattern), positions in object pixels, everything else in SI units. Patterns of several
 angles are numbered one after the other; ``angle_index`` says which angle a pattern belongs to.
 """
 
@@ -24,7 +24,7 @@ class Patterns(Protocol):
         ...
 
     def read(self, index: np.ndarray) -> np.ndarray:
-        """Patterns ``index`` as ``(len(index), y, x)`` float32, in detector units, zero frequency at the centre."""
+        """Patterns ``index`` as ``(len(index), y, x)`` float32, in detector units, zero frequency at the center."""
         ...
 
 
@@ -63,7 +63,7 @@ class Dataset:
         slice_positions_m: ``(slices,)`` places along the beam of the slices of a thick object, ``None`` where unknown.
         open_beam_counts: Counts in every pixel without a sample, once the white field is divided out; ``None`` where
             unknown.
-        rotation_centre_px: x of the rotation axis from the middle of the detector, ``None`` where unknown.
+        rotation_center_px: x of the rotation axis from the middle of the detector, ``None`` where unknown.
         mask: ``(y, x)`` or ``(n, y, x)`` bool, True where a pixel is good; ``None`` when all are.
         weights: What a pixel counts in the loss, besides the mask: ``(y, x)``, ``(n, 1, 1)`` or ``(n, y, x)``, not
             negative; ``None`` when all count alike.
@@ -89,7 +89,7 @@ class Dataset:
     magnification: np.ndarray | None = None
     slice_positions_m: np.ndarray | None = None
     open_beam_counts: float | None = None
-    rotation_centre_px: float | None = None
+    rotation_center_px: float | None = None
     mask: np.ndarray | None = None
     weights: np.ndarray | None = None
     start_probe: np.ndarray | None = None

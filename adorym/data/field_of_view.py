@@ -1,7 +1,7 @@
 """Which part of a reconstructed object the data saw, and how to look at it.
 
 The margins of an object array that the beam hardly touched hold whatever the optimizer left there. Pictures crop
-them, take their colour range from the inside only, and remove what a ptychographic measurement does not determine:
+them, take their color range from the inside only, and remove what a ptychographic measurement does not determine:
 a constant phase, and a linear phase that the probe compensates.
 """
 
@@ -108,8 +108,8 @@ def without_ramp(image: np.ndarray, inside: np.ndarray, *, ramp: bool = True) ->
 def _plane(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """The plane ``(y, x)`` that is nearest to ``values`` in the mean square over ``inside``."""
     y, x = np.indices(values.shape, float)
-    centre = y[inside].mean(), x[inside].mean()
-    terms = np.stack([np.ones(values.shape), y - centre[0], x - centre[1]])
+    center = y[inside].mean(), x[inside].mean()
+    terms = np.stack([np.ones(values.shape), y - center[0], x - center[1]])
     chosen = terms[:, inside]
     solution = np.linalg.lstsq(chosen @ chosen.T, chosen @ values[inside], rcond=None)[0]
     return np.tensordot(solution, terms, 1)

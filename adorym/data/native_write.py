@@ -107,7 +107,7 @@ def _write_metadata(file: h5py.File, dataset: Dataset) -> None:
         "source_distance_m": (dataset.source_distance_m, 1.0),
         "free_prop_cm": (dataset.propagation_distance_m, 100.0),
         "magnification": (dataset.magnification, 1.0),
-        "rotation_centre_px": (dataset.rotation_centre_px, 1.0),
+        "rotation_center_px": (dataset.rotation_center_px, 1.0),
         "open_beam_counts": (dataset.open_beam_counts, 1.0),
         "slice_pos_cm": (dataset.slice_positions_m, 100.0),
     }

@@ -29,7 +29,7 @@ GIB = 2**30
 def open_dataset(
     path: str | Path, overrides: Mapping[str, Any] | Overrides | None = None, *, check: bool = True
 ) -> Dataset:
-    """The data set in ``path``, its format recognised from the content.
+    """The data set in ``path``, its format recognized from the content.
 
     Patterns that fit ``memory_limit_gib`` are read now, others batch by batch.
 
@@ -75,7 +75,7 @@ def _read(reader: Reader, file: Path, wanted: Overrides) -> Dataset:
             str(file),
             f"not laid out as the format '{reader.kind}' is",
             found=str(error.args[0]) if error.args else None,
-            remedy="leave 'data.format' out to have the format recognised, or say where things are with data.map",
+            remedy="leave 'data.format' out to have the format recognized, or say where things are with data.map",
         ) from error
 
 
@@ -96,7 +96,7 @@ def _pictures(path: str | Path, frames: np.ndarray, wanted: Overrides) -> Datase
 
 
 def find_reader(path: Path, name: str | None = None) -> Reader:
-    """The reader called ``name``, else the one that recognises the file.
+    """The reader called ``name``, else the one that recognizes the file.
 
     Raises:
         DataError: None does, with what the file holds.
@@ -107,13 +107,13 @@ def find_reader(path: Path, name: str | None = None) -> Reader:
     open_hdf5(path).close()
     for candidate in registry.names("reader"):
         reader = registry.lookup("reader", candidate)()
-        if reader.recognises(path):
+        if reader.recognizes(path):
             return reader
     with open_hdf5(path) as content:
         found = ", ".join(content) or "an empty file"
     raise DataError(
         str(path),
-        "no reader recognises the file",
+        "no reader recognizes the file",
         expected=f"the layout of one of {', '.join(registry.names('reader'))}",
         found=found,
         remedy="say where things are with data.map; 'adorym inspect' suggests it",

@@ -29,14 +29,14 @@ class Overrides:
     """Corrections to a data file; every field may be left out.
 
     Attributes:
-        format: Name of the reader, instead of recognising the file from its content.
+        format: Name of the reader, instead of recognizing the file from its content.
         entry: Entry of a CXI or NeXus file (``entry_2``).
         map: Where things lie in a file of unknown layout: ``["patterns=data", "positions=scan", ...]``.
         energy: Photon energy.
         wavelength: Wavelength, in the medium, instead of the photon energy.
         white: Picture without the sample: array, file, or pattern of several files (``flat_*.tif``), averaged.
         dark: Picture without beam, likewise.
-        hot_pixels: Mask pixels that differ from the median of their neighbours by more than this many standard
+        hot_pixels: Mask pixels that differ from the median of their neighbors by more than this many standard
             deviations in the mean over all patterns; none if absent.
         pixel_size: Pixel size in the object plane, one or (y, x).
         detector_pixel_size: Pixel pitch of the detector, one or (y, x).

@@ -216,10 +216,10 @@ class MaskedPatterns:
 
 @dataclass(frozen=True)
 class Orientation:
-    """How the pictures of a file are turned into this package's: zero frequency to the centre, transpose, flip.
+    """How the pictures of a file are turned into this package's: zero frequency to the center, transpose, flip.
 
     Attributes:
-        from_corner: The zero frequency lies at the corner and is brought to the centre, index ``n // 2``.
+        from_corner: The zero frequency lies at the corner and is brought to the center, index ``n // 2``.
         transpose: Exchange rows and columns.
         flip_y: Reverse the rows.
         flip_x: Reverse the columns.
@@ -254,7 +254,7 @@ class Orientation:
     def describe(self) -> str:
         """The steps in words."""
         steps = {
-            "zero frequency moved from the corner to the centre": self.from_corner,
+            "zero frequency moved from the corner to the center": self.from_corner,
             "rows and columns exchanged": self.transpose,
             "rows reversed": self.flip_y,
             "columns reversed": self.flip_x,

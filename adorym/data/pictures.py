@@ -56,7 +56,7 @@ def read_fields(source: str | Path | np.ndarray, role: str) -> np.ndarray:
 
 
 def hot_pixels(picture: np.ndarray, deviations: float) -> np.ndarray:
-    """``(y, x)`` bool, True where a pixel is far from the median of its neighbours, brighter or darker.
+    """``(y, x)`` bool, True where a pixel is far from the median of its neighbors, brighter or darker.
 
     Args:
         picture: ``(y, x)``, such as the mean of all patterns.

@@ -24,7 +24,7 @@ class ReadAhead:
         self._coming: OrderedDict[bytes, Future[np.ndarray]] = OrderedDict()
         self._expected: OrderedDict[bytes, np.ndarray] = OrderedDict()
 
-    def expect(self, parts: Sequence[np.ndarray]) -> None:
+    def prefetch(self, parts: Sequence[np.ndarray]) -> None:
         """These parts will be asked for, in this order; what was expected otherwise is forgotten."""
         self._expected = OrderedDict((part.tobytes(), part) for part in parts)
         for key in [key for key in self._coming if key not in self._expected]:

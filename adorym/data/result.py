@@ -10,7 +10,7 @@ A `Result` is written to one HDF5 file, readable without this package::
     /config             the resolved configuration, YAML
     /provenance/<name>  version, backend, device, ranks, seed, ...
 
-Arrays in detector space have the zero frequency at the centre, as in every file.
+Arrays in detector space have the zero frequency at the center, as in every file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 
 from adorym.data.atomic import whole_file
-from adorym.data.contiguous import ALIGNMENT, Kept, create_contiguous
+from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous
 from adorym.errors import DataError
 
 REPRESENTATIONS = ("real_imag", "delta_beta", "attenuation")
@@ -150,7 +150,7 @@ def write_result(result: Result, path: str | Path) -> Path:
     return path
 
 
-def write_frame(result: Result, path: Path) -> tuple[int, Kept]:
+def write_frame(result: Result, path: Path) -> tuple[int, ArraySpec]:
     """Write all of ``result`` but its object, whose values are written later with `adorym.data.contiguous.write_rows`.
 
     Returns:
@@ -158,7 +158,7 @@ def write_frame(result: Result, path: Path) -> tuple[int, Kept]:
     """
     with h5py.File(path, "w", **ALIGNMENT) as file:
         parts = (1,) if result.representation == "attenuation" else ()
-        kept = Kept((*result.object.shape, *parts), result.object.dtype)
+        kept = ArraySpec((*result.object.shape, *parts), result.object.dtype)
         offset = create_contiguous(file, "object", kept)
         _describe(result, file)
     return offset, kept

@@ -1,4 +1,4 @@
-r"""Filters against rings: stripes of the sinogram, made by pixels that count differently than their neighbours.
+r"""Filters against rings: stripes of the sinogram, made by pixels that count differently than their neighbors.
 
 A stripe is constant, or nearly, along the angles. Filters act on line integrals; the gain of each pixel may also be
 refined with the volume instead (`adorym.forward.tomography`), which knows better what is sample and what is detector.
@@ -39,9 +39,9 @@ class RingFilter(ABC):
 
 @register("ring_filter", "sorting")
 class Sorting(RingFilter):
-    """Every pixel's values are sorted, compared with those of its neighbours at the same rank, and put back.
+    """Every pixel's values are sorted, compared with those of its neighbors at the same rank, and put back.
 
-    Vo, Atwood & Drakopoulos, Opt. Express 26, 28396 (2018), algorithm 3. Sorting makes the sample's part of neighbours
+    Vo, Atwood & Drakopoulos, Opt. Express 26, 28396 (2018), algorithm 3. Sorting makes the sample's part of neighbors
     alike, so that a median over them takes the stripe and spares the sample.
 
     Attributes:

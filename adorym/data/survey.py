@@ -15,7 +15,7 @@ from adorym.data.checks import CountStatistics
 from adorym.data.dataset import Dataset
 from adorym.data.patterns import blocks
 
-NEIGHBOURS = 8  # of a position, to which a plane is fitted
+NEIGHBORS = 8  # of a position, to which a plane is fitted
 MIN_PATTERNS = 50  # fewer give no statistics worth telling
 MIN_CURL_CONTRAST = 2.0  # another orientation must have a curl so many times smaller to be worth a warning
 HOT, DEAD = 20.0, 0.05  # of the median around a pixel
@@ -23,7 +23,7 @@ ORIENTATIONS = ("as it is", "flip_x (or flip_y)", "transpose", "transpose and fl
 
 
 def nearest_step_px(positions: np.ndarray) -> float:
-    """Mean distance of a position ``(n, 2)`` to its nearest neighbour, in pixels."""
+    """Mean distance of a position ``(n, 2)`` to its nearest neighbor, in pixels."""
     distance, _ = cKDTree(positions).query(positions, k=2)
     return float(distance[:, 1].mean())
 
@@ -36,7 +36,7 @@ def probe_diameter_px(probe: np.ndarray) -> float:
 
 
 def linear_overlap(step_px: float, diameter_px: float) -> float:
-    """Share of the probe's diameter that neighbouring discs have in common, ``max(0, 1 - step / diameter)``.
+    """Share of the probe's diameter that neighboring discs have in common, ``max(0, 1 - step / diameter)``.
 
     Bunk et al., Ultramicroscopy 108, 481 (2008), found 60 % to be a good choice.
     """
@@ -44,7 +44,7 @@ def linear_overlap(step_px: float, diameter_px: float) -> float:
 
 
 def centers_of_mass(dataset: Dataset) -> np.ndarray:
-    """``(n, 2)`` (y, x) centre of mass of every pattern's good pixels, from the middle of the window."""
+    """``(n, 2)`` (y, x) center of mass of every pattern's good pixels, from the middle of the window."""
     y, x = (np.arange(size) - (size - 1) / 2 for size in dataset.window_px)
     centers, mask = np.zeros((dataset.n_patterns, 2)), dataset.mask
     for start, frames in blocks(dataset.patterns):
@@ -59,9 +59,9 @@ def centers_of_mass(dataset: Dataset) -> np.ndarray:
 
 @dataclass(frozen=True)
 class OrientationTest:
-    """Relative curl of the patterns' centres of mass for each orientation; the right one has the least.
+    """Relative curl of the patterns' centers of mass for each orientation; the right one has the least.
 
-    The centre of mass of a far-field pattern is the gradient of the object's phase, averaged over the probe
+    The center of mass of a far-field pattern is the gradient of the object's phase, averaged over the probe
     (Waddell & Chapman, Optik 54, 83 (1979)), and a gradient has no curl. Turning the patterns against the positions
     gives it one, but for half a turn: patterns turned by 180 degrees are those of the complex-conjugate object and
     probe, and no test on the data can tell.
@@ -108,10 +108,10 @@ def orientation_test(dataset: Dataset) -> OrientationTest | None:
 
 
 def _local_gradients(positions: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """``(2, 2, n)`` derivatives of field component a along axis b, from planes fitted to each position's neighbours."""
-    _, neighbours = cKDTree(positions).query(positions, k=NEIGHBOURS + 1)
-    away = positions[neighbours] - positions[neighbours].mean(axis=1, keepdims=True)
-    change = field[neighbours] - field[neighbours].mean(axis=1, keepdims=True)
+    """``(2, 2, n)`` derivatives of field component a along axis b, from planes fitted to each position's neighbors."""
+    _, neighbors = cKDTree(positions).query(positions, k=NEIGHBORS + 1)
+    away = positions[neighbors] - positions[neighbors].mean(axis=1, keepdims=True)
+    change = field[neighbors] - field[neighbors].mean(axis=1, keepdims=True)
     gradient = np.linalg.pinv(away, rcond=1e-6) @ change  # (n, axis, component)
     return np.moveaxis(gradient, 0, -1).swapaxes(0, 1)
 

@@ -1,4 +1,4 @@
-r"""The counts of a Bragg peak as one volume: outliers, centring, binning, cropping, and how finely they are sampled.
+r"""The counts of a Bragg peak as one volume: outliers, centering, binning, cropping, and how finely they are sampled.
 
 A rocking scan of frames ``(z, y, x)``, z the rocking axis, zero frequency at the middle ``n // 2`` of every axis, as in
 every file. Functions are pure: a `Volume` in, a `Volume` out.
@@ -78,12 +78,12 @@ def to_dataset(volume: Volume, dataset: Dataset) -> Dataset:
 
 
 def without_outliers(volume: Volume, sigmas: float = 8.0, isolated: int = 3) -> tuple[Volume, int]:
-    """Single voxels far above their neighbours (cosmic rays, hot pixels) become unmeasured, and so do lonely counts.
+    """Single voxels far above their neighbors (cosmic rays, hot pixels) become unmeasured, and so do lonely counts.
 
     Args:
         volume: Counts.
         sigmas: How many standard deviations of counting statistics a voxel may be above twice the largest of its 26
-            neighbours' median and mean; strong peaks are wider than one voxel.
+            neighbors' median and mean; strong peaks are wider than one voxel.
         isolated: A connected set of counts, away from everything, of at most this many voxels is taken as stray.
 
     Returns:
@@ -114,9 +114,9 @@ def peak(volume: Volume) -> np.ndarray:
 
 
 def sub_voxel_peak(volume: Volume, radius: int = 2) -> np.ndarray:
-    """(z, y, x) of the centre of mass of the counts within ``radius`` voxels of the brightest one."""
-    centre = peak(volume)
-    window = tuple(slice(max(0, c - radius), c + radius + 1) for c in centre)
+    """(z, y, x) of the center of mass of the counts within ``radius`` voxels of the brightest one."""
+    center = peak(volume)
+    window = tuple(slice(max(0, c - radius), c + radius + 1) for c in center)
     part = volume.counts[window].astype(np.float64)
     grids = np.meshgrid(
         *(np.arange(s.start, s.start + n) for s, n in zip(window, part.shape, strict=True)), indexing="ij"
@@ -124,14 +124,14 @@ def sub_voxel_peak(volume: Volume, radius: int = 2) -> np.ndarray:
     return np.array([float((g * part).sum() / part.sum()) for g in grids])
 
 
-def cropped(volume: Volume, shape: tuple[int, int, int], centre: np.ndarray | None = None) -> Volume:
-    """A box of ``shape`` with the brightest voxel (or ``centre``) at its middle; beyond the detector nothing is
+def cropped(volume: Volume, shape: tuple[int, int, int], center: np.ndarray | None = None) -> Volume:
+    """A box of ``shape`` with the brightest voxel (or ``center``) at its middle; beyond the detector nothing is
     measured.
 
     What is left to sub-voxel is a phase ramp of the object, which phasing and refinement find by themselves; see
     `adorym.metrics.crystal.ramp` for taking it out.
     """
-    middle = peak(volume) if centre is None else np.rint(centre).astype(int)
+    middle = peak(volume) if center is None else np.rint(center).astype(int)
     starts = [int(c) - m // 2 for c, m in zip(middle, shape, strict=True)]
     counts, good = np.zeros(shape, np.float32), np.zeros(shape, bool)
     here = tuple(slice(max(0, s), min(n, s + m)) for s, m, n in zip(starts, shape, volume.shape, strict=True))

@@ -19,7 +19,7 @@ import numpy as np
 
 from adorym._version import __version__
 from adorym.data.atomic import PARTIAL
-from adorym.data.contiguous import ALIGNMENT, Kept, create_contiguous, read_rows, write_rows
+from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous, read_rows, write_rows
 from adorym.engine.loop import Progress, Reconstruction
 from adorym.engine.problem import Problem
 from adorym.engine.shared_file import to_disk, written_together
@@ -100,8 +100,8 @@ def _need_numbers(reconstruction: Reconstruction) -> None:
         )
 
 
-def _own_rows(store: ObjectStore, name: str, kept: Kept) -> Iterator[tuple[int, np.ndarray]]:
-    for start, stop in blocks(*store.share, kept.row_bytes):
+def _own_rows(store: ObjectStore, name: str, kept: ArraySpec) -> Iterator[tuple[int, np.ndarray]]:
+    for start, stop in blocks(*store.owned_rows, kept.row_bytes):
         yield start, store.read(name, start, stop)
 
 
@@ -200,7 +200,7 @@ def _need_shape(stored: h5py.Dataset, shape: tuple[int, ...]) -> None:
 
 def _restore_object(file: h5py.File, store: ObjectStore) -> None:
     for name, kept in store.arrays().items():
-        for start, stop in blocks(*store.held, kept.row_bytes):
+        for start, stop in blocks(*store.local_rows, kept.row_bytes):
             store.write(name, start, read_rows(file[f"object/{name}"], kept, start, stop))
 
 

@@ -62,12 +62,12 @@ def batch_gradients(
     return total, {name: _over_ranks(problem, name, own[name]) for name in sorted(own)}
 
 
-def expect_batches(problem: Problem, batches: list[np.ndarray]) -> None:
+def prefetch_batches(problem: Problem, batches: list[np.ndarray]) -> None:
     """Begin to read what this rank will need of ``batches``, unless it is in memory."""
     if problem.measurements.in_memory:
         return
     chunks = [c for patterns in batches for c in own_chunks(problem, patterns)]
-    problem.measurements.expect([c for c in chunks if len(c)])
+    problem.measurements.prefetch([c for c in chunks if len(c)])
 
 
 def own_chunks(problem: Problem, patterns: np.ndarray) -> list[np.ndarray]:

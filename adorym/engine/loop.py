@@ -14,7 +14,7 @@ import numpy as np
 from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
 from adorym.engine.follow import follow, followed
-from adorym.engine.gradients import expect_batches
+from adorym.engine.gradients import prefetch_batches
 from adorym.engine.problem import Problem
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
@@ -191,7 +191,7 @@ class Reconstruction:
             if self.solving is not None:
                 loss = self.solving.epoch(epoch, list(rates), parts[i])
             else:
-                expect_batches(problem, parts[i : i + 2])  # the next one is read while this one is worked on
+                prefetch_batches(problem, parts[i : i + 2])  # the next one is read while this one is worked on
                 loss = run_batch(problem, parts[i], rates, len(parts[i]) / problem.dataset.n_patterns)
             self._check_loss(loss, epoch, i, len(parts), rates)
             progress.partial_loss += loss

@@ -15,7 +15,7 @@ from adorym.data.result import ParameterResult, Result, write_frame, write_resul
 from adorym.engine.loop import Reconstruction
 from adorym.engine.problem import Problem
 from adorym.engine.shared_file import written_together
-from adorym.optics.modes import orthogonalise
+from adorym.optics.modes import orthogonalize
 from adorym.optics.representation import optical_constants_of
 from adorym.storage.base import blocks
 from adorym.wrapper.base import Array
@@ -24,7 +24,7 @@ from adorym.wrapper.base import Array
 def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
     """The object, the parameters, the history and the fit of one pattern; collective, and the same on every rank.
 
-    Probe modes are orthogonalised, strongest first: any unitary mixture of them predicts the same patterns.
+    Probe modes are orthogonalized, strongest first: any unitary mixture of them predicts the same patterns.
     """
     problem = reconstruction.problem
     return _outcome(reconstruction, config, _as_kept(problem, problem.store.values(), 0))
@@ -41,7 +41,7 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
     """
     problem = reconstruction.problem
     store, comm = problem.store, problem.comm
-    if store.held == (0, store.shape[0]) and reconstruction.settings.store == "dp":
+    if store.local_rows == (0, store.shape[0]) and reconstruction.settings.store == "dp":
         result = outcome(reconstruction, config)
         if comm.is_root:
             write_result(result, path)
@@ -51,7 +51,9 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
     result = _outcome(reconstruction, config, np.broadcast_to(row.dtype.type(0), (store.shape[0], *row.shape[1:])))
     with written_together(comm, path) as partial:
         offset, kept = comm.broadcast(write_frame(result, partial) if comm.is_root else None, "make the result")
-        rows = ((a, _as_kept(problem, store.read("value", a, b), a)) for a, b in blocks(*store.share, kept.row_bytes))
+        rows = (
+            (a, _as_kept(problem, store.read("value", a, b), a)) for a, b in blocks(*store.owned_rows, kept.row_bytes)
+        )
         write_rows(partial, offset, kept, rows)
     comm.barrier("write the result")
     return replace(result, object=np.memmap(path, kept.dtype, "r", offset, result.object.shape))
@@ -62,7 +64,7 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Re
     values, probe = _values(problem), problem.values.get("probe")
     parameters = {
         name: ParameterResult(
-            _centred(problem, name, problem.xp.to_numpy(v.array)), v.spec.unit, _centred(problem, name, v.first)
+            _centerd(problem, name, problem.xp.to_numpy(v.array)), v.spec.unit, _centerd(problem, name, v.first)
         )
         for name, v in problem.values.items()
         if name != "probe"
@@ -79,7 +81,7 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Re
         representation="attenuation" if problem.model.absorbs_only else problem.representation,
         origin_px=problem.origin_px,
         pixel_size_m=pixel_size,
-        probe=None if probe is None else orthogonalise(problem.xp.to_numpy(probe.array)).astype(np.complex64),
+        probe=None if probe is None else orthogonalize(problem.xp.to_numpy(probe.array)).astype(np.complex64),
         parameters=parameters,
         history={name: np.asarray(v) for name, v in reconstruction.progress.history.items()},
         config=config,
@@ -110,11 +112,11 @@ def _values(problem: Problem) -> dict[str, np.ndarray]:
     return {name: problem.xp.to_numpy(v.array) for name, v in problem.values.items()}
 
 
-def _centred(problem: Problem, name: str, array: np.ndarray) -> np.ndarray:
+def _centerd(problem: Problem, name: str, array: np.ndarray) -> np.ndarray:
     # A detector image is kept as the patterns are: in the model's frame inside, in the file's frame outside.
     if problem.values[name].spec.object_frame:
         return array.copy()
-    return problem.model.disarrange(array) if array.shape[-2:] == problem.dataset.window_px else array.copy()
+    return problem.model.from_model_frame(array) if array.shape[-2:] == problem.dataset.window_px else array.copy()
 
 
 def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
@@ -156,7 +158,7 @@ def _fit(problem: Problem) -> dict[str, Any]:
     counts = measured**2 if problem.dataset.measured == "amplitude" else measured
     return {
         "measured": counts.astype(np.float32),
-        "predicted": problem.model.disarrange(xp.to_numpy(predicted))[0].astype(np.float32),
+        "predicted": problem.model.from_model_frame(xp.to_numpy(predicted))[0].astype(np.float32),
         "index": np.asarray(middle),
     }
 

@@ -31,7 +31,7 @@ class RunSettings:
     Attributes:
         epochs: Times that every pattern is looked at.
         batch_size: Patterns in one batch, over all ranks; chosen from the number of patterns if absent.
-        batch_order: ``random``, ``compact`` (neighbours together) or ``angle`` (one angle a batch).
+        batch_order: ``random``, ``compact`` (neighbors together) or ``angle`` (one angle a batch).
         backend: ``torch`` or ``autograd``.
         device: ``auto``, ``cpu`` or ``cuda[:index]``.
         precision: ``single`` or ``double``.

@@ -110,7 +110,7 @@ def build_problem(dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.ra
     comm = communicator()
     xp = backend(run, comm)
     model, settings = recipe.model, used_settings(recipe)
-    measurements = Measurements(xp, dataset, model.arrange, recipe.loss.target, recipe.loss.floor_counts, comm)
+    measurements = Measurements(xp, dataset, model.to_model_frame, recipe.loss.target, recipe.loss.floor_counts, comm)
     if measurements.valid_counts <= 0:
         raise DataError(dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
     shape, origin = model.object_frame(dataset, object_margin_px(model, settings))

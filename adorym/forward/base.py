@@ -120,12 +120,12 @@ class ForwardModel(ABC):
         """
         return {}
 
-    def arrange(self, patterns: np.ndarray) -> np.ndarray:
+    def to_model_frame(self, patterns: np.ndarray) -> np.ndarray:
         """From the file's frame ``(..., y, x)`` to that of `predict` (far field: zero frequency to the corner)."""
         return patterns
 
-    def disarrange(self, patterns: np.ndarray) -> np.ndarray:
-        """Inverse of `arrange`."""
+    def from_model_frame(self, patterns: np.ndarray) -> np.ndarray:
+        """Inverse of `to_model_frame`."""
         return patterns
 
     def geometry(self, dataset: Dataset) -> Geometry:

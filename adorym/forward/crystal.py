@@ -146,10 +146,10 @@ class CrystalModel(ForwardModel):
     def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
         return (*dataset.window_px, self.frames(dataset)), (0, 0)
 
-    def arrange(self, patterns: np.ndarray) -> np.ndarray:
+    def to_model_frame(self, patterns: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(np.fft.ifftshift(patterns, axes=(-2, -1)))
 
-    def disarrange(self, patterns: np.ndarray) -> np.ndarray:
+    def from_model_frame(self, patterns: np.ndarray) -> np.ndarray:
         return np.fft.fftshift(patterns, axes=(-2, -1))
 
     def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:

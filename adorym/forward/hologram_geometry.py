@@ -118,7 +118,7 @@ def field_of_view(geometry: HologramGeometry, shape: tuple[int, int]) -> np.ndar
 
 
 def phase_rates(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """``pi lambda f_y^2`` ``(Y,)`` and ``pi lambda f_x^2`` ``(X,)``: phase lag a metre of path."""
+    """``pi lambda f_y^2`` ``(Y,)`` and ``pi lambda f_x^2`` ``(X,)``: phase lag a meter of path."""
     f_y, f_x = grid.frequencies_per_m()
     return np.pi * grid.wavelength_m * f_y.ravel() ** 2, np.pi * grid.wavelength_m * f_x.ravel() ** 2
 

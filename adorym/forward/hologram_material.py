@@ -33,14 +33,14 @@ REGULARIZATION, FLOOR = 1e-3, 1e-2
 SCOUTING, STEPS, ITERATIONS, TOLERANCE = 10, 20, 8, 0.03
 DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-5, 1e3
 # A step of ln(kappa) beyond this is not believed.
-BOLDEST = 1.2
+MAX_LOG_STEP = 1.2
 # Factor on kappa beyond which nothing is sought.
-FARTHEST = 100.0
+MAX_KAPPA_FACTOR = 100.0
 # Relative fall of the misfit, and step of ln(kappa), below which nothing more is to be gained.
-FALL, STILL = 5e-3, 5e-3
+FALL, LOG_STEP_TOLERANCE = 5e-3, 5e-3
 DARK, HALF = 1e-3, np.float32(0.5)
 # Added to intensities of vacuum 1, where a root is steep.
-LIFT = np.float32(1e-3)
+INTENSITY_OFFSET = np.float32(1e-3)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Fit:
     def __init__(self, series: Series, vacuum: bool) -> None:
         self.series, self.vacuum = series, vacuum
         self.inside = _field(series) if vacuum else np.ones(series.grid.window_px, np.float32)
-        self.measured = np.sqrt(np.maximum(series.measured, 0) + LIFT).astype(np.float32)
+        self.measured = np.sqrt(np.maximum(series.measured, 0) + INTENSITY_OFFSET).astype(np.float32)
         self.maps = [np.array([ratio, 0.0, 0.0, 0.0, ratio, 0.0]) for ratio in series.pixel_ratios]
         self.transfer = np.exp(-1j * series.chi).astype(np.complex64)
 
@@ -125,7 +125,7 @@ class Fit:
         lag = lag * self.inside
         obj = np.exp(-(np.exp(-log_kappa) + 1j) * lag).astype(np.complex64)
         waves = fft.ifft2(self.transfer * fft.fft2(obj))
-        amplitudes = np.sqrt(np.maximum(self.read(_abs2(waves)), 0) + LIFT)
+        amplitudes = np.sqrt(np.maximum(self.read(_abs2(waves)), 0) + INTENSITY_OFFSET)
         residual = amplitudes - self.measured
         return _Point(lag, log_kappa, obj, waves, amplitudes, residual, _dot(residual, residual))
 
@@ -155,14 +155,14 @@ class Fit:
         return self._descended(best, kappa, STEPS)
 
     def _descended(self, point: _Point, kappa: float, steps: int) -> _Point:
-        """After at most so many steps; not farther than `FARTHEST` from ``kappa``."""
+        """After at most so many steps; not farther than `MAX_KAPPA_FACTOR` from ``kappa``."""
         damping = DAMPING
         for _ in range(steps):
             local = _Local(self, point)
             while True:
                 step, new = local.solved(damping), None
                 log_kappa = point.log_kappa + step.log_kappa
-                if abs(step.log_kappa) < BOLDEST and abs(log_kappa - np.log(kappa)) < np.log(FARTHEST):
+                if abs(step.log_kappa) < MAX_LOG_STEP and abs(log_kappa - np.log(kappa)) < np.log(MAX_KAPPA_FACTOR):
                     new = self.at(point.lag + step.lag + np.float32(step.log_kappa) * local.drawn, log_kappa)
                 ratio = -1.0 if new is None else (new.misfit - point.misfit) / step.predicted
                 if ratio > 0 or damping > MOST_DAMPING:
@@ -171,7 +171,7 @@ class Fit:
             if new is None or not ratio > 0:
                 return point
             damping = max(damping / 5, LEAST_DAMPING) if ratio > 0.7 else 2 * damping if ratio < 0.25 else damping
-            still = point.misfit - new.misfit < FALL * point.misfit and abs(step.log_kappa) < STILL
+            still = point.misfit - new.misfit < FALL * point.misfit and abs(step.log_kappa) < LOG_STEP_TOLERANCE
             point = new
             if still:
                 break
@@ -192,7 +192,7 @@ class _Local:
         self.drawn = fft.ifft2(along * fft.fft2(point.lag)).real.astype(np.float32) * fit.inside
         self.slope = -(self.inverse_kappa + np.complex64(1j)) * point.obj
         # Where a spline overshoots below zero the prediction stands still.
-        bright = point.amplitudes > (1 + 1e-6) * np.sqrt(LIFT)
+        bright = point.amplitudes > (1 + 1e-6) * np.sqrt(INTENSITY_OFFSET)
         self.per_intensity = 0.5 * bright / point.amplitudes
         by_kappa = self._amplitudes(point.obj * point.lag * self.inverse_kappa) + self.forward(self.drawn)
         self.by_kappa, self.weight = by_kappa, _dot(by_kappa, by_kappa) + 1e-30

@@ -186,7 +186,7 @@ PARAMETERS: dict[str, Parameter] = {
 
 # -- from parameters to what the physics needs -------------------------------------------------------------------------
 def distances_of(xp: Backend, params: Mapping[str, Array], geometry: HologramGeometry) -> Array:
-    """``(d,)`` distances in metres: stated + common + relative, the mean of the last left out."""
+    """``(d,)`` distances in meters: stated + common + relative, the mean of the last left out."""
     distances = xp.asarray(geometry.distances_m)
     if "common_distance" in params:
         distances = distances + params["common_distance"]

@@ -68,7 +68,7 @@ def series_of(dataset: Dataset, shape: tuple[int, ...]) -> Series:
 
 
 def _without_bad(pictures: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """Bad pixels take the median of their neighbours."""
+    """Bad pixels take the median of their neighbors."""
     good = np.isfinite(pictures)
     if mask is not None:
         good &= mask
@@ -88,13 +88,13 @@ def _on_grid(picture: np.ndarray, ratio: float, shape: tuple[int, int]) -> np.nd
 
 
 def solve(series: Series, transfers: list[np.ndarray], signal: np.ndarray, strength: float) -> list[np.ndarray]:
-    """Real images whose spectra ``x_i`` minimise ``sum_k |sum_i transfers[i][k] x_i - signal_k|^2 + strength |x|^2``.
+    """Real images whose spectra ``x_i`` minimize ``sum_k |sum_i transfers[i][k] x_i - signal_k|^2 + strength |x|^2``.
 
     Args:
         series: For its grid.
         transfers: One or two arrays ``(d, Y, X)``.
         signal: ``(d, Y, X)`` spectra.
-        strength: Tikhonov regularisation, times the number of distances.
+        strength: Tikhonov regularization, times the number of distances.
     """
     strength = strength * len(signal)
     rows = [(t * signal).sum(0) for t in transfers]

@@ -44,13 +44,13 @@ class HoloTomography(VolumeModel):
         propagation: Transfer function, as `adorym.forward.holography.Holography` has it.
         buffer_px: Pixels that the volume is wider than the holograms, on each side; as many as light can reach if
             absent.
-        centre: x of the rotation axis from the middle of the detector; that of the data, or 0, if absent.
+        center: x of the rotation axis from the middle of the detector; that of the data, or 0, if absent.
         fused: Use the operation with hand-written adjoints where the run allows it.
     """
 
     propagation: Propagation = "auto"
     buffer_px: int | None = Field(None, ge=0)
-    centre: Pixels | None = None
+    center: Pixels | None = None
     fused: bool = True
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
@@ -71,7 +71,7 @@ class HoloTomography(VolumeModel):
         return Holography(propagation=self.propagation, buffer_px=self.buffer_px, fused=self.fused)
 
     def prepare(self, dataset: Dataset) -> Dataset:
-        return dataset if self.centre is None else dataset.with_(rotation_centre_px=float(self.centre))
+        return dataset if self.center is None else dataset.with_(rotation_center_px=float(self.center))
 
     def geometry(self, dataset: Dataset) -> Geometry:
         return self.thin.geometry(dataset)

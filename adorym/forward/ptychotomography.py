@@ -113,8 +113,8 @@ class PtychoTomography(VolumeModel):
         if self.axis is not None:
             axis = self.axis + from_corner
         else:
-            axis = (dataset.rotation_centre_px or 0.0) + (0.0 if tiling is None else (field[1] - 1) / 2 + from_corner)
-        return dataset.with_(rotation_centre_px=axis)
+            axis = (dataset.rotation_center_px or 0.0) + (0.0 if tiling is None else (field[1] - 1) / 2 + from_corner)
+        return dataset.with_(rotation_center_px=axis)
 
     def tiling(self, dataset: Dataset) -> Tiling | None:
         """How full-field images are divided, ``None`` where they fit into memory whole.
@@ -136,11 +136,11 @@ class PtychoTomography(VolumeModel):
     def geometry(self, dataset: Dataset) -> Geometry:
         return self._scan.geometry(dataset)
 
-    def arrange(self, patterns: np.ndarray) -> np.ndarray:
-        return self._scan.arrange(patterns)
+    def to_model_frame(self, patterns: np.ndarray) -> np.ndarray:
+        return self._scan.to_model_frame(patterns)
 
-    def disarrange(self, patterns: np.ndarray) -> np.ndarray:
-        return self._scan.disarrange(patterns)
+    def from_model_frame(self, patterns: np.ndarray) -> np.ndarray:
+        return self._scan.from_model_frame(patterns)
 
     def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
         one = dataset.with_(theta_rad=dataset.theta_rad[:1], angle_index=np.zeros(dataset.n_patterns, int),

@@ -3,7 +3,7 @@ r"""Coarse alignment of holograms: how each lies in the frame of the first, from
 Fringes differ from one distance to the next, so the pictures are smoothed over a third of the first fringe of the
 longest distance, :math:`\sqrt{\lambda z}`, which leaves shadows and the slow contrast that all share. The translation
 is the peak of the phase correlation of the images' gradients (Foroosh, Zerubia & Berthod, IEEE Trans. Image Process.
-11, 188 (2002)); the whole affine map then minimises the squared difference of the normalised pictures by Gauss-Newton
+11, 188 (2002)); the whole affine map then minimizes the squared difference of the normalized pictures by Gauss-Newton
 steps (Baker & Matthews, Int. J. Comput. Vis. 56, 221 (2004), forward additive).
 """
 

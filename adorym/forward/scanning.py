@@ -68,11 +68,11 @@ class ScanningModel(ForwardModel):
         """``far_field`` or ``near_field``: where `predict` has the zero frequency, and how large a pixel is."""
         return "far_field"
 
-    def arrange(self, patterns: np.ndarray) -> np.ndarray:
+    def to_model_frame(self, patterns: np.ndarray) -> np.ndarray:
         far = self.regime == "far_field"
         return np.ascontiguousarray(np.fft.ifftshift(patterns, axes=(-2, -1))) if far else patterns
 
-    def disarrange(self, patterns: np.ndarray) -> np.ndarray:
+    def from_model_frame(self, patterns: np.ndarray) -> np.ndarray:
         return np.fft.fftshift(patterns, axes=(-2, -1)) if self.regime == "far_field" else patterns
 
     def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:

@@ -7,9 +7,9 @@ integrals :math:`A_a b` of the absorption :math:`b = k\Delta\beta`, half the lin
 voxel. The counts are compared, not their logarithm: a dark pixel counts for what it is worth, and a dead one for
 nothing. Dark and white fields are taken out by the reader.
 
-The rotation axis is found before the run (`adorym.optics.filtered_back_projection.find_rotation_centre`) unless it is
+The rotation axis is found before the run (`adorym.optics.filtered_back_projection.find_rotation_center`) unless it is
 given, and may be refined, as may angles, tilts and shifts: alignment and reconstruction in one. Rings come from pixels
-that count differently than their neighbours: ``pixel_gain`` may be refined with the volume instead of being filtered
+that count differently than their neighbors: ``pixel_gain`` may be refined with the volume instead of being filtered
 away before.
 """
 
@@ -30,7 +30,7 @@ from adorym.forward.base import Request
 from adorym.forward.ptychography import with_unit_mean
 from adorym.forward.volume import VolumeModel, volume_parameters
 from adorym.losses.base import Loss
-from adorym.optics.filtered_back_projection import find_rotation_centre
+from adorym.optics.filtered_back_projection import find_rotation_center
 from adorym.optics.geometry import Geometry
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.registry import register
@@ -67,14 +67,14 @@ class Tomography(VolumeModel):
 
     Attributes:
         incident: Counts in a pixel without sample; from the white field if absent. 1 for transmissions.
-        centre: x of the rotation axis from the middle of the detector: in pixels, ``auto`` to search it, or ``middle``.
+        center: x of the rotation axis from the middle of the detector: in pixels, ``auto`` to search it, or ``middle``.
         rings: Filter against rings, applied to the line integrals of all counts before the run; none if absent.
-        search: How far from where the centre of mass turns about the axis is searched; a tenth of the width if absent.
+        search: How far from where the center of mass turns about the axis is searched; a tenth of the width if absent.
     """
 
     absorbs_only: ClassVar[bool] = True
     incident: float | None = Field(None, gt=0)
-    centre: Pixels | Literal["auto", "middle"] = "auto"
+    center: Pixels | Literal["auto", "middle"] = "auto"
     search: Pixels | None = Field(None, gt=0)
     rings: Annotated[RingFilter | None, ComponentOf("ring_filter")] = None
 
@@ -105,28 +105,28 @@ class Tomography(VolumeModel):
             level, theta = dataset.open_beam_counts or 1.0, dataset.theta_rad[dataset.angle_index]
             integrals = self.rings.filtered(line_integrals(dataset), theta)
             dataset = dataset.with_(patterns=WithoutRings(integrals.astype(np.float32), level), measured="intensity")
-        return dataset.with_(rotation_centre_px=self._find_centre(dataset))
+        return dataset.with_(rotation_center_px=self._find_center(dataset))
 
-    def _find_centre(self, dataset: Dataset) -> float:
-        if isinstance(self.centre, float | int):
-            return float(self.centre)
-        if self.centre == "middle":
+    def _find_center(self, dataset: Dataset) -> float:
+        if isinstance(self.center, float | int):
+            return float(self.center)
+        if self.center == "middle":
             return 0.0
-        if dataset.rotation_centre_px is not None:
-            return dataset.rotation_centre_px
+        if dataset.rotation_center_px is not None:
+            return dataset.rotation_center_px
         mass = line_integrals(dataset).sum((0, 2))
         row = int(np.argmax(mass))
         # The axis is common to all rows: their mean is the sinogram of their mean, with less noise.
         near = slice(max(0, row - SEARCHED_ROWS // 2), row + SEARCHED_ROWS // 2)
         sinogram = line_integrals(dataset, near).mean(1)
-        found = find_rotation_centre(sinogram, dataset.theta_rad[dataset.angle_index], self.search)
-        LOG.info("rotation axis at %.2f px from the middle, from row %d", found.centre_px, row)
+        found = find_rotation_center(sinogram, dataset.theta_rad[dataset.angle_index], self.search)
+        LOG.info("rotation axis at %.2f px from the middle, from row %d", found.center_px, row)
         if found.on_border:
             LOG.warning(
-                "forward_model.centre: the best rotation axis, %.2f px, is at the end of the search; "
-                "give 'forward_model.centre', or raise 'forward_model.search'", found.centre_px,
+                "forward_model.center: the best rotation axis, %.2f px, is at the end of the search; "
+                "give 'forward_model.center', or raise 'forward_model.search'", found.center_px,
             )  # fmt: skip
-        return found.centre_px
+        return found.center_px
 
     def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
         if dataset.n_angles < 2:

@@ -92,7 +92,7 @@ def _per_angle(width: int) -> Any:
     return start
 
 
-def _centre(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+def _center(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
     return np.array([model.axis_px(dataset)])
 
 
@@ -119,8 +119,8 @@ def volume_parameters(**changes: Any) -> dict[str, Parameter]:
             **changes,
         ),
         "rotation_angles": Parameter(help="rotation about y", start=_theta, gauge=without_common_turn, **turned),
-        "rotation_centre": Parameter(
-            help="x of the rotation axis from the middle of the frame", start=_centre, **length
+        "rotation_center": Parameter(
+            help="x of the rotation axis from the middle of the frame", start=_center, **length
         ),
         "axis_tilt": Parameter(
             help="tilt of the rotation axis about x (towards the beam: laminography) and about z (in the frame)",
@@ -166,7 +166,7 @@ class VolumeModel(ForwardModel):
 
     def axis_px(self, dataset: Dataset) -> float:
         """The rotation axis, x from the middle of the frame that the volume is projected into."""
-        return dataset.rotation_centre_px or 0.0
+        return dataset.rotation_center_px or 0.0
 
     def view(
         self, corners_px: np.ndarray, geometry: Geometry, object_shape: tuple[int, ...], present: Present
@@ -201,7 +201,7 @@ class VolumeModel(ForwardModel):
             upright = 0 * theta
             tipped = xp.concat([upright, upright + axis[0], upright + axis[1]], axis=1)
             tilt = tipped if tilt is None else tilt + tipped
-        return make_poses(xp, theta[:, 0], tilt, rows("object_shift"), params["rotation_centre"])
+        return make_poses(xp, theta[:, 0], tilt, rows("object_shift"), params["rotation_center"])
 
     def project(self, xp: Backend, band: Array, poses: Poses, rows: tuple[int, int], batch: Batch) -> Array:
         """Line integrals ``(a, y', x')`` of the band ``(y, x, z)``, of the object's rows ``rows`` (first, number)."""

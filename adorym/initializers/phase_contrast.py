@@ -6,7 +6,7 @@ the incident intensity is to first order in b and :math:`\varphi`
 .. math:: \hat I / I_0 = \delta(f) - 2\cos\chi\;\hat b + 2\sin\chi\;\hat\varphi ,
 
 the *contrast transfer function* (Cloetens et al., Appl. Phys. Lett. 75, 2912 (1999), eq. (1)). Several distances are
-solved by regularised least squares, frequency by frequency. For one material :math:`\varphi = -\kappa b`,
+solved by regularized least squares, frequency by frequency. For one material :math:`\varphi = -\kappa b`,
 :math:`\kappa = \delta/\beta`. Where :math:`\chi \ll 1` the sine is :math:`\chi`, the cosine 1, which is the *transport
 of intensity*; for one material and one distance it has the solution of Paganin et al. (J. Microsc. 206, 33 (2002), eq.
 (10)), which holds for strong absorption as well.
@@ -127,7 +127,7 @@ class Paganin(Initializer):
 
 @register("initializer", "one_material")
 class OneMaterial(Initializer):
-    """One material at one or several distances, without linearisation, its delta over beta found with it.
+    """One material at one or several distances, without linearization, its delta over beta found with it.
 
     Gauss-Newton steps from the homogeneous contrast transfer function: `adorym.forward.hologram_material`.
 

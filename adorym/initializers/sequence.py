@@ -13,7 +13,7 @@ _TOKEN = re.compile(r"\s*(\d+|[A-Za-z_]+|[*+()])")
 
 
 def steps_of(sequence: str, where: str = "sequence") -> list[tuple[str, int]]:
-    """``[(name in capitals, repetitions), ...]`` of a sequence, brackets resolved, neighbours of one name joined.
+    """``[(name in capitals, repetitions), ...]`` of a sequence, brackets resolved, neighbors of one name joined.
 
     Grammar: a sum of terms; a term is a name or a bracketed sum, with or without a number and ``*`` before it. Names
     are those of the registered algorithms, ``SW`` (shrink-wrap now) and ``TWIN`` (leave one half of the object out,

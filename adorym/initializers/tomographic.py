@@ -78,11 +78,11 @@ class TomographicInitializer(Initializer):
     paganin: Paganin | None
 
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-        centre = dataset.rotation_centre_px or 0.0
+        center = dataset.rotation_center_px or 0.0
         if isinstance(dataset.patterns, TiledPatterns):  # the axis is told from the middle of the volume: back again
             corners, window = dataset.patterns.tiling.corners_px[:, 1], dataset.window_px[1]
             dataset = whole(dataset)
-            centre += (int(corners.min()) + int(corners.max()) + window - dataset.window_px[1]) / 2
+            center += (int(corners.min()) + int(corners.max()) + window - dataset.window_px[1]) / 2
         if len(shape) != 3 or shape[1] < shape[2] or dataset.window_px[0] > shape[0]:
             raise ConfigError(WHERE, f"'{self.kind}' makes volumes from full-field projections",
                               expected="(y, x, x) with the rows of the detector", found=shape)  # fmt: skip
@@ -90,7 +90,7 @@ class TomographicInitializer(Initializer):
         if self.paganin is not None:
             integrals, ratio = self.paganin.filtered(integrals, dataset), self.paganin.delta_beta
         theta = dataset.theta_rad[dataset.angle_index]
-        found = self.volume(integrals, theta, centre, shape[1]).astype(np.float64)
+        found = self.volume(integrals, theta, center, shape[1]).astype(np.float64)
         before = (shape[1] - shape[2]) // 2
         found = found[..., before : before + shape[2]]
         absorption = np.zeros(shape)
@@ -99,7 +99,7 @@ class TomographicInitializer(Initializer):
         return np.exp(-(1 + 1j * ratio) * absorption)
 
     @abstractmethod
-    def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, centre_px: float, width: int) -> np.ndarray:
+    def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, center_px: float, width: int) -> np.ndarray:
         """``(y, x, z)`` from line integrals ``(a, y, x)``, in units of the voxel."""
 
 
@@ -113,15 +113,15 @@ class FilteredBackProjection(TomographicInitializer):
 
     paganin: Paganin | None = None
 
-    def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, centre_px: float, width: int) -> np.ndarray:
-        return filtered_back_projection(integrals, theta_rad, centre_px, width)
+    def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, center_px: float, width: int) -> np.ndarray:
+        return filtered_back_projection(integrals, theta_rad, center_px, width)
 
 
 class _Rays:
     """Projection and back-projection of rows that turn about y; volumes ``(x, z, y)``, sinograms ``(a, x, y)``."""
 
-    def __init__(self, theta_rad: np.ndarray, centre_px: float, width: int, detector: int) -> None:
-        self.pose, self.width, self.detector = about_y(theta_rad, centre_px), width, detector
+    def __init__(self, theta_rad: np.ndarray, center_px: float, width: int, detector: int) -> None:
+        self.pose, self.width, self.detector = about_y(theta_rad, center_px), width, detector
 
     def project(self, volume: np.ndarray) -> np.ndarray:
         """Line integrals."""
@@ -153,8 +153,8 @@ class Sirt(TomographicInitializer):
     positive: bool = False
     paganin: Paganin | None = None
 
-    def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, centre_px: float, width: int) -> np.ndarray:
-        rays = _Rays(theta_rad, centre_px, width, integrals.shape[2])
+    def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, center_px: float, width: int) -> np.ndarray:
+        rays = _Rays(theta_rad, center_px, width, integrals.shape[2])
         measured = np.ascontiguousarray(np.moveaxis(integrals, 1, 2), dtype=np.float32)
         rows = rays.project(np.ones((width, width, 1), np.float32))
         columns = rays.back(np.ones((*measured.shape[:2], 1), np.float32))
@@ -182,8 +182,8 @@ class Cgls(TomographicInitializer):
     iterations: int = Field(20, ge=1)
     paganin: Paganin | None = None
 
-    def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, centre_px: float, width: int) -> np.ndarray:
-        rays = _Rays(theta_rad, centre_px, width, integrals.shape[2])
+    def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, center_px: float, width: int) -> np.ndarray:
+        rays = _Rays(theta_rad, center_px, width, integrals.shape[2])
         residual = np.ascontiguousarray(np.moveaxis(integrals, 1, 2), dtype=np.float32)
         volume = np.zeros((width, width, residual.shape[2]), np.float32)
         slope = rays.back(residual)

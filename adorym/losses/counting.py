@@ -17,7 +17,7 @@ class LeastSquares(Loss):
     r"""Least squares on amplitudes, :math:`\sum (\sqrt{I + \epsilon} - \sqrt{N + \epsilon})^2`.
 
     The square root of a Poisson count has the same variance, 1/4, at every count but the smallest: this is the
-    Gaussian likelihood with the noise stabilised (Anscombe 1948; Thibault & Guizar-Sicairos, New J. Phys. 14, 063004
+    Gaussian likelihood with the noise stabilized (Anscombe 1948; Thibault & Guizar-Sicairos, New J. Phys. 14, 063004
     (2012), section 2.2).
 
     Attributes:
@@ -92,7 +92,7 @@ class Intensity(Loss):
     r"""Least squares on intensities, weighted with their variance, :math:`\sum (I - N)^2 / 2 (N + \epsilon)`.
 
     Neyman's chi-square: the quadratic approximation of the Poisson deviance, good where every pixel that matters
-    counts some ten photons; at fewer it favours dark predictions (Baker & Cousins, Nucl. Instrum. Meth. 221, 437
+    counts some ten photons; at fewer it favors dark predictions (Baker & Cousins, Nucl. Instrum. Meth. 221, 437
     (1984)).
 
     Attributes:

@@ -35,7 +35,7 @@ class Alignment:
         shift_px: (y, x), how far the reconstruction lay from the truth.
         ramp_rad_per_px: (y, x) slope of the phase ramp that was removed.
         factor: Complex number that multiplied the reconstruction.
-        error: Normalised root mean square error over the region.
+        error: Normalized root mean square error over the region.
     """
 
     aligned: np.ndarray
@@ -51,7 +51,7 @@ def align_object(reconstruction: np.ndarray, true: np.ndarray, region: Region | 
 
     Ramp and translation are found in turn until neither changes: the ramp as the frequency of :math:`O'O^*`, the
     translation as the peak of the cross-correlation of the mean-free objects, both under a Hann window over the region
-    (so that its middle, where a scan overlaps most, decides). The factor minimises the error
+    (so that its middle, where a scan overlaps most, decides). The factor minimizes the error
 
     .. math:: E = \min_c \left[\frac{\sum |c\,O' - O|^2}{\sum |O|^2}\right]^{1/2}
 
@@ -156,10 +156,10 @@ def _spectral_peak(signal: np.ndarray) -> np.ndarray:
 
 
 def _peak_derivatives(signal: np.ndarray, frequency: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Gradient and Hessian of S^2 with respect to the frequency, from the moments up to y^2, x^2 about the centre."""
+    """Gradient and Hessian of S^2 with respect to the frequency, from the moments up to y^2, x^2 about the center."""
     waves = []
     for f, n in zip(frequency, signal.shape, strict=True):
-        # The centre as origin changes S by a phase only and keeps the Hessian well scaled.
+        # The center as origin changes S by a phase only and keeps the Hessian well scaled.
         r = np.arange(n) - (n - 1) / 2
         waves.append(np.stack([(-2j * np.pi * r) ** p * np.exp(-2j * np.pi * f * r) for p in range(3)]))
     m = waves[0] @ signal @ waves[1].T

@@ -63,7 +63,7 @@ def shifted(obj: np.ndarray, by: np.ndarray) -> np.ndarray:
 
 
 def ramp(obj: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """``exp(i g r)`` of the linear phase in ``obj``, from the phase of neighbours' products; wraps do not disturb
+    """``exp(i g r)`` of the linear phase in ``obj``, from the phase of neighbors' products; wraps do not disturb
     it.
     """
     rest = obj if weights is None else obj * weights

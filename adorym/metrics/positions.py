@@ -84,8 +84,8 @@ def position_errors(refined_px: np.ndarray, true_px: np.ndarray) -> PositionErro
         raise DataError(_WHERE, "do not compare", expected=f"(n, 2) as the truth, {true.shape}", found=refined.shape)
     if not (np.isfinite(refined).all() and np.isfinite(true).all()):
         raise DataError(_WHERE, "are not all finite numbers")
-    centre = true.mean(0)
-    design = np.column_stack([true - centre, np.ones(len(true))])
+    center = true.mean(0)
+    design = np.column_stack([true - center, np.ones(len(true))])
     solution, _, rank, _ = np.linalg.lstsq(design, refined, rcond=1e-9)
     if rank < 3:
         raise DataError(_WHERE, "lie on one line: no affine map is determined", expected="positions that span an area")
@@ -95,8 +95,8 @@ def position_errors(refined_px: np.ndarray, true_px: np.ndarray) -> PositionErro
     residual_affine = refined - design @ solution
     # An axis's scale is a slope: its variance is that of the residuals over the sum of squares of the coordinate.
     free = max(len(true) - 3, 1)
-    variance = (residual_affine**2).sum(0) / free / ((true - centre) ** 2).sum(0)
-    affine = _decompose(matrix, solution[2] - matrix @ centre, np.sqrt(variance))
+    variance = (residual_affine**2).sum(0) / free / ((true - center) ** 2).sum(0)
+    affine = _decompose(matrix, solution[2] - matrix @ center, np.sqrt(variance))
     return PositionErrors(_rms_length(residual), _rms_length(residual_affine), affine, residual, residual_affine)
 
 

@@ -14,16 +14,16 @@ _PERCENTILES = (3, 97)
 def scanned_region(positions_px: np.ndarray, window_px: tuple[int, int], shape: tuple[int, int]) -> Region:
     """The rectangle that the middle of the probe swept, without the outermost positions of every side.
 
-    Between the 3rd and the 97th percentile of the windows' centres every pixel was lit from all sides.
+    Between the 3rd and the 97th percentile of the windows' centers every pixel was lit from all sides.
 
     Args:
         positions_px: ``(n, 2)`` (y, x) of the windows' corners in the object array.
         window_px: (y, x) size of a window.
         shape: (y, x) of the object array, which bounds the region.
     """
-    centres = np.asarray(positions_px, float) + (np.asarray(window_px) - 1) / 2
+    centers = np.asarray(positions_px, float) + (np.asarray(window_px) - 1) / 2
     slices = []
-    for low, high, size in zip(*np.percentile(centres, _PERCENTILES, axis=0), shape, strict=True):
+    for low, high, size in zip(*np.percentile(centers, _PERCENTILES, axis=0), shape, strict=True):
         step = _STEP if high - low > 4 * _STEP else 1
         start, stop = (int(step * np.rint(edge / step)) for edge in (low, high))
         slices.append(slice(max(0, start), min(size, stop)))

@@ -65,7 +65,7 @@ def phase_error(reconstruction: np.ndarray, true: np.ndarray) -> PhaseError:
     difference = _phase_difference(reconstruction, true)
     spread = float(np.std(unwrap_phase(np.angle(true))))
     if spread < 1e-9:
-        raise DataError("phase error", "the true phase is flat, nothing to normalise by")
+        raise DataError("phase error", "the true phase is flat, nothing to normalize by")
     rms = float(np.sqrt(np.mean(difference**2)))
     return PhaseError(rms, rms / spread)
 

@@ -6,7 +6,7 @@ phase a choice of the mean lattice constant; both are taken out. What is left gi
 
 .. math:: \epsilon_{QQ} = \frac{1}{|Q|}\,\hat{\mathbf Q}\cdot\nabla\varphi ,
 
-with the gradient from products of neighbours, :math:`\arg O(r + 1) O^*(r)`, which wraps and dislocations do not
+with the gradient from products of neighbors, :math:`\arg O(r + 1) O^*(r)`, which wraps and dislocations do not
 disturb. Of the twins the pattern does not tell; the sign of both changes with the choice.
 """
 
@@ -94,7 +94,7 @@ def strain_field(obj: np.ndarray, voxel_m: float, q_per_m: np.ndarray, threshold
 
 
 def _slope(obj: np.ndarray, inside: np.ndarray, axis: int) -> np.ndarray:
-    """Phase per voxel along ``axis``: mean of the steps to the neighbours that are inside."""
+    """Phase per voxel along ``axis``: mean of the steps to the neighbors that are inside."""
     o, i = np.moveaxis(obj, axis, 0), np.moveaxis(inside, axis, 0)
     step = np.angle(o[1:] * o[:-1].conj())
     both = i[1:] & i[:-1]

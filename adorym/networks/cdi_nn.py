@@ -89,7 +89,7 @@ def decoded(code: Tensor) -> Tensor:
 
 
 def diffraction(shape: Tensor, phase: Tensor) -> Tensor:
-    """Modulus ``(n, z, y, x)`` of the far field, zero frequency at the centre, divided by its maximum."""
+    """Modulus ``(n, z, y, x)`` of the far field, zero frequency at the center, divided by its maximum."""
     wave = torch.fft.fftn(torch.polar(shape, phase), dim=(-3, -2, -1), norm="ortho")
     square = torch.fft.fftshift(wave.real.square() + wave.imag.square(), dim=(-3, -2, -1))
     largest = square.amax(dim=(-3, -2, -1), keepdim=True)
@@ -98,7 +98,7 @@ def diffraction(shape: Tensor, phase: Tensor) -> Tensor:
 
 
 def predict(network: CdiNetwork, modulus: np.ndarray) -> np.ndarray:
-    """Object ``(z, y, x)`` complex64 for a modulus ``(z, y, x)`` of 32^3 voxels, zero frequency at the centre.
+    """Object ``(z, y, x)`` complex64 for a modulus ``(z, y, x)`` of 32^3 voxels, zero frequency at the center.
 
     The modulus is divided by its maximum; the object is in the middle of the array.
     """

@@ -145,6 +145,6 @@ def to_spline(xp: Backend, images: Array) -> Array:
 
 
 def cubic_weights(f: Array) -> tuple[Array, Array, Array, Array]:
-    """Weights of the neighbours at -1, 0, 1 and 2 for a point at the fraction ``f``."""
+    """Weights of the neighbors at -1, 0, 1 and 2 for a point at the fraction ``f``."""
     g = 1 - f
     return g * g * g / 6, 2 / 3 + f * f * (0.5 * f - 1), 2 / 3 + g * g * (0.5 * g - 1), f * f * f / 6

@@ -99,7 +99,7 @@ Shape3 = Annotated[tuple[int, int, int], "(z, y, x)"]
 
 
 def lattice_m(steps_per_m: np.ndarray, shape: Shape3) -> np.ndarray:
-    """``(3, 3)``: columns are the edges (x, y, z) in metres of a voxel along the frame, row and pixel axes."""
+    """``(3, 3)``: columns are the edges (x, y, z) in meters of a voxel along the frame, row and pixel axes."""
     return 2 * np.pi * np.linalg.inv(steps_per_m * np.asarray(shape, float)).T
 
 
@@ -116,7 +116,7 @@ def places_m(lattice: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def orthogonal(obj: np.ndarray, lattice: np.ndarray, voxel_m: float | None = None) -> tuple[np.ndarray, float]:
-    """``(object (y, x, z) in the laboratory, voxel size in metres)`` of ``obj`` ``(z, y, x)`` on a skew lattice.
+    """``(object (y, x, z) in the laboratory, voxel size in meters)`` of ``obj`` ``(z, y, x)`` on a skew lattice.
 
     Real and imaginary part are interpolated, never the phase, which wraps. Only the part that is not zero is kept, with
     a margin.

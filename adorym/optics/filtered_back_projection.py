@@ -43,7 +43,7 @@ def ramp_filtered(integrals: np.ndarray, shifts_px: np.ndarray | None = None) ->
 
 
 def angle_weights(theta_rad: np.ndarray) -> np.ndarray:
-    """Part of the half circle, in rad, that each angle stands for: half the way to its neighbours, modulo pi.
+    """Part of the half circle, in rad, that each angle stands for: half the way to its neighbors, modulo pi.
 
     At the edges of a missing wedge an angle stands for no more than the median angle.
     """
@@ -56,57 +56,57 @@ def angle_weights(theta_rad: np.ndarray) -> np.ndarray:
     return weights
 
 
-def about_y(theta_rad: np.ndarray, centre_px: float | np.ndarray = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Matrices ``(a, 3, 3)`` and shifts ``(a, 3)`` of poses about y, the axis ``centre_px`` from the middle."""
+def about_y(theta_rad: np.ndarray, center_px: float | np.ndarray = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices ``(a, 3, 3)`` and shifts ``(a, 3)`` of poses about y, the axis ``center_px`` from the middle."""
     c, s, zero, one = np.cos(theta_rad), np.sin(theta_rad), 0 * theta_rad, 1 + 0 * theta_rad
     matrices = np.stack([one, zero, zero, zero, c, -s, zero, s, c], axis=-1).reshape(-1, 3, 3)
-    return matrices, -matrices[:, :, 1] * np.reshape(centre_px, (-1, 1))
+    return matrices, -matrices[:, :, 1] * np.reshape(center_px, (-1, 1))
 
 
 def filtered_back_projection(
-    integrals: np.ndarray, theta_rad: np.ndarray, centre_px: float = 0.0, width_px: int | None = None
+    integrals: np.ndarray, theta_rad: np.ndarray, center_px: float = 0.0, width_px: int | None = None
 ) -> np.ndarray:
     """The volume ``(y, x, z)`` float32 whose line integrals are ``integrals`` ``(a, y, x)``, in units of the voxel.
 
     Args:
         integrals: Line integrals.
         theta_rad: ``(a,)`` angles.
-        centre_px: x of the rotation axis from the detector's middle.
+        center_px: x of the rotation axis from the detector's middle.
         width_px: Size of the volume along x and z; the detector's width if absent.
     """
     width = width_px or integrals.shape[2]
     weighted = ramp_filtered(integrals) * angle_weights(theta_rad)[:, None, None]
     given = np.ascontiguousarray(np.moveaxis(weighted, 1, 2), dtype=np.float32)
     volume = np.zeros((width, width, integrals.shape[1]), np.float32)
-    ray_kernels.back_project_rows(given, *about_y(theta_rad, centre_px), volume)
+    ray_kernels.back_project_rows(given, *about_y(theta_rad, center_px), volume)
     return np.ascontiguousarray(np.moveaxis(volume, -1, 0))
 
 
 @dataclass(frozen=True)
-class RotationCentre:
+class RotationCenter:
     """What the search for the rotation axis found.
 
     Attributes:
-        centre_px: x of the axis from the detector's middle.
-        candidates_px: ``(k,)`` all centres that were tried, in order.
+        center_px: x of the axis from the detector's middle.
+        candidates_px: ``(k,)`` all centers that were tried, in order.
         metric: ``(k,)`` fault of each reconstruction: negativity, or over a whole turn lack of contrast; the smallest
             is the best.
         on_border: Whether the best is the first or the last candidate: the axis may lie beyond.
     """
 
-    centre_px: float
+    center_px: float
     candidates_px: np.ndarray
     metric: np.ndarray
     on_border: bool
 
 
-def find_rotation_centre(
+def find_rotation_center(
     integrals: np.ndarray, theta_rad: np.ndarray, reach_px: float | None = None, start_px: float | None = None
-) -> RotationCentre:
+) -> RotationCenter:
     """The axis for which the reconstruction of a row is least negative.
 
     A wrong axis doubles edges and makes streaks below zero (Donath, Beckmann & Schreyer, J. Opt. Soc. Am. A 23, 1048
-    (2006)). The search starts at the axis that the centre of mass turns about, goes ``reach_px`` to both sides in
+    (2006)). The search starts at the axis that the center of mass turns about, goes ``reach_px`` to both sides in
     steps of 2 pixels, and refines around the best to an eighth of a pixel. Over a whole turn the reconstruction with
     the most contrast is taken.
 
@@ -120,15 +120,15 @@ def find_rotation_centre(
         DataError: The row is empty, or looks like transmissions.
     """
     if not np.isfinite(integrals).all() or integrals.sum() <= 0:
-        raise DataError("rotation centre", "the row holds no line integrals of matter", expected="positive on average",
-                        remedy="choose another row, or give 'forward_model.centre'")  # fmt: skip
+        raise DataError("rotation center", "the row holds no line integrals of matter", expected="positive on average",
+                        remedy="choose another row, or give 'forward_model.center'")  # fmt: skip
     width = integrals.shape[1]
     edges, middle = (
         np.concatenate([integrals[:, :3], integrals[:, -3:]], axis=1),
         integrals[:, width // 3 : -width // 3],
     )
     if integrals.min() >= 0 and edges.mean() > middle.mean():
-        raise DataError("rotation centre", "the row is brighter outside than inside: these look like transmissions",
+        raise DataError("rotation center", "the row is brighter outside than inside: these look like transmissions",
                         expected="line integrals, -log(I / I0)", remedy="take the logarithm first")  # fmt: skip
     best = _axis_of_mass(integrals, theta_rad) if start_px is None else start_px
     span = max(8.0, width / 10) if reach_px is None else reach_px
@@ -142,29 +142,29 @@ def find_rotation_centre(
         best, span = min(tried, key=tried.__getitem__), 2 * step
     found = np.array(sorted(tried))
     on_border = best in (found[0], found[-1])
-    return RotationCentre(float(best), found, np.array([tried[c] for c in found]), bool(on_border))
+    return RotationCenter(float(best), found, np.array([tried[c] for c in found]), bool(on_border))
 
 
 def _axis_of_mass(integrals: np.ndarray, theta_rad: np.ndarray) -> float:
-    """Constant of the sine that the centre of mass follows; within the detector."""
+    """Constant of the sine that the center of mass follows; within the detector."""
     x = np.arange(integrals.shape[1]) - (integrals.shape[1] - 1) / 2
     mass = integrals.sum(1)
-    centre = integrals @ x / np.where(mass > 0, mass, np.inf)
+    center = integrals @ x / np.where(mass > 0, mass, np.inf)
     terms = np.stack([np.ones_like(theta_rad), np.cos(theta_rad), np.sin(theta_rad)], axis=1)
-    found = float(np.linalg.lstsq(terms, centre, rcond=None)[0][0])
+    found = float(np.linalg.lstsq(terms, center, rcond=None)[0][0])
     return found if abs(found) < integrals.shape[1] / 4 else 0.0
 
 
-def _faults(integrals: np.ndarray, theta_rad: np.ndarray, centres_px: np.ndarray, radius_px: float) -> list[float]:
-    """How wrong the reconstruction within a circle looks, for each centre.
+def _faults(integrals: np.ndarray, theta_rad: np.ndarray, centers_px: np.ndarray, radius_px: float) -> list[float]:
+    """How wrong the reconstruction within a circle looks, for each center.
 
     Over half a turn, the sum of the values below zero over the sum of all magnitudes. Over a whole turn streaks of
     opposite angles cancel, and a wrong axis only blurs: there it is the negative mean square. The sinogram is moved
-    instead of the axis, so that all centres are reconstructed at once, as rows of a volume.
+    instead of the axis, so that all centers are reconstructed at once, as rows of a volume.
     """
-    moved = ramp_filtered(integrals, centres_px) * angle_weights(theta_rad)[:, None, None]
+    moved = ramp_filtered(integrals, centers_px) * angle_weights(theta_rad)[:, None, None]
     width = integrals.shape[1]
-    volume = np.zeros((width, width, len(centres_px)), np.float32)
+    volume = np.zeros((width, width, len(centers_px)), np.float32)
     given = np.ascontiguousarray(np.moveaxis(moved, 1, 2), dtype=np.float32)
     ray_kernels.back_project_rows(given, *about_y(theta_rad), volume)
     from_middle = np.arange(width) - (width - 1) / 2

@@ -13,7 +13,7 @@ parallel beam, magnified:
 .. math:: M = \frac{z_1 + z_2}{z_1}, \qquad z_\mathrm{eff} = \frac{z_1 z_2}{z_1 + z_2}, \qquad
           \Delta = \frac{p}{M}.
 
-Lengths are metres, pairs are (y, x). A value that an experiment does not know is ``None``; asking for something that
+Lengths are meters, pairs are (y, x). A value that an experiment does not know is ``None``; asking for something that
 needs it raises a `GeometryError` that says which configuration key supplies it.
 """
 

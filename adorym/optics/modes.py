@@ -5,7 +5,7 @@ mutual intensity (Thibault & Menzel, Nature 494, 68 (2013))
 
 .. math:: J(r, r') = \sum_m P_m(r)\, \overline{P_m(r')},
 
-which any unitary mixture of the modes leaves unchanged. `orthogonalise` picks the mixture whose modes are orthogonal.
+which any unitary mixture of the modes leaves unchanged. `orthogonalize` picks the mixture whose modes are orthogonal.
 Everything here is NumPy on arrays ``(m, y, x)`` complex.
 """
 
@@ -48,8 +48,8 @@ def scale_power(modes: np.ndarray, photons: float) -> np.ndarray:
     return modes * math.sqrt(photons / powers(modes).sum())
 
 
-def beam_centre_px(modes: np.ndarray) -> tuple[float, float]:
-    """(y, x) centre of mass of the summed intensity, in pixel indices."""
+def beam_center_px(modes: np.ndarray) -> tuple[float, float]:
+    """(y, x) center of mass of the summed intensity, in pixel indices."""
     weight = _intensity(modes)
     y, x = np.indices(weight.shape)
     return float((weight * y).sum()), float((weight * x).sum())
@@ -57,7 +57,7 @@ def beam_centre_px(modes: np.ndarray) -> tuple[float, float]:
 
 def beam_sigma_px(modes: np.ndarray) -> tuple[float, float]:
     """(y, x) standard deviation of the summed intensity, in pixels."""
-    weight, (cy, cx) = _intensity(modes), beam_centre_px(modes)
+    weight, (cy, cx) = _intensity(modes), beam_center_px(modes)
     y, x = np.indices(weight.shape)
     return math.sqrt((weight * (y - cy) ** 2).sum()), math.sqrt((weight * (x - cx) ** 2).sum())
 
@@ -70,7 +70,7 @@ def beam_diameter_px(modes: np.ndarray) -> float:
     return 2 * math.sqrt(1 / (math.pi * np.sum(_intensity(modes) ** 2)))
 
 
-def orthogonalise(modes: np.ndarray) -> np.ndarray:
+def orthogonalize(modes: np.ndarray) -> np.ndarray:
     r"""The same mutual intensity in orthogonal modes, the strongest first.
 
     With the Gram matrix :math:`G_{lm} = \langle P_l, P_m\rangle = U \Lambda U^\dagger` the new modes are
@@ -143,7 +143,7 @@ def seed_modes(
 
 def _candidates(first: np.ndarray, n: int, kind: Seeding, rng: np.random.Generator) -> np.ndarray:
     if kind == "hermite":
-        (cy, cx), (sy, sx) = beam_centre_px(first[None]), beam_sigma_px(first[None])
+        (cy, cx), (sy, sx) = beam_center_px(first[None]), beam_sigma_px(first[None])
         y, x = np.indices(first.shape)
         return first * np.array(list(itertools.islice(_polynomials((y - cy) / sy, (x - cx) / sx), n)))
     if kind == "random":

@@ -5,7 +5,7 @@ A point r of the object, counted from the middle of its volume, which lies on th
 .. math:: r' = R_z(\gamma)\, R_x(\alpha)\, R_y(\theta + \beta)\, r + s
 
 with the rotation angle :math:`\theta` about y, the tilts :math:`(\beta, \alpha, \gamma)` about y, x and z, and the
-shift s on the detector: that of the axis from the detector's middle (centre of rotation), and that of the angle. All
+shift s on the detector: that of the axis from the detector's middle (center of rotation), and that of the angle. All
 rotations are right-handed in (x, y, z) with x to the right, y down and z along the beam, so that :math:`R_y` turns z
 towards x: :math:`x' = x\cos\theta + z\sin\theta`. In laminography the axis is tilted about x: :math:`\alpha` is the
 same for all angles. Axes of arrays are (y, x, z), lengths pixels.
@@ -39,7 +39,7 @@ class Poses:
 
 
 def make_poses(
-    xp: Backend, theta: Array, tilt: Array | None = None, shift: Array | None = None, centre: Array | None = None
+    xp: Backend, theta: Array, tilt: Array | None = None, shift: Array | None = None, center: Array | None = None
 ) -> Poses:
     """Poses of ``a`` angles, differentiable in everything.
 
@@ -48,13 +48,13 @@ def make_poses(
         theta: ``(a,)`` rotation angles in rad.
         tilt: ``(a, 3)`` about (y, x, z) in rad.
         shift: ``(a, 2)`` (y, x) of the object on the detector in pixels.
-        centre: ``(1,)`` x of the rotation axis from the detector's middle in pixels.
+        center: ``(1,)`` x of the rotation axis from the detector's middle in pixels.
     """
     matrices = _transposed_rotation(xp, theta if tilt is None else theta + tilt[:, 0], tilt)
     zero = 0 * theta
     down, across = (zero, zero) if shift is None else (shift[:, 0], shift[:, 1])
-    if centre is not None:
-        across = across + centre
+    if center is not None:
+        across = across + center
     moved = xp.stack([down, across, zero], axis=-1)
     return Poses(matrices, -xp.sum(matrices * moved[:, None, :], axis=-1), tilt is None and shift is None)
 

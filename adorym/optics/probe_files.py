@@ -50,7 +50,7 @@ def fit_window(probe: np.ndarray, window_px: tuple[int, int], fit: Fit, where: s
     """``probe`` ``(m, y, x)`` on a window of another size.
 
     ``"crop_or_pad"`` keeps the pixel size and cuts, or fills with zeros, around the middle: for another field of view.
-    ``"resample"`` keeps the width of the window in metres and changes the pixel size, by cutting or filling the probe's
+    ``"resample"`` keeps the width of the window in meters and changes the pixel size, by cutting or filling the probe's
     Fourier transform: for patterns that were cropped or padded.
 
     Raises:
@@ -67,7 +67,7 @@ def fit_window(probe: np.ndarray, window_px: tuple[int, int], fit: Fit, where: s
         "the probe's window differs from the patterns'",
         expected=tuple(window_px),
         found=probe.shape[-2:],
-        remedy="set fit to 'resample' (same width in metres) or 'crop_or_pad' (same pixel size)",
+        remedy="set fit to 'resample' (same width in meters) or 'crop_or_pad' (same pixel size)",
     )
 
 
@@ -138,7 +138,7 @@ def _resample(a: np.ndarray, window_px: tuple[int, int]) -> np.ndarray:
 
 
 def _zero_frequency_kept(spectrum: np.ndarray, axis: int, n: int) -> np.ndarray:
-    """Crop or pad a centred spectrum along ``axis`` so that its zero frequency lies at ``n // 2``."""
+    """Crop or pad a centerd spectrum along ``axis`` so that its zero frequency lies at ``n // 2``."""
     have = spectrum.shape[axis]
     first = have // 2 - n // 2
     if first >= 0 and first + n <= have:

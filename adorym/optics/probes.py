@@ -109,7 +109,7 @@ class GaussianProbe(InitialProbe):
             sy, sx = in_pixels(self.sigma, dataset)
         else:
             sy, sx = (w / INTENSITY_FWHM_PER_SIGMA for w in in_pixels(self.fwhm or "", dataset))
-        y, x = centred_indices(dataset.window_px)
+        y, x = centerd_indices(dataset.window_px)
         return np.exp(-((y / sy) ** 2 + (x / sx) ** 2) / 4)[None].astype(np.complex128)
 
 
@@ -120,14 +120,14 @@ class ApertureProbe(InitialProbe):
     .. math:: P = \mathcal F^{-1}\big[A(f)\, e^{-i\pi\lambda z f^2}\big]
 
     The aperture A lies in the plane conjugate to the window, where the far-field detector is too. A radius in pixels
-    counts Fourier pixels, which are the detector's. A radius in metres is the optic's own, R: with its focal length F
+    counts Fourier pixels, which are the detector's. A radius in meters is the optic's own, R: with its focal length F
     it passes frequencies up to :math:`f = R / (\lambda F)`.
 
     Attributes:
         outer_radius: Radius of the aperture.
         central_stop: Radius of the opaque disc in its middle.
         softness: Width of the logistic edge, Fourier pixels; 0 for a sharp one.
-        focal_length: Of the optic; needed for radii in metres.
+        focal_length: Of the optic; needed for radii in meters.
         defocus: Distance from the focus to the sample, positive when the sample is downstream.
     """
 
@@ -144,9 +144,9 @@ class ApertureProbe(InitialProbe):
             raise ConfigError("outer_radius", "no opening", expected="0 <= central_stop < outer_radius", found=found)
         if self.softness < 0:
             raise ConfigError("softness", "must not be negative", found=f"{self.softness} px")
-        metres = outer_unit == "m" or (stop_unit == "m" and stop > 0)
-        if metres and self.focal_length is None:
-            raise ConfigError("focal_length", "absent: radii in metres need it", remedy="or give the radii in pixels")
+        meters = outer_unit == "m" or (stop_unit == "m" and stop > 0)
+        if meters and self.focal_length is None:
+            raise ConfigError("focal_length", "absent: radii in meters need it", remedy="or give the radii in pixels")
 
     def make(self, dataset: Measurement) -> np.ndarray:
         radius = self._fourier_pixels(self.outer_radius, dataset)
@@ -211,7 +211,7 @@ class FileProbe(InitialProbe):
         path: The file.
         key: Name of the array in an npz or HDF5 file; ``probe`` by default.
         fit: What to do when its window is not the data's: ``"error"``, ``"crop_or_pad"`` (same pixel size) or
-            ``"resample"`` (same width in metres, as after cropping the patterns).
+            ``"resample"`` (same width in meters, as after cropping the patterns).
     """
 
     path: InputPath
@@ -240,7 +240,7 @@ class DataProbe(InitialProbe):
         return probe
 
 
-def centred_indices(window_px: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def centerd_indices(window_px: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Pixel coordinates ``(y, 1)``, ``(1, x)`` float64 counted from the window's middle (N - 1)/2."""
     ny, nx = window_px
     return np.arange(ny)[:, None] - (ny - 1) / 2, np.arange(nx)[None, :] - (nx - 1) / 2
@@ -299,7 +299,7 @@ def _check_beam_stays_inside(spectrum: np.ndarray, defocus_m: float, grid: Grid)
 
 
 def mean_intensity(dataset: Measurement, most: int) -> np.ndarray:
-    """Mean ``(y, x)`` float64 of up to ``most`` patterns, zero frequency at the centre; pixels never good are 0."""
+    """Mean ``(y, x)`` float64 of up to ``most`` patterns, zero frequency at the center; pixels never good are 0."""
     total = np.zeros(dataset.window_px)
     good = np.zeros(dataset.window_px)
     n = dataset.patterns.shape[0]

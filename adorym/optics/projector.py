@@ -1,7 +1,7 @@
 r"""Projections of a volume: line integrals along the beam, and the turned volume itself.
 
 One interface, three engines. All agree on the geometry (`adorym.optics.poses`), have exact adjoints, and are
-differentiable in the volume and in angles, tilts, shifts and centre of rotation:
+differentiable in the volume and in angles, tilts, shifts and center of rotation:
 
 * ``joseph``, the default: linear interpolation where a ray crosses the planes of the volume, exact weights computed on
   the fly, so that refined angles cost a third more and no matrix is kept;

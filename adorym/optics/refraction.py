@@ -5,7 +5,7 @@ With :math:`n = 1 - \delta + i\beta` and waves :math:`e^{+ikz}`, a slice of thic
 .. math:: T = e^{-k t (\beta + i\delta)}, \qquad |T|^2 = e^{-2 k t \beta}, \qquad \arg T = -k t \delta,
 
 (Paganin, *Coherent X-Ray Optics*, 2006, section 2.2): matter retards the phase of X-rays less than vacuum would, and
-:math:`2 k \beta` is the linear attenuation coefficient. Optical constants are dimensionless, lengths metres.
+:math:`2 k \beta` is the linear attenuation coefficient. Optical constants are dimensionless, lengths meters.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def covered_area_px(corners_px: np.ndarray, shape_px: Shape, window_px: Shape) -
 
 
 def nearest_distances(positions_px: np.ndarray) -> np.ndarray:
-    """Distance in pixels from each position to its nearest neighbour, ``(n,)``; infinite for a single position."""
+    """Distance in pixels from each position to its nearest neighbor, ``(n,)``; infinite for a single position."""
     positions = np.asarray(positions_px, np.float64)
     if len(positions) < 2:
         return np.full(len(positions), np.inf)
@@ -109,19 +109,19 @@ def nearest_distances(positions_px: np.ndarray) -> np.ndarray:
 
 
 def linear_overlap(positions_px: np.ndarray, diameter_px: float | tuple[float, float]) -> float:
-    """Linear overlap ``1 - d/D`` of neighbouring illuminated discs; 0 where they do not touch.
+    """Linear overlap ``1 - d/D`` of neighboring illuminated discs; 0 where they do not touch.
 
     Bunk et al., Ultramicroscopy 108, 481 (2008), find 0.6 to be best for ptychography.
 
     Args:
-        positions_px: ``(n, 2)`` positions; d is the median distance to the nearest neighbour.
+        positions_px: ``(n, 2)`` positions; d is the median distance to the nearest neighbor.
         diameter_px: Diameter D of the beam, one number or (y, x).
     """
     return max(0.0, 1.0 - _relative_step(positions_px, diameter_px))
 
 
 def area_overlap(positions_px: np.ndarray, diameter_px: float | tuple[float, float]) -> float:
-    r"""Fraction of a disc's area that its nearest neighbour covers too.
+    r"""Fraction of a disc's area that its nearest neighbor covers too.
 
     :math:`\frac{2}{\pi}\big(\arccos s - s\sqrt{1 - s^2}\big)` with s = d/D, arguments as for `linear_overlap`.
     """

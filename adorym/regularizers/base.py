@@ -20,7 +20,7 @@ class Regularizer(ABC):
         parameter: Name of the parameter that it acts on.
         weight: Factor on the term.
         halo_px: How many pixels after its last ones a tile needs, so that the values of all tiles add up to that of
-            the whole object; ``None`` if the term is no sum over pixels and their neighbours.
+            the whole object; ``None`` if the term is no sum over pixels and their neighbors.
     """
 
     kind: ClassVar[str]

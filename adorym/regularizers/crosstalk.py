@@ -8,7 +8,7 @@ from pydantic import Field
 
 from adorym.registry import register
 from adorym.regularizers.base import Regularizer
-from adorym.regularizers.variation import differences, neighbours
+from adorym.regularizers.variation import differences, neighbors
 from adorym.wrapper.base import Array, Backend
 
 
@@ -47,4 +47,4 @@ class SliceCrosstalk(Regularizer):
             return 0.0 * xp.abs2(deviation)
         size = self._edges(xp, deviation)
         others = (xp.sum(size, axis=2, keepdims=True) - size) / size
-        return neighbours(xp, [self.weight * others] * 2, (0, 1))
+        return neighbors(xp, [self.weight * others] * 2, (0, 1))

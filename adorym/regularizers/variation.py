@@ -30,7 +30,7 @@ def divergence(xp: Backend, fields: list[Array], axes: tuple[int, ...]) -> Array
     return total
 
 
-def neighbours(xp: Backend, weights: list[Array], axes: tuple[int, ...]) -> Array:
+def neighbors(xp: Backend, weights: list[Array], axes: tuple[int, ...]) -> Array:
     """Twice the diagonal of ``D^T W D`` of `differences` D with real weights, a bound of that matrix."""
     total = None
     for weight, along in zip(weights, axes, strict=True):
@@ -53,7 +53,7 @@ class TotalVariation(ProximalRegularizer):
     anisotropic form :math:`\gamma \sum_r \sum_a \sqrt{|\partial_a u|^2 + \epsilon^2}`.
 
     Rudin, Osher & Fatemi, Physica D 60, 259 (1992), eq. (2.1), with forward differences; the last row and column have
-    no forward neighbour and are left out. The proximal operator iterates on the dual problem with Nesterov's
+    no forward neighbor and are left out. The proximal operator iterates on the dual problem with Nesterov's
     acceleration (Beck & Teboulle, IEEE Trans. Image Process. 18, 2419 (2009), algorithm FGP).
 
     Attributes:
@@ -88,7 +88,7 @@ class TotalVariation(ProximalRegularizer):
         axes = self._axes(deviation)
         squared = [xp.abs2(d) for d in differences(deviation, axes)]
         squared = [reduce(lambda a, b: a + b, squared)] * len(axes) if self.isotropic else squared
-        return neighbours(xp, [self.weight / xp.sqrt(s + self.epsilon**2) for s in squared], axes)
+        return neighbors(xp, [self.weight / xp.sqrt(s + self.epsilon**2) for s in squared], axes)
 
     def prox(self, xp: Backend, deviation: Array, step: float) -> Array:
         axes, tau = self._axes(deviation), self.weight * step

@@ -44,7 +44,7 @@ class Scene:
 
     @property
     def pixel(self) -> tuple[float, float]:
-        """(y, x) pixel size of the object in metres, 1 where it is not known."""
+        """(y, x) pixel size of the object in meters, 1 where it is not known."""
         size = self.result.pixel_size_m
         return (1.0, 1.0) if size is None else (size[0], size[1])
 

@@ -1,4 +1,4 @@
-"""Pictures of crystals: three sections, the surface coloured by phase or strain, agreement of phasing starts."""
+"""Pictures of crystals: three sections, the surface colored by phase or strain, agreement of phasing starts."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def start_picture(scene: Scene) -> tuple[Figure, str] | None:
         )
     drawn = style.figure(0.7 + 0.35 * len(rows))
     ax = drawn.subplots()
-    for i, (_, values, colour) in enumerate(rows):
-        ax.plot(values, [i] * len(values), "o", color=colour, alpha=0.8)
+    for i, (_, values, color) in enumerate(rows):
+        ax.plot(values, [i] * len(values), "o", color=color, alpha=0.8)
     ax.set(xscale="log", xlabel="χ²", ylim=(len(rows) - 0.5, -0.5), yticks=range(len(rows)))
     ax.set_yticklabels([name for name, _, _ in rows])
     return drawn, text + "."
@@ -82,12 +82,12 @@ def save_crystal_pictures(field: StrainField, voxel_m: float | None, folder: Pat
 
 
 def sections(field: StrainField, voxel_m: float | None) -> Figure:
-    """Amplitude, phase and, where it is known, strain, in three planes through the centre of mass."""
+    """Amplitude, phase and, where it is known, strain, in three planes through the center of mass."""
     named = {"amplitude": (field.amplitude, style.AMPLITUDE_MAP, "")}
     named["phase"] = (field.phase_rad, style.PHASE_MAP, "rad")
     if np.isfinite(field.strain).any():
         named["strain"] = (1e3 * field.strain, style.PHASE_MAP, "10⁻³")
-    centre = np.rint(np.argwhere(field.inside).mean(0)).astype(int)
+    center = np.rint(np.argwhere(field.inside).mean(0)).astype(int)
     drawn = style.figure(2.0 * len(named) + 0.3)
     axes = drawn.subplots(len(named), 3, squeeze=False)
     for row, (name, (values, cmap, unit)) in zip(axes, named.items(), strict=True):
@@ -96,14 +96,14 @@ def sections(field: StrainField, voxel_m: float | None) -> Figure:
         if name != "amplitude":
             high = max(abs(low), abs(high))
             low = -high
-        planes = {"x–y": values[:, :, centre[2]], "z–y": values[:, centre[1]], "x–z": values[centre[0]].T}
+        planes = {"x–y": values[:, :, center[2]], "z–y": values[:, center[1]], "x–z": values[center[0]].T}
         for i, (ax, (title, plane)) in enumerate(zip(row, planes.items(), strict=True)):
             image = style.show(ax, plane, cmap=cmap, limits=(low if name != "amplitude" else 0.0, high), pixel=(1, 1))
             ax.set_title(f"{name.capitalize()}, {title}" if i == 0 else title)
             if i == 0:
                 style.scale_bar(ax, plane.shape, voxel_m)
             if i == 2:
-                style.colour_bar(image, unit)
+                style.color_bar(image, unit)
     return drawn
 
 
@@ -112,12 +112,12 @@ def _surface(field: StrainField, voxel_m: float | None, path: Path) -> Path:
 
     grid = pyvista.ImageData(dimensions=np.array(field.amplitude.shape)[[1, 0, 2]], spacing=(voxel_m or 1.0,) * 3)
     known = np.isfinite(field.strain).any()
-    colour = np.nan_to_num(field.strain if known else field.phase_rad)
-    for name, values in (("amplitude", field.amplitude), ("colour", colour)):
+    color = np.nan_to_num(field.strain if known else field.phase_rad)
+    for name, values in (("amplitude", field.amplitude), ("color", color)):
         grid[name] = np.transpose(values, (1, 0, 2)).ravel(order="F")
     plotter = pyvista.Plotter(off_screen=True, window_size=(900, 700))
     surface = grid.contour([0.5 * float(field.amplitude.max())], scalars="amplitude")
-    plotter.add_mesh(surface, scalars="colour", cmap="RdBu_r", scalar_bar_args={"title": "strain" if known else "rad"})
+    plotter.add_mesh(surface, scalars="color", cmap="RdBu_r", scalar_bar_args={"title": "strain" if known else "rad"})
     plotter.screenshot(str(path))
     plotter.close()
     return path

@@ -32,8 +32,8 @@ def loss_picture(scene: Scene) -> tuple[Figure, str] | None:
     marker = "o" if len(epoch) < 12 else ""
     drawn = style.figure(3.4)
     ax = drawn.subplots()
-    for (name, values), colour in zip({"loss": loss, **parts}.items(), style.SERIES, strict=False):
-        ax.plot(epoch, values, color=colour, label=title_of(name.removeprefix("loss_")), marker=marker)
+    for (name, values), color in zip({"loss": loss, **parts}.items(), style.SERIES, strict=False):
+        ax.plot(epoch, values, color=color, label=title_of(name.removeprefix("loss_")), marker=marker)
     finite = loss[np.isfinite(loss)]
     if finite.min() > 0 and finite.max() > 3 * finite.min():
         ax.set_yscale("log")
@@ -54,7 +54,7 @@ def loss_picture(scene: Scene) -> tuple[Figure, str] | None:
 
 
 def fit_picture(scene: Scene) -> tuple[Figure, str] | None:
-    """One pattern: measured, predicted, and their difference, all on logarithmic colour scales."""
+    """One pattern: measured, predicted, and their difference, all on logarithmic color scales."""
     fit = scene.result.fit
     if "measured" not in fit or "predicted" not in fit or fit["measured"].shape != fit["predicted"].shape:
         return None
@@ -72,7 +72,7 @@ def fit_picture(scene: Scene) -> tuple[Figure, str] | None:
         # A pixel without counts is dark, not missing (NaN stays missing).
         style.show(ax, np.maximum(pattern, floor), cmap=style.COUNTS_MAP).set_norm(counts)
         ax.set_title(title)
-    style.colour_bar(middle.images[0])
+    style.color_bar(middle.images[0])
     difference = predicted - measured
     largest = max(float(np.percentile(np.abs(difference[both]), 99.9)), 10 * floor)
     linear = max(floor, largest / 100)
@@ -80,7 +80,7 @@ def fit_picture(scene: Scene) -> tuple[Figure, str] | None:
     image.set_norm(SymLogNorm(linear, vmin=-largest, vmax=largest))
     right.set_title("Predicted − measured")
     decades = 10.0 ** np.arange(np.ceil(np.log10(linear) + 1e-9), np.floor(np.log10(largest)) + 1)
-    style.colour_bar(image, ticks=[*-decades, 0, *decades])
+    style.color_bar(image, ticks=[*-decades, 0, *decades])
     agreement = number(r_factor(measured, predicted, both), 3)
     which = f"Pattern {int(np.ravel(fit['index'])[0])}; " if "index" in fit and fit["index"].size else ""
     caption = f"{which}R = Σ|√measured − √predicted| / Σ√measured = {agreement}."
@@ -132,7 +132,7 @@ def parameters_picture(scene: Scene) -> tuple[Figure, str] | None:
     for ax, (name, parameter) in zip(axes, panels, strict=False):
         _draw_parameter(ax, parameter, scene.result.history.get(name))
         ax.set_title(title_of(name))
-    return drawn, "What the refinement changed; grey is the start."
+    return drawn, "What the refinement changed; gray is the start."
 
 
 def _parameter_panels(scene: Scene) -> Iterator[tuple[str, ParameterResult]]:
@@ -159,7 +159,7 @@ def _columns(values: np.ndarray) -> np.ndarray:
 def _draw_parameter(ax: Axes, parameter: ParameterResult, trace: np.ndarray | None) -> None:
     values, start = parameter.value, parameter.start
     if _is_image(values):
-        style.colour_bar(style.show(ax, values), parameter.unit)
+        style.color_bar(style.show(ax, values), parameter.unit)
         return
     if trace is not None and values.size == 1:
         factor, unit = prefix(float(np.nanmax(np.abs(values))), parameter.unit)
@@ -180,8 +180,8 @@ def _draw_parameter(ax: Axes, parameter: ParameterResult, trace: np.ndarray | No
 def _lines(ax: Axes, columns: np.ndarray) -> None:
     labels = ("y", "x") if len(columns) == 2 else tuple(str(i) for i in range(len(columns)))
     marker = "o" if columns.shape[1] <= 40 else ""
-    for column, colour, label in zip(columns, style.SERIES, labels, strict=False):
-        ax.plot(column, color=colour, marker=marker, markersize=3.5, linewidth=1.2, zorder=3, label=label)
+    for column, color, label in zip(columns, style.SERIES, labels, strict=False):
+        ax.plot(column, color=color, marker=marker, markersize=3.5, linewidth=1.2, zorder=3, label=label)
     ax.axhline(0, color="#9ca3af", linewidth=1.0, zorder=1)
     if len(columns) > 1:
         ax.margins(y=0.18)

@@ -14,7 +14,7 @@ CXI_VERSION = 160
 
 
 def write_cxi(path: Path, result: Result) -> None:
-    """Object as ``entry_1/image_1``, probe as ``entry_1/instrument_1/source_1/illumination``, lengths in metres.
+    """Object as ``entry_1/image_1``, probe as ``entry_1/instrument_1/source_1/illumination``, lengths in meters.
 
     The image is complex, ``(y, x)``, or ``(z, y, x)`` for more than one slice: the modulation function, or delta +
     i beta. Probe positions are written as translations of the *sample*, (x, y, z), the probe's with the sign turned.
@@ -30,8 +30,8 @@ def write_cxi(path: Path, result: Result) -> None:
             _put(entry, "instrument_1/source_1/illumination", result.probe, "sqrt(photons)")
         positions = result.parameters.get("probe_positions")
         if positions is not None and result.pixel_size_m is not None and positions.value.ndim == 2:
-            metres = positions.value[:, 1::-1] * result.pixel_size_m[1::-1]
-            translation = -np.column_stack([metres, np.zeros(len(metres))])
+            meters = positions.value[:, 1::-1] * result.pixel_size_m[1::-1]
+            translation = -np.column_stack([meters, np.zeros(len(meters))])
             _put(entry, "sample_1/geometry_1/translation", translation, "m")
 
 

@@ -56,7 +56,7 @@ def write_npz(path: Path, result: Result) -> None:
 
 
 def write_vtk(path: Path, result: Result) -> None:
-    """Both channels on a grid in metres (pixels where their size is not known), the data's (0, 0) at the origin."""
+    """Both channels on a grid in meters (pixels where their size is not known), the data's (0, 0) at the origin."""
     spacing = result.voxel_size_m or (1.0, 1.0, 1.0)
     corner = (-result.origin_px[0] * spacing[0], -result.origin_px[1] * spacing[1], 0.0)
     write_vti(path, result.channels(), spacing, corner)

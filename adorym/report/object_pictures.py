@@ -1,4 +1,4 @@
-"""Pictures of the object: the part that the data saw, in colours that the rest does not influence."""
+"""Pictures of the object: the part that the data saw, in colors that the rest does not influence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN_SLICES = 4
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One image: ``values`` ``(y, x)``, where they are shown, where they set the colours, (y, x) pixel size, title."""
+    """One image: ``values`` ``(y, x)``, where they are shown, where they set the colors, (y, x) pixel size, title."""
 
     values: np.ndarray
     seen: np.ndarray
@@ -38,7 +38,7 @@ def object_picture(scene: Scene) -> tuple[Figure, str] | None:
     rows = _slices(result, view) if depth <= MAX_SLICES else _sections(result, view)
     caption = _caption(result, view)
     if depth > MAX_SLICES:
-        caption += " Sections through the centre of mass."
+        caption += " Sections through the center of mass."
     elif depth > SHOWN_SLICES:
         caption += f" {SHOWN_SLICES} of {depth} slices."
     return _grid(rows, result.pixel_size_m is not None), caption
@@ -99,12 +99,12 @@ def _solid(amplitude: np.ndarray) -> np.ndarray:
 def _sections(result: Result, view: FieldOfView) -> dict[str, list[Panel]]:
     volume = result.object[view.crop]
     density = np.nan_to_num(np.abs(volume if volume.ndim == 3 else volume[..., 0]))
-    centre = [_centre(density.sum(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    center = [_center(density.sum(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     dy, dx, dz = result.voxel_size_m or (1.0, 1.0, 1.0)
     planes = {
-        "x–y": (volume[:, :, centre[2]], (dy, dx)),
-        "z–y": (volume[:, centre[1]], (dy, dz)),
-        "x–z": (volume[centre[0]].swapaxes(0, 1), (dz, dx)),
+        "x–y": (volume[:, :, center[2]], (dy, dx)),
+        "z–y": (volume[:, center[1]], (dy, dz)),
+        "x–z": (volume[center[0]].swapaxes(0, 1), (dz, dx)),
     }
     rows: dict[str, list[Panel]] = {}
     for title, (plane, size) in planes.items():
@@ -113,7 +113,7 @@ def _sections(result: Result, view: FieldOfView) -> dict[str, list[Panel]]:
     return rows
 
 
-def _centre(profile: np.ndarray) -> int:
+def _center(profile: np.ndarray) -> int:
     total = profile.sum()
     middle = np.sum(np.arange(profile.size) * profile) / total if total > 0 else (profile.size - 1) / 2
     return round(float(middle))
@@ -147,7 +147,7 @@ def _draw_row(axes: list[Axes], name: str, panels: list[Panel], known_size: bool
     label = {"phase": "rad"}.get(name, "")
     factor = 1.0
     if name == "phase" and limits[1] - limits[0] > 1.9 * np.pi:
-        cmap, limits = style.CYCLIC_MAP, (-np.pi, np.pi)  # it wraps: both ends must have the same colour
+        cmap, limits = style.CYCLIC_MAP, (-np.pi, np.pi)  # it wraps: both ends must have the same color
     elif name in ("δ", "β", "μ"):
         factor, label = _common_factor(limits)
     heading = {"amplitude": "Amplitude", "phase": "Phase"}.get(name, name)
@@ -159,7 +159,7 @@ def _draw_row(axes: list[Axes], name: str, panels: list[Panel], known_size: bool
         if i == 0:
             style.scale_bar(ax, panel.values.shape, panel.pixel[1] if known_size else None)
         if i == len(panels) - 1:
-            style.colour_bar(image, label)
+            style.color_bar(image, label)
 
 
 def _common_factor(limits: tuple[float, float]) -> tuple[float, str]:

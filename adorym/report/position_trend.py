@@ -1,7 +1,7 @@
 r"""The affine trend of refined probe positions: what they say about energy, distance and motors.
 
 Refinement corrects every position by itself. What all corrections have in common, the map
-:math:`\mathbf r' = M\mathbf r + \mathbf t` from recorded to refined positions, is seldom chance: positions in metres
+:math:`\mathbf r' = M\mathbf r + \mathbf t` from recorded to refined positions, is seldom chance: positions in meters
 become pixels by the pixel size :math:`\Delta = \lambda z/(N p)`, so that a wrong photon energy or distance scales both
 axes alike, while motors that are not calibrated scale one of them, and axes that are not at right angles shear.
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.spatial import cKDTree
 
-from adorym.optics.modes import orthogonalise, powers
+from adorym.optics.modes import orthogonalize, powers
 from adorym.report import style
 from adorym.report.base import Scene
 from adorym.report.text import number, prefix, quantity
@@ -21,7 +21,7 @@ def probe_picture(scene: Scene) -> tuple[Figure, str] | None:
     probe = scene.result.probe
     if probe is None or probe.size == 0 or not np.isfinite(probe).all():
         return None
-    modes = orthogonalise(probe)
+    modes = orthogonalize(probe)
     fractions = powers(modes) / max(powers(modes).sum(), np.finfo(float).tiny)
     shown = min(len(modes), SHOWN_MODES)
     columns = min(shown, 4)
@@ -35,7 +35,7 @@ def probe_picture(scene: Scene) -> tuple[Figure, str] | None:
         if i >= shown:
             ax.set_visible(False)
             continue
-        style.show(ax, style.complex_colours(modes[i]), pixel=pixel)
+        style.show(ax, style.complex_colors(modes[i]), pixel=pixel)
         ax.set_title(f"Mode {i + 1}   {100 * fractions[i]:.1f} %" if len(modes) > 1 else "Probe")
         if i == 0:
             style.scale_bar(ax, modes[i].shape, scene.pixel_x_m)
@@ -51,10 +51,10 @@ def _phase_wheel(drawn: Figure, ax: Axes) -> None:
     n = 161
     y, x = np.mgrid[-1 : 1 : n * 1j, -1 : 1 : n * 1j]
     radius = np.hypot(y, x)
-    colours = style.complex_colours(np.minimum(radius, 1) * np.exp(1j * np.arctan2(-y, x)), 1.0)
+    colors = style.complex_colors(np.minimum(radius, 1) * np.exp(1j * np.arctan2(-y, x)), 1.0)
     edge = np.clip((1 - radius) * n / 2, 0, 1)  # one pixel of soft edge
     wheel = ax.inset_axes((1.06, 0.0, 0.26, 0.26))
-    wheel.imshow(np.dstack([colours, edge]))
+    wheel.imshow(np.dstack([colors, edge]))
     wheel.set_axis_off()
     for text, place, align in (("0", (1.06, 0.5), ("left", "center")), ("π/2", (0.5, 1.04), ("center", "bottom"))):
         wheel.text(*place, text, transform=wheel.transAxes, ha=align[0], va=align[1], fontsize=7.5, color=style.MUTED)
@@ -129,7 +129,7 @@ def _scatter(ax: Axes, positions: np.ndarray, unit: str) -> None:
 
 
 def _enlargement(positions: np.ndarray, shift: np.ndarray) -> float:
-    """Round factor that makes a typical arrow as long as neighbours are apart, never below 1."""
+    """Round factor that makes a typical arrow as long as neighbors are apart, never below 1."""
     apart = np.median(cKDTree(positions).query(positions, k=2)[0][:, 1])
     typical = np.median(np.hypot(*shift.T))
     if not 0 < typical < apart:

@@ -1,4 +1,4 @@
-"""The look of all pictures: one place for colours, type, scale bars and colour bars.
+"""The look of all pictures: one place for colors, type, scale bars and color bars.
 
 Figures are made without pyplot: no window, no global state, any number of them in any thread.
 """
@@ -103,8 +103,8 @@ def show(
     return drawn
 
 
-def colour_bar(drawn: AxesImage, label: str = "", ticks: Sequence[float] | None = None) -> None:
-    """A slim colour bar beside an image, as high as the image."""
+def color_bar(drawn: AxesImage, label: str = "", ticks: Sequence[float] | None = None) -> None:
+    """A slim color bar beside an image, as high as the image."""
     ax = drawn.axes
     bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.025, 0.0, 0.032, 1.0)), ticks=ticks)
     bar.outline.set(visible=True, edgecolor="#d1d5db", linewidth=0.6)
@@ -148,8 +148,8 @@ def scale_bar(ax: Axes, shape: tuple[int, ...], pixel_x_m: float | None) -> None
     )
 
 
-def complex_colours(wave: np.ndarray, largest: float | None = None) -> np.ndarray:
-    """``(y, x, 3)`` colours of a complex array: hue is the phase, brightness the amplitude.
+def complex_colors(wave: np.ndarray, largest: float | None = None) -> np.ndarray:
+    """``(y, x, 3)`` colors of a complex array: hue is the phase, brightness the amplitude.
 
     Hues are equally bright (Oklab, B. Ottosson 2020), so that brightness means amplitude alone.
     """

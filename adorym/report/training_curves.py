@@ -27,8 +27,8 @@ def save_training_curves(history: Mapping[str, np.ndarray], path: Path) -> Path 
         drawn = style.figure(3.2)
         ax = drawn.subplots()
         ax.plot(epochs, history["loss"], "o-", color=style.INK, label="training, parts of the stage together")
-        for colour, (name, values) in zip(style.SERIES, named.items(), strict=False):
-            ax.plot(epochs, values, "o-", color=colour, label=name.replace("_", ", "))
+        for color, (name, values) in zip(style.SERIES, named.items(), strict=False):
+            ax.plot(epochs, values, "o-", color=color, label=name.replace("_", ", "))
         for i in np.flatnonzero(np.diff(stage)):
             ax.axvline(epochs[i] + 0.5, color=style.MUTED, linestyle=":", linewidth=1)
         ax.set(xlabel="epoch (stages divided by dotted lines)", ylabel="weighted misfit", yscale="log")

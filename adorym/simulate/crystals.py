@@ -74,7 +74,7 @@ class Crystals:
     """A batch of simulated crystals, ``(n, z, y, x)`` float32 each.
 
     Attributes:
-        modulus: Measured modulus divided by its maximum, zero frequency at the centre.
+        modulus: Measured modulus divided by its maximum, zero frequency at the center.
         shape: Amplitude of the object, between 0 and 1.
         phase: In radian, 0 where there is no crystal.
     """
@@ -204,6 +204,6 @@ def measured(
         intensity = rng.poisson(intensity * level) / level
     peaks = np.stack(np.unravel_index(intensity.reshape(n, -1).argmax(1), array), axis=1)
     peaks = (peaks + np.array(array) // 2) % np.array(array) - np.array(array) // 2
-    centred = [np.roll(a, tuple(np.array(array) // 2 - p), (0, 1, 2)) for a, p in zip(intensity, peaks, strict=True)]
-    modulus = np.sqrt(np.stack(centred))
+    centerd = [np.roll(a, tuple(np.array(array) // 2 - p), (0, 1, 2)) for a, p in zip(intensity, peaks, strict=True)]
+    modulus = np.sqrt(np.stack(centerd))
     return (modulus / modulus.max(axis=(1, 2, 3), keepdims=True)).astype(np.float32), peaks.astype(float)

@@ -133,7 +133,7 @@ class FarField(Detector):
         shape = waves.shape[-2:]
         if not self.integrate:
             return _central(fft.fftshift(_photons(fft.fft2(waves, norm="ortho"))), self.window_px)
-        # Twice the window halves the step between directions; half of that step centres two samples on a pixel.
+        # Twice the window halves the step between directions; half of that step centers two samples on a pixel.
         padded = np.zeros((len(waves), 2 * shape[0], 2 * shape[1]), np.complex64)
         padded[:, : shape[0], : shape[1]] = waves * _ramp(shape, tuple(0.25 / n for n in shape))
         fine = fft.fftshift(_photons(fft.fft2(padded, norm="ortho")))
@@ -169,7 +169,7 @@ class NearField(Detector):
     def intensity(self, waves: np.ndarray, offset: np.ndarray) -> np.ndarray:
         height, width = self.grid.window_px
         shape = 2 * height, 2 * width
-        # Centre the samples that a pixel integrates on the pixel.
+        # Center the samples that a pixel integrates on the pixel.
         offset = offset - (self.oversample - 1) / 2 if self.integrate else offset
         back_y, back_x = (
             np.exp(2j * np.pi * fft.fftfreq(n) * each[:, None]).astype(np.complex64)

@@ -43,7 +43,7 @@ def foam(count: int, radius_px: float, sizes: tuple[float, float], rng: np.rando
 
 
 def line_integrals_of(balls: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """``(y, x)`` lengths of matter, averaged over pixels, of balls whose middles (y, x) are seen from the centre."""
+    """``(y, x)`` lengths of matter, averaged over pixels, of balls whose middles (y, x) are seen from the center."""
     fine = (shape[0] * SUB, shape[1] * SUB)
     y, x = ((np.arange(n) - (n - 1) / 2) / SUB for n in fine)
     total = np.zeros(fine)
@@ -83,7 +83,7 @@ class FoamTomography(Simulation):
         radius: Of the ball, as a part of half the shorter side.
         bubbles: Number of bubbles.
         bubble_sizes: Largest and smallest, as parts of the ball's radius.
-        centre: x of the rotation axis from the middle of the detector.
+        center: x of the rotation axis from the middle of the detector.
         tilt_error: Root mean square of the tilts of each angle, about every axis.
         shift_error: Root mean square of the shift of each angle, y and x.
         drift: Shift of the last angle against the first, along x.
@@ -104,7 +104,7 @@ class FoamTomography(Simulation):
     radius: Annotated[float, Field(gt=0, lt=1)] = 0.8
     bubbles: Annotated[int, Field(ge=0)] = 150
     bubble_sizes: tuple[float, float] = (0.25, 0.04)
-    centre: Pixels = 0.0
+    center: Pixels = 0.0
     tilt_error: Annotated[Angle, Field(ge=0)] = 0.0
     shift_error: Annotated[Pixels, Field(ge=0)] = 0.0
     drift: Pixels = 0.0
@@ -143,7 +143,7 @@ class FoamTomography(Simulation):
             open_beam_counts=level,
             truth={
                 "attenuation": (per_voxel / self.pixel_size * density).astype(np.float32),
-                "rotation_centre_px": np.array([self.centre]),
+                "rotation_center_px": np.array([self.center]),
                 "tilt_rad": tilt,
                 "object_shift_px": shift,
             },
@@ -154,7 +154,7 @@ class FoamTomography(Simulation):
     def _seen(self, balls: np.ndarray, theta: np.ndarray, tilt: np.ndarray, shift: np.ndarray) -> list[np.ndarray]:
         """The balls with their middles where each angle sees them."""
         xp = get_backend("autograd", precision="double")
-        poses = make_poses(xp, theta, tilt, shift, np.array([self.centre]))
+        poses = make_poses(xp, theta, tilt, shift, np.array([self.center]))
         # The poses lead from the detector to the object: their inverse leads back.
         back = [(balls[:, :3] - t) @ m for m, t in zip(poses.matrices, poses.shifts, strict=True)]
         return [np.column_stack([middles, balls[:, 3]]) for middles in back]

@@ -35,7 +35,7 @@ class FullFieldCone(Simulation):
         range: Rotation in all; the last angle is left out.
         distance: From the volume's last slice to the detector.
         photons: Photons in a pixel of the open beam.
-        centre: x of the rotation axis from the middle of the images, which the data do not tell.
+        center: x of the rotation axis from the middle of the images, which the data do not tell.
         drift: Shift of the object between the first and the last angle, along y and x, which the data do not tell.
         noise: Photon noise, background, read noise, bad pixels.
     """
@@ -48,7 +48,7 @@ class FullFieldCone(Simulation):
     range: Angle = np.pi
     distance: Annotated[Length, Field(gt=0)] = 3e-7
     photons: Positive = 1e5
-    centre: Pixels = 0.0
+    center: Pixels = 0.0
     drift: Pixels = 0.0
     noise: Noise = Noise()
 
@@ -58,7 +58,7 @@ class FullFieldCone(Simulation):
         volume = cone_with_grains((n, n, n), for_specimen) * np.float32(self.phase)
         theta = np.linspace(0, self.range, self.angles, endpoint=False)
         shift = self.drift * (np.linspace(0, 1, self.angles) - 0.5)[:, None] * np.ones(2)
-        seen = shift + np.array([0.0, self.centre])
+        seen = shift + np.array([0.0, self.center])
         expected = [self._image(turned(volume, theta[a], np.zeros(3), seen[a])) for a in range(self.angles)]
         patterns, mask = self.noise.measure(np.stack(expected).astype(np.float32), for_noise)
         k_voxel = 2 * np.pi / wavelength_m(self.energy) * self.voxel
@@ -73,7 +73,7 @@ class FullFieldCone(Simulation):
             mask=mask,
             truth={
                 "delta_beta": (np.stack([volume.real, volume.imag], axis=-1) / k_voxel).astype(np.float32),
-                "rotation_centre_px": np.array([self.centre]),
+                "rotation_center_px": np.array([self.center]),
                 "object_shift_px": shift,
             },
             format="simulation",

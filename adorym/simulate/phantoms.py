@@ -17,7 +17,7 @@ from pydantic import Field
 from adorym.errors import ConfigError
 from adorym.optics.geometry import Grid
 from adorym.registry import register
-from adorym.simulate.base import centred
+from adorym.simulate.base import centerd
 from adorym.units import Angle, Length
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -44,12 +44,12 @@ class Vacuum(Phantom):
 
 @register("phantom", "siemens_star")
 class SiemensStar(Phantom):
-    """Resolution target: spokes of one metal that narrow towards the centre, held together by rings.
+    """Resolution target: spokes of one metal that narrow towards the center, held together by rings.
 
     Edges are anti-aliased over one sample, so where spokes are thinner than that the star fades to its mean.
 
     Attributes:
-        spokes: Number of spokes; an odd number leaves the star without a centre of symmetry.
+        spokes: Number of spokes; an odd number leaves the star without a center of symmetry.
         rings: Number of rings; each has half the radius of the one around it.
         diameter: Outer diameter; 0.8 of the shorter side of the field if not given.
         thickness: Height of the structures.
@@ -72,12 +72,12 @@ class SiemensStar(Phantom):
     def coverage(self, grid: Grid) -> np.ndarray:
         """Part of each sample that metal covers, ``(y, x)`` float64 between 0 and 1."""
         outer = (self.diameter or 0.8 * min(grid.extent_m)) / 2
-        y, x = centred(grid)
+        y, x = centerd(grid)
         radius, angle = np.hypot(y, x), np.arctan2(y, x)
         blur = max(grid.pixel_size_m)
 
         def covered(depth: np.ndarray) -> np.ndarray:
-            # ``depth`` is how far inside the edge a sample lies, in metres.
+            # ``depth`` is how far inside the edge a sample lies, in meters.
             return np.clip(0.5 + depth / blur, 0, 1)
 
         off_axis = np.abs((angle * self.spokes / (2 * np.pi)) % 1 - 0.5)  # 0 in the middle of a spoke, 0.5 between two
@@ -94,7 +94,7 @@ class Pictures(Phantom):
 
     Attributes:
         amplitude: (darkest, brightest) amplitude.
-        phase: Range of the phase, centred on 0.
+        phase: Range of the phase, centerd on 0.
         amplitude_picture: Picture shown by the amplitude: one of scikit-image's (``camera``, ``astronaut``, ...), or a
             file.
         phase_picture: Picture shown by the phase.
@@ -116,7 +116,7 @@ class Pictures(Phantom):
     def _photograph(self, name: str, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         from skimage.transform import resize
 
-        picture = _grey(getattr(self, name), name)
+        picture = _gray(getattr(self, name), name)
         turn = rng.uniform(0, 0.25, 2) * shape if self.moved else np.zeros(2)
         fine = resize(picture, shape, order=3, anti_aliasing=True)
         return np.roll(np.clip(fine, 0, 1), np.rint(turn).astype(int), (0, 1))
@@ -139,7 +139,7 @@ class Cells(Phantom):
     absorption: Annotated[float, Field(ge=0)] = 0.1
 
     def transmission(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
-        y, x = centred(grid)
+        y, x = centerd(grid)
         typical = (self.diameter or min(grid.extent_m) / 7) / 2
         thickness = np.zeros(grid.window_px)
 
@@ -176,7 +176,7 @@ class Electrode(Phantom):
     absorption: Annotated[float, Field(ge=0)] = 0.05
 
     def transmission(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
-        y, x = centred(grid)
+        y, x = centerd(grid)
         typical = (self.diameter or min(grid.extent_m) / 8) / 2
         thickness = np.zeros(grid.window_px)
         for middle in 0.7 * _spread(self.count, rng) * grid.extent_m:
@@ -189,7 +189,7 @@ class Electrode(Phantom):
 
 
 @lru_cache(maxsize=4)
-def _grey(name: str, where: str) -> np.ndarray:
+def _gray(name: str, where: str) -> np.ndarray:
     """A picture of scikit-image, or in a file, ``(y, x)`` from 0 to 1."""
     from skimage import data, io  # loading pictures costs more than most simulations need
 

@@ -36,7 +36,7 @@ class Shape:
     Attributes:
         oversampling: (smallest, largest) ratio of the array to the solid along its longest axis.
         aspect: (smallest, largest) ratio of every other axis to the longest one, in voxels.
-        spread: Relative spread of the distances of the faces from the centre, within a family and between families.
+        spread: Relative spread of the distances of the faces from the center, within a family and between families.
         cuts: Largest number of random planes that cut off a piece.
     """
 
@@ -80,10 +80,10 @@ def polyhedra(
     wanted = ratio * np.array(shape) / rng.uniform(*settings.oversampling, (n, 1))
     stretch = wanted / (extent[:, 1] - extent[:, 0])
     # A point r of the array is at (r + shift) / stretch of the solid; a plane there is a plane here.
-    centre = 0.5 * (extent[:, 1] + extent[:, 0])
+    center = 0.5 * (extent[:, 1] + extent[:, 0])
     here = normals / stretch[:, None, :]
     length = np.linalg.norm(here, axis=-1)
-    offsets = (distances - np.einsum("nki,ni->nk", normals, centre)) / length
+    offsets = (distances - np.einsum("nki,ni->nk", normals, center)) / length
     return _filled(xp, here / length[..., None], offsets, shape)
 
 

@@ -72,12 +72,12 @@ class ConePtychoTomography(Simulation):
         phase: Phase shift of one voxel of the cone's wall.
         angles: Number of angles.
         range: Rotation in all; the last angle is left out.
-        overlap: Linear overlap of neighbouring positions.
+        overlap: Linear overlap of neighboring positions.
         probe_px: Radius (1 / e^2 of the intensity) of the Gaussian probe in pixels.
         photons: Photons in one exposure.
         tilt_error: Largest tilt of each angle about each axis, which the data do not know.
         position_error: Root mean square length of the error of the recorded positions.
-        centre: x of the rotation axis from the middle of the volume, which the data do not know.
+        center: x of the rotation axis from the middle of the volume, which the data do not know.
         drift: Shift of the object between the first and the last angle, along y and x, which the data do not know.
         oversample: How much finer the simulation's grid is.
         noise: Photon noise, background, read noise, bad pixels.
@@ -95,7 +95,7 @@ class ConePtychoTomography(Simulation):
     photons: Positive = 1e6
     tilt_error: Annotated[Angle, Field(ge=0)] = 0.0
     position_error: Annotated[Pixels, Field(ge=0)] = 0.0
-    centre: Pixels = 0.0
+    center: Pixels = 0.0
     drift: Pixels = 0.0
     oversample: Annotated[int, Field(ge=1, le=4)] = 2
     noise: Noise = Noise()
@@ -109,7 +109,7 @@ class ConePtychoTomography(Simulation):
         theta = np.linspace(0, self.range, self.angles, endpoint=False)
         tilt = for_motion.uniform(-self.tilt_error, self.tilt_error, (self.angles, 3))
         shift = self.drift * (np.linspace(0, 1, self.angles) - 0.5)[:, None] * np.ones(2)
-        seen = shift + np.array([0.0, self.centre])
+        seen = shift + np.array([0.0, self.center])
         positions = self._positions(for_scan)
         recorded = positions + self.position_error / np.sqrt(2) * for_scan.standard_normal(
             (self.angles, *positions.shape[1:])
@@ -135,7 +135,7 @@ class ConePtychoTomography(Simulation):
                 "delta_beta": (np.stack([coarse.real, coarse.imag], axis=-1) / k_voxel).astype(np.float32),
                 "probe_positions_px": positions.reshape(-1, 2),
                 "tilt_rad": tilt,
-                "rotation_centre_px": np.array([self.centre]),
+                "rotation_center_px": np.array([self.center]),
                 "object_shift_px": shift,
             },
             format="simulation",

@@ -21,11 +21,11 @@ class Scan:
 
     Attributes:
         pattern: ``grid``; ``jittered``, a grid with every point displaced at random, which avoids the grid's periodic
-            artefact (Thibault et al., Ultramicroscopy 109, 338 (2009)); ``spiral``, equal steps along an Archimedean
+            artifact (Thibault et al., Ultramicroscopy 109, 338 (2009)); ``spiral``, equal steps along an Archimedean
             spiral; ``fermat``, a Fermat spiral (Huang et al., Opt. Express 22, 12634 (2014)); ``fly``, lines along x
             swept with the shutter open, each line starting a little elsewhere.
-        step: Distance of neighbouring points in object pixels.
-        overlap: In place of ``step``: linear overlap of neighbouring beams, 1 - step / beam diameter; 0.65 by default.
+        step: Distance of neighboring points in object pixels.
+        overlap: In place of ``step``: linear overlap of neighboring beams, 1 - step / beam diameter; 0.65 by default.
         jitter: Largest displacement in y and in x, in steps (``jittered`` and ``fly``).
         duty: Part of a step travelled with the shutter open (``fly``); 1 is a continuous exposure.
         sub_positions: Points along the way over which the intensity is averaged (``fly``).

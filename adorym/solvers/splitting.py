@@ -1,4 +1,4 @@
-"""Splitting methods: terms with a proximal operator are minimised by it, exactly, and the loss by its gradient."""
+"""Splitting methods: terms with a proximal operator are minimized by it, exactly, and the loss by its gradient."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class ADMM(Solver):
             u = ConjugateGradient(evaluations=5).iterate(augmented, u, inner).u
         copy = objective.prox(u + dual, 1 / self.penalty)
         state |= {"copy": copy, "dual": dual + u - copy}
-        distance = u - augmented.centre
+        distance = u - augmented.center
         value = value_and_gradient(augmented, u, inner)[0] - 0.5 * self.penalty * float(distance @ distance)
         return Step(u, value + objective.left_out(u))
 
@@ -103,12 +103,12 @@ class ADMM(Solver):
 class _Augmented(Objective):
     """A loss and a spring to a point."""
 
-    def __init__(self, objective: Objective, centre: Vector, penalty: float) -> None:
-        self.objective, self.centre, self.penalty = objective, centre, penalty
+    def __init__(self, objective: Objective, center: Vector, penalty: float) -> None:
+        self.objective, self.center, self.penalty = objective, center, penalty
 
     def evaluate(self, u: Vector) -> tuple[float, Vector]:
         value, gradient = self.objective.evaluate(u)
-        distance = u - self.centre
+        distance = u - self.center
         return value + 0.5 * self.penalty * float(distance @ distance), gradient + self.penalty * distance
 
     def product(self, u: Vector, v: Vector) -> Vector:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from adorym.comm import Communicator
-from adorym.data.contiguous import Kept
+from adorym.data.contiguous import ArraySpec
 from adorym.optimizers.base import Gradient
 from adorym.wrapper.base import Array
 
@@ -49,15 +49,15 @@ class ObjectStore(ABC):
     Attributes:
         shape: Of the whole object.
         comm: The ranks that share it.
-        share: (start, stop), the rows that this rank reads and writes for all: each row belongs to one rank.
-        held: (start, stop), the rows that this rank holds.
+        owned_rows: (start, stop), the rows that this rank reads and writes for all: each row belongs to one rank.
+        local_rows: (start, stop), the rows that this rank holds.
         window_bytes: Bytes of windows that may be asked for at once.
     """
 
     shape: tuple[int, ...]
     comm: Communicator
-    share: tuple[int, int]
-    held: tuple[int, int]
+    owned_rows: tuple[int, int]
+    local_rows: tuple[int, int]
     window_bytes: float = math.inf
 
     @abstractmethod
@@ -92,16 +92,16 @@ class ObjectStore(ABC):
 
     # -- the whole, for files and for people ---------------------------------------------------------------------
     @abstractmethod
-    def arrays(self) -> dict[str, Kept]:
+    def arrays(self) -> dict[str, ArraySpec]:
         """What is kept between two batches, over all ranks: ``value`` and ``state_0``, ``state_1``, ..."""
 
     @abstractmethod
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
-        """Rows of one of the `arrays`, within ``held``; not to be written to."""
+        """RowBackend of one of the `arrays`, within ``local_rows``; not to be written to."""
 
     @abstractmethod
     def write(self, name: str, start: int, rows: np.ndarray) -> None:
-        """Replace rows of one of the `arrays`, within ``held``, from ``start`` on."""
+        """Replace rows of one of the `arrays`, within ``local_rows``, from ``start`` on."""
 
     def values(self) -> np.ndarray:
         """The whole object, on every rank."""
@@ -117,7 +117,7 @@ class ObjectStore(ABC):
 
     def restore(self, values: np.ndarray, state: tuple[np.ndarray, ...]) -> None:
         """Take over a whole object and the whole state of its optimizer."""
-        start, stop = self.held
+        start, stop = self.local_rows
         for name, array in zip(self.arrays(), (values, *state), strict=True):
             self.write(name, start, array[start:stop])
 
@@ -125,7 +125,7 @@ class ObjectStore(ABC):
         """Give back what the store holds outside the memory of this process."""
 
     def _whole(self, name: str) -> np.ndarray:
-        return np.concatenate(self.comm.gather(self.read(name, *self.share), f"gather the object's {name}"))
+        return np.concatenate(self.comm.gather(self.read(name, *self.owned_rows), f"gather the object's {name}"))
 
 
 def blocks(start: int, stop: int, row_bytes: int, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, int]]:

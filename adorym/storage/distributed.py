@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from adorym.comm import Communicator
-from adorym.data.contiguous import Kept
+from adorym.data.contiguous import ArraySpec
 from adorym.optimizers.base import Optimizer
 from adorym.storage.base import BLOCK_BYTES
-from adorym.storage.slabs import MemoryRows, Rows, SlabStore, Start
+from adorym.storage.slabs import MemoryRows, RowBackend, SlabStore, Start
 from adorym.wrapper.base import Backend
 
 
@@ -20,6 +20,6 @@ class DistributedStore(SlabStore):
     ) -> None:
         super().__init__(xp, start, optimizer, comm, block_bytes)
 
-    def _make_rows(self, kept: dict[str, Kept]) -> dict[str, Rows]:
-        low, high = self.held
+    def _make_rows(self, kept: dict[str, ArraySpec]) -> dict[str, RowBackend]:
+        low, high = self.local_rows
         return {name: MemoryRows(np.zeros((high - low, *k.shape[1:]), k.dtype), low) for name, k in kept.items()}

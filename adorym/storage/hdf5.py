@@ -21,12 +21,12 @@ import h5py
 import numpy as np
 
 from adorym.comm import Communicator, parallel_hdf5_options
-from adorym.data.contiguous import ALIGNMENT, Kept, create_contiguous, read_rows
+from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous, read_rows
 from adorym.errors import ConfigError
 from adorym.optimizers.base import Optimizer
 from adorym.storage.base import BLOCK_BYTES
 from adorym.storage.layout import pack
-from adorym.storage.slabs import Plan, Rows, SlabStore, Start, copy_unless_same
+from adorym.storage.slabs import Plan, RowBackend, SlabStore, Start, copy_unless_same
 from adorym.wrapper.base import Backend
 
 # What a step makes on the way, as a multiple of its block of the object: Adam's temporaries, and what autograd keeps of
@@ -54,10 +54,10 @@ class FileSettings:
         return BLOCK_BYTES if self.memory_bytes is None else int(min(BLOCK_BYTES, self.memory_bytes / STEP_FACTOR))
 
 
-class MappedRows(Rows):
-    """Rows of a dataset in a mapped file."""
+class MappedRows(RowBackend):
+    """RowBackend of a dataset in a mapped file."""
 
-    def __init__(self, path: Path, offset: int, kept: Kept) -> None:
+    def __init__(self, path: Path, offset: int, kept: ArraySpec) -> None:
         self._map = np.memmap(path, kept.dtype, "r+", offset, kept.shape)
         self._mmap: mmap.mmap = self._map._mmap  # type: ignore[attr-defined]
         self._begin = offset % mmap.ALLOCATIONGRANULARITY  # the map itself begins at a page
@@ -83,10 +83,10 @@ class MappedRows(Rows):
             self._mmap.madvise(advice, page, length)
 
 
-class DatasetRows(Rows):
-    """Rows of a dataset that HDF5 itself reads and writes: real numbers with the parts of complex ones last."""
+class DatasetRows(RowBackend):
+    """RowBackend of a dataset that HDF5 itself reads and writes: real numbers with the parts of complex ones last."""
 
-    def __init__(self, dataset: h5py.Dataset, kept: Kept) -> None:
+    def __init__(self, dataset: h5py.Dataset, kept: ArraySpec) -> None:
         self._dataset, self._kept = dataset, kept
 
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -110,7 +110,7 @@ class Hdf5Store(SlabStore):
             self.window_bytes = settings.memory_bytes / STEP_FACTOR
         super().__init__(xp, start, optimizer, comm, settings.block_bytes)
 
-    def _make_rows(self, kept: dict[str, Kept]) -> dict[str, Rows]:
+    def _make_rows(self, kept: dict[str, ArraySpec]) -> dict[str, RowBackend]:
         made = self.comm.broadcast(self._reserved(kept) if self.comm.is_root else None, "make the object's file")
         if isinstance(made, ConfigError):  # every rank ends alike
             raise made
@@ -122,14 +122,14 @@ class Hdf5Store(SlabStore):
             if self.comm.is_root:
                 path.unlink()
 
-    def _opened(self, path: Path, offsets: dict[str, int], kept: dict[str, Kept]) -> dict[str, Rows]:
+    def _opened(self, path: Path, offsets: dict[str, int], kept: dict[str, ArraySpec]) -> dict[str, RowBackend]:
         if self._settings.driver == "memmap":
             return {name: MappedRows(path, offsets[name], k) for name, k in kept.items()}
         file = h5py.File(path, "r+", **parallel_hdf5_options(self.comm))
         self._file = file
         return {name: DatasetRows(file[name], k) for name, k in kept.items()}
 
-    def _reserved(self, kept: dict[str, Kept]) -> Any:
+    def _reserved(self, kept: dict[str, ArraySpec]) -> Any:
         """(path, offset of each array) of a new file whose space is reserved; or the error."""
         folder = self._settings.folder
         try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from adorym.comm import Communicator, SerialCommunicator
-from adorym.data.contiguous import Kept
+from adorym.data.contiguous import ArraySpec
 from adorym.optimizers.base import Gradient, Optimizer
 from adorym.storage.base import Function, ObjectStore, Step, Term, Windows, blocks
 from adorym.storage.layout import Slabs
@@ -32,8 +32,8 @@ class ReplicatedStore(ObjectStore):
         self._added: Array | None = None  # curvature of regularizers
         self._state = optimizer.init(xp, self._object)
         self.shape = first.shape
-        self.held = (0, self.shape[0])
-        self.share = Slabs(self.shape[0], self.comm.size).of(self.comm.rank)
+        self.local_rows = (0, self.shape[0])
+        self.owned_rows = Slabs(self.shape[0], self.comm.size).of(self.comm.rank)
 
     def gather(self, windows: Windows) -> Array:
         return self._xp.gather_windows(self._object, windows.corners_px, windows.shape)
@@ -56,9 +56,9 @@ class ReplicatedStore(ObjectStore):
         return total
 
     def _parts(self, halo_px: int | None) -> Iterator[tuple[int, int]]:
-        """Rows that this rank finds a term of, with those that they need after them."""
+        """RowBackend that this rank finds a term of, with those that they need after them."""
         if halo_px is not None:
-            for start, stop in blocks(*self.share, self._object[:1].nbytes):
+            for start, stop in blocks(*self.owned_rows, self._object[:1].nbytes):
                 yield start, min(stop + halo_px, self.shape[0])
         elif self.comm.is_root:  # by one rank, for all of them
             yield 0, self.shape[0]
@@ -85,9 +85,9 @@ class ReplicatedStore(ObjectStore):
     def apply(self, function: Function) -> None:
         self._object = function(self._object, 0)
 
-    def arrays(self) -> dict[str, Kept]:
+    def arrays(self) -> dict[str, ArraySpec]:
         kept = {"value": self._object} | {f"state_{i}": s for i, s in enumerate(self._state)}
-        return {name: Kept(tuple(a.shape), self._xp.to_numpy(a[:0]).dtype) for name, a in kept.items()}
+        return {name: ArraySpec(tuple(a.shape), self._xp.to_numpy(a[:0]).dtype) for name, a in kept.items()}
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
         return self._xp.to_numpy(self._array(name)[start:stop])

@@ -2,7 +2,7 @@
 
 What a rank needs of the others' slabs travels once a batch each way, as the union of its windows
 (`adorym.storage.layout`); the gradient takes the same way back, so that only the owner of a row ever writes it. The
-slabs lie in the host's memory or in a file, as `Rows`; what is computed is computed block by block.
+slabs lie in the host's memory or in a file, as `RowBackend`; what is computed is computed block by block.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from adorym.comm import Communicator
-from adorym.data.contiguous import Kept
+from adorym.data.contiguous import ArraySpec
 from adorym.errors import ConfigError
 from adorym.optimizers.base import Gradient, Optimizer
 from adorym.storage.base import Function, ObjectStore, Step, Term, Windows, blocks
@@ -50,12 +50,12 @@ class Start:
     rows: RowsOf
 
 
-class Rows(ABC):
-    """Rows of one array, wherever they lie; numbered as in the whole array."""
+class RowBackend(ABC):
+    """RowBackend of one array, wherever they lie; numbered as in the whole array."""
 
     @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Rows ``start`` to ``stop``: the memory itself, or a copy."""
+        """RowBackend ``start`` to ``stop``: the memory itself, or a copy."""
 
     @abstractmethod
     def write(self, start: int, rows: np.ndarray) -> None:
@@ -68,8 +68,8 @@ class Rows(ABC):
         """These rows are needed next."""
 
 
-class MemoryRows(Rows):
-    """Rows in an array in memory, ``first`` being the number of its first row."""
+class MemoryRows(RowBackend):
+    """RowBackend in an array in memory, ``first`` being the number of its first row."""
 
     def __init__(self, array: np.ndarray, first: int) -> None:
         self._array, self._first = array, first
@@ -129,19 +129,19 @@ class SlabStore(ObjectStore):
     def __init__(self, xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, block_bytes: int) -> None:
         self._xp, self.comm, self.shape = xp, comm, start.shape
         self._slabs = Slabs(self.shape[0], comm.size)
-        self.share = self.held = self._slabs.of(comm.rank)
+        self.owned_rows = self.local_rows = self._slabs.of(comm.rank)
         first = xp.to_numpy(xp.asarray(np.ascontiguousarray(start.rows(0, 1))))
         self._real = first.real.dtype
         self._parts = 2 if first.dtype.kind == "c" else 1
         self._pixel = math.prod(self.shape[2:])
         self._row_bytes, self._block_bytes = first.nbytes, block_bytes
         state = [xp.to_numpy(s) for s in optimizer.init(xp, xp.asarray(first))]
-        kept = {"value": Kept(self.shape, first.dtype)}
-        kept |= {f"state_{i}": Kept((self.shape[0], *s.shape[1:]), s.dtype) for i, s in enumerate(state)}
+        kept = {"value": ArraySpec(self.shape, first.dtype)}
+        kept |= {f"state_{i}": ArraySpec((self.shape[0], *s.shape[1:]), s.dtype) for i, s in enumerate(state)}
         self._kept = dict(kept)
         kept["gradient"] = kept["value"]
         if optimizer.needs_curvature:
-            kept["curvature"] = Kept(self.shape, self._real)
+            kept["curvature"] = ArraySpec(self.shape, self._real)
         self._rows = self._make_rows(kept)
         self._state_rows = [self._rows[f"state_{i}"] for i in range(len(state))]
         self._last: tuple[Windows, Plan] | None = None
@@ -155,7 +155,7 @@ class SlabStore(ObjectStore):
         self._written("first object")
 
     @abstractmethod
-    def _make_rows(self, kept: dict[str, Kept]) -> dict[str, Rows]:
+    def _make_rows(self, kept: dict[str, ArraySpec]) -> dict[str, RowBackend]:
         """Places, filled with zeros, for this rank's slab of each array."""
 
     # -- windows -----------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ class SlabStore(ObjectStore):
         every = self.comm.gather(boxes, "ask for windows")
         asked = cover(boxes, (0, self.shape[0]))
         from_owner = np.diff(asked.pixels_before(self._slabs.edges)).tolist()
-        return Plan(asked, from_owner, covers(every, self.held))
+        return Plan(asked, from_owner, covers(every, self.local_rows))
 
     def _fetch(self, plan: Plan) -> np.ndarray:
         """The object's pixels that this rank asked for, packed, real."""
@@ -232,7 +232,7 @@ class SlabStore(ObjectStore):
         if self._largest is None:
             self._largest = self._largest_curvature()  # of the data alone
         names = ["gradient", "curvature"] if "curvature" in self._rows else ["gradient"]
-        (low, high), total = self.held, 0.0
+        (low, high), total = self.local_rows, 0.0
         beyond = min(halo_px, self.shape[0] - high) if high > low else 0
         box = np.array([[high, 0, beyond, self.shape[1]]] if beyond else np.zeros((0, 4)), np.int64)
         plan = self._plan(box) if halo_px else None
@@ -311,7 +311,7 @@ class SlabStore(ObjectStore):
                 rows.write(a, self._xp.to_numpy(state))
             self._done(a, b)
 
-    def arrays(self) -> dict[str, Kept]:
+    def arrays(self) -> dict[str, ArraySpec]:
         return dict(self._kept)
 
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
@@ -322,7 +322,7 @@ class SlabStore(ObjectStore):
 
     # -- rows --------------------------------------------------------------------------------------------------------
     def _blocks(self) -> Iterator[tuple[int, int]]:
-        return blocks(*self.held, self._row_bytes, self._block_bytes)
+        return blocks(*self.local_rows, self._row_bytes, self._block_bytes)
 
     def _done(self, a: int, b: int) -> None:
         for rows in self._rows.values():
@@ -333,7 +333,7 @@ class SlabStore(ObjectStore):
             rows.soon(a, b)
 
     def _flat(self, rows: np.ndarray) -> np.ndarray:
-        """Rows as real numbers ``(k, x * depth)``, the same memory."""
+        """RowBackend as real numbers ``(k, x * depth)``, the same memory."""
         return rows.view(self._real).reshape(len(rows), -1) if rows.size else np.zeros((len(rows), 0), self._real)
 
     def _as_object(self, flat: np.ndarray) -> np.ndarray:

@@ -269,7 +269,7 @@ class Backend(ABC):
 
     @abstractmethod
     def host_fft2(self, a: np.ndarray) -> np.ndarray:
-        """Unnormalised 2-D transform of a NumPy array by the backend's fastest library, for cores of `fused`."""
+        """Unnormalized 2-D transform of a NumPy array by the backend's fastest library, for cores of `fused`."""
 
     @abstractmethod
     def host_ifft2(self, a: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ _REAL: dict[str, np.dtype] = {"F": np.dtype("float32"), "D": np.dtype("float64")
 
 
 # Rows are flat and real here: a window's row is one contiguous run of numbers in both arrays, and both runs are sliced
-# before the loop, as an index that is known not to be negative is what LLVM vectorises.
+# before the loop, as an index that is known not to be negative is what LLVM vectorizes.
 @njit(cache=True, nogil=True, error_model="numpy")
 def _gather(a: np.ndarray, corners: np.ndarray, depth: int, out: np.ndarray) -> None:
     for i in range(out.shape[0]):

@@ -26,8 +26,8 @@ def main() -> None:
     view = field_of_view(result)
     phase = np.angle(without_ramp(result.object[..., 0][view.crop], view.bright))
     low, high = robust_range(phase, view.bright)
-    grey = np.where(view.seen, 255 * np.clip((phase - low) / (high - low), 0, 1), 255)
-    Image.fromarray(np.rint(grey).astype(np.uint8)).save(arguments.picture, optimize=True)
+    gray = np.where(view.seen, 255 * np.clip((phase - low) / (high - low), 0, 1), 255)
+    Image.fromarray(np.rint(gray).astype(np.uint8)).save(arguments.picture, optimize=True)
     print(f"{arguments.picture}: {high - low:.2f} rad from black to white")
 
 

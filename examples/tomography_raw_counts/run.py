@@ -29,9 +29,9 @@ def main() -> None:
     simulate(
         "tomography_foam",
         data,
-        {"centre": "7.3 px", "size_px": [8, 64], "angles": 40}
+        {"center": "7.3 px", "size_px": [8, 64], "angles": 40}
         if arguments.quick
-        else {"centre": "7.3 px", "size_px": [32, 128], "angles": 120, "counts": 2000},
+        else {"center": "7.3 px", "size_px": [32, 128], "angles": 120, "counts": 2000},
         seed=1,
     )
 
@@ -39,7 +39,7 @@ def main() -> None:
     result = adorym.reconstruct(config, output=folder)
     found = score(folder, data)
     print(f"object {result.object.shape}, loss {result.history['loss'][-1]:.3g}")
-    print(f"axis off by {found['rotation_centre_error_px']:.2f} px, error {found['attenuation_nrmse']:.3f}")
+    print(f"axis off by {found['rotation_center_error_px']:.2f} px, error {found['attenuation_nrmse']:.3f}")
     for to in ("vti", "tiff"):  # for ParaView and for ImageJ
         print(f"wrote {export(folder, to)[0].name}")
 

@@ -50,7 +50,7 @@ def test_plain_prints_batches_of_long_epochs():
     assert all("loss 1.0000e+02" in line for line in lines if "epoch 1" in line), "a batch's loss is told as an epoch's"
 
 
-def test_plain_has_no_control_codes_even_where_colour_is_forced(monkeypatch):
+def test_plain_has_no_control_codes_even_where_color_is_forced(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     assert "\x1b" not in printed("plain", terminal=True)
 

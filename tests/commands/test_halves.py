@@ -18,7 +18,7 @@ from adorym.errors import ConfigError, DataError
 from adorym.report import style
 
 SHAPE, WINDOW, PIXEL_M = (120, 132), (24, 28), (12e-9, 10e-9)
-CUTOFF = 2e7  # per metre, up to which both halves know the object; the detector's Nyquist frequency is twice that
+CUTOFF = 2e7  # per meter, up to which both halves know the object; the detector's Nyquist frequency is twice that
 CONFIG = "data:\n  path: data.h5\n  frames: '{}'\n"
 
 

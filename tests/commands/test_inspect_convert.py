@@ -88,7 +88,7 @@ def test_zero_frequency_at_the_corner_and_low_overlap_are_suspected(tmp_path):
     corner = ArrayPatterns(np.fft.ifftshift(dataset.patterns.array, axes=(-2, -1)))
     wide = dataset.with_(patterns=corner, probe_positions_px=10 * dataset.probe_positions_px)
     hints = "\n".join(inspect(write_native(wide, tmp_path / "a.h5")).hints)
-    assert "the counts crowd at the corners" in hints and "neighbours share 0 % of the probe's diameter" in hints
+    assert "the counts crowd at the corners" in hints and "neighbors share 0 % of the probe's diameter" in hints
     close = dataset.with_(probe_positions_px=dataset.probe_positions_px * 1e-8)
     assert any("are they in pixels?" in hint for hint in inspect(write_native(close, tmp_path / "b.h5")).hints)
 
@@ -130,7 +130,7 @@ def test_unknown_file_gets_a_map(tmp_path):
     known = inspect(tmp_path / "a.npz", {"map": found.suggested_map})
     assert known.format == "map of npz" and known.n_patterns == 5
     unknown = inspect(write(tmp_path / "b.h5", {"stack": counts(3)}))
-    assert unknown.suggested_map == ("patterns=stack",) and "no reader recognises" in unknown.problems[0]
+    assert unknown.suggested_map == ("patterns=stack",) and "no reader recognizes" in unknown.problems[0]
     with pytest.raises(DataError, match="no such file"):
         inspect(tmp_path / "none.h5")
 

@@ -84,12 +84,12 @@ SCAN = Scan()
 COUNTS = SCAN.noisy().patterns.array
 
 
-def arrange(a):
+def to_model_frame(a):
     return np.fft.ifftshift(a, axes=(-2, -1))
 
 
 def measured(dataset, loss=None, floor=0.0):
-    return Measurements(XP, dataset, arrange, (loss or Poisson()).target, lambda mean: floor * mean)
+    return Measurements(XP, dataset, to_model_frame, (loss or Poisson()).target, lambda mean: floor * mean)
 
 
 def batch(measurements, patterns):
@@ -106,7 +106,7 @@ def test_targets_are_the_transformed_counts_in_the_models_frame(kept, monkeypatc
     made = measured(SCAN.noisy(), LeastSquares(), 0.01)
     target, mask = batch(made, index)
     assert made.floor == pytest.approx(0.01 * COUNTS.mean())
-    np.testing.assert_allclose(target, np.sqrt(arrange(COUNTS[index]) + made.floor), rtol=1e-6)
+    np.testing.assert_allclose(target, np.sqrt(to_model_frame(COUNTS[index]) + made.floor), rtol=1e-6)
     assert mask is None
     assert made.counts == pytest.approx(COUNTS.sum()) and made.mean_counts == pytest.approx(COUNTS.sum() / SCAN.n)
     assert made.valid_counts == pytest.approx(COUNTS.sum())
@@ -116,7 +116,7 @@ def test_amplitudes_are_squared():
     amplitudes = SCAN.noisy().with_(patterns=ArrayPatterns(np.sqrt(COUNTS)), measured="amplitude")
     made = measured(amplitudes)
     assert made.counts == pytest.approx(COUNTS.sum(), rel=1e-6)
-    np.testing.assert_allclose(batch(made, np.arange(3))[0], arrange(COUNTS[:3]), rtol=1e-5)
+    np.testing.assert_allclose(batch(made, np.arange(3))[0], to_model_frame(COUNTS[:3]), rtol=1e-5)
 
 
 @pytest.mark.parametrize("each", [False, True])
@@ -131,7 +131,8 @@ def test_masked_pixels_may_hold_anything(each, kept, monkeypatch):
     target, weights = batch(made, [1, 4])
     assert np.isfinite(target).all()
     assert weights.shape == ((2, *SCAN.window) if each else (1, *SCAN.window))
-    np.testing.assert_array_equal(weights, np.broadcast_to(arrange(mask[:2] if each else mask[None]), weights.shape))
+    expected = to_model_frame(mask[:2] if each else mask[None])
+    np.testing.assert_array_equal(weights, np.broadcast_to(expected, weights.shape))
     seen = np.broadcast_to(mask, COUNTS.shape)
     assert made.valid_counts == pytest.approx(COUNTS[seen].sum())
     assert made.floor == pytest.approx(0.01 * COUNTS[seen].mean())
@@ -140,13 +141,13 @@ def test_masked_pixels_may_hold_anything(each, kept, monkeypatch):
 def test_masks_of_each_pattern_go_with_their_pattern():
     mask = np.random.default_rng(0).random((SCAN.n, *SCAN.window)) > 0.3
     made = measured(SCAN.noisy(mask=mask))
-    np.testing.assert_array_equal(batch(made, [6, 2])[1], arrange(mask[[6, 2]]))
+    np.testing.assert_array_equal(batch(made, [6, 2])[1], to_model_frame(mask[[6, 2]]))
 
 
 def test_negative_counts_are_none():
     cold = COUNTS - 3
     made = measured(SCAN.noisy(patterns=ArrayPatterns(cold)))
-    np.testing.assert_array_equal(batch(made, np.arange(SCAN.n))[0], arrange(np.maximum(cold, 0)))
+    np.testing.assert_array_equal(batch(made, np.arange(SCAN.n))[0], to_model_frame(np.maximum(cold, 0)))
 
 
 def test_many_patterns_are_read_block_by_block():

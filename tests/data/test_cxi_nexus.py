@@ -135,7 +135,7 @@ def test_missing_side_of_a_pixel_is_square(tmp_path):
 def test_unknown_pixel_size_says_what_would_give_it(tmp_path):
     path = cxi(tmp_path / "a.cxi", instrument_1__source_1__energy=None, instrument_1__detector_1__distance=None)
     lacking = "the pixel size of the object is unknown; give data.pixel_size.*: data.energy, data.distance$"
-    with pytest.raises(DataError, match=f"positions are in metres and {lacking}"):
+    with pytest.raises(DataError, match=f"positions are in meters and {lacking}"):
         open_dataset(path)
     check(open_dataset(path, {"energy": "10 keV", "distance": "2 m"}))
     given = open_dataset(path, {"pixel_size": (PIXEL[0], PIXEL[1])})
@@ -184,7 +184,7 @@ def test_wrong_trees(tmp_path):
         open_dataset(cxi(tmp_path / "e.cxi"), {"format": "cxy"})
 
 
-def test_cxi_without_version_is_recognised(tmp_path):
+def test_cxi_without_version_is_recognized(tmp_path):
     path = cxi(tmp_path / "a.cxi")
     with h5py.File(path, "r+") as file:
         del file["cxi_version"]
@@ -192,7 +192,7 @@ def test_cxi_without_version_is_recognised(tmp_path):
 
 
 def nexus(path, **entries):
-    """NXcxi_ptycho with groups named by class only, millimetres and kiloelectronvolt."""
+    """NXcxi_ptycho with groups named by class only, millimeters and kiloelectronvolt."""
     content = {
         "scan/definition": "NXcxi_ptycho",
         "scan/line/eiger/data": counts(N),
@@ -209,7 +209,7 @@ def nexus(path, **entries):
     return write(path, content, **classes)
 
 
-def test_nexus_finds_groups_by_class_and_honours_units(tmp_path):
+def test_nexus_finds_groups_by_class_and_honors_units(tmp_path):
     check(open_dataset(nexus(tmp_path / "a.nxs")), "nexus")
     check(open_dataset(nexus(tmp_path / "b.nxs", definition="NXptycho")), "nexus")
     check(open_dataset(nexus(tmp_path / "c.nxs", definition=None)), "nexus")

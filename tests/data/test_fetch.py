@@ -74,7 +74,7 @@ def test_the_measured_star(offline):
     assert star.energy_ev is None and star.pixel_size_m is None
     assert star.start_probe is not None and star.start_probe.shape == (1, 128, 128)
     mean = star.patterns.read(np.arange(0, 516, 16)).mean(0)
-    # In a data set the zero frequency is at the centre: the ring of light of a beam with a central stop lies round it.
+    # In a data set the zero frequency is at the center: the ring of light of a beam with a central stop lies round it.
     y, x = (np.sum(mean * grid) / mean.sum() for grid in np.indices(mean.shape))
     assert abs(y - 64) < 6 and abs(x - 64) < 6
     assert mean[64 - 5 : 64 + 5, 64 - 5 : 64 + 5].mean() < 0.2 * mean[64, 64 + 15 : 64 + 25].mean()

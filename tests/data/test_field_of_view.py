@@ -1,4 +1,4 @@
-"""What the data saw: illumination against direct summation, ramps removed exactly, colours free of the margin."""
+"""What the data saw: illumination against direct summation, ramps removed exactly, colors free of the margin."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_wild_pixels_have_no_say_in_the_ramp():
     assert np.abs(turned - turned.mean()).max() < 0.1
 
 
-def test_colours_come_from_the_scanned_area():
+def test_colors_come_from_the_scanned_area():
     result = ptychography_result()
     assert np.abs(result.object).max() > 300  # noise in the margin, which the beam did not reach
     view = field_of_view(result)

@@ -215,7 +215,7 @@ def test_a_first_guess_of_the_map(tmp_path):
     assert suggest_map(open_container(write(tmp_path / "b.h5", {"text": "words", "line": np.zeros(3)}))) == []
 
 
-def test_siemens_star_keeps_its_positions_and_centres_its_patterns(tmp_path):
+def test_siemens_star_keeps_its_positions_and_centers_its_patterns(tmp_path):
     if not any(TEST_DATA.rglob(SIEMENS_STAR)):
         pytest.skip(f"no {SIEMENS_STAR} under {TEST_DATA}; set ADORYM_TEST_DATA")
     container = open_container(siemens_star_path(TEST_DATA))

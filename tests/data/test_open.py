@@ -33,7 +33,7 @@ def test_missing_and_wrong_files(tmp_path):
         with pytest.raises(DataError, match=f"{name}: not an HDF5 file; found .*{found}.*adorym convert"):
             open_dataset(tmp_path / name)
     with pytest.raises(
-        DataError, match=r"no reader recognises the file.*found apples; say where things are with data.map"
+        DataError, match=r"no reader recognizes the file.*found apples; say where things are with data.map"
     ):
         open_dataset(write(tmp_path / "other.h5", {"apples": 3}))
 
@@ -231,8 +231,8 @@ def test_wrong_overrides(tmp_path, overrides, message):
 
 
 def test_all_wrong_overrides_come_together():
-    with pytest.raises(ConfigErrors, match=r"(?s)data\.energy.*data\.colour: unknown key"):
-        Overrides.of({"energy": "much", "colour": "red"})
+    with pytest.raises(ConfigErrors, match=r"(?s)data\.energy.*data\.color: unknown key"):
+        Overrides.of({"energy": "much", "color": "red"})
 
 
 def test_choices():

@@ -23,7 +23,7 @@ def test_what_is_expected_is_read_once_and_not_too_early():
         return index * 2
 
     ahead, chunks = ReadAhead(slow), parts(6)
-    ahead.expect(chunks)
+    ahead.prefetch(chunks)
     time.sleep(0.05)
     assert read == list(range(AHEAD))
     for i, chunk in enumerate(chunks):
@@ -34,7 +34,7 @@ def test_what_is_expected_is_read_once_and_not_too_early():
 
 def test_what_is_not_expected_is_read_all_the_same():
     ahead = ReadAhead(lambda index: index + 1)
-    ahead.expect(parts(2))
+    ahead.prefetch(parts(2))
     other = np.array([7, 9])
     np.testing.assert_array_equal(ahead.take(other), [8, 10])
     np.testing.assert_array_equal(ahead.take(parts(2)[1]), [4, 5, 6])
@@ -47,7 +47,7 @@ def test_reading_goes_on_meanwhile():
         ready.set()
         return index
 
-    ReadAhead(read).expect(parts(1))
+    ReadAhead(read).prefetch(parts(1))
     assert ready.wait(5)
 
 
@@ -56,6 +56,6 @@ def test_errors_come_out_where_the_patterns_are_asked_for():
         raise OSError("lost")
 
     ahead = ReadAhead(broken)
-    ahead.expect(parts(1))
+    ahead.prefetch(parts(1))
     with pytest.raises(OSError, match="lost"):
         ahead.take(parts(1)[0])

@@ -127,8 +127,8 @@ def test_resizing_keeps_the_peak_in_the_middle(length):
     found = resized(np.exp(-(axes**2).sum(0) / (0.05 * length) ** 2))
     assert found.shape == (32, 32, 32) and found.min() >= 0
     places = np.indices(found.shape)
-    centre = [(p * found).sum() / found.sum() for p in places]
-    assert centre == pytest.approx([16, 16, 16], abs=0.6)
+    center = [(p * found).sum() / found.sum() for p in places]
+    assert center == pytest.approx([16, 16, 16], abs=0.6)
 
 
 def test_resizing_refuses_what_is_not_a_cube():

@@ -61,14 +61,14 @@ def test_modes_are_orthogonal_strongest_first_and_predict_the_same():
 
 
 def test_detector_images_are_in_the_frame_of_the_patterns():
-    """Zero frequency at the corner inside, at the centre outside."""
+    """Zero frequency at the corner inside, at the center outside."""
     y, x = np.indices(SCAN.window)
     scan = Scan(modes=1, window=SCAN.window, background=1.0 + 0.2 * y + 0.05 * x)
-    centred = np.asarray(scan.background)
+    centerd = np.asarray(scan.background)
     run = tiny(exact(scan), calm() | {"background": ParameterSettings(refine=False, initial=0.5)})
     model = run.problem.model
-    run.problem.values["background"].array = run.problem.xp.asarray(model.arrange(centred[None]))
-    np.testing.assert_allclose(outcome(run).parameters["background"].value, centred[None])
+    run.problem.values["background"].array = run.problem.xp.asarray(model.to_model_frame(centerd[None]))
+    np.testing.assert_allclose(outcome(run).parameters["background"].value, centerd[None])
     np.testing.assert_allclose(outcome(run).parameters["background"].start, 0.5)
 
 

@@ -37,8 +37,8 @@ def predicted(problem):
     return problem.xp.to_numpy(predict_patterns(problem, np.arange(problem.dataset.n_patterns)))
 
 
-def ball(shape, centre=(0.0, 0.2, -0.1)):
-    y, x, z = (np.linspace(-1, 1, n) - c for n, c in zip(shape, centre, strict=True))
+def ball(shape, center=(0.0, 0.2, -0.1)):
+    y, x, z = (np.linspace(-1, 1, n) - c for n, c in zip(shape, center, strict=True))
     return np.exp(-6 * (y[:, None, None] ** 2 + x[:, None] ** 2 + z**2)) * (0.01 + 0.1j)
 
 
@@ -84,9 +84,9 @@ def test_a_volume_of_one_material_is_found(distances):
 
 def test_the_axis_is_where_it_is_said_to_be():
     data = series((9, 12), **SEVERAL, theta_rad=np.linspace(0, 3, 5))
-    given = reconstruction(HoloTomography(centre=1.5), data).problem
-    stored = reconstruction(HoloTomography(), data.with_(rotation_centre_px=-0.5)).problem
-    assert given.values["rotation_centre"].first == [1.5] and stored.values["rotation_centre"].first == [-0.5]
+    given = reconstruction(HoloTomography(center=1.5), data).problem
+    stored = reconstruction(HoloTomography(), data.with_(rotation_center_px=-0.5)).problem
+    assert given.values["rotation_center"].first == [1.5] and stored.values["rotation_center"].first == [-0.5]
 
 
 def test_what_has_no_effect_is_refused():

@@ -136,7 +136,7 @@ def test_truth_in_data_out(case):
         "reflection_scale": lambda v: v * np.array([1.0, 1.2]),
         "slice_spacing": lambda v: v * 10,
         "rotation_angles": lambda v: v + 0.2,
-        "rotation_centre": lambda v: v + 1.0,
+        "rotation_center": lambda v: v + 1.0,
         "axis_tilt": lambda v: v + 0.1,
         "tilt": lambda v: v + 0.1,
         "object_shift": lambda v: v + 1.0,
@@ -185,7 +185,7 @@ def test_windows_follow_a_correction_and_nothing_wraps_around(regime, by):
     scan = Scan(regime=regime)
     problem = moved(scan, np.array([by, -by]))
     index = np.arange(scan.n)
-    predicted = problem.model.disarrange(problem.xp.to_numpy(predict_patterns(problem, index)))
+    predicted = problem.model.from_model_frame(problem.xp.to_numpy(predict_patterns(problem, index)))
     assert relative_error(predicted, scan.patterns()) < 2e-3
     _, params, batch = problem.inputs(index)
     assert np.abs(params["probe_positions"]).max() <= 0.5
@@ -221,5 +221,5 @@ def test_windows_follow_the_common_offset_of_an_angle(regime):
     truth = case.truth(problem.store.shape, problem.origin_px)
     insert(problem, truth | {"probe_offset": scan.offset_px})
     index = np.arange(scan.n)
-    predicted = problem.model.disarrange(problem.xp.to_numpy(predict_patterns(problem, index)))
+    predicted = problem.model.from_model_frame(problem.xp.to_numpy(predict_patterns(problem, index)))
     assert relative_error(predicted, scan.patterns()) < 2e-3

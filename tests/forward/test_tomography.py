@@ -31,7 +31,7 @@ SIZE = {"size_px": [8, 48], "angles": 40, "bubbles": 10, "bubble_sizes": [0.4, 0
 @pytest.fixture(scope="module")
 def foam(tmp_path_factory):
     path = tmp_path_factory.mktemp("foam") / "foam.h5"
-    simulate("tomography_foam", path, SIZE | {"centre": "3.3 px", "counts": 2000}, seed=1)
+    simulate("tomography_foam", path, SIZE | {"center": "3.3 px", "counts": 2000}, seed=1)
     return path
 
 
@@ -60,7 +60,7 @@ def test_dxchange_layout_with_degrees(foam, tmp_path):
         new["exchange/theta"] = np.rad2deg(old["metadata/theta"][()])
     dataset = open_dataset(tmp_path / "dx.h5")
     np.testing.assert_allclose(dataset.theta_rad, open_dataset(foam).theta_rad)
-    assert Tomography().prepare(dataset).rotation_centre_px == pytest.approx(3.3, abs=0.25)
+    assert Tomography().prepare(dataset).rotation_center_px == pytest.approx(3.3, abs=0.25)
 
 
 def test_counts_give_a_better_volume_than_the_classical_methods(foam, tmp_path):
@@ -69,7 +69,7 @@ def test_counts_give_a_better_volume_than_the_classical_methods(foam, tmp_path):
         "constraints": [{"kind": "non_negativity"}],
     }
     found = run(foam, tmp_path / "own", 24, 10, **terms)
-    assert found["rotation_centre_error_px"] < 0.25
+    assert found["rotation_center_error_px"] < 0.25
     for kind in ("filtered_back_projection", "sirt", "cgls"):
         other = run(foam, tmp_path / kind, epochs=0, parameters={"object": {"initial": kind}})
         assert found["attenuation_nrmse"] < 0.8 * other["attenuation_nrmse"], kind
@@ -79,10 +79,10 @@ def test_counts_give_a_better_volume_than_the_classical_methods(foam, tmp_path):
 
 def test_axis_is_refined(foam, tmp_path):
     """From a pixel off to less than half of it; what the volume can take up of a wrong axis, it takes up slowly."""
-    parameters = {"rotation_centre": {"optimizer": {"kind": "adam", "learning_rate": "0.2 px", "beta2": 0.99}}}
+    parameters = {"rotation_center": {"optimizer": {"kind": "adam", "learning_rate": "0.2 px", "beta2": 0.99}}}
     settings = {"run": {"epochs": 20, "batch_size": 10}, "constraints": [{"kind": "non_negativity"}]}
-    model = {"kind": "tomography", "centre": 2.3}
-    assert run(foam, tmp_path, forward_model=model, parameters=parameters, **settings)["rotation_centre_error_px"] < 0.5
+    model = {"kind": "tomography", "center": 2.3}
+    assert run(foam, tmp_path, forward_model=model, parameters=parameters, **settings)["rotation_center_error_px"] < 0.5
 
 
 def test_refined_gains_take_rings_out(tmp_path):
@@ -93,7 +93,7 @@ def test_refined_gains_take_rings_out(tmp_path):
 
 
 def test_border_of_the_search_warns(foam, caplog):
-    """Noise moves the centre of mass by more than so short a search."""
+    """Noise moves the center of mass by more than so short a search."""
     with caplog.at_level(logging.WARNING, logger="adorym"):
         Tomography(search=0.05).prepare(open_dataset(foam))
     assert any("is at the end of the search" in r.message for r in caplog.records)
@@ -135,7 +135,7 @@ def test_exact_counts_give_the_volume_back(span, axis_tilt, least):
     """All frequencies that are measured come back; a missing wedge or cone takes some correlation, and no more."""
     theta = np.deg2rad(np.linspace(-span / 2, span / 2, 24, endpoint=False))
     truth = _two_balls((10, 14, 14))
-    made = _seen_by_itself(Tomography(centre="middle", axis_tilt=(np.deg2rad(axis_tilt), 0.0)), theta, truth)
+    made = _seen_by_itself(Tomography(center="middle", axis_tilt=(np.deg2rad(axis_tilt), 0.0)), theta, truth)
     before = batch_gradients(made.problem, np.arange(24), frozenset({"object"}))[0]
     losses = [record.loss for record in made.epochs()]
     found = outcome(made, "").object

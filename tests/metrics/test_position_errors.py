@@ -68,7 +68,7 @@ def test_positions_on_a_line_are_refused():
         position_errors(line, line)
 
 
-def test_scanned_region_is_where_the_windows_centres_are():
+def test_scanned_region_is_where_the_windows_centers_are():
     y, x = np.meshgrid(np.arange(0, 101, 5), np.arange(0, 61, 5), indexing="ij")
     positions = np.stack([y.ravel(), x.ravel()], -1)
     rows, columns = scanned_region(positions, (64, 31), (164, 91))

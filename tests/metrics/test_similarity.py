@@ -60,7 +60,7 @@ def test_flat_phase_has_an_error_of_one():
     assert phase_error(np.ones(SHAPE), TRUE).nrmse == pytest.approx(1, abs=0.02)
 
 
-def test_wrapped_truth_is_normalised_by_its_unwrapped_spread():
+def test_wrapped_truth_is_normalized_by_its_unwrapped_spread():
     steep = 9 * PHASE
     error = phase_error(np.exp(1j * (steep + 0.1 * X)), np.exp(1j * steep))
     assert error.nrmse == pytest.approx(0.1 * X.std() / steep.std(), rel=1e-3)

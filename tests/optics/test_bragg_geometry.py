@@ -49,7 +49,7 @@ def test_axis_along_q_is_refused():
 
 
 def on_lattice(lattice: np.ndarray, f) -> np.ndarray:
-    """``f(r)``, r ``(3, ...)`` (x, y, z) in metres, on the voxels ``(z, y, x)`` of a skew lattice."""
+    """``f(r)``, r ``(3, ...)`` (x, y, z) in meters, on the voxels ``(z, y, x)`` of a skew lattice."""
     index = np.stack(np.meshgrid(*(np.arange(n) - (n - 1) / 2 for n in SHAPE), indexing="ij"))
     return f(np.einsum("ij,jzyx->izyx", lattice, index))
 

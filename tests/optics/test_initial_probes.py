@@ -12,7 +12,7 @@ from adorym import registry
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.result import Result, write_result
 from adorym.errors import DataError, GeometryError
-from adorym.optics.modes import beam_centre_px, beam_diameter_px, beam_sigma_px
+from adorym.optics.modes import beam_center_px, beam_diameter_px, beam_sigma_px
 from adorym.optics.probes import (
     ApertureProbe,
     DataProbe,
@@ -63,7 +63,7 @@ def test_contract(kind):
     assert made.dtype == np.complex128
     assert np.isfinite(made).all()
     assert made.any()
-    assert beam_centre_px(made) == pytest.approx((23.5, 31.5), abs=0.05)
+    assert beam_center_px(made) == pytest.approx((23.5, 31.5), abs=0.05)
 
 
 def test_making_a_probe_needs_no_torch():
@@ -168,7 +168,7 @@ def test_aperture_errors():
             "no opening; expected 0 <= central_stop < outer_radius",
         ),
         (ApertureProbe, {"outer_radius": 0}, "no opening"),
-        (ApertureProbe, {"outer_radius": "90 um"}, "focal_length: absent: radii in metres need it"),
+        (ApertureProbe, {"outer_radius": "90 um"}, "focal_length: absent: radii in meters need it"),
         (ApertureProbe, {"outer_radius": 3, "softness": -1}, "softness: must not be negative"),
         (MeanPatternProbe, {"patterns": 0}, "patterns: must be at least 1"),
     ],
@@ -344,7 +344,7 @@ def test_another_window_is_an_error_unless_it_is_said_what_to_do(files):
 
 @pytest.mark.parametrize("window", [(64, 80), (36, 80), (49, 63)])
 def test_resampled_probe_is_the_probe_on_the_other_grid(tmp_path, window):
-    """An aperture has the same Fourier pixels on every grid that is as wide in metres."""
+    """An aperture has the same Fourier pixels on every grid that is as wide in meters."""
     aperture = ApertureProbe(outer_radius="9 px", softness=0.4, defocus="15 um")
     np.save(tmp_path / "probe.npy", aperture.make(physical()))
     finer = physical(window, tuple(p * n / m for p, n, m in zip(PIXEL, WINDOW, window, strict=True)))
@@ -360,6 +360,6 @@ def test_cropped_or_padded_probe_keeps_its_pixels(tmp_path, window):
     made = FileProbe(path=str(tmp_path / "probe.npy"), fit="crop_or_pad").make(dataset(window))
     assert made.shape == (1, *window)
     middle = [(n - 1) / 2 for n in window]
-    assert beam_centre_px(made) == pytest.approx(middle, abs=0.51)
+    assert beam_center_px(made) == pytest.approx(middle, abs=0.51)
     if all((n - m) % 2 == 0 for n, m in zip(window, WINDOW, strict=True)):
         np.testing.assert_allclose(made, gaussian.make(dataset(window)), atol=1e-4)

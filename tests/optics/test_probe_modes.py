@@ -3,10 +3,10 @@ import pytest
 
 from adorym.errors import ConfigError, DataError
 from adorym.optics.modes import (
-    beam_centre_px,
+    beam_center_px,
     beam_diameter_px,
     beam_sigma_px,
-    orthogonalise,
+    orthogonalize,
     power_fractions,
     powers,
     scale_power,
@@ -32,10 +32,10 @@ def gram(modes):
     return flat.conj() @ flat.T
 
 
-# -- orthogonalise ------------------------------------------------------------------------------------------------
+# -- orthogonalize ------------------------------------------------------------------------------------------------
 def test_mutual_intensity_is_kept(waves):
     modes = waves(4, 6, 9) * np.array([3, 0.1, 1, 2])[:, None, None]
-    new = orthogonalise(modes)
+    new = orthogonalize(modes)
     np.testing.assert_allclose(mutual_intensity(new), mutual_intensity(modes), atol=1e-12)
     off_diagonal = gram(new) - np.diag(np.diag(gram(new)))
     assert abs(off_diagonal).max() < 1e-12 * powers(modes).sum()
@@ -44,20 +44,20 @@ def test_mutual_intensity_is_kept(waves):
 
 
 def test_orthogonal_modes_come_back_as_they_are(waves):
-    once = orthogonalise(waves(3, 6, 9))
-    np.testing.assert_allclose(orthogonalise(once), once, atol=1e-12)
-    np.testing.assert_allclose(orthogonalise(once[[2, 0, 1]]), once, atol=1e-12)
+    once = orthogonalize(waves(3, 6, 9))
+    np.testing.assert_allclose(orthogonalize(once), once, atol=1e-12)
+    np.testing.assert_allclose(orthogonalize(once[[2, 0, 1]]), once, atol=1e-12)
 
 
 def test_fewer_independent_modes_than_modes(waves):
     one = waves(1, 6, 9)
-    new = orthogonalise(np.concatenate([one, 2j * one]))
+    new = orthogonalize(np.concatenate([one, 2j * one]))
     np.testing.assert_allclose(power_fractions(new), [1, 0], atol=1e-12)
     np.testing.assert_allclose(mutual_intensity(new), 5 * mutual_intensity(one), atol=1e-12)
 
 
 def test_precision_is_kept(waves):
-    assert orthogonalise(waves(2, 6, 9).astype("c8")).dtype == np.complex64
+    assert orthogonalize(waves(2, 6, 9).astype("c8")).dtype == np.complex64
 
 
 # -- seed_modes ---------------------------------------------------------------------------------------------------
@@ -127,13 +127,13 @@ def test_power_and_scaling(waves):
     assert power_fractions(modes).sum() == pytest.approx(1)
 
 
-def test_centre_width_and_diameter():
+def test_center_width_and_diameter():
     y, x = np.indices((60, 80))
     disc = (np.hypot(y - 25, x - 42) < 13).astype(complex)[None]
-    assert beam_centre_px(disc) == pytest.approx((25, 42))
+    assert beam_center_px(disc) == pytest.approx((25, 42))
     assert beam_diameter_px(disc) == pytest.approx(26, rel=0.02)
     assert beam_sigma_px(disc) == pytest.approx((6.5, 6.5), rel=0.02)  # a quarter of the diameter
     ellipse = np.exp(-(((y - 25) / 4) ** 2) - ((x - 42) / 8) ** 2).astype(complex)[None]
     assert beam_sigma_px(ellipse) == pytest.approx((2, 4), rel=1e-3)
     with pytest.raises(DataError, match="has no power, or is not finite"):
-        beam_centre_px(0 * disc)
+        beam_center_px(0 * disc)

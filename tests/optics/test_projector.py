@@ -30,12 +30,12 @@ def geometry(seed: int = 0) -> dict[str, np.ndarray]:
         "theta": THETA + 0.01,
         "tilt": 0.1 * rng.normal(size=(6, 3)),
         "shift": rng.normal(size=(6, 2)),
-        "centre": np.array([0.7]),
+        "center": np.array([0.7]),
     }
 
 
 def poses_of(xp, names, values) -> Poses:
-    return make_poses(xp, **{n: values.get(n) for n in ("theta", "tilt", "shift", "centre")})
+    return make_poses(xp, **{n: values.get(n) for n in ("theta", "tilt", "shift", "center")})
 
 
 def frame(level: bool, first: int = 0, rows: int = SHAPE[0]) -> Frame:
@@ -55,7 +55,7 @@ def smooth(shape=SHAPE, sigma=0.18) -> np.ndarray:
 def test_back_projection_is_the_adjoint(engine, level, precision, complex_values):
     xp, rng = get_backend("torch", device="cpu", precision=precision), np.random.default_rng(1)
     values = geometry()
-    names = ("theta", "centre") if level else tuple(values)
+    names = ("theta", "center") if level else tuple(values)
     poses = poses_of(xp, names, {n: xp.asarray(values[n]) for n in names})
     volume, seen = noise(rng, SHAPE, complex_values), noise(rng, (6, 5, 10), complex_values)
 
@@ -78,7 +78,7 @@ def test_back_projection_is_the_adjoint(engine, level, precision, complex_values
 def test_gradients_in_volume_and_geometry(engine, level, backend):
     xp, rng = get_backend(backend, device="cpu", precision="double"), np.random.default_rng(2)
     values = geometry(3)
-    names = ("theta", "centre") if level else tuple(values)
+    names = ("theta", "center") if level else tuple(values)
     weights = xp.asarray(rng.normal(size=(6, 5, 10)))
 
     def f(tree):
@@ -88,7 +88,7 @@ def test_gradients_in_volume_and_geometry(engine, level, backend):
 
     tree = {n: values[n] for n in names} | {"volume": smooth() * (1 + 0.4j)}
     # The interpolation has kinks: steps are kept so small that few of them are met.
-    scales = {"theta": 1e-3, "tilt": 1e-3, "shift": 1e-3, "centre": 1e-3}
+    scales = {"theta": 1e-3, "tilt": 1e-3, "shift": 1e-3, "center": 1e-3}
     assert_gradients(xp, f, tree, scales, rtol=1e-5)
 
 
@@ -96,7 +96,7 @@ def test_gradients_in_volume_and_geometry(engine, level, backend):
 @pytest.mark.parametrize("level", [True, False])
 def test_compiled_loops_and_array_functions_do_the_same(level, backend):
     xp, rng = get_backend(backend, device="cpu", precision="double"), np.random.default_rng(4)
-    values = {n: xp.asarray(v) for n, v in geometry(5).items() if not level or n in ("theta", "centre")}
+    values = {n: xp.asarray(v) for n, v in geometry(5).items() if not level or n in ("theta", "center")}
     volume = xp.asarray(noise(rng, SHAPE, True))
 
     def both(function):
@@ -125,7 +125,7 @@ def test_compiled_loops_and_array_functions_do_the_same(level, backend):
 def test_engines_agree_on_a_smooth_volume(level):
     xp, shape = get_backend("torch", device="cpu", precision="double"), (24, 30, 30)
     volume = xp.asarray(smooth(shape))
-    values = {n: xp.asarray(v) for n, v in geometry(6).items() if not level or n in ("theta", "centre")}
+    values = {n: xp.asarray(v) for n, v in geometry(6).items() if not level or n in ("theta", "center")}
     poses = poses_of(xp, tuple(values), values)
     whole = Frame(shape[0], 0, 0, shape[0], level=level)
     found = [xp.to_numpy(engine.project(xp, volume, poses, whole)) for engine in engines()]
@@ -140,17 +140,17 @@ def test_a_point_is_seen_where_the_convention_says(engine):
     y, x, z = np.indices(shape) - 10.0
     r = np.array([4.0, 3.0, -5.0])
     volume = xp.asarray(np.exp(-((y - r[0]) ** 2 + (x - r[1]) ** 2 + (z - r[2]) ** 2) / 4))
-    theta, (b, alpha, gamma), shift, centre = 0.7, (0.05, 0.12, -0.2), (1.3, -0.8), 1.1
+    theta, (b, alpha, gamma), shift, center = 0.7, (0.05, 0.12, -0.2), (1.3, -0.8), 1.1
     r = np.array([r[0], r[1] * np.cos(theta + b) + r[2] * np.sin(theta + b),
                   -r[1] * np.sin(theta + b) + r[2] * np.cos(theta + b)])  # fmt: skip
     r = np.array([r[0] * np.cos(alpha) - r[2] * np.sin(alpha), r[1], r[0] * np.sin(alpha) + r[2] * np.cos(alpha)])
     r = np.array([r[0] * np.cos(gamma) + r[1] * np.sin(gamma), -r[0] * np.sin(gamma) + r[1] * np.cos(gamma), r[2]])
-    given = [np.array([theta]), np.array([[b, alpha, gamma]]), np.array([shift]), np.array([centre])]
+    given = [np.array([theta]), np.array([[b, alpha, gamma]]), np.array([shift]), np.array([center])]
     poses = make_poses(xp, *(xp.asarray(g) for g in given))
     seen = xp.to_numpy(engine.project(xp, volume, poses, Frame(21, 0, 0, 21)))[0]
     y, x = np.indices(seen.shape) - 10.0
     found = [(seen * along).sum() / seen.sum() for along in (y, x)]
-    np.testing.assert_allclose(found, [r[0] + shift[0], r[1] + shift[1] + centre], atol=0.02)
+    np.testing.assert_allclose(found, [r[0] + shift[0], r[1] + shift[1] + center], atol=0.02)
 
 
 @pytest.mark.parametrize("engine", engines(), ids=lambda e: e.kind)

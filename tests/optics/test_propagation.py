@@ -42,7 +42,7 @@ def dot(a, b):
 
 
 def gaussian_beam(grid, waists, z):
-    """Exact paraxial beam with waists (y, x) at z = 0, on the centred grid, without the carrier."""
+    """Exact paraxial beam with waists (y, x) at z = 0, on the centerd grid, without the carrier."""
     out = 1.0
     for axis, (n, p, w) in enumerate(zip(grid.window_px, grid.pixel_size_m, waists, strict=True)):
         r = (np.arange(n) - n // 2) * p
@@ -247,7 +247,7 @@ def test_critical_distance_of_each_axis():
 
 @pytest.mark.parametrize("factor", [0.3, 0.999, 1.001, 3.0])
 def test_phase_steps_reach_pi_at_the_critical_distance(factor):
-    """The criterion is the step of the kernel's phase between neighbouring frequencies at the edge of the band."""
+    """The criterion is the step of the kernel's phase between neighboring frequencies at the edge of the band."""
     z = factor * critical_distance_m(GRID)[0]
     frequency, spacing = 0.5 / 20e-9, 1 / (24 * 20e-9)
     slope = 2 * np.pi * GRID.wavelength_m * z * frequency * spacing

@@ -53,7 +53,7 @@ def test_all_pictures_are_drawn_and_saved(tmp_path):
         assert 60 < picture.width_px < 320 and picture.caption.endswith(".")
 
 
-def test_object_colours_ignore_the_margin_and_the_ramp_is_gone():
+def test_object_colors_ignore_the_margin_and_the_ramp_is_gone():
     amplitude, phase = images(object_picture(scene(RESULT)))
     assert 0.7 < amplitude.get_clim()[0] < amplitude.get_clim()[1] < 1.1
     low, high = phase.get_clim()
@@ -80,7 +80,7 @@ def test_slices_and_volumes():
     shown = images(sections)
     assert [image.get_array().shape for image in shown[:3]] == [(20, 24), (20, 18), (18, 24)]
     assert all(image.get_array().max() == pytest.approx(1) for image in shown)  # through the body, in powers of ten
-    assert "centre of mass" in sections[1]
+    assert "center of mass" in sections[1]
 
 
 def test_phase_of_empty_space_is_not_shown():
@@ -215,11 +215,11 @@ def test_odd_results_do_not_break_the_pictures(name):
 
 
 def test_equal_amplitudes_are_equally_bright():
-    rgb = style.complex_colours(np.exp(1j * np.linspace(-np.pi, np.pi, 60))[None])
+    rgb = style.complex_colors(np.exp(1j * np.linspace(-np.pi, np.pi, 60))[None])
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     luminance = linear @ (0.2126, 0.7152, 0.0722)
     assert luminance.max() / luminance.min() < 1.35
-    assert np.all(style.complex_colours(np.zeros((2, 3), complex)) == 0)
+    assert np.all(style.complex_colors(np.zeros((2, 3), complex)) == 0)
 
 
 @pytest.mark.parametrize(("extent", "length"), [(100, 20), (99, 20), (21, 5), (1.3e-6, 2e-7), (4.1, 1)])

@@ -30,9 +30,9 @@ def result(refined, recorded=RECORDED) -> Result:
 
 
 def moved(matrix: np.ndarray, scatter: np.ndarray | float = SCATTER) -> Result:
-    """Recorded positions about their centre, mapped and scattered."""
-    centre = RECORDED.mean(0)
-    return result(centre + (RECORDED - centre) @ matrix.T + scatter)
+    """Recorded positions about their center, mapped and scattered."""
+    center = RECORDED.mean(0)
+    return result(center + (RECORDED - center) @ matrix.T + scatter)
 
 
 def shown(trend) -> dict[str, str]:
@@ -95,7 +95,7 @@ def test_nothing_is_read_into_other_trends(scale):
 
 
 def test_pixels_that_are_too_small_shrink_the_refined_positions():
-    """The same stage positions in metres: divided by a pixel that is too small they spread too far."""
+    """The same stage positions in meters: divided by a pixel that is too small they spread too far."""
     true_m, assumed_pixel_m, pixel_m = RECORDED * 1e-8, 0.98e-8, 1e-8
     trend = position_trend(result(true_m / pixel_m, true_m / assumed_pixel_m))
     assert "too small, by 2.0 %" in trend.hint

@@ -51,7 +51,7 @@ def test_finer_sampling_is_the_same_beam(kind):
 
 def test_far_field_is_the_lens_with_its_stop():
     pupil = np.abs(np.fft.fft2(beam("focused_beam", aperture=10, stop=4)[0], norm="ortho")) ** 2
-    # The window is square in metres, so one detector pixel is one frequency step along both axes.
+    # The window is square in meters, so one detector pixel is one frequency step along both axes.
     radius = np.hypot(*np.meshgrid(*(np.fft.fftfreq(n, 1 / n) for n in pupil.shape), indexing="ij"))
     lit = pupil / pupil.max()
     np.testing.assert_allclose(lit[(radius > 6.5) & (radius < 7.5)], 1, atol=0.02)

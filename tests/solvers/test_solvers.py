@@ -116,7 +116,7 @@ def test_stays_in_the_minimum(name):
 
 
 @pytest.mark.parametrize("name", SPLITTING)
-def test_splitting_minimises_the_sum(name):
+def test_splitting_minimizes_the_sum(name):
     """The subgradient of ``f + weight |u|_1`` at the point found holds zero."""
     bowl = Bowl(condition=5.0, weight=0.08)
     state: dict = {}

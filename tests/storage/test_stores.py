@@ -207,7 +207,7 @@ def test_what_is_kept_is_read_and_written_by_rows(xp, make, rng):
     kept = store.arrays()
     assert list(kept) == ["value", "state_0", "state_1", "state_2"]
     assert kept["value"].shape == SHAPE and kept["value"].dtype == xp.complex_dtype
-    assert kept["state_2"].shape == (15, 1) and store.held == store.share == (0, 15)
+    assert kept["state_2"].shape == (15, 1) and store.local_rows == store.owned_rows == (0, 15)
     rows = noise(rng, (4, 21), True).astype(xp.complex_dtype)
     store.write("state_1", 3, rows)
     np.testing.assert_array_equal(store.read("state_1", 4, 7), rows[1:])

@@ -230,7 +230,7 @@ def test_put_rows(xp):
         np.testing.assert_allclose(rows, np.stack([a[1] * 3, a[1], a[0] * 3]), rtol=1e-6)
 
 
-def test_host_transforms_are_unnormalised_and_inverse(xp, tolerance):
+def test_host_transforms_are_unnormalized_and_inverse(xp, tolerance):
     a = C.astype(xp.complex_dtype)
     there = xp.host_fft2(a)
     assert there.dtype == xp.complex_dtype

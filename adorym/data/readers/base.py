@@ -1,7 +1,7 @@
 """From what a file says to a `Dataset`: one way for every format.
 
 A reader fills in `Raw`, in the file's own terms; `assemble` applies the user's overrides, finds the pixel size, turns
-metres into object pixels and corrects the counts. Hence every format understands every override.
+meters into object pixels and corrects the counts. Hence every format understands every override.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Raw:
     Attributes:
         patterns: ``(n, y, x)``.
         positions_px: ``(n, 2)`` (y, x) of the probe in object pixels, or ``None``.
-        positions_m: The same in metres, where the file has metres.
+        positions_m: The same in meters, where the file has meters.
         angle_index: ``(n,)``, or ``None`` for a single angle.
         theta_rad: ``(n_angles,)``.
         measured: ``"intensity"``, ``"amplitude"`` or ``"line_integrals"``.
@@ -145,7 +145,7 @@ class Raw:
         orientation: Turn that brings patterns, mask, dark and white into this package's frame.
         open_beam_counts: Mean counts in a pixel without the sample; those of ``white`` if there is one.
         start_probe: ``(modes, y, x)``.
-        rotation_centre_px: x of the rotation axis from the detector's middle.
+        rotation_center_px: x of the rotation axis from the detector's middle.
         truth: What a simulation knows.
         notes: What the reader decided.
     """
@@ -164,7 +164,7 @@ class Raw:
     orientation: Orientation = field(default_factory=Orientation)
     open_beam_counts: float | None = None
     start_probe: np.ndarray | None = None
-    rotation_centre_px: float | None = None
+    rotation_center_px: float | None = None
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -175,7 +175,7 @@ class Reader(ABC):
     kind: str
 
     @abstractmethod
-    def recognises(self, path: Path) -> bool:
+    def recognizes(self, path: Path) -> bool:
         """Whether the content of ``path`` (never its name) is of this format; exactly one reader may say so."""
 
     @abstractmethod
@@ -196,7 +196,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     """The `Dataset` that follows from a file and the user's overrides.
 
     Raises:
-        DataError: Arrays do not fit each other, or positions in metres cannot be turned into pixels.
+        DataError: Arrays do not fit each other, or positions in meters cannot be turned into pixels.
         ConfigError: An override chooses what is not there.
     """
     notes = list(raw.notes)
@@ -229,7 +229,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         path=path,
         notes=tuple(notes),
         open_beam_counts=_open_beam_counts(raw),
-        rotation_centre_px=raw.rotation_centre_px,
+        rotation_center_px=raw.rotation_center_px,
         **{name: getattr(lengths, name) for name in Lengths.__dataclass_fields__},
     )
     return _chosen(dataset, overrides)
@@ -323,7 +323,7 @@ def _open_beam_counts(raw: Raw) -> float | None:
 
 
 def _positions(raw: Raw, lengths: Lengths, notes: list[str], path: str) -> np.ndarray | None:
-    """(y, x) in object pixels; those in metres count from their minimum, the instrument's zero being arbitrary."""
+    """(y, x) in object pixels; those in meters count from their minimum, the instrument's zero being arbitrary."""
     if raw.positions_m is None:
         return None if raw.positions_px is None else np.asarray(raw.positions_px, dtype=np.float64)
     if lengths.pixel_size_m is None:
@@ -334,7 +334,7 @@ def _positions(raw: Raw, lengths: Lengths, notes: list[str], path: str) -> np.nd
         }
         missing = ", ".join(f"data.{name}" for name, value in needed.items() if value is None)
         remedy = f"give data.pixel_size, or for far-field data what is missing of the geometry: {missing}"
-        raise DataError(path, "positions are in metres and the pixel size of the object is unknown", remedy=remedy)
+        raise DataError(path, "positions are in meters and the pixel size of the object is unknown", remedy=remedy)
     start = raw.positions_m.min(axis=0)
     notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
     return (raw.positions_m - start) / np.asarray(lengths.pixel_size_m)

@@ -1,6 +1,6 @@
 """Coherent X-ray imaging files (CXI 1.3 and later, https://www.cxidb.org/cxi.html).
 
-Everything is in SI units, the energy of the photons in joule; translations are the sample's, in metres.
+Everything is in SI units, the energy of the photons in joule; translations are the sample's, in meters.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from adorym.registry import register
 class CxiReader(Reader):
     """CXI files, and files that lie in its tree without saying so."""
 
-    def recognises(self, path: Path) -> bool:
+    def recognizes(self, path: Path) -> bool:
         with open_hdf5(path) as file:
             if is_nexus(file):
                 return False

@@ -31,7 +31,7 @@ DEFAULT_DIRECTIONS = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
 
 
 def detector_axes(detector: h5py.Group) -> tuple[np.ndarray, Pair | None, str]:
-    """Unit vectors ``(2, 3)`` (slow, fast) from pixel to pixel, the vectors' lengths in metres if given, and a note."""
+    """Unit vectors ``(2, 3)`` (slow, fast) from pixel to pixel, the vectors' lengths in meters if given, and a note."""
     stored = find(detector, ["basis_vectors", "geometry_1/basis_vectors"])
     if stored is None:
         return DEFAULT_DIRECTIONS, None, "the default axes (rows run down, columns against x)"
@@ -46,7 +46,7 @@ def detector_axes(detector: h5py.Group) -> tuple[np.ndarray, Pair | None, str]:
 
 
 def sample_motion(entry: h5py.Group, detector: h5py.Group, n: int) -> tuple[np.ndarray, str] | None:
-    """Sample translation ``(k, 3)`` (x, y, z) in metres and what it was read from; ``None`` where nothing moved.
+    """Sample translation ``(k, 3)`` (x, y, z) in meters and what it was read from; ``None`` where nothing moved.
 
     ``k`` is the number of positions in the file, which may not be ``n``, the number of patterns.
     """
@@ -64,7 +64,7 @@ def sample_motion(entry: h5py.Group, detector: h5py.Group, n: int) -> tuple[np.n
 
 
 def probe_motion(motion: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """``(n, 2)`` metres along rows and columns from sample translations ``(n, 3)`` and axes ``(2, 3)``."""
+    """``(n, 2)`` meters along rows and columns from sample translations ``(n, 3)`` and axes ``(2, 3)``."""
     return -motion @ axes.T
 
 

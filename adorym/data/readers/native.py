@@ -45,7 +45,7 @@ DATA = "exchange/data"
 class NativeReader(Reader):
     """HDF5 files of this package, of the original Adorym, and of DXchange."""
 
-    def recognises(self, path: Path) -> bool:
+    def recognizes(self, path: Path) -> bool:
         with open_hdf5(path) as file:
             return find(file, [DATA]) is not None
 
@@ -82,7 +82,7 @@ class NativeReader(Reader):
                 white=white,
                 drift=drift,
                 start_probe=None if probe is None else _modes(probe),
-                rotation_centre_px=_number(file, "metadata/rotation_centre_px"),
+                rotation_center_px=_number(file, "metadata/rotation_center_px", "metadata/rotation_centre_px"),
                 open_beam_counts=_number(file, "metadata/open_beam_counts"),
                 truth=_truth(file),
                 notes=(*_stored_notes(file), *notes),
@@ -121,8 +121,8 @@ def _lengths(file: h5py.File, notes: list[str]) -> Lengths:
     )
 
 
-def _number(file: h5py.File, name: str) -> float | None:
-    dataset = find(file, [name])
+def _number(file: h5py.File, *names: str) -> float | None:
+    dataset = find(file, names)
     return None if dataset is None else float(np.ravel(numbers(dataset))[0])
 
 

@@ -1,6 +1,6 @@
 """NeXus files of the application definitions NXcxi_ptycho and NXptycho.
 
-Read leniently, since files in use leave out much of what the definition requires: every ``@units`` is honoured, the
+Read leniently, since files in use leave out much of what the definition requires: every ``@units`` is honored, the
 photon energy is that of the beam, positions are a list of translations or the motors of a raster.
 """
 
@@ -33,7 +33,7 @@ def is_nexus(file: h5py.File) -> bool:
 class NexusReader(Reader):
     """NeXus files of ptychography."""
 
-    def recognises(self, path: Path) -> bool:
+    def recognizes(self, path: Path) -> bool:
         with open_hdf5(path) as file:
             return is_nexus(file)
 

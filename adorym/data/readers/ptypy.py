@@ -1,6 +1,6 @@
-"""Prepared data of ptypy (``.ptyd``): patterns in numbered chunks, energy in keV, lengths in metres.
+"""Prepared data of ptypy (``.ptyd``): patterns in numbered chunks, energy in keV, lengths in meters.
 
-Positions are the probe's, (y, x) in metres; weights are 1 where a pixel is good and may be given once, for every
+Positions are the probe's, (y, x) in meters; weights are 1 where a pixel is good and may be given once, for every
 pattern, or not at all.
 """
 
@@ -24,7 +24,7 @@ from adorym.registry import register
 class PtypyReader(Reader):
     """ptypy's ``.ptyd`` files."""
 
-    def recognises(self, path: Path) -> bool:
+    def recognizes(self, path: Path) -> bool:
         with open_hdf5(path) as file:
             return all(isinstance(file.get(name), h5py.Group) for name in ("chunks", "meta"))
 

@@ -154,7 +154,7 @@ class _Pass:
         n, ny, nx = self.obj.shape
         self.shape, self.pixels = (n, len(self.probe), ny, nx), ny * nx
         self.real = self.obj.real.dtype
-        # |D psi|^2 = unit |raw wave|^2: the far-field transform is left unnormalised, its scale is folded in here.
+        # |D psi|^2 = unit |raw wave|^2: the far-field transform is left unnormalized, its scale is folded in here.
         self.unit = 1.0 if detector.transfer is not None else 1.0 / self.pixels
         empty = _EMPTY[self.real.name]
         self.mask = empty.reshape(1, 0) if detector.mask is None else detector.mask.reshape(-1, self.pixels)

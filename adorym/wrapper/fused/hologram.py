@@ -37,7 +37,7 @@ class Camera:
 
     Attributes:
         window_px: (y, x) pixels of a hologram.
-        rates: Phase lag a metre of path, ``(Y,)`` and ``(X,)``; their sum is that of a frequency.
+        rates: Phase lag a meter of path, ``(Y,)`` and ``(X,)``; their sum is that of a frequency.
         moving: ``(n,)`` whether the gradient by each map may be needed.
     """
 
@@ -47,7 +47,7 @@ class Camera:
 
 
 class Holograms(HostOperation):
-    """``(wave (Y, X) complex, distances (n,) in metres, maps (n, 6)) -> intensities (n, y, x)``, for one call.
+    """``(wave (Y, X) complex, distances (n,) in meters, maps (n, 6)) -> intensities (n, y, x)``, for one call.
 
     Maps are as `hologram_kernels.interpolate` takes them.
     """
@@ -114,7 +114,7 @@ class Holograms(HostOperation):
             h = (self.h_y[k], self.h_x[k])
             gradient = self.xp.host_fft2(wave)
             g_distances[k] = kernels.demodulate(gradient, self.spectrum, h, rates, g_spectrum, with_distances)
-        # Both spectra are unnormalised: their product is N times that of orthonormal ones.
+        # Both spectra are unnormalized: their product is N times that of orthonormal ones.
         g_distances /= self.spectrum.size
         return (
             self.xp.host_ifft2(g_spectrum),

@@ -1,8 +1,8 @@
-"""Loops of the near-field hologram, compiled by numba: factorised transfer functions, images read between pixels.
+"""Loops of the near-field hologram, compiled by numba: factorized transfer functions, images read between pixels.
 
 An affine map moves on by almost one pixel from one detector pixel to the next, so that along a row the integer parts
 of the positions run for dozens of pixels side by side. `interpolate` and its adjoint work run by run: within one all
-arrays are contiguous, and LLVM vectorises. Maps far from the identity have shorter runs and are right as well.
+arrays are contiguous, and LLVM vectorizes. Maps far from the identity have shorter runs and are right as well.
 
 Interpolation is by cubic B-splines: the image is first filtered into the spline's coefficients, by two recursive passes
 along each axis (Unser, IEEE Signal Process. Mag. 16 (6), 22 (1999), box 2), as if it went on periodically. Images of
@@ -164,7 +164,7 @@ def _places(mapped: np.ndarray, y: int, size: tuple, whole: np.ndarray, part: np
 
 @_jit
 def _run(whole: np.ndarray, x: int) -> int:
-    """End of the run of neighbouring pixels that begins at ``x``."""
+    """End of the run of neighboring pixels that begins at ``x``."""
     i_y, i_x = whole[0], whole[1]
     end, row, first = x + 1, i_y[x], i_x[x] - x
     while end < i_y.size and i_y[end] == row and i_x[end] - end == first:
@@ -174,7 +174,7 @@ def _run(whole: np.ndarray, x: int) -> int:
 
 @_jit
 def _weights(f: float, half: float) -> tuple:
-    """Weights of the four neighbours at a fraction ``f``, of a cubic B-spline; ``half`` is 1/2 in the arrays' type."""
+    """Weights of the four neighbors at a fraction ``f``, of a cubic B-spline; ``half`` is 1/2 in the arrays' type."""
     one = half + half
     sixth = one / (one + one + one) * half
     g = one - f

@@ -1,9 +1,9 @@
 """Elementwise loops of the ptychographic exit-wave loss, compiled by numba.
 
 Complex arrays arrive as real views with the real and imaginary parts interleaved in the last axis (length ``2 k`` for
-``k`` pixels): LLVM vectorises these loops better than complex ones. No ``nnan`` among the fast-math flags, so a
+``k`` pixels): LLVM vectorizes these loops better than complex ones. No ``nnan`` among the fast-math flags, so a
 not-a-number in the data is seen by the caller. Scalars arrive in the type of the arrays: one float64 among float32
-halves the width of a loop. Indices are written ``2 * k``: a loop of stride two is not vectorised.
+halves the width of a loop. Indices are written ``2 * k``: a loop of stride two is not vectorized.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ the volume's axis that the ray runs along most (x or z), the volume interpolated
 distance :math:`1/|d_m|` between planes. A pixel outside the volume is 0.
 
 Volumes are ``(x, z, row)`` or ``(x, z, y, channel)``, so that what belongs to one ray lies together in memory: the
-loops over rows vectorise. Coordinates count from the centres of the volumes. All arrays are real, of one type, and the
+loops over rows vectorize. Coordinates count from the centers of the volumes. All arrays are real, of one type, and the
 kernels are exact adjoints of each other, entry by entry.
 """
 

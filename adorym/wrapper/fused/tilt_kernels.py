@@ -2,7 +2,7 @@ r"""Sampling a volume along any ray, or on any turned grid, on the CPU: compiled
 
 For rotations about all three axes; `ray_kernels` has what can be faster when the volume turns about y alone. Volumes
 are ``(x, z, y, channel)``, real; the channels (one, or the real and the imaginary part) are sampled alike. Rows may be
-a band of a taller volume: ``rows`` is the place of the first row from the centre of the whole. Between voxels the
+a band of a taller volume: ``rows`` is the place of the first row from the center of the whole. Between voxels the
 volume is interpolated linearly along every axis that a sample lies between voxels of; outside it is 0.
 """
 
@@ -63,7 +63,7 @@ def _corners(volume: np.ndarray, major: int, k: int, j: int, y: int, c: int) -> 
 def project_tilted(volume: np.ndarray, matrices: np.ndarray, shifts: np.ndarray, rows: tuple, out: np.ndarray) -> None:
     """Line integrals ``(angle, x', y', channel)``, overwritten; arguments as `ray_kernels.project_rows` has them.
 
-    ``rows`` is the place, from the centre of the whole volume, of the first row of ``volume`` and of ``out``.
+    ``rows`` is the place, from the center of the whole volume, of the first row of ``volume`` and of ``out``.
     """
     sizes = np.array([1, volume.shape[0], volume.shape[1]])
     out[:] = 0
@@ -171,7 +171,7 @@ def geometry_of_tilted(
 # -- whole voxels ------------------------------------------------------------------------------------------------------
 @_jit
 def _split(place: np.ndarray, sizes: np.ndarray, lowest: float) -> tuple:
-    """Whole and fractional part of the index (y, x, z) of a place counted from the centre."""
+    """Whole and fractional part of the index (y, x, z) of a place counted from the center."""
     y, x, z = place[0] - lowest, place[1] + (sizes[1] - 1) / 2, place[2] + (sizes[2] - 1) / 2
     j = (int(np.floor(y)), int(np.floor(x)), int(np.floor(z)))
     return j, (y - j[0], x - j[1], z - j[2])
