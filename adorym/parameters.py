@@ -7,7 +7,7 @@ checkpoint and in the result with its unit, and a plot in the report.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -17,10 +17,14 @@ from pydantic import Field
 from adorym.errors import ConfigError
 from adorym.optimizers.base import Optimizer
 from adorym.optimizers.schedules import RateSchedule
+from adorym.preconditioners.base import Preconditioner
 from adorym.registry import component, lookup
 from adorym.schema import ComponentOf
 from adorym.units import parse
 from adorym.wrapper.base import Array, Backend
+
+# Name of the unknown that is kept in the store, in configurations, messages and files.
+OBJECT = "object"
 
 
 @component
@@ -46,6 +50,10 @@ class ParameterSettings:
     optimizer: Annotated[Optimizer | None, ComponentOf("optimizer")] = None
     schedule: Annotated[RateSchedule | None, ComponentOf("schedule")] = None
 
+    def notices(self, where: str, dataset: Any) -> Iterator[str]:
+        """Settings that have no effect on ``dataset``, or hardly the intended one, each with its place."""
+        yield from ()
+
     def active(self, epoch: int) -> bool:
         """Whether the parameter is refined in ``epoch``."""
         if not self.refine or epoch < self.start or (self.stop is not None and epoch >= self.stop):
@@ -66,27 +74,29 @@ class Parameter:
     Attributes:
         unit: Unit of its values, as `adorym.units.parse` knows it.
         help: What it is, for documentation and error messages.
-        start: Start value: a number, or ``f(model, dataset, settings, rng)`` that returns an array.
+        start: Start value: a number, or ``f(bound, settings, rng)`` that returns an array, ``bound`` being the model
+            bound to its data (`adorym.forward.base.BoundModel`).
         per: ``"run"``: one array; ``"pattern"`` or ``"angle"``: one row a pattern or angle, and ``predict`` receives
             the rows of its batch.
         optimizer: Default optimizer, as a configuration would write it.
         schedule: Default schedule of the learning rate, likewise.
         refined: Whether it is refined when the configuration does not name it.
         relative: Whether a learning rate without unit is a fraction of the largest magnitude of the start value.
-        scale: ``f(model, dataset, mean count in a pixel)``: what a learning rate without unit is a fraction of, where
-            the start value does not tell; so a rate fits whatever the counts or the pixel size are.
+        scale: ``f(bound)``: what a learning rate without unit is a fraction of, where the start value does not tell; so
+            a rate fits whatever the counts or the pixel size are.
+        preconditioner: How the curvature is found that a ``preconditioned`` step divides by; probed if absent.
         bounds: Smallest and largest value allowed.
-        gauge: ``f(values, start values) -> values`` on NumPy arrays, applied after every epoch: takes out what the
-            data cannot determine.
+        gauge: ``f(values, start values) -> values`` on NumPy arrays, applied after every step: takes out of it what the
+            data cannot determine. What another parameter can make up for is the business of an update instead
+            (`adorym.updates.gauge`).
         window_relative: Rows are positions in the object array; ``predict`` receives them relative to the corner of
             their window, which follows them: within half a pixel, `window_shift` included.
         window_shift: Rows are added to those positions; windows follow them, too.
         optional: Left out of ``params`` unless the configuration names it.
         settings: Class of its section in the configuration.
-        rule: ``f(settings, object, value, epoch) -> value`` on NumPy arrays: a parameter that follows the object
-            instead of a gradient, at the beginning of every epoch in which it is refined, and before the first.
-        masks_object: The object is multiplied by it wherever it is used.
+        by_update: An update of the model moves it, not a gradient.
         object_frame: Its last axes are those of the object, not of the detector.
+        export: ``f(values) -> values``, the form in which the result shows it, such as probe modes made orthogonal.
     """
 
     unit: str = ""
@@ -97,22 +107,21 @@ class Parameter:
     schedule: Mapping[str, Any] = field(default_factory=lambda: {"kind": "late_decay"})
     refined: bool = False
     relative: bool = False
-    scale: Callable[[Any, Any, float], float] | None = None
+    scale: Callable[[Any], float] | None = None
+    preconditioner: Preconditioner | None = None
     bounds: tuple[float | None, float | None] | None = None
     gauge: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     window_relative: bool = False
     window_shift: bool = False
     optional: bool = False
     settings: type[ParameterSettings] = ParameterSettings
-    rule: Callable[[ParameterSettings, np.ndarray, np.ndarray, int], np.ndarray] | None = None
-    masks_object: bool = False
+    by_update: bool = False
     object_frame: bool = False
+    export: Callable[[np.ndarray], np.ndarray] | None = None
 
-    def start_value(
-        self, name: str, model: Any, dataset: Any, settings: ParameterSettings, rng: np.random.Generator
-    ) -> np.ndarray:
+    def start_value(self, name: str, bound: Any, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
         """The first value, from the settings if they give one."""
-        value = self.start(model, dataset, settings, rng) if callable(self.start) else np.array(self.start)
+        value = self.start(bound, settings, rng) if callable(self.start) else np.array(self.start)
         initial = settings.initial
         if not isinstance(initial, (int, float, str)):
             return value
@@ -247,7 +256,7 @@ def make_value(
         schedule=settings.schedule or spec.default_schedule(),
         array=array,
         first=first,
-        state=optimizer.init(xp, array) if settings.refine and spec.rule is None else (),
+        state=optimizer.init(xp, array) if settings.refine and not spec.by_update else (),
         rate=rate,
         scale=scale,
         bounds=bounds,

@@ -17,7 +17,7 @@ class Constraint(ABC):
         logarithmic: Whether `project` of the object takes :math:`b + i d = -\log O`, the absorption and the phase lag
             of a slice, :math:`k t (\beta + i \delta)`, instead of its transmission :math:`O = e^{-(b + i d)}`. The
             engine converts where the run represents the object the other way.
-        of_one_material: Whether `project_lag` says what it means for an object of one material.
+        of_one_material: Whether `project_phase` says what it means for an object of one material.
         relative: Whether `project` takes the deviation from the start value.
     """
 
@@ -37,7 +37,7 @@ class Constraint(ABC):
     def project(self, xp: Backend, tile: Array) -> Array:
         """The nearest array that satisfies the constraint; may reuse the memory of ``tile``."""
 
-    def project_lag(self, xp: Backend, lag: Array, kappa: float) -> Array:
+    def project_phase(self, xp: Backend, lag: Array, kappa: float) -> Array:
         r"""The same for an object of one material, of which the phase lag :math:`\varphi` is known, real.
 
         Its transmission is :math:`e^{-(1/\kappa + i)\varphi}`. Only asked of constraints with ``of_one_material``.

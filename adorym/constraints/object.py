@@ -46,7 +46,7 @@ class MagnitudeLimit(Constraint):
         safe = xp.where(modulus > 0, modulus, xp.ones((1,)))
         return xp.where(modulus > 0, tile * (wanted / safe), xp.complex(wanted, xp.zeros((1,))))
 
-    def project_lag(self, xp: Backend, lag: Array, kappa: float) -> Array:
+    def project_phase(self, xp: Backend, lag: Array, kappa: float) -> Array:
         highest = None if self.minimum == 0 else -kappa * float(np.log(self.minimum))
         return xp.clip(lag, -kappa * float(np.log(self.maximum)), highest)
 
@@ -77,7 +77,7 @@ class PhaseLimit(Constraint):
         highest = None if self.minimum is None else -self.minimum
         return xp.complex(xp.real(tile), xp.clip(xp.imag(tile), lowest, highest))
 
-    def project_lag(self, xp: Backend, lag: Array, kappa: float) -> Array:
+    def project_phase(self, xp: Backend, lag: Array, kappa: float) -> Array:
         return xp.imag(self.project(xp, xp.complex(0 * lag, lag)))
 
 
@@ -99,7 +99,7 @@ class NonNegativity(Constraint):
         absorption = absorption if self.parts == "delta" else xp.maximum(absorption, 0.0)
         return xp.complex(absorption, lag if self.parts == "beta" else xp.maximum(lag, 0.0))
 
-    def project_lag(self, xp: Backend, lag: Array, kappa: float) -> Array:
+    def project_phase(self, xp: Backend, lag: Array, kappa: float) -> Array:
         return xp.maximum(lag, 0.0)  # delta and beta have the same sign
 
 

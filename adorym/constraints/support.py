@@ -43,7 +43,7 @@ class Support(Constraint):
         _need_shape(mask, tuple(tile.shape))
         return _within(xp, tile, mask)
 
-    def project_lag(self, xp: Backend, lag: Array, kappa: float) -> Array:
+    def project_phase(self, xp: Backend, lag: Array, kappa: float) -> Array:
         return lag * xp.asarray(self._mask().astype(xp.float_dtype))
 
     def of_rows(self, start: int, stop: int, shape: tuple[int, ...]) -> Support:

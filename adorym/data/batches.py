@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 
 from adorym.comm import Communicator, SerialCommunicator
 from adorym.data.dataset import Dataset
 from adorym.data.read_ahead import ReadAhead
+from adorym.optics.geometry import Geometry
 from adorym.wrapper.base import Array, Backend
 
 Order = Literal["random", "compact", "angle"]
 KEEP_IN_MEMORY_BYTES = 4 << 30
+G = TypeVar("G", bound=Geometry, covariant=True)
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(Generic[G]):
     """One share of the patterns, ready for the forward model.
 
     Attributes:
@@ -29,7 +31,7 @@ class Batch:
         rows: ``(n,)`` rows of ``targets`` that are the batch's: copying them out would cost a pass over memory.
         mask: ``(1 or n, y, x)`` pixel weights, or ``None``.
         floor: Intensity that the loss adds to prediction and measurement.
-        geometry: The experiment's `adorym.optics.geometry.Geometry`.
+        geometry: The experiment's geometry, of the type that the model makes.
         object_shape: Of the whole object array.
         open_beam_counts: Counts in a pixel without sample, where they are known.
         view_corners_px: ``(k, 2)`` corners of the parts of the object that the model needs for the batch.
@@ -46,7 +48,7 @@ class Batch:
     rows: np.ndarray
     mask: Array | None
     floor: float
-    geometry: Any
+    geometry: G
     object_shape: tuple[int, ...] = ()
     view_corners_px: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     view_px: tuple[int, int] = (0, 0)

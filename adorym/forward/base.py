@@ -1,30 +1,35 @@
-"""What a forward model is: physics that predicts what the detector measures."""
+"""What a forward model is: physics that predicts what the detector measures, and what it is bound to."""
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 from pydantic import Field
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
+from adorym.forward.views import ScanWindows, View
 from adorym.losses.base import Loss
-from adorym.optics.geometry import Geometry
+from adorym.object_space import Exponent, ObjectSpace, Transmission
+from adorym.optics.geometry import Geometry, Regime
 from adorym.optics.representation import Representation
-from adorym.parameters import Derived, Parameter, ParameterSettings
+from adorym.parameters import OBJECT, Derived, Parameter, ParameterSettings
+from adorym.preconditioners import Point, Preconditioner, Probed
 from adorym.registry import component
 from adorym.schema import ComponentOf
 from adorym.units import Length
+from adorym.updates.base import Update
 from adorym.wrapper.base import Array, Backend
 
-# The present values of a parameter, one row a pattern of the batch; ``None`` if it takes no part.
-Present = Callable[[str], np.ndarray | None]
-# Room for refined positions: larger corrections than this are cut off at the object's edge.
+G = TypeVar("G", bound=Geometry)
+Settings = Mapping[str, ParameterSettings]
+
+# Parameters that move the object or its window as they are refined, and room for it: larger corrections are cut off.
+MOVING = ("probe_positions", "probe_offset", "object_shift", "tilt", "axis_tilt")
 REFINED_MARGIN_PX, FIXED_MARGIN_PX = 12, 2
 
 
@@ -34,13 +39,23 @@ class Request:
 
     Attributes:
         wanted: Names of the parameters that are refined now.
-        curvature: Names of those whose optimizer uses a curvature.
+        preconditioners: By name, of those whose optimizer divides by a curvature.
         weight: Factor on the loss: one over the number of counts in the whole data set.
     """
 
     wanted: frozenset[str]
-    curvature: frozenset[str]
+    preconditioners: Mapping[str, Preconditioner]
     weight: float
+
+    @property
+    def curvature(self) -> frozenset[str]:
+        """Names of the parameters whose curvature is wanted."""
+        return frozenset(self.preconditioners)
+
+    def only(self, names: frozenset[str]) -> Request:
+        """The same, for fewer parameters."""
+        kept = {name: each for name, each in self.preconditioners.items() if name in names}
+        return Request(self.wanted & names, kept, self.weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,191 +64,187 @@ class FirstObject:
 
     Attributes:
         rows: ``f(start, stop)`` gives rows of it, complex.
-        curves: Arrays by name that the result keeps beside the fit, such as ``prtf`` and ``starts_chi2``.
+        diagnostics: Arrays by name that the result keeps beside the fit, such as ``prtf`` and ``starts_chi2``.
         whole: All of it, where it had to be made at once.
     """
 
     rows: Callable[[int, int], np.ndarray]
-    curves: Mapping[str, np.ndarray] = field(default_factory=dict)
+    diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict)
     whole: np.ndarray | None = None
 
     @classmethod
-    def of(cls, whole: np.ndarray, curves: Mapping[str, np.ndarray] | None = None) -> FirstObject:
+    def of(cls, whole: np.ndarray, diagnostics: Mapping[str, np.ndarray] | None = None) -> FirstObject:
         """One that was made at once."""
-        return cls(lambda start, stop: whole[start:stop], curves or {}, whole)
+        return cls(lambda start, stop: whole[start:stop], diagnostics or {}, whole)
+
+    @classmethod
+    def vacuum(cls, shape: tuple[int, ...]) -> FirstObject:
+        """Transmission 1 everywhere."""
+        return cls(lambda start, stop: np.ones((stop - start, *shape[1:]), np.complex128))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What all patterns count, masked pixels left out.
+
+    Attributes:
+        per_pattern: Mean of a pattern.
+        per_pixel: Mean of a valid pixel.
+    """
+
+    per_pattern: float = 1.0
+    per_pixel: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class BoundModel(Generic[G]):
+    """A forward model and the data it describes, put together once, before anything is computed.
+
+    Attributes:
+        model: The model.
+        dataset: The data, with what the model has found out about them.
+        geometry: The experiment's geometry as the model uses it.
+        settings: Of every parameter that takes part.
+        shape: Of the object array.
+        origin_px: (y, x) index in it of the data's position (0, 0).
+        view: Which part of the object a batch sees.
+        space: What the unknown of the object is.
+        zero_at_corner: Whether `ForwardModel.predict` has the zero frequency of a pattern at its corner (far field).
+        waves: Waves of each pattern that are kept for the gradient at once: probe modes times slices.
+        beam_counts: Photons of the beam in a pattern, where they are known; those of a mean pattern otherwise.
+        first_object: ``f(rng)``, what a run starts from whose configuration names no object; vacuum if ``None``.
+        updates: What else changes the unknowns, besides the gradient.
+        derived: ``f(values)``, quantities that follow from the parameters, for results and reports.
+        preconditioners: By name; those that the parameters declare, or the model makes in their place.
+        counts: Known once the data have been read.
+    """
+
+    model: ForwardModel
+    dataset: Dataset
+    geometry: G
+    settings: Settings
+    shape: tuple[int, ...]
+    origin_px: tuple[int, int]
+    view: View
+    space: ObjectSpace
+    zero_at_corner: bool = False
+    waves: int = 1
+    beam_counts: float | None = None
+    first_object: Callable[[np.random.Generator], FirstObject] | None = None
+    updates: tuple[Update, ...] = ()
+    derived: Callable[[Mapping[str, np.ndarray]], dict[str, Derived]] = lambda values: {}
+    preconditioners: Mapping[str, Preconditioner] = field(default_factory=dict)
+    counts: Counts = Counts()
+
+    def to_model_frame(self, patterns: np.ndarray) -> np.ndarray:
+        """From the file's frame ``(..., y, x)`` to that of `ForwardModel.predict`."""
+        return np.ascontiguousarray(np.fft.ifftshift(patterns, axes=(-2, -1))) if self.zero_at_corner else patterns
+
+    def from_model_frame(self, patterns: np.ndarray) -> np.ndarray:
+        """Inverse of `to_model_frame`."""
+        return np.fft.fftshift(patterns, axes=(-2, -1)) if self.zero_at_corner else patterns
+
+    def preconditioner(self, name: str) -> Preconditioner:
+        """That of the parameter ``name``: the model's, else the declared one, else probed."""
+        return self.preconditioners.get(name) or self.model.refinable[name].preconditioner or Probed()
+
+    def with_(self, **changes: Any) -> BoundModel[G]:
+        """A copy with some fields replaced."""
+        return replace(self, **changes)
 
 
 class ForwardModel(ABC):
     """Predicts what the detector measures from the object and the experimental parameters.
 
-    To write a new model, subclass, fill in `predict`, and declare the parameters that may be refined. Everything else
-    has a default: gradients come from the backend's automatic differentiation.
+    To write a new model, subclass, declare the parameters that may be refined, and fill in `predict`. Gradients come
+    from the backend's automatic differentiation. A model that sees more than one window of an object that is as large
+    as a pattern says so in `bind`.
 
     Attributes:
         refinable: The parameters by name; ``object`` is always among them.
-        whole_object: Whether every pattern sees all of the object: a batch then gets one window, ``(1, y, x, ...)``,
-            and is by default the whole data set.
-        empty: Value of the object where there is nothing: 1, vacuum, of a transmission; 0 of a scattering density.
-        takes_exponent: Whether `predict` takes the negative logarithm of the transmission in place of it.
-        by_bands: Whether `view` is one band of rows for all patterns of a batch.
-        absorbs_only: Whether the phase of the object has no effect; the result is then its attenuation coefficient.
     """
 
     kind: ClassVar[str]
-    whole_object: ClassVar[bool] = False
-    empty: ClassVar[float] = 1.0
     refinable: ClassVar[Mapping[str, Parameter]]
-    takes_exponent: ClassVar[bool] = False
-    by_bands: ClassVar[bool] = False
-    absorbs_only: ClassVar[bool] = False
+
+    def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Any]:
+        """The model and ``dataset`` put together.
+
+        By default the object is as large as a pattern, of which each sees all, and is solved for as its transmission.
+
+        Args:
+            dataset: What was measured.
+            settings: Of every parameter that takes part.
+
+        Raises:
+            InputError: This model cannot describe the data, or a parameter means nothing in it.
+        """
+        margin, (ny, nx) = margin_px(settings, 0), dataset.window_px
+        geometry = Geometry.of(dataset)
+        return BoundModel(
+            model=self,
+            dataset=dataset,
+            geometry=geometry,
+            settings=settings,
+            shape=(ny + 2 * margin, nx + 2 * margin),
+            origin_px=(margin, margin),
+            view=ScanWindows(dataset.window_px),
+            space=thin_space(settings, geometry, "far_field"),
+        )
 
     @abstractmethod
-    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
         """Intensities ``(n, y, x)`` in detector units, real.
 
         Args:
             xp: The backend.
-            obj: ``(n, y, x)`` complex windows of the object, or as many as `view` says.
+            obj: ``(n, y, x)`` complex windows of the object, or as many as the view says.
             params: Values by name; of a parameter per pattern or angle, the ``n`` rows of this batch.
             batch: The patterns, their geometry and their measured values.
         """
 
     def objective(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
         """``(weighted loss, curvatures)`` of one batch.
 
-        Models with a fused operation override this; the default is `predict`, the loss, and `curvatures`.
+        Models with a fused operation override this; the default is `predict`, the loss, and the preconditioners'
+        curvatures.
         """
         value = loss.value(xp, self.predict(xp, obj, params, batch), batch.target, batch.mask, batch.floor)
-        constants = {name: xp.stop_gradient(p) for name, p in params.items()}
-        curvatures = self.curvatures(xp, xp.stop_gradient(obj), constants, batch, loss, request)
-        return request.weight * value, curvatures
+        return request.weight * value, self.curvatures(xp, obj, params, batch, loss, request)
 
     def curvatures(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> dict[str, Array]:
-        """Gauss-Newton curvatures of the weighted loss, for the names in ``request.curvature`` that the model knows.
-
-        Of the object: ``(n or 1, y, x)``, one window a pattern; of a parameter: its diagonal, or its blocks
-        ``(..., k, k)``. None by default; a parameter then cannot use the ``preconditioned`` optimizer.
-        """
-        return {}
-
-    def to_model_frame(self, patterns: np.ndarray) -> np.ndarray:
-        """From the file's frame ``(..., y, x)`` to that of `predict` (far field: zero frequency to the corner)."""
-        return patterns
-
-    def from_model_frame(self, patterns: np.ndarray) -> np.ndarray:
-        """Inverse of `to_model_frame`."""
-        return patterns
-
-    def geometry(self, dataset: Dataset) -> Geometry:
-        """The experiment's geometry as this model uses it."""
-        return Geometry.of(dataset)
-
-    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
-        """Raise an `InputError` if this model cannot describe the data, or parameters ``names`` mean nothing in it."""
-        return None
-
-    def first_object(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
-        """The object that a run starts from where its configuration names none: vacuum."""
-        return FirstObject(lambda start, stop: np.ones((stop - start, *shape[1:]), np.complex128))
-
-    def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
-        """``(shape, origin_px)`` of an object array that holds every window with ``margin_px`` to spare.
-
-        ``origin_px`` is the index in the array of the data's position (0, 0).
-        """
-        ny, nx = dataset.window_px
-        return (ny + 2 * margin_px, nx + 2 * margin_px), (margin_px, margin_px)
-
-    def prepare(self, dataset: Dataset) -> Dataset:
-        """``dataset`` with what this model finds out about it before anything else is made, as it is by default."""
-        return dataset
-
-    def default_margin_px(self, moving: bool) -> int:
-        """Pixels to spare where none are given; ``moving``: positions, shifts or tilts are refined."""
-        return REFINED_MARGIN_PX if moving else FIXED_MARGIN_PX
-
-    def view(
-        self, corners_px: np.ndarray, geometry: Geometry, object_shape: tuple[int, ...], present: Present
-    ) -> tuple[np.ndarray, tuple[int, int]]:
-        """Which parts of the object array `predict` needs for a batch: ``(corners (k, 2), (y, x) size of each)``.
-
-        One a pattern by default, the windows themselves: ``corners_px`` ``(n, 2)``. ``present`` gives the present
-        values of a parameter for each pattern of the batch.
-        """
-        return corners_px[:1] if self.whole_object else corners_px, geometry.window_px
-
-    def beam_counts(self, dataset: Dataset, mean_counts: float) -> float:
-        """Photons of the first probe; those of a mean pattern by default."""
-        return mean_counts
-
-    def depth_at_once(self, object_shape: tuple[int, ...]) -> int:
-        """How many waves of each pattern are kept for the gradient, besides those of a thin object."""
-        return math.prod(object_shape[2:])
-
-    @property
-    def whole_steps(self) -> str | None:
-        """Name of the setting for which `rounder` needs the whole object; ``None`` where it may have a part of it."""
-        return None
-
-    @property
-    def of_transmission(self) -> tuple[str, ...]:
-        """Settings in use that act on the stored object and take it for its transmission."""
-        return ()
-
-    def rounder(self, xp: Backend, stored: Array, gradient: Array, geometry: Geometry) -> Array:
-        """The gradient by the whole stored object, times a positive operator that makes steps equally long for all
-        changes of it; as it is by default.
-
-        Used by optimizers that divide by a curvature. ``stored`` is the object where the gradient was taken.
-        """
-        return gradient
-
-    def settle(
-        self,
-        geometry: Geometry,
-        obj: Callable[[], np.ndarray],
-        values: Mapping[str, np.ndarray],
-        epoch: tuple[int, int],
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
-        """An object and parameters that fit the data as well and are to be preferred, or ``None`` to leave all as it
-        is.
-
-        Called after every epoch. For what the gauge of a single parameter cannot express: a change of the object that a
-        change of a parameter makes up for.
-
-        Args:
-            geometry: The experiment's geometry.
-            obj: Returns the whole object as it is stored; dear, so call it only if it is needed.
-            values: All parameters.
-            epoch: Number of the epoch, from 1, and of all planned epochs.
-        """
-        return None
-
-    def material(self, values: Mapping[str, np.ndarray]) -> float | None:
-        """Delta / beta of an object of one material, which is solved for as its phase lag; ``None`` for any other."""
-        return None
-
-    def encode(self, transmission: np.ndarray) -> np.ndarray:
-        """The complex array to solve for, from a whole first object of one `material`."""
-        return transmission
-
-    def decode(self, stored: np.ndarray, values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The transmission of some rows of the object, from what was solved for and the parameters' values."""
-        return stored
-
-    def derived(self, dataset: Dataset, values: Mapping[str, np.ndarray]) -> dict[str, Derived]:
-        """Quantities that follow from the parameters' values, for results and reports."""
-        return {}
+        """Curvatures of the weighted loss that ``request`` asks for; none of a loss whose curvature is not known."""
+        if loss.amplitude_curvature is None or not request.preconditioners:
+            return {}
+        constants = {name: xp.stop_gradient(value) for name, value in params.items()}
+        point = Point(
+            xp,
+            lambda o, p: self.predict(xp, o, p, batch),
+            xp.stop_gradient(obj),
+            constants,
+            batch,
+            loss.amplitude_curvature * request.weight,
+        )
+        return {
+            name: each.curvature(name, point)
+            for name, each in request.preconditioners.items()
+            if not isinstance(each, Probed) or each.serves(name, point)
+        }
 
 
 class Initializer(ABC):
-    """Maps a data set to a first object."""
+    """Maps a data set to a first object.
+
+    Attributes:
+        expensive: Whether making it takes more than a moment; `adorym check` then leaves it out.
+    """
 
     kind: ClassVar[str]
+    expensive: ClassVar[bool] = False
 
     @abstractmethod
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -265,6 +276,10 @@ class ObjectSettings(ParameterSettings):
     representation: Representation = "real_imag"
     slice_thickness: Length | None = Field(None, gt=0)
 
+    def notices(self, where: str, dataset: Any) -> Iterator[str]:
+        if self.slice_thickness is not None and self.representation == "real_imag":
+            yield f"{where}.slice_thickness: has no effect: the run solves for the transmission"
+
 
 def object_parameter(**changes: Any) -> Parameter:
     """The object as a refinable parameter; ``changes`` replace fields of the declaration."""
@@ -275,3 +290,38 @@ def object_parameter(**changes: Any) -> Parameter:
         "settings": ObjectSettings,
     }
     return Parameter(**(declared | changes))
+
+
+# -- what models decide alike ------------------------------------------------------------------------------------------
+def object_settings(settings: Settings) -> ObjectSettings:
+    """Those of the object; the defaults where a model has others of its own."""
+    found = settings[OBJECT]
+    return found if isinstance(found, ObjectSettings) else ObjectSettings()
+
+
+def margin_px(settings: Settings, fixed: int = FIXED_MARGIN_PX, moving: int = REFINED_MARGIN_PX) -> int:
+    """Pixels around the scanned area: as given, or room for what is refined and moves the object or its window."""
+    given = object_settings(settings).margin_px
+    if given is not None:
+        return given
+    return moving if any(settings[name].refine for name in MOVING if name in settings) else fixed
+
+
+def slice_thickness_m(settings: Settings, geometry: Geometry, regime: Regime) -> float:
+    """The thickness that delta and beta refer to: as given, or the pixel size along x.
+
+    Raises:
+        GeometryError: The pixel size is not known.
+    """
+    return float(object_settings(settings).slice_thickness or geometry.pixel_size_m(regime)[1])
+
+
+def thin_space(settings: Settings, geometry: Geometry, regime: Regime) -> ObjectSpace:
+    """The space of an object whose transmission the model takes, as the settings of the object ask for it.
+
+    Raises:
+        GeometryError: Delta and beta are asked for, but energy or pixel size is not known.
+    """
+    if object_settings(settings).representation == "real_imag":
+        return Transmission()
+    return Exponent(slice_thickness_m(settings, geometry, regime), geometry.wavelength_m)

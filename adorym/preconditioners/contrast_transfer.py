@@ -13,12 +13,16 @@ which is tiny for slow phases. The gradient, turned into the local directions of
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 
 from adorym.optics.geometry import Grid
 from adorym.optics.propagation import fresnel_rate_rad_per_m
+from adorym.preconditioners.base import Point, Preconditioner
 from adorym.wrapper.base import Array, Backend
 
 # Smallest modulus whose phase means something, as a part of vacuum.
@@ -42,8 +46,8 @@ def _filters(grid: Grid, distances_m: tuple[float, ...], floor: float) -> tuple[
 
 
 @lru_cache(maxsize=4)
-def _filter_of_lag(grid: Grid, distances_m: tuple[float, ...], floor: float, kappa: float) -> np.ndarray:
-    """``(h + floor)^-1`` ``(Y, X)`` of the phase lag of one material."""
+def _filter_of_phase(grid: Grid, distances_m: tuple[float, ...], floor: float, kappa: float) -> np.ndarray:
+    """``(h + floor)^-1`` ``(Y, X)`` of the phase of one material."""
     rate = fresnel_rate_rad_per_m(grid)
     h = np.zeros(rate.shape)
     for distance in distances_m:
@@ -51,32 +55,35 @@ def _filter_of_lag(grid: Grid, distances_m: tuple[float, ...], floor: float, kap
     return 1 / (h / len(distances_m) + floor)
 
 
-def rounded(
-    xp: Backend, gradient: Array, obj: Array | None, grid: Grid, distances_m: np.ndarray, floor: float
-) -> Array:
-    """``(h + floor)^-1`` times the gradient ``(Y, X)`` complex.
+@dataclass(frozen=True)
+class ContrastTransfer(Preconditioner):
+    r"""Multiplies the gradient by :math:`(h + \epsilon)^{-1}`, on top of a diagonal.
 
-    Args:
-        xp: Backend.
-        gradient: By the transmission; or by the exponent ``-log O``.
-        obj: The transmission ``(Y, X)``; ``None`` for a gradient by the exponent.
-        grid: Of the object.
-        distances_m: ``(d,)``.
-        floor: Added to h, whose eigenvalues lie between 0 and 1.
+    Attributes:
+        diagonal: What is divided by afterwards.
+        grid_of: The object's grid, from its (y, x) size.
+        distances_m: ``(d,)`` distances, as they are stated.
+        floor: :math:`\epsilon`; the eigenvalues of h lie between 0 and 1.
+        kappa: delta / beta where the unknown is the phase of one material; ``None`` for a transmission.
     """
-    alpha, beta = (xp.asarray(f) for f in _filters(grid, tuple(map(float, distances_m)), floor))
-    if obj is None:
-        return _applied(xp, gradient, alpha, beta)
-    modulus = xp.abs(obj)
-    direction = obj / xp.maximum(modulus, DARK)
-    return direction * _applied(xp, gradient * xp.conj(direction), alpha, beta)
 
+    diagonal: Preconditioner
+    grid_of: Callable[[tuple[int, int]], Grid]
+    distances_m: tuple[float, ...]
+    floor: float
+    kappa: float | None = None
 
-def rounded_lag(xp: Backend, gradient: Array, grid: Grid, distances_m: np.ndarray, floor: float, kappa: float) -> Array:
-    """``(h + floor)^-1`` times the gradient ``(Y, X)`` by the phase lag of one material, the real part."""
-    kernel = xp.asarray(_filter_of_lag(grid, tuple(map(float, distances_m)), floor, kappa))
-    return xp.ifft2(kernel * xp.fft2(gradient))
+    needs_whole: ClassVar[bool] = True
 
+    def curvature(self, name: str, point: Point) -> Array:
+        return self.diagonal.curvature(name, point)
 
-def _applied(xp: Backend, z: Array, alpha: Array, beta: Array) -> Array:
-    return xp.ifft2(alpha * xp.fft2(z) + beta * xp.fft2(xp.conj(z)))
+    def apply(self, xp: Backend, unknown: Array, gradient: Array) -> Array:
+        grid = self.grid_of((unknown.shape[0], unknown.shape[1]))
+        if self.kappa is not None:
+            kernel = xp.asarray(_filter_of_phase(grid, self.distances_m, self.floor, self.kappa))
+            return xp.ifft2(kernel * xp.fft2(gradient))
+        alpha, beta = (xp.asarray(f) for f in _filters(grid, self.distances_m, self.floor))
+        direction = unknown / xp.maximum(xp.abs(unknown), DARK)
+        z = gradient * xp.conj(direction)
+        return direction * xp.ifft2(alpha * xp.fft2(z) + beta * xp.fft2(xp.conj(z)))

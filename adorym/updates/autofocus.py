@@ -7,6 +7,9 @@ object with the smallest total variation of its magnitude is the one in focus.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -17,7 +20,9 @@ from adorym.optics.geometry import Grid, depth_of_focus_m
 from adorym.optics.propagation import fresnel_rate_rad_per_m
 from adorym.registry import component
 from adorym.units import Length
+from adorym.updates.base import State, Update
 
+LOG = logging.getLogger("adorym")
 # Coarse steps of the search, before the minimum is refined.
 STEPS = 25
 
@@ -37,7 +42,7 @@ class Autofocus:
     last: bool = True
 
     def due(self, epoch: int, epochs: int) -> bool:
-        """Whether it is searched after ``epoch`` (from 1) of ``epochs``."""
+        """Whether it is searched after ``epoch`` completed epochs of ``epochs``."""
         return epoch in self.at or (self.last and epoch == epochs)
 
     def find(self, obj: np.ndarray, grid: Grid, inside: tuple[slice, slice]) -> float:
@@ -54,6 +59,33 @@ class Autofocus:
         found = optimize.minimize_scalar(blur, bounds=(best - step, best + step), method="bounded",
                                          options={"xatol": step / 50})  # fmt: skip
         return float(found.x)
+
+
+@dataclass(frozen=True)
+class FocusUpdate(Update):
+    """The object in focus, and the common distance that goes with it.
+
+    Attributes:
+        settings: When and how far it is searched.
+        grid_of: The object's grid, from its (y, x) size.
+        buffer_px: (y, x) rim of the object that no hologram sees.
+    """
+
+    settings: Autofocus
+    grid_of: Callable[[tuple[int, int]], Grid]
+    buffer_px: tuple[int, int]
+
+    def due(self, epoch: int, epochs: int) -> bool:
+        return self.settings.due(epoch, epochs)
+
+    def apply(self, state: State) -> State:
+        now = state.read_object()
+        grid = self.grid_of((now.shape[0], now.shape[1]))
+        rows, columns = (slice(edge, n - edge) for edge, n in zip(self.buffer_px, now.shape, strict=True))
+        distance = self.settings.find(now, grid, (rows, columns))
+        LOG.info("autofocus after epoch %d: distances shifted by %.4g m", state.epoch, -distance)
+        focused = state.with_(new_object=refocused(now, grid, distance), new_problem=True)
+        return focused.with_values(common_distance=state.values["common_distance"] - distance)
 
 
 def refocused(obj: np.ndarray, grid: Grid, distance_m: float) -> np.ndarray:

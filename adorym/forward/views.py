@@ -1,0 +1,102 @@
+"""Views: which part of the object a batch of patterns sees."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from adorym.storage.base import Windows
+
+# The present values of a parameter, one row a pattern of the batch; ``None`` if it takes no part.
+Present = Callable[[str], np.ndarray | None]
+# ``f(present, object shape)`` -> rows that a pattern sees above and below its own.
+Reach = Callable[[Present, tuple[int, ...]], int]
+
+
+class View(ABC):
+    """Which part of the object `ForwardModel.predict` needs for a batch.
+
+    Attributes:
+        all_at_once: Whether a part of the patterns costs as much as all of them: a batch is then the whole data set, and
+            is never divided.
+        by_rows: Whether patterns that lie in the same rows of the object should come together.
+    """
+
+    all_at_once: ClassVar[bool] = False
+    by_rows: ClassVar[bool] = False
+
+    @abstractmethod
+    def windows(self, corners_px: np.ndarray, object_shape: tuple[int, ...], present: Present) -> Windows:
+        """The windows of a batch whose patterns' own windows have ``corners_px`` ``(n, 2)`` in the object."""
+
+
+@dataclass(frozen=True)
+class ScanWindows(View):
+    """The window under each pattern, of its size."""
+
+    window_px: tuple[int, int]
+
+    def windows(self, corners_px: np.ndarray, object_shape: tuple[int, ...], present: Present) -> Windows:
+        return Windows(corners_px, self.window_px)
+
+
+class WholeObject(View):
+    """All of the object, once for all patterns of a batch: ``(1, y, x, ...)``."""
+
+    def windows(self, corners_px: np.ndarray, object_shape: tuple[int, ...], present: Present) -> Windows:
+        return Windows(np.zeros((1, 2), np.int64), (object_shape[0], object_shape[1]))
+
+
+class WholeObjectAtOnce(WholeObject):
+    """The same, where a part of the patterns would cost as much as all of them."""
+
+    all_at_once: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class RowBand(View):
+    """All columns of the rows that a batch lies on, and of those that tilts and shifts bring in: ``(1, y, x, z)``.
+
+    Attributes:
+        height_px: Rows of a pattern.
+        reach: How many rows beyond its own a pattern may need.
+    """
+
+    height_px: int
+    reach: Reach
+    by_rows: ClassVar[bool] = True
+
+    def windows(self, corners_px: np.ndarray, object_shape: tuple[int, ...], present: Present) -> Windows:
+        beyond = self.reach(present, object_shape)
+        low = max(0, int(corners_px[:, 0].min()) - beyond)
+        high = min(object_shape[0], int(corners_px[:, 0].max()) + self.height_px + beyond)
+        return Windows(np.array([[low, 0]], np.int64), (high - low, object_shape[1]))
+
+
+@dataclass(frozen=True)
+class Tiles(View):
+    """The windows of a batch that differ, each once, with a rim: pictures at the same place see the same window.
+
+    Attributes:
+        window_px: (y, x) size of a pattern, which may be a tile of a picture.
+        picture_px: (y, x) size of a whole picture: what the object is larger than that is the rim.
+    """
+
+    window_px: tuple[int, int]
+    picture_px: tuple[int, int]
+
+    def windows(self, corners_px: np.ndarray, object_shape: tuple[int, ...], present: Present) -> Windows:
+        edge = [(n - p) // 2 for n, p in zip(object_shape[:2], self.picture_px, strict=True)]
+        places, _ = distinct_corners(corners_px)
+        ny, nx = (w + 2 * e for w, e in zip(self.window_px, edge, strict=True))
+        return Windows((places - edge).astype(np.int64), (ny, nx))
+
+
+def distinct_corners(corners_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """``(k, 2)`` distinct corners, and which of them each pattern has ``(n,)``."""
+    places, which = np.unique(corners_px, axis=0, return_inverse=True)
+    return places, which.ravel()

@@ -1,0 +1,16 @@
+"""Object spaces: what a run solves for, and how the forward model's object follows from it."""
+
+from adorym.object_space.base import ObjectSpace
+from adorym.object_space.crystal import CrystalAmplitude
+from adorym.object_space.exponent import Absorption, Exponent, SingleMaterial, VolumeExponent
+from adorym.object_space.transmission import Transmission
+
+__all__ = [
+    "Absorption",
+    "CrystalAmplitude",
+    "Exponent",
+    "ObjectSpace",
+    "SingleMaterial",
+    "Transmission",
+    "VolumeExponent",
+]

@@ -1,0 +1,8 @@
+"""Updates: what changes the unknowns between two batches, state -> state."""
+
+from adorym.updates.autofocus import Autofocus, FocusUpdate
+from adorym.updates.base import State, Update
+from adorym.updates.gauge import FactorGauge, OffsetGauge
+from adorym.updates.support import SupportUpdate
+
+__all__ = ["Autofocus", "FactorGauge", "FocusUpdate", "OffsetGauge", "State", "SupportUpdate", "Update"]
