@@ -22,7 +22,7 @@ be at that depth in free space, times the number of slices: all of them explain 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
@@ -32,13 +32,14 @@ from pydantic import Field
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError
-from adorym.forward.base import ForwardModel, Request, object_parameter
+from adorym.forward.base import BoundModel, ForwardModel, Request, Settings, object_parameter
 from adorym.forward.ptychography import Ptychography
+from adorym.forward.scanning import by_object, by_probe
 from adorym.losses.base import Loss
-from adorym.optics.geometry import Geometry
 from adorym.optics.propagation import critical_distance_m, propagate, transfer_function_angular_spectrum
 from adorym.optics.shift import fourier_shift, shift_kernel
 from adorym.parameters import Parameter, ParameterSettings
+from adorym.preconditioners import Diagonal, Point
 from adorym.registry import register
 from adorym.units import Length
 from adorym.wrapper.base import Array, Backend
@@ -47,12 +48,12 @@ from adorym.wrapper.base import Array, Backend
 SHALLOW = 8
 
 
-def _spacing(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return model.spacing_m(dataset)
+def _spacing(bound: BoundModel[Any], settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return bound.model.spacing_m(bound.dataset)  # type: ignore[attr-defined]
 
 
-def _smallest_spacing(model: Any, dataset: Dataset, mean_counts: float) -> float:
-    return float(np.min(model.spacing_m(dataset)))
+def _smallest_spacing(bound: BoundModel[Any]) -> float:
+    return float(np.min(bound.model.spacing_m(bound.dataset)))  # type: ignore[attr-defined]
 
 
 @register("forward_model", "multislice")
@@ -93,9 +94,10 @@ class Multislice(Ptychography):
                 raise ConfigError(name, "has no effect beside 'slice_positions'", remedy="leave one of them out")
         _check_positions("slice_positions", self.slice_positions)
 
-    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
-        super().check(dataset, geometry, names)
-        grid = geometry.grid(self.regime)  # refuses where energy or pixel size are not known
+    def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Any]:
+        """As of a thin object, with the slices as the object's last axis."""
+        bound, depth = super().bind(dataset, settings), self.depth(dataset)
+        grid = bound.geometry.grid(self.regime)  # refuses where energy or pixel size are not known
         farthest, steps = min(critical_distance_m(grid)), self.spacing_m(dataset) * self.binning
         if steps.max() > farthest:
             raise ConfigError(
@@ -103,10 +105,8 @@ class Multislice(Ptychography):
                 expected=f"at most {farthest:.4g} m, N pixel^2 / wavelength", found=f"{steps.max():.4g} m",
                 remedy="more slices, a smaller binning or a larger window",
             )  # fmt: skip
-
-    def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
-        shape, origin = super().object_frame(dataset, margin_px)
-        return (*shape, self.depth(dataset)), origin
+        slices = {"object": Diagonal(self.object_curvature), "probe": Diagonal(_probe_curvature)}
+        return bound.with_(shape=(*bound.shape, depth), waves=bound.waves * depth, preconditioners=slices)
 
     def depth(self, dataset: Dataset) -> int:
         """Number of slices."""
@@ -139,7 +139,7 @@ class Multislice(Ptychography):
         return np.asarray(dataset.slice_positions_m, float)
 
     # -- the wave ------------------------------------------------------------------------------------------------------
-    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
         """Intensities ``(n, y, x)`` in photons from object windows ``obj`` ``(n, y, x, z)`` complex."""
         offsets = self._offsets(params)
         wave = fourier_shift(xp, self.probe_at_object(xp, params, batch), offsets)
@@ -154,7 +154,7 @@ class Multislice(Ptychography):
             intensity = intensity * xp.reshape(params["intensity_scale"], (-1, 1, 1))
         return intensity + params["background"] if "background" in params else intensity
 
-    def through(self, xp: Backend, wave: Array, slices: Sequence[Array], spacing: Array, batch: Batch) -> Array:
+    def through(self, xp: Backend, wave: Array, slices: Sequence[Array], spacing: Array, batch: Batch[Any]) -> Array:
         """Wave behind the last of ``slices`` ``(n, y, x)`` each, from ``wave`` ``(n, m, y, x)`` before the first."""
         grid, even = batch.geometry.grid(self.regime), spacing.shape[0] == 1
         starts = list(range(0, len(slices), self.binning))
@@ -186,30 +186,16 @@ class Multislice(Ptychography):
 
     # -- curvatures ----------------------------------------------------------------------------------------------------
     def objective(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
         return ForwardModel.objective(self, xp, obj, params, batch, loss, request)
 
-    def curvatures(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
-    ) -> dict[str, Array]:
-        if loss.amplitude_curvature is None:
-            return {}
-        q, found = loss.amplitude_curvature * request.weight, {}
-        if "object" in request.curvature:
-            found["object"] = q * obj.shape[-1] * self.illumination(xp, params, obj.shape[-1], batch)[None]
-        if "probe" in request.curvature:
-            transmitted = xp.exp(xp.sum(xp.log(xp.abs2(obj) + 1e-12), axis=-1))
-            found["probe"] = q * xp.sum(transmitted, axis=0, keepdims=True)
-        if "probe_positions" in request.curvature:
-            found["probe_positions"] = q * self._position_blocks(xp, obj, params, batch)
-        if "intensity_scale" in request.curvature:
-            background = params.get("background", 0.0)
-            signal = xp.sum(self.predict(xp, obj, params, batch) - background, axis=(1, 2))
-            found["intensity_scale"] = q * signal[:, None] / (4 * xp.square(params["intensity_scale"]))
-        return found
+    def object_curvature(self, point: Point) -> Array:
+        """Curvature by every slice: all of them explain the same pattern, so each counts as often as there are any."""
+        depth = point.obj.shape[-1]
+        return depth * by_object(point, self.illumination(point.xp, point.params, depth, point.batch))
 
-    def illumination(self, xp: Backend, params: Mapping[str, Array], depth: int, batch: Batch) -> Array:
+    def illumination(self, xp: Backend, params: Mapping[str, Array], depth: int, batch: Batch[Any]) -> Array:
         """``(y, x, z)`` intensity of all probe modes at each slice, in free space."""
         wave, spacing = self.probe_at_object(xp, params, batch), params["slice_spacing"]
         grid, planes = batch.geometry.grid(self.regime), []
@@ -219,6 +205,12 @@ class Multislice(Ptychography):
                 gap = spacing[0 if spacing.shape[0] == 1 else z]
                 wave = propagate(xp, wave, transfer_function_angular_spectrum(xp, grid, gap))
         return xp.stack(planes, axis=-1)
+
+
+def _probe_curvature(point: Point) -> Array:
+    """Curvature by the probe: what all slices together transmit."""
+    xp = point.xp
+    return by_probe(point, xp.exp(xp.sum(xp.log(xp.abs2(point.obj) + 1e-12), axis=-1)))
 
 
 def segment_length(depth: int, wanted: int | None) -> int:

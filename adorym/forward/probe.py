@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError
-from adorym.optics.modes import scale_power, seed_modes
+from adorym.optics.modes import orthogonalize, scale_power, seed_modes
 from adorym.optics.probes import DataProbe, InitialProbe, MeanPatternProbe
 from adorym.parameters import Parameter, ParameterSettings
+from adorym.preconditioners import Preconditioner
 from adorym.registry import component
 from adorym.schema import ComponentOf
 
@@ -35,13 +37,26 @@ class ProbeSettings(ParameterSettings):
     first_fraction: float = Field(0.6, gt=0, le=1)
     power: float | None = Field(None, gt=0)
 
+    def notices(self, where: str, dataset: Any) -> Iterator[str]:
+        given = dataset.start_probe if self.initial is None else None
+        there = 1 if given is None else len(given)
+        if self.modes < there:
+            yield f"{where}.modes: {self.modes} of the {there} modes of the start probe in the data are used"
+        if self.modes <= there:
+            for key, default in (("seeding", "hermite"), ("first_fraction", 0.6)):
+                if getattr(self, key) != default:
+                    yield f"{where}.{key}: has no effect: there is no further mode to make"
 
-def start_probe(model: Any, dataset: Dataset, settings: ProbeSettings, rng: np.random.Generator) -> np.ndarray:
-    """``(modes, y, x)`` complex128 whose modes together carry ``settings.power``, or 1 where that is absent.
+
+def start_probe(bound: Any, settings: ProbeSettings, rng: np.random.Generator) -> np.ndarray:
+    """``(modes, y, x)`` complex128 whose modes together carry the photons of the beam in a pattern.
+
+    Those are ``settings.power``, or what the model knows of the beam, or the counts of a mean pattern.
 
     Raises:
         ConfigError: The first probe does not fit the patterns, or has no power.
     """
+    dataset = bound.dataset
     initial = settings.initial
     if initial is None:
         initial = MeanPatternProbe() if dataset.start_probe is None else DataProbe()
@@ -54,11 +69,18 @@ def start_probe(model: Any, dataset: Dataset, settings: ProbeSettings, rng: np.r
             found=modes.shape,
         )
     seeded = seed_modes(modes[: settings.modes], settings.modes, settings.seeding, rng, settings.first_fraction)
-    return scale_power(seeded, settings.power or 1.0)
+    power = settings.power or bound.beam_counts or bound.counts.per_pattern
+    return scale_power(seeded, 1.0) * math.sqrt(power)
 
 
-def probe_parameter() -> Parameter:
-    """The probe modes as a refinable parameter."""
+def probe_modes(settings: Any) -> int:
+    """Number of modes that the settings of all parameters ask for; 1 where there is no probe."""
+    found = settings.get("probe")
+    return found.modes if isinstance(found, ProbeSettings) else 1
+
+
+def probe_parameter(preconditioner: Preconditioner) -> Parameter:
+    """The probe modes as a refinable parameter; the result shows them orthogonal, the strongest first."""
     return Parameter(
         unit="sqrt(photon)",
         help="probe modes; the square of all of them sums to the photons in a pattern",
@@ -67,4 +89,6 @@ def probe_parameter() -> Parameter:
         refined=True,
         relative=True,
         settings=ProbeSettings,
+        preconditioner=preconditioner,
+        export=lambda modes: orthogonalize(modes).astype(np.complex64),
     )

@@ -16,7 +16,7 @@ way to the detector, which stands still as the beam does.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
@@ -25,43 +25,42 @@ import numpy as np
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError, GeometryError
-from adorym.forward.base import Request
-from adorym.forward.scanning import ScanningModel, without_mean
+from adorym.forward.base import BoundModel, Request, Settings
+from adorym.forward.scanning import ScanningModel, bound_scan, by_object, by_scale, check_scan, without_mean
 from adorym.losses.base import Loss
 from adorym.optics.geometry import Geometry, Regime, fresnel_number
 from adorym.optics.propagation import TRANSFER_FUNCTIONS, angular_spectrum, check, propagate
 from adorym.optics.shift import fourier_shift, shift_kernel
 from adorym.parameters import Parameter, ParameterSettings
+from adorym.preconditioners import Diagonal, Point
 from adorym.registry import register
+from adorym.updates import FactorGauge
 from adorym.wrapper.base import Array, Backend, FusedCore
-from adorym.wrapper.fused.exit_wave_loss import INPUTS, Detector, exit_wave_loss
+from adorym.wrapper.fused.exit_wave_loss import Detector, exit_wave_loss
+
+Bound = BoundModel[Any]
 
 
-def _per_angle(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.zeros((dataset.n_angles, 2))
+def _per_angle(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.zeros((bound.dataset.n_angles, 2))
 
 
-def _scales(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.ones((dataset.n_patterns, 1))
+def one_per_pattern(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    """``(n, 1)`` factors of 1."""
+    return np.ones((bound.dataset.n_patterns, 1))
 
 
-def _background(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.zeros((1, *dataset.window_px))
+def _background(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.zeros((1, *bound.dataset.window_px))
 
 
-def _distance(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.array([model.geometry(dataset).effective_distance_m])
+def _distance(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.array([bound.geometry.effective_distance_m])
 
 
-def _fringe_distance(model: Any, dataset: Dataset, mean_counts: float) -> float:
+def _fringe_distance(bound: Bound) -> float:
     """``dx^2 / lambda``: where a wave one pixel wide has spread to twice its width."""
-    geometry = model.geometry(dataset)
-    return min(geometry.pixel_size_m(model.regime)) ** 2 / geometry.wavelength_m
-
-
-def with_unit_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Gauge of intensity scales: a common factor belongs to the probe."""
-    return values / values.mean()
+    return min(bound.geometry.pixel_size_m(bound.model.regime)) ** 2 / bound.geometry.wavelength_m
 
 
 @register("forward_model", "ptychography")
@@ -94,18 +93,18 @@ class Ptychography(ScanningModel):
             optional=True,
             unit="m",
             help="distance by which the probe is propagated along the beam before it meets the object",
-            start=lambda model, dataset, settings, rng: np.zeros(1),
+            start=lambda bound, settings, rng: np.zeros(1),
             optimizer={"kind": "adam", "learning_rate": 1.0},
             scale=_fringe_distance,
         ),
         "intensity_scale": Parameter(
             optional=True,
             help="factor on the intensity of each pattern (beam current, exposure)",
-            start=_scales,
+            start=one_per_pattern,
             per="pattern",
             optimizer={"kind": "preconditioned", "regularization": 0.0},
             bounds=(1e-3, None),
-            gauge=with_unit_mean,
+            preconditioner=Diagonal(by_scale),
         ),
         "background": Parameter(
             optional=True,
@@ -113,7 +112,7 @@ class Ptychography(ScanningModel):
             help="intensity that every pattern has besides the diffracted one",
             start=_background,
             optimizer={"kind": "adam", "learning_rate": 0.05},
-            scale=lambda model, dataset, mean_counts: mean_counts,
+            scale=lambda bound: bound.counts.per_pixel,
             bounds=(0.0, None),
         ),
         "propagation_distance": Parameter(
@@ -131,30 +130,42 @@ class Ptychography(ScanningModel):
         """``far_field`` or ``near_field``."""
         return "far_field" if self.propagation == "far_field" else "near_field"
 
+    def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Any]:
+        check_scan(dataset)
+        geometry = self.geometry(dataset)
+        geometry.check_pixel_size(self.regime)
+        self.check_propagation(dataset, geometry, settings)
+        return bound_scan(self, dataset, geometry, settings).with_(
+            preconditioners={"object": Diagonal(self.object_curvature)},
+            # A common factor belongs to the probe.
+            updates=(FactorGauge("intensity_scale", ("probe",)),),
+        )
+
     def geometry(self, dataset: Dataset) -> Geometry:
+        """The experiment's geometry: in the near field, a file may state the effective distance itself."""
         geometry = Geometry.of(dataset)
         if self.regime == "near_field" and dataset.propagation_distance_m is not None:
-            # The file states the effective distance of a parallel beam itself.
             distance = float(np.ravel(dataset.propagation_distance_m)[0])
             return replace(geometry, distance_m=distance, source_distance_m=None)
         return geometry
 
-    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
-        super().check(dataset, geometry, names)
-        if "probe_defocus" in names:
+    def check_propagation(self, dataset: Dataset, geometry: Geometry, settings: Settings) -> None:
+        """Refuse a propagator that does not describe the data, and parameters that mean nothing with it.
+
+        Raises:
+            InputError: What does not go together.
+        """
+        if "probe_defocus" in settings:
             geometry.grid(self.regime)  # refuses where energy or pixel size are not known
         if self.regime == "near_field":
             check(self.propagation, geometry.grid("near_field"), geometry.effective_distance_m)
             return
-        if "propagation_distance" in names:
+        if "propagation_distance" in settings:
             raise ConfigError(
                 "parameters.propagation_distance",
                 "has no effect in the far field",
                 remedy="leave it out, or choose the propagation 'fresnel' or 'angular_spectrum'",
             )
-        self._check_far_field(dataset, geometry)
-
-    def _check_far_field(self, dataset: Dataset, geometry: Geometry) -> None:
         if dataset.propagation_distance_m is not None:
             raise GeometryError(
                 "forward_model.propagation",
@@ -163,15 +174,15 @@ class Ptychography(ScanningModel):
                 found="'far_field'",
                 remedy="choose one of them, or remove the distance from the data",
             )
-        known = (geometry.energy_ev, geometry.distance_m, geometry.detector_pixel_size_m)
-        if None in known:
+        if geometry.energy_ev is None or geometry.distance_m is None or geometry.detector_pixel_size_m is None:
             return
         # A quadratic phase over the window is taken up by the probe, so a Fresnel number up to 1 still does.
-        half = max(geometry.grid("far_field").extent_m) / 2
-        if fresnel_number(half, geometry.wavelength_m, geometry.distance_m or 1.0) > 1:
-            check("far_field", geometry.grid("far_field"), geometry.distance_m or 1.0)
+        grid = geometry.grid("far_field")
+        if fresnel_number(max(grid.extent_m) / 2, geometry.wavelength_m, geometry.distance_m) > 1:
+            check("far_field", grid, geometry.distance_m)
 
-    def probe_at_object(self, xp: Backend, params: Mapping[str, Array], batch: Batch) -> Array:
+    def probe_at_object(self, xp: Backend, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
+        """Probe modes ``(m, y, x)`` as they meet the object, but for the shift to their position."""
         if "probe_defocus" not in params:
             return params["probe"]
         return angular_spectrum(xp, params["probe"], batch.geometry.grid(self.regime), params["probe_defocus"][0])
@@ -180,12 +191,12 @@ class Ptychography(ScanningModel):
         offset = params.get("probe_offset")
         return params["probe_positions"] if offset is None else params["probe_positions"] + offset
 
-    def _transfer(self, xp: Backend, params: Mapping[str, Array], batch: Batch) -> Array:
+    def _transfer(self, xp: Backend, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
         refined = params.get("propagation_distance")
         distance = batch.geometry.effective_distance_m if refined is None else refined[0]
         return TRANSFER_FUNCTIONS[self.propagation](xp, batch.geometry.grid("near_field"), distance)
 
-    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
         """Intensities ``(n, y, x)`` in photons from object windows ``obj`` ``(n, y, x)`` complex."""
         offsets = self._offsets(params)
         wave = obj[:, None] * fourier_shift(xp, self.probe_at_object(xp, params, batch), offsets)
@@ -200,30 +211,27 @@ class Ptychography(ScanningModel):
             intensity = intensity * xp.reshape(params["intensity_scale"], (-1, 1, 1))
         return intensity + params["background"] if "background" in params else intensity
 
+    def object_curvature(self, point: Point) -> Array:
+        """Curvature by the object, over the weight: the intensity of all modes as they meet it."""
+        modes = self.probe_at_object(point.xp, point.params, point.batch)
+        return by_object(point, point.xp.sum(point.xp.abs2(modes), axis=0))
+
     def objective(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
         usable = self._own_prediction and self.fused and xp.on_host and loss.code is not None
         if not usable or "propagation_distance" in request.wanted:
             return super().objective(xp, obj, params, batch, loss, request)
-        return xp.fused(self._core(xp, params, batch, loss, request), *self._inputs(xp, obj, params, batch))
-
-    def curvatures(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
-    ) -> dict[str, Array]:
-        found = {} if self._own_prediction else super().curvatures(xp, obj, params, batch, loss, request)
-        others = (request.curvature & set(INPUTS)) - set(found)
-        if loss.code is None or not others:
-            return found
-        core = self._core(xp, params, batch, loss, Request(frozenset(), others, request.weight))
-        return found | core(*(xp.to_numpy(a) for a in self._inputs(xp, obj, params, batch)))[2]
+        value, found = xp.fused(self._core(xp, params, batch, loss, request), *self._inputs(xp, obj, params, batch))
+        others = request.only(request.curvature - set(found))
+        return value, found | self.curvatures(xp, obj, params, batch, loss, others)
 
     @property
     def _own_prediction(self) -> bool:
         # A subclass with another prediction has other gradients: the fused operation knows only this one.
         return type(self).predict is Ptychography.predict
 
-    def _inputs(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> tuple[Array, ...]:
+    def _inputs(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> tuple[Array, ...]:
         scale, background = (params.get(name) for name in ("intensity_scale", "background"))
         empty = xp.zeros((0,))
         return (
@@ -234,7 +242,9 @@ class Ptychography(ScanningModel):
             empty if background is None else background,
         )
 
-    def _core(self, xp: Backend, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request) -> FusedCore:
+    def _core(
+        self, xp: Backend, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
+    ) -> FusedCore:
         noise = loss.fused_noise(batch.floor)
         assert noise is not None  # the callers looked
         far = self.regime == "far_field"

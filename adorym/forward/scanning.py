@@ -1,4 +1,4 @@
-r"""What models share that scan a probe over a thin object: its parameters, its frame, and curvatures for fast steps.
+r"""What models share that scan a probe over a thin object: parameters, frame, and preconditioners for fast steps.
 
 A subclass has only to predict. The curvatures that the ``preconditioned`` steps divide by hold for every subclass whose
 detector sees :math:`I = \sum_m |\mathcal U[O P_m]|^2`, or nearly that, with any unitary :math:`\mathcal U`:
@@ -13,21 +13,21 @@ predictions.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
-from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.errors import DataError
-from adorym.forward.base import ForwardModel, Request, object_parameter
-from adorym.forward.probe import probe_parameter
-from adorym.losses.base import Loss
+from adorym.forward.base import BoundModel, ForwardModel, Settings, margin_px, object_parameter, thin_space
+from adorym.forward.probe import probe_modes, probe_parameter
+from adorym.forward.views import ScanWindows
 from adorym.optics.geometry import Geometry, Regime
 from adorym.optics.windows import object_shape
 from adorym.parameters import Parameter, ParameterSettings
-from adorym.wrapper.base import Array, Backend
+from adorym.preconditioners import Blocks, Diagonal, Point
+from adorym.wrapper.base import Array
 
 # Step of the difference that stands for a derivative: far above rounding, far below the finest structure of a pattern.
 STEP_PX = 0.05
@@ -38,8 +38,39 @@ def without_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     return values - (values - first).mean(0)
 
 
-def _positions(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.asarray(dataset.probe_positions_px, np.float64)
+def _times_scale(point: Point, windows: Array) -> Array:
+    """``windows`` ``(1 or n, y, x, ...)`` times the factor on the intensity of each pattern, if there is one."""
+    scale = point.params.get("intensity_scale")
+    return windows if scale is None else windows * point.xp.reshape(scale, (-1, *(1,) * (len(windows.shape) - 1)))
+
+
+def by_object(point: Point, illumination: Array) -> Array:
+    """Curvature ``(1 or n, y, x, ...)`` by an object that is lit by ``illumination`` ``(y, x, ...)``."""
+    return _times_scale(point, illumination[None])
+
+
+def by_probe(point: Point, transmitted: Array | None = None) -> Array:
+    """Curvature ``(1, y, x)`` by the probe: the sum of what the windows ``(n, y, x)`` transmit, of a thin object."""
+    power = point.xp.abs2(point.obj) if transmitted is None else transmitted
+    return point.xp.sum(_times_scale(point, power), axis=0, keepdims=True)
+
+
+def by_scale(point: Point) -> Array:
+    """Curvature ``(n, 1)`` by a factor on the intensity of each pattern, over which a background may lie."""
+    xp, scale = point.xp, point.params["intensity_scale"]
+    intensity = point.predict(point.obj, point.params)
+    signal = xp.square(intensity - point.params.get("background", 0.0)) / (intensity + point.batch.floor)
+    signal = signal if point.batch.mask is None else signal * point.batch.mask
+    return xp.sum(signal, axis=(1, 2))[:, None] / (4 * xp.square(scale))
+
+
+def probe_intensity(point: Point) -> Array:
+    """Curvature by a thin object: the intensity of all probe modes."""
+    return by_object(point, point.xp.sum(point.xp.abs2(point.params["probe"]), axis=0))
+
+
+def _positions(bound: BoundModel[Any], settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.asarray(bound.dataset.probe_positions_px, np.float64)
 
 
 class ScanningModel(ForwardModel):
@@ -49,8 +80,8 @@ class ScanningModel(ForwardModel):
     """
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
-        "object": object_parameter(),
-        "probe": probe_parameter(),
+        "object": object_parameter(preconditioner=Diagonal(probe_intensity)),
+        "probe": probe_parameter(Diagonal(by_probe)),
         "probe_positions": Parameter(
             unit="px",
             help="(y, x) of each probe window's corner in object pixels",
@@ -60,6 +91,7 @@ class ScanningModel(ForwardModel):
             schedule={"kind": "constant"},
             gauge=without_mean,
             window_relative=True,
+            preconditioner=Blocks(STEP_PX),
         ),
     }
 
@@ -68,61 +100,49 @@ class ScanningModel(ForwardModel):
         """``far_field`` or ``near_field``: where `predict` has the zero frequency, and how large a pixel is."""
         return "far_field"
 
-    def to_model_frame(self, patterns: np.ndarray) -> np.ndarray:
-        far = self.regime == "far_field"
-        return np.ascontiguousarray(np.fft.ifftshift(patterns, axes=(-2, -1))) if far else patterns
-
-    def from_model_frame(self, patterns: np.ndarray) -> np.ndarray:
-        return np.fft.fftshift(patterns, axes=(-2, -1)) if self.regime == "far_field" else patterns
-
-    def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
-        assert dataset.probe_positions_px is not None  # `check` looked
-        return object_shape(dataset.probe_positions_px, dataset.window_px, margin_px)
-
-    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
-        if dataset.probe_positions_px is None:
-            raise DataError(
-                dataset.path,
-                "the data hold no probe positions",
-                expected="metadata/probe_pos_px",
-                remedy="name the array that holds them, as in 'adorym convert IN OUT --map positions=KEY'",
-            )
-        if len(np.unique(dataset.theta_rad)) > 1:
-            raise DataError(
-                dataset.path,
-                "a thin object has one projection, but the data hold several rotation angles",
-                found=f"{len(np.unique(dataset.theta_rad))} angles",
-                remedy="choose one with 'data.angles'",
-            )
+    def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Any]:
+        """The object holds the windows of all positions, with room to spare where these are refined."""
+        check_scan(dataset)
+        geometry = Geometry.of(dataset)
         geometry.check_pixel_size(self.regime)
+        return bound_scan(self, dataset, geometry, settings)
 
-    def probe_at_object(self, xp: Backend, params: Mapping[str, Array], batch: Batch) -> Array:
-        """Probe modes ``(m, y, x)`` as they meet the object, but for the shift to their position."""
-        return params["probe"]
 
-    def curvatures(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
-    ) -> dict[str, Array]:
-        if loss.amplitude_curvature is None:
-            return {}
-        q, found = loss.amplitude_curvature * request.weight, {}
-        if "object" in request.curvature:
-            found["object"] = q * xp.sum(xp.abs2(self.probe_at_object(xp, params, batch)), axis=0, keepdims=True)
-        if "probe" in request.curvature:
-            found["probe"] = q * xp.sum(xp.abs2(obj), axis=0, keepdims=True)
-        if "probe_positions" in request.curvature:
-            found["probe_positions"] = q * self._position_blocks(xp, obj, params, batch)
-        return found
+def check_scan(dataset: Dataset) -> None:
+    """Refuse data that are no scan of one thin object.
 
-    def _position_blocks(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
-        """``(n, 2, 2)`` J^T J of the amplitudes, by differences of predictions."""
+    Raises:
+        DataError: There are no positions, or several rotation angles.
+    """
+    if dataset.probe_positions_px is None:
+        raise DataError(
+            dataset.path,
+            "the data hold no probe positions",
+            expected="metadata/probe_pos_px",
+            remedy="name the array that holds them, as in 'adorym convert IN OUT --map positions=KEY'",
+        )
+    if (angles := len(np.unique(dataset.theta_rad))) > 1:
+        raise DataError(
+            dataset.path,
+            "a thin object has one projection, but the data hold several rotation angles",
+            found=f"{angles} angles",
+            remedy="choose one with 'data.angles'",
+        )
 
-        def amplitude(step: tuple[float, float]) -> Array:
-            moved = {**params, "probe_positions": params["probe_positions"] + xp.asarray(np.array([step]))}
-            return xp.sqrt(self.predict(xp, obj, moved, batch) + batch.floor)
 
-        here = amplitude((0.0, 0.0))
-        rates = [(amplitude(step) - here) / STEP_PX for step in ((STEP_PX, 0.0), (0.0, STEP_PX))]
-        weights = 1.0 if batch.mask is None else batch.mask
-        rows = [xp.stack([xp.sum(weights * a * b, axis=(-2, -1)) for b in rates], axis=-1) for a in rates]
-        return xp.stack(rows, axis=-2)
+def bound_scan(model: ScanningModel, dataset: Dataset, geometry: Geometry, settings: Settings) -> BoundModel[Any]:
+    """``model`` bound to a scan whose geometry has been checked."""
+    assert dataset.probe_positions_px is not None  # `check_scan` looked
+    shape, origin = object_shape(dataset.probe_positions_px, dataset.window_px, margin_px(settings))
+    return BoundModel(
+        model=model,
+        dataset=dataset,
+        geometry=geometry,
+        settings=settings,
+        shape=shape,
+        origin_px=origin,
+        view=ScanWindows(dataset.window_px),
+        space=thin_space(settings, geometry, model.regime),
+        zero_at_corner=model.regime == "far_field",
+        waves=probe_modes(settings),
+    )

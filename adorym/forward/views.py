@@ -21,8 +21,8 @@ class View(ABC):
     """Which part of the object `ForwardModel.predict` needs for a batch.
 
     Attributes:
-        all_at_once: Whether a part of the patterns costs as much as all of them: a batch is then the whole data set, and
-            is never divided.
+        all_at_once: Whether a part of the patterns costs as much as all of them: a batch is then the whole data set,
+            and is never divided.
         by_rows: Whether patterns that lie in the same rows of the object should come together.
     """
 

@@ -272,8 +272,10 @@ class _Pass:
             kernels.power_sum(self._flat(self.obj, 1), self.scale, power)
             out["probe"] = (q * power.reshape(1, *self.shape[2:])).astype(self.real)
         if "intensity_scale" in names and self.scale.size:
-            signal = intensity.sum(1) - (self.background.sum() if self.background.size else 0)
-            out["intensity_scale"] = (q * signal / (4 * self.scale**2)).astype(self.real)[:, None]
+            signal = intensity - (self.background.reshape(-1) if self.background.size else 0)
+            square = signal**2 / (intensity + self.real.type(self.detector.floor))
+            square = square if self.mask.size == 0 else square * self.mask
+            out["intensity_scale"] = (q * square.sum(1) / (4 * self.scale**2)).astype(self.real)[:, None]
         if "probe_positions" in names and shift is not None:
             d_y, d_x = (self._flat(self._moved(shift, axis), 2) for axis in (0, 1))
             factor = (self.unit * (self.scale if self.scale.size else np.ones(self.shape[0]))).astype(self.real)
