@@ -71,7 +71,7 @@ def _center(bound: BoundModel[Any], settings: ParameterSettings, rng: np.random.
 
 
 def _axis_tilt(bound: BoundModel[Any], settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.array(bound.model.axis_tilt, np.float64)
+    return np.array(bound.model.axis_tilt, np.float64)  # type: ignore[attr-defined]
 
 
 def volume_parameters(**changes: Any) -> dict[str, Parameter]:
