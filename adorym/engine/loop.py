@@ -13,15 +13,17 @@ import numpy as np
 
 from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
-from adorym.engine.follow import follow, followed
+from adorym.engine.build import build, default_batch_size
 from adorym.engine.gradients import prefetch_batches
 from adorym.engine.problem import Problem
+from adorym.engine.recipe import Recipe
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe, build_problem, default_batch_size
 from adorym.engine.solve import Solving
-from adorym.engine.step import finish_epoch, run_batch, settle
+from adorym.engine.step import GradientStep, apply_update, finish_epoch
 from adorym.errors import RunError
+from adorym.parameters import OBJECT
+from adorym.updates.base import State
 
 LOG = logging.getLogger("adorym")
 
@@ -30,7 +32,7 @@ DIVERGENCE_FACTOR = 20.0
 # A loss this many times that of the epoch before: the steps are too long.
 RISE = 1.1
 TIME_IS_OVER = "run.max_time is over"
-# Epochs after the model replaced the object in which the loss may rise.
+# Epochs after an update replaced the object in which the loss may rise.
 SETTLING = 10
 
 
@@ -43,7 +45,8 @@ class Progress:
         batch: Batches of the next epoch that are done already (an interrupted epoch).
         partial_loss: Their loss.
         backoff: Factor on all learning rates.
-        settled: Number of the epoch after which the model last replaced the object, 0 for none.
+        replaced: Number of the epoch after which an update last replaced the object, 0 for none.
+        new_problem: Number of the last epoch whose loss is not to be compared with the one before it.
         epoch_rng: State of the random numbers at the beginning of the next epoch.
     """
 
@@ -52,7 +55,8 @@ class Progress:
     partial_loss: float = 0.0
     partial_time_s: float = 0.0
     backoff: float = 1.0
-    settled: int = 0
+    replaced: int = 0
+    new_problem: int = 0
     epoch_rng: Mapping[str, Any] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=lambda: {"epoch": [], "loss": [], "time_s": []})
 
@@ -79,10 +83,8 @@ class Reconstruction:
         self.recipe = recipe
         self.rng = np.random.default_rng(run.seed)
         self._started, self._longest_batch_s, self._batches_done = time.monotonic(), 0.0, 0
-        self.problem: Problem = build_problem(dataset, recipe, run, self.rng)
-        self.batch_size = run.batch_size or default_batch_size(
-            self.problem.dataset.n_patterns, recipe.model.whole_object
-        )
+        self.problem: Problem = build(dataset, recipe, run, self.rng)
+        self.batch_size = run.batch_size or default_batch_size(self.problem.bound)
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
         self.solving = None if recipe.solver is None else Solving(self.problem, recipe.solver, run.seed)
         self.left_out = np.zeros(0, int)
@@ -173,16 +175,30 @@ class Reconstruction:
         seen = [np.setdiff1d(part, self.left_out) for part in order]
         return [part for part in seen if len(part)]
 
+    def _state(self, total: int, epoch: int, rates: Mapping[str, float]) -> State:
+        """Where the run stands between two batches, as updates see it."""
+        return State(epoch, total, self.problem.present(), rates, self.problem.store.values)
+
+    def _apply_updates(self, when: str, state: State) -> None:
+        """Every update that is due ``when``, one after the other."""
+        for update in self.problem.bound.updates:
+            if update.when == when and update.due(state.epoch, state.epochs):
+                state = apply_update(self.problem, update, state)
+        if state.new_object is not None:
+            self.progress.replaced = state.epoch
+        if state.new_problem and when == "start":
+            self.progress.new_problem = state.epoch + 1
+
     def _epoch(self, total: int) -> EpochRecord | None:
         progress, problem = self.progress, self.problem
         epoch, start = progress.epoch, time.perf_counter()
-        if progress.batch == 0 and epoch > 0:
-            follow(problem, epoch)
         active = problem.active(epoch)
         rates = {name: v.rate * v.schedule.factor(epoch, total) * progress.backoff for name, v in active.items()}
+        if progress.batch == 0 and epoch > 0:
+            self._apply_updates("start", self._state(total, epoch, rates))
         parts, before = self.batches(), progress.partial_time_s
         moved = _snapshot(problem, epoch) if progress.batch == 0 else {}
-        first = progress.batch
+        first, step = progress.batch, GradientStep(problem)
         for i in range(first, len(parts)):
             if i > first and self._agreed_to_stop():
                 return None
@@ -192,22 +208,24 @@ class Reconstruction:
                 loss = self.solving.epoch(epoch, list(rates), parts[i])
             else:
                 prefetch_batches(problem, parts[i : i + 2])  # the next one is read while this one is worked on
-                loss = run_batch(problem, parts[i], rates, len(parts[i]) / problem.dataset.n_patterns)
+                state = State(epoch, total, {}, rates, problem.store.values, patterns=parts[i])
+                loss = step.apply(state).loss
             self._check_loss(loss, epoch, i, len(parts), rates)
             progress.partial_loss += loss
             progress.batch = i + 1
             progress.partial_time_s = before + time.perf_counter() - start
-            taken = time.perf_counter() - began
-            if self._batches_done:  # the first one compiles, too
-                self._longest_batch_s = max(self._longest_batch_s, taken)
-            self._batches_done += 1
+            self._time_batch(time.perf_counter() - began)
             if self._watch is not None:
-                self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, taken))
-        finish_epoch(problem, list(rates), epoch)
-        if settle(problem, (epoch + 1, total)):
-            progress.settled = epoch + 1
+                self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, time.perf_counter() - began))
+        finish_epoch(problem, rates, epoch)
+        self._apply_updates("end", self._state(total, epoch + 1, rates))
         _warn_unmoved(problem, moved)
         return self._close_epoch(total, rates, before + time.perf_counter() - start)
+
+    def _time_batch(self, taken: float) -> None:
+        if self._batches_done:  # the first one compiles, too
+            self._longest_batch_s = max(self._longest_batch_s, taken)
+        self._batches_done += 1
 
     def _close_epoch(self, total: int, rates: dict[str, float], time_s: float) -> EpochRecord:
         progress = self.progress
@@ -251,9 +269,9 @@ class Reconstruction:
         losses = self.progress.history["loss"]
         if self.solving is not None or self.settings.backoff == 1 or len(losses) < 2 or losses[-1] <= RISE * losses[-2]:
             return
-        if followed(self.problem, self.progress.epoch - 1):
+        if self.progress.new_problem == len(losses):
             return  # another support, another problem
-        if 0 < self.progress.settled >= len(losses) - SETTLING:
+        if 0 < self.progress.replaced >= len(losses) - SETTLING:
             return  # the object was replaced: its velocity has to build up anew
         self.progress.backoff *= self.settings.backoff
         self.problem.restart()
@@ -275,7 +293,7 @@ def _snapshot(problem: Problem, epoch: int) -> dict[str, np.ndarray]:
     return {
         name: problem.xp.to_numpy(v.array).copy()
         for name, v in problem.active(epoch).items()
-        if name != "object" and v.settings.start == epoch
+        if name != OBJECT and v.settings.start == epoch
     }
 
 

@@ -35,7 +35,7 @@ class SupportUpdate(Update):
 
     parameter: str
     rule: SupportRule
-    when: ClassVar[Literal["start", "end"]] = "start"
+    when: ClassVar[Literal["start", "batch", "end"]] = "start"
 
     def due(self, epoch: int, epochs: int) -> bool:
         return epoch == 0 or self.rule.active(epoch)
@@ -47,11 +47,7 @@ class SupportUpdate(Update):
         else:
             inside = self._shrunk(amplitude * (present > 0))
         inside = inside.astype(present.dtype)
-
-        def within(tile: object, row: int) -> object:
-            return tile * inside[row : row + tile.shape[0]]  # type: ignore[attr-defined, operator]
-
-        return state.with_values(**{self.parameter: inside}).with_(mapped=within, new_problem=state.epoch > 0)
+        return state.with_values(**{self.parameter: inside}).with_(factor=inside, new_problem=state.epoch > 0)
 
     def _shrunk(self, amplitude: np.ndarray) -> np.ndarray:
         from scipy.ndimage import binary_dilation, gaussian_filter  # slow to import

@@ -18,7 +18,7 @@ from adorym.engine.gradients import batch_gradients
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe
+from adorym.engine.recipe import Recipe
 from adorym.errors import ConfigError, DataError, InputError
 from adorym.forward.tomography import Tomography
 from adorym.initializers.tomographic import FilteredBackProjection, Paganin
