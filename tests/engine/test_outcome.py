@@ -24,7 +24,7 @@ def test_result_is_what_the_run_found(backend, tmp_path):
     assert result.representation == "real_imag" and result.config == "text of the configuration"
     np.testing.assert_array_equal(result.object[..., 0], value_of(run, "object"))
     assert result.object.shape == (*run.problem.store.shape, 1) and result.object.dtype == np.complex64
-    assert result.origin_px == run.problem.origin_px and result.pixel_size_m == PIXEL_M
+    assert result.origin_px == run.problem.bound.origin_px and result.pixel_size_m == PIXEL_M
     positions = result.parameters["probe_positions"]
     np.testing.assert_array_equal(positions.value, value_of(run, "probe_positions"))
     np.testing.assert_array_equal(positions.start, SCAN.positions)
@@ -82,7 +82,7 @@ def test_fit_of_the_pattern_in_the_middle(regime):
     }
     run = tiny(exact(scan), parameters, {"model": Ptychography(propagation=regime)})
     store = run.problem.store
-    store.restore(scan.object_array(store.shape, run.problem.origin_px), store.state())
+    store.restore(scan.object_array(store.shape, run.problem.bound.origin_px), store.state())
     fit = outcome(run).fit
     middle = int(fit["index"])
     assert np.linalg.norm(scan.positions[middle] - scan.positions.mean(0)) < scan.step_px
