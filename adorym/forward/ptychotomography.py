@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -28,25 +29,26 @@ from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.data.tiles import TiledPatterns, Tiling, divide, tiled
 from adorym.errors import GeometryError
-from adorym.forward.base import Request
+from adorym.forward.base import BoundModel, Request, Settings, margin_px
 from adorym.forward.multislice import Multislice
 from adorym.forward.ptychography import Ptychography
-from adorym.forward.volume import VolumeModel, volume_parameters
+from adorym.forward.volume import GAUGES, VolumeModel, frame, surrogate, volume_parameters, volume_space
 from adorym.losses.base import Loss
 from adorym.optics.buffer import reach_px
 from adorym.optics.geometry import Geometry, Regime
-from adorym.optics.poses import Poses
+from adorym.optics.projector import Joseph, Projector
 from adorym.optics.representation import transmission_of
 from adorym.optics.windows import object_shape
-from adorym.parameters import Parameter
+from adorym.parameters import OBJECT, Parameter
+from adorym.preconditioners import Point, Preconditioner
 from adorym.registry import register
 from adorym.units import Pixels
 from adorym.wrapper.base import Array, Backend, HostOperation
-from adorym.wrapper.fused.rays import Frame, rotate
+from adorym.wrapper.fused.rays import rotate
 from adorym.wrapper.windows import gather, scatter_add
 
 LOG = logging.getLogger("adorym")
-SCANNED = {name: spec for name, spec in Ptychography.refinable.items() if name != "object"}
+SCANNED = {name: spec for name, spec in Ptychography.refinable.items() if name != OBJECT}
 OF_SCAN = frozenset(Ptychography.refinable)
 
 
@@ -87,36 +89,63 @@ class PtychoTomography(VolumeModel):
     @property
     def regime(self) -> Regime:
         """``far_field`` or ``near_field``."""
-        return self._scan.regime
+        return self.scan.regime
 
     @property
-    def _scan(self) -> Ptychography:
+    def scan(self) -> Ptychography:
         """The model of one angle."""
         if self.thickness == "thin":
             return Ptychography(propagation=self.propagation, fused=self.fused)
         return Multislice(propagation=self.propagation, slices=2, binning=self.binning)
 
-    def prepare(self, dataset: Dataset) -> Dataset:
-        field = dataset.window_px
-        tiling = self.tiling(dataset) if dataset.probe_positions_px is None else None
-        if tiling is not None:
-            LOG.info(
-                "%s x %s tiles of %s x %s px, %s of them safe zone", *tiling.tiles, *tiling.window_px, tiling.safe_px
-            )
-            # A tile is a position of a scan.
-            corners = np.repeat(tiling.corners_px, dataset.n_patterns, axis=0).astype(float)
-            dataset = tiled(dataset, tiling).with_(probe_positions_px=corners, tile_corners_px=None)
-        elif dataset.probe_positions_px is None:  # the whole field is one window
-            dataset = dataset.with_(probe_positions_px=np.zeros((dataset.n_patterns, 2)))
-        (_, nx, _), origin = self.object_frame(dataset, 0)
-        from_corner = origin[1] - (nx - 1) / 2
+    # -- the model and its data ----------------------------------------------------------------------------------------
+    def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Geometry]:
+        """The model and ``dataset``: each angle is a scan, where the data hold no positions one of tiles."""
+        n = dataset.n_patterns
+        first = (
+            dataset if dataset.probe_positions_px is not None else dataset.with_(probe_positions_px=np.zeros((n, 2)))
+        )
+        first = first.with_(theta_rad=dataset.theta_rad[:1], angle_index=np.zeros(n, int), slice_positions_m=None)
+        scan = self.scan.bind(first, settings)
+        self._check_voxels(scan.geometry)
+        tiling = self.tiling(dataset, scan.geometry) if dataset.probe_positions_px is None else None
+        ready = self._as_scan(dataset, tiling)
+        shape, origin = self._frame(ready, margin_px(settings))
+        from_corner = origin[1] - (shape[1] - 1) / 2
+        axis = dataset.rotation_center_px or 0.0
         if self.axis is not None:
             axis = self.axis + from_corner
-        else:
-            axis = (dataset.rotation_center_px or 0.0) + (0.0 if tiling is None else (field[1] - 1) / 2 + from_corner)
-        return dataset.with_(rotation_center_px=axis)
+        elif tiling is not None:
+            axis += (dataset.window_px[1] - 1) / 2 + from_corner
+        geometry = replace(scan.geometry, window_px=ready.window_px)
+        in_beam = self.regime == "near_field" and ready.open_beam_counts is not None
+        return BoundModel(
+            model=self,
+            dataset=ready.with_(rotation_center_px=axis),
+            geometry=geometry,
+            settings=settings,
+            shape=shape,
+            origin_px=origin,
+            view=self.row_band(ready.window_px[0]),
+            space=volume_space(settings, geometry, self.regime),
+            zero_at_corner=scan.zero_at_corner,
+            waves=scan.waves // math.prod(scan.shape[2:]) * (1 if self.thickness == "thin" else shape[2]),
+            beam_counts=(ready.open_beam_counts or 0.0) * math.prod(ready.window_px) if in_beam else None,
+            updates=(*GAUGES, *scan.updates),
+            preconditioners={name: _OfScan(self, scan.preconditioner(name)) for name in OF_SCAN},
+        )
 
-    def tiling(self, dataset: Dataset) -> Tiling | None:
+    def _check_voxels(self, geometry: Geometry) -> None:
+        if self.thickness == "thin":
+            return
+        y, x = geometry.pixel_size_m(self.regime)
+        if abs(y / x - 1) > 0.01:
+            raise GeometryError(
+                "data.pixel_size", "voxels of a turning volume are cubes", expected="square pixels",
+                found=f"{y:.4g} x {x:.4g} m", remedy="crop the patterns, or choose 'thin'",
+            )  # fmt: skip
+
+    def tiling(self, dataset: Dataset, geometry: Geometry) -> Tiling | None:
         """How full-field images are divided, ``None`` where they fit into memory whole.
 
         Raises:
@@ -124,147 +153,105 @@ class PtychoTomography(VolumeModel):
         """
         if self.regime == "far_field":
             return None
-        field, geometry = dataset.window_px, self.geometry(dataset)
-        grid, thick = geometry.grid("near_field"), self.thickness == "multislice"
-        (_, _, nz), _ = self.object_frame(dataset.with_(probe_positions_px=None), 0)
+        field, thick = dataset.window_px, self.thickness == "multislice"
+        grid, nz = geometry.grid("near_field"), field[1] if self.volume_px is None else self.volume_px[2]
         given, pixel = dataset.propagation_distance_m, min(grid.pixel_size_m)
         distance = geometry.effective_distance_m if given is None else float(np.max(given))
         spread = max(reach_px(grid, abs(distance) + (nz * pixel if thick else 0.0))) + 2
         safe, depth = spread if self.safe_zone is None else round(self.safe_zone), nz if thick else 1
         return divide(field, safe, self.tile_memory_gib, lambda window: _bytes(field, window, depth))
 
-    def geometry(self, dataset: Dataset) -> Geometry:
-        return self._scan.geometry(dataset)
+    @staticmethod
+    def _as_scan(dataset: Dataset, tiling: Tiling | None) -> Dataset:
+        """Images as a scan: a tile is a position of it, and the whole field one window."""
+        if dataset.probe_positions_px is not None:
+            return dataset
+        if tiling is None:
+            return dataset.with_(probe_positions_px=np.zeros((dataset.n_patterns, 2)))
+        LOG.info("%s x %s tiles of %s x %s px, %s of them safe zone", *tiling.tiles, *tiling.window_px, tiling.safe_px)
+        corners = np.repeat(tiling.corners_px, dataset.n_patterns, axis=0).astype(float)
+        return tiled(dataset, tiling).with_(probe_positions_px=corners, tile_corners_px=None)
 
-    def to_model_frame(self, patterns: np.ndarray) -> np.ndarray:
-        return self._scan.to_model_frame(patterns)
-
-    def from_model_frame(self, patterns: np.ndarray) -> np.ndarray:
-        return self._scan.from_model_frame(patterns)
-
-    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
-        one = dataset.with_(theta_rad=dataset.theta_rad[:1], angle_index=np.zeros(dataset.n_patterns, int),
-                            slice_positions_m=None)  # fmt: skip
-        if one.probe_positions_px is None:
-            one = one.with_(probe_positions_px=np.zeros((dataset.n_patterns, 2)))
-        Ptychography(propagation=self.propagation).check(one, geometry, names)
-        if self.thickness == "multislice":
-            y, x = geometry.pixel_size_m(self.regime)
-            geometry.grid(self.regime)
-            if abs(y / x - 1) > 0.01:
-                raise GeometryError(
-                    "data.pixel_size",
-                    "voxels of a turning volume are cubes",
-                    expected="square pixels",
-                    found=f"{y:.4g} x {x:.4g} m",
-                    remedy="crop the patterns, or choose 'thin'",
-                )
-
-    def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
+    def _frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, int, int], tuple[int, int]]:
+        """Shape of the volume, and the index in it of the data's position (0, 0)."""
         if self.volume_px is not None:
             ny, nx, nz = self.volume_px
             return (ny + 2 * margin_px, nx + 2 * margin_px, nz), (margin_px, margin_px)
-        positions = dataset.probe_positions_px
-        if positions is None:
-            return (*dataset.window_px, dataset.window_px[1]), (0, 0)
-        (ny, nx), origin = object_shape(positions, dataset.window_px, margin_px)
+        (ny, nx), origin = object_shape(dataset.probe_positions_px, dataset.window_px, margin_px)  # type: ignore[arg-type]
         # The detector's distance counts from the last slice: margins and the rim of tiles make the volume no deeper.
         tiles = dataset.patterns.tiling if isinstance(dataset.patterns, TiledPatterns) else None
         return (ny, nx, nx - 2 * margin_px if tiles is None else tiles.field_px[1]), origin
 
-    def beam_counts(self, dataset: Dataset, mean_counts: float) -> float:
-        if self.regime == "far_field" or dataset.open_beam_counts is None:
-            return mean_counts
-        return dataset.open_beam_counts * math.prod(dataset.window_px)
-
-    def depth_at_once(self, object_shape: tuple[int, ...]) -> int:
-        return 1 if self.thickness == "thin" else object_shape[2]
-
     # -- from the volume to what a scan sees ---------------------------------------------------------------------------
-    def windows(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
-        """Transmissions ``(n, y, x)`` or ``(n, y, x, z)`` under the windows of a batch, from the band ``obj``."""
+    def _seen(
+        self, xp: Backend, band: Array, params: Mapping[str, Array], batch: Batch[Geometry], projector: Projector
+    ) -> Array:
+        """``(n, y, x)`` or ``(n, y, x, z)``, linear in the ``band`` ``(y, x, z)``: what lies under each window."""
         _, first, which = np.unique(batch.angles, return_index=True, return_inverse=True)
-        poses, rows = self.poses(xp, params, first), self._rows(batch)
-        if self.thickness == "thin":
-            turned = self.project(xp, obj[0], poses, rows, batch)
-        else:
-            frame = Frame(batch.object_shape[0], int(batch.view_corners_px[0, 0]), *rows, level=poses.level)
-            turned = xp.stack(
-                [rotate(xp, obj[0], poses.matrices[a], poses.shifts[a], frame) for a in range(len(first))]
-            )
-        corners = np.column_stack([which, batch.corners_px - (rows[0], 0)])
-        return transmission_of(xp, cut(xp, turned, corners, batch.geometry.window_px))
-
-    def _rows(self, batch: Batch) -> tuple[int, int]:
-        """First of the object's rows that the windows of a batch lie on, and their number."""
+        poses, window = self.poses(xp, params, first), batch.geometry.window_px
         low = int(batch.corners_px[:, 0].min())
-        return low, int(batch.corners_px[:, 0].max()) + batch.geometry.window_px[0] - low
+        rows = frame(poses, (low, int(batch.corners_px[:, 0].max()) + window[0] - low), batch)
+        if self.thickness == "thin":
+            turned = projector.project(xp, band, poses, rows)
+        else:
+            each = [rotate(xp, band, poses.matrices[a], poses.shifts[a], rows) for a in range(len(first))]
+            turned = xp.stack(each)
+        return cut(xp, turned, np.column_stack([which, batch.corners_px - (low, 0)]), window)
 
-    def _scanned(self, xp: Backend, params: Mapping[str, Array], batch: Batch) -> dict[str, Array]:
+    def of_scan(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Geometry]
+    ) -> tuple[Array, dict[str, Array]]:
+        """Transmissions ``(n, y, x)`` or ``(n, y, x, z)`` under the windows of a batch, and parameters of the scan."""
         given = {name: params[name] for name in SCANNED if name in params}
         if self.thickness == "multislice":
             spacing = batch.geometry.pixel_size_m(self.regime)[1]
             given["slice_spacing"] = xp.asarray(np.array([spacing]))
-        return given
+        return transmission_of(xp, self._seen(xp, obj[0], params, batch, self.projector)), given
 
-    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Geometry]) -> Array:
         """Intensities ``(n, y, x)`` from the band ``obj`` ``(1, y, x, z)`` complex exponent."""
-        return self._scan.predict(xp, self.windows(xp, obj, params, batch), self._scanned(xp, params, batch), batch)
+        return self.scan.predict(xp, *self.of_scan(xp, obj, params, batch), batch)
 
     def objective(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Geometry], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
         # The object of one angle's model is what the volume gives: wanted, whatever is refined.
-        inner = Request(request.wanted & OF_SCAN | {"object"}, request.curvature & OF_SCAN, request.weight)
-        windows, scanned = self.windows(xp, obj, params, batch), self._scanned(xp, params, batch)
-        value, found = self._scan.objective(xp, windows, scanned, batch, loss, inner)
-        found = self._of_volume(xp, obj, params, batch, (windows, found))
-        return value, found | self.pose_curvatures(xp, obj, params, batch, loss, request)
+        asked = {name: each.scan for name, each in request.preconditioners.items() if isinstance(each, _OfScan)}
+        inner = Request(request.wanted & OF_SCAN | {OBJECT}, asked, request.weight)
+        windows, scanned = self.of_scan(xp, obj, params, batch)
+        value, found = self.scan.objective(xp, windows, scanned, batch, loss, inner)
+        if OBJECT in found:
+            held = {name: xp.stop_gradient(each) for name, each in params.items()}
+            found[OBJECT] = self.spread(xp, xp.stop_gradient(windows), found[OBJECT], held, batch)
+        rest = request.only(request.curvature - set(asked))
+        return value, found | self.curvatures(xp, obj, params, batch, loss, rest)
 
-    def curvatures(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
-    ) -> dict[str, Array]:
-        inner = Request(frozenset(), request.curvature & OF_SCAN, request.weight)
-        windows, scanned = self.windows(xp, obj, params, batch), self._scanned(xp, params, batch)
-        found = self._scan.curvatures(xp, windows, scanned, batch, loss, inner)
-        found = self._of_volume(xp, obj, params, batch, (windows, found))
-        return found | self.pose_curvatures(xp, obj, params, batch, loss, request)
-
-    def _of_volume(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, seen: tuple[Array, dict[str, Array]]
-    ) -> dict[str, Array]:
-        """Curvatures of a scan ``seen`` of these windows, that of the object carried over to the volume."""
-        windows, found = seen
-        if "object" not in found:
-            return found
-        return found | {"object": self._spread(xp, obj, params, batch, (windows, found["object"]))}
-
-    def _spread(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, seen: tuple[Array, Any]
+    def spread(
+        self, xp: Backend, windows: Array, curvature: Any, params: Mapping[str, Array], batch: Batch[Geometry]
     ) -> Array:
-        """Curvature ``(1, y, x, z)`` of the band, from windows and the curvature ``(1 or n, y, x, ...)`` by them."""
-        windows, curvature = seen
-        _, first, which = np.unique(batch.angles, return_index=True, return_inverse=True)
-        by_exponent = xp.to_numpy(xp.asarray(curvature)) * np.abs(xp.to_numpy(xp.stop_gradient(windows))) ** 2
-        poses, rows = self.poses(xp, params, first), self._rows(batch)
-        shape = (len(first), rows[1], batch.object_shape[1], *by_exponent.shape[3:])
-        total = np.zeros(shape, by_exponent.dtype)
-        corners = np.column_stack([which, batch.corners_px - (rows[0], 0)])
-        _Cut.add(total, corners, np.ascontiguousarray(by_exponent))
-        if self.thickness == "thin":
-            return self.surrogate(xp, obj[0], poses, xp.asarray(total), batch, rows[0])[None]
-        return self._turned_back(xp, obj, poses, xp.asarray(total), batch)[None]
+        """Curvature ``(1, y, x, z)`` by the band, from that by the ``windows`` of it; nothing is traced."""
+        by_exponent = xp.asarray(curvature) * xp.abs2(windows)
+        shape = (*batch.view_px, batch.object_shape[2])
+        return surrogate(xp, lambda ones: self._seen(xp, ones, params, batch, Joseph()), shape, by_exponent)[None]
 
-    def _turned_back(self, xp: Backend, obj: Array, poses: Poses, total: Array, batch: Batch) -> Array:
-        """Adjoint of the turning of real volumes ``total`` ``(a, y, x, z)``."""
-        matrices, shifts = xp.stop_gradient(poses.matrices), xp.stop_gradient(poses.shifts)
-        frame = Frame(batch.object_shape[0], int(batch.view_corners_px[0, 0]), *self._rows(batch), level=poses.level)
 
-        def product(tree: dict[str, Array]) -> tuple[Array, None]:
-            parts = [xp.sum(rotate(xp, tree["x"], matrices[a], shifts[a], frame) * total[a]) for a in range(len(poses))]
-            return sum(parts[1:], parts[0]), None
+@dataclass(frozen=True)
+class _OfScan(Preconditioner):
+    """The preconditioner of one angle's scan, at what it sees of the volume."""
 
-        return xp.value_and_grad(product)({"x": xp.zeros(obj.shape[1:])})[2]["x"]
+    model: PtychoTomography
+    scan: Preconditioner
+
+    def curvature(self, name: str, point: Point) -> Array:
+        xp, batch = point.xp, point.batch
+        windows, scanned = self.model.of_scan(xp, point.obj, point.params, batch)
+        scan = self.model.scan
+
+        def predict(obj: Array, params: Mapping[str, Array]) -> Array:
+            return scan.predict(xp, obj, params, batch)
+
+        found = self.scan.curvature(name, replace(point, obj=windows, params=scanned, predict=predict))
+        return self.model.spread(xp, windows, found, point.params, batch) if name == OBJECT else found
 
 
 def _bytes(field_px: tuple[int, int], window_px: tuple[int, int], depth: int) -> float:

@@ -16,8 +16,8 @@ away before.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -26,16 +26,17 @@ from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.data.rings import RingFilter, WithoutRings
 from adorym.errors import DataError
-from adorym.forward.base import Request
-from adorym.forward.ptychography import with_unit_mean
-from adorym.forward.volume import VolumeModel, volume_parameters
-from adorym.losses.base import Loss
+from adorym.forward.base import BoundModel, Settings, margin_px
+from adorym.forward.volume import GAUGES, VolumeModel, volume_parameters
+from adorym.object_space import Absorption
 from adorym.optics.filtered_back_projection import find_rotation_center
 from adorym.optics.geometry import Geometry
-from adorym.parameters import Parameter, ParameterSettings
+from adorym.parameters import OBJECT, Parameter
+from adorym.preconditioners import Diagonal, Point
 from adorym.registry import register
 from adorym.schema import ComponentOf
 from adorym.units import Pixels
+from adorym.updates import FactorGauge
 from adorym.wrapper.base import Array, Backend
 
 LOG = logging.getLogger("adorym")
@@ -53,14 +54,6 @@ def line_integrals(dataset: Dataset, rows: slice = slice(None)) -> np.ndarray:
     return -0.5 * np.log(np.maximum(counts / (dataset.open_beam_counts or 1.0), DARKEST))
 
 
-def _gain(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.ones((1, *dataset.window_px))
-
-
-def _scales(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.ones((dataset.n_patterns, 1))
-
-
 @register("forward_model", "tomography")
 class Tomography(VolumeModel):
     """Absorption tomography in a parallel beam, of 180 or 360 degrees, at any angles, upright or tilted.
@@ -72,7 +65,6 @@ class Tomography(VolumeModel):
         search: How far from where the center of mass turns about the axis is searched; a tenth of the width if absent.
     """
 
-    absorbs_only: ClassVar[bool] = True
     incident: float | None = Field(None, gt=0)
     center: Pixels | Literal["auto", "middle"] = "auto"
     search: Pixels | None = Field(None, gt=0)
@@ -83,29 +75,49 @@ class Tomography(VolumeModel):
         "pixel_gain": Parameter(
             optional=True,
             help="what each detector pixel counts, relative to the others: the cause of rings",
-            start=_gain,
+            start=lambda bound, settings, rng: np.ones((1, *bound.dataset.window_px)),
             optimizer={"kind": "adam", "learning_rate": 5e-3},
             bounds=(0.0, None),
-            gauge=with_unit_mean,
         ),
         "intensity_scale": Parameter(
             optional=True,
             help="factor on the open beam of each pattern",
-            start=_scales,
+            start=lambda bound, settings, rng: np.ones((bound.dataset.n_patterns, 1)),
             per="pattern",
             optimizer={"kind": "adam", "learning_rate": 1e-3},
             bounds=(1e-3, None),
         ),
     }
 
-    def prepare(self, dataset: Dataset) -> Dataset:
-        if self.incident is not None:
-            dataset = dataset.with_(open_beam_counts=self.incident)
+    def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Geometry]:
+        """The model and ``dataset``; all counts are read where rings are filtered or the rotation axis is searched."""
+        if dataset.n_angles < 2:
+            raise DataError(dataset.path, "tomography needs several rotation angles", found=dataset.n_angles,
+                            remedy="give them with 'data.theta' or 'data.theta_range'")  # fmt: skip
+        level = self.incident or dataset.open_beam_counts
+        if level is None:
+            raise DataError(
+                dataset.path, "the counts without sample are not known", expected="exchange/data_white",
+                remedy="give 'forward_model.incident'; 1 if the data are transmissions",
+            )  # fmt: skip
+        dataset = dataset.with_(open_beam_counts=level)
         if self.rings is not None:
-            level, theta = dataset.open_beam_counts or 1.0, dataset.theta_rad[dataset.angle_index]
-            integrals = self.rings.filtered(line_integrals(dataset), theta)
+            integrals = self.rings.filtered(line_integrals(dataset), dataset.theta_rad[dataset.angle_index])
             dataset = dataset.with_(patterns=WithoutRings(integrals.astype(np.float32), level), measured="intensity")
-        return dataset.with_(rotation_center_px=self._find_center(dataset))
+        # Columns turn within the volume: room is needed above and below the detector only.
+        margin, (ny, nx) = margin_px(settings, 0), dataset.window_px
+        return BoundModel(
+            model=self,
+            dataset=dataset.with_(rotation_center_px=self._find_center(dataset)),
+            geometry=Geometry.of(dataset),
+            settings=settings,
+            shape=(ny + 2 * margin, nx, nx),
+            origin_px=(margin, 0),
+            view=self.row_band(ny),
+            space=Absorption(1.0 if dataset.pixel_size_m is None else dataset.pixel_size_m[1]),
+            updates=(*GAUGES, FactorGauge("pixel_gain", ("intensity_scale",), power=1)),
+            preconditioners={OBJECT: Diagonal(self._curvature)},
+        )
 
     def _find_center(self, dataset: Dataset) -> float:
         if isinstance(self.center, float | int):
@@ -128,27 +140,9 @@ class Tomography(VolumeModel):
             )  # fmt: skip
         return found.center_px
 
-    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
-        if dataset.n_angles < 2:
-            raise DataError(dataset.path, "tomography needs several rotation angles", found=dataset.n_angles,
-                            remedy="give them with 'data.theta' or 'data.theta_range'")  # fmt: skip
-        if dataset.open_beam_counts is None and self.incident is None:
-            raise DataError(
-                dataset.path, "the counts without sample are not known", expected="exchange/data_white",
-                remedy="give 'forward_model.incident'; 1 if the data are transmissions",
-            )  # fmt: skip
-
-    def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
-        # Columns turn within the volume: room is needed above and below the detector only.
-        ny, nx = dataset.window_px
-        return (ny + 2 * margin_px, nx, nx), (margin_px, 0)
-
-    def default_margin_px(self, moving: bool) -> int:
-        return super().default_margin_px(moving) if moving else 0
-
-    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Geometry]) -> Array:
         """Counts ``(n, y, x)`` from the band ``obj`` ``(1, y, x, z)`` complex."""
-        rows = (int(batch.corners_px[0, 0]), int(batch.geometry.window_px[0]))
+        rows = (int(batch.corners_px[0, 0]), batch.geometry.window_px[0])
         integrals = self.project(xp, xp.real(obj[0]), self.poses(xp, params), rows, batch)
         counts = batch.open_beam_counts * xp.exp(-2 * integrals)
         if "pixel_gain" in params:
@@ -157,20 +151,9 @@ class Tomography(VolumeModel):
             counts = counts * xp.reshape(params["intensity_scale"], (-1, 1, 1))
         return counts
 
-    def depth_at_once(self, object_shape: tuple[int, ...]) -> int:
-        return 1
-
-    def curvatures(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
-    ) -> dict[str, Array]:
-        found = self.pose_curvatures(xp, obj, params, batch, loss, request)
-        if loss.amplitude_curvature is None or "object" not in request.curvature:
-            return found
+    def _curvature(self, point: Point) -> Array:
         # The amplitude is the root of the counts: its slope by a line integral is minus itself.
-        counts = self.predict(xp, obj, params, batch)
+        counts, batch = point.predict(point.obj, point.params), point.batch
         weights = counts if batch.mask is None else counts * batch.mask
-        by_voxel = self.surrogate(
-            xp, obj[0], self.poses(xp, params), loss.amplitude_curvature * request.weight * weights, batch,
-            int(batch.corners_px[0, 0]),
-        )  # fmt: skip
-        return found | {"object": by_voxel[None]}
+        poses, first_row = self.poses(point.xp, point.params), int(batch.corners_px[0, 0])
+        return self.surrogate(point.xp, point.obj[0], poses, weights, batch, first_row)[None]

@@ -12,21 +12,23 @@ The curvature for the ``preconditioned`` steps is that of a separable surrogate 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from adorym.data.batches import Batch
-from adorym.data.dataset import Dataset
-from adorym.forward.base import ForwardModel, ObjectSettings, Present, Request, object_parameter
-from adorym.losses.base import Loss
-from adorym.optics.geometry import Geometry
+from adorym.forward.base import BoundModel, ForwardModel, ObjectSettings, Settings, object_parameter, slice_thickness_m
+from adorym.forward.views import Present, RowBand
+from adorym.object_space import VolumeExponent
+from adorym.optics.geometry import Geometry, Regime
 from adorym.optics.poses import Poses, make_poses, row_reach_px
 from adorym.optics.projector import Joseph, Projector
 from adorym.parameters import Parameter, ParameterSettings
+from adorym.preconditioners import Blocks
 from adorym.registry import component
 from adorym.schema import ComponentOf
 from adorym.units import Angle
+from adorym.updates import OffsetGauge, Update
 from adorym.wrapper.base import Array, Backend
 from adorym.wrapper.fused.rays import Frame
 
@@ -42,62 +44,34 @@ class VolumeSettings(ObjectSettings):
     representation: Literal["delta_beta"] = "delta_beta"
 
 
-# Steps of the differences that stand for derivatives, in rad and pixels: far above rounding, far below a resolved one.
-POSE_STEPS = {"rotation_angles": 1e-3, "tilt": 1e-3, "object_shift": 0.05}
+def without_common(values: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Gauge of turns about y and shifts along y, the first column: what all angles have in common moves the object.
 
-
-def pose_blocks(
-    xp: Backend, predicted: Callable[[Mapping[str, Array]], Array], present: tuple[str, Array], batch: Batch
-) -> Array:
-    r"""``(a, k, k)`` blocks :math:`J_a^T J_a` of the amplitudes' slopes by the k numbers of each angle of a batch.
-
-    ``present`` are name and values ``(n, k)`` of a parameter, ``predicted`` intensities ``(n, y, x)`` for other values.
+    What is common to the other columns moves the rotation axis, and is seen.
     """
-    name, values = present
-    step, weights = POSE_STEPS[name], 1.0 if batch.mask is None else batch.mask
-
-    def amplitude(move: np.ndarray) -> Array:
-        return xp.sqrt(predicted({name: values + xp.asarray(move, exact=True)}) + batch.floor)
-
-    here, ways = amplitude(np.zeros((1, values.shape[1]))), np.eye(values.shape[1])
-    slopes = [(amplitude(step * way[None]) - here) / step for way in ways]
-    rows = [xp.stack([xp.sum(weights * a * b, axis=(-2, -1)) for b in slopes], axis=-1) for a in slopes]
-    by_pattern = xp.to_numpy(xp.stack(rows, axis=-2)).astype(np.float64)
-    distinct, which = np.unique(batch.angles, return_inverse=True)
-    blocks = np.zeros((len(distinct), *by_pattern.shape[1:]))
-    np.add.at(blocks, which, by_pattern)
-    return xp.asarray(blocks, exact=True)
+    common = np.zeros(values.shape[1])
+    common[0] = (values - first)[:, 0].mean()
+    return values - common
 
 
-def without_common_turn(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Gauge of rotation angles: what is common to all of them is a turn of the object."""
-    return values - (values - first).mean(0)
+# A common shift along x is one of the rotation axis, exactly.
+GAUGES: tuple[Update, ...] = (OffsetGauge("object_shift", into="rotation_center", column=1),)
 
 
-def without_common_turn_about_y(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Gauge of tilts: a common one about y is a turn of the object; about x or z it is that of the axis, and seen."""
-    turn = np.zeros(3)
-    turn[0] = (values - first)[:, 0].mean()
-    return values - turn
+def _theta(bound: BoundModel[Any], settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.asarray(bound.dataset.theta_rad, np.float64)[:, None]
 
 
-def _theta(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.asarray(dataset.theta_rad, np.float64)[:, None]
+def _per_angle(width: int) -> Callable[..., np.ndarray]:
+    return lambda bound, settings, rng: np.zeros((bound.dataset.n_angles, width))
 
 
-def _per_angle(width: int) -> Any:
-    def start(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-        return np.zeros((dataset.n_angles, width))
-
-    return start
+def _center(bound: BoundModel[Any], settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.array([bound.dataset.rotation_center_px or 0.0])
 
 
-def _center(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.array([model.axis_px(dataset)])
-
-
-def _axis_tilt(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.array(model.axis_tilt, np.float64)
+def _axis_tilt(bound: BoundModel[Any], settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    return np.array(bound.model.axis_tilt, np.float64)
 
 
 def volume_parameters(**changes: Any) -> dict[str, Parameter]:
@@ -106,19 +80,18 @@ def volume_parameters(**changes: Any) -> dict[str, Parameter]:
     length: dict[str, Any] = {"unit": "px", "optimizer": {"kind": "adam", "learning_rate": "0.05 px", "beta2": 0.99}}
     # The volume follows wrong poses for a while, along a narrow valley of the loss: momentum leads out of it.
     block = {"kind": "preconditioned", "learning_rate": 0.5, "momentum": 0.9}
-    turned: dict[str, Any] = {
-        "per": "angle", "unit": "rad", "optimizer": block | {"maximum_step": 5e-3}, "schedule": {"kind": "constant"}
-    }  # fmt: skip
-    moved = turned | {"unit": "px", "optimizer": block | {"maximum_step": 0.5}}
+    pose: dict[str, Any] = {"per": "angle", "schedule": {"kind": "constant"}, "gauge": without_common}
+    turned = pose | {"unit": "rad", "optimizer": block | {"maximum_step": 5e-3}, "preconditioner": Blocks(1e-3)}
+    moved = pose | {"unit": "px", "optimizer": block | {"maximum_step": 0.5}, "preconditioner": Blocks(0.05)}
     return {
         "object": object_parameter(
             help="exponent k Delta (beta + i delta) of every voxel",
             settings=VolumeSettings,
             # A voxel of an object that dims the beam to about 1/e.
-            scale=lambda model, dataset, mean_counts: 1.0 / dataset.window_px[1],
+            scale=lambda bound: 1.0 / bound.dataset.window_px[1],
             **changes,
         ),
-        "rotation_angles": Parameter(help="rotation about y", start=_theta, gauge=without_common_turn, **turned),
+        "rotation_angles": Parameter(help="rotation about y", start=_theta, **turned),
         "rotation_center": Parameter(
             help="x of the rotation axis from the middle of the frame", start=_center, **length
         ),
@@ -132,22 +105,31 @@ def volume_parameters(**changes: Any) -> dict[str, Parameter]:
             help="(y, x, z) tilt of the object at each angle, about these axes",
             start=_per_angle(3),
             optional=True,
-            gauge=without_common_turn_about_y,
             **turned,
         ),
         "object_shift": Parameter(
-            help="(y, x) shift of the object at each angle",
-            start=_per_angle(2),
-            optional=True,
-            gauge=without_common_shift,
-            **moved,
+            help="(y, x) shift of the object at each angle", start=_per_angle(2), optional=True, **moved
         ),
     }
 
 
-def without_common_shift(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Gauge of shifts: what is common to all angles is a shift of the object, or of the axis."""
-    return values - (values - first).mean(0)
+def volume_space(settings: Settings, geometry: Geometry, regime: Regime) -> VolumeExponent:
+    """The space of a volume of delta and beta.
+
+    Raises:
+        GeometryError: Energy or pixel size is not known.
+    """
+    return VolumeExponent(slice_thickness_m(settings, geometry, regime), geometry.wavelength_m)
+
+
+def surrogate(xp: Backend, seen: Callable[[Array], Array], shape: tuple[int, ...], curvature: Array) -> Array:
+    """``A^T[c A 1]`` of ``shape`` with the linear map ``seen`` for A and the ``curvature`` c by what it returns."""
+
+    def weighted(tree: dict[str, Array]) -> tuple[Array, None]:
+        found = seen(tree["ones"])
+        return xp.sum(found * xp.stop_gradient(found) * curvature), None
+
+    return xp.value_and_grad(weighted)({"ones": xp.zeros(shape) + 1})[2]["ones"]
 
 
 @component
@@ -159,29 +141,22 @@ class VolumeModel(ForwardModel):
         axis_tilt: Of the rotation axis about x (laminography) and z; 0 if it is upright.
     """
 
-    takes_exponent: ClassVar[bool] = True
-    by_bands: ClassVar[bool] = True
     projector: Annotated[Projector, ComponentOf("projector")] = Joseph()
     axis_tilt: tuple[Angle, Angle] = (0.0, 0.0)
 
-    def axis_px(self, dataset: Dataset) -> float:
-        """The rotation axis, x from the middle of the frame that the volume is projected into."""
-        return dataset.rotation_center_px or 0.0
+    def row_band(self, height_px: int) -> RowBand:
+        """The band of rows that windows of this height need, with those that tilts and shifts bring in."""
 
-    def view(
-        self, corners_px: np.ndarray, geometry: Geometry, object_shape: tuple[int, ...], present: Present
-    ) -> tuple[np.ndarray, tuple[int, int]]:
-        """The band of rows that a batch needs, all columns of them."""
-        tilt, shift, common = present("tilt"), present("object_shift"), present("axis_tilt")
-        n, reach = len(corners_px), 0
-        if tilt is not None or shift is not None or self._tilted(common is not None):
-            turned = np.zeros((n, 3)) if tilt is None else np.array(tilt)
+        def reach(present: Present, object_shape: tuple[int, ...]) -> int:
+            tilt, shift, common = present("tilt"), present("object_shift"), present("axis_tilt")
+            if tilt is None and shift is None and not self._tilted(common is not None):
+                return 0
+            turned = np.zeros((1, 3)) if tilt is None else np.array(tilt)
             turned[:, 1:] += np.array(self.axis_tilt) if common is None else common
-            moved = np.zeros((n, 2)) if shift is None else np.asarray(shift)
-            reach = row_reach_px(turned, moved, (object_shape[1], object_shape[2]))
-        low = max(0, int(corners_px[:, 0].min()) - reach)
-        high = min(object_shape[0], int(corners_px[:, 0].max()) + geometry.window_px[0] + reach)
-        return np.array([[low, 0]], np.int64), (high - low, object_shape[1])
+            moved = np.zeros((1, 2)) if shift is None else np.asarray(shift)
+            return row_reach_px(turned, moved, (object_shape[1], object_shape[2]))
+
+        return RowBand(height_px, reach)
 
     def _tilted(self, refined: bool) -> bool:
         return refined or any(self.axis_tilt)
@@ -203,42 +178,21 @@ class VolumeModel(ForwardModel):
             tilt = tipped if tilt is None else tilt + tipped
         return make_poses(xp, theta[:, 0], tilt, rows("object_shift"), params["rotation_center"])
 
-    def project(self, xp: Backend, band: Array, poses: Poses, rows: tuple[int, int], batch: Batch) -> Array:
+    def project(self, xp: Backend, band: Array, poses: Poses, rows: tuple[int, int], batch: Batch[Any]) -> Array:
         """Line integrals ``(a, y', x')`` of the band ``(y, x, z)``, of the object's rows ``rows`` (first, number)."""
-        return self.projector.project(xp, band, poses, self._frame(poses, rows, batch))
-
-    @staticmethod
-    def _frame(poses: Poses, rows: tuple[int, int], batch: Batch) -> Frame:
-        return Frame(batch.object_shape[0], int(batch.view_corners_px[0, 0]), *rows, level=poses.level)
-
-    def pose_curvatures(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
-    ) -> dict[str, Array]:
-        """Gauss-Newton blocks ``(a, k, k)`` of how the volume stands at each angle; nothing is traced."""
-        names = sorted(request.curvature & set(POSE_STEPS))
-        if loss.amplitude_curvature is None or not names:
-            return {}
-        held = {name: xp.stop_gradient(value) for name, value in params.items()}
-
-        def predicted(changed: Mapping[str, Array]) -> Array:
-            return self.predict(xp, xp.stop_gradient(obj), held | dict(changed), batch)
-
-        q = loss.amplitude_curvature * request.weight
-        return {name: q * pose_blocks(xp, predicted, (name, held[name]), batch) for name in names}
+        return self.projector.project(xp, band, poses, frame(poses, rows, batch))
 
     def surrogate(
-        self, xp: Backend, band: Array, poses: Poses, curvature: Array, batch: Batch, first_row: int
+        self, xp: Backend, band: Array, poses: Poses, curvature: Array, batch: Batch[Any], first_row: int
     ) -> Array:
         """``A^T[c A 1]`` ``(y, x, z)`` from curvatures ``(a, y', x')`` by the line integrals; nothing is traced.
 
         A is Joseph's, whatever the projector: the bound holds for weights that are not negative.
         """
-        fixed = Poses(xp.stop_gradient(poses.matrices), xp.stop_gradient(poses.shifts), poses.level)
-        rows = (first_row, int(curvature.shape[1]))
+        rows = frame(poses, (first_row, int(curvature.shape[1])), batch)
+        return surrogate(xp, lambda ones: Joseph().project(xp, ones, poses, rows), tuple(band.shape), curvature)
 
-        def weighted(tree: dict[str, Array]) -> tuple[Array, Array]:
-            seen = Joseph().project(xp, tree["ones"], fixed, self._frame(fixed, rows, batch))
-            return xp.sum(seen * xp.stop_gradient(seen) * curvature), seen
 
-        ones = xp.zeros(band.shape) + 1
-        return xp.value_and_grad(weighted)({"ones": ones})[2]["ones"]
+def frame(poses: Poses, rows: tuple[int, int], batch: Batch[Any]) -> Frame:
+    """The rows of the band of ``batch``, and those of the object that are wanted: the first, and their number."""
+    return Frame(batch.object_shape[0], int(batch.view_corners_px[0, 0]), *rows, level=poses.level)

@@ -11,6 +11,7 @@ With ``paganin`` the projections are first filtered for phase contrast (Paganin 
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -31,7 +32,7 @@ WHERE = "parameters.object.initial"
 
 
 @component
-class Paganin:
+class PhaseFilter:
     """Phase retrieval from one distance, for a specimen of one material.
 
     Attributes:
@@ -75,7 +76,8 @@ class Paganin:
 class TomographicInitializer(Initializer):
     """A volume from line integrals."""
 
-    paganin: Paganin | None
+    expensive: ClassVar[bool] = True
+    paganin: PhaseFilter | None
 
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         center = dataset.rotation_center_px or 0.0
@@ -111,7 +113,7 @@ class FilteredBackProjection(TomographicInitializer):
         paganin: Phase retrieval before it; none if absent.
     """
 
-    paganin: Paganin | None = None
+    paganin: PhaseFilter | None = None
 
     def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, center_px: float, width: int) -> np.ndarray:
         return filtered_back_projection(integrals, theta_rad, center_px, width)
@@ -151,7 +153,7 @@ class Sirt(TomographicInitializer):
 
     iterations: int = Field(100, ge=1)
     positive: bool = False
-    paganin: Paganin | None = None
+    paganin: PhaseFilter | None = None
 
     def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, center_px: float, width: int) -> np.ndarray:
         rays = _Rays(theta_rad, center_px, width, integrals.shape[2])
@@ -180,7 +182,7 @@ class Cgls(TomographicInitializer):
     """
 
     iterations: int = Field(20, ge=1)
-    paganin: Paganin | None = None
+    paganin: PhaseFilter | None = None
 
     def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, center_px: float, width: int) -> np.ndarray:
         rays = _Rays(theta_rad, center_px, width, integrals.shape[2])
