@@ -42,7 +42,7 @@ class ArrayPatterns:
         return np.asarray(self.array[index], dtype=np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Measured patterns and all that is known about how they were taken.
 

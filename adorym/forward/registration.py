@@ -26,7 +26,7 @@ SMOOTHED = 0.3
 SETTLED_PX = 1e-3
 
 
-def register(dataset: Dataset, geometry: HologramGeometry) -> np.ndarray:
+def coarse_maps(dataset: Dataset, geometry: HologramGeometry) -> np.ndarray:
     """``(n, 6)`` maps of all holograms, as the parameter ``affine`` holds them; the first of each angle the identity.
 
     Pictures of a cone beam are compared at their own magnification.
