@@ -74,19 +74,21 @@ def check_returned(
     """
     if not is_foreign(owner):
         return
-    found = getattr(array, "shape", None)
-    remedy = "use the functions of 'xp', and return what they give"
+    what: str
+    expected: object
+    found: Any = getattr(array, "shape", None)
+    remedy: str | None = "use the functions of 'xp', and return what they give"
     if found is None or (isinstance(array, np.ndarray) and not isinstance(xp.zeros((1,)), np.ndarray)):
-        wrong = ("no array of the backend", "an array of the backend", type(array).__name__, remedy)
+        what, expected, found = "no array of the backend", "an array of the backend", type(array).__name__
     elif tuple(found) != tuple(shape):
-        wrong = ("an array of the wrong shape", str(tuple(shape)), str(tuple(found)), None)
+        what, expected, found, remedy = "an array of the wrong shape", tuple(shape), tuple(found), None
     elif real and xp.is_complex(array):
-        wrong = ("complex numbers", "real ones", "a complex array", "of a wave, 'xp.abs2' is the intensity")
+        what, expected, found, remedy = "complex numbers", "real ones", None, "of a wave 'xp.abs2' is the intensity"
     elif finite and not bool(xp.to_numpy(xp.isfinite(array)).all()):
-        wrong = ("numbers that are not finite", "finite ones", "nan or infinity", "look for a division by zero")
+        what, expected, found = "numbers that are not finite", "finite ones", None
+        remedy = "look for a division by zero, or the root or logarithm of it"
     else:
         return
-    what, expected, found, remedy = wrong
     code = _written(owner, method)
     where = _name(owner) if code is None else f"{shown_path(code.co_filename)}:{code.co_firstlineno}"
     what = f"{_name(owner)}.{method}() returns {what}"

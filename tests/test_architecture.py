@@ -41,8 +41,8 @@ LAYERS = [
     "simulate",
     "config_file",
     "config",
-    "api",
     "commands",
+    "api",
     "cli",
     "__main__",
 ]
