@@ -98,6 +98,11 @@ class Config:
     run: RunSettings = Field(default_factory=RunSettings)
     output: OutputSettings = Field(default_factory=OutputSettings)
 
+    def __repr__(self) -> str:
+        refined = f"; parameters {', '.join(self.parameters)}" if self.parameters else ""
+        run = f"{self.run.epochs} epochs, {self.run.backend}, store {self.run.store}"
+        return f"Config({self.forward_model.kind} of {self.data.path}; {run}{refined})"
+
     @property
     def recipe(self) -> Recipe:
         """Everything but data, run and output."""

@@ -343,7 +343,9 @@ def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any
             "probe_offset": scan.offset_px,
             "probe_defocus": np.array([scan.defocus_m]),
             "intensity_scale": scan.scale[:, None],
-            "background": corner(np.asarray(scan.background)[None]) if regime == "far_field" else np.asarray(scan.background)[None],
+            "background": corner(np.asarray(scan.background)[None])
+            if regime == "far_field"
+            else np.asarray(scan.background)[None],
             "propagation_distance": np.array([scan.distance_m]),
         }
         return {name: values[name] for name in settings}

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from adorym.data.patterns import Orientation
 from adorym.errors import ConfigError, ConfigErrors, suggestion
-from adorym.paths import InputPath
+from adorym.paths import ComponentPath, InputPath
 from adorym.registry import component
 from adorym.units import Angle, Energy, Length, energy_ev
 
@@ -29,7 +29,7 @@ class Overrides:
     """Corrections to a data file; every field may be left out.
 
     Attributes:
-        format: Name of the reader, instead of recognizing the file from its content.
+        format: Name of the reader, or ``path/to/file.py:ClassName``, instead of recognizing the file from its content.
         entry: Entry of a CXI or NeXus file (``entry_2``).
         map: Where things lie in a file of unknown layout: ``["patterns=data", "positions=scan", ...]``.
         energy: Photon energy.
@@ -64,7 +64,7 @@ class Overrides:
         memory_limit_gib: Patterns that take more than this are read from the file batch by batch.
     """
 
-    format: str | None = None
+    format: ComponentPath | None = None
     entry: str | None = None
     map: tuple[str, ...] = ()
     energy: Annotated[Energy, Field(gt=0)] | None = None

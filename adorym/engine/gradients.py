@@ -15,6 +15,7 @@ import numpy as np
 from adorym.comm import Communicator
 from adorym.engine.problem import Problem, expanded
 from adorym.errors import ConfigError
+from adorym.extension import user_code
 from adorym.forward.base import Request
 from adorym.parameters import OBJECT
 from adorym.wrapper.base import Array, Backend, Tree
@@ -121,7 +122,8 @@ def _chunk_gradients(
             curvatures[OBJECT] = space.pull_back(xp, xp.asarray(curvatures[OBJECT]), xp.stop_gradient(obj), held)
         return value, curvatures
 
-    value, curvatures, gradients = xp.value_and_grad(objective)({name: inputs[name] for name in sorted(names)})
+    with user_code(problem.model, problem.loss, method="predict"):
+        value, curvatures, gradients = xp.value_and_grad(objective)({name: inputs[name] for name in sorted(names)})
     _need_curvature(request.curvature, curvatures, problem)
     curvatures = {name: xp.asarray(c, exact=True) for name, c in curvatures.items()}
     if OBJECT in names:

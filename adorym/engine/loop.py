@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,11 @@ from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
 from adorym.engine.solve import Solving
 from adorym.engine.step import GradientStep, apply_update, finish_epoch
-from adorym.errors import RunError
-from adorym.parameters import OBJECT
+from adorym.errors import ConfigError, ConfigErrors, RunError, suggestion
+from adorym.parameters import OBJECT, Value
+from adorym.schema import build as build_component
+from adorym.schema import dump
+from adorym.schema.messages import prefixed
 from adorym.updates.base import State
 
 LOG = logging.getLogger("adorym")
@@ -88,7 +91,7 @@ class Reconstruction:
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
         self.solving = None if recipe.solver is None else Solving(self.problem, recipe.solver, run.seed)
         self.left_out = np.zeros(0, int)
-        self.stop_reason = ""
+        self.stop_reason, self._horizon = "", run.epochs
         self._asked_to_stop, self._asked_to_save = "", False
         self._watch: Callable[[BatchProgress], None] | None = None
         self._save: Callable[[], None] | None = None
@@ -102,7 +105,8 @@ class Reconstruction:
     ) -> Iterator[EpochRecord]:
         """Run ``count`` more epochs (by default: up to those configured), yielding a record after each.
 
-        Schedules are planned for the whole: epochs done plus epochs asked for. The iteration ends early when
+        Schedules belong to the run: they are planned for the epochs configured, or for more if more are asked for, so
+        that twenty times one epoch is what twenty epochs are. The iteration ends early when
         `stop` is called, from another thread or a signal handler too, on a plateau, or when the time is over; the state
         is then that after the last completed batch.
 
@@ -115,6 +119,7 @@ class Reconstruction:
             RunError: The loss is not a number any more, or grows without bound.
         """
         total = self.settings.epochs if count is None else self.progress.epoch + count
+        self._horizon = max(self.settings.epochs, total)
         # At once, not at the first step of the iteration: a signal may come in between.
         self.stop_reason, self._asked_to_stop, self._asked_to_save = "", "", False
         self._watch, self._save = watch, save
@@ -122,7 +127,7 @@ class Reconstruction:
 
     def _records(self, total: int) -> Iterator[EpochRecord]:
         while self.progress.epoch < total and not self._agreed_to_stop():
-            record = self._epoch(total)
+            record = self._epoch()
             if record is None:
                 return
             if self.solving is not None and self.solving.finished:
@@ -130,6 +135,56 @@ class Reconstruction:
             yield record
             if self._on_plateau():
                 self.stop(f"the loss has not fallen for {self.settings.plateau.patience} epochs")  # type: ignore[union-attr]
+
+    # -- changes in the middle of a run ------------------------------------------------------------------------------
+    def set_rate(self, name: str, rate: float | str) -> None:
+        """Change the learning rate of ``name`` from the next epoch on; its schedule goes on as a factor.
+
+        Args:
+            name: ``"object"`` or a parameter.
+            rate: As ``optimizer.learning_rate`` in a configuration: a number, or text with a unit, ``"0.05 px"``.
+
+        Raises:
+            ConfigError: No such parameter, or a solver moves them all.
+            ConfigErrors: The rate is not positive, or has the wrong unit.
+        """
+        value, where = self._unknown(name), f"parameters.{name}.optimizer"
+        settings = {**dump(value.optimizer), "learning_rate": rate}
+        value.optimizer = build_component(type(value.optimizer), settings, where)
+        try:
+            value.rate = value.optimizer.rate(value.spec.unit, value.scale)
+        except ConfigError as error:
+            raise ConfigErrors(prefixed(error, where)) from None
+
+    def refine(self, name: str, on: bool = True) -> None:
+        """Refine ``name`` in every epoch from the next one on, or hold it where it is.
+
+        Raises:
+            ConfigError: No such parameter, or a solver moves them all.
+        """
+        value, epoch = self._unknown(name), self.progress.epoch
+        if on and not value.settings.active(epoch):
+            value.settings = replace(value.settings, refine=True, start=epoch, stop=None, every=1)
+            if not value.state and not value.spec.by_update:
+                value.state = value.optimizer.init(self.problem.xp, value.array)
+        elif not on:
+            value.settings = replace(value.settings, refine=False)
+
+    def _unknown(self, name: str) -> Value:
+        known = self.problem.unknowns
+        if self.solving is not None:
+            raise ConfigError(f"parameters.{name}", "cannot be changed: the solver moves all parameters together")
+        if name not in known:
+            raise ConfigError("parameters", f"no parameter named '{name}' in this run", remedy=suggestion(name, known))
+        return known[name]
+
+    def __repr__(self) -> str:
+        problem, progress = self.problem, self.progress
+        losses = progress.history["loss"]
+        refined = [name for name, value in problem.unknowns.items() if value.settings.refine]
+        state = f"epoch {progress.epoch} of {self._horizon}" + (f", loss {losses[-1]:.4e}" if losses else "")
+        shape = " x ".join(map(str, problem.store.shape))
+        return f"Reconstruction({problem.model.kind}: object {shape}, {state}; refines {', '.join(refined)})"
 
     def stop(self, reason: str = "asked to stop") -> None:
         """End the loop after the batch that is being worked on; it is enough if one rank asks."""
@@ -189,8 +244,8 @@ class Reconstruction:
         if state.new_problem and when == "start":
             self.progress.new_problem = state.epoch + 1
 
-    def _epoch(self, total: int) -> EpochRecord | None:
-        progress, problem = self.progress, self.problem
+    def _epoch(self) -> EpochRecord | None:
+        progress, problem, total = self.progress, self.problem, self._horizon
         epoch, start = progress.epoch, time.perf_counter()
         active = problem.active(epoch)
         rates = {name: v.rate * v.schedule.factor(epoch, total) * progress.backoff for name, v in active.items()}
@@ -234,8 +289,10 @@ class Reconstruction:
         progress.history["loss"].append(record.loss)
         progress.history["time_s"].append(time_s)
         for name, value in self.problem.values.items():
-            if value.settings.refine and value.first.size == 1:  # one number: its way is worth a line in the report
-                progress.history.setdefault(name, []).append(float(np.ravel(self.problem.xp.to_numpy(value.array))[0]))
+            if value.first.size == 1 and (value.settings.refine or name in progress.history):
+                # One number: its way is worth a line in the report.
+                way = progress.history.setdefault(name, [float(np.ravel(value.first)[0])] * progress.epoch)
+                way.append(float(np.ravel(self.problem.xp.to_numpy(value.array))[0]))
         progress.epoch += 1
         progress.batch, progress.partial_loss, progress.partial_time_s = 0, 0.0, 0.0
         progress.epoch_rng = self.rng.bit_generator.state
