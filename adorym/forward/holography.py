@@ -211,7 +211,7 @@ class Holography(ForwardModel):
         xp, batch, size = point.xp, point.batch, (point.obj.shape[-2], point.obj.shape[-1])
         seen = xp.asarray(_seen_by(batch, size))
         if batch.mask is not None:
-            seen = seen * _received(xp, batch, size)
+            seen = seen * received(xp, batch.mask, batch.geometry, size, _groups(batch))
         if "illumination" not in point.params:
             return batch.geometry.open_beam_counts * seen
         return xp.abs2(_windows(xp, point.params["illumination"], batch, size)) * seen
@@ -242,10 +242,7 @@ class Holography(ForwardModel):
     def _predict(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch, *, fused: bool
     ) -> Array:
-        waves, (_, place) = self._waves(xp, obj, params, batch), distinct_corners(batch.corners_px)
-        sizes = zip(batch.geometry.window_px, batch.geometry.picture_px, strict=True)
-        off = (batch.view_corners_px + np.array([(n - p) / 2 for n, p in sizes])).tolist()
-        groups = [Group(np.flatnonzero(place == k), (y, x)) for k, (y, x) in enumerate(off)]
+        waves, groups = self._waves(xp, obj, params, batch), _groups(batch)
         parts = [self.holograms(xp, waves[k], params, batch, each, fused=fused) for k, each in enumerate(groups)]
         return self.gathered(xp, parts, groups, params, batch)
 
@@ -296,6 +293,14 @@ class Holography(ForwardModel):
         return obj * float(np.sqrt(batch.geometry.open_beam_counts))
 
 
+def _groups(batch: HologramBatch) -> list[Group]:
+    """The patterns of each window of the view."""
+    _, place = distinct_corners(batch.corners_px)
+    sizes = zip(batch.geometry.window_px, batch.geometry.picture_px, strict=True)
+    off = (batch.view_corners_px + np.array([(n - p) / 2 for n, p in sizes])).tolist()
+    return [Group(np.flatnonzero(place == k), (y, x)) for k, (y, x) in enumerate(off)]
+
+
 def _windows(xp: Backend, array: Array, batch: HologramBatch, size: tuple[int, int]) -> Array:
     """``(k, y, x)`` windows of what is as large as the object, without a copy of a single one."""
     cut = [array[y : y + size[0], x : x + size[1]] for y, x in batch.view_corners_px.tolist()]
@@ -307,31 +312,26 @@ def _seen_by(batch: HologramBatch, size: tuple[int, int]) -> np.ndarray:
 
     What lies beyond the picture counts to the tiles at its edge.
     """
-    geometry, (_, place) = batch.geometry, distinct_corners(batch.corners_px)
-    counts = np.zeros((len(batch.view_corners_px), *size))
-    for k, corner in enumerate(batch.view_corners_px):
+    geometry, counts = batch.geometry, np.zeros((len(batch.view_corners_px), *size))
+    for k, (corner, group) in enumerate(zip(batch.view_corners_px, _groups(batch), strict=True)):
         part: list[slice] = []
         for first, n, w, p in zip(corner, size, geometry.window_px, geometry.picture_px, strict=True):
             edge = (n - w) // 2
             part.append(slice(0 if first == 0 else edge, n if first + w == p else edge + w))
-        counts[k][tuple(part)] = np.count_nonzero(place == k)
+        counts[k][tuple(part)] = len(group.index)
     return counts
 
 
-def _received(xp: Backend, batch: HologramBatch, size: tuple[int, int]) -> Array:
-    """``(k, Y, X)`` or ``(1, Y, X)``: the part of a pixel's light that valid pixels receive, on average.
+def received(xp: Backend, mask: Array, geometry: HologramGeometry, size: tuple[int, int], groups: list[Group]) -> Array:
+    """The part of a pixel's light that valid pixels receive, on average over each group: ``(k or 1, Y, X)``.
 
-    Free space spreads the light of a pixel evenly over a square of the width ``lambda z / dx^2`` pixels, over
-    which the masks are averaged; maps are left out. What falls beyond the detector counts as received.
+    Free space spreads the light of a pixel evenly over a square ``lambda z / dx^2`` pixels wide, over which ``mask``
+    ``(1 or n, y, x)`` is averaged; maps are left out. What falls beyond the detector counts as received.
     """
-    geometry, (_, place) = batch.geometry, distinct_corners(batch.corners_px)
-    if batch.mask is None or batch.mask.shape[0] == 1:
-        valid = batch.mask
-    else:
-        every = range(len(batch.view_corners_px))
-        valid = xp.stack([xp.mean(batch.mask[np.flatnonzero(place == k)], axis=0) for k in every])
-    margins = [(n - w) for n, w in zip(size, geometry.window_px, strict=True)]
-    blind = xp.pad(1 - valid, [(0, 0), *((m // 2, m - m // 2) for m in margins)])
+    if mask.shape[0] > 1:
+        mask = xp.stack([xp.mean(mask[group.index], axis=0) for group in groups])
+    margins = [n - w for n, w in zip(size, geometry.window_px, strict=True)]
+    blind = xp.pad(1 - mask, [(0, 0), *((m // 2, m - m // 2) for m in margins)])
     grid, reach = geometry.grid_of(size), geometry.wavelength_m * geometry.distances_m[:, None]
     along = [np.sinc(f.ravel() * reach / d) for f, d in zip(grid.frequencies_per_m(), grid.pixel_size_m, strict=True)]
     kernel = xp.asarray(np.einsum("dy,dx->yx", *along) / len(reach))
