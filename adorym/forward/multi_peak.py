@@ -105,7 +105,10 @@ class MultiPeak(CrystalModel):
         return np.array(sums) / sums[0]
 
     def _of_one(self, dataset: Dataset, number: int, n: int) -> np.ndarray:
-        counts = dataset.patterns.read(np.arange(number * n, (number + 1) * n))
+        index = np.arange(number * n, (number + 1) * n)
+        counts = dataset.patterns.read(index)
+        good = True if dataset.mask is None else dataset.mask[index] if dataset.mask.ndim == 3 else dataset.mask
+        counts = np.where(np.isfinite(counts) & good, counts, np.float32(0))
         return counts**2 if dataset.measured == "amplitude" else counts
 
     def first_reflection(self, dataset: Dataset, shape: tuple[int, ...]) -> FirstObject:
