@@ -142,6 +142,9 @@ def _fit(problem: Problem) -> dict[str, Any]:
     predicted = predict_patterns(problem, np.array([middle]))
     measured = problem.dataset.patterns.read(np.array([middle]))[0].astype(np.float64)
     counts = measured**2 if problem.dataset.measured == "amplitude" else measured
+    mask = problem.dataset.mask
+    if mask is not None:  # what stands there was not measured
+        counts = np.where(mask if mask.ndim == 2 else mask[middle], counts, np.nan)
     return {
         "measured": counts.astype(np.float32),
         "predicted": problem.bound.from_model_frame(xp.to_numpy(predicted))[0].astype(np.float32),
