@@ -64,7 +64,7 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Re
     values, probe = _values(problem), problem.values.get("probe")
     parameters = {
         name: ParameterResult(
-            _centerd(problem, name, problem.xp.to_numpy(v.array)), v.spec.unit, _centerd(problem, name, v.first)
+            _centered(problem, name, problem.xp.to_numpy(v.array)), v.spec.unit, _centered(problem, name, v.first)
         )
         for name, v in problem.values.items()
         if name != "probe"
@@ -112,7 +112,7 @@ def _values(problem: Problem) -> dict[str, np.ndarray]:
     return {name: problem.xp.to_numpy(v.array) for name, v in problem.values.items()}
 
 
-def _centerd(problem: Problem, name: str, array: np.ndarray) -> np.ndarray:
+def _centered(problem: Problem, name: str, array: np.ndarray) -> np.ndarray:
     # A detector image is kept as the patterns are: in the model's frame inside, in the file's frame outside.
     if problem.values[name].spec.object_frame:
         return array.copy()
