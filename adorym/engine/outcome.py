@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from adorym._version import __version__
+from adorym.data.atomic import whole_file
 from adorym.data.contiguous import write_rows
 from adorym.data.result import ParameterResult, Result, write_frame, write_result
 from adorym.engine.loop import Reconstruction
 from adorym.engine.problem import Problem
-from adorym.engine.shared_file import written_together
 from adorym.storage.base import blocks
 from adorym.wrapper.base import Array
 
@@ -50,7 +50,7 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
         return result
     row = _as_kept(problem, np.ones((1, *store.shape[1:]), np.complex64), 0)
     result = _outcome(reconstruction, config, np.broadcast_to(row.dtype.type(0), (store.shape[0], *row.shape[1:])))
-    with written_together(comm, path) as partial:
+    with whole_file(path, comm) as partial:
         offset, kept = comm.broadcast(write_frame(result, partial) if comm.is_root else None, "make the result")
         rows = (
             (a, _as_kept(problem, store.read("value", a, b), a)) for a, b in blocks(*store.owned_rows, kept.row_bytes)
