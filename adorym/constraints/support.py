@@ -12,6 +12,7 @@ from pydantic import Field
 from adorym.constraints.base import Constraint
 from adorym.data.containers import read_array
 from adorym.errors import ConfigError, DataError
+from adorym.optics.support import shrink_wrap
 from adorym.paths import InputPath
 from adorym.registry import register
 from adorym.units import Pixels
@@ -110,18 +111,16 @@ class ShrinkWrap(Constraint):
     def active(self, epoch: int) -> bool:
         return epoch >= self.start and (epoch - self.start) % self.every == 0
 
-    def support(self, obj: np.ndarray) -> np.ndarray:
+    def support(self, xp: Backend, obj: Array) -> np.ndarray:
         """Bool, of the shape of ``obj``."""
-        from scipy.ndimage import gaussian_filter  # slow to import
-
-        strength, mask = np.abs(obj - 1), np.ones(obj.shape, bool)
-        widths = (self.blur, self.blur, *(0,) * (obj.ndim - 2))
+        strength, mask = xp.abs(obj - 1), np.ones(tuple(obj.shape), bool)
         while True:
-            blurred = gaussian_filter(strength * mask, widths)
-            smaller = mask & (blurred >= self.threshold * blurred.max(axis=(0, 1)))
+            inside = strength * xp.asarray(mask.astype(xp.float_dtype))
+            found = shrink_wrap(xp, inside, self.blur, self.threshold, (0, 1), wraps=False)
+            smaller = mask & xp.to_numpy(found)
             if (smaller == mask).all():
                 return mask
             mask = smaller
 
     def project(self, xp: Backend, tile: Array) -> Array:
-        return _within(xp, tile, self.support(xp.to_numpy(tile)))
+        return _within(xp, tile, self.support(xp, tile))

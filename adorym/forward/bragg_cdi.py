@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from adorym.data.batches import Batch
 from adorym.forward.crystal import CrystalModel, corner_rows
+from adorym.optics.geometry import Geometry
 from adorym.registry import register
 from adorym.wrapper.base import Array, Backend
 
@@ -20,8 +21,8 @@ from adorym.wrapper.base import Array, Backend
 class BraggCdi(CrystalModel):
     """Three-dimensional far field of a crystal; frames ``(z, y, x)`` are slices through one Bragg peak."""
 
-    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Geometry]) -> Array:
         """Intensities ``(n, y, x)`` in photons from the object window ``obj`` ``(1, y, x, z)`` complex."""
-        wave = xp.fftn(self.crystal(xp, obj, params), (0, 1, 2))
+        wave = xp.fftn(self.crystal(xp, obj), (0, 1, 2))
         intensity = self.measured(xp, xp.abs2(wave), params)
         return self.with_background(xp.take(intensity, corner_rows(batch.patterns, obj.shape[-1])), params)

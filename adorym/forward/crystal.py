@@ -4,7 +4,7 @@ The object is :math:`O = A e^{i\varphi}`, ``(y, x, z)`` complex in square root o
 on the voxels that the detector's frame and the rocking axis z are conjugate to. Frames are ``(z, y, x)`` counts, the
 Bragg peak near the middle of each axis.
 
-**Support.** The object is multiplied by ``support``, which follows it by shrink-wrap every so many epochs and is
+**Support.** The unknown is multiplied by ``support``, which follows it by shrink-wrap every so many epochs and is
 kept in the checkpoint and in the result.
 
 **Partial coherence.** The mutual coherence of the beam over the crystal, here a Gaussian of its widths, multiplies the
@@ -16,20 +16,21 @@ Robinson, J. Phys.: Condens. Matter 13, 10593 (2001), eq. (16)),
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Annotated, Any, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, cast
 
 import numpy as np
-from pydantic import Field
 
 from adorym.data.dataset import Dataset
-from adorym.errors import ConfigError, DataError
-from adorym.forward.base import FirstObject, ForwardModel, Initializer, object_parameter
+from adorym.errors import DataError
+from adorym.forward.base import BoundModel, FirstObject, ForwardModel, Initializer, Settings, object_parameter
+from adorym.forward.views import WholeObjectAtOnce
+from adorym.object_space import CrystalAmplitude
 from adorym.optics.geometry import Geometry
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.registry import component, lookup
 from adorym.schema import ComponentOf
-from adorym.units import Pixels
+from adorym.updates import SupportSettings, SupportUpdate
 from adorym.wrapper.base import Array, Backend
 
 # A pattern of fewer frames is a two-dimensional one.
@@ -47,63 +48,23 @@ class CrystalObject(ParameterSettings):
     initial: Annotated[Initializer | None, ComponentOf("initializer")] = None  # type: ignore[assignment]
 
 
-@component
-class SupportSettings(ParameterSettings):
-    """How the support follows the object.
-
-    Attributes:
-        every: Epochs between updates.
-        threshold: Part of the largest blurred amplitude that a voxel of the support has at least.
-        sigma: Standard deviation of the blur.
-        dilate: Voxels by which it is widened after each update.
-    """
-
-    every: int = Field(50, ge=1)
-    threshold: float = Field(0.1, gt=0, lt=1)
-    sigma: Pixels = Field(1.0, gt=0)
-    dilate: int = Field(0, ge=0)
-
-    def __post_init__(self) -> None:
-        for key in ("optimizer", "schedule"):
-            if getattr(self, key) is not None:
-                raise ConfigError(key, "has no effect: the support follows the object", remedy="leave it out")
-
-    def active(self, epoch: int) -> bool:
-        # The support of the first epoch is that of the first object.
-        return epoch > 0 and super().active(epoch)
-
-
-def follow_object(settings: ParameterSettings, obj: np.ndarray, present: np.ndarray, epoch: int) -> np.ndarray:
-    """The support ``(y, x, z)``, 0 or 1: at first where the object is not zero, later by shrink-wrap."""
-    amplitude = np.abs(obj)
-    if epoch == 0 or not isinstance(settings, SupportSettings):
-        inside = amplitude > 0
-    else:
-        from scipy.ndimage import binary_dilation, gaussian_filter  # slow to import
-
-        blurred = gaussian_filter(amplitude * (present > 0), settings.sigma, mode="wrap")
-        inside = blurred >= settings.threshold * blurred.max()
-        if settings.dilate:
-            inside = binary_dilation(inside, iterations=settings.dilate)
-        return inside.astype(present.dtype)
-    return np.where(inside, present, 0).astype(present.dtype)
-
-
-def _support(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.ones(model.object_frame(dataset, 0)[0])
-
-
-def _background(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+def _background(bound: BoundModel[Geometry], settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    dataset = bound.dataset
     counts = dataset.patterns.read(np.arange(min(dataset.n_patterns, 64))).astype(np.float64)
     counts = counts**2 if dataset.measured == "amplitude" else counts
-    return np.array([max(float(np.percentile(np.nan_to_num(counts), 5)), 1e-4 * float(np.nanmean(counts)))])
+    good = np.isfinite(counts) & (True if dataset.mask is None else np.resize(dataset.mask, counts.shape))
+    return np.array([max(float(np.percentile(counts[good], 5)), 1e-4 * float(counts[good].mean()), 0.0)])
+
+
+def phased(dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
+    """What iterative phasing from a random start makes of one peak."""
+    made: Initializer = lookup("initializer", "phasing")()
+    return made.start(dataset, shape, rng)
 
 
 class CrystalModel(ForwardModel):
     """One crystal, whole in every frame. Fill in `predict`; add to `refinable` what else may be refined."""
 
-    whole_object: ClassVar[bool] = True
-    empty: ClassVar[float] = 0.0
     refinable: ClassVar[Mapping[str, Parameter]] = {
         "object": object_parameter(
             help="complex amplitude of the crystal, in square root of photons",
@@ -113,11 +74,10 @@ class CrystalModel(ForwardModel):
         ),
         "support": Parameter(
             help="where the crystal is: 1 inside, 0 outside",
-            start=_support,
+            start=lambda bound, settings, rng: np.ones(bound.shape),
             refined=True,
             settings=SupportSettings,
-            rule=follow_object,
-            masks_object=True,
+            by_update=True,
             object_frame=True,
         ),
         "background": Parameter(
@@ -133,7 +93,7 @@ class CrystalModel(ForwardModel):
             optional=True,
             unit="px",
             help="(z, y, x) standard deviations of the Gaussian that partial coherence convolves the pattern with",
-            start=lambda model, dataset, settings, rng: np.full(3, 0.3),
+            start=lambda bound, settings, rng: np.full(3, 0.3),
             optimizer={"kind": "adam", "learning_rate": "0.01 px"},
             bounds=(0.0, None),
         ),
@@ -143,16 +103,7 @@ class CrystalModel(ForwardModel):
         """Frames of one reflection."""
         return dataset.n_patterns
 
-    def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
-        return (*dataset.window_px, self.frames(dataset)), (0, 0)
-
-    def to_model_frame(self, patterns: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(np.fft.ifftshift(patterns, axes=(-2, -1)))
-
-    def from_model_frame(self, patterns: np.ndarray) -> np.ndarray:
-        return np.fft.fftshift(patterns, axes=(-2, -1))
-
-    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
+    def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Geometry]:
         if self.frames(dataset) < FEWEST_FRAMES:
             raise DataError(
                 dataset.path,
@@ -160,15 +111,24 @@ class CrystalModel(ForwardModel):
                 expected=f">= {FEWEST_FRAMES} frames (z, y, x), the rocking axis first",
                 found=self.frames(dataset),
             )
+        shape = (*dataset.window_px, self.frames(dataset))
+        return BoundModel(
+            model=self,
+            dataset=dataset,
+            geometry=Geometry.of(dataset),
+            settings=settings,
+            shape=shape,
+            origin_px=(0, 0),
+            view=WholeObjectAtOnce(),
+            space=CrystalAmplitude(),
+            zero_at_corner=True,
+            first_object=lambda rng: phased(dataset, shape, rng),
+            updates=(SupportUpdate("support", cast(SupportSettings, settings["support"])),),
+        )
 
-    def first_object(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
-        made: Initializer = lookup("initializer", "phasing")()
-        return made.start(dataset, shape, rng)
-
-    def crystal(self, xp: Backend, obj: Array, params: Mapping[str, Array]) -> Array:
-        """``(z, y, x)`` object within its support, from the one window ``(1, y, x, z)``."""
-        inside = obj[0] * params["support"] if "support" in params else obj[0]
-        return xp.permute_dims(inside, (2, 0, 1))
+    def crystal(self, xp: Backend, obj: Array) -> Array:
+        """``(z, y, x)`` from the one window ``(1, y, x, z)``."""
+        return xp.permute_dims(obj[0], (2, 0, 1))
 
     def measured(self, xp: Backend, intensity: Array, params: Mapping[str, Array]) -> Array:
         """``intensity`` ``(z, y, x)``, zero frequency at the corner, as a partly coherent beam makes it."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 
 from adorym.data.dataset import Dataset
 from adorym.errors import DataError, GeometryError
+from adorym.optics import propagation
 from adorym.optics.buffer import buffer_px
 from adorym.optics.geometry import Geometry, Grid
 
+Propagation = Literal["auto", "fresnel", "angular_spectrum"]
 # Room beyond the reach of light for pictures that are shifted, turned or scaled, as a part of their width.
 ROOM = 0.025
 # An edge of the object at the edge of the field is a few pixels wide.
@@ -56,18 +59,30 @@ class HologramGeometry(Geometry):
     @property
     def object_grid(self) -> Grid:
         """The grid of the whole object, buffer included, without a margin."""
-        grid = self.grid("near_field")
-        ny, nx = (n + 2 * extra for n, extra in zip(self.picture_px, self.extra_px, strict=True))
-        return Grid((ny, nx), grid.pixel_size_m, grid.wavelength_m)
+        return self.grid_of(self.frame(0)[0])
 
     def grid_of(self, window_px: tuple[int, int]) -> Grid:
         """The grid of a window of that size."""
         grid = self.grid("near_field")
         return Grid(window_px, grid.pixel_size_m, grid.wavelength_m)
 
+    def frame(self, margin_px: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """(y, x) size of an object with a margin, and the index in it of the first pixel of a picture."""
+        y, x = (extra + margin_px for extra in self.extra_px)
+        return (self.picture_px[0] + 2 * y, self.picture_px[1] + 2 * x), (y, x)
 
-def hologram_geometry(dataset: Dataset, buffer: int | None) -> HologramGeometry:
+    def in_frame(self, window_px: tuple[int, int]) -> tuple[int, int]:
+        """(y, x) size of the object of which a pattern sees a window of that size."""
+        y, x = (n + p - w for n, p, w in zip(window_px, self.picture_px, self.window_px, strict=True))
+        return y, x
+
+
+def hologram_geometry(
+    dataset: Dataset, buffer: int | None, transfer_function: Propagation = "fresnel"
+) -> HologramGeometry:
     """The geometry of ``dataset``; ``buffer`` pixels on each side, or as many as light can reach.
+
+    With ``auto`` the transfer function is Fresnel's unless its phase is wrong by more than 0.1 rad.
 
     Raises:
         DataError: The pictures do not divide among the distances.
@@ -88,7 +103,7 @@ def hologram_geometry(dataset: Dataset, buffer: int | None) -> HologramGeometry:
     else:
         (y, x), cut = (buffer, buffer), (False, False)
     extra = [b + (f - n + 1) // 2 for b, f, n in zip((y, x), seen_px, dataset.picture_px, strict=True)]
-    return HologramGeometry(
+    geometry = HologramGeometry(
         window_px=base.window_px,
         energy_ev=base.energy_ev,
         detector_pixel_size_m=base.detector_pixel_size_m,
@@ -106,6 +121,10 @@ def hologram_geometry(dataset: Dataset, buffer: int | None) -> HologramGeometry:
         buffer_px=(y, x),
         cut=cut,
     )
+    if transfer_function == "auto":
+        error = propagation.paraxial_error_rad(geometry.object_grid, geometry.effective_distance_m)
+        transfer_function = "fresnel" if error <= propagation.PARAXIAL_ERROR_RAD else "angular_spectrum"
+    return replace(geometry, propagator=transfer_function)
 
 
 def field_of_view(geometry: HologramGeometry, shape: tuple[int, int]) -> np.ndarray:
@@ -118,7 +137,7 @@ def field_of_view(geometry: HologramGeometry, shape: tuple[int, int]) -> np.ndar
 
 
 def phase_rates(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """``pi lambda f_y^2`` ``(Y,)`` and ``pi lambda f_x^2`` ``(X,)``: phase lag a meter of path."""
+    """``pi lambda f_y^2`` ``(Y,)`` and ``pi lambda f_x^2`` ``(X,)``: phase a meter of path."""
     f_y, f_x = grid.frequencies_per_m()
     return np.pi * grid.wavelength_m * f_y.ravel() ** 2, np.pi * grid.wavelength_m * f_x.ravel() ** 2
 

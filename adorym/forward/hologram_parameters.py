@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from adorym.data.dataset import Dataset
-from adorym.forward.base import object_parameter
+from adorym.data.tiles import whole
+from adorym.forward.base import BoundModel, object_parameter
 from adorym.forward.hologram_geometry import HologramGeometry
 from adorym.forward.hologram_material import find_material
-from adorym.forward.registration import register
+from adorym.forward.registration import coarse_maps
 from adorym.optics.affine import IDENTITY, half_side_px, parts_of, to_pixels
 from adorym.parameters import Derived, Parameter, ParameterSettings
 from adorym.registry import component
 from adorym.wrapper.base import Array, Backend
 
 Values = Mapping[str, np.ndarray]
+Bound = BoundModel[HologramGeometry]
 
 
 # -- start values ------------------------------------------------------------------------------------------------------
@@ -45,68 +46,50 @@ class KappaSettings(ParameterSettings):
     fit: bool = False
 
 
-def _identities(model: Any, dataset: Dataset, settings: AffineSettings, rng: np.random.Generator) -> np.ndarray:
+def _maps(bound: Bound, settings: AffineSettings, rng: np.random.Generator) -> np.ndarray:
     if settings.registration:
-        return register(dataset, model.geometry(dataset))
-    return np.tile(IDENTITY, (dataset.n_pictures, 1))
+        return coarse_maps(bound.dataset, bound.geometry)
+    return np.tile(IDENTITY, (bound.dataset.n_pictures, 1))
 
 
-def _zeros_each(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.zeros(len(model.geometry(dataset).distances_m))
+def _each(value: float) -> Callable[..., np.ndarray]:
+    """``value`` for each distance."""
+    return lambda bound, settings, rng: np.full(len(bound.geometry.distances_m), value)
 
 
-def _translations(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.zeros((dataset.n_pictures, 2))
-
-
-def _ratios(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.ones(len(model.geometry(dataset).distances_m))
-
-
-def _scales(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.ones((dataset.n_pictures, 1))
-
-
-def _log10_kappa(model: Any, dataset: Dataset, settings: KappaSettings, rng: np.random.Generator) -> np.ndarray:
-    kappa = model.kappa or 1.0
+def _log10_kappa(bound: Bound, settings: KappaSettings, rng: np.random.Generator) -> np.ndarray:
+    model: Any = bound.model
+    kappa = model.kappa
     if settings.fit:
-        shape, _ = model.object_frame(dataset, 0)
-        kappa = find_material(dataset, shape, kappa, model.surroundings == "vacuum").kappa
+        kappa = find_material(whole(bound.dataset), bound.shape, kappa, model.surroundings == "vacuum").kappa
     return np.array([np.log10(kappa)])
 
 
-def _illumination(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+def _illumination(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
     """A plane wave, or the probe that came with the data, its edge carried on into the buffer."""
-    geometry, shape = model.geometry(dataset), model.object_frame(dataset, 0)[0][:2]
-    given = dataset.start_probe
+    given, shape = bound.dataset.start_probe, bound.shape[:2]
     if given is None:
-        return np.full(shape, np.sqrt(geometry.open_beam_counts), np.complex128)
+        return np.full(shape, np.sqrt(bound.geometry.open_beam_counts), np.complex128)
     wave = np.asarray(given, np.complex128).reshape(-1, *given.shape[-2:])[0]
     margins = [n - k for n, k in zip(shape, wave.shape, strict=True)]
     return np.pad(wave, [(m // 2, m - m // 2) for m in margins], mode="edge")
 
 
 # -- natural steps -----------------------------------------------------------------------------------------------------
-def _fringe_distance(model: Any, dataset: Dataset, mean_counts: float) -> float:
+def _fringe_distance(bound: Bound) -> float:
     """``dx^2 / lambda``: where a wave one pixel wide has spread to twice its width."""
-    geometry = model.geometry(dataset)
-    return float(min(geometry.pixel_size_m("near_field")) ** 2 / geometry.wavelength_m)
+    return float(min(bound.geometry.pixel_size_m("near_field")) ** 2 / bound.geometry.wavelength_m)
 
 
-def _pixel_of_map(model: Any, dataset: Dataset, mean_counts: float) -> float:
+def _pixel_of_map(bound: Bound) -> float:
     """The change of a map's number that moves a corner by a pixel."""
-    return 1.0 / half_side_px(dataset.picture_px)
+    return 1.0 / half_side_px(bound.dataset.picture_px)
 
 
 # -- gauges ------------------------------------------------------------------------------------------------------------
 def _no_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Relative distances: their mean is the common one."""
     return values - values.mean() + first.mean()
-
-
-def with_unit_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Gauge of intensity scales: a common factor belongs to the illumination."""
-    return values / values.mean()
 
 
 def _geometric(rate: float, beta2: float = 0.99) -> dict[str, Any]:
@@ -122,7 +105,7 @@ PARAMETERS: dict[str, Parameter] = {
         optional=True,
         unit="m",
         help="correction of all distances alike; refocuses the object",
-        start=lambda model, dataset, settings, rng: np.zeros(1),
+        start=lambda bound, settings, rng: np.zeros(1),
         optimizer=_geometric(0.2),
         scale=_fringe_distance,
     ),
@@ -130,7 +113,7 @@ PARAMETERS: dict[str, Parameter] = {
         optional=True,
         unit="m",
         help="correction of each distance, without their mean",
-        start=_zeros_each,
+        start=_each(0.0),
         optimizer=_geometric(0.035),
         scale=_fringe_distance,
         gauge=_no_mean,
@@ -139,7 +122,7 @@ PARAMETERS: dict[str, Parameter] = {
         optional=True,
         help="map of each hologram into the frame of the first: (m_yy, m_yx, t_y, m_xy, m_xx, t_x), translations in "
         "units of half its larger side",
-        start=_identities,
+        start=_maps,
         settings=AffineSettings,
         optimizer=_geometric(0.13),
         scale=_pixel_of_map,
@@ -148,23 +131,22 @@ PARAMETERS: dict[str, Parameter] = {
         optional=True,
         unit="px",
         help="(y, x) place of each hologram in the frame of the first",
-        start=_translations,
+        start=lambda bound, settings, rng: np.zeros((bound.dataset.n_pictures, 2)),
         optimizer=_geometric(0.13),
     ),
     "pixel_ratio": Parameter(
         optional=True,
         help="pixel of each distance over the stated one, relative to the first (magnification)",
-        start=_ratios,
+        start=_each(1.0),
         optimizer=_geometric(0.13),
         scale=_pixel_of_map,
     ),
     "intensity_scale": Parameter(
         optional=True,
         help="factor on the intensity of each hologram (beam current, exposure)",
-        start=_scales,
+        start=lambda bound, settings, rng: np.ones((bound.dataset.n_pictures, 1)),
         optimizer={"kind": "adam", "learning_rate": 2e-3},
         bounds=(1e-3, None),
-        gauge=with_unit_mean,
     ),
     "illumination": Parameter(
         optional=True,
@@ -266,7 +248,7 @@ def _kappa(values: Values, geometry: HologramGeometry) -> Derived | None:
     return None if "log10_kappa" not in values else Derived(10.0 ** values["log10_kappa"], "", None)
 
 
-DERIVED: dict[str, Callable[[Values, HologramGeometry], Derived | None]] = {
+_DERIVED: dict[str, Callable[[Values, HologramGeometry], Derived | None]] = {
     "propagation_distances": _all_distances,
     "affine_shift": _affine_parts("shift_px", "px"),
     "affine_rotation": _affine_parts("rotation_rad", "rad"),
@@ -274,3 +256,8 @@ DERIVED: dict[str, Callable[[Values, HologramGeometry], Derived | None]] = {
     "affine_shear": _affine_parts("shear", ""),
     "kappa": _kappa,
 }
+
+
+def derived(values: Values, geometry: HologramGeometry) -> dict[str, Derived]:
+    """Distances, the parts of the affine maps, and kappa, as far as they are refined."""
+    return {name: made for name, make in _DERIVED.items() if (made := make(values, geometry)) is not None}

@@ -17,15 +17,15 @@ surroundings and its smoothness only, while differences are determined by the da
 (`adorym.optics.geometry`). Pictures of several magnifications are predicted on the finest of their pixels.
 
 **One material.** With ``homogeneous`` the object is :math:`O = e^{-(1/\kappa + i)\varphi}` with one real unknown, the
-phase lag :math:`\varphi`, and :math:`\kappa = \delta/\beta`.
+phase :math:`\varphi = k t \delta`, and :math:`\kappa = \delta/\beta`.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -33,28 +33,47 @@ from pydantic import Field
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
-from adorym.data.tiles import Tiling, divide, tiled
+from adorym.data.tiles import divide, tiled
 from adorym.errors import ConfigError
-from adorym.forward.autofocus import Autofocus, refocused
-from adorym.forward.base import ForwardModel, Present, Request
-from adorym.forward.hologram_geometry import HologramGeometry, field_of_view, hologram_geometry, phase_rates
-from adorym.forward.hologram_material import unwrapped_lag
-from adorym.forward.hologram_metric import rounded, rounded_lag
-from adorym.forward.hologram_parameters import DERIVED, PARAMETERS, detector_maps, distances_of
+from adorym.forward.base import BoundModel, ForwardModel, Request, Settings, margin_px, object_settings, thin_space
+from adorym.forward.hologram_geometry import (
+    HologramGeometry,
+    Propagation,
+    field_of_view,
+    hologram_geometry,
+    phase_rates,
+)
+from adorym.forward.hologram_parameters import PARAMETERS, derived, detector_maps, distances_of
+from adorym.forward.views import Tiles, distinct_corners
 from adorym.losses.base import Loss
+from adorym.object_space import SingleMaterial
 from adorym.optics import propagation
 from adorym.optics.affine import interpolate
-from adorym.optics.geometry import Geometry
-from adorym.parameters import Derived, Parameter
+from adorym.parameters import Parameter
+from adorym.preconditioners import ContrastTransfer, Diagonal, Point, Preconditioner
 from adorym.registry import register
+from adorym.updates import Autofocus, FactorGauge, FocusUpdate, Update
 from adorym.wrapper.base import Array, Backend
 from adorym.wrapper.fused.hologram import Camera, Holograms, Misfit
 
 LOG = logging.getLogger("adorym")
-Propagation = Literal["auto", "fresnel", "angular_spectrum"]
+HologramBatch = Batch[HologramGeometry]
 # Of a pixel of the window: object, wave, spectra, their gradients and the image, in single precision.
 BYTES = 8 * 8
 MAP_PARAMETERS = ("affine", "translation", "pixel_ratio")
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Patterns of a batch that see the same wave.
+
+    Attributes:
+        index: ``(n,)`` their places in the batch.
+        off_middle_px: (y, x) from the middle of a picture to that of the window.
+    """
+
+    index: np.ndarray
+    off_middle_px: tuple[float, float] = (0.0, 0.0)
 
 
 @register("forward_model", "holography")
@@ -67,7 +86,7 @@ class Holography(ForwardModel):
         buffer_px: Pixels that the object is wider than the holograms, on each side, so that fringes do not wrap
             around; as many as light can reach if absent.
         surroundings: Whether the object beyond the field of view is ``refined`` or ``vacuum``.
-        homogeneous: One material: the phase lag is the only unknown of the object, and absorption follows it.
+        homogeneous: One material: the phase is the only unknown of the object, and absorption follows it.
         kappa: delta / beta of that material; ``parameters.log10_kappa`` refines it.
         autofocus: Search the common distance by the sharpness of the object; needs ``parameters.common_distance``.
         balance: Steps of the object are made equally long for slow and fast changes of its phase, but for those that
@@ -99,134 +118,142 @@ class Holography(ForwardModel):
             what = "has no effect: one material fixes the focus itself"
             raise ConfigError("autofocus", what, remedy="leave it out, and refine 'parameters.common_distance'")
 
-    # -- geometry --------------------------------------------------------------------------------------------------
+    # -- what the data and the settings make of it -------------------------------------------------------------------
     @property
     def regime(self) -> Literal["near_field"]:
         """Holograms are near-field patterns."""
         return "near_field"
 
-    def prepare(self, dataset: Dataset) -> Dataset:
-        tiling = self.tiling(dataset)
-        if tiling is None:
-            return dataset
-        LOG.info("%s x %s tiles of %s x %s px", *tiling.tiles, *tiling.window_px)
-        return tiled(dataset, tiling)
-
-    def tiling(self, dataset: Dataset) -> Tiling | None:
-        """How holograms are divided, ``None`` where they fit into memory whole.
-
-        Raises:
-            GeometryError: They fit in no way.
-        """
-        extra = hologram_geometry(dataset, self.buffer_px).extra_px
-
-        def needed(window_px: tuple[int, int]) -> float:
-            return BYTES * math.prod(n + 2 * e for n, e in zip(window_px, extra, strict=True))
-
-        return divide(dataset.window_px, 0, self.tile_memory_gib, needed)
-
-    def geometry(self, dataset: Dataset) -> Geometry:
-        geometry = hologram_geometry(dataset, self.buffer_px)
-        return replace(geometry, propagator=self._propagator(geometry))
-
-    def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
-        geometry = hologram_geometry(dataset, self.buffer_px)
-        edge = [extra + margin_px for extra in geometry.extra_px]
-        ny, nx = (n + 2 * e for n, e in zip(dataset.picture_px, edge, strict=True))
-        return (ny, nx), (edge[0], edge[1])
-
-    def default_margin_px(self, moving: bool) -> int:
-        return 0  # the buffer is in `object_frame` already
-
-    def view(
-        self, corners_px: np.ndarray, geometry: Geometry, object_shape: tuple[int, ...], present: Present
-    ) -> tuple[np.ndarray, tuple[int, int]]:
-        """All holograms see the whole object, buffer included; of tiles, those at the same place the same window."""
-        assert isinstance(geometry, HologramGeometry)  # this model made it
-        edge = [(n - p) // 2 for n, p in zip(object_shape[:2], geometry.picture_px, strict=True)]
-        places, _ = _places(corners_px)
-        ny, nx = (w + 2 * e for w, e in zip(geometry.window_px, edge, strict=True))
-        return (places - edge).astype(np.int64), (ny, nx)
-
-    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
-        assert isinstance(geometry, HologramGeometry)  # this model made it
+    def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[HologramGeometry]:
+        """All pictures see the whole object, buffer included; those too large for memory are cut into tiles."""
         if dataset.n_angles > 1:
             remedy = "choose one with 'data.angles', or the forward model 'holotomography'"
             raise ConfigError("data.angles", "holography of a thin object is of one angle",
                               found=f"{dataset.n_angles} angles", remedy=remedy)  # fmt: skip
+        geometry = hologram_geometry(dataset, self.buffer_px, self.propagation)
+        self.check(dataset, geometry, settings)
+        tiling = divide(
+            dataset.window_px, 0, self.tile_memory_gib, lambda size: BYTES * math.prod(geometry.in_frame(size))
+        )
+        if tiling is not None:
+            LOG.info("%s x %s tiles of %s x %s px", *tiling.tiles, *tiling.window_px)
+            dataset = tiled(dataset, tiling)
+            geometry = hologram_geometry(dataset, self.buffer_px, self.propagation)
+        shape, origin = geometry.frame(margin_px(settings, 0, 0))
+        steps: Preconditioner = Diagonal(self.object_curvature)
+        if self.balance is not None:
+            distances = tuple(geometry.distances_m.tolist())
+            steps = ContrastTransfer(steps, geometry.grid_of, distances, self.balance, self.kappa)
+        # A common factor of the intensities belongs to the illumination.
+        updates: list[Update] = [FactorGauge("intensity_scale", ("illumination",))]
+        if self.autofocus is not None:
+            updates.append(FocusUpdate(self.autofocus, geometry.grid_of, geometry.buffer_px))
+        material = None if self.kappa is None else SingleMaterial(self.kappa)
+        return BoundModel(
+            model=self,
+            dataset=dataset,
+            geometry=geometry,
+            settings=settings,
+            shape=shape,
+            origin_px=origin,
+            view=Tiles(geometry.window_px, geometry.picture_px),
+            space=material or thin_space(settings, geometry, "near_field"),
+            updates=tuple(updates),
+            derived=lambda values: derived(values, geometry),
+            preconditioners={"object": steps},
+        )
+
+    def check(self, dataset: Dataset, geometry: HologramGeometry, settings: Settings) -> None:
+        """Refuse what this model cannot describe, and parameters that mean nothing in it.
+
+        Raises:
+            InputError: The first of what does not go together.
+        """
         if dataset.magnification is None:  # of a series in a cone beam, the pixel is that of the largest magnification
             geometry.check_pixel_size("near_field")
         propagation.check(geometry.propagator, geometry.object_grid, geometry.effective_distance_m)
-        errors = list(self._parameter_errors(geometry, names))
-        if errors:
-            raise errors[0]
+        for error in self._errors(geometry, settings):
+            raise error
 
-    def _parameter_errors(self, geometry: HologramGeometry, names: Collection[str]) -> Iterator[ConfigError]:
-        if self.autofocus is not None and "common_distance" not in names:
+    def _errors(self, geometry: HologramGeometry, settings: Settings) -> Iterator[ConfigError]:
+        where = "parameters.object.representation"
+        if object_settings(settings).representation != "real_imag":
+            if self.homogeneous:
+                what = "has no effect: a homogeneous object is solved for as its phase"
+                yield ConfigError(where, what, remedy="leave it out, or 'forward_model.homogeneous'")
+            for key in ("autofocus", "balance"):
+                if getattr(self, key) is not None:
+                    what = f"'{key}' acts on the transmission, which is not what this run solves for"
+                    yield ConfigError(f"forward_model.{key}", what, remedy=f"leave it out, or '{where}'")
+        if self.autofocus is not None and "common_distance" not in settings:
             remedy = "name 'parameters.common_distance', or leave it out"
             yield ConfigError("forward_model.autofocus", "needs the common distance as a parameter", remedy=remedy)
-        if "log10_kappa" in names and not self.homogeneous:
+        if "log10_kappa" in settings and not self.homogeneous:
             remedy = "set 'forward_model.homogeneous: true', or leave it out"
             yield ConfigError("parameters.log10_kappa", "has no effect: the object is not homogeneous", remedy=remedy)
         if not geometry.distance_index.any():
             alone = ("intensity_scale",) if len(geometry.distance_index) == 1 else ()
             for name in ("relative_distances", *MAP_PARAMETERS, *alone):
-                if name in names:
+                if name in settings:
                     what = "has no effect: there is one hologram an angle, which is the reference"
                     yield ConfigError(f"parameters.{name}", what, remedy="leave it out")
         for name in ("translation", "pixel_ratio"):
-            if "affine" in names and name in names:
+            if "affine" in settings and name in settings:
                 what = "is part of the affine map, which is refined, too"
                 yield ConfigError(f"parameters.{name}", what, remedy=f"leave out '{name}' or 'affine'")
 
-    def _propagator(self, geometry: HologramGeometry) -> str:
-        if self.propagation != "auto":
-            return self.propagation
-        error = propagation.paraxial_error_rad(geometry.object_grid, geometry.effective_distance_m)
-        return "fresnel" if error <= propagation.PARAXIAL_ERROR_RAD else "angular_spectrum"
+    def object_curvature(self, point: Point) -> Array:
+        """Curvature by the transmission ``(k, Y, X)``, over the weight.
+
+        Propagation keeps energy: a pixel of the object matters as much as it is lit, times the pictures that see it and
+        the part of its light that valid pixels of the detector receive.
+        """
+        xp, batch, size = point.xp, point.batch, (point.obj.shape[-2], point.obj.shape[-1])
+        seen = xp.asarray(_seen_by(batch, size))
+        if batch.mask is not None:
+            seen = seen * received(xp, batch.mask, batch.geometry, size, _groups(batch))
+        if "illumination" not in point.params:
+            return batch.geometry.open_beam_counts * seen
+        return xp.abs2(_windows(xp, point.params["illumination"], batch, size)) * seen
 
     # -- physics ---------------------------------------------------------------------------------------------------
-    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
-        """Intensities ``(n, y, x)`` in counts from the windows ``obj`` ``(k, Y, X)`` complex that `view` names."""
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch) -> Array:
+        """Intensities ``(n, y, x)`` in counts from transmissions ``obj`` ``(k, Y, X)`` of the windows of the view."""
         return self._predict(xp, obj, params, batch, fused=False)
 
     def objective(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch, loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
         predicted = self._predict(xp, obj, params, batch, fused=self.fuses(xp, batch))
         value = self.misfit(xp, predicted, batch, loss)
-        constants = {name: xp.stop_gradient(p) for name, p in params.items()}
-        return request.weight * value, self.curvatures(xp, xp.stop_gradient(obj), constants, batch, loss, request)
+        return request.weight * value, self.curvatures(xp, obj, params, batch, loss, request)
 
-    def misfit(self, xp: Backend, predicted: Array, batch: Batch, loss: Loss) -> Array:
+    def misfit(self, xp: Backend, predicted: Array, batch: HologramBatch, loss: Loss) -> Array:
         """The loss of a batch, in one pass where the fused operation serves and no pixel is masked."""
         noise = loss.fused_noise(batch.floor) if self.fuses(xp, batch) and batch.mask is None else None
         if noise is None:
             return loss.value(xp, predicted, batch.target, batch.mask, batch.floor)
         return xp.host_operation(Misfit(xp.to_numpy(batch.target), noise, batch.floor), predicted)
 
-    def fuses(self, xp: Backend, batch: Batch) -> bool:
+    def fuses(self, xp: Backend, batch: HologramBatch) -> bool:
         """Whether the fused operation serves."""
         return self.fused and xp.on_host and batch.geometry.propagator == "fresnel"
 
-    def _predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, *, fused: bool) -> Array:
-        waves, (_, place) = self._waves(xp, obj, params, batch), _places(batch.corners_px)
-        groups = [np.flatnonzero(place == k) for k in range(len(batch.view_corners_px))]
-        sizes = list(zip(batch.geometry.window_px, batch.geometry.picture_px, strict=True))
-        off = batch.view_corners_px + np.array([(n - p) / 2 for n, p in sizes])
-        parts = [
-            self.holograms(xp, waves[k], params, batch, (here, (off[k, 0], off[k, 1]), fused))
-            for k, here in enumerate(groups)
-        ]
+    def _predict(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch, *, fused: bool
+    ) -> Array:
+        waves, groups = self._waves(xp, obj, params, batch), _groups(batch)
+        parts = [self.holograms(xp, waves[k], params, batch, each, fused=fused) for k, each in enumerate(groups)]
         return self.gathered(xp, parts, groups, params, batch)
 
     def gathered(
-        self, xp: Backend, parts: list[Array], groups: list[np.ndarray], params: Mapping[str, Array], batch: Batch
+        self, xp: Backend, parts: list[Array], groups: list[Group], params: Mapping[str, Array], batch: HologramBatch
     ) -> Array:
         """Intensities of a batch, in its order, from those of ``groups`` of its patterns, each times its scale."""
         intensity = parts[0]
         if len(parts) > 1:
-            intensity = xp.take(xp.concat(parts, axis=0), np.argsort(np.concatenate(groups)))
+            order = np.argsort(np.concatenate([group.index for group in groups]))
+            intensity = xp.take(xp.concat(parts, axis=0), order)
         if "intensity_scale" in params:
             pictures = batch.geometry.picture_index[batch.patterns]
             intensity = intensity * xp.reshape(params["intensity_scale"][pictures], (-1, 1, 1))
@@ -237,18 +264,16 @@ class Holography(ForwardModel):
         xp: Backend,
         wave: Array,
         params: Mapping[str, Array],
-        batch: Batch,
-        where: tuple[np.ndarray, tuple[float, float], bool],
+        batch: HologramBatch,
+        group: Group,
+        *,
+        fused: bool,
     ) -> Array:
-        """Intensities ``(n, y, x)`` that the wave ``(Y, X)`` behind the object brings.
-
-        ``where``: which patterns of the batch, (y, x) from the middle of a picture to that of the window, and whether
-        to use the fused operation.
-        """
-        (here, off, fused), geometry, window = where, batch.geometry, tuple(wave.shape)
-        pictures = geometry.picture_index[batch.patterns[here]]
+        """Intensities ``(n, y, x)`` of the patterns of ``group``, from the wave ``(Y, X)`` behind the object."""
+        geometry, window = batch.geometry, (int(wave.shape[0]), int(wave.shape[1]))
+        pictures = geometry.picture_index[batch.patterns[group.index]]
         distances = distances_of(xp, params, geometry)[geometry.distance_index[pictures]]
-        maps, moving = detector_maps(xp, params, geometry, pictures, off)
+        maps, moving = detector_maps(xp, params, geometry, pictures, group.off_middle_px)
         grid, kind = geometry.grid_of(window), geometry.propagator
         if fused:
             camera = Camera(geometry.window_px, phase_rates(grid), moving)
@@ -257,141 +282,57 @@ class Holography(ForwardModel):
         images = xp.abs2(xp.ifft2(transfer * xp.fft2(wave)[None]))
         return xp.maximum(interpolate(xp, images, maps, geometry.window_px), 0.0)  # a spline overshoots
 
-    def _waves(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+    def _waves(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch) -> Array:
         """Waves behind the windows of the object ``(k, Y, X)``, in the square root of counts."""
-        geometry, size = batch.geometry, tuple(obj.shape[-2:])
-        whole = [n + p - w for n, p, w in zip(size, geometry.picture_px, geometry.window_px, strict=True)]
-
-        def windows(array: Array) -> list[Array]:
-            return [array[y : y + size[0], x : x + size[1]] for y, x in batch.view_corners_px.tolist()]
-
+        size = (obj.shape[-2], obj.shape[-1])
         if self.surroundings == "vacuum":
-            inside = xp.asarray(np.stack(windows(field_of_view(geometry, (whole[0], whole[1])))))
-            obj = obj * inside if self.homogeneous else 1 + inside * (obj - 1)
-        if self.homogeneous:
-            obj = self._transmission(xp, obj, params)
+            inside = xp.asarray(field_of_view(batch.geometry, batch.geometry.in_frame(size)))
+            obj = 1 + _windows(xp, inside, batch, size) * (obj - 1)
         if "illumination" in params:
-            return obj * _stacked(xp, windows(params["illumination"]))
-        return obj * float(np.sqrt(geometry.open_beam_counts))
-
-    def _transmission(self, xp: Backend, obj: Array, params: Mapping[str, Array]) -> Array:
-        """``exp(-(1/kappa + i) phi)`` of the phase lag, the real part of what is stored."""
-        lag = xp.real(obj)
-        modulus = xp.exp(-self._inverse_kappa(xp, params) * lag)
-        return xp.complex(modulus * xp.cos(lag), -modulus * xp.sin(lag))
-
-    def _inverse_kappa(self, xp: Backend, params: Mapping[str, Array]) -> Array:
-        assert self.kappa is not None  # `__post_init__` looked
-        refined = params.get("log10_kappa")
-        return 1 / self.kappa if refined is None else xp.exp(-float(np.log(10.0)) * refined[0])
-
-    def curvatures(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
-    ) -> dict[str, Array]:
-        if loss.amplitude_curvature is None or "object" not in request.curvature:
-            return {}
-        # Propagation keeps energy: every pixel of the object matters as much as it is lit.
-        light: Array = batch.geometry.open_beam_counts
-        if "illumination" in params:
-            size = obj.shape[-2:]
-            cuts = [params["illumination"][y : y + size[0], x : x + size[1]] for y, x in batch.view_corners_px.tolist()]
-            light = xp.abs2(_stacked(xp, cuts))
-        whole = len(batch.view_corners_px) == 1 and batch.geometry.window_px == batch.geometry.picture_px
-        seen: Array = len(batch.patterns)
-        if not whole:
-            seen = xp.asarray(_seen_by(batch, tuple(obj.shape[-2:])))
-        elif "illumination" not in params:
-            seen = seen * xp.ones(tuple(obj.shape))
-        q = light * seen * (loss.amplitude_curvature * request.weight)
-        if not self.homogeneous:
-            return {"object": q}
-        # |dO/dphi|^2 = |O|^2 (1 + 1/kappa^2)
-        per_lag = xp.abs2(self._transmission(xp, obj, params)) * (1 + self._inverse_kappa(xp, params) ** 2)
-        return {"object": q * per_lag}
-
-    @property
-    def whole_steps(self) -> str | None:
-        return None if self.balance is None else "balance"
-
-    @property
-    def of_transmission(self) -> tuple[str, ...]:
-        used = {"autofocus": self.autofocus, "balance": self.balance}
-        return tuple(name for name, setting in used.items() if setting is not None)
-
-    def rounder(self, xp: Backend, stored: Array, gradient: Array, geometry: Geometry) -> Array:
-        """Steps equally long for slow and fast changes of the phase: `adorym.forward.hologram_metric`."""
-        assert isinstance(geometry, HologramGeometry)  # this model made it
-        if self.balance is None:
-            return gradient
-        grid, distances = geometry.grid_of((stored.shape[0], stored.shape[1])), geometry.distances_m
-        if self.homogeneous:
-            assert self.kappa is not None  # `__post_init__` looked
-            return rounded_lag(xp, gradient, grid, distances, self.balance, self.kappa)
-        return rounded(xp, gradient, stored, grid, distances, self.balance)
-
-    def settle(
-        self,
-        geometry: Geometry,
-        obj: Callable[[], np.ndarray],
-        values: Mapping[str, np.ndarray],
-        epoch: tuple[int, int],
-    ) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
-        """The object in focus, and the common distance that goes with it."""
-        if self.autofocus is None or not self.autofocus.due(*epoch):
-            return None
-        assert isinstance(geometry, HologramGeometry)  # this model made it
-        now = obj()
-        grid, edges = geometry.grid_of(now.shape), zip(geometry.buffer_px, now.shape, strict=True)
-        rows, columns = (slice(edge, n - edge) for edge, n in edges)
-        distance = self.autofocus.find(now, grid, (rows, columns))
-        LOG.info("autofocus after epoch %d: distances shifted by %.4g m", epoch[0], -distance)
-        return refocused(now, grid, distance), {"common_distance": values["common_distance"] - distance}
-
-    # -- what is stored, what comes out ------------------------------------------------------------------------------
-    def material(self, values: Mapping[str, np.ndarray]) -> float | None:
-        """kappa, the present one."""
-        refined = values.get("log10_kappa") if self.homogeneous else None
-        return self.kappa if refined is None else 10.0 ** float(refined[0])
-
-    def encode(self, transmission: np.ndarray) -> np.ndarray:
-        """The array to solve for: the transmission, or the phase lag of a homogeneous object."""
-        return unwrapped_lag(transmission) + 0j if self.homogeneous else transmission
-
-    def decode(self, stored: np.ndarray, values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Transmission of a stored object."""
-        kappa = self.material(values)
-        if kappa is None:
-            return stored
-        return np.exp(-(1 / kappa + 1j) * stored.real)
-
-    def derived(self, dataset: Dataset, values: Mapping[str, np.ndarray]) -> dict[str, Derived]:
-        """Distances and the parts of the affine maps, which experimenters think in."""
-        geometry = hologram_geometry(dataset, self.buffer_px)
-        return {name: made for name, make in DERIVED.items() if (made := make(values, geometry)) is not None}
+            return obj * _windows(xp, params["illumination"], batch, size)
+        return obj * float(np.sqrt(batch.geometry.open_beam_counts))
 
 
-def _stacked(xp: Backend, windows: list[Array]) -> Array:
-    """``(k, y, x)``, without a copy of a single one."""
-    return windows[0][None] if len(windows) == 1 else xp.stack(windows)
+def _groups(batch: HologramBatch) -> list[Group]:
+    """The patterns of each window of the view."""
+    _, place = distinct_corners(batch.corners_px)
+    sizes = zip(batch.geometry.window_px, batch.geometry.picture_px, strict=True)
+    off = (batch.view_corners_px + np.array([(n - p) / 2 for n, p in sizes])).tolist()
+    return [Group(np.flatnonzero(place == k), (y, x)) for k, (y, x) in enumerate(off)]
 
 
-def _places(corners_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``(k, 2)`` distinct corners, and which of them each pattern has ``(n,)``."""
-    places, which = np.unique(corners_px, axis=0, return_inverse=True)
-    return places, which.ravel()
+def _windows(xp: Backend, array: Array, batch: HologramBatch, size: tuple[int, int]) -> Array:
+    """``(k, y, x)`` windows of what is as large as the object, without a copy of a single one."""
+    cut = [array[y : y + size[0], x : x + size[1]] for y, x in batch.view_corners_px.tolist()]
+    return cut[0][None] if len(cut) == 1 else xp.stack(cut)
 
 
-def _seen_by(batch: Batch, size: tuple[int, int]) -> np.ndarray:
+def _seen_by(batch: HologramBatch, size: tuple[int, int]) -> np.ndarray:
     """``(k, Y, X)``: how many patterns of the batch look at each pixel of its windows; a tile at those before it.
 
     What lies beyond the picture counts to the tiles at its edge.
     """
-    geometry, (_, place) = batch.geometry, _places(batch.corners_px)
-    counts = np.zeros((len(batch.view_corners_px), *size))
-    for k, corner in enumerate(batch.view_corners_px):
+    geometry, counts = batch.geometry, np.zeros((len(batch.view_corners_px), *size))
+    for k, (corner, group) in enumerate(zip(batch.view_corners_px, _groups(batch), strict=True)):
         part: list[slice] = []
         for first, n, w, p in zip(corner, size, geometry.window_px, geometry.picture_px, strict=True):
             edge = (n - w) // 2
             part.append(slice(0 if first == 0 else edge, n if first + w == p else edge + w))
-        counts[k][tuple(part)] = np.count_nonzero(place == k)
+        counts[k][tuple(part)] = len(group.index)
     return counts
+
+
+def received(xp: Backend, mask: Array, geometry: HologramGeometry, size: tuple[int, int], groups: list[Group]) -> Array:
+    """The part of a pixel's light that valid pixels receive, on average over each group: ``(k or 1, Y, X)``.
+
+    Free space spreads the light of a pixel evenly over a square ``lambda z / dx^2`` pixels wide, over which ``mask``
+    ``(1 or n, y, x)`` is averaged; maps are left out. What falls beyond the detector counts as received.
+    """
+    if mask.shape[0] > 1:
+        mask = xp.stack([xp.mean(mask[group.index], axis=0) for group in groups])
+    margins = [n - w for n, w in zip(size, geometry.window_px, strict=True)]
+    blind = xp.pad(1 - mask, [(0, 0), *((m // 2, m - m // 2) for m in margins)])
+    grid, reach = geometry.grid_of(size), geometry.wavelength_m * geometry.distances_m[:, None]
+    along = [np.sinc(f.ravel() * reach / d) for f, d in zip(grid.frequencies_per_m(), grid.pixel_size_m, strict=True)]
+    kernel = xp.asarray(np.einsum("dy,dx->yx", *along) / len(reach))
+    return xp.maximum(1 - xp.real(xp.ifft2(kernel * xp.fft2(xp.complex(blind, 0 * blind)))), 0.0)

@@ -9,24 +9,26 @@ holography of a thin object (`adorym.forward.holography`), with all its refineme
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
-from adorym.forward.base import Present, Request
-from adorym.forward.hologram_parameters import PARAMETERS
-from adorym.forward.holography import Holography, Propagation
-from adorym.forward.volume import VolumeModel, volume_parameters
+from adorym.forward.base import BoundModel, Request, Settings, margin_px
+from adorym.forward.hologram_geometry import HologramGeometry, Propagation, hologram_geometry
+from adorym.forward.hologram_parameters import PARAMETERS, derived
+from adorym.forward.holography import Group, HologramBatch, Holography, received
+from adorym.forward.views import WholeObject
+from adorym.forward.volume import GAUGES, VolumeModel, volume_parameters, volume_space
 from adorym.losses.base import Loss
-from adorym.optics.geometry import Geometry
 from adorym.optics.representation import transmission_of
-from adorym.parameters import Derived, Parameter
+from adorym.parameters import OBJECT, Parameter
+from adorym.preconditioners import Diagonal, Point
 from adorym.registry import register
 from adorym.units import Pixels
+from adorym.updates import FactorGauge
 from adorym.wrapper.base import Array, Backend
 
 # Of one angle's object, that the volume has otherwise.
@@ -70,83 +72,72 @@ class HoloTomography(VolumeModel):
         """The model of one angle."""
         return Holography(propagation=self.propagation, buffer_px=self.buffer_px, fused=self.fused)
 
-    def prepare(self, dataset: Dataset) -> Dataset:
-        return dataset if self.center is None else dataset.with_(rotation_center_px=float(self.center))
-
-    def geometry(self, dataset: Dataset) -> Geometry:
-        return self.thin.geometry(dataset)
-
-    def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
-        (ny, nx), origin = self.thin.object_frame(dataset, margin_px)
-        return (ny, nx, nx), origin
-
-    def default_margin_px(self, moving: bool) -> int:
-        return 0  # the buffer is in `object_frame` already
-
-    def view(
-        self, corners_px: np.ndarray, geometry: Geometry, object_shape: tuple[int, ...], present: Present
-    ) -> tuple[np.ndarray, tuple[int, int]]:
-        """All rows and columns: every hologram sees them, buffer included."""
-        return np.zeros((1, 2), np.int64), (object_shape[0], object_shape[1])
-
-    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
-        self.thin.check(dataset.with_(theta_rad=dataset.theta_rad[:1]), geometry, names)
-
-    def derived(self, dataset: Dataset, values: Mapping[str, np.ndarray]) -> dict[str, Derived]:
-        return self.thin.derived(dataset, values)
+    def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[HologramGeometry]:
+        if self.center is not None:
+            dataset = dataset.with_(rotation_center_px=float(self.center))
+        geometry = hologram_geometry(dataset, self.buffer_px, self.propagation)
+        self.thin.check(dataset, geometry, settings)
+        (ny, nx), origin = geometry.frame(margin_px(settings, 0, 0))
+        return BoundModel(
+            model=self,
+            dataset=dataset,
+            geometry=geometry,
+            settings=settings,
+            shape=(ny, nx, nx),
+            origin_px=origin,
+            view=WholeObject(),
+            space=volume_space(settings, geometry, self.regime),
+            updates=(*GAUGES, FactorGauge("intensity_scale", ("illumination",))),
+            derived=lambda values: derived(values, geometry),
+            preconditioners={OBJECT: Diagonal(self.object_curvature)},
+        )
 
     # -- physics ---------------------------------------------------------------------------------------------------
-    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch) -> Array:
         """Intensities ``(n, y, x)`` in counts from the volume ``obj`` ``(1, y, x, z)`` complex exponent."""
-        return self._predict(xp, self.transmissions(xp, obj, params, batch), params, batch, fused=False)
+        return self._predict(xp, obj, params, batch, fused=False)
 
     def objective(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch, loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
-        seen = self.transmissions(xp, obj, params, batch)
-        predicted = self._predict(xp, seen, params, batch, fused=self.thin.fuses(xp, batch))
+        predicted = self._predict(xp, obj, params, batch, fused=self.thin.fuses(xp, batch))
         value = self.thin.misfit(xp, predicted, batch, loss)
-        constants = {name: xp.stop_gradient(p) for name, p in params.items()}
-        found = self._curvatures(xp, xp.stop_gradient(obj), constants, batch, (xp.stop_gradient(seen), loss, request))
-        return request.weight * value, found
+        return request.weight * value, self.curvatures(xp, obj, params, batch, loss, request)
 
-    def curvatures(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
-    ) -> dict[str, Array]:
-        seen = self.transmissions(xp, obj, params, batch)
-        return self._curvatures(xp, obj, params, batch, (seen, loss, request))
-
-    def transmissions(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
-        """``(a, Y, X)`` transmission at each angle of the batch, from the volume."""
-        _, first = np.unique(batch.angles, return_index=True)
-        integrals = self.project(xp, obj[0], self.poses(xp, params, first), (0, batch.object_shape[0]), batch)
-        return transmission_of(xp, integrals)
-
-    def _predict(self, xp: Backend, seen: Array, params: Mapping[str, Array], batch: Batch, *, fused: bool) -> Array:
-        light = self._light(params, batch)
-        _, which = np.unique(batch.angles, return_inverse=True)
-        groups = [np.flatnonzero(which == a) for a in range(seen.shape[0])]
+    def _predict(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch, *, fused: bool
+    ) -> Array:
+        seen, groups = self.transmissions(xp, obj, params, batch), _groups(batch)
+        light: Array = params.get("illumination", float(np.sqrt(batch.geometry.open_beam_counts)))
         parts = [
-            self.thin.holograms(xp, seen[a] * light, params, batch, (here, (0.0, 0.0), fused))
-            for a, here in enumerate(groups)
+            self.thin.holograms(xp, one * light, params, batch, here, fused=fused)
+            for one, here in zip(xp.unstack(seen), groups, strict=True)
         ]
         return self.thin.gathered(xp, parts, groups, params, batch)
 
-    @staticmethod
-    def _light(params: Mapping[str, Array], batch: Batch) -> Any:
-        """The wave that falls on the object."""
-        return params.get("illumination", float(np.sqrt(batch.geometry.open_beam_counts)))
+    def transmissions(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch) -> Array:
+        """``(a, Y, X)`` transmission at each angle of the batch, from the volume."""
+        first = np.array([group.index[0] for group in _groups(batch)])
+        integrals = self.project(xp, obj[0], self.poses(xp, params, first), (0, batch.object_shape[0]), batch)
+        return transmission_of(xp, integrals)
 
-    def _curvatures(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, of: tuple[Array, Loss, Request]
-    ) -> dict[str, Array]:
-        seen, loss, request = of
-        found = self.pose_curvatures(xp, obj, params, batch, loss, request)
-        if loss.amplitude_curvature is None or "object" not in request.curvature:
-            return found
-        _, first, counts = np.unique(batch.angles, return_index=True, return_counts=True)
-        light = params["illumination"] if "illumination" in params else self._light(params, batch) * xp.ones((1, 1))
-        # |dT/dw|^2 = |T|^2, and propagation keeps energy.
-        q = xp.abs2(seen * light) * xp.asarray(counts.astype(np.float64).reshape(-1, 1, 1))
-        q = q * (loss.amplitude_curvature * request.weight)
-        return found | {"object": self.surrogate(xp, obj[0], self.poses(xp, params, first), q, batch, 0)[None]}
+    def object_curvature(self, point: Point) -> Array:
+        """Curvature by the volume ``(1, y, x, z)``, over the weight.
+
+        That by a line integral w is :math:`|\partial T/\partial w|^2 = |T|^2` times the light and the pictures at the
+        angle; propagation keeps energy.
+        """
+        xp, params, batch, groups = point.xp, point.params, point.batch, _groups(point.batch)
+        seen = self.transmissions(xp, point.obj, params, batch)
+        light = xp.abs2(params["illumination"]) if "illumination" in params else batch.geometry.open_beam_counts
+        pictures = np.array([len(group.index) for group in groups], float).reshape(-1, 1, 1)
+        q = xp.abs2(seen) * light * xp.asarray(pictures)
+        if batch.mask is not None:
+            q = q * received(xp, batch.mask, batch.geometry, (seen.shape[-2], seen.shape[-1]), groups)
+        poses = self.poses(xp, params, np.array([group.index[0] for group in groups]))
+        return self.surrogate(xp, point.obj[0], poses, q, batch, 0)[None]
+
+
+def _groups(batch: HologramBatch) -> list[Group]:
+    """The patterns of each angle."""
+    return [Group(np.flatnonzero(batch.angles == angle)) for angle in np.unique(batch.angles)]

@@ -14,8 +14,8 @@ The data hold the frames of one reflection after those of another.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -24,24 +24,54 @@ from pydantic import Field
 from adorym.data.batches import Batch
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.errors import ConfigError, DataError
-from adorym.forward.base import FirstObject
-from adorym.forward.crystal import CrystalModel, corner_rows
+from adorym.forward.base import BoundModel, FirstObject, Settings
+from adorym.forward.crystal import CrystalModel, corner_rows, phased
 from adorym.optics.geometry import Geometry
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.registry import register
 from adorym.units import Length
 from adorym.wrapper.base import Array, Backend
 
+Bound = BoundModel[Geometry]
 
-def _displacement(model: MultiPeak, dataset: Dataset, settings: ParameterSettings, rng: Any) -> np.ndarray:
+
+def _displacement(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
     """From the phase of the first reflection, along it: the shortest displacement that explains it."""
-    shape = model.object_frame(dataset, 0)[0]
+    model: Any = bound.model
     if settings.initial is not None:
-        return np.zeros((3, *shape))
-    obj = model.first_reflection(dataset, shape).rows(0, shape[0])
+        return np.zeros((3, *bound.shape))
+    obj = first_reflection(bound.dataset, bound.shape).rows(0, bound.shape[0])
     g = model.vectors_per_m[0]
     phase = np.where(np.abs(obj) > 0, np.angle(obj * np.exp(-1j * np.angle(obj.sum()))), 0)
     return phase * (g / (g @ g)).reshape(3, 1, 1, 1)
+
+
+def _relative_counts(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    """``(p,)`` counts of each reflection over those of the first."""
+    n = bound.shape[-1]
+    sums = [_counts(bound.dataset, p, n).sum(dtype=np.float64) for p in range(bound.dataset.n_patterns // n)]
+    return np.array(sums) / sums[0]
+
+
+def _counts(dataset: Dataset, reflection: int, n: int) -> np.ndarray:
+    """``(n, y, x)`` of one reflection, zero where nothing was measured."""
+    index = np.arange(reflection * n, (reflection + 1) * n)
+    good = True if dataset.mask is None else dataset.mask[index] if dataset.mask.ndim == 3 else dataset.mask
+    counts = dataset.patterns.read(index)
+    counts = np.where(np.isfinite(counts) & good, counts, np.float32(0))
+    return counts**2 if dataset.measured == "amplitude" else counts
+
+
+@lru_cache(maxsize=1)
+def first_reflection(dataset: Dataset, shape: tuple[int, ...]) -> FirstObject:
+    """What phasing makes of the first reflection alone: the amplitude and the displacement start from it."""
+    n = shape[-1]
+    mask = dataset.mask[:n] if dataset.mask is not None and dataset.mask.ndim == 3 else dataset.mask
+    alone = dataset.with_(
+        patterns=ArrayPatterns(_counts(dataset, 0, n)), measured="intensity", mask=mask,
+        angle_index=np.zeros(n, int), theta_rad=np.zeros(1),
+    )  # fmt: skip
+    return phased(alone, shape, np.random.default_rng(0))
 
 
 @register("forward_model", "multi_peak")
@@ -68,7 +98,7 @@ class MultiPeak(CrystalModel):
         ),
         "reflection_scale": Parameter(
             help="factor on the intensity of each reflection (structure factor, exposure)",
-            start=lambda model, dataset, settings, rng: model.relative_counts(dataset),
+            start=_relative_counts,
             refined=True,
             optimizer={"kind": "adam", "learning_rate": 0.005},
             bounds=(1e-6, None),
@@ -90,43 +120,25 @@ class MultiPeak(CrystalModel):
     def frames(self, dataset: Dataset) -> int:
         return dataset.n_patterns // len(self.reflections)
 
-    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
-        super().check(dataset, geometry, names)
+    def bind(self, dataset: Dataset, settings: Settings) -> Bound:
         if dataset.n_patterns % len(self.reflections):
             raise DataError(
                 dataset.path, "the frames cannot be shared out among the reflections",
                 expected=f"a multiple of {len(self.reflections)} frames", found=dataset.n_patterns,
             )  # fmt: skip
+        bound = super().bind(dataset, settings)
 
-    def relative_counts(self, dataset: Dataset) -> np.ndarray:
-        """``(p,)`` counts of each reflection over those of the first."""
-        n = self.frames(dataset)
-        sums = [self._of_one(dataset, p, n).sum(dtype=np.float64) for p in range(len(self.reflections))]
-        return np.array(sums) / sums[0]
+        def first_object(rng: np.random.Generator) -> FirstObject:
+            found = first_reflection(dataset, bound.shape)
+            return FirstObject.of(np.abs(found.rows(0, bound.shape[0])).astype(complex), found.diagnostics)
 
-    def _of_one(self, dataset: Dataset, number: int, n: int) -> np.ndarray:
-        counts = dataset.patterns.read(np.arange(number * n, (number + 1) * n))
-        return counts**2 if dataset.measured == "amplitude" else counts
+        return bound.with_(first_object=first_object)
 
-    def first_reflection(self, dataset: Dataset, shape: tuple[int, ...]) -> FirstObject:
-        """What phasing makes of the first reflection alone, the same each time."""
-        n = self.frames(dataset)
-        mask = dataset.mask[:n] if dataset.mask is not None and dataset.mask.ndim == 3 else dataset.mask
-        alone = replace(
-            dataset, patterns=ArrayPatterns(self._of_one(dataset, 0, n)), measured="intensity", mask=mask,
-            angle_index=np.zeros(n, int), theta_rad=np.zeros(1),
-        )  # fmt: skip
-        return super().first_object(alone, shape, np.random.default_rng(0))
-
-    def first_object(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
-        found = self.first_reflection(dataset, shape)
-        return FirstObject.of(np.abs(found.rows(0, shape[0])).astype(complex), found.curves)
-
-    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Geometry]) -> Array:
         """Intensities ``(n, y, x)`` in photons from the object window ``obj`` ``(1, y, x, z)``, whose real part
         counts.
         """
-        amplitude = xp.real(self.crystal(xp, obj, params))
+        amplitude = xp.real(self.crystal(xp, obj))
         moved = xp.permute_dims(params["displacement"], (0, 3, 1, 2))
         n = amplitude.shape[0]
         peaks = []

@@ -12,14 +12,15 @@ evenly), and ranks share the frames. Hruszkewycz et al., Nat. Mater. 16, 244 (20
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError
+from adorym.forward.base import BoundModel, Settings
 from adorym.forward.crystal import CrystalModel
 from adorym.optics.geometry import Geometry
 from adorym.parameters import Parameter, ParameterSettings
@@ -27,8 +28,8 @@ from adorym.registry import register
 from adorym.wrapper.base import Array, Backend
 
 
-def _steps(model: Any, dataset: Dataset, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    n = dataset.n_patterns
+def _steps(bound: BoundModel[Geometry], settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    dataset, n = bound.dataset, bound.dataset.n_patterns
     even = np.arange(n, dtype=float) - n // 2
     if dataset.n_angles != n:
         return even[:, None]
@@ -60,15 +61,15 @@ class RockingCurve(CrystalModel):
         ),
     }
 
-    def check(self, dataset: Dataset, geometry: Geometry, names: Collection[str]) -> None:
-        super().check(dataset, geometry, names)
+    def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Geometry]:
         theta = np.asarray(dataset.theta_rad, float)
         if dataset.n_angles == dataset.n_patterns and len(np.unique(theta)) < len(theta):
             raise ConfigError("data.theta", "two frames have the same rocking angle", found=theta.tolist())
+        return super().bind(dataset, settings)
 
-    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
+    def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Geometry]) -> Array:
         """Intensities ``(n, y, x)`` in photons from the object window ``obj`` ``(1, y, x, z)`` complex."""
-        crystal = self.crystal(xp, obj, params)
+        crystal = self.crystal(xp, obj)
         n = crystal.shape[0]
         angle = params["rocking_positions"] * xp.asarray((-2 * np.pi / n) * (np.arange(n) - n // 2)[None, :])
         ramps = xp.complex(xp.cos(angle), xp.sin(angle)) / float(np.sqrt(n))

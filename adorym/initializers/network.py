@@ -11,7 +11,7 @@ import logging
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -77,6 +77,8 @@ class NetworkInitializer(Initializer):
         device: ``auto``, ``cpu`` or ``cuda[:index]``.
     """
 
+    expensive: ClassVar[bool] = True
+
     sequence: str = "80*HIO + 20*ER"
     shrink_wrap: SupportUpdate = SupportUpdate(first_sigma=1.0)
     length: int | None = Field(None, ge=16)
@@ -95,17 +97,17 @@ class NetworkInitializer(Initializer):
         volume = read_volume(dataset)
         check_shape(volume, shape)
         guess = self.guess(volume)
-        curves = {"network_chi2": np.array(guess.chi2), "network_voxels": np.array(int(guess.support.sum()))}
+        diagnostics = {"network_chi2": np.array(guess.chi2), "network_voxels": np.array(int(guess.support.sum()))}
         if not self.sequence:
-            return FirstObject.of(as_object(guess.object), curves)
+            return FirstObject.of(as_object(guess.object), diagnostics)
         phaser = self._phaser(volume)
         found = phaser.run(guess.object[None], guess.support[None])
-        curves |= {"refined_chi2": found.chi2, "refined_voxels": found.supports.sum(axis=(1, 2, 3))}
+        diagnostics |= {"refined_chi2": found.chi2, "refined_voxels": found.supports.sum(axis=(1, 2, 3))}
         if self.compare:
             random = self._like_random().phase(volume, rng)
-            curves |= {"random_chi2": random.chi2, "random_voxels": random.voxels}
+            diagnostics |= {"random_chi2": random.chi2, "random_voxels": random.voxels}
         LOG.info("network: chi2 %.4f, after '%s' %.5f", guess.chi2, self.sequence, float(found.chi2[0]))
-        return FirstObject.of(as_object(found.objects[0]), curves)
+        return FirstObject.of(as_object(found.objects[0]), diagnostics)
 
     def guess(self, volume: Volume) -> Guess:
         """The network's crystal on the grid of the data, fitted to them."""

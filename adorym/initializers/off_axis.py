@@ -11,7 +11,7 @@ and brought to the middle it is the wave in the plane of the detector; propagate
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -35,6 +35,8 @@ class OffAxis(Initializer):
         sign: Which of the two side bands is the object wave, where the carrier is not given.
         reference: Number of a hologram without the object: its wave is divided out; none if absent.
     """
+
+    expensive: ClassVar[bool] = True
 
     carrier: tuple[float, float] | None = None
     radius: Annotated[float, Field(gt=0, lt=0.5)] | None = None

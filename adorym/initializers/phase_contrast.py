@@ -17,7 +17,7 @@ view they are carried on by their edge.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -39,6 +39,7 @@ DARKEST = 1e-3
 class _Linear(Initializer):
     """Linear phase retrieval with a given transfer function."""
 
+    expensive: ClassVar[bool] = True
     sample: Literal["absorbing", "transparent", "homogeneous"]
     kappa: float | None
     regularization: float
@@ -116,6 +117,8 @@ class Paganin(Initializer):
         kappa: delta / beta.
     """
 
+    expensive: ClassVar[bool] = True
+
     kappa: Positive
 
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -136,6 +139,8 @@ class OneMaterial(Initializer):
         surroundings: Whether the object beyond the field of view is ``refined`` or ``vacuum``.
     """
 
+    expensive: ClassVar[bool] = True
+
     kappa: Positive
     surroundings: Literal["refined", "vacuum"] = "vacuum"
 
@@ -152,6 +157,8 @@ class BackPropagation(Initializer):
     Attributes:
         propagation: ``fresnel`` or ``angular_spectrum``.
     """
+
+    expensive: ClassVar[bool] = True
 
     propagation: Literal["fresnel", "angular_spectrum"] = "angular_spectrum"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import fields as dataclass_fields
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -41,6 +41,8 @@ class Phasing(Initializer):
         device: ``auto``, ``cpu`` or ``cuda[:index]``.
     """
 
+    expensive: ClassVar[bool] = True
+
     sequence: str = "3*(180*HIO + 20*ER) + 20*ER"
     algorithms: dict[str, dict[str, float]] = Field(default_factory=dict)
     shrink_wrap: SupportUpdate = SupportUpdate()
@@ -69,7 +71,7 @@ class Phasing(Initializer):
         volume = read_volume(dataset)
         check_shape(volume, shape)
         found = self.phase(volume, rng)
-        return FirstObject.of(as_object(self.chosen(found)), curves(found))
+        return FirstObject.of(as_object(self.chosen(found)), diagnostics(found))
 
     def phase(self, volume: Volume, rng: np.random.Generator) -> Ranked:
         """All starts, the best first."""
@@ -130,7 +132,7 @@ def random_start(volume: Volume, support: np.ndarray, rng: np.random.Generator) 
     return support * level * np.exp(2j * np.pi * rng.random(support.shape))
 
 
-def curves(found: Ranked) -> dict[str, np.ndarray]:
+def diagnostics(found: Ranked) -> dict[str, np.ndarray]:
     """What the result keeps: misfit, support and agreement of the starts, and their transfer function."""
     kept = {"starts_chi2": found.chi2, "starts_voxels": found.voxels, "starts_overlap": found.overlap}
     if len(found.objects) > 1:

@@ -11,6 +11,7 @@ from pydantic import Field
 from adorym.errors import ConfigError, ConfigErrors, InputError
 from adorym.initializers.algorithms import PhasingAlgorithm
 from adorym.initializers.sequence import SHRINK_WRAP, TWIN, steps_of
+from adorym.optics.support import shrink_wrap
 from adorym.registry import component, lookup
 from adorym.schema import build
 from adorym.schema.messages import prefixed
@@ -185,15 +186,8 @@ class Phaser:
 
     def shrunk(self, x: Array, sigma: float) -> Array:
         """The support of ``x``: where its blurred amplitude is a part of the largest or more."""
-        xp, wrap = self.xp, self.settings.shrink_wrap
-        amplitude = xp.sqrt(xp.abs2(x) + 0.0)
-        blur = xp.asarray(np.exp(-2 * (np.pi * sigma) ** 2 * self._square()))
-        blurred = xp.real(xp.ifftn(xp.fftn(amplitude, AXES) * blur, AXES))
-        support = blurred >= wrap.threshold * xp.max(blurred, axis=AXES, keepdims=True)
-        for _ in range(wrap.dilate):
-            for axis in AXES:
-                support = support | xp.roll(support, 1, axis) | xp.roll(support, -1, axis)
-        return support
+        wrap, amplitude = self.settings.shrink_wrap, self.xp.abs(x)
+        return shrink_wrap(self.xp, amplitude, sigma, wrap.threshold, AXES, dilate=wrap.dilate)
 
     def _square(self) -> np.ndarray:
         z, y, x = np.meshgrid(*self._frequencies, indexing="ij", sparse=True)

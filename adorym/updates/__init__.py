@@ -3,6 +3,15 @@
 from adorym.updates.autofocus import Autofocus, FocusUpdate
 from adorym.updates.base import State, Update
 from adorym.updates.gauge import FactorGauge, OffsetGauge
-from adorym.updates.support import SupportUpdate
+from adorym.updates.support import SupportSettings, SupportUpdate
 
-__all__ = ["Autofocus", "FactorGauge", "FocusUpdate", "OffsetGauge", "State", "SupportUpdate", "Update"]
+__all__ = [
+    "Autofocus",
+    "FactorGauge",
+    "FocusUpdate",
+    "OffsetGauge",
+    "State",
+    "SupportSettings",
+    "SupportUpdate",
+    "Update",
+]

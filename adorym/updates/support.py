@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
+from adorym.errors import ConfigError
+from adorym.optics.support import shrink_wrap
+from adorym.parameters import ParameterSettings
+from adorym.registry import component
+from adorym.units import Pixels
 from adorym.updates.base import State, Update
+from adorym.wrapper import get_backend
 
 
-class SupportRule(Protocol):
-    """How a support follows its object (fulfilled by `adorym.forward.crystal.SupportSettings`)."""
+@component
+class SupportSettings(ParameterSettings):
+    """How the support follows the object.
 
-    threshold: float
-    sigma: float
-    dilate: int
+    Attributes:
+        every: Epochs between updates.
+        threshold: Part of the largest blurred amplitude that a voxel of the support has at least.
+        sigma: Standard deviation of the blur.
+        dilate: Voxels by which it is widened after each update.
+    """
+
+    every: int = Field(50, ge=1)
+    threshold: float = Field(0.1, gt=0, lt=1)
+    sigma: Pixels = Field(1.0, gt=0)
+    dilate: int = Field(0, ge=0)
+
+    def __post_init__(self) -> None:
+        for key in ("optimizer", "schedule"):
+            if getattr(self, key) is not None:
+                raise ConfigError(key, "has no effect: the support follows the object", remedy="leave it out")
 
     def active(self, epoch: int) -> bool:
-        """Whether it is updated before ``epoch``, from 0."""
-        ...
+        # The support of the first epoch is that of the first object.
+        return epoch > 0 and super().active(epoch)
 
 
 @dataclass(frozen=True)
@@ -34,28 +55,19 @@ class SupportUpdate(Update):
     """
 
     parameter: str
-    rule: SupportRule
-    when: ClassVar[Literal["start", "end"]] = "start"
+    rule: SupportSettings
+    when: ClassVar[Literal["start", "batch", "end"]] = "start"
 
     def due(self, epoch: int, epochs: int) -> bool:
         return epoch == 0 or self.rule.active(epoch)
 
     def apply(self, state: State) -> State:
-        present, amplitude = state.values[self.parameter], np.abs(state.read_object())
+        present, rule = state.values[self.parameter], self.rule
+        amplitude = np.abs(state.read_object()) * (present > 0)
         if state.epoch == 0:
-            inside = np.where(amplitude > 0, present, 0)
+            inside = amplitude > 0
         else:
-            inside = self._shrunk(amplitude * (present > 0))
+            xp = get_backend("autograd", precision="double")
+            inside = shrink_wrap(xp, amplitude, rule.sigma, rule.threshold, (0, 1, 2), dilate=rule.dilate)
         inside = inside.astype(present.dtype)
-
-        def within(tile: object, row: int) -> object:
-            return tile * inside[row : row + tile.shape[0]]  # type: ignore[attr-defined, operator]
-
-        return state.with_values(**{self.parameter: inside}).with_(mapped=within, new_problem=state.epoch > 0)
-
-    def _shrunk(self, amplitude: np.ndarray) -> np.ndarray:
-        from scipy.ndimage import binary_dilation, gaussian_filter  # slow to import
-
-        blurred = gaussian_filter(amplitude, self.rule.sigma, mode="wrap")
-        inside = blurred >= self.rule.threshold * blurred.max()
-        return binary_dilation(inside, iterations=self.rule.dilate) if self.rule.dilate else inside
+        return state.with_values(**{self.parameter: inside}).with_(factor=inside, new_problem=state.epoch > 0)

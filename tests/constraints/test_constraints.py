@@ -167,7 +167,7 @@ def test_shrink_wrap_finds_the_object(xp, rng):
     """A disk in noise: the support is the disk and a rim of the blur's width."""
     obj = _blob() + 0.02 * noise(rng, OBJECT_SHAPE, True)
     made = ShrinkWrap(threshold=0.2, blur=1.5)
-    mask, true = made.support(obj), _blob() != 1
+    mask, true = made.support(xp, xp.asarray(obj)), _blob() != 1
     assert mask[true].all() and mask.sum() < 1.7 * true.sum()
     np.testing.assert_allclose(project(xp, made, obj)[~mask], 1, atol=1e-6)
     assert [epoch for epoch in range(30) if ShrinkWrap(start=12, every=6).active(epoch)] == [12, 18, 24]
