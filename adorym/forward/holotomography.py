@@ -122,7 +122,7 @@ class HoloTomography(VolumeModel):
         return transmission_of(xp, integrals)
 
     def object_curvature(self, point: Point) -> Array:
-        """Curvature by the volume ``(1, y, x, z)``, over the weight.
+        r"""Curvature by the volume ``(1, y, x, z)``, over the weight.
 
         That by a line integral w is :math:`|\partial T/\partial w|^2 = |T|^2` times the light and the pictures at the
         angle; propagation keeps energy.
