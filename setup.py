@@ -52,7 +52,7 @@ EXTRAS = {
 }
 
 PACKAGE_DATA = {
-    "adorym": ["py.typed"],
+    "adorym": ["*.pyi", "py.typed"],
     "adorym.networks": ["*.safetensors", "*.json"],
     "adorym.report": ["*.html"],
 }

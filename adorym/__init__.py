@@ -1,40 +1,54 @@
 """Adorym: X-ray and electron image reconstruction by automatic differentiation.
 
-The names below are imported when they are first used, so that ``import adorym`` and ``adorym --help`` stay quick.
+The names below are imported when they are first used, so that ``import adorym`` and ``adorym --help`` stay quick;
+`__init__.pyi` tells them to editors and type checkers.
 """
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
-from typing import Any
 
 from adorym._version import __version__
 
 _HOME = {
+    "Backend": "adorym.wrapper.base",
+    "BatchProgress": "adorym.engine.records",
+    "Callback": "adorym.callbacks.base",
     "Config": "adorym.config",
-    "load_config": "adorym.config",
-    "prepare": "adorym.api",
-    "reconstruct": "adorym.api",
-    "outcome": "adorym.engine.outcome",
-    "Reconstruction": "adorym.engine.loop",
+    "Constraint": "adorym.constraints.base",
     "Dataset": "adorym.data.dataset",
-    "open_dataset": "adorym.data.open",
-    "Result": "adorym.data.result",
-    "read_result": "adorym.data.result",
-    "write_result": "adorym.data.result",
+    "EpochRecord": "adorym.engine.records",
     "ForwardModel": "adorym.forward.base",
+    "Initializer": "adorym.forward.base",
+    "Loss": "adorym.losses.base",
+    "Optimizer": "adorym.optimizers.base",
     "Parameter": "adorym.parameters",
     "ParameterSettings": "adorym.parameters",
-    "register": "adorym.registry",
+    "Raw": "adorym.data.readers.base",
+    "Reader": "adorym.data.readers.base",
+    "Reconstruction": "adorym.engine.loop",
+    "Regularizer": "adorym.regularizers.base",
+    "Result": "adorym.data.result",
+    "RunInfo": "adorym.callbacks.base",
+    "Solver": "adorym.solvers.base",
     "get_backend": "adorym.wrapper",
+    "load_config": "adorym.config",
+    "open_dataset": "adorym.data.open",
+    "outcome": "adorym.engine.outcome",
+    "prepare": "adorym.api",
+    "read_result": "adorym.data.result",
+    "reconstruct": "adorym.api",
+    "register": "adorym.registry",
+    "write_result": "adorym.data.result",
 }
 
 __all__ = ["__version__", *sorted(_HOME)]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOME:
-        raise AttributeError(f"module 'adorym' has no attribute '{name}'")
+        raise AttributeError(f"module 'adorym' has no attribute '{name}'", name=name, obj=sys.modules[__name__])
     return getattr(import_module(_HOME[name]), name)
 
 

@@ -17,8 +17,8 @@ from adorym.constraints import Constraint
 from adorym.data.dataset import Dataset
 from adorym.data.overrides import Overrides
 from adorym.engine.checks import notices
+from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe, used_settings
 from adorym.errors import ConfigErrors, InputError
 from adorym.forward import ForwardModel
 from adorym.losses import Loss
@@ -98,6 +98,11 @@ class Config:
     run: RunSettings = Field(default_factory=RunSettings)
     output: OutputSettings = Field(default_factory=OutputSettings)
 
+    def __repr__(self) -> str:
+        refined = f"; parameters {', '.join(self.parameters)}" if self.parameters else ""
+        run = f"{self.run.epochs} epochs, {self.run.backend}, store {self.run.store}"
+        return f"Config({self.forward_model.kind} of {self.data.path}; {run}{refined})"
+
     @property
     def recipe(self) -> Recipe:
         """Everything but data, run and output."""
@@ -118,7 +123,7 @@ class Config:
     def notices(self, dataset: Dataset) -> list[str]:
         """Options that have no effect in this run, each with its place."""
         found = [*_data_notices(self.data, dataset)]
-        found += notices(self.recipe, used_settings(self.recipe), self.run, dataset)
+        found += notices(self.recipe, self.recipe.settings, self.run, dataset)
         every = self.output.snapshots_every
         if every is not None and every > self.run.epochs:
             found.append(f"output.snapshots_every: no picture is taken in {self.run.epochs} epochs")

@@ -91,6 +91,10 @@ class BackendError(InputError):
     """The asked backend, device or precision is not available."""
 
 
+class ExtensionError(InputError):
+    """A mistake in the code of somebody's own component; ``where`` is the file and the line."""
+
+
 class RunError(AdorymError):
     """A reconstruction could not go on (not-a-number, divergence, lost file)."""
 

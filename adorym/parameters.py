@@ -192,6 +192,11 @@ class Value:
     scale: float = 1.0
     bounds: tuple[np.ndarray, np.ndarray] | None = None
 
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.first.shape)) or "one number"
+        state = "refined" if self.settings.refine else "fixed"
+        return f"Value({self.name}: {shape} {self.spec.unit or 'without unit'}, {state}, rate {self.rate:.3g})"
+
     def rows(self, patterns: np.ndarray, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
         """``(distinct rows, position of each pattern's row among them)``, or ``None`` for a parameter per run."""
         if self.spec.per == "run":

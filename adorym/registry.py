@@ -3,7 +3,8 @@
 A component is a final class of a group (``optimizer``, ``forward_model``, ...) that a configuration names with
 ``kind``. `register` turns the class into a frozen pydantic dataclass: its fields are its configuration keys, its
 documentation table and its validation. Other packages register through entry points called
-``adorym.<group>``; a configuration may also name ``path/to/file.py:ClassName``.
+``adorym.<group>``, of which only those are imported that are asked for; a configuration may also name
+``path/to/file.py:ClassName``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,13 +21,14 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass, is_pydantic_dataclass
 from typing_extensions import dataclass_transform
 
-from adorym.errors import ConfigError, suggestion
+from adorym.errors import ConfigError, ExtensionError, suggestion
+from adorym.extension import LOADED, user_code
 
 C = TypeVar("C", bound=type)
 
 STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+PLAIN_GROUPS = {"backend"}  # whose classes have a constructor of their own instead of fields
 _components: dict[str, dict[str, type]] = {}
-_loaded_plugins: set[str] = set()
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -52,13 +55,19 @@ def register(group: str, name: str) -> Callable[[C], C]:
 
 def names(group: str) -> list[str]:
     """Names registered in ``group``, plug-ins included, sorted."""
-    _load_plugins(group)
-    return sorted(_components.get(group, {}))
+    return sorted({*_components.get(group, {}), *_plugins(group)})
 
 
 def groups() -> list[str]:
-    """Groups that hold at least one component."""
-    return sorted(_components)
+    """Groups that hold at least one component, plug-ins included."""
+    prefix = "adorym."
+    return sorted({*_components, *(n.removeprefix(prefix) for n in entry_points().groups if n.startswith(prefix))})
+
+
+def distribution(group: str, name: str) -> str:
+    """The installed package that brings ``name``, such as ``my-models 1.2``; empty for what is not a plug-in."""
+    point = _plugins(group).get(name)
+    return "" if point is None else _brought_by(point)
 
 
 def lookup(group: str, name: str, where: str = "") -> type:
@@ -66,25 +75,43 @@ def lookup(group: str, name: str, where: str = "") -> type:
 
     Raises:
         ConfigError: The name is unknown, or the file or the class in it does not exist.
+        ExtensionError: The file, or the plug-in that brings the name, cannot be imported.
     """
     if isinstance(name, str) and ".py:" in name:
         return _from_file(group, name, where)
-    _load_plugins(group)
-    known = _components.get(group, {})
-    if name not in known:
-        label = group.replace("_", " ")
-        raise ConfigError(where or group, f"no {label} named '{name}'", remedy=suggestion(name, known))
-    return known[name]
+    if name not in _components.get(group, {}):
+        point = _plugins(group).get(name)
+        if point is None:
+            label, remedy = group.replace("_", " "), suggestion(name, names(group))
+            raise ConfigError(where or group, f"no {label} named '{name}'", remedy=remedy)
+        _components.setdefault(group, {})[name] = _from_plugin(group, point)
+    return _components[group][name]
 
 
-def _load_plugins(group: str) -> None:
-    if group in _loaded_plugins:
-        return
-    _loaded_plugins.add(group)
-    for point in entry_points(group=f"adorym.{group}"):
-        cls = point.load()
-        if getattr(cls, "kind", None) != point.name:
-            register(group, point.name)(cls)
+@cache
+def _plugins(group: str) -> dict[str, EntryPoint]:
+    """Entry points of installed packages by name; nothing is imported."""
+    return {point.name: point for point in entry_points(group=f"adorym.{group}")}
+
+
+def _brought_by(point: EntryPoint) -> str:
+    return "an installed package" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+
+
+def _from_plugin(group: str, point: EntryPoint) -> type:
+    place = f"'{point.name}', a plug-in of {_brought_by(point)}"
+    LOADED.add(point.module)
+    try:
+        with user_code(point.module):
+            cls = point.load()
+    except (ExtensionError, ImportError, AttributeError) as error:
+        remedy = "update or remove that package"
+        raise ExtensionError(f"adorym.{group}", f"{place}, cannot be imported", found=error, remedy=remedy) from error
+    if not isinstance(cls, type):
+        raise ExtensionError(f"adorym.{group}", f"{place}, is no class", expected="package.module:ClassName", found=cls)
+    made: Any = _as_component(group, cls, point.name)
+    made.kind = point.name  # by which a configuration finds it again
+    return made
 
 
 def _from_file(group: str, name: str, where: str) -> type:
@@ -99,18 +126,26 @@ def _from_file(group: str, name: str, where: str) -> type:
         assert spec is not None and spec.loader is not None  # a .py file always has both
         module = importlib.util.module_from_spec(spec)
         sys.modules[module_name] = module
+        LOADED.add(module_name)
         try:
-            spec.loader.exec_module(module)
-        except Exception as error:
+            with user_code(module_name):
+                spec.loader.exec_module(module)
+        except BaseException:
             del sys.modules[module_name]
-            raise ConfigError(where or group, f"'{file_name}' does not import", found=repr(error)) from error
+            raise
     cls = getattr(module, class_name, None)
     if not isinstance(cls, type):
         known = [n for n, v in vars(module).items() if isinstance(v, type)]
         raise ConfigError(
             where or group, f"no class '{class_name}' in '{file_name}'", remedy=suggestion(class_name, known)
         )
-    made = cls if is_pydantic_dataclass(cls) else component(cls)
+    return _as_component(group, cls, class_name)
+
+
+def _as_component(group: str, cls: Any, name: str) -> type:
+    """``cls`` with a ``kind``, its fields configurable where its group's are."""
+    with user_code(cls):
+        made = cls if is_pydantic_dataclass(cls) or group in PLAIN_GROUPS else component(cls)
     if "kind" not in vars(made):
-        made.kind = class_name  # type: ignore[attr-defined]
+        made.kind = name
     return made

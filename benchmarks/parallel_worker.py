@@ -17,7 +17,7 @@ from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.engine.gradients import shared_chunks
 from adorym.engine.loop import Reconstruction
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe
+from adorym.engine.recipe import Recipe
 from adorym.forward.base import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography

@@ -83,7 +83,7 @@ class Course:
 
 def object_of(run: Reconstruction, shape: tuple[int, int]) -> np.ndarray:
     """The object in the frame of the truth."""
-    origin = run.problem.origin_px
+    origin = run.problem.bound.origin_px
     return in_frame(run.problem.store.values(), (int(origin[0]), int(origin[1])), shape)[0]
 
 
@@ -251,7 +251,7 @@ def _two_slices_run(dataset: Dataset, config: Mapping[str, Any]) -> Reconstructi
 def _crosstalk(dataset: Dataset, true: np.ndarray, config: Mapping[str, Any]) -> float:
     run = _two_slices_run(dataset, config)
     list(run.epochs())
-    origin, obj = run.problem.origin_px, run.problem.store.values()
+    origin, obj = run.problem.bound.origin_px, run.problem.store.values()
     first = int(origin[0]), int(origin[1])
     found = np.stack([in_frame(obj[..., z], first, true.shape[:2])[0] for z in (0, 1)], axis=-1)
     return crosstalk(found, true, (slice(26, 86), slice(26, 86)))
@@ -260,7 +260,7 @@ def _crosstalk(dataset: Dataset, true: np.ndarray, config: Mapping[str, Any]) ->
 def _support(dataset: Dataset, true: np.ndarray) -> np.ndarray:
     """Where each slice holds something, two pixels more on every side, in the frame of the run."""
     problem = _two_slices_run(dataset, {}).problem
-    first = -int(problem.origin_px[0]), -int(problem.origin_px[1])
+    first = -int(problem.bound.origin_px[0]), -int(problem.bound.origin_px[1])
     masks = []
     for z in (0, 1):
         inside = binary_dilation(np.abs(true[..., z] - 1) > 1e-3, iterations=2)

@@ -36,7 +36,7 @@ from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import predict_patterns
 from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe
+from adorym.engine.recipe import Recipe
 from adorym.forward.base import ForwardModel, ObjectSettings
 from adorym.forward.bragg_cdi import BraggCdi
 from adorym.forward.crystal import CrystalObject
@@ -306,6 +306,11 @@ def insert(problem: Problem, values: Mapping[str, np.ndarray]) -> None:
             problem.values[name].array = xp.asarray(np.array(value, present.dtype), exact=True)
 
 
+def corner(pattern: np.ndarray) -> np.ndarray:
+    """A pattern with the zero frequency at its corner."""
+    return np.fft.ifftshift(pattern, axes=(-2, -1))
+
+
 def full_scan(regime: str, modes: int, kind: type[Scan] = Scan, **changes: Any) -> Any:
     """A scan in which every parameter of the ptychographic model differs from its start value."""
     rng = np.random.default_rng(21)
@@ -338,7 +343,9 @@ def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any
             "probe_offset": scan.offset_px,
             "probe_defocus": np.array([scan.defocus_m]),
             "intensity_scale": scan.scale[:, None],
-            "background": made.to_model_frame(np.asarray(scan.background)[None]),
+            "background": corner(np.asarray(scan.background)[None])
+            if regime == "far_field"
+            else np.asarray(scan.background)[None],
             "propagation_distance": np.array([scan.distance_m]),
         }
         return {name: values[name] for name in settings}
@@ -427,8 +434,8 @@ def _seen_volume(name: str, model: ForwardModel, dataset: Dataset, names: Collec
         rng = np.random.default_rng(5)
         y, x, z = (np.linspace(-1, 1, n) for n in shape)
         r2 = y[:, None, None] ** 2 + (x[:, None] - 0.1) ** 2 + (z + 0.2) ** 2
-        ready = model.prepare(dataset)
-        made = {each: start_value(each, model, settings[each], ready, rng) for each in names if each != "object"}
+        bound = model.bind(dataset, settings)
+        made = {each: start_value(each, bound, rng) for each in names if each != "object"}
         made["object"] = (0.05 + 0.1j) * np.exp(-3 * r2) * (1 + 0.3 * np.sin(5 * x[:, None] + 3 * z))
         widths = {
             "tilt": 0.02,
@@ -444,9 +451,9 @@ def _seen_volume(name: str, model: ForwardModel, dataset: Dataset, names: Collec
 
     case = ModelCase(name, model, dataset, settings, truth, GEOMETRY_SCALES, floor=1e-9, rtol=1e-5)
     problem = case.problem()
-    insert(problem, truth(problem.store.shape, problem.origin_px))
+    insert(problem, truth(problem.store.shape, problem.bound.origin_px))
     exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(dataset.n_patterns)))
-    return replace(case, dataset=dataset.with_(patterns=Exact(model.from_model_frame(exact))))
+    return replace(case, dataset=dataset.with_(patterns=Exact(problem.bound.from_model_frame(exact))))
 
 
 # A step of a thousandth of these: interpolation has kinks, and steps are to meet none of them.
@@ -494,16 +501,16 @@ def _holography(name: str, parameters: tuple[str, ...], dataset: Dataset, **mode
     settings = {each: made.refinable[each].settings() for each in ("object", *parameters)}
 
     def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
-        rng, values = np.random.default_rng(5), {}
+        rng, values, bound = np.random.default_rng(5), {}, made.bind(dataset, settings)
         for each in settings:
-            start = np.zeros(0) if each == "object" else start_value(each, made, settings[each], dataset, rng)
+            start = np.zeros(0) if each == "object" else start_value(each, bound, rng)
             values[each] = truth_of(each, start, shape, rng, made.homogeneous)
         return values
 
     scales = {"common_distance": 0.02, "relative_distances": 0.02, "affine": 0.02, "pixel_ratio": 0.02}
     case = ModelCase(name, made, dataset, settings, truth, scales | {"translation": 0.2, "log10_kappa": 0.3}, 1e-9)
     problem = case.problem()
-    insert(problem, truth(problem.store.shape, problem.origin_px))
+    insert(problem, truth(problem.store.shape, problem.bound.origin_px))
     exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(dataset.n_patterns)))
     return replace(case, dataset=dataset.with_(patterns=Exact(exact)))
 

@@ -17,7 +17,7 @@ from adorym.constraints.probe import OrthogonalModes, ProbePower
 from adorym.constraints.support import ShrinkWrap, Support
 from adorym.engine.loop import Reconstruction
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe
+from adorym.engine.recipe import Recipe
 from adorym.forward.autofocus import Autofocus
 from adorym.forward.base import ObjectSettings, object_parameter
 from adorym.forward.holography import Holography

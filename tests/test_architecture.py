@@ -19,6 +19,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "adorym"
 # A module imports only from lines above its own; names on one line are independent of each other.
 LAYERS = [
     "_version errors",
+    "extension",
     "paths registry units",
     "schema",
     "watchdog",
@@ -40,8 +41,8 @@ LAYERS = [
     "simulate",
     "config_file",
     "config",
-    "api",
     "commands",
+    "api",
     "cli",
     "__main__",
 ]

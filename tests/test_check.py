@@ -111,7 +111,7 @@ def test_object_batches_and_parameters_are_those_of_the_run(planned, refined):
     reconstruction, facts = prepare(load_config(path)), plan.as_dict()
     problem = reconstruction.problem
     assert facts["object"]["shape_px"] == list(problem.store.shape)
-    assert facts["object"]["origin_px"] == list(problem.origin_px)
+    assert facts["object"]["origin_px"] == list(problem.bound.origin_px)
     sizes = [len(part) for part in reconstruction.batches()]
     assert facts["batches"] == {"epochs": 3, "batches": len(sizes), "batch_size": max(sizes)}
     for name, value in problem.values.items():

@@ -19,7 +19,7 @@ from adorym.data.native_write import write_native
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import predict_patterns
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe
+from adorym.engine.recipe import Recipe
 from adorym.forward.base import Request
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
@@ -55,7 +55,7 @@ def test_the_forward_model_predicts_what_the_one_in_the_package_does(backend):
     predicted = []
     for model in (ThinObject(), Ptychography()):
         problem = reconstruction(model, backend=backend).problem
-        insert(problem, {"object": Scan().object_array(problem.store.shape, problem.origin_px)})
+        insert(problem, {"object": Scan().object_array(problem.store.shape, problem.bound.origin_px)})
         predicted.append(problem.xp.to_numpy(predict_patterns(problem, np.array([0, 4, 11]))))
     assert relative_error(*predicted) < 1e-12
 
@@ -64,7 +64,7 @@ def test_its_gradients_are_those_of_the_hand_written_adjoints():
     found = []
     for model in (ThinObject(), Ptychography()):
         problem = reconstruction(model).problem
-        insert(problem, {"object": Scan().object_array(problem.store.shape, problem.origin_px)})
+        insert(problem, {"object": Scan().object_array(problem.store.shape, problem.bound.origin_px)})
         obj, params, batch = problem.inputs(np.array([1, 5, 6, 13]))
         request = Request(frozenset({"object", *params}), frozenset(), 1e-3)
 
@@ -118,7 +118,7 @@ def test_the_blur_is_a_gaussian_that_keeps_the_photons():
 @pytest.mark.parametrize("backend", ["torch", "autograd"])
 def test_the_gradient_by_the_blur(backend):
     problem = reconstruction(BlurredPtychography(), "blur_px", backend=backend).problem
-    insert(problem, {"object": Scan().object_array(problem.store.shape, problem.origin_px)})
+    insert(problem, {"object": Scan().object_array(problem.store.shape, problem.bound.origin_px)})
     obj, params, batch = problem.inputs(np.array([1, 5, 6]))
 
     def objective(tree):

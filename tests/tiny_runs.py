@@ -14,7 +14,7 @@ from tiny_scan import Scan
 from adorym.data.dataset import Dataset
 from adorym.engine.loop import Reconstruction
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe
+from adorym.engine.recipe import Recipe
 from adorym.forward.base import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography

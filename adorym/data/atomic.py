@@ -1,36 +1,56 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, written by one process or by all ranks together."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from adorym.comm import Communicator
+from adorym.errors import RunError
 
 PARTIAL = ".partial-"
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
+def whole_file(
+    path: str | Path, comm: Communicator | None = None, switch: Callable[[Path, Path], None] = os.replace
+) -> Iterator[Path]:
     """Context that yields a name to write to; when it ends well, the file moves to ``path``, else it is removed.
 
     Whoever reads ``path`` sees the old file or the new one, never a part, even after a power cut. Missing directories
     are made.
 
+    Args:
+        path: The file.
+        comm: The ranks that write it together: all enter, and get the same name; by default one process writes.
+        switch: How the complete file takes its place, called with both names.
+
     Raises:
-        OSError: The directory cannot be written.
+        OSError: The file cannot be written.
+        RunError: The same, where ranks write together.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path, leads = Path(path), comm is None or comm.is_root
     # The ending stays the last part: libraries choose a format by it.
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    partial = path.with_name(f"{PARTIAL}{os.getpid() if comm is None else 'shared'}-{path.name}")
     try:
+        if leads:
+            path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        _to_disk(partial)  # the content must be on the disk before the name points at it
-        os.replace(partial, path)
-        _to_disk(path.parent)
+        if comm is not None:
+            comm.barrier(f"write {path.name}")
+        if leads:
+            _to_disk(partial)  # the content must be on the disk before the name points at it
+            switch(partial, path)
+            _to_disk(path.parent)
+    except OSError as error:
+        if comm is None:
+            raise
+        raise RunError(str(path), "cannot be written", found=error.strerror or str(error)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        if leads:
+            partial.unlink(missing_ok=True)
 
 
 def remove_partial(folder: str | Path) -> None:
@@ -40,6 +60,7 @@ def remove_partial(folder: str | Path) -> None:
 
 
 def _to_disk(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -104,6 +104,12 @@ class Measurements:
         transform: ``f(counts, floor)``, from counts to the target of the loss.
         floor: ``f(mean count in a pixel)``: the intensity that the loss adds.
         comm: The ranks: they share out the first reading, and the memory of their machine.
+
+    Attributes:
+        valid_counts: Weighted sum of all counts.
+        mean_counts: Counts of the mean pattern: each pixel's weighted mean over the patterns that show it. A pixel that
+            none shows counts nothing, as in the probe that is made from the mean pattern.
+        floor: Intensity that the loss adds to prediction and measurement.
     """
 
     def __init__(
@@ -125,30 +131,27 @@ class Measurements:
         n, ny, nx = dataset.patterns.shape
         keep = n * ny * nx * xp.float_dtype.itemsize * comm.local_size <= KEEP_IN_MEMORY_BYTES
         stack = np.empty((n, ny, nx), xp.float_dtype) if keep else None
-        sums = np.zeros(3)
+        sums = np.zeros((2, ny, nx))
         for i, index in enumerate(self._blocks()):
             mine = i % comm.size == comm.rank
             if not mine and stack is None:
                 continue
             counts = self._counts(index)
             if mine:
-                sums += self._sums(counts, index)
+                mask = self._mask_rows(index)
+                weights = np.broadcast_to(np.ones(1) if mask is None else mask, counts.shape)
+                sums += np.einsum("nyx,nyx->yx", counts, weights, dtype=np.float64), weights.sum(0, dtype=np.float64)
             if stack is not None:
                 stack[index] = counts
-        self.counts, self.valid_counts, valid_pixels = comm.sum(sums, "sum of all counts").tolist()
-        self.floor = floor(self.valid_counts / max(valid_pixels, 1.0))
+        of_pixel, seen = comm.sum(sums, "sum of all counts")
+        self.valid_counts = float(of_pixel.sum())
+        self.mean_counts = float((of_pixel / np.where(seen > 0, seen, 1)).sum())
+        self.floor = floor(self.valid_counts / max(float(seen.sum()), 1.0))
         if stack is not None:
             for index in self._blocks():
                 stack[index] = self._transform(stack[index], self.floor)
         self._stack = None if stack is None else xp.asarray(stack)
         self._ahead = ReadAhead(lambda index: self._transform(self._counts(index), self.floor))
-
-    def _sums(self, counts: np.ndarray, index: np.ndarray) -> np.ndarray:
-        """Sum over all pixels, over the valid ones, and their number."""
-        mask = self._mask_rows(index)
-        weights = np.ones((1, 1, 1)) if mask is None else mask
-        valid_pixels = np.broadcast_to(weights, counts.shape).sum(dtype=np.float64)
-        return np.array([counts.sum(dtype=np.float64), (counts * weights).sum(dtype=np.float64), valid_pixels])
 
     def _blocks(self) -> list[np.ndarray]:
         n = self._dataset.n_patterns
@@ -158,11 +161,6 @@ class Measurements:
     def in_memory(self) -> bool:
         """Whether all patterns are."""
         return self._stack is not None
-
-    @property
-    def mean_counts(self) -> float:
-        """Mean number of counts in one pattern, all pixels."""
-        return self.counts / self._dataset.n_patterns
 
     def _factor(self, given: np.ndarray) -> np.ndarray:
         """A mask or weights as ``(1 or n, y, x)`` or ``(n, 1, 1)``, in the model's frame."""
@@ -183,8 +181,10 @@ class Measurements:
     def _counts(self, index: np.ndarray) -> np.ndarray:
         measured = self._dataset.patterns.read(index).astype(self._xp.float_dtype, copy=False)
         counts = measured**2 if self._dataset.measured == "amplitude" else measured
-        # A masked pixel may hold anything, a not-a-number too; its weight is zero, but 0 * nan is not.
-        return np.nan_to_num(np.maximum(self._to_model_frame(counts), 0), nan=0.0, posinf=0.0)
+        counts = np.nan_to_num(np.maximum(self._to_model_frame(counts), 0), nan=0.0, posinf=0.0)
+        mask = self._mask_rows(index)
+        # A masked pixel may hold anything; its weight is zero, but zero times what overflows is not a number.
+        return counts if mask is None else np.where(mask > 0, counts, counts.dtype.type(0))
 
     def prefetch(self, patterns: list[np.ndarray]) -> None:
         """Begin to read, in a thread, what `batch` will be asked for: these patterns, in this order.

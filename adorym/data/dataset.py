@@ -117,6 +117,14 @@ class Dataset:
         if self.measured not in ("intensity", "amplitude"):
             raise DataError(self.path, "measured", expected="'intensity' or 'amplitude'", found=repr(self.measured))
 
+    def __repr__(self) -> str:
+        ny, nx = self.window_px
+        known = [f"{self.n_patterns} patterns of {ny} x {nx}"]
+        known += [f"{self.n_angles} angles"] if self.n_angles > 1 else []
+        known += [f"{self.energy_ev / 1e3:.4g} keV"] if self.energy_ev else []
+        known += [f"pixel {self.pixel_size_m[0]:.3g} m"] if self.pixel_size_m else []
+        return f"Dataset({', '.join([*known, *filter(None, (self.format, self.path))])})"
+
     def _check_weights(self) -> None:
         if self.weights is None:
             return

@@ -1,6 +1,6 @@
-"""White fields: the beam without sample, and a beam that changes while the sample turns.
+"""Flat fields: the beam without sample, and a beam that changes while the sample turns.
 
-One white field is enough while the beam stands still. Where a file holds white fields from several moments of a scan,
+One flat field is enough while the beam stands still. Where a file holds flat fields from several moments of a scan,
 each pattern is divided by the field that lies between those before and after it, linear in between.
 """
 
@@ -19,7 +19,7 @@ class Drift:
     """How the beam changes during a scan.
 
     Attributes:
-        ratio: ``(k, y, x)`` float32 mean white field over that of each moment; 1 where no light falls.
+        ratio: ``(k, y, x)`` float32 mean flat field over that of each moment; 1 where no light falls.
         moment: ``(n,)`` which of them each pattern belongs to, between 0 and ``k - 1``.
     """
 
@@ -27,15 +27,15 @@ class Drift:
     moment: np.ndarray
 
     @classmethod
-    def of(cls, whites: np.ndarray, moment: np.ndarray) -> Drift:
-        """From white fields ``(k, y, x)``, dark subtracted."""
-        mean = whites.mean(0)
-        lit = (whites > 0).all(0) & (mean > 0)
-        ratio = np.where(lit, mean / np.where(lit, whites, 1.0), 1.0)
+    def of(cls, flats: np.ndarray, moment: np.ndarray) -> Drift:
+        """From flat fields ``(k, y, x)``, dark subtracted."""
+        mean = flats.mean(0)
+        lit = (flats > 0).all(0) & (mean > 0)
+        ratio = np.where(lit, mean / np.where(lit, flats, 1.0), 1.0)
         return cls(ratio.astype(np.float32), np.asarray(moment, np.float64))
 
-    def whites(self, mean: np.ndarray) -> np.ndarray:
-        """``(k, y, x)`` white fields, from their mean: inverse of `of`."""
+    def flats(self, mean: np.ndarray) -> np.ndarray:
+        """``(k, y, x)`` flat fields, from their mean: inverse of `of`."""
         return mean / self.ratio
 
 
@@ -60,61 +60,61 @@ class DriftingPatterns:
 
 
 def beam_of(
-    whites: np.ndarray, dark: np.ndarray | None, when: tuple[np.ndarray, np.ndarray] | None
+    flats: np.ndarray, dark: np.ndarray | None, when: tuple[np.ndarray, np.ndarray] | None
 ) -> tuple[np.ndarray, Drift | None]:
-    """Mean white field ``(y, x)``, dark subtracted, and the drift between `moments_of` ``when``, if any.
+    """Mean flat field ``(y, x)``, dark subtracted, and the drift between `moments_of` ``when``, if any.
 
     Args:
-        whites: ``(k, y, x)`` as they were measured.
+        flats: ``(k, y, x)`` as they were measured.
         dark: ``(y, x)``; one that does not fit is not subtracted.
-        when: Moments of white fields and patterns.
+        when: Moments of flat fields and patterns.
     """
-    if dark is not None and dark.shape == whites.shape[1:]:
-        whites = whites - dark
-    return whites.mean(0), None if when is None else drift_of(whites, *when)
+    if dark is not None and dark.shape == flats.shape[1:]:
+        flats = flats - dark
+    return flats.mean(0), None if when is None else drift_of(flats, *when)
 
 
-def drift_of(whites: np.ndarray, when: np.ndarray, of_patterns: np.ndarray) -> Drift | None:
-    """The drift between white fields ``(k, y, x)`` taken at moments ``when`` ``(k,)``; ``None`` if there is but one.
+def drift_of(flats: np.ndarray, when: np.ndarray, of_patterns: np.ndarray) -> Drift | None:
+    """The drift between flat fields ``(k, y, x)`` taken at moments ``when`` ``(k,)``; ``None`` if there is but one.
 
     Args:
-        whites: Dark subtracted.
+        flats: Dark subtracted.
         when: Rotation angle, time or number at which each was taken; those of one moment are averaged.
         of_patterns: ``(n,)`` the same for the patterns; before the first and after the last the beam stands still.
     """
     moments, which = np.unique(when, return_inverse=True)
     if len(moments) < 2:
         return None
-    means = np.stack([whites[which == i].mean(0) for i in range(len(moments))])
+    means = np.stack([flats[which == i].mean(0) for i in range(len(moments))])
     return Drift.of(means, np.interp(of_patterns, moments, np.arange(len(moments))))
 
 
 def moments_of(
-    kind: str | None, n_whites: int, theta_white: np.ndarray | None, of_patterns: np.ndarray, path: str
+    kind: str | None, n_flats: int, theta_flat: np.ndarray | None, of_patterns: np.ndarray, path: str
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """When white fields and patterns were taken, ``None`` where all white fields are to be averaged.
+    """When flat fields and patterns were taken, ``None`` where all flat fields are to be averaged.
 
     Args:
-        kind: What the user says: ``mean``, ``before_and_after`` (the first half of the white fields before the scan,
+        kind: What the user says: ``mean``, ``before_and_after`` (the first half of the flat fields before the scan,
             the rest after it), or nothing.
-        n_whites: Number of white fields.
-        theta_white: Rotation angles of the white fields, where the file has them.
+        n_flats: Number of flat fields.
+        theta_flat: Rotation angles of the flat fields, where the file has them.
         of_patterns: ``(n,)`` rotation angles of the patterns.
         path: For messages.
 
     Raises:
-        DataError: One white field is no two moments, or angles and fields differ in number.
+        DataError: One flat field is no two moments, or angles and fields differ in number.
     """
-    if kind == "mean" or (kind is None and theta_white is None):
+    if kind == "mean" or (kind is None and theta_flat is None):
         return None
     if kind == "before_and_after":
-        if n_whites < 2:
-            raise DataError(path, "one white field cannot be from before and after the scan", expected="two or more",
-                            found=n_whites, remedy="leave out 'data.white_fields'")  # fmt: skip
+        if n_flats < 2:
+            raise DataError(path, "one flat field cannot be from before and after the scan", expected="two or more",
+                            found=n_flats, remedy="leave out 'data.white_fields'")  # fmt: skip
         n = len(of_patterns)
-        return np.where(np.arange(n_whites) < n_whites // 2, 0.0, n - 1.0), np.arange(n, dtype=float)
-    if theta_white is None or len(theta_white) != n_whites:
-        raise DataError(path, "white fields and their angles differ in number", expected=n_whites,
-                        found=0 if theta_white is None else len(theta_white),
+        return np.where(np.arange(n_flats) < n_flats // 2, 0.0, n - 1.0), np.arange(n, dtype=float)
+    if theta_flat is None or len(theta_flat) != n_flats:
+        raise DataError(path, "flat fields and their angles differ in number", expected=n_flats,
+                        found=0 if theta_flat is None else len(theta_flat),
                         remedy="correct exchange/theta_white, or set data.white_fields: mean")  # fmt: skip
-    return theta_white, of_patterns
+    return theta_flat, of_patterns

@@ -124,7 +124,7 @@ class KeyMap:
         in_px, scale = self.positions_unit == "px", IN_METRES.get(self.positions_unit, 1.0)
         index, theta = self._angles(container, patterns.shape[0], notes)
         lengths = self._lengths(container, notes)
-        dark, white = self._field(container, self.dark), self._field(container, self.white)
+        dark, flat = self._field(container, self.dark), self._field(container, self.white)
         mask = None if self.mask is None else container.read(self.mask)
         raw = Raw(
             patterns=patterns,
@@ -136,7 +136,7 @@ class KeyMap:
             lengths=lengths,
             mask=None if mask is None else self._mask(mask, patterns.shape),
             dark=dark,
-            white=white if white is None or dark is None else white - dark,
+            flat=flat if flat is None or dark is None else flat - dark,
             orientation=Orientation(
                 from_corner=self.zero_frequency == "corner",
                 transpose=self.transpose,

@@ -79,11 +79,11 @@ def _write_patterns(file: h5py.File, dataset: Dataset) -> None:
 
 
 def _write_fields(file: h5py.File, patterns: CorrectedPatterns, dataset: Dataset, drift: Drift | None) -> Patterns:
-    """Dark and white fields as files hold them; returns the counts as they were measured."""
+    """Dark and flat fields as files hold them; returns the counts as they were measured."""
     gain = patterns.gain
     assert gain is not None  # the caller looked
-    white = np.divide(dataset.open_beam_counts or 0.0, gain, out=np.zeros(gain.shape), where=gain > 0)
-    fields = white[None] if drift is None else drift.whites(white)
+    flat = np.divide(dataset.open_beam_counts or 0.0, gain, out=np.zeros(gain.shape), where=gain > 0)
+    fields = flat[None] if drift is None else drift.flats(flat)
     if patterns.dark is not None:
         fields = fields + patterns.dark
         _put(file, "exchange/data_dark", patterns.dark.astype(np.float32)[None], "photons")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,9 +22,11 @@ from adorym.data.patterns import load
 from adorym.data.pictures import PICTURES, is_series, read_series
 from adorym.data.readers import Reader
 from adorym.data.readers.base import Raw, assemble
-from adorym.errors import DataError
+from adorym.errors import ConfigError, DataError, ExtensionError
+from adorym.extension import is_foreign, user_code
 
 GIB = 2**30
+LOG = logging.getLogger("adorym")
 
 
 def open_dataset(
@@ -53,7 +56,7 @@ def open_dataset(
 def _opened(path: str | Path, wanted: Overrides) -> Dataset:
     if is_series(path) and not wanted.map:
         return _pictures(path, read_series(path), wanted)
-    file = check_file(path)
+    file = Path(path).expanduser() if wanted.format is not None else check_file(path)
     if wanted.map:
         return KeyMap.parse(wanted.map).read(file, wanted)
     if wanted.format is None and not h5py.is_hdf5(file) and (frames := _only_array(file)) is not None:
@@ -69,7 +72,8 @@ def _weighted(dataset: Dataset, source: str | Path | np.ndarray) -> Dataset:
 
 def _read(reader: Reader, file: Path, wanted: Overrides) -> Dataset:
     try:
-        return reader.read(file, wanted)
+        with user_code(reader, method="read"):
+            return reader.read(file, wanted)
     except KeyError as error:
         raise DataError(
             str(file),
@@ -95,6 +99,16 @@ def _pictures(path: str | Path, frames: np.ndarray, wanted: Overrides) -> Datase
     return replace(assemble(raw, wanted, str(path)), format="pictures")
 
 
+def _made(name: str) -> Reader:
+    cls = registry.lookup("reader", name, "data.format")
+    with user_code(cls, method="__init__"):
+        reader = cls()
+    if not isinstance(reader, Reader):
+        expected, remedy = "a class derived from adorym.Reader", "derive it, and fill in 'recognizes' and 'extract'"
+        raise ConfigError("data.format", f"'{name}' is no reader", expected=expected, remedy=remedy)
+    return reader
+
+
 def find_reader(path: Path, name: str | None = None) -> Reader:
     """The reader called ``name``, else the one that recognizes the file.
 
@@ -103,12 +117,19 @@ def find_reader(path: Path, name: str | None = None) -> Reader:
         ConfigError: There is no reader of that name.
     """
     if name is not None:
-        return registry.lookup("reader", name, "data.format")()
-    open_hdf5(path).close()
+        reader = _made(name)
+        if not is_foreign(reader):
+            check_file(path)
+        return reader
+    is_hdf5 = h5py.is_hdf5(path)
     for candidate in registry.names("reader"):
-        reader = registry.lookup("reader", candidate)()
-        if reader.recognizes(path):
-            return reader
+        try:
+            reader = _made(candidate)
+            with user_code(reader, method="recognizes"):
+                if (is_hdf5 or is_foreign(reader)) and reader.recognizes(path):
+                    return reader
+        except ExtensionError as error:  # somebody's reader of something else
+            LOG.warning("a reader is left out: %s", error)
     with open_hdf5(path) as content:
         found = ", ".join(content) or "an empty file"
     raise DataError(

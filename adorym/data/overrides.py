@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from adorym.data.patterns import Orientation
 from adorym.errors import ConfigError, ConfigErrors, suggestion
-from adorym.paths import InputPath
+from adorym.paths import ComponentPath, InputPath
 from adorym.registry import component
 from adorym.units import Angle, Energy, Length, energy_ev
 
@@ -29,12 +29,12 @@ class Overrides:
     """Corrections to a data file; every field may be left out.
 
     Attributes:
-        format: Name of the reader, instead of recognizing the file from its content.
+        format: Name of the reader, or ``path/to/file.py:ClassName``, instead of recognizing the file from its content.
         entry: Entry of a CXI or NeXus file (``entry_2``).
         map: Where things lie in a file of unknown layout: ``["patterns=data", "positions=scan", ...]``.
         energy: Photon energy.
         wavelength: Wavelength, in the medium, instead of the photon energy.
-        white: Picture without the sample: array, file, or pattern of several files (``flat_*.tif``), averaged.
+        white: Flat field, without the sample: array, file, or pattern of several files (``flat_*.tif``), averaged.
         dark: Picture without beam, likewise.
         hot_pixels: Mask pixels that differ from the median of their neighbors by more than this many standard
             deviations in the mean over all patterns; none if absent.
@@ -57,14 +57,14 @@ class Overrides:
         transpose: Exchange rows and columns of the patterns.
         flip_y: Reverse the rows of the patterns.
         flip_x: Reverse the columns of the patterns.
-        white_fields: Of several white fields: their ``mean``, or the beam between those from ``before_and_after`` the
+        white_fields: Of several flat fields: their ``mean``, or the beam between those from ``before_and_after`` the
             scan. If absent: between the angles ``exchange/theta_white``, where the file has them, else the mean.
         bad_counts: What to do with counts that are not finite or negative: stop with an ``error``, ``mask_pixels``
             that have any, or ``drop_patterns`` that have any (and patterns without a single count).
         memory_limit_gib: Patterns that take more than this are read from the file batch by batch.
     """
 
-    format: str | None = None
+    format: ComponentPath | None = None
     entry: str | None = None
     map: tuple[str, ...] = ()
     energy: Annotated[Energy, Field(gt=0)] | None = None

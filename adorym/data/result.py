@@ -31,6 +31,10 @@ REPRESENTATIONS = ("real_imag", "delta_beta", "attenuation")
 RESULT_NAME = "result.h5"
 
 
+def _shown_shape(array: np.ndarray) -> str:
+    return " x ".join(map(str, array.shape)) or "one number"
+
+
 @dataclass(frozen=True, eq=False)
 class ParameterResult:
     """A refined parameter: ``value`` and, where it had one, its ``start``, both in ``unit``."""
@@ -43,6 +47,9 @@ class ParameterResult:
         object.__setattr__(self, "value", np.asarray(self.value))
         if self.start is not None:
             object.__setattr__(self, "start", np.asarray(self.start))
+
+    def __repr__(self) -> str:
+        return f"ParameterResult({_shown_shape(self.value)} {self.unit or 'without unit'})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +114,14 @@ class Result:
             _check_names(group, getattr(self, group))
         for group in ("history", "fit"):
             object.__setattr__(self, group, {name: np.asarray(a) for name, a in getattr(self, group).items()})
+
+    def __repr__(self) -> str:
+        losses, probe = list(self.history.get("loss", ())), ""
+        if self.probe is not None:
+            probe = f", probe {_shown_shape(self.probe)}"
+        ran = f"{len(losses)} epochs" + (f", loss {losses[-1]:.4e}" if len(losses) else "")
+        others = f"; parameters {', '.join(self.parameters)}" if self.parameters else ""
+        return f"Result({self.representation} object {_shown_shape(self.object)}{probe}; {ran}{others})"
 
     @property
     def voxel_size_m(self) -> tuple[float, float, float] | None:

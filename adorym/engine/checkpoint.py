@@ -18,11 +18,10 @@ import h5py
 import numpy as np
 
 from adorym._version import __version__
-from adorym.data.atomic import PARTIAL
+from adorym.data.atomic import PARTIAL, whole_file
 from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous, read_rows, write_rows
 from adorym.engine.loop import Progress, Reconstruction
 from adorym.engine.problem import Problem
-from adorym.engine.shared_file import to_disk, written_together
 from adorym.errors import ConfigError, DataError, RunError
 from adorym.storage.base import ObjectStore, blocks
 
@@ -51,7 +50,7 @@ def save_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
     """
     store, comm = reconstruction.problem.store, reconstruction.problem.comm
     _need_numbers(reconstruction)
-    with written_together(comm, path, _switch) as partial:
+    with whole_file(path, comm, _switch) as partial:
         made = _frame(reconstruction, partial, identity) if comm.is_root else None
         offsets = comm.broadcast(made, "make the checkpoint")
         for name, kept in store.arrays().items():
@@ -106,7 +105,6 @@ def _own_rows(store: ObjectStore, name: str, kept: ArraySpec) -> Iterator[tuple[
 
 
 def _switch(partial: Path, path: Path) -> None:
-    to_disk(partial)
     before = path.with_name(f"{PARTIAL}{previous(path).name}")
     before.unlink(missing_ok=True)
     try:

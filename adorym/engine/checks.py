@@ -5,28 +5,29 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 import numpy as np
 
 from adorym.comm import Communicator
 from adorym.constraints.base import Constraint
 from adorym.data.dataset import Dataset
+from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.errors import ConfigError, ConfigErrors, InputError, suggestion
-from adorym.forward.base import FirstObject, ForwardModel
-from adorym.forward.probe import ProbeSettings
+from adorym.forward.base import BoundModel, ForwardModel
 from adorym.optics.windows import inside
-from adorym.parameters import Parameter, ParameterSettings
+from adorym.parameters import OBJECT, Parameter, ParameterSettings
 from adorym.regularizers.sparsity import Smoothness
 from adorym.schema.fields import fields_of
 from adorym.schema.messages import prefixed
+from adorym.wrapper import get_backend
 from adorym.wrapper.base import Array, Backend
 
-if TYPE_CHECKING:
-    from adorym.engine.setup import Recipe
-
+# Constraints are tried on values of all magnitudes that may occur.
+DECADES = 6
 REFINEMENT = ("start", "stop", "every", "optimizer", "schedule")
 
 
@@ -41,6 +42,15 @@ def together(errors: Iterable[InputError]) -> InputError:
     return every[0] if len(every) == 1 else ConfigErrors(every)
 
 
+@contextmanager
+def collected(errors: list[InputError]) -> Iterator[None]:
+    """An `InputError` raised inside is kept in ``errors``, and what comes after goes on."""
+    try:
+        yield
+    except InputError as error:
+        errors += flat(error)
+
+
 # -- errors ------------------------------------------------------------------------------------------------------------
 def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run: RunSettings) -> Iterator[InputError]:
     """What is wrong whatever the data are; ``settings`` are those of every parameter that takes part."""
@@ -48,23 +58,14 @@ def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run
         if name not in recipe.model.refinable:
             yield ConfigError(f"parameters.{name}", f"unknown parameter for forward model '{recipe.model.kind}'")
     if not any(s.refine for s in settings.values()):
-        yield ConfigError("parameters", "nothing is refined", remedy="set 'refine: true' for the object at least")
+        yield ConfigError("parameters", "nothing is refined", remedy=f"set 'refine: true' for the {OBJECT} at least")
     for name, each in settings.items():
         yield from _parameter_errors(f"parameters.{name}", recipe.model.refinable[name], each, run.epochs)
-    if run.store != "dp":
-        yield from _store_errors(recipe, settings, run.store)
     if recipe.solver is not None:
         yield from _solver_errors(recipe.solver.kind, settings, run)
-    yield from _representation_errors(recipe, settings)
     for section in ("regularizers", "constraints"):
         for i, each in enumerate(getattr(recipe, section)):
             yield from _term_errors(f"{section}[{i}]", each, recipe.model, settings)
-            if recipe.model.empty == 0 and each.kind in ("support", "shrink_wrap"):
-                yield ConfigError(
-                    f"{section}[{i}]",
-                    f"'{each.kind}' leaves vacuum, 1, outside; a crystal has 0 there",
-                    remedy="set 'parameters.support', which follows the crystal",
-                )
 
 
 def _solver_errors(solver: str, settings: Mapping[str, ParameterSettings], run: RunSettings) -> Iterator[InputError]:
@@ -102,40 +103,35 @@ def _term_errors(
         yield ConfigError(f"{where}.parameter", f"'{name}' has no course over angle or time", remedy=remedy)
 
 
-def _representation_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings]) -> Iterator[InputError]:
-    """What has no meaning for the object as it is solved for: its transmission, an exponent, a phase lag."""
-    where, model = "parameters.object.representation", recipe.model
-    plain = getattr(settings["object"], "representation", "real_imag") == "real_imag"
-    if model.material({}) is None:
-        for key in () if plain else model.of_transmission:
-            what = f"'{key}' acts on the transmission, which is not what this run solves for"
-            yield ConfigError(f"forward_model.{key}", what, remedy=f"leave it out, or '{where}'")
+def bound_errors(recipe: Recipe, bound: BoundModel[Any], run: RunSettings) -> Iterator[InputError]:
+    """What has no meaning for the object as it is solved for, or needs more of it than a rank has."""
+    for i, constraint in enumerate(recipe.constraints):
+        reason = bound.space.refuses(constraint) if constraint.parameter == OBJECT else None
+        if reason is not None:
+            what, _, remedy = reason.rpartition("; ")
+            yield ConfigError(f"constraints[{i}]", what, remedy=remedy)
+    if run.store == "dp":
         return
-    if not plain:
-        what = "has no effect: a homogeneous object is solved for as its phase lag"
-        yield ConfigError(where, what, remedy="leave it out, or 'forward_model.homogeneous'")
-    for i, constraint in enumerate(recipe.constraints):
-        if constraint.parameter == "object" and not constraint.of_one_material:
-            what = f"'{constraint.kind}' has no meaning for a homogeneous object, of which only the phase lag is free"
-            yield ConfigError(f"constraints[{i}]", what, remedy="leave it out, or 'forward_model.homogeneous'")
-
-
-def _store_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], store: str) -> Iterator[InputError]:
-    """What needs the whole object, where each rank has a part of it."""
-    optimizer = settings["object"].optimizer or recipe.model.refinable["object"].default_optimizer()
-    whole = [("parameters.object.optimizer", optimizer.kind)] if not optimizer.by_rows else []
-    whole += [] if recipe.solver is None else [("solver", recipe.solver.kind)]
-    if recipe.model.whole_steps is not None:
-        whole.append((f"forward_model.{recipe.model.whole_steps}", recipe.model.whole_steps))
-    for i, regularizer in enumerate(recipe.regularizers):
-        if regularizer.parameter == "object" and regularizer.halo_px is None:
-            whole.append((f"regularizers[{i}]", regularizer.kind))
-    for i, constraint in enumerate(recipe.constraints):
-        if constraint.parameter == "object" and constraint.whole:
-            whole.append((f"constraints[{i}]", constraint.kind))
-    for where, kind in whole:
-        what = f"'{kind}' needs the whole object, of which a rank has only a part in the store '{store}'"
+    for where, kind in _needs_whole(recipe, bound):
+        what = f"'{kind}' needs the whole object, of which a rank has only a part in the store '{run.store}'"
         yield ConfigError(where, what, remedy="choose another, or the store 'dp'")
+
+
+def _needs_whole(recipe: Recipe, bound: BoundModel[Any]) -> Iterator[tuple[str, str]]:
+    """Place and name of what needs the whole object at once."""
+    optimizer = bound.settings[OBJECT].optimizer or bound.model.refinable[OBJECT].default_optimizer()
+    if not optimizer.by_rows:
+        yield f"parameters.{OBJECT}.optimizer", optimizer.kind
+    if recipe.solver is not None:
+        yield "solver", recipe.solver.kind
+    if optimizer.needs_curvature and bound.preconditioner(OBJECT).needs_whole:
+        yield "forward_model.balance", "balance"
+    for i, regularizer in enumerate(recipe.regularizers):
+        if regularizer.parameter == OBJECT and regularizer.halo_px is None:
+            yield f"regularizers[{i}]", regularizer.kind
+    for i, constraint in enumerate(recipe.constraints):
+        if constraint.parameter == OBJECT and constraint.whole:
+            yield f"constraints[{i}]", constraint.kind
 
 
 def _parameter_errors(where: str, spec: Parameter, each: ParameterSettings, epochs: int) -> Iterator[InputError]:
@@ -160,38 +156,30 @@ def _parameter_errors(where: str, spec: Parameter, each: ParameterSettings, epoc
         yield from prefixed(error, f"{where}.optimizer")
 
 
-def data_errors(
-    model: ForwardModel, settings: Mapping[str, ParameterSettings], run: RunSettings, dataset: Dataset
-) -> Iterator[InputError]:
-    """What does not go together with the data."""
+def order_errors(run: RunSettings, dataset: Dataset) -> Iterator[InputError]:
+    """An order of batches that the data do not have."""
     if run.batch_order == "angle" and dataset.n_angles == 1:
         remedy = "choose 'random' or 'compact'"
         yield ConfigError("run.batch_order", "'angle' has no effect: the data hold one angle", remedy=remedy)
     if run.batch_order == "compact" and dataset.probe_positions_px is None:
         remedy = "choose 'random' or 'angle'"
         yield ConfigError("run.batch_order", "'compact' has no effect: the data hold no positions", remedy=remedy)
-    try:
-        model.check(dataset, model.geometry(dataset), settings)
-    except InputError as error:
-        yield from flat(error)
 
 
-def start_value(
-    name: str, model: ForwardModel, settings: ParameterSettings, dataset: Dataset, rng: np.random.Generator
-) -> np.ndarray:
+def start_value(name: str, bound: BoundModel[Any], rng: np.random.Generator) -> np.ndarray:
     """Start value of the parameter ``name``.
 
     Raises:
         InputError: It cannot be made; the error names the place in the configuration.
     """
-    where = f"parameters.{name}.initial"
+    where, settings = f"parameters.{name}.initial", bound.settings[name]
     try:
-        value = model.refinable[name].start_value(name, model, dataset, settings, rng)
+        value = bound.model.refinable[name].start_value(name, bound, settings, rng)
     except InputError as error:
         if error.where.startswith(("parameters", "data")) or not error.where:
             raise
         raise together(_at_initial(error, where, settings)) from None
-    _need_numbers(where, value)
+    need_numbers(where, value)
     return value
 
 
@@ -204,35 +192,12 @@ def _at_initial(error: InputError, where: str, settings: ParameterSettings) -> l
     return prefixed(error, where)
 
 
-def _need_numbers(where: str, value: np.ndarray, place: str = "") -> None:
+def need_numbers(where: str, value: np.ndarray, place: str = "") -> None:
+    """Refuse a start value that is not finite."""
     bad = int(np.size(value) - np.count_nonzero(np.isfinite(value)))
     if bad:
         found = f"{bad} of {np.size(value)} values{place}"
         raise ConfigError(where, "a start value is not a finite number", found=found, remedy="correct the values")
-
-
-def first_object(
-    model: ForwardModel,
-    settings: ParameterSettings,
-    dataset: Dataset,
-    shape: tuple[int, ...],
-    rng: np.random.Generator,
-) -> FirstObject:
-    """First object of ``shape``: the model's own unless the settings name another.
-
-    Raises:
-        InputError: It cannot be made; making rows of it may raise it, too.
-    """
-    if settings.initial is None:
-        return model.first_object(dataset, shape, rng)
-    first = settings.initial.start(dataset, shape, rng)  # type: ignore[union-attr]
-
-    def rows(start: int, stop: int) -> np.ndarray:
-        made = first.rows(start, stop)
-        _need_numbers("parameters.object.initial", made, f" in the rows from {start} to {stop - 1}")
-        return made
-
-    return replace(first, rows=rows)
 
 
 def check_room(shape: tuple[int, ...], store: str = "dp", comm: Communicator | None = None) -> None:
@@ -249,11 +214,11 @@ def check_room(shape: tuple[int, ...], store: str = "dp", comm: Communicator | N
     needed = 2 * 8 * math.prod(shape) * ranks / of
     if store != "h5" and needed > available:
         raise ConfigError(
-            "parameters.object",
+            f"parameters.{OBJECT}",
             f"an object of {' x '.join(map(str, shape))} px does not fit into memory",
             expected=f"at most {available / 2**30:.3g} GiB with its gradient",
             found=f"{needed / 2**30:.3g} GiB",
-            remedy="check 'parameters.object.margin_px', and the unit of the positions with 'adorym inspect'",
+            remedy=f"check 'parameters.{OBJECT}.margin_px', and the unit of the positions with 'adorym inspect'",
         )
 
 
@@ -266,7 +231,7 @@ def try_constraint(
         InputError: It cannot act on such values; the error names the place in the configuration.
     """
     try:
-        if constraint.parameter == "object":
+        if constraint.parameter == OBJECT:
             return constraint.of_rows(0, len(values), object_shape).project(xp, values)
         return constraint.project(xp, values)
     except InputError as error:
@@ -292,7 +257,7 @@ def check_inside(
             f"{int(outside.sum())} of {len(outside)} windows lie outside the object",
             expected=f"positions from {low.tolist()} to {high.tolist()} px",
             found=f"position {first} at {np.round(positions_px[first], 3).tolist()} px",
-            remedy="correct the positions, or raise 'parameters.object.margin_px'",
+            remedy=f"correct the positions, or raise 'parameters.{OBJECT}.margin_px'",
         )
     return low, high
 
@@ -300,11 +265,10 @@ def check_inside(
 # -- options that do nothing -------------------------------------------------------------------------------------------
 def notices(recipe: Recipe, settings: Mapping[str, ParameterSettings], run: RunSettings, dataset: Dataset) -> list[str]:
     """Options that have no effect in this run, or hardly the intended one, each with its place."""
-    moved = {n: each for n, each in settings.items() if each.refine and recipe.model.refinable[n].rule is None}
+    moved = {n: each for n, each in settings.items() if each.refine and not recipe.model.refinable[n].by_update}
     found = [n for name, each in moved.items() for n in _parameter_notices(name, each, run.epochs)]
     for name, each in settings.items():
-        if isinstance(each, ProbeSettings):
-            found += _probe_notices(f"parameters.{name}", each, dataset)
+        found += each.notices(f"parameters.{name}", dataset)
     n = dataset.n_patterns
     if run.batch_size is not None and run.batch_size > n:
         found.append(f"run.batch_size: {run.batch_size}, but the data hold {n} patterns: they are one batch")
@@ -329,13 +293,21 @@ def _parameter_notices(name: str, each: ParameterSettings, epochs: int) -> Itera
         yield f"{where}.schedule: '{schedule.kind}' leaves the learning rate as it is in this run"
 
 
-def _probe_notices(where: str, each: ProbeSettings, dataset: Dataset) -> Iterator[str]:
-    from_data = each.initial is None and dataset.start_probe is not None
-    there = len(dataset.start_probe) if from_data and dataset.start_probe is not None else 1
-    if each.modes < there:
-        yield f"{where}.modes: {each.modes} of the {there} modes of the start probe in the data are used"
-    if each.modes <= there:
-        known = fields_of(type(each))
-        for key in ("seeding", "first_fraction"):
-            if getattr(each, key) != known[key].default:
-                yield f"{where}.{key}: has no effect: there is no further mode to make"
+def idle_constraints(
+    constraints: Iterable[Constraint], starts: Mapping[str, np.ndarray], shape: tuple[int, ...]
+) -> Iterator[str]:
+    """Constraints that leave random values of their parameter, of all magnitudes, as they are; of the object 8 rows."""
+    xp, rng = get_backend("autograd", precision="double"), np.random.default_rng(0)
+    for i, constraint in enumerate(constraints):
+        of_object = constraint.parameter == OBJECT
+        of = (
+            (min(8, shape[0]) if not constraint.whole else shape[0], *shape[1:])
+            if of_object
+            else starts[constraint.parameter].shape
+        )
+        values = 10 ** rng.uniform(-DECADES, DECADES, of) * np.exp(1j * rng.uniform(-np.pi, np.pi, of))
+        if not of_object and not np.iscomplexobj(starts[constraint.parameter]):
+            values = values.real
+        projected = try_constraint(xp, i, constraint, values.copy(), shape)
+        if np.allclose(projected, values, rtol=1e-6, atol=0):
+            yield f"constraints[{i}]: '{constraint.kind}' has no effect here"

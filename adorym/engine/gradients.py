@@ -15,7 +15,9 @@ import numpy as np
 from adorym.comm import Communicator
 from adorym.engine.problem import Problem, expanded
 from adorym.errors import ConfigError
+from adorym.extension import user_code
 from adorym.forward.base import Request
+from adorym.parameters import OBJECT
 from adorym.wrapper.base import Array, Backend, Tree
 
 # Pixels of exit waves that are worked on at once: larger chunks gain nothing and take memory.
@@ -23,7 +25,7 @@ CHUNK_PIXELS = 1 << 22
 
 
 @dataclass(frozen=True)
-class Found:
+class ParameterGradient:
     """Gradient and curvature of a parameter, and the rows of it that they belong to (all of them if ``None``)."""
 
     gradient: Array
@@ -33,7 +35,7 @@ class Found:
 
 def batch_gradients(
     problem: Problem, patterns: np.ndarray, names: frozenset[str], curvature: frozenset[str] | None = None
-) -> tuple[float, dict[str, Found]]:
+) -> tuple[float, dict[str, ParameterGradient]]:
     """``(loss, what was found of each parameter)``; what is found of the object goes into its store.
 
     The loss is that of this rank's part of the batch, what was found that of the whole.
@@ -46,7 +48,7 @@ def batch_gradients(
     """
     if curvature is None:
         curvature = frozenset(name for name in names if problem.unknowns[name].optimizer.needs_curvature)
-    request = Request(names, curvature, problem.weight)
+    request = Request(names, {name: problem.bound.preconditioner(name) for name in sorted(curvature)}, problem.weight)
     total, parts = 0.0, []
     for chunk in own_chunks(problem, patterns):
         if len(chunk):
@@ -77,7 +79,7 @@ def own_chunks(problem: Problem, patterns: np.ndarray) -> list[np.ndarray]:
     then, and mostly in the rank's own slab.
     """
     positions = problem.dataset.probe_positions_px
-    if problem.model.by_bands and positions is not None:
+    if problem.bound.view.by_rows and positions is not None:
         patterns = patterns[np.argsort(positions[patterns, 0], kind="stable")]
     return [np.sort(chunk) for chunk in shared_chunks(patterns, chunk_size(problem), problem.comm)]
 
@@ -90,41 +92,47 @@ def shared_chunks(patterns: np.ndarray, size: int, comm: Communicator) -> list[n
 
 def chunk_size(problem: Problem) -> int:
     """Patterns that are worked on at once."""
-    if problem.model.whole_object:
-        return problem.dataset.n_patterns  # a part of them would cost as much as all
-    probe = problem.values.get("probe")
-    modes = 1 if probe is None else probe.array.shape[0]
-    pixels, depth = math.prod(problem.dataset.window_px), problem.model.depth_at_once(problem.store.shape)
-    by_work = CHUNK_PIXELS // (modes * pixels * depth)
+    if problem.bound.view.all_at_once:
+        return problem.dataset.n_patterns
+    by_work = CHUNK_PIXELS // (problem.bound.waves * math.prod(problem.dataset.window_px))
     if math.isinf(problem.store.window_bytes):
         return max(1, by_work)
     first = np.zeros(1, int)
-    view_px = problem.view(first, problem.corners_px(first))[1]
+    view_px = problem.view(first, problem.corners_px(first)).shape
     view_bytes = math.prod(view_px) * math.prod(problem.store.shape[2:]) * problem.xp.complex_dtype.itemsize
     return int(max(1, min(by_work, problem.store.window_bytes // view_bytes)))
 
 
-def _chunk_gradients(problem: Problem, patterns: np.ndarray, request: Request) -> tuple[float, dict[str, Found]]:
-    xp, names = problem.xp, request.wanted
+def _chunk_gradients(
+    problem: Problem, patterns: np.ndarray, request: Request
+) -> tuple[float, dict[str, ParameterGradient]]:
+    xp, names, space = problem.xp, request.wanted, problem.bound.space
     batch = problem.batch(patterns)
     rows, windows = problem.rows(batch), problem.windows(batch)
-    inputs = {"object": problem.store.gather(windows), **problem.used(batch, rows)}
+    inputs = {OBJECT: problem.store.gather(windows), **problem.used(batch, rows)}
 
     def objective(tree: Tree) -> tuple[Array, Any]:
         full = inputs | {name: tree[name] for name in names}
-        stored = full.pop("object")
-        obj = problem.transmission(stored)
-        value, curvatures = problem.model.objective(xp, obj, expanded(xp, full, rows), batch, problem.loss, request)
-        if "object" in curvatures and obj is not stored:  # |dO/dw|^2 = |O|^2
-            curvatures["object"] = xp.asarray(curvatures["object"]) * xp.abs2(xp.stop_gradient(obj))
+        unknown = full.pop(OBJECT)
+        params = expanded(xp, full, rows)
+        obj = space.to_object(xp, unknown, params)
+        value, curvatures = problem.model.objective(xp, obj, params, batch, problem.loss, request)
+        if OBJECT in curvatures:
+            held = {name: xp.stop_gradient(each) for name, each in params.items()}
+            curvatures[OBJECT] = space.pull_back(xp, xp.asarray(curvatures[OBJECT]), xp.stop_gradient(obj), held)
         return value, curvatures
 
-    value, curvatures, gradients = xp.value_and_grad(objective)({name: inputs[name] for name in sorted(names)})
+    with user_code(problem.model, problem.loss, method="predict"):
+        value, curvatures, gradients = xp.value_and_grad(objective)({name: inputs[name] for name in sorted(names)})
     _need_curvature(request.curvature, curvatures, problem)
     curvatures = {name: xp.asarray(c, exact=True) for name, c in curvatures.items()}
-    if "object" in names:
-        problem.store.scatter_add(windows, gradients["object"], curvatures.get("object"))
-    found = {n: Found(gradients[n], curvatures.get(n), rows[n].index) for n in names if n != "object"}
+    if OBJECT in names:
+        problem.store.scatter_add(windows, gradients[OBJECT], curvatures.pop(OBJECT, None))
+    for name, curvature in curvatures.items():
+        inverse = rows[name].inverse
+        if inverse is not None:  # one row a pattern, of which several share a row of the parameter
+            curvatures[name] = _added(xp, [curvature], inverse, len(rows[name].index))  # type: ignore[arg-type]
+    found = {n: ParameterGradient(gradients[n], curvatures.get(n), rows[n].index) for n in names if n != OBJECT}
     return value, found
 
 
@@ -139,15 +147,15 @@ def _need_curvature(asked: frozenset[str], given: dict[str, Array], problem: Pro
         )
 
 
-def _no_rows(found: Found) -> Found:
+def _no_rows(found: ParameterGradient) -> ParameterGradient:
     """``found`` with no row of a parameter that has rows."""
     if found.index is None:
         return found
     curvature = None if found.curvature is None else found.curvature[:0]
-    return Found(found.gradient[:0], curvature, found.index[:0])
+    return ParameterGradient(found.gradient[:0], curvature, found.index[:0])
 
 
-def _over_ranks(problem: Problem, name: str, found: Found) -> Found:
+def _over_ranks(problem: Problem, name: str, found: ParameterGradient) -> ParameterGradient:
     """What all ranks have found."""
     xp, comm = problem.xp, problem.comm
     if comm.size == 1:
@@ -156,15 +164,15 @@ def _over_ranks(problem: Problem, name: str, found: Found) -> Found:
     what = f"sum of the gradient of {name}"
     if found.index is None:
         summed = [xp.asarray(comm.sum(np.array(xp.to_numpy(a)), what), exact=True) for a in given]
-        return Found(summed[0], summed[1] if len(summed) > 1 else None, None)
+        return ParameterGradient(summed[0], summed[1] if len(summed) > 1 else None, None)
     index = comm.gather(found.index, what)
     rows = [comm.gather(xp.to_numpy(a), what) for a in given]
     curvatures = rows[1] if len(rows) > 1 else [None] * comm.size
-    parts = [Found(g, h, i) for g, h, i in zip(rows[0], curvatures, index, strict=True)]
+    parts = [ParameterGradient(g, h, i) for g, h, i in zip(rows[0], curvatures, index, strict=True)]
     return _combined(xp, parts)
 
 
-def _combined(xp: Backend, parts: list[Found]) -> Found:
+def _combined(xp: Backend, parts: list[ParameterGradient]) -> ParameterGradient:
     """What several chunks found, as if it had been found at once."""
     if len(parts) == 1:
         return parts[0]
@@ -174,13 +182,13 @@ def _combined(xp: Backend, parts: list[Found]) -> Found:
         for part in parts[1:]:
             gradient = gradient + part.gradient
             curvature = None if curvature is None else curvature + part.curvature
-        return Found(gradient, curvature, None)
+        return ParameterGradient(gradient, curvature, None)
     every = np.concatenate([part.index for part in parts if part.index is not None])
     distinct, place = np.unique(every, return_inverse=True)
     gradient = _added(xp, [part.gradient for part in parts], place, len(distinct))
     with_curvature = first.curvature is not None
     curvature = _added(xp, [part.curvature for part in parts], place, len(distinct)) if with_curvature else None
-    return Found(gradient, curvature, distinct)
+    return ParameterGradient(gradient, curvature, distinct)
 
 
 def _added(xp: Backend, parts: list[Array], place: np.ndarray, n: int) -> Array:

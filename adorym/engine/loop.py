@@ -6,22 +6,27 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
-from adorym.engine.follow import follow, followed
+from adorym.engine.build import build, default_batch_size
 from adorym.engine.gradients import prefetch_batches
 from adorym.engine.problem import Problem
+from adorym.engine.recipe import Recipe
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe, build_problem, default_batch_size
 from adorym.engine.solve import Solving
-from adorym.engine.step import finish_epoch, run_batch, settle
-from adorym.errors import RunError
+from adorym.engine.step import GradientStep, apply_update, finish_epoch
+from adorym.errors import ConfigError, ConfigErrors, RunError, suggestion
+from adorym.parameters import OBJECT, Value
+from adorym.schema import build as build_component
+from adorym.schema import dump
+from adorym.schema.messages import prefixed
+from adorym.updates.base import State
 
 LOG = logging.getLogger("adorym")
 
@@ -30,7 +35,7 @@ DIVERGENCE_FACTOR = 20.0
 # A loss this many times that of the epoch before: the steps are too long.
 RISE = 1.1
 TIME_IS_OVER = "run.max_time is over"
-# Epochs after the model replaced the object in which the loss may rise.
+# Epochs after an update replaced the object in which the loss may rise.
 SETTLING = 10
 
 
@@ -43,7 +48,8 @@ class Progress:
         batch: Batches of the next epoch that are done already (an interrupted epoch).
         partial_loss: Their loss.
         backoff: Factor on all learning rates.
-        settled: Number of the epoch after which the model last replaced the object, 0 for none.
+        replaced: Number of the epoch after which an update last replaced the object, 0 for none.
+        new_problem: Number of the last epoch whose loss is not to be compared with the one before it.
         epoch_rng: State of the random numbers at the beginning of the next epoch.
     """
 
@@ -52,7 +58,8 @@ class Progress:
     partial_loss: float = 0.0
     partial_time_s: float = 0.0
     backoff: float = 1.0
-    settled: int = 0
+    replaced: int = 0
+    new_problem: int = 0
     epoch_rng: Mapping[str, Any] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=lambda: {"epoch": [], "loss": [], "time_s": []})
 
@@ -79,14 +86,12 @@ class Reconstruction:
         self.recipe = recipe
         self.rng = np.random.default_rng(run.seed)
         self._started, self._longest_batch_s, self._batches_done = time.monotonic(), 0.0, 0
-        self.problem: Problem = build_problem(dataset, recipe, run, self.rng)
-        self.batch_size = run.batch_size or default_batch_size(
-            self.problem.dataset.n_patterns, recipe.model.whole_object
-        )
+        self.problem: Problem = build(dataset, recipe, run, self.rng)
+        self.batch_size = run.batch_size or default_batch_size(self.problem.bound)
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
         self.solving = None if recipe.solver is None else Solving(self.problem, recipe.solver, run.seed)
         self.left_out = np.zeros(0, int)
-        self.stop_reason = ""
+        self.stop_reason, self._horizon = "", run.epochs
         self._asked_to_stop, self._asked_to_save = "", False
         self._watch: Callable[[BatchProgress], None] | None = None
         self._save: Callable[[], None] | None = None
@@ -100,7 +105,8 @@ class Reconstruction:
     ) -> Iterator[EpochRecord]:
         """Run ``count`` more epochs (by default: up to those configured), yielding a record after each.
 
-        Schedules are planned for the whole: epochs done plus epochs asked for. The iteration ends early when
+        Schedules belong to the run: they are planned for the epochs configured, or for more if more are asked for, so
+        that twenty times one epoch is what twenty epochs are. The iteration ends early when
         `stop` is called, from another thread or a signal handler too, on a plateau, or when the time is over; the state
         is then that after the last completed batch.
 
@@ -113,6 +119,7 @@ class Reconstruction:
             RunError: The loss is not a number any more, or grows without bound.
         """
         total = self.settings.epochs if count is None else self.progress.epoch + count
+        self._horizon = max(self.settings.epochs, total)
         # At once, not at the first step of the iteration: a signal may come in between.
         self.stop_reason, self._asked_to_stop, self._asked_to_save = "", "", False
         self._watch, self._save = watch, save
@@ -120,7 +127,7 @@ class Reconstruction:
 
     def _records(self, total: int) -> Iterator[EpochRecord]:
         while self.progress.epoch < total and not self._agreed_to_stop():
-            record = self._epoch(total)
+            record = self._epoch()
             if record is None:
                 return
             if self.solving is not None and self.solving.finished:
@@ -128,6 +135,56 @@ class Reconstruction:
             yield record
             if self._on_plateau():
                 self.stop(f"the loss has not fallen for {self.settings.plateau.patience} epochs")  # type: ignore[union-attr]
+
+    # -- changes in the middle of a run ------------------------------------------------------------------------------
+    def set_rate(self, name: str, rate: float | str) -> None:
+        """Change the learning rate of ``name`` from the next epoch on; its schedule goes on as a factor.
+
+        Args:
+            name: ``"object"`` or a parameter.
+            rate: As ``optimizer.learning_rate`` in a configuration: a number, or text with a unit, ``"0.05 px"``.
+
+        Raises:
+            ConfigError: No such parameter, or a solver moves them all.
+            ConfigErrors: The rate is not positive, or has the wrong unit.
+        """
+        value, where = self._unknown(name), f"parameters.{name}.optimizer"
+        settings = {**dump(value.optimizer), "learning_rate": rate}
+        value.optimizer = build_component(type(value.optimizer), settings, where)
+        try:
+            value.rate = value.optimizer.rate(value.spec.unit, value.scale)
+        except ConfigError as error:
+            raise ConfigErrors(prefixed(error, where)) from None
+
+    def refine(self, name: str, on: bool = True) -> None:
+        """Refine ``name`` in every epoch from the next one on, or hold it where it is.
+
+        Raises:
+            ConfigError: No such parameter, or a solver moves them all.
+        """
+        value, epoch = self._unknown(name), self.progress.epoch
+        if on and not value.settings.active(epoch):
+            value.settings = replace(value.settings, refine=True, start=epoch, stop=None, every=1)
+            if not value.state and not value.spec.by_update:
+                value.state = value.optimizer.init(self.problem.xp, value.array)
+        elif not on:
+            value.settings = replace(value.settings, refine=False)
+
+    def _unknown(self, name: str) -> Value:
+        known = self.problem.unknowns
+        if self.solving is not None:
+            raise ConfigError(f"parameters.{name}", "cannot be changed: the solver moves all parameters together")
+        if name not in known:
+            raise ConfigError("parameters", f"no parameter named '{name}' in this run", remedy=suggestion(name, known))
+        return known[name]
+
+    def __repr__(self) -> str:
+        problem, progress = self.problem, self.progress
+        losses = progress.history["loss"]
+        refined = [name for name, value in problem.unknowns.items() if value.settings.refine]
+        state = f"epoch {progress.epoch} of {self._horizon}" + (f", loss {losses[-1]:.4e}" if losses else "")
+        shape = " x ".join(map(str, problem.store.shape))
+        return f"Reconstruction({problem.model.kind}: object {shape}, {state}; refines {', '.join(refined)})"
 
     def stop(self, reason: str = "asked to stop") -> None:
         """End the loop after the batch that is being worked on; it is enough if one rank asks."""
@@ -173,16 +230,30 @@ class Reconstruction:
         seen = [np.setdiff1d(part, self.left_out) for part in order]
         return [part for part in seen if len(part)]
 
-    def _epoch(self, total: int) -> EpochRecord | None:
-        progress, problem = self.progress, self.problem
+    def _state(self, total: int, epoch: int, rates: Mapping[str, float]) -> State:
+        """Where the run stands between two batches, as updates see it."""
+        return State(epoch, total, self.problem.present(), rates, self.problem.store.values)
+
+    def _apply_updates(self, when: str, state: State) -> None:
+        """Every update that is due ``when``, one after the other."""
+        for update in self.problem.bound.updates:
+            if update.when == when and update.due(state.epoch, state.epochs):
+                state = apply_update(self.problem, update, state)
+        if state.new_object is not None:
+            self.progress.replaced = state.epoch
+        if state.new_problem and when == "start":
+            self.progress.new_problem = state.epoch + 1
+
+    def _epoch(self) -> EpochRecord | None:
+        progress, problem, total = self.progress, self.problem, self._horizon
         epoch, start = progress.epoch, time.perf_counter()
-        if progress.batch == 0 and epoch > 0:
-            follow(problem, epoch)
         active = problem.active(epoch)
         rates = {name: v.rate * v.schedule.factor(epoch, total) * progress.backoff for name, v in active.items()}
+        if progress.batch == 0 and epoch > 0:
+            self._apply_updates("start", self._state(total, epoch, rates))
         parts, before = self.batches(), progress.partial_time_s
         moved = _snapshot(problem, epoch) if progress.batch == 0 else {}
-        first = progress.batch
+        first, step = progress.batch, GradientStep(problem)
         for i in range(first, len(parts)):
             if i > first and self._agreed_to_stop():
                 return None
@@ -192,22 +263,24 @@ class Reconstruction:
                 loss = self.solving.epoch(epoch, list(rates), parts[i])
             else:
                 prefetch_batches(problem, parts[i : i + 2])  # the next one is read while this one is worked on
-                loss = run_batch(problem, parts[i], rates, len(parts[i]) / problem.dataset.n_patterns)
+                state = State(epoch, total, {}, rates, problem.store.values, patterns=parts[i])
+                loss = step.apply(state).loss
             self._check_loss(loss, epoch, i, len(parts), rates)
             progress.partial_loss += loss
             progress.batch = i + 1
             progress.partial_time_s = before + time.perf_counter() - start
-            taken = time.perf_counter() - began
-            if self._batches_done:  # the first one compiles, too
-                self._longest_batch_s = max(self._longest_batch_s, taken)
-            self._batches_done += 1
+            self._time_batch(time.perf_counter() - began)
             if self._watch is not None:
-                self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, taken))
-        finish_epoch(problem, list(rates), epoch)
-        if settle(problem, (epoch + 1, total)):
-            progress.settled = epoch + 1
+                self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, time.perf_counter() - began))
+        finish_epoch(problem, rates, epoch)
+        self._apply_updates("end", self._state(total, epoch + 1, rates))
         _warn_unmoved(problem, moved)
         return self._close_epoch(total, rates, before + time.perf_counter() - start)
+
+    def _time_batch(self, taken: float) -> None:
+        if self._batches_done:  # the first one compiles, too
+            self._longest_batch_s = max(self._longest_batch_s, taken)
+        self._batches_done += 1
 
     def _close_epoch(self, total: int, rates: dict[str, float], time_s: float) -> EpochRecord:
         progress = self.progress
@@ -216,8 +289,10 @@ class Reconstruction:
         progress.history["loss"].append(record.loss)
         progress.history["time_s"].append(time_s)
         for name, value in self.problem.values.items():
-            if value.settings.refine and value.first.size == 1:  # one number: its way is worth a line in the report
-                progress.history.setdefault(name, []).append(float(np.ravel(self.problem.xp.to_numpy(value.array))[0]))
+            if value.first.size == 1 and (value.settings.refine or name in progress.history):
+                # One number: its way is worth a line in the report.
+                way = progress.history.setdefault(name, [float(np.ravel(value.first)[0])] * progress.epoch)
+                way.append(float(np.ravel(self.problem.xp.to_numpy(value.array))[0]))
         progress.epoch += 1
         progress.batch, progress.partial_loss, progress.partial_time_s = 0, 0.0, 0.0
         progress.epoch_rng = self.rng.bit_generator.state
@@ -251,9 +326,9 @@ class Reconstruction:
         losses = self.progress.history["loss"]
         if self.solving is not None or self.settings.backoff == 1 or len(losses) < 2 or losses[-1] <= RISE * losses[-2]:
             return
-        if followed(self.problem, self.progress.epoch - 1):
+        if self.progress.new_problem == len(losses):
             return  # another support, another problem
-        if 0 < self.progress.settled >= len(losses) - SETTLING:
+        if 0 < self.progress.replaced >= len(losses) - SETTLING:
             return  # the object was replaced: its velocity has to build up anew
         self.progress.backoff *= self.settings.backoff
         self.problem.restart()
@@ -275,7 +350,7 @@ def _snapshot(problem: Problem, epoch: int) -> dict[str, np.ndarray]:
     return {
         name: problem.xp.to_numpy(v.array).copy()
         for name, v in problem.active(epoch).items()
-        if name != "object" and v.settings.start == epoch
+        if name != OBJECT and v.settings.start == epoch
     }
 
 

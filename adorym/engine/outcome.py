@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 from adorym._version import __version__
+from adorym.data.atomic import whole_file
 from adorym.data.contiguous import write_rows
 from adorym.data.result import ParameterResult, Result, write_frame, write_result
 from adorym.engine.loop import Reconstruction
 from adorym.engine.problem import Problem
-from adorym.engine.shared_file import written_together
-from adorym.optics.modes import orthogonalize
-from adorym.optics.representation import optical_constants_of
 from adorym.storage.base import blocks
 from adorym.wrapper.base import Array
+
+# The one parameter that a result keeps in a place of its own.
+PROBE = "probe"
 
 
 def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
@@ -49,7 +50,7 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
         return result
     row = _as_kept(problem, np.ones((1, *store.shape[1:]), np.complex64), 0)
     result = _outcome(reconstruction, config, np.broadcast_to(row.dtype.type(0), (store.shape[0], *row.shape[1:])))
-    with written_together(comm, path) as partial:
+    with whole_file(path, comm) as partial:
         offset, kept = comm.broadcast(write_frame(result, partial) if comm.is_root else None, "make the result")
         rows = (
             (a, _as_kept(problem, store.read("value", a, b), a)) for a, b in blocks(*store.owned_rows, kept.row_bytes)
@@ -60,63 +61,48 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
 
 
 def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Result:
-    problem = reconstruction.problem
-    values, probe = _values(problem), problem.values.get("probe")
+    problem, bound = reconstruction.problem, reconstruction.problem.bound
+    values = problem.present()
+    shown = {name: _shown(problem, name, values[name]) for name in values}
     parameters = {
-        name: ParameterResult(
-            _centerd(problem, name, problem.xp.to_numpy(v.array)), v.spec.unit, _centerd(problem, name, v.first)
-        )
+        name: ParameterResult(shown[name], v.spec.unit, _shown(problem, name, v.first))
         for name, v in problem.values.items()
-        if name != "probe"
+        if name != PROBE
     }
-    for name, d in problem.model.derived(problem.dataset, values).items():
+    for name, d in bound.derived(values).items():
         parameters[name] = ParameterResult(d.value, d.unit, d.start)
-    pixel_size: tuple[float, ...] | None = problem.dataset.pixel_size_m
-    if pixel_size is not None and problem.model.absorbs_only:
-        pixel_size = (*pixel_size, pixel_size[1])
-    elif pixel_size is not None and problem.slice_thickness_m is not None:
-        pixel_size = (*pixel_size, problem.slice_thickness_m)
+    pixel_size: tuple[float, ...] | None = bound.dataset.pixel_size_m
+    if pixel_size is not None and bound.space.depth_m is not None:
+        pixel_size = (*pixel_size, bound.space.depth_m)
     return Result(
         object=obj,
-        representation="attenuation" if problem.model.absorbs_only else problem.representation,
-        origin_px=problem.origin_px,
+        representation=bound.space.representation,
+        origin_px=bound.origin_px,
         pixel_size_m=pixel_size,
-        probe=None if probe is None else orthogonalize(problem.xp.to_numpy(probe.array)).astype(np.complex64),
+        probe=shown.get(PROBE),
         parameters=parameters,
         history={name: np.asarray(v) for name, v in reconstruction.progress.history.items()},
         config=config,
         provenance=_provenance(reconstruction),
-        fit=_fit(problem) | {name: np.asarray(a) for name, a in problem.start_curves.items()},
+        fit=_fit(problem) | {name: np.asarray(a) for name, a in problem.start_diagnostics.items()},
     )
 
 
 def _as_kept(problem: Problem, rows: np.ndarray, first: int) -> np.ndarray:
-    """Rows of the store, from ``first`` on, as a result holds them: transmission, or delta and beta."""
-    for value in problem.values.values():
-        if value.spec.masks_object:
-            rows = rows * problem.xp.to_numpy(value.array)[first : first + len(rows)]
-    rows = rows.reshape(*rows.shape, *(1,) * (3 - rows.ndim))
-    if problem.model.absorbs_only:
-        pixel_size = problem.dataset.pixel_size_m
-        voxel = 1.0 if pixel_size is None else pixel_size[1]  # in voxels where their size is not known
-        return (2 * rows.real / voxel).astype(np.float32)
-    rows = problem.model.decode(rows, _values(problem))
-    if problem.slice_thickness_m is None:
-        return rows.astype(np.complex64, copy=False)
-    constants = optical_constants_of(rows, problem.slice_thickness_m, problem.geometry.wavelength_m)
-    return constants.astype(np.float32)
+    """Rows of the store, from ``first`` on, as a result holds them."""
+    exported = problem.bound.space.export(rows, first, problem.present())
+    # A result has three axes, whatever the object has; delta and beta are one more.
+    return exported.reshape(*rows.shape, *(1,) * (3 - rows.ndim), *exported.shape[rows.ndim :])
 
 
-def _values(problem: Problem) -> dict[str, np.ndarray]:
-    """All parameters by name, the object excepted."""
-    return {name: problem.xp.to_numpy(v.array) for name, v in problem.values.items()}
-
-
-def _centerd(problem: Problem, name: str, array: np.ndarray) -> np.ndarray:
-    # A detector image is kept as the patterns are: in the model's frame inside, in the file's frame outside.
-    if problem.values[name].spec.object_frame:
+def _shown(problem: Problem, name: str, array: np.ndarray) -> np.ndarray:
+    """A parameter as files hold it: a detector image in the file's frame, probe modes orthogonal."""
+    spec = problem.values[name].spec
+    if spec.export is not None:
+        return spec.export(array)
+    if spec.object_frame or array.shape[-2:] != problem.dataset.window_px:
         return array.copy()
-    return problem.model.from_model_frame(array) if array.shape[-2:] == problem.dataset.window_px else array.copy()
+    return problem.bound.from_model_frame(array)
 
 
 def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
@@ -150,15 +136,18 @@ def _solver(reconstruction: Reconstruction) -> dict[str, str]:
 def _fit(problem: Problem) -> dict[str, Any]:
     """Measured and predicted counts of the pattern nearest to the middle of the scan."""
     xp, positions = problem.xp, problem.dataset.probe_positions_px
-    middle = problem.dataset.n_patterns // 2 if problem.model.whole_object else 0
+    middle = problem.dataset.n_patterns // 2 if problem.bound.view.all_at_once else 0
     if positions is not None:
         middle = int(np.argmin(((positions - positions.mean(0)) ** 2).sum(1)))
     predicted = predict_patterns(problem, np.array([middle]))
     measured = problem.dataset.patterns.read(np.array([middle]))[0].astype(np.float64)
     counts = measured**2 if problem.dataset.measured == "amplitude" else measured
+    mask = problem.dataset.mask
+    if mask is not None:  # what stands there was not measured
+        counts = np.where(mask if mask.ndim == 2 else mask[middle], counts, np.nan)
     return {
         "measured": counts.astype(np.float32),
-        "predicted": problem.model.from_model_frame(xp.to_numpy(predicted))[0].astype(np.float32),
+        "predicted": problem.bound.from_model_frame(xp.to_numpy(predicted))[0].astype(np.float32),
         "index": np.asarray(middle),
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -11,12 +12,10 @@ from adorym.comm import Communicator, SerialCommunicator
 from adorym.constraints.base import Constraint
 from adorym.data.batches import Batch, Measurements
 from adorym.data.dataset import Dataset
-from adorym.forward.base import ForwardModel
+from adorym.forward.base import BoundModel, ForwardModel
 from adorym.losses.base import Loss
-from adorym.optics.geometry import Geometry
-from adorym.optics.representation import Representation, transmission_of
 from adorym.optics.windows import clip_corners
-from adorym.parameters import Value
+from adorym.parameters import OBJECT, Value
 from adorym.regularizers.base import Regularizer
 from adorym.storage.base import ObjectStore, Windows
 from adorym.wrapper.base import Array, Backend
@@ -35,33 +34,37 @@ class Problem:
     """All that a batch needs: the data, the physics, and the unknowns with their optimizers.
 
     Attributes:
-        values: Parameters by name, the object excepted: its value is in ``store``.
+        bound: The forward model and the data it describes.
+        store: Where the unknown of the object lives.
         obj: Declaration, optimizer, schedule and rate of the object; its array is unused.
-        origin_px: Index in the object array of the data's position (0, 0).
-        representation: Whether the store holds the object's transmission or its negative logarithm.
-        slice_thickness_m: Thickness that the optical constants refer to, where the store holds the logarithm.
+        values: The other parameters by name.
         comm: The ranks that solve it together; each works on its part of every batch.
-        start_curves: What finding the first object has told, for the result.
+        start_diagnostics: What finding the first object has told, for the result.
         checkpoint_slices: As `adorym.data.batches.Batch` has it.
     """
 
     xp: Backend
-    dataset: Dataset
-    geometry: Geometry
-    model: ForwardModel
+    bound: BoundModel[Any]
     loss: Loss
     measurements: Measurements
     store: ObjectStore
     obj: Value
     values: dict[str, Value]
-    origin_px: tuple[int, int]
     regularizers: tuple[Regularizer, ...] = ()
     constraints: tuple[Constraint, ...] = ()
-    representation: Representation = "real_imag"
-    slice_thickness_m: float | None = None
     comm: Communicator = field(default_factory=SerialCommunicator)
-    start_curves: Mapping[str, np.ndarray] = field(default_factory=dict)
+    start_diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict)
     checkpoint_slices: int | None = None
+
+    @property
+    def model(self) -> ForwardModel:
+        """The forward model."""
+        return self.bound.model
+
+    @property
+    def dataset(self) -> Dataset:
+        """The data, as the model has prepared them."""
+        return self.bound.dataset
 
     @property
     def weight(self) -> float:
@@ -77,11 +80,11 @@ class Problem:
             if value.spec.window_relative or value.spec.window_shift:
                 index = patterns if value.spec.per == "pattern" else self.dataset.angle_index[patterns]
                 positions = positions + self.xp.to_numpy(value.array)[index]
-        corners = np.rint(positions).astype(np.int64) + np.asarray(self.origin_px)
+        corners = np.rint(positions).astype(np.int64) + np.asarray(self.bound.origin_px)
         # Positions are bounded; what is added to them may still reach over the edge.
         return clip_corners(corners, (self.store.shape[0], self.store.shape[1]), self.dataset.window_px)
 
-    def batch(self, patterns: np.ndarray) -> Batch:
+    def batch(self, patterns: np.ndarray) -> Batch[Any]:
         """The measured values and windows of ``patterns``."""
         targets, rows, mask = self.measurements.batch(patterns)
         corners = self.corners_px(patterns)
@@ -94,35 +97,27 @@ class Problem:
             rows=rows,
             mask=mask,
             floor=self.measurements.floor,
-            geometry=self.geometry,
+            geometry=self.bound.geometry,
             object_shape=self.store.shape,
-            view_corners_px=view[0],
-            view_px=view[1],
+            view_corners_px=view.corners_px,
+            view_px=view.shape,
             open_beam_counts=self.dataset.open_beam_counts or 1.0,
-            origin_px=self.origin_px,
+            origin_px=self.bound.origin_px,
             checkpoint_slices=self.checkpoint_slices,
         )
 
-    def view(self, patterns: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
-        """Corners and size of the parts of the object that ``patterns``, their windows at ``corners``, see.
+    def view(self, patterns: np.ndarray, corners: np.ndarray) -> Windows:
+        """The parts of the object that ``patterns``, their windows at ``corners``, see."""
+        return self.bound.view.windows(corners, self.store.shape, lambda name: self._present(name, patterns))
 
-        As `ForwardModel.view` gives them.
-        """
-        return self.model.view(corners, self.geometry, self.store.shape, lambda n: self._present(n, patterns))
-
-    def inputs(self, patterns: np.ndarray) -> tuple[Array, dict[str, Array], Batch]:
+    def inputs(self, patterns: np.ndarray) -> tuple[Array, dict[str, Array], Batch[Any]]:
         """``(object windows, parameters, batch)`` as `ForwardModel.predict` takes them."""
         batch = self.batch(patterns)
         rows = self.rows(batch)
-        obj = self.transmission(self.store.gather(self.windows(batch)))
-        return obj, expanded(self.xp, self.used(batch, rows), rows), batch
+        params = expanded(self.xp, self.used(batch, rows), rows)
+        return self.bound.space.to_object(self.xp, self.store.gather(self.windows(batch)), params), params, batch
 
-    def transmission(self, windows: Array) -> Array:
-        """What the model takes, from windows as the store holds them."""
-        as_kept = self.representation == "real_imag" or self.model.takes_exponent
-        return windows if as_kept else transmission_of(self.xp, windows)
-
-    def windows(self, batch: Batch) -> Windows:
+    def windows(self, batch: Batch[Any]) -> Windows:
         """The parts of the object that ``batch`` sees."""
         return Windows(batch.view_corners_px, batch.view_px)
 
@@ -136,29 +131,33 @@ class Problem:
             return np.broadcast_to(array, (len(patterns), *array.shape))
         return array[patterns if value.spec.per == "pattern" else self.dataset.angle_index[patterns]]
 
-    def rows(self, batch: Batch) -> dict[str, Rows]:
+    def rows(self, batch: Batch[Any]) -> dict[str, Rows]:
         """Which rows of each parameter ``batch`` uses."""
         return {name: _rows(value, batch) for name, value in self.values.items()}
 
-    def used(self, batch: Batch, rows: dict[str, Rows]) -> dict[str, Array]:
+    def used(self, batch: Batch[Any], rows: dict[str, Rows]) -> dict[str, Array]:
         """Those rows, in the backend's precision, positions relative to their windows."""
         return {name: _input(self, value, rows[name], batch) for name, value in self.values.items()}
 
     def active(self, epoch: int) -> dict[str, Value]:
         """Parameters that are refined by gradients in ``epoch``, the object among them."""
-        return {name: v for name, v in self.unknowns.items() if v.spec.rule is None and v.settings.active(epoch)}
+        return {name: v for name, v in self.unknowns.items() if not v.spec.by_update and v.settings.active(epoch)}
 
     def restart(self) -> None:
         """Let all optimizers forget what they have gathered: velocities, moments."""
         self.store.restart()
         for value in self.values.values():
-            if value.settings.refine and value.spec.rule is None:
+            if value.settings.refine and not value.spec.by_update:
                 value.state = value.optimizer.init(self.xp, value.array)
+
+    def present(self) -> dict[str, np.ndarray]:
+        """Present values of all parameters by name, the object excepted."""
+        return {name: self.xp.to_numpy(value.array) for name, value in self.values.items()}
 
     @property
     def unknowns(self) -> dict[str, Value]:
         """The object and the parameters."""
-        return {"object": self.obj, **self.values}
+        return {OBJECT: self.obj, **self.values}
 
 
 def expanded(xp: Backend, params: dict[str, Array], rows: dict[str, Rows]) -> dict[str, Array]:
@@ -166,7 +165,7 @@ def expanded(xp: Backend, params: dict[str, Array], rows: dict[str, Rows]) -> di
     return {n: a if rows[n].inverse is None else xp.take(a, rows[n].inverse) for n, a in params.items()}
 
 
-def _rows(value: Value, batch: Batch) -> Rows:
+def _rows(value: Value, batch: Batch[Any]) -> Rows:
     if value.spec.per == "run":
         return Rows()
     if value.spec.per == "pattern":
@@ -174,10 +173,10 @@ def _rows(value: Value, batch: Batch) -> Rows:
     return Rows(*np.unique(batch.angles, return_inverse=True))
 
 
-def _input(problem: Problem, value: Value, rows: Rows, batch: Batch) -> Array:
+def _input(problem: Problem, value: Value, rows: Rows, batch: Batch[Any]) -> Array:
     xp = problem.xp
     array = value.array if rows.index is None else xp.take(value.array, rows.index)
     if value.spec.window_relative:
-        corners = (batch.corners_px - np.asarray(problem.origin_px)).astype(np.float64)
+        corners = (batch.corners_px - np.asarray(problem.bound.origin_px)).astype(np.float64)
         array = array - xp.asarray(corners, exact=True)
     return xp.asarray(array)

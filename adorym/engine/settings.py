@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from adorym.errors import ConfigError, ConfigErrors
+from adorym.paths import ComponentPath
 from adorym.registry import component
 from adorym.units import Duration, Memory
 
@@ -32,7 +33,7 @@ class RunSettings:
         epochs: Times that every pattern is looked at.
         batch_size: Patterns in one batch, over all ranks; chosen from the number of patterns if absent.
         batch_order: ``random``, ``compact`` (neighbors together) or ``angle`` (one angle a batch).
-        backend: ``torch`` or ``autograd``.
+        backend: ``torch`` or ``autograd``, or ``path/to/file.py:ClassName``.
         device: ``auto``, ``cpu`` or ``cuda[:index]``.
         precision: ``single`` or ``double``.
         threads: CPU threads of a rank; its share of the machine's cores if absent.
@@ -55,7 +56,7 @@ class RunSettings:
     epochs: int = Field(100, ge=0)
     batch_size: int | None = Field(None, ge=1)
     batch_order: Literal["random", "compact", "angle"] = "random"
-    backend: str = "torch"
+    backend: ComponentPath = "torch"
     device: str = "auto"
     precision: Literal["single", "double"] = "single"
     threads: int | None = Field(None, ge=1)

@@ -1,17 +1,37 @@
-"""One batch: differentiate, step, project."""
+"""One batch: differentiate, step, project; and what closes an epoch."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from adorym.constraints.base import Constraint
-from adorym.engine.gradients import Found, batch_gradients
+from adorym.engine.gradients import ParameterGradient, batch_gradients
 from adorym.engine.problem import Problem
 from adorym.engine.terms import batch_terms, projected, term_curvature
 from adorym.optimizers.base import Gradient
+from adorym.parameters import OBJECT
+from adorym.updates.base import State, Update
 from adorym.wrapper.base import Array
+
+
+@dataclass(frozen=True, eq=False)
+class GradientStep(Update):
+    """A step of every refined parameter along the gradient of a batch, made in the store itself.
+
+    Attributes:
+        problem: What is solved; its store and values are updated.
+    """
+
+    problem: Problem
+    when: ClassVar[Literal["start", "batch", "end"]] = "batch"
+
+    def apply(self, state: State) -> State:
+        share = len(state.patterns) / self.problem.dataset.n_patterns
+        return state.with_(loss=run_batch(self.problem, state.patterns, dict(state.rates), share))
 
 
 def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], batch_fraction: float) -> float:
@@ -24,20 +44,20 @@ def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], b
         batch_fraction: Part of the epoch that this batch is: the share of the regularizers it carries.
     """
     value, found = batch_gradients(problem, patterns, frozenset(rates))
-    terms, pulls = batch_terms(problem, patterns, rates, batch_fraction)
-    for name, pull in pulls.items():
+    terms, regularizer_gradients = batch_terms(problem, patterns, rates, batch_fraction)
+    for name, gradient in regularizer_gradients.items():
         curvature = _with_terms(problem, name, found[name], batch_fraction)
-        found[name] = replace(found[name], gradient=found[name].gradient + pull, curvature=curvature)
-    if "object" in rates:
-        _step_object(problem, rates["object"] * problem.obj.optimizer.relaxation(batch_fraction))
+        found[name] = replace(found[name], gradient=found[name].gradient + gradient, curvature=curvature)
+    if OBJECT in rates:
+        _step_object(problem, rates[OBJECT] * problem.obj.optimizer.relaxation(batch_fraction))
     for name, rate in rates.items():
-        if name != "object":
+        if name != OBJECT:
             relaxed = rate * problem.values[name].optimizer.relaxation(batch_fraction)
             _step_value(problem, name, found[name], relaxed)
     return float(problem.comm.sum(np.array([value + terms]), "sum of the loss")[0])
 
 
-def _with_terms(problem: Problem, name: str, found: Found, batch_fraction: float) -> Array | None:
+def _with_terms(problem: Problem, name: str, found: ParameterGradient, batch_fraction: float) -> Array | None:
     """Curvature of a parameter's rows, that of its regularizers added: to the diagonal, where it is in blocks."""
     xp, array = problem.xp, problem.values[name].array
     if found.curvature is None:
@@ -55,13 +75,12 @@ def _constraints(problem: Problem, name: str, when: str) -> list[Constraint]:
 
 
 def _step_object(problem: Problem, rate: float) -> None:
-    xp, optimizer = problem.xp, problem.obj.optimizer
-    constraints = _constraints(problem, "object", "batch")
+    xp, optimizer, preconditioner = problem.xp, problem.obj.optimizer, problem.bound.preconditioner(OBJECT)
+    constraints = _constraints(problem, OBJECT, "batch")
 
     def step(tile: Array, gradient: Gradient, state: tuple[Array, ...], row: int) -> tuple[Array, tuple[Array, ...]]:
-        if gradient.curvature is not None and tuple(tile.shape) == problem.store.shape:
-            values = problem.model.rounder(xp, tile, gradient.values, problem.geometry)
-            gradient = replace(gradient, values=values)
+        if gradient.curvature is not None:
+            gradient = replace(gradient, values=preconditioner.apply(xp, tile, gradient.values))
         tile, state = optimizer.step(xp, tile, gradient, state, rate)
         for constraint in constraints:
             tile = projected(problem, constraint, tile, row)
@@ -70,7 +89,7 @@ def _step_object(problem: Problem, rate: float) -> None:
     problem.store.update(step)
 
 
-def _step_value(problem: Problem, name: str, found: Found, rate: float) -> None:
+def _step_value(problem: Problem, name: str, found: ParameterGradient, rate: float) -> None:
     xp, value, index = problem.xp, problem.values[name], found.index
     largest = 0.0 if found.curvature is None else float(xp.max(found.curvature))
     step = Gradient(found.gradient, found.curvature, largest)
@@ -82,41 +101,37 @@ def _step_value(problem: Problem, name: str, found: Found, rate: float) -> None:
         rows, state = value.optimizer.step(xp, xp.take(value.array, index), step, state, rate)
         value.array = xp.put_rows(value.array, index, value.limit(xp, rows))
         value.state = tuple(xp.put_rows(s, index, r) for s, r in zip(value.state, state, strict=True))
+    value.fix_gauge(xp)
     for constraint in _constraints(problem, name, "batch"):
         value.array = projected(problem, constraint, value.array)
 
 
-def finish_epoch(problem: Problem, names: list[str], epoch: int) -> None:
+def finish_epoch(problem: Problem, names: Iterable[str], epoch: int) -> None:
     """Gauges of the refined parameters and the constraints that are applied once an epoch."""
     for name in names:
         constraints = [c for c in _constraints(problem, name, "epoch") if c.active(epoch)]
-        if name != "object":  # the gauge may have moved what a constraint holds
-            constraints = [*_constraints(problem, name, "batch"), *constraints]
-        if name == "object":
+        if name == OBJECT:
             for constraint in constraints:
                 problem.store.apply(lambda tile, row, c=constraint: projected(problem, c, tile, row))  # type: ignore[misc]
             continue
         value = problem.values[name]
         value.fix_gauge(problem.xp)
-        for constraint in constraints:
+        # The gauge may have moved what a constraint of every batch holds.
+        for constraint in [*_constraints(problem, name, "batch"), *constraints]:
             value.array = projected(problem, constraint, value.array)
 
 
-def settle(problem: Problem, epoch: tuple[int, int]) -> bool:
-    """Take over what the model prefers among equals, if anything; returns whether the object was replaced.
-
-    Args:
-        problem: Its values are updated.
-        epoch: Number of the epoch, from 1, and of all planned epochs.
-    """
-    xp, values = problem.xp, problem.values
-    now = {name: xp.to_numpy(value.array) for name, value in values.items()}
-    preferred = problem.model.settle(problem.geometry, problem.store.values, now, epoch)
-    if preferred is None:
-        return False
-    obj, changed = preferred
-    problem.store.restore(obj.astype(xp.complex_dtype), problem.store.state())
-    problem.store.restart()  # a velocity of the object before is none of this one
-    for name, array in changed.items():
-        values[name].array = xp.asarray(np.asarray(array, values[name].first.dtype), exact=True)
-    return True
+def apply_update(problem: Problem, update: Update, state: State) -> State:
+    """Carry out what ``update`` wants changed in ``state``; returns the state after it."""
+    after, xp = update.apply(state), problem.xp
+    if after.new_object is not None and after.new_object is not state.new_object:
+        problem.store.restore(after.new_object.astype(xp.complex_dtype), problem.store.state())
+        problem.store.restart()  # a velocity of the object before is none of this one
+    factor = after.factor
+    if factor is not None and factor is not state.factor:
+        problem.store.apply(lambda tile, row: tile * xp.asarray(factor[row : row + tile.shape[0]]))
+    for name, array in after.changed.items():
+        if array is not state.changed.get(name):
+            value = problem.values[name]
+            value.array = xp.copy(xp.asarray(np.asarray(array, value.first.dtype), exact=True))
+    return after

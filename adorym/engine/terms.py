@@ -1,4 +1,4 @@
-"""Regularizers and constraints as the parameters of a problem see them: relative to rest, in their representation."""
+"""Regularizers and constraints as the parameters of a problem see them: relative to a reference, in their space."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ import numpy as np
 
 from adorym.constraints.base import Constraint
 from adorym.engine.problem import Problem
-from adorym.optics.representation import exponent_of, transmission_of
+from adorym.parameters import OBJECT
 from adorym.regularizers.base import ProximalRegularizer, Regularizer
 from adorym.storage.base import Slope
 from adorym.wrapper.base import Array, Tree
 
 
-def rest(problem: Problem, name: str) -> Array | float:
-    """What a parameter is when nothing is known: vacuum, no light, or the start value."""
-    if name == "object":
-        lag = problem.representation == "delta_beta" or problem.model.material({}) is not None
-        return 0.0 if lag else problem.model.empty
-    return 0.0 if name == "probe" else problem.xp.asarray(problem.values[name].first, exact=True)
+def reference_value(problem: Problem, name: str) -> Array | float:
+    """What regularizers of a parameter act on the difference from: vacuum, or the start value; 0 of complex ones."""
+    if name == OBJECT:
+        return problem.bound.space.reference_value
+    first = problem.values[name].first
+    return 0.0 if np.iscomplexobj(first) else problem.xp.asarray(first, exact=True)
 
 
 def weight_of(problem: Problem, name: str) -> float:
     """What the engine multiplies the sum over a parameter by: one over its number of elements."""
-    shape = problem.store.shape if name == "object" else tuple(problem.values[name].array.shape)
+    shape = problem.store.shape if name == OBJECT else tuple(problem.values[name].array.shape)
     return 1.0 / float(np.prod(shape))
 
 
 def term_gradient(problem: Problem, regularizer: Regularizer, array: Array, factor: float) -> tuple[float, Array]:
     """``factor`` times the weighted term of ``array`` (or of a tile of the object), and its gradient."""
     xp, name = problem.xp, regularizer.parameter
-    base, scale = rest(problem, name), problem.unknowns[name].scale
+    base, scale = reference_value(problem, name), problem.unknowns[name].scale
     factor = factor * weight_of(problem, name)
 
     def term(tree: Tree) -> tuple[Array, None]:
@@ -55,7 +55,7 @@ def term_curvature(problem: Problem, name: str, array: Array, factor: float) -> 
 def _curvature(problem: Problem, regularizer: Regularizer, array: Array, factor: float) -> Array:
     name = regularizer.parameter
     scale = problem.unknowns[name].scale
-    h = regularizer.curvature(problem.xp, (array - rest(problem, name)) / scale)
+    h = regularizer.curvature(problem.xp, (array - reference_value(problem, name)) / scale)
     return (factor * weight_of(problem, name) / scale**2) * h
 
 
@@ -69,7 +69,7 @@ def tile_term(problem: Problem, regularizer: Regularizer, tile: Array, factor: f
 
 def proximal(problem: Problem, regularizer: ProximalRegularizer, array: Array, step: float) -> Array:
     """The proximal operator of the weighted term of the whole parameter."""
-    base, scale = rest(problem, regularizer.parameter), problem.unknowns[regularizer.parameter].scale
+    base, scale = reference_value(problem, regularizer.parameter), problem.unknowns[regularizer.parameter].scale
     step = step * weight_of(problem, regularizer.parameter) / scale**2
     return base + scale * regularizer.prox(problem.xp, (array - base) / scale, step)
 
@@ -100,7 +100,7 @@ def batch_terms(problem: Problem, patterns: np.ndarray, names: Collection[str], 
         name = regularizer.parameter
         if name not in names:
             continue
-        if name == "object":
+        if name == OBJECT:
             term = partial(tile_term, problem, regularizer, factor=fraction)
             total += problem.store.add_gradient(term, regularizer.halo_px)
             continue
@@ -120,20 +120,10 @@ def batch_terms(problem: Problem, patterns: np.ndarray, names: Collection[str], 
 def projected(problem: Problem, constraint: Constraint, array: Array, row: int = 0) -> Array:
     """``array`` (or a tile of the object from ``row`` on) after ``constraint``, in the representation of the run."""
     xp = problem.xp
-    if constraint.parameter != "object":
-        if not constraint.relative:
-            return constraint.project(xp, array)
-        first = xp.asarray(problem.values[constraint.parameter].first, exact=True)
-        return first + constraint.project(xp, array - first)
-    constraint = constraint.of_rows(row, row + array.shape[0], problem.store.shape)
-    kappa = problem.model.material({name: xp.to_numpy(v.array) for name, v in problem.values.items()})
-    if kappa is not None:
-        lag = constraint.project_lag(xp, xp.real(array), kappa)
-        return xp.complex(lag, 0 * lag)
-    if constraint.logarithmic == (problem.representation == "delta_beta"):
+    if constraint.parameter == OBJECT:
+        rows = constraint.of_rows(row, row + array.shape[0], problem.store.shape)
+        return problem.bound.space.project(xp, rows, array, problem.present())
+    if not constraint.relative:
         return constraint.project(xp, array)
-    if constraint.logarithmic:
-        return transmission_of(xp, constraint.project(xp, exponent_of(xp, array)))
-    # By the quotient, so that a phase lag beyond pi stays where it is.
-    before = transmission_of(xp, array)
-    return array + exponent_of(xp, constraint.project(xp, before) / transmission_of(xp, array))
+    first = xp.asarray(problem.values[constraint.parameter].first, exact=True)
+    return first + constraint.project(xp, array - first)

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
+from adorym.extension import check_returned
 from adorym.forward.views import ScanWindows, View
 from adorym.losses.base import Loss
 from adorym.object_space import Exponent, ObjectSpace, Transmission
@@ -211,7 +212,9 @@ class ForwardModel(ABC):
         Models with a fused operation override this; the default is `predict`, the loss, and the preconditioners'
         curvatures.
         """
-        value = loss.value(xp, self.predict(xp, obj, params, batch), batch.target, batch.mask, batch.floor)
+        predicted, target = self.predict(xp, obj, params, batch), batch.target
+        check_returned(xp, predicted, target.shape, self, "predict", real=True)
+        value = loss.value(xp, predicted, target, batch.mask, batch.floor)
         return request.weight * value, self.curvatures(xp, obj, params, batch, loss, request)
 
     def curvatures(

@@ -52,7 +52,8 @@ def _background(bound: BoundModel[Geometry], settings: ParameterSettings, rng: n
     dataset = bound.dataset
     counts = dataset.patterns.read(np.arange(min(dataset.n_patterns, 64))).astype(np.float64)
     counts = counts**2 if dataset.measured == "amplitude" else counts
-    return np.array([max(float(np.percentile(np.nan_to_num(counts), 5)), 1e-4 * float(np.nanmean(counts)))])
+    good = np.isfinite(counts) & (True if dataset.mask is None else np.resize(dataset.mask, counts.shape))
+    return np.array([max(float(np.percentile(counts[good], 5)), 1e-4 * float(counts[good].mean()), 0.0)])
 
 
 def phased(dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:

@@ -59,7 +59,7 @@ def series_of(dataset: Dataset, shape: tuple[int, ...]) -> Series:
     grid = Grid((shape[0], shape[1]), base.pixel_size_m, base.wavelength_m)
     counts = dataset.patterns.read(np.arange(dataset.n_patterns)).astype(np.float64)
     counts = counts**2 if dataset.measured == "amplitude" else counts
-    relative = _without_bad(counts / geometry.open_beam_counts, dataset.mask)
+    relative = without_bad(counts / geometry.open_beam_counts, dataset.mask)
     pictures = [
         _on_grid(picture, ratio, grid.window_px) for picture, ratio in zip(relative, geometry.pixel_ratios, strict=True)
     ]
@@ -67,7 +67,7 @@ def series_of(dataset: Dataset, shape: tuple[int, ...]) -> Series:
     return Series(np.stack(pictures), chi, geometry.distances_m, grid, relative, geometry.pixel_ratios)
 
 
-def _without_bad(pictures: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+def without_bad(pictures: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     """Bad pixels take the median of their neighbors."""
     good = np.isfinite(pictures)
     if mask is not None:

@@ -54,8 +54,11 @@ def _relative_counts(bound: Bound, settings: ParameterSettings, rng: np.random.G
 
 
 def _counts(dataset: Dataset, reflection: int, n: int) -> np.ndarray:
-    """``(n, y, x)`` of one reflection."""
-    counts = dataset.patterns.read(np.arange(reflection * n, (reflection + 1) * n))
+    """``(n, y, x)`` of one reflection, zero where nothing was measured."""
+    index = np.arange(reflection * n, (reflection + 1) * n)
+    good = True if dataset.mask is None else dataset.mask[index] if dataset.mask.ndim == 3 else dataset.mask
+    counts = dataset.patterns.read(index)
+    counts = np.where(np.isfinite(counts) & good, counts, np.float32(0))
     return counts**2 if dataset.measured == "amplitude" else counts
 
 

@@ -17,6 +17,7 @@ from scipy import fft, ndimage
 from adorym.data.dataset import Dataset
 from adorym.data.tiles import whole
 from adorym.forward.hologram_geometry import HologramGeometry
+from adorym.forward.hologram_series import without_bad
 from adorym.optics.affine import IDENTITY, compose, from_pixels, half_side_px
 
 STEPS = 60
@@ -34,12 +35,13 @@ def coarse_maps(dataset: Dataset, geometry: HologramGeometry) -> np.ndarray:
     maps = np.tile(IDENTITY, (dataset.n_pictures, 1))
     fringe = math.sqrt(geometry.wavelength_m * abs(geometry.effective_distance_m))
     width = SMOOTHED * fringe / geometry.pixel_size_m("near_field")[1]
-    every = whole(dataset).patterns.read(np.arange(dataset.n_pictures))
+    dataset = whole(dataset)
+    every = without_bad(dataset.patterns.read(np.arange(dataset.n_patterns)), dataset.mask)
     for angle in range(dataset.n_angles):
         here = np.flatnonzero(dataset.angle_index[: dataset.n_pictures] == angle)
         ratios = geometry.pixel_ratios[geometry.distance_index[here]]
         pictures = every[here].astype(np.float64)
-        smooth = [_normal(ndimage.gaussian_filter(np.nan_to_num(picture), width)) for picture in pictures]
+        smooth = [_normal(ndimage.gaussian_filter(picture, width)) for picture in pictures]
         for k in range(1, len(here)):
             # From the pixels of picture k to those of the first, by the magnification alone.
             scale = ratios[k] / ratios[0]

@@ -27,11 +27,12 @@ class PhaseError:
 def r_factor(measured: np.ndarray, predicted: np.ndarray, mask: np.ndarray | None = None) -> float:
     r"""Crystallographic R-factor of intensities, :math:`R = \sum|\sqrt{I} - \sqrt{I'}| / \sum\sqrt{I}`.
 
-    0 for a perfect prediction; the sums run over all patterns and over pixels where ``mask`` is True. Photon noise
-    alone gives about :math:`0.4\,/\,\langle\sqrt I\rangle` (its use in imaging: Miao et al., Nature 400, 342 (1999)).
+    0 for a perfect prediction; the sums run over all patterns and over measured pixels where ``mask`` is True. Photon
+    noise alone gives about :math:`0.4\,/\,\langle\sqrt I\rangle` (its use in imaging: Miao et al., Nature 400, 342
+    (1999)).
 
     Args:
-        measured: ``(..., y, x)`` intensity; below 0 counts as 0.
+        measured: ``(..., y, x)`` intensity; below 0 counts as 0; not a number where nothing was measured.
         predicted: ``(..., y, x)`` intensity, the same shape and scale.
         mask: Bool, broadcast against the patterns.
 
@@ -41,7 +42,7 @@ def r_factor(measured: np.ndarray, predicted: np.ndarray, mask: np.ndarray | Non
     measured, predicted = np.asarray(measured, float), np.asarray(predicted, float)
     if measured.shape != predicted.shape:
         raise DataError("R-factor", "the patterns differ in shape", expected=measured.shape, found=predicted.shape)
-    good = np.broadcast_to(True if mask is None else mask, measured.shape)
+    good = np.isfinite(measured) & (True if mask is None else mask)
     amplitude, model = (np.sqrt(np.maximum(intensity[good], 0)) for intensity in (measured, predicted))
     if amplitude.sum() == 0:
         raise DataError("R-factor", "no intensity was measured where the mask is true")

@@ -109,7 +109,7 @@ class GaussianProbe(InitialProbe):
             sy, sx = in_pixels(self.sigma, dataset)
         else:
             sy, sx = (w / INTENSITY_FWHM_PER_SIGMA for w in in_pixels(self.fwhm or "", dataset))
-        y, x = centerd_indices(dataset.window_px)
+        y, x = centered_indices(dataset.window_px)
         return np.exp(-((y / sy) ** 2 + (x / sx) ** 2) / 4)[None].astype(np.complex128)
 
 
@@ -240,7 +240,7 @@ class DataProbe(InitialProbe):
         return probe
 
 
-def centerd_indices(window_px: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def centered_indices(window_px: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Pixel coordinates ``(y, 1)``, ``(1, x)`` float64 counted from the window's middle (N - 1)/2."""
     ny, nx = window_px
     return np.arange(ny)[:, None] - (ny - 1) / 2, np.arange(nx)[None, :] - (nx - 1) / 2

@@ -10,7 +10,8 @@ from typing import Annotated, Any, TypeVar, cast, get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from adorym.errors import ConfigError, ConfigErrors, InputError, suggestion
+from adorym.errors import ConfigError, ConfigErrors, ExtensionError, InputError, suggestion
+from adorym.extension import user_code
 from adorym.paths import FromFolder
 from adorym.registry import lookup, names
 from adorym.schema.fields import (
@@ -129,7 +130,11 @@ class _Builder:
             methods = ", ".join(sorted(cls.__abstractmethods__))  # type: ignore[attr-defined]
             return self.fail(path, f"class '{cls.__name__}' is unfinished", remedy=f"write its {methods}()")
         try:
-            return _adapter(cls).validate_python(given, context={"config": True})
+            with user_code(cls):
+                return _adapter(cls).validate_python(given, context={"config": True})
+        except ExtensionError as error:
+            self.errors.append(error)
+            return _BROKEN
         except ValidationError as error:
             broken = {name for name, value in given.items() if value is _BROKEN}
             self.errors.extend(translate(error, cls, given, path, broken))
@@ -150,8 +155,8 @@ class _Builder:
     def value(self, annotation: Any, value: Any, path: str) -> Any:
         """``value`` with every mapping that stands for a component replaced by the component."""
         bare, _ = split(annotation)
-        if isinstance(value, str) and marker(annotation, FromFolder):
-            return self.from_folder(value, path)
+        if isinstance(value, str) and (mark := marker(annotation, FromFolder)):
+            return value if mark.of_class and ".py:" not in value else self.from_folder(value, path)
         component = marker(annotation, ComponentOf)
         if component is not None:
             optional = is_union(bare) and type(None) in get_args(bare)
@@ -204,7 +209,7 @@ class _Builder:
             return self.fail(where, f"expected a name, found {show(kind)}")
         try:
             cls = self.lookup(marked.group, kind, where)
-        except ConfigError as error:
+        except InputError as error:
             self.errors.append(error)
             return _BROKEN
         rest = {} if isinstance(value, str) else {key: entry for key, entry in value.items() if key != "kind"}
@@ -243,7 +248,7 @@ class _Builder:
             return None
         try:
             return self.lookup(component.group, kind, name)
-        except ConfigError:  # reported where the component itself is built
+        except InputError:  # reported where the component itself is built
             return None
 
     def lookup(self, group: str, kind: str, where: str) -> type:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from adorym.errors import ConfigError, ConfigErrors, InputError, suggestion
+from adorym.errors import ConfigError, ConfigErrors, ExtensionError, InputError, suggestion
 from adorym.schema.fields import annotation_of, choices_text, fields_of, type_text
 
 _EXPECTED = {
@@ -58,6 +58,8 @@ def prefixed(error: InputError, path: str) -> list[InputError]:
     """``error``, raised by a component about itself, with the component's ``path`` before its own."""
     if isinstance(error, ConfigErrors):
         return [inner for each in error.errors for inner in prefixed(each, path)]
+    if isinstance(error, ExtensionError):  # its place is in a file of its own
+        return [error]
     where = path if not error.where else join(path, error.where)
     return [type(error)(where, error.what, expected=error.expected, found=error.found, remedy=error.remedy)]
 

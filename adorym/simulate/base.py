@@ -23,7 +23,7 @@ class Simulation(ABC):
         """The data set that ``seed`` gives, the same each time, with what was put in under ``truth``."""
 
 
-def centerd(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+def centered(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates ``(y, 1)`` and ``(1, x)`` in meters from the sample ``n // 2`` of ``grid``."""
     y, x = ((np.arange(n) - n // 2) * d for n, d in zip(grid.window_px, grid.pixel_size_m, strict=True))
     return y[:, None], x[None, :]

@@ -204,6 +204,6 @@ def measured(
         intensity = rng.poisson(intensity * level) / level
     peaks = np.stack(np.unravel_index(intensity.reshape(n, -1).argmax(1), array), axis=1)
     peaks = (peaks + np.array(array) // 2) % np.array(array) - np.array(array) // 2
-    centerd = [np.roll(a, tuple(np.array(array) // 2 - p), (0, 1, 2)) for a, p in zip(intensity, peaks, strict=True)]
-    modulus = np.sqrt(np.stack(centerd))
+    centered = [np.roll(a, tuple(np.array(array) // 2 - p), (0, 1, 2)) for a, p in zip(intensity, peaks, strict=True)]
+    modulus = np.sqrt(np.stack(centered))
     return (modulus / modulus.max(axis=(1, 2, 3), keepdims=True)).astype(np.float32), peaks.astype(float)

@@ -72,7 +72,7 @@ def density_of(balls: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 @register("simulation", "tomography_foam")
 class FoamTomography(Simulation):
-    """Raw counts of a foam ball at many angles, with white and dark fields, as a beamline writes them.
+    """Raw counts of a foam ball at many angles, with flat and dark fields, as a beamline writes them.
 
     Attributes:
         size_px: (y, x) pixels of the detector.
@@ -88,9 +88,9 @@ class FoamTomography(Simulation):
         shift_error: Root mean square of the shift of each angle, y and x.
         drift: Shift of the last angle against the first, along x.
         beam_drift: Of the beam's middle between the first and the last angle, as a part of the detector's width; the
-            white fields are from before and after.
+            flat fields are from before and after.
         vignette: By how much the beam is weaker at the edges of the detector.
-        gain_spread: Spread of what pixels count, over what the white field tells: the cause of rings.
+        gain_spread: Spread of what pixels count, over what the flat field tells: the cause of rings.
         dark: Counts without beam.
         pixel_size: Of the detector and of the volume.
         energy: Photon energy.
@@ -127,12 +127,12 @@ class FoamTomography(Simulation):
         shift[:, 1] += self.drift * (np.linspace(0, 1, self.angles) - 0.5)
         seen = self._seen(balls, theta, tilt, shift)
         passed = np.exp(-per_voxel * np.stack([line_integrals_of(each, self.size_px) for each in seen]))
-        raw, dark, whites = self._counted(passed, for_noise)
-        white = (whites - dark).mean(0)
-        level = float(white.mean())
-        patterns: Patterns = CorrectedPatterns(ArrayPatterns(raw), dark, level / white)
+        raw, dark, flats = self._counted(passed, for_noise)
+        flat = (flats - dark).mean(0)
+        level = float(flat.mean())
+        patterns: Patterns = CorrectedPatterns(ArrayPatterns(raw), dark, level / flat)
         if self.beam_drift:
-            patterns = DriftingPatterns(patterns, Drift.of(whites - dark, np.linspace(0, 1, self.angles)))
+            patterns = DriftingPatterns(patterns, Drift.of(flats - dark, np.linspace(0, 1, self.angles)))
         density = density_of(balls, (ny, nx, nx))
         return Dataset(
             patterns=patterns,
@@ -160,7 +160,7 @@ class FoamTomography(Simulation):
         return [np.column_stack([middles, balls[:, 3]]) for middles in back]
 
     def _counted(self, passed: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Raw counts ``(a, y, x)``, dark field, white fields ``(1 or 2, y, x)``, each the mean of twenty frames."""
+        """Raw counts ``(a, y, x)``, dark field, flat fields ``(1 or 2, y, x)``, each the mean of twenty frames."""
         ny, nx = self.size_px
         y, x = np.linspace(-1, 1, ny)[:, None], np.linspace(-1, 1, nx)[None, :]
         middle = 2 * self.beam_drift * (np.linspace(0, 1, self.angles) - 0.5)[:, None, None]
@@ -169,5 +169,5 @@ class FoamTomography(Simulation):
         raw = rng.poisson(beam * gain * passed + self.dark).astype(np.float32)
         dark = rng.poisson(self.dark, (20, ny, nx)).mean(0)
         ends = beam[[0, -1]] if self.beam_drift else beam[:1]
-        whites = np.stack([rng.poisson(each + self.dark, (20, ny, nx)).mean(0) for each in ends])
-        return raw, dark.astype(np.float32), whites.astype(np.float32)
+        flats = np.stack([rng.poisson(each + self.dark, (20, ny, nx)).mean(0) for each in ends])
+        return raw, dark.astype(np.float32), flats.astype(np.float32)

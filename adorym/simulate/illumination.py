@@ -17,7 +17,7 @@ from scipy import fft
 from adorym.errors import GeometryError
 from adorym.optics.geometry import Grid
 from adorym.registry import register
-from adorym.simulate.base import centerd
+from adorym.simulate.base import centered
 from adorym.units import Angle, Length, Pixels
 
 Powers = Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
@@ -112,7 +112,7 @@ class DiffusedBeam(Illumination):
         return coherent_modes(self._disc(grid).astype(np.complex128), (1.0,))
 
     def _disc(self, grid: Grid) -> np.ndarray:
-        y, x = centerd(grid)
+        y, x = centered(grid)
         width = self.diameter * min(grid.extent_m)
         return _soft_disc(np.hypot(y, x) / width, 0.5, softness=0.05)
 
@@ -168,6 +168,6 @@ def _mean(values: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _overlap(size: int, other: int) -> tuple[slice, slice]:
-    """Slices of two centerd spectra, of ``size`` and ``other`` samples, that hold the frequencies both have."""
+    """Slices of two centered spectra, of ``size`` and ``other`` samples, that hold the frequencies both have."""
     n = min(size, other)
     return slice(size // 2 - n // 2, size // 2 - n // 2 + n), slice(other // 2 - n // 2, other // 2 - n // 2 + n)

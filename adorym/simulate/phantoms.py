@@ -17,7 +17,7 @@ from pydantic import Field
 from adorym.errors import ConfigError
 from adorym.optics.geometry import Grid
 from adorym.registry import register
-from adorym.simulate.base import centerd
+from adorym.simulate.base import centered
 from adorym.units import Angle, Length
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -72,7 +72,7 @@ class SiemensStar(Phantom):
     def coverage(self, grid: Grid) -> np.ndarray:
         """Part of each sample that metal covers, ``(y, x)`` float64 between 0 and 1."""
         outer = (self.diameter or 0.8 * min(grid.extent_m)) / 2
-        y, x = centerd(grid)
+        y, x = centered(grid)
         radius, angle = np.hypot(y, x), np.arctan2(y, x)
         blur = max(grid.pixel_size_m)
 
@@ -94,7 +94,7 @@ class Pictures(Phantom):
 
     Attributes:
         amplitude: (darkest, brightest) amplitude.
-        phase: Range of the phase, centerd on 0.
+        phase: Range of the phase, centered on 0.
         amplitude_picture: Picture shown by the amplitude: one of scikit-image's (``camera``, ``astronaut``, ...), or a
             file.
         phase_picture: Picture shown by the phase.
@@ -139,7 +139,7 @@ class Cells(Phantom):
     absorption: Annotated[float, Field(ge=0)] = 0.1
 
     def transmission(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
-        y, x = centerd(grid)
+        y, x = centered(grid)
         typical = (self.diameter or min(grid.extent_m) / 7) / 2
         thickness = np.zeros(grid.window_px)
 
@@ -176,7 +176,7 @@ class Electrode(Phantom):
     absorption: Annotated[float, Field(ge=0)] = 0.05
 
     def transmission(self, grid: Grid, rng: np.random.Generator) -> np.ndarray:
-        y, x = centerd(grid)
+        y, x = centered(grid)
         typical = (self.diameter or min(grid.extent_m) / 8) / 2
         thickness = np.zeros(grid.window_px)
         for middle in 0.7 * _spread(self.count, rng) * grid.extent_m:

@@ -2,7 +2,7 @@
 
 A run is a list of updates: at the beginning of an epoch a support follows the object, in every batch the gradient moves
 all unknowns, at the end of an epoch gauges are fixed and a focus is searched. A state tells an update where the run
-stands; what the update returns says what it wants changed. The engine carries that out in the store, whatever it is.
+stands; what the update returns says what it wants changed, and the engine carries that out wherever the object lives.
 """
 
 from __future__ import annotations
@@ -14,39 +14,35 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from adorym.object_space.base import ObjectSpace
-from adorym.wrapper.base import Array
-
-# ``f(tile, first row of it) -> tile``
-Mapped = Callable[[Array, int], Array]
-
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where a run stands between two batches, and what has been changed since.
+    """Where a run stands between two batches, and what an update wants changed.
 
     Attributes:
         epoch: Epochs completed.
         epochs: All planned epochs.
         values: The parameters by name, the object excepted.
-        refined: Names of what is refined in this epoch, the object's among them.
-        space: What the unknown of the object is.
-        read_object: Returns the whole unknown; expensive, so to be called only if needed, and then on every rank.
+        rates: Learning rate in this epoch of everything that is refined, by name, the object among them.
+        read_object: Returns the whole unknown of the object; expensive, so to be called only if needed.
+        patterns: ``(n,)`` sorted indices of the present batch; none at the beginning and at the end of an epoch.
+        loss: Of that batch, once it is known.
         changed: New values by name.
         new_object: The whole unknown that takes the place of the present one.
-        mapped: What every tile of the unknown is replaced by; after ``new_object``.
-        new_problem: Whether losses from here on are not to be compared with those before.
+        factor: What the unknown is multiplied by, of its shape; after ``new_object``.
+        new_problem: Whether the loss of this epoch is not to be compared with that of the epoch before.
     """
 
     epoch: int
     epochs: int
     values: Mapping[str, np.ndarray]
-    refined: frozenset[str]
-    space: ObjectSpace
+    rates: Mapping[str, float]
     read_object: Callable[[], np.ndarray]
+    patterns: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    loss: float = 0.0
     changed: Mapping[str, np.ndarray] = field(default_factory=dict)
     new_object: np.ndarray | None = None
-    mapped: Mapped | None = None
+    factor: np.ndarray | None = None
     new_problem: bool = False
 
     def with_values(self, **changed: np.ndarray) -> State:
@@ -62,14 +58,14 @@ class Update(ABC):
     """One change of the unknowns.
 
     Attributes:
-        when: At the ``start`` or at the ``end`` of an epoch.
+        when: At the ``start`` of an epoch, in every ``batch``, or at the ``end``.
     """
 
-    when: ClassVar[Literal["start", "end"]] = "end"
+    when: ClassVar[Literal["start", "batch", "end"]] = "end"
 
-    @abstractmethod
     def due(self, epoch: int, epochs: int) -> bool:
         """Whether it is applied after ``epoch`` completed epochs of ``epochs``."""
+        return True
 
     @abstractmethod
     def apply(self, state: State) -> State:

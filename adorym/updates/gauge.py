@@ -27,12 +27,9 @@ class FactorGauge(Update):
     into: tuple[str, ...]
     power: float = 2.0
 
-    def due(self, epoch: int, epochs: int) -> bool:
-        return True
-
     def apply(self, state: State) -> State:
-        taker = next((name for name in self.into if name in state.refined and name in state.values), None)
-        if self.factor not in state.refined or taker is None:
+        taker = next((name for name in self.into if name in state.rates and name in state.values), None)
+        if self.factor not in state.rates or taker is None:
             return state  # the data determine it
         values, mean = state.values[self.factor], float(state.values[self.factor].mean())
         if not (np.isfinite(mean) and mean > 0):
@@ -57,11 +54,8 @@ class OffsetGauge(Update):
     column: int
     sign: float = 1.0
 
-    def due(self, epoch: int, epochs: int) -> bool:
-        return True
-
     def apply(self, state: State) -> State:
-        if not {self.offset, self.into} <= state.refined:
+        if self.offset not in state.rates or self.into not in state.rates:
             return state
         values = np.array(state.values[self.offset])
         mean = float(values[:, self.column].mean())

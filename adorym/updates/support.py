@@ -15,7 +15,6 @@ from adorym.registry import component
 from adorym.units import Pixels
 from adorym.updates.base import State, Update
 from adorym.wrapper import get_backend
-from adorym.wrapper.base import Array
 
 
 @component
@@ -57,7 +56,7 @@ class SupportUpdate(Update):
 
     parameter: str
     rule: SupportSettings
-    when: ClassVar[Literal["start", "end"]] = "start"
+    when: ClassVar[Literal["start", "batch", "end"]] = "start"
 
     def due(self, epoch: int, epochs: int) -> bool:
         return epoch == 0 or self.rule.active(epoch)
@@ -71,8 +70,4 @@ class SupportUpdate(Update):
             xp = get_backend("autograd", precision="double")
             inside = shrink_wrap(xp, amplitude, rule.sigma, rule.threshold, (0, 1, 2), dilate=rule.dilate)
         inside = inside.astype(present.dtype)
-
-        def within(tile: Array, row: int) -> Array:
-            return tile * inside[row : row + tile.shape[0]]
-
-        return state.with_values(**{self.parameter: inside}).with_(mapped=within, new_problem=state.epoch > 0)
+        return state.with_values(**{self.parameter: inside}).with_(factor=inside, new_problem=state.epoch > 0)

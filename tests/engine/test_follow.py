@@ -15,7 +15,8 @@ from adorym.engine.checkpoint import load_checkpoint, save_checkpoint
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe, check_recipe
+from adorym.engine.recipe import Recipe
+from adorym.engine.build import bind
 from adorym.errors import InputError
 from adorym.forward.bragg_cdi import BraggCdi
 from adorym.forward.crystal import CrystalObject, SupportSettings, follow_object

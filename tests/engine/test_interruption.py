@@ -18,7 +18,8 @@ import pytest
 from command_line import Adorym, write_config, write_data
 from tiny_scan import Scan
 
-from adorym import api, cli
+from adorym import cli
+from adorym.commands import run as run_command
 from adorym.data.result import read_result
 from adorym.engine import loop
 
@@ -189,7 +190,7 @@ def assert_same_after_resuming(adorym: Adorym, config: Path, folder: str) -> Non
 
 def test_signal_before_the_first_batch_is_not_lost(adorym, config, monkeypatch):
     """It may come while the run is still being prepared; what is then written can be resumed, too."""
-    real = api.stop_on_signal
+    real = run_command.stop_on_signal
 
     @contextmanager
     def signalled(stop: Callable[[str], None], save: Callable[[], None]) -> Iterator[None]:
@@ -198,7 +199,7 @@ def test_signal_before_the_first_batch_is_not_lost(adorym, config, monkeypatch):
             yield
 
     with monkeypatch.context() as patch:
-        patch.setattr(api, "stop_on_signal", signalled)
+        patch.setattr(run_command, "stop_on_signal", signalled)
         stopped = adorym("run", config, "-o", "out")
     assert stopped.status == 0 and "Stopped early (SIGTERM) after epoch 0" in stopped.out
     assert adorym("run", config, "-o", "out", "--resume").status == 0

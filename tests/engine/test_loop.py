@@ -241,7 +241,7 @@ def test_loss_at_the_rounding_error_is_no_divergence():
     }
     run = tiny(scan.dataset(start_probe=scan.probe()), parameters)
     store = run.problem.store
-    store.restore(scan.object_array(store.shape, run.problem.origin_px), store.state())
+    store.restore(scan.object_array(store.shape, run.problem.bound.origin_px), store.state())
     losses = finished(run, 8).progress.history["loss"]
     assert len(losses) == 8 and max(losses) < 1e-9
 

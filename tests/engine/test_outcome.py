@@ -24,7 +24,7 @@ def test_result_is_what_the_run_found(backend, tmp_path):
     assert result.representation == "real_imag" and result.config == "text of the configuration"
     np.testing.assert_array_equal(result.object[..., 0], value_of(run, "object"))
     assert result.object.shape == (*run.problem.store.shape, 1) and result.object.dtype == np.complex64
-    assert result.origin_px == run.problem.origin_px and result.pixel_size_m == PIXEL_M
+    assert result.origin_px == run.problem.bound.origin_px and result.pixel_size_m == PIXEL_M
     positions = result.parameters["probe_positions"]
     np.testing.assert_array_equal(positions.value, value_of(run, "probe_positions"))
     np.testing.assert_array_equal(positions.start, SCAN.positions)
@@ -64,11 +64,11 @@ def test_detector_images_are_in_the_frame_of_the_patterns():
     """Zero frequency at the corner inside, at the center outside."""
     y, x = np.indices(SCAN.window)
     scan = Scan(modes=1, window=SCAN.window, background=1.0 + 0.2 * y + 0.05 * x)
-    centerd = np.asarray(scan.background)
+    centered = np.asarray(scan.background)
     run = tiny(exact(scan), calm() | {"background": ParameterSettings(refine=False, initial=0.5)})
     model = run.problem.model
-    run.problem.values["background"].array = run.problem.xp.asarray(model.to_model_frame(centerd[None]))
-    np.testing.assert_allclose(outcome(run).parameters["background"].value, centerd[None])
+    run.problem.values["background"].array = run.problem.xp.asarray(model.to_model_frame(centered[None]))
+    np.testing.assert_allclose(outcome(run).parameters["background"].value, centered[None])
     np.testing.assert_allclose(outcome(run).parameters["background"].start, 0.5)
 
 
@@ -82,7 +82,7 @@ def test_fit_of_the_pattern_in_the_middle(regime):
     }
     run = tiny(exact(scan), parameters, {"model": Ptychography(propagation=regime)})
     store = run.problem.store
-    store.restore(scan.object_array(store.shape, run.problem.origin_px), store.state())
+    store.restore(scan.object_array(store.shape, run.problem.bound.origin_px), store.state())
     fit = outcome(run).fit
     middle = int(fit["index"])
     assert np.linalg.norm(scan.positions[middle] - scan.positions.mean(0)) < scan.step_px

@@ -62,7 +62,7 @@ def test_object_holds_every_window_and_its_margin():
         assert all(0 <= corner - margin <= 1 for corner in corners.min(0))
         ends = corners.max(0) + SCAN.window
         assert all(0 <= n - margin - end <= 1 for n, end in zip(problem.store.shape, ends, strict=True))
-        np.testing.assert_array_equal(corners, np.rint(SCAN.positions).astype(int) + problem.origin_px)
+        np.testing.assert_array_equal(corners, np.rint(SCAN.positions).astype(int) + problem.bound.origin_px)
         first, last = problem.values["probe_positions"].bounds
         assert (first <= low).all() and (last >= high).all()
         assert (low - first <= margin + 1).all() and (last - high <= margin + 1).all()
@@ -139,7 +139,7 @@ def test_start_values_from_a_file(tmp_path):
     given = ParameterSettings(refine=False, initial=str(tmp_path / "positions.npy"))
     run = tiny(parameters=calm() | {"probe_positions": given})
     np.testing.assert_array_equal(value_of(run, "probe_positions"), wanted)
-    np.testing.assert_array_equal(run.problem.corners_px(np.arange(20)) - run.problem.origin_px, np.rint(wanted))
+    np.testing.assert_array_equal(run.problem.corners_px(np.arange(20)) - run.problem.bound.origin_px, np.rint(wanted))
 
 
 def test_positions_keep_their_digits_in_single_precision():

@@ -14,7 +14,8 @@ from adorym.engine.gradients import batch_gradients
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe, build_problem
+from adorym.engine.build import build
+from adorym.engine.recipe import Recipe
 from adorym.engine.terms import batch_terms, projected, proximal, share_of_rows, term_gradient
 from adorym.errors import ConfigErrors, InputError
 from adorym.forward.base import ObjectSettings
@@ -41,7 +42,7 @@ def problem(regularizers=(), constraints=(), representation="real_imag", backend
     }
     recipe = Recipe(Ptychography(), parameters, LeastSquares(), regularizers, constraints)
     run = RunSettings(backend=backend, device="cpu", precision="double")
-    return build_problem(scan.dataset(), recipe, run, np.random.default_rng(0))
+    return build(scan.dataset(), recipe, run, np.random.default_rng(0))
 
 
 # -- regularizers ------------------------------------------------------------------------------------------------------
@@ -122,7 +123,7 @@ def test_proximal_operator_of_a_parameter_keeps_its_units():
     ],
 )
 def test_terms_that_can_do_nothing_are_refused(section, match):
-    from adorym.engine.setup import check_recipe
+    from adorym.engine.build import bind
 
     config = config_from({"data": "none.h5", "forward_model": "ptychography", **section})
     with pytest.raises((InputError, ConfigErrors), match=match):
@@ -182,7 +183,7 @@ def test_gradient_by_delta_and_beta(case, backend):
     settings = {**case.settings, "object": ObjectSettings(margin_px=4, representation="delta_beta")}
     recipe = Recipe(case.model, settings, LeastSquares())
     run = RunSettings(backend=backend, device="cpu", precision="double")
-    made = build_problem(case.dataset, recipe, run, np.random.default_rng(0))
+    made = build(case.dataset, recipe, run, np.random.default_rng(0))
     rng, batch = np.random.default_rng(1), np.arange(5)
     start = 0.1 * np.abs(noise(rng, made.store.shape)) + 0.5j * noise(rng, made.store.shape)
     direction, kept = noise(rng, start.shape, True), []
@@ -211,7 +212,7 @@ def test_a_run_in_delta_and_beta_finds_the_same_object():
     assert all(found[1] < 0.05 for found in results.values())
     result, _, run = results["delta_beta"]
     assert result.representation == "delta_beta" and result.object.dtype == np.float32
-    geometry, dataset = run.problem.geometry, run.problem.dataset
+    geometry, dataset = run.problem.bound.geometry, run.problem.dataset
     assert result.pixel_size_m == pytest.approx((*dataset.pixel_size_m, dataset.pixel_size_m[1]))
     exponent = exponent_from_constants(result.object, result.pixel_size_m[2], geometry.wavelength_m)[..., 0]
     np.testing.assert_allclose(exponent, run.problem.store.values(), rtol=1e-5, atol=1e-5)
@@ -220,7 +221,7 @@ def test_a_run_in_delta_and_beta_finds_the_same_object():
 def test_delta_and_beta_need_the_energy():
     recipe = Recipe(Ptychography(), {"object": ObjectSettings(representation="delta_beta")}, LeastSquares())
     with pytest.raises(InputError, match="energy"):
-        build_problem(Scan().dataset(energy_ev=None), recipe, RunSettings(device="cpu"), np.random.default_rng(0))
+        build(Scan().dataset(energy_ev=None), recipe, RunSettings(device="cpu"), np.random.default_rng(0))
 
 
 def test_total_variation_is_that_of_the_exponent():

@@ -11,7 +11,7 @@ from tiny_scan import Scan
 from adorym.engine.checkpoint import load_checkpoint, save_checkpoint
 from adorym.engine.loop import Reconstruction
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe
+from adorym.engine.recipe import Recipe
 from adorym.engine.terms import rest
 from adorym.engine.whole import WholeLoss
 from adorym.errors import ConfigError
@@ -37,7 +37,7 @@ def whole_loss(backend="torch", solver=None, near=0.0, names=NAMES, regularizers
     recipe = Recipe(case.model, case.settings, loss or LeastSquares(), regularizers)
     run = RunSettings(backend=backend, device="cpu", precision=precision)
     problem = Reconstruction(case.dataset, recipe, run).problem
-    truth, rng = case.truth(problem.store.shape, problem.origin_px), np.random.default_rng(3)
+    truth, rng = case.truth(problem.store.shape, problem.bound.origin_px), np.random.default_rng(3)
     for name in names:
         step = near * (1.0 if name == "probe_positions" else np.abs(truth[name]).max())
         truth[name] = truth[name] + step * rng.normal(size=truth[name].shape)

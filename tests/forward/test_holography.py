@@ -17,7 +17,8 @@ from adorym.data.tiles import Tiling
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe, build_problem
+from adorym.engine.build import build
+from adorym.engine.recipe import Recipe
 from adorym.engine.terms import projected, term_gradient
 from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.forward import holography
@@ -53,7 +54,7 @@ def predicted(problem):
 def test_a_common_distance_refocuses_the_object():
     """prop(O, z + c) = prop(prop(O, c), z)."""
     problem = reconstruction(Holography(buffer_px=8), names=["common_distance"]).problem
-    obj, grid = object_of(problem.store.shape), problem.geometry.grid_of(problem.store.shape)
+    obj, grid = object_of(problem.store.shape), problem.bound.geometry.grid_of(problem.store.shape)
     insert(problem, {"object": obj, "common_distance": np.array([0.02])})
     before = predicted(problem)
     insert(problem, {"object": refocused(obj, grid, 0.005), "common_distance": np.array([0.015])})
@@ -219,7 +220,7 @@ def test_kappa_is_found_from_ten_times_off(tmp_path):
 
 def test_autofocus_finds_a_defocused_object():
     problem = reconstruction(Holography(buffer_px=20), series((60, 64))).problem
-    grid = problem.geometry.grid_of(problem.store.shape)
+    grid = problem.bound.geometry.grid_of(problem.store.shape)
     y, x = np.indices(problem.store.shape)
     sharp = np.where((y // 9 + x // 7) % 2 == 0, 0.6, 1.0) * np.exp(0.3j * ((x // 11) % 2))
     inside = (slice(20, -20), slice(20, -20))
@@ -247,7 +248,7 @@ def test_what_acts_on_the_transmission_needs_it(name):
     model = Holography(**{"autofocus": {"autofocus": Autofocus()}, "balance": {"balance": 0.1}}[name])
     settings = {"object": ObjectSettings(representation="delta_beta"), "common_distance": ParameterSettings()}
     with pytest.raises(ConfigError, match=f"forward_model.{name}: '{name}' acts on the transmission, which is not"):
-        build_problem(series(), Recipe(model, settings, LeastSquares()), RUN, np.random.default_rng(0))
+        build(series(), Recipe(model, settings, LeastSquares()), RUN, np.random.default_rng(0))
 
 
 def test_balanced_steps_need_the_whole_object():
@@ -261,7 +262,7 @@ def one_material(constraints=(), regularizers=(), log10_kappa=1.5, **settings):
     model = Holography(homogeneous=True, kappa=20.0, buffer_px=4)
     given = {"object": ObjectSettings(**settings), "log10_kappa": model.refinable["log10_kappa"].settings()}
     recipe = Recipe(model, given, LeastSquares(), regularizers, constraints)
-    made = build_problem(series(), recipe, RUN, np.random.default_rng(0))
+    made = build(series(), recipe, RUN, np.random.default_rng(0))
     insert(made, {"log10_kappa": np.array([log10_kappa])})
     return made
 

@@ -13,7 +13,7 @@ from adorym.constraints.object import Homogeneous, NonNegativity
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe
+from adorym.engine.recipe import Recipe
 from adorym.errors import ConfigError
 from adorym.forward.base import ObjectSettings
 from adorym.forward.holography import Holography

@@ -24,7 +24,7 @@ def test_waves_computed_again_give_the_same_gradients(case, backend):
     found = []
     for slices in ("off", 1, 2):
         problem = case.problem(backend=backend, checkpoint_slices=slices)
-        insert(problem, case.truth(problem.store.shape, problem.origin_px) | {"probe": 0.9 * problem.xp.to_numpy(
+        insert(problem, case.truth(problem.store.shape, problem.bound.origin_px) | {"probe": 0.9 * problem.xp.to_numpy(
             problem.values["probe"].array)})  # fmt: skip
         names = frozenset({"object", "probe", "slice_spacing", "probe_positions"})
         value, parts = batch_gradients(problem, np.array([0, 3, 7]), names)
@@ -44,7 +44,7 @@ def test_binned_slices_without_space_between_them_are_one():
     """Four slices closer than the depth of focus, two at a time, predict nearly what all four do."""
     case = next(c for c in multislice_cases() if c.name.endswith("even"))
     problem = case.problem()
-    insert(problem, case.truth(problem.store.shape, problem.origin_px))
+    insert(problem, case.truth(problem.store.shape, problem.bound.origin_px))
     insert(problem, {"slice_spacing": np.array([1e-9])})
     whole = problem.xp.to_numpy(predict_patterns(problem, np.arange(4)))
     object.__setattr__(problem.model, "binning", 2)

@@ -16,7 +16,7 @@ OFFSETS = {"tilt": 0.01, "object_shift": 0.1, "rotation_angles": 0.01}
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_one_step_finds_how_the_volume_stands(case, name):
     problem = case.problem(backend="torch")
-    truth = case.truth(problem.store.shape, problem.origin_px)
+    truth = case.truth(problem.store.shape, problem.bound.origin_px)
     off = OFFSETS[name] * np.random.default_rng(5).normal(size=truth[name].shape)
     insert(problem, truth | {name: truth[name] + off})
     names = frozenset({name})

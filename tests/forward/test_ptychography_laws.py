@@ -17,7 +17,7 @@ LOSSES = sorted(CASES["loss"])
 
 
 def true_values(case, problem: Problem) -> dict[str, np.ndarray]:
-    return case.truth(problem.store.shape, problem.origin_px)
+    return case.truth(problem.store.shape, problem.bound.origin_px)
 
 
 def near_truth(case, problem: Problem, seed: int = 4) -> dict[str, np.ndarray]:
@@ -173,7 +173,7 @@ def moved(scan: Scan, by: np.ndarray, margin: int = 10):
     settings["probe_positions"] = case.settings["probe_positions"]
     dataset = scan.dataset(probe_positions_px=scan.positions - by)
     problem = type(case)(**(vars(case) | {"dataset": dataset, "settings": settings})).problem()
-    values = {"object": scan.object_array(problem.store.shape, problem.origin_px), "probe": scan.probe()}
+    values = {"object": scan.object_array(problem.store.shape, problem.bound.origin_px), "probe": scan.probe()}
     insert(problem, values | {"probe_positions": scan.positions})
     return problem
 
@@ -189,7 +189,7 @@ def test_windows_follow_a_correction_and_nothing_wraps_around(regime, by):
     assert relative_error(predicted, scan.patterns()) < 2e-3
     _, params, batch = problem.inputs(index)
     assert np.abs(params["probe_positions"]).max() <= 0.5
-    np.testing.assert_array_equal(batch.corners_px - problem.origin_px, np.rint(scan.positions))
+    np.testing.assert_array_equal(batch.corners_px - problem.bound.origin_px, np.rint(scan.positions))
 
 
 def test_window_moves_on_at_half_a_pixel():
@@ -197,7 +197,7 @@ def test_window_moves_on_at_half_a_pixel():
     value = problem.values["probe_positions"]
     for position, corner in ((2.49, 2), (2.51, 3), (3.4, 3)):
         value.array[5] = position
-        assert (problem.corners_px(np.array([5])) - problem.origin_px == corner).all()
+        assert (problem.corners_px(np.array([5])) - problem.bound.origin_px == corner).all()
         assert problem.inputs(np.array([5]))[1]["probe_positions"] == pytest.approx(position - corner)
 
 
@@ -218,7 +218,7 @@ def test_windows_follow_the_common_offset_of_an_angle(regime):
     case = next(c for c in ptychography_cases() if c.name == f"{regime}-1")
     settings = dict(case.settings) | {"object": type(case.settings["object"])(margin_px=12)}
     problem = type(case)(**(vars(case) | {"dataset": scan.dataset(), "settings": settings})).problem()
-    truth = case.truth(problem.store.shape, problem.origin_px)
+    truth = case.truth(problem.store.shape, problem.bound.origin_px)
     insert(problem, truth | {"probe_offset": scan.offset_px})
     index = np.arange(scan.n)
     predicted = problem.model.from_model_frame(problem.xp.to_numpy(predict_patterns(problem, index)))

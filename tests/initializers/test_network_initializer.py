@@ -71,7 +71,7 @@ def test_network_of_another_package(data, tmp_path, monkeypatch):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ball-package\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[adorym.initializer]\nball = ball_package:Ball\n")
     monkeypatch.syspath_prepend(tmp_path)
-    registry._loaded_plugins.discard("initializer")
+    registry._plugins.cache_clear()
     assert run(data, {"kind": "ball", "sequence": "2*ER"}).fit["network_chi2"] > 0
 
 

@@ -41,7 +41,7 @@ def test_there_is_one_point_per_square_step(pattern):
     assert np.median(nearest) == pytest.approx(5, rel=0.25)
 
 
-def test_grid_is_a_centerd_grid_with_x_fastest():
+def test_grid_is_a_centered_grid_with_x_fastest():
     found = points(scan(pattern="grid", step=10), (25.0, 31.0))
     np.testing.assert_allclose(found[:4], [[2.5, 0.5], [2.5, 10.5], [2.5, 20.5], [2.5, 30.5]])
     np.testing.assert_allclose(np.unique(found[:, 0]), [2.5, 12.5, 22.5])
@@ -60,7 +60,7 @@ def test_fly_lines_are_lines():
     np.testing.assert_allclose(np.diff(first[:, 1]), 6)
 
 
-def test_path_of_an_exposure_is_centerd_on_the_recorded_position():
+def test_path_of_an_exposure_is_centered_on_the_recorded_position():
     path = scan(pattern="fly", step=8, duty=0.5, sub_positions=4).path_px(BEAM)
     np.testing.assert_allclose(path, [[0, -1.5], [0, -0.5], [0, 0.5], [0, 1.5]])
     np.testing.assert_array_equal(scan(pattern="grid").path_px(BEAM), [[0, 0]])

@@ -140,10 +140,10 @@ class Raw:
         lengths: Lengths and energy.
         mask: True where good, ``(y, x)`` or ``(n, y, x)``.
         dark: Dark counts ``(y, x)``.
-        white: Counts without sample, dark subtracted, ``(y, x)``.
+        flat: Counts without sample, dark subtracted, ``(y, x)``.
         drift: How the beam changes during the scan.
-        orientation: Turn that brings patterns, mask, dark and white into this package's frame.
-        open_beam_counts: Mean counts in a pixel without the sample; those of ``white`` if there is one.
+        orientation: Turn that brings patterns, mask, dark and flat into this package's frame.
+        open_beam_counts: Mean counts in a pixel without the sample; those of ``flat`` if there is one.
         start_probe: ``(modes, y, x)``.
         rotation_center_px: x of the rotation axis from the detector's middle.
         truth: What a simulation knows.
@@ -159,7 +159,7 @@ class Raw:
     lengths: Lengths = field(default_factory=Lengths)
     mask: np.ndarray | None = None
     dark: np.ndarray | None = None
-    white: np.ndarray | None = None
+    flat: np.ndarray | None = None
     drift: Drift | None = None
     orientation: Orientation = field(default_factory=Orientation)
     open_beam_counts: float | None = None
@@ -228,7 +228,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         truth=raw.truth,
         path=path,
         notes=tuple(notes),
-        open_beam_counts=_open_beam_counts(raw),
+        open_beam_counts=raw.open_beam_counts if raw.flat is None else float(raw.flat[_lit(raw.flat)].mean()),
         rotation_center_px=raw.rotation_center_px,
         **{name: getattr(lengths, name) for name in Lengths.__dataclass_fields__},
     )
@@ -236,30 +236,30 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
 
 
 def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> Raw:
-    """With the white and dark fields and the mask of hot pixels that the user asks for."""
+    """With the flat and dark fields and the mask of hot pixels that the user asks for."""
     dark = raw.dark if overrides.dark is None else read_fields(overrides.dark, "dark").mean(0)
-    white, drift, n = raw.white, raw.drift, raw.patterns.shape[0]
+    flat, drift, n = raw.flat, raw.drift, raw.patterns.shape[0]
     if overrides.white is not None:
-        whites = read_fields(overrides.white, "white")
-        white, drift = beam_of(whites, dark, moments_of(overrides.white_fields, len(whites), None, np.zeros(n), path))
-    elif overrides.dark is not None and white is not None:  # another dark field than that of the file
-        whites = (white[None] if drift is None else drift.whites(white)) + (0.0 if raw.dark is None else raw.dark)
-        white, drift = beam_of(whites, dark, None if drift is None else (np.arange(len(whites)), drift.moment))
-    raw = replace(raw, dark=dark, white=white, drift=drift)
+        flats = read_fields(overrides.white, "flat")
+        flat, drift = beam_of(flats, dark, moments_of(overrides.white_fields, len(flats), None, np.zeros(n), path))
+    elif overrides.dark is not None and flat is not None:  # another dark field than that of the file
+        flats = (flat[None] if drift is None else drift.flats(flat)) + (0.0 if raw.dark is None else raw.dark)
+        flat, drift = beam_of(flats, dark, None if drift is None else (np.arange(len(flats)), drift.moment))
+    raw = replace(raw, dark=dark, flat=flat, drift=drift)
     if overrides.hot_pixels is None:
         return raw
     mean = raw.patterns.read(np.arange(min(raw.patterns.shape[0], HOT_PIXEL_SAMPLE))).mean(axis=0)
     hot = hot_pixels(mean.astype(np.float64), overrides.hot_pixels)
-    if white is not None and white.shape == mean.shape:
-        hot |= hot_pixels(white, overrides.hot_pixels)
+    if flat is not None and flat.shape == mean.shape:
+        hot |= hot_pixels(flat, overrides.hot_pixels)
     notes.append(f"hot pixels: {int(hot.sum())} masked")
     return replace(raw, mask=~hot if raw.mask is None else np.asarray(raw.mask, bool) & ~hot)
 
 
 def _mask(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> np.ndarray | None:
     mask = raw.mask
-    if raw.white is not None and raw.white.shape == raw.patterns.shape[1:]:
-        lit = (raw.white > 0) & np.isfinite(raw.white)
+    if raw.flat is not None and raw.flat.shape == raw.patterns.shape[1:]:
+        lit = _lit(raw.flat)
         if lit.any() and not lit.all():  # what counts no light tells nothing
             mask = lit if mask is None else mask & lit
     if overrides.mask is not None:
@@ -285,41 +285,37 @@ def _mask(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> np.nda
 
 
 def _corrected(raw: Raw, mask: np.ndarray | None, notes: list[str], path: str) -> Patterns:
-    """Patterns with dark, white and bad pixels taken care of."""
+    """Patterns with dark, flat and bad pixels taken care of."""
     patterns, window = raw.patterns, raw.patterns.shape[1:]
-    for name, field_ in (("dark", raw.dark), ("white", raw.white)):
+    for name, field_ in (("dark", raw.dark), ("flat", raw.flat)):
         if field_ is not None and field_.shape != window:
             raise DataError(path, f"the {name} field does not fit the patterns", expected=window, found=field_.shape)
-    if raw.dark is not None or raw.white is not None:
+    if raw.dark is not None or raw.flat is not None:
         if raw.measured != "intensity":
             what = raw.measured.replace("_", " ").removesuffix("s") + "s"
-            raise DataError(path, f"dark and white fields are counts, the patterns are {what}",
+            raise DataError(path, f"dark and flat fields are counts, the patterns are {what}",
                             remedy="store intensities, or take the fields out of the file")  # fmt: skip
         gain = None
-        if raw.white is not None:
-            lit = (raw.white > 0) & np.isfinite(raw.white)
+        if raw.flat is not None:
+            lit = _lit(raw.flat)
             if not lit.any():
-                raise DataError(path, "the white field is nowhere brighter than the dark field")
-            mean = float(raw.white[lit].mean())
-            gain = np.where(lit, mean / np.where(lit, raw.white, 1.0), 0.0)
+                raise DataError(path, "the flat field is nowhere brighter than the dark field")
+            mean = float(raw.flat[lit].mean())
+            gain = np.where(lit, mean / np.where(lit, raw.flat, 1.0), 0.0)
             notes.append(
-                f"white field divided out, its mean of {mean:.6g} counts kept; {int((~lit).sum())} pixels had none"
+                f"flat field divided out, its mean of {mean:.6g} counts kept; {int((~lit).sum())} pixels had none"
             )
         if raw.dark is not None:
             notes.append("dark field subtracted; counts below it are set to 0")
         patterns = CorrectedPatterns(patterns, raw.dark, gain)
     if raw.drift is not None:
         patterns = DriftingPatterns(patterns, raw.drift)
-        notes.append(f"white fields of {len(raw.drift.ratio)} moments: the beam is linear in between")
+        notes.append(f"flat fields of {len(raw.drift.ratio)} moments: the beam is linear in between")
     return patterns if mask is None else MaskedPatterns(patterns, mask)
 
 
-def _open_beam_counts(raw: Raw) -> float | None:
-    """Mean of the white field, which `_corrected` has left in the patterns."""
-    if raw.white is None:
-        return raw.open_beam_counts
-    lit = (raw.white > 0) & np.isfinite(raw.white)
-    return float(raw.white[lit].mean())
+def _lit(flat: np.ndarray) -> np.ndarray:
+    return (flat > 0) & np.isfinite(flat)
 
 
 def _positions(raw: Raw, lengths: Lengths, notes: list[str], path: str) -> np.ndarray | None:

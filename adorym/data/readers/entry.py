@@ -86,7 +86,7 @@ def extract_entry(path: Path, overrides: Overrides, source_first: bool) -> Raw:
         motion = sample_motion(entry, detector, patterns.shape[0])
         if motion is not None:
             notes.append(f"positions from {motion[1]}: motion of the sample, negated, along {axes_note}")
-        dark, white = (mean_field(find(detector, [f"data_{name}", name])) for name in ("dark", "white"))
+        dark, flat = (mean_field(find(detector, [f"data_{name}", name])) for name in ("dark", "white"))
         efficiency = mean_field(find(detector, ["qe_mask"]))
         return Raw(
             patterns=patterns,
@@ -98,7 +98,7 @@ def extract_entry(path: Path, overrides: Overrides, source_first: bool) -> Raw:
             ),
             mask=_mask(entry, detector, patterns.shape, notes),
             dark=dark,
-            white=efficiency if white is None else (white if dark is None else white - dark),
+            flat=efficiency if flat is None else (flat if dark is None else flat - dark),
             start_probe=_probe(entry, patterns.shape[1:], notes),
             notes=tuple(notes),
         )

@@ -4,7 +4,7 @@
 |---|---|---|
 | ``exchange/data`` | (angle, tile, y, x) or (angle, y, x) | photons; ``@measured`` says intensity or amplitude |
 | ``exchange/data_white``, ``data_dark`` | (..., y, x), averaged | as the data |
-| ``exchange/theta_white`` | (white field,): the beam is linear between these angles | degree |
+| ``exchange/theta_white`` | (flat field,): the beam is linear between these angles | degree |
 | ``exchange/theta``, or ``metadata/theta`` | (angle,) | degree, or radian |
 | ``metadata/energy_ev`` | scalar | eV |
 | ``metadata/psize_cm`` | scalar or (y, x) | cm, in the object plane |
@@ -65,10 +65,10 @@ class NativeReader(Reader):
             if measured is None:
                 measured = "intensity"
                 notes.append("measured: not said in the file, taken as intensity")
-            dark, whites = _mean_field(file, "exchange/data_dark"), _white_fields(file)
-            white, drift = None, None
-            if whites is not None:
-                white, drift = beam_of(whites, dark, _moments(file, len(whites), theta[index], overrides.white_fields))
+            dark, flats = _mean_field(file, "exchange/data_dark"), _flat_fields(file)
+            flat, drift = None, None
+            if flats is not None:
+                flat, drift = beam_of(flats, dark, _moments(file, len(flats), theta[index], overrides.white_fields))
             probe = find(file, ["start/probe"])
             raw = Raw(
                 patterns=patterns,
@@ -79,7 +79,7 @@ class NativeReader(Reader):
                 lengths=lengths,
                 mask=_mask(file, patterns.shape),
                 dark=dark,
-                white=white,
+                flat=flat,
                 drift=drift,
                 start_probe=None if probe is None else _modes(probe),
                 rotation_center_px=_number(file, "metadata/rotation_center_px", "metadata/rotation_centre_px"),
@@ -254,7 +254,7 @@ def _mean_field(file: h5py.File, name: str) -> np.ndarray | None:
     return field.reshape(-1, *field.shape[-2:]).mean(axis=0) if field.ndim >= 2 else field
 
 
-def _white_fields(file: h5py.File) -> np.ndarray | None:
+def _flat_fields(file: h5py.File) -> np.ndarray | None:
     """``(k, y, x)``."""
     dataset = find(file, ["exchange/data_white"])
     if dataset is None:
@@ -264,11 +264,11 @@ def _white_fields(file: h5py.File) -> np.ndarray | None:
 
 
 def _moments(
-    file: h5py.File, n_whites: int, theta_rad: np.ndarray, kind: str | None
+    file: h5py.File, n_flats: int, theta_rad: np.ndarray, kind: str | None
 ) -> tuple[np.ndarray, np.ndarray] | None:
     dataset = find(file, ["exchange/theta_white"])
     angles = None if dataset is None else np.ravel(quantity(dataset, "rad", "deg"))
-    return moments_of(kind, n_whites, angles, theta_rad, file.filename)
+    return moments_of(kind, n_flats, angles, theta_rad, file.filename)
 
 
 def _mask(file: h5py.File, shape: tuple[int, int, int]) -> np.ndarray | None:

@@ -2,19 +2,20 @@ r"""Projecting and turning volumes, with adjoints, as operations that every back
 
 A pose maps the detector's frame to the volume's, :math:`r = M r' + t`, both counted from their middles in pixels, axes
 (y, x, z). The operations take a volume ``(y, x, z)``, real or complex, matrices ``(a, 3, 3)`` and shifts ``(a, 3)``,
-and are differentiated by all three. On the host compiled loops do it (`ray_kernels`, `tilt_kernels`); elsewhere
-`sampled` does the same by indexing, a pose at a time.
+and are differentiated by all three. On the host compiled loops do it (`ray_kernels`); elsewhere `plain_project`
+and `plain_rotate` do the same by indexing, a pose at a time.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from adorym.wrapper.base import Array, Backend, HostOperation
-from adorym.wrapper.fused import ray_kernels, tilt_kernels
+from adorym.wrapper.fused import ray_kernels
 
 _PART: dict[str, np.dtype[Any]] = {"F": np.dtype("float32"), "D": np.dtype("float64")}
 
@@ -58,104 +59,97 @@ def project(xp: Backend, volume: Array, matrices: Array, shifts: Array, frame: F
     if not xp.on_host:
         return plain_project(xp, volume, matrices, shifts, frame)
     given = frame.of_level(volume) if frame.level else volume
-    return xp.host_operation(_Project(frame), given, matrices, shifts)
+    return xp.host_operation(_Projection(frame), given, matrices, shifts)
 
 
 def rotate(xp: Backend, volume: Array, matrix: Array, shift: Array, frame: Frame) -> Array:
     """The turned volume ``(y', x', z')`` for one pose, interpolated linearly along all axes."""
     if not xp.on_host:
         return plain_rotate(xp, volume, matrix, shift, frame)
-    return xp.host_operation(_Rotate(frame), volume, matrix, shift)
+    return xp.host_operation(_Rotation(frame), volume, matrix, shift)
 
 
 # -- on the host -------------------------------------------------------------------------------------------------------
-def _lay(volume: np.ndarray) -> np.ndarray:
-    """``(y, x, z)`` as real ``(x, z, y, channel)``, a copy."""
-    laid = np.ascontiguousarray(np.moveaxis(volume, 0, -1))
-    return laid.view(_PART.get(volume.dtype.char, volume.dtype)).reshape(*laid.shape, -1)
+def _lay(array: np.ndarray, rows: int = 0) -> np.ndarray:
+    """Real, with axis ``rows`` last but one and channels last: ``(x, z, y, channel)`` of a volume ``(y, x, z)``."""
+    laid = np.ascontiguousarray(np.moveaxis(array, rows, -1))
+    return laid.view(_PART.get(array.dtype.char, array.dtype)).reshape(*laid.shape, -1)
 
 
-def _unlay(laid: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _unlay(laid: np.ndarray, dtype: np.dtype, rows: int = 0) -> np.ndarray:
     """Inverse of `_lay`."""
-    return np.ascontiguousarray(np.moveaxis(laid.reshape(*laid.shape[:-2], -1).view(dtype), -1, 0))
+    return np.ascontiguousarray(np.moveaxis(laid.reshape(*laid.shape[:-2], -1).view(dtype), -1, rows))
 
 
-class _Project(HostOperation):
+class _Sampling(HostOperation):
+    """What poses see of a volume. Subclasses say by which kernels and in which shape.
+
+    Attributes:
+        rows: Axis of the rows in what is seen.
+    """
+
+    rows: ClassVar[int]
+
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
 
-    def forward(self, *arrays: np.ndarray) -> np.ndarray:
-        volume, matrices, shifts = arrays
-        laid, exact = _lay(volume), (matrices.astype(np.float64), shifts.astype(np.float64))
-        width = self.frame.width or volume.shape[1]
-        out = np.empty((len(matrices), width, self.frame.wanted, laid.shape[-1]), laid.dtype)
-        if self.frame.level:
-            ray_kernels.project_rows(_flat(laid), *exact, _flat(out))
-        else:
-            tilt_kernels.project_tilted(laid, *exact, self.frame.rows, out)
-        columns = out.reshape(len(out), width, -1).view(volume.dtype)
-        return np.ascontiguousarray(np.moveaxis(columns, -1, 1))
+    @abstractmethod
+    def _kernels(self) -> ray_kernels.Kernels: ...
 
-    def adjoint(
-        self, upstream: np.ndarray, arrays: tuple[np.ndarray, ...], wanted: tuple[bool, ...]
-    ) -> tuple[np.ndarray | None, ...]:
-        volume, matrices, shifts = arrays
-        exact = (matrices.astype(np.float64), shifts.astype(np.float64))
-        given = np.ascontiguousarray(np.moveaxis(upstream, 1, -1))
-        given = given.view(_PART.get(given.dtype.char, given.dtype)).reshape(*given.shape, -1)
-        g_volume = g_matrices = g_shifts = None
-        if wanted[0]:
-            shape = (*volume.shape[1:], volume.shape[0], given.shape[-1])
-            laid = np.zeros(shape, given.dtype)
-            if self.frame.level:
-                ray_kernels.back_project_rows(_flat(given), *exact, _flat(laid))
-            else:
-                tilt_kernels.back_project_tilted(given, *exact, self.frame.rows, laid)
-            g_volume = _unlay(laid, volume.dtype)
-        if wanted[1] or wanted[2]:
-            g_matrices, g_shifts = np.zeros_like(exact[0]), np.zeros_like(exact[1])
-            laid, found = _lay(volume), (g_matrices, g_shifts)
-            if self.frame.level:
-                ray_kernels.geometry_of_rows(_flat(laid), _flat(given), *exact, found)
-            else:
-                tilt_kernels.geometry_of_tilted(laid, given, *exact, self.frame.rows, found)
-            g_matrices, g_shifts = g_matrices.astype(matrices.dtype), g_shifts.astype(shifts.dtype)
-        return g_volume, g_matrices, g_shifts
+    @abstractmethod
+    def _seen(self, volume: np.ndarray, matrices: np.ndarray) -> tuple[int, ...]:
+        """Shape of what is seen, rows last."""
 
-
-def _flat(laid: np.ndarray) -> np.ndarray:
-    """Rows and channels as one axis."""
-    return laid.reshape(*laid.shape[:2], -1)
-
-
-class _Rotate(HostOperation):
-    def __init__(self, frame: Frame) -> None:
-        self.frame = frame
+    def _run(self, task: int, laid: np.ndarray, seen: np.ndarray, *pose: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Do ``task`` in place; returns the gradients by the pose, zero for other tasks."""
+        matrices, shifts = (each.astype(np.float64) for each in pose)
+        found = (np.zeros_like(matrices), np.zeros_like(shifts))
+        kernels = self._kernels()
+        if kernels is ray_kernels.along_rows:
+            laid, seen = (each.reshape(*each.shape[:2], -1) for each in (laid, seen))
+        kernels[task](laid, seen, matrices, shifts, self.frame.rows, found)
+        return found
 
     def forward(self, *arrays: np.ndarray) -> np.ndarray:
-        volume, matrix, shift = arrays
+        volume, matrices, shifts = arrays
         laid = _lay(volume)
-        shape = (self.frame.width or volume.shape[1], self.frame.depth or volume.shape[2], self.frame.wanted)
-        out = np.empty((*shape, laid.shape[-1]), laid.dtype)
-        exact = (matrix.astype(np.float64), shift.astype(np.float64))
-        tilt_kernels.rotate(laid, *exact, self.frame.rows, out)
-        return _unlay(out, volume.dtype)
+        seen = np.empty((*self._seen(volume, matrices), laid.shape[-1]), laid.dtype)
+        self._run(ray_kernels.FORWARD, laid, seen, matrices, shifts)
+        return _unlay(seen, volume.dtype, self.rows)
 
     def adjoint(
         self, upstream: np.ndarray, arrays: tuple[np.ndarray, ...], wanted: tuple[bool, ...]
     ) -> tuple[np.ndarray | None, ...]:
-        volume, matrix, shift = arrays
-        exact, given = (matrix.astype(np.float64), shift.astype(np.float64)), _lay(upstream)
-        g_volume = g_matrix = g_shift = None
+        volume, *pose = arrays
+        given, g_volume = _lay(upstream, self.rows), None
         if wanted[0]:
             laid = np.zeros((*volume.shape[1:], volume.shape[0], given.shape[-1]), given.dtype)
-            tilt_kernels.rotate_back(given, *exact, self.frame.rows, laid)
+            self._run(ray_kernels.ADJOINT, laid, given, *pose)
             g_volume = _unlay(laid, volume.dtype)
-        if wanted[1] or wanted[2]:
-            g_matrix, g_shift = np.zeros((3, 3)), np.zeros(3)
-            tilt_kernels.geometry_of_rotate(_lay(volume), given, *exact, self.frame.rows, (g_matrix, g_shift))
-            g_matrix, g_shift = g_matrix.astype(matrix.dtype), g_shift.astype(shift.dtype)
-        return g_volume, g_matrix, g_shift
+        if not (wanted[1] or wanted[2]):
+            return g_volume, None, None
+        found = self._run(ray_kernels.BY_POSE, _lay(volume), given, *pose)
+        return g_volume, *(g.astype(of.dtype) for g, of in zip(found, pose, strict=True))
+
+
+class _Projection(_Sampling):
+    rows: ClassVar[int] = 1
+
+    def _kernels(self) -> ray_kernels.Kernels:
+        return ray_kernels.along_rows if self.frame.level else ray_kernels.along_rays
+
+    def _seen(self, volume: np.ndarray, matrices: np.ndarray) -> tuple[int, ...]:
+        return len(matrices), self.frame.width or volume.shape[1], self.frame.wanted
+
+
+class _Rotation(_Sampling):
+    rows: ClassVar[int] = 0
+
+    def _kernels(self) -> ray_kernels.Kernels:
+        return ray_kernels.on_grid
+
+    def _seen(self, volume: np.ndarray, matrices: np.ndarray) -> tuple[int, ...]:
+        return self.frame.width or volume.shape[1], self.frame.depth or volume.shape[2], self.frame.wanted
 
 
 # -- anywhere ----------------------------------------------------------------------------------------------------------

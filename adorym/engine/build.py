@@ -1,0 +1,228 @@
+"""From data and recipe to a problem that can be solved: the one way in, for a run and for `adorym check`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adorym.comm import Communicator, communicator, threads_per_rank
+from adorym.data.batches import Measurements
+from adorym.data.dataset import Dataset
+from adorym.engine.checks import (
+    bound_errors,
+    check_inside,
+    check_room,
+    collected,
+    need_numbers,
+    order_errors,
+    recipe_errors,
+    start_value,
+    together,
+    try_constraint,
+)
+from adorym.engine.problem import Problem
+from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
+from adorym.engine.step import apply_update
+from adorym.errors import DataError, InputError
+from adorym.forward.base import BoundModel, Counts, FirstObject
+from adorym.optimizers.base import Optimizer
+from adorym.parameters import OBJECT, Value, make_value
+from adorym.storage.base import ObjectStore, blocks
+from adorym.storage.distributed import DistributedStore
+from adorym.storage.dry import DryStore
+from adorym.storage.hdf5 import FileSettings, Hdf5Store
+from adorym.storage.layout import Slabs
+from adorym.storage.replicated import ReplicatedStore
+from adorym.storage.slabs import Start
+from adorym.updates.base import State
+from adorym.wrapper import get_backend
+from adorym.wrapper.base import Backend
+
+
+def default_batch_size(bound: BoundModel[Any]) -> int:
+    """All patterns at once where each of them sees the whole object; otherwise five batches per epoch.
+
+    There are fewer where a batch would have less than twenty patterns. A batch has to cover the object: momentum carries
+    on where a batch says nothing.
+    """
+    n = bound.dataset.n_patterns
+    return n if bound.view.all_at_once else -(-n // min(5, max(1, n // 20)))
+
+
+def bind(dataset: Dataset, recipe: Recipe, run: RunSettings) -> BoundModel[Any]:
+    """The model and the data put together, once everything that can be seen to be wrong has been looked for.
+
+    Raises:
+        InputError: What is wrong; several errors together as `adorym.errors.ConfigErrors`.
+    """
+    settings = recipe.settings
+    errors: list[InputError] = [*recipe_errors(recipe, settings, run), *order_errors(run, dataset)]
+    bound = None
+    if all(name in recipe.model.refinable for name in recipe.parameters):
+        with collected(errors):
+            bound = recipe.model.bind(dataset, settings)
+            errors += bound_errors(recipe, bound, run)
+    if errors or bound is None:
+        raise together(errors)
+    return bound
+
+
+def build(
+    dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.random.Generator, *, dry: bool = False
+) -> Problem:
+    """The problem with all first values, on the run's backend.
+
+    Args:
+        dataset: What was measured.
+        recipe: What is reconstructed.
+        run: How it is carried out.
+        rng: For first values.
+        dry: Leave out what takes long or much memory: an expensive first object, and the object's store.
+
+    Raises:
+        InputError: Data, configuration or geometry do not go together; all that is wrong at once.
+    """
+    bound = bind(dataset, recipe, run)
+    comm = communicator()
+    xp = backend(run, comm)
+    measurements = Measurements(
+        xp, bound.dataset, bound.to_model_frame, recipe.loss.target, recipe.loss.floor_counts, comm
+    )
+    if measurements.valid_counts <= 0:
+        raise DataError(dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
+    per_pixel = measurements.mean_counts / math.prod(bound.dataset.window_px)
+    bound = bound.with_(counts=Counts(measurements.mean_counts, per_pixel))
+    check_room(bound.shape, "h5" if dry else run.store, comm)
+    errors: list[InputError] = []
+    start, values = None, {}
+    with collected(errors):
+        found = first_object(bound, rng, comm, dry=dry)
+        start = unknown_of(bound, found)
+        obj = _object_value(xp, bound, start, comm)
+    for name in bound.settings:
+        if name != OBJECT:
+            with collected(errors):
+                values[name] = _value(xp, name, bound, rng)
+    if errors or start is None:
+        raise together(errors)
+    _try_constraints(xp, recipe, values, start)
+    problem = Problem(
+        xp=xp,
+        bound=bound,
+        loss=recipe.loss,
+        measurements=measurements,
+        store=DryStore(xp, start, comm) if dry else make_store(xp, start, obj.optimizer, comm, run),
+        obj=obj,
+        values=values,
+        regularizers=recipe.regularizers,
+        constraints=recipe.constraints,
+        comm=comm,
+        start_diagnostics=found.diagnostics,
+        checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
+    )
+    state = State(0, run.epochs, problem.present(), {}, problem.store.values)
+    for update in () if dry else bound.updates:
+        if update.when == "start" and update.due(0, run.epochs):
+            state = apply_update(problem, update, state)
+    return problem
+
+
+def backend(run: RunSettings, comm: Communicator) -> Backend:
+    """The run's backend on this rank: with its share of the machine's cores, on one of the machine's GPUs."""
+    threads = run.threads or threads_per_rank(comm)
+    return get_backend(
+        run.backend, device=run.device, precision=run.precision, threads=threads, local_rank=comm.local_rank
+    )
+
+
+# -- first values ------------------------------------------------------------------------------------------------------
+def first_object(
+    bound: BoundModel[Any], rng: np.random.Generator, comm: Communicator, *, dry: bool = False
+) -> FirstObject:
+    """The first object: what the settings name, or the model's own; vacuum in place of an expensive one if ``dry``.
+
+    Raises:
+        InputError: It cannot be made; making rows of it may raise it, too.
+    """
+    initial = bound.settings[OBJECT].initial
+    own = bound.first_object is not None
+    if (initial is None and (dry or not own)) or (dry and getattr(initial, "expensive", False)):
+        return FirstObject.vacuum(bound.shape)
+    if initial is None:
+        assert bound.first_object is not None  # looked at above
+        found = bound.first_object(rng)
+    else:
+        found = initial.start(bound.dataset, bound.shape, rng)  # type: ignore[union-attr]
+    if found.whole is not None and comm.size > 1:  # rounding may have led each rank elsewhere
+        found = FirstObject.of(comm.broadcast(found.whole, "share the first object"), found.diagnostics)
+
+    def rows(start: int, stop: int) -> np.ndarray:
+        made = found.rows(start, stop)
+        need_numbers(f"parameters.{OBJECT}.initial", made, f" in the rows from {start} to {stop - 1}")
+        return made
+
+    return replace(found, rows=rows)
+
+
+def unknown_of(bound: BoundModel[Any], first: FirstObject) -> Start:
+    """The unknown that the store holds, from the first object."""
+    space = bound.space
+    if space.needs_whole_start:
+        whole = space.from_start(first.rows(0, bound.shape[0]))
+        return Start(bound.shape, lambda a, b: whole[a:b])
+    return Start(bound.shape, lambda a, b: space.from_start(first.rows(a, b)))
+
+
+def _object_value(xp: Backend, bound: BoundModel[Any], start: Start, comm: Communicator) -> Value:
+    """Of the object there is only the declaration here, and a row of it: the store keeps the rest."""
+    spec = bound.model.refinable[OBJECT]
+    scale = _largest(start, comm) if spec.relative else None
+    scale = scale if spec.scale is None else spec.scale(bound)
+    value = make_value(xp, OBJECT, spec, bound.settings[OBJECT], start.rows(0, 1), scale)
+    value.state = ()
+    return value
+
+
+def _largest(start: Start, comm: Communicator) -> float:
+    """Largest modulus of the first object: each rank looks at its part."""
+    rows = blocks(*Slabs(start.shape[0], comm.size).of(comm.rank), 16 * math.prod(start.shape[1:]))
+    found = max((float(np.abs(start.rows(a, b)).max(initial=0)) for a, b in rows), default=0.0)
+    return comm.max(found, "largest value of the first object")
+
+
+def _value(xp: Backend, name: str, bound: BoundModel[Any], rng: np.random.Generator) -> Value:
+    spec, first = bound.model.refinable[name], start_value(name, bound, rng)
+    scale = None if spec.scale is None else spec.scale(bound)
+    value = make_value(xp, name, spec, bound.settings[name], first, scale)
+    if spec.window_relative:
+        value.bounds = check_inside(name, value.first, bound.dataset, (bound.shape, bound.origin_px))
+    return value
+
+
+def _try_constraints(xp: Backend, recipe: Recipe, values: dict[str, Value], start: Start) -> None:
+    """Apply each constraint to the first values: it may refuse their shape."""
+    for i, constraint in enumerate(recipe.constraints):
+        if constraint.parameter == OBJECT:
+            first = start.rows(0, start.shape[0] if constraint.whole else 1)
+        else:
+            first = values[constraint.parameter].first
+        try_constraint(xp, i, constraint, xp.asarray(first.copy()), start.shape)
+
+
+def make_store(xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, run: RunSettings) -> ObjectStore:
+    """The store that the run asks for.
+
+    Raises:
+        ConfigError: There is no room for it.
+    """
+    if run.store == "do":
+        return DistributedStore(xp, start, optimizer, comm)
+    if run.store == "h5":
+        folder = Path(run.scratch or ".").expanduser()
+        return Hdf5Store(xp, start, optimizer, comm, FileSettings(folder, run.memory, run.driver))
+    return ReplicatedStore(xp, start.rows(0, start.shape[0]), optimizer, comm)

@@ -1,0 +1,55 @@
+"""A store that holds nothing: its object is the first one, and what is added to it is forgotten."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from adorym.comm import Communicator
+from adorym.data.contiguous import ArraySpec
+from adorym.storage.base import Function, ObjectStore, Step, Term, Windows
+from adorym.storage.slabs import Start
+from adorym.wrapper.base import Array, Backend
+
+
+class DryStore(ObjectStore):
+    """Windows of the first object, made when they are asked for, so that a model can be tried on an object of any size.
+
+    Args:
+        xp: Backend.
+        start: First object.
+        comm: The ranks.
+    """
+
+    def __init__(self, xp: Backend, start: Start, comm: Communicator) -> None:
+        self._xp, self._start, self.comm, self.shape = xp, start, comm, start.shape
+        self.owned_rows = self.local_rows = (0, self.shape[0])
+
+    def gather(self, windows: Windows) -> Array:
+        (ny, nx), made = windows.shape, []
+        for y, x in windows.corners_px.tolist():
+            made.append(self._start.rows(y, y + ny)[:, x : x + nx])
+        return self._xp.asarray(np.stack(made).astype(self._xp.complex_dtype))
+
+    def scatter_add(self, windows: Windows, gradient: Array, curvature: Array | None = None) -> None:
+        """Forgotten."""
+
+    def add_gradient(self, term: Term, halo_px: int | None = 0) -> float:
+        return 0.0
+
+    def update(self, step: Step) -> None:
+        """Nothing to step."""
+
+    def apply(self, function: Function) -> None:
+        """Nothing to change."""
+
+    def arrays(self) -> dict[str, ArraySpec]:
+        return {"value": ArraySpec(self.shape, self._xp.complex_dtype)}
+
+    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+        return self._start.rows(start, stop).astype(self._xp.complex_dtype)
+
+    def write(self, name: str, start: int, rows: np.ndarray) -> None:
+        """Forgotten."""
+
+    def restart(self) -> None:
+        """Nothing to forget."""
