@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -110,7 +111,7 @@ def assert_gradients(
         g = xp.to_numpy(gradients[name])
         assert g.shape == a.shape and np.iscomplexobj(g) == np.iscomplexobj(a), name
         direction = noise(rng, a.shape, np.iscomplexobj(a))
-        numeric = derivative_along(lambda x, n=name: value(n, x), a, direction, 1e-3 * (scales or {}).get(name, 1.0))
+        numeric = derivative_along(partial(value, name), a, direction, 1e-3 * (scales or {}).get(name, 1.0))
         size = float(np.linalg.norm(g))
         assert size > 0, f"{name}: the gradient is zero"
         assert abs(numeric - inner(g, direction)) <= rtol * size, (
@@ -222,8 +223,9 @@ class ForwardModelContract:
         params = dict(tree)
         return self.model.predict(xp, params.pop("object"), params, batch)
 
-    def _loss(self, xp: Backend, tree: Mapping[str, Any], batch: Any) -> Any:
-        return LeastSquares().value(xp, self._predict(xp, tree, batch), batch.target, batch.mask, batch.floor)
+    def _loss(self, xp: Backend, batch: Any, tree: Mapping[str, Any]) -> tuple[Any, None]:
+        predicted = self._predict(xp, tree, batch)
+        return LeastSquares().value(xp, predicted, batch.target, batch.mask, batch.floor), None
 
     def test_prediction_has_the_shape_of_the_patterns_and_is_real_and_finite(self) -> None:
         for backend in BACKENDS:
@@ -235,9 +237,7 @@ class ForwardModelContract:
     def test_gradients_are_those_of_finite_differences(self) -> None:
         for backend in BACKENDS:
             xp, tree, batch = self._inputs(backend, self.dataset, (0, 1))
-            assert_gradients(
-                xp, lambda t, xp=xp, b=batch: (self._loss(xp, t, b), None), tree, self.scales, self.rtol
-            )  # fmt: skip
+            assert_gradients(xp, partial(self._loss, xp, batch), tree, self.scales, self.rtol)
 
     def test_patterns_do_not_depend_on_their_batch(self) -> None:
         xp, tree, batch = self._inputs("autograd", self.dataset, (0, 1))
@@ -260,7 +260,7 @@ class ForwardModelContract:
         for factor in (1, 50):
             changed = replace(self.dataset, patterns=ArrayPatterns(np.where(mask, counts, factor * counts)), mask=mask)
             xp, _, batch = self._inputs("autograd", changed, (0, 1))
-            losses.append(float(self._loss(xp, tree, batch)))
+            losses.append(float(self._loss(xp, batch, tree)[0]))
         assert losses[0] == losses[1]
 
 
@@ -274,6 +274,9 @@ class LossContract:
         mask = None if mask is None else xp.asarray(mask)
         return float(self.loss.value(xp, xp.asarray(intensity), target, mask, 0.01))
 
+    def _of_tree(self, xp: Backend, target: Any, tree: Mapping[str, Any]) -> tuple[Any, None]:
+        return self.loss.value(xp, tree["i"], target, None, 0.01), None
+
     def test_is_a_sum_over_pixels_with_a_gradient_and_a_minimum_at_the_measurement(self) -> None:
         rng = np.random.default_rng(4)
         counts, intensity = rng.poisson(3.0, (5, 6, 8)).astype(float), rng.uniform(0.1, 8, (5, 6, 8))
@@ -286,10 +289,7 @@ class LossContract:
             assert abs(self._value(xp, intensity, counts, mask) - seen) < 1e-9 * abs(whole), "masked pixels count"
             assert abs(self._value(xp, counts, counts)) < 1e-6 * abs(whole), "not 0 at a perfect fit"
             target = xp.asarray(self.loss.target(counts, 0.01))
-            assert_gradients(
-                xp, lambda t, xp=xp, y=target: (self.loss.value(xp, t["i"], y, None, 0.01), None),
-                {"i": intensity}, {"i": 0.01},
-            )  # fmt: skip
+            assert_gradients(xp, partial(self._of_tree, xp, target), {"i": intensity}, {"i": 0.01})
 
 
 class RegularizerContract:
@@ -302,12 +302,15 @@ class RegularizerContract:
     sharp: ClassVar[ProximalRegularizer | None] = None
     array: ClassVar[np.ndarray] = 0.2 * noise(np.random.default_rng(9), (12, 14), True)
 
+    def _of_tree(self, xp: Backend, tree: Mapping[str, Any]) -> tuple[Any, None]:
+        return self.regularizer.value(xp, tree["a"]), None
+
     def test_gradient_curvature_tiles_and_proximal_operator(self) -> None:
         term, a, rng = self.regularizer, self.array, np.random.default_rng(1)
         for xp in backends():
-            call = xp.value_and_grad(lambda t, xp=xp: (term.value(xp, t["a"]), None))
-            assert_gradients(xp, lambda t, xp=xp: (term.value(xp, t["a"]), None), {"a": a}, {"a": 0.1})
-            whole, _, gradient = call({"a": xp.asarray(a)})
+            value = partial(self._of_tree, xp)
+            assert_gradients(xp, value, {"a": a}, {"a": 0.1})
+            whole, _, gradient = xp.value_and_grad(value)({"a": xp.asarray(a)})
             h = xp.to_numpy(term.curvature(xp, xp.asarray(a)))
             assert h.shape == a.shape and h.dtype == np.float64 and (h >= 0).all()
             d = 1e-2 * noise(rng, a.shape, np.iscomplexobj(a))
@@ -327,9 +330,12 @@ class ConstraintContract:
     constraint: ClassVar[Constraint]
     array: ClassVar[np.ndarray] = 1 + noise(np.random.default_rng(9), (12, 14), True)
 
+    def _project(self, xp: Backend, a: np.ndarray) -> np.ndarray:
+        return xp.to_numpy(self.constraint.project(xp, xp.asarray(a)))
+
     def test_is_a_projection(self) -> None:
         for xp in backends():
-            project = lambda a, xp=xp: xp.to_numpy(self.constraint.project(xp, xp.asarray(a)))  # noqa: E731
+            project = partial(self._project, xp)
             assert_idempotent(project, self.array, 1e-6)
             assert relative_error(project(self.array.copy()), self.array) > 0, "it does nothing"
 
