@@ -24,6 +24,7 @@ from rich.text import Text
 from adorym._version import __version__
 from adorym.comm import Communicator, communicator, launched, started
 from adorym.errors import AdorymError, RunError
+from adorym.extension import user_code
 
 PARALLEL = {"run", "train"}  # commands that many processes work on together
 
@@ -333,7 +334,8 @@ def main(arguments: list[str] | None = None) -> None:
         if not PARALLEL & set(given):
             sys.exit(0)  # every other command is the work of one process
     try:
-        app(given, prog_name="adorym")
+        with user_code():
+            app(given, prog_name="adorym")
     except AdorymError as error:
         _fail(error, "--debug" in given)
     except MemoryError as error:
