@@ -207,9 +207,7 @@ class WholeLoss(Objective):
         weighted = weighted if batch.mask is None else weighted * batch.mask
         for name, gradient in xp.vjp(predicted, tree, weighted).items():
             if name == "object":
-                added = xp.asarray(total[name])
-                xp.scatter_windows(added, windows.corners_px, gradient)
-                total[name] = added
+                total[name] = xp.scatter_windows(xp.asarray(total[name]), windows.corners_px, gradient)
             else:
                 index = rows[name].index
                 place = slice(None) if index is None else index

@@ -97,7 +97,7 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def read(self, name: str, start: int, stop: int) -> np.ndarray:
-        """RowBackend of one of the `arrays`, within ``local_rows``; not to be written to."""
+        """Rows of one of the `arrays`, within ``local_rows``; not to be written to."""
 
     @abstractmethod
     def write(self, name: str, start: int, rows: np.ndarray) -> None:

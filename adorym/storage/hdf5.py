@@ -55,7 +55,7 @@ class FileSettings:
 
 
 class MappedRows(RowBackend):
-    """RowBackend of a dataset in a mapped file."""
+    """Rows of a dataset in a mapped file."""
 
     def __init__(self, path: Path, offset: int, kept: ArraySpec) -> None:
         self._map = np.memmap(path, kept.dtype, "r+", offset, kept.shape)
@@ -84,7 +84,7 @@ class MappedRows(RowBackend):
 
 
 class DatasetRows(RowBackend):
-    """RowBackend of a dataset that HDF5 itself reads and writes: real numbers with the parts of complex ones last."""
+    """Rows of a dataset that HDF5 itself reads and writes: real numbers with the parts of complex ones last."""
 
     def __init__(self, dataset: h5py.Dataset, kept: ArraySpec) -> None:
         self._dataset, self._kept = dataset, kept

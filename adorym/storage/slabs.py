@@ -51,11 +51,11 @@ class Start:
 
 
 class RowBackend(ABC):
-    """RowBackend of one array, wherever they lie; numbered as in the whole array."""
+    """Rows of one array, wherever they lie; numbered as in the whole array."""
 
     @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:
-        """RowBackend ``start`` to ``stop``: the memory itself, or a copy."""
+        """Rows ``start`` to ``stop``: the memory itself, or a copy."""
 
     @abstractmethod
     def write(self, start: int, rows: np.ndarray) -> None:
@@ -69,7 +69,7 @@ class RowBackend(ABC):
 
 
 class MemoryRows(RowBackend):
-    """RowBackend in an array in memory, ``first`` being the number of its first row."""
+    """Rows in an array in memory, ``first`` being the number of its first row."""
 
     def __init__(self, array: np.ndarray, first: int) -> None:
         self._array, self._first = array, first
@@ -333,7 +333,7 @@ class SlabStore(ObjectStore):
             rows.soon(a, b)
 
     def _flat(self, rows: np.ndarray) -> np.ndarray:
-        """RowBackend as real numbers ``(k, x * depth)``, the same memory."""
+        """Rows as real numbers ``(k, x * depth)``, the same memory."""
         return rows.view(self._real).reshape(len(rows), -1) if rows.size else np.zeros((len(rows), 0), self._real)
 
     def _as_object(self, flat: np.ndarray) -> np.ndarray:
