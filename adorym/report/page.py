@@ -17,10 +17,11 @@ from ruamel.yaml.error import YAMLError
 from adorym.data.dataset import Dataset
 from adorym.data.result import ParameterResult, Result
 from adorym.errors import DataError
-from adorym.report.base import Picture, Scene, Score, scene
+from adorym.report.base import Picture, Scene, scene
 from adorym.report.object_pictures import extent_text
 from adorym.report.pictures import draw_pictures, save_pictures
 from adorym.report.position_trend import position_trend
+from adorym.report.score import Score
 from adorym.report.text import duration, number, prefix, quantity, title_of, values
 
 PICTURE_DIRECTORY = "pictures"
@@ -63,7 +64,7 @@ def write_report(result: Result, path: str | Path, dataset: Dataset | None = Non
 
 def render(shown: Scene, pictures: list[Picture], name: str = "") -> str:
     """The page's HTML; ``name`` stands in its title where the configuration names no data file."""
-    result = shown.result
+    result, figures = shown.result, shown.score.figures if shown.score else ()
     settings = _settings(result.config)
     heading, subtitle = _headings(settings, name)
     return _template().render(
@@ -74,7 +75,7 @@ def render(shown: Scene, pictures: list[Picture], name: str = "") -> str:
         facts=_facts(shown),
         pictures=[(picture, base64.b64encode(picture.png).decode("ascii")) for picture in pictures],
         rows=[_row(name, parameter) for name, parameter in result.parameters.items()],
-        scores=_scores(shown.score),
+        scores=[(title_of(f.name), f.text + (f"  ({f.note})" if f.note else "")) for f in figures],
         reference=shown.score.reference if shown.score else "",
         trend=position_trend(result),
         config=result.config,
@@ -159,10 +160,3 @@ def _text(array: np.ndarray, unit: str) -> str:
     if array.dtype.kind not in "fciub":
         return str(array)
     return ("|…| " if np.iscomplexobj(array) else "") + values(array, unit)
-
-
-def _scores(score: Score | None) -> list[tuple[str, str]]:
-    if score is None:
-        return []
-    texts = {name: value if isinstance(value, str) else number(float(value), 4) for name, value in score.values.items()}
-    return [(title_of(name), text) for name, text in texts.items()]

@@ -14,11 +14,12 @@ from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.result import ParameterResult, Result
 from adorym.metrics.resolution import ring_correlation
 from adorym.report import style
-from adorym.report.base import Score, scene
+from adorym.report.base import scene
 from adorym.report.curve_pictures import fit_picture, frc_picture, loss_picture, parameters_picture
 from adorym.report.object_pictures import extent_text, object_picture
 from adorym.report.pictures import draw_pictures, save_pictures
 from adorym.report.probe_pictures import positions_picture, probe_picture
+from adorym.report.score import Score
 
 RESULT = ptychography_result()
 MOVED = {"probe_positions": RESULT.parameters["probe_positions"]}
