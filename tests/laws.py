@@ -78,23 +78,27 @@ def assert_mask_law(everything: Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 # -- curvatures --------------------------------------------------------------------------------------------------------
 def assert_bound(
-    jacobian: np.ndarray, curvature: np.ndarray, tight: np.ndarray | None, loosest: float = 1.0, rtol=1e-6
-):
-    """``diag(curvature) >= J^T J``, and not by more than it may be.
+    slope: Callable[[np.ndarray], np.ndarray], curvature: np.ndarray, tight: np.ndarray, loosest: float, rtol: float
+) -> None:
+    """``diag(curvature) >= J^T J``, and not by more than it may be along one direction.
 
     Args:
-        jacobian: ``(pixels, unknowns)`` slopes of what the loss squares, weights included.
-        curvature: ``(unknowns,)``.
-        tight: ``(unknowns,)`` direction along which the two agree, up to ``rtol``; ``None`` if there is none.
-        loosest: The largest eigenvalue of ``J^T J`` relative to the curvature is at least this.
+        slope: ``v -> J v``: change of what the loss squares, weights included, along ``v``, of the curvature's shape.
+        curvature: One value an unknown; real.
+        tight: Direction along which the curvature is at most ``1 / loosest`` too large.
+        loosest: 1 where the curvature is exact along it.
         rtol: Relative error of the finite differences, or of what the bound leaves out.
     """
-    assert jacobian.shape[1] == len(curvature) and (curvature >= 0).all()
-    seen = curvature > 0
-    assert np.abs(jacobian[:, ~seen]).max(initial=0.0) <= rtol * np.abs(jacobian).max(), "no curvature where it matters"
-    scaled = jacobian[:, seen] / np.sqrt(curvature[seen])
-    largest = float(np.linalg.norm(scaled, 2)) ** 2
-    assert loosest - rtol <= largest <= 1 + rtol, f"largest eigenvalue {largest!r} of the curvature's, at most 1"
-    if tight is not None:
-        exact, found = float(np.sum((jacobian @ tight) ** 2)), float(np.sum(curvature * tight**2))
-        assert abs(found - exact) <= rtol * exact, f"along the tight direction {found!r}, exactly {exact!r}"
+    rng, shape = np.random.default_rng(13), curvature.shape
+    single = [np.zeros(shape, tight.dtype) for _ in range(8)]
+    for each in single:
+        each[tuple(int(rng.integers(n)) for n in shape)] = (
+            (1, 1j)[int(rng.integers(2))] if tight.dtype.kind == "c" else 1
+        )
+    wide = [noise(rng, shape, tight.dtype.kind == "c") for _ in range(4)]
+    parts = [tight * noise(rng, shape) for _ in range(2)]
+    for i, direction in enumerate((tight, *wide, *parts, *single)):
+        exact, bound = float(np.sum(slope(direction) ** 2)), float(np.sum(curvature * np.abs(direction) ** 2))
+        least = loosest * bound if i == 0 else 0.0
+        slack = rtol * max(bound, 1e-9 * float(curvature.max()))
+        assert least - slack <= exact <= bound + slack, f"direction {i}: exactly {exact!r}, by the curvature {bound!r}"
