@@ -21,7 +21,7 @@ from adorym.engine.setup import default_batch_size
 from adorym.errors import GeometryError
 from adorym.optics.geometry import Geometry, Regime, depth_of_focus_m, fresnel_number, regime_of
 from adorym.optics.propagation import critical_distance_m
-from adorym.report.text import number, quantity
+from adorym.report.text import counted, number, quantity
 from adorym.schema import dump
 from adorym.schema.fields import fields_of
 from adorym.units import wavelength_m
@@ -73,7 +73,7 @@ def _data(dataset: Dataset, geometry: Geometry) -> Iterator[Fact]:
         yield Fact("angles", "angles", dataset.n_angles, str(dataset.n_angles))
     counts = _counts(dataset)
     text = f"{counts.mean():.6g} on average, {counts.min():.6g} to {counts.max():.6g}"
-    yield Fact("counts_per_pattern", "counts a pattern", float(counts.mean()), text)
+    yield Fact("counts_per_pattern", "counts per pattern", float(counts.mean()), text)
     if geometry.energy_ev is not None:
         wavelength = wavelength_m(geometry.energy_ev)
         yield Fact("energy_ev", "energy", geometry.energy_ev, quantity(geometry.energy_ev, "eV"))
@@ -128,7 +128,7 @@ def _sampling(made: Draft, warnings: list[str]) -> Iterator[Fact]:
         yield Fact("oversampling", "oversampling", ratios, text)
         if min(ratios) < LOW_OVERSAMPLING:
             warnings.append(
-                f"oversampling: {min(ratios):.2g}; the fringes of so wide a beam need at least 2 pixels each"
+                f"oversampling: {min(ratios):.2g}; at least 2 is needed to sample the fringes of so wide a beam"
             )
     try:
         grid = geometry.grid(_regime(made))
@@ -171,7 +171,7 @@ def _scan(made: Draft, geometry: Geometry, diameter: float | None, warnings: lis
     if diameter is None:
         return
     focus = _is_focus(made)
-    text = f"{number(diameter)} px" + (", a focus: what the patterns allow at least" if focus else "")
+    text = f"{number(diameter)} px" + (", assuming focus: a lower limit" if focus else "")
     yield Fact("probe_diameter_px", "probe diameter", diameter, text)
     overlap = linear_overlap(step, diameter)
     text = f"{'at least ' if focus else ''}{100 * overlap:.0f} % of the diameter; 60 % is good"
@@ -211,10 +211,11 @@ def _batch_sizes(made: Draft) -> list[int]:
 def _batches(made: Draft) -> Iterator[Fact]:
     run, sizes = made.config.run, _batch_sizes(made)
     low, high = min(sizes), max(sizes)
-    text = f"{len(sizes)} of {high if low == high else f'{low} to {high}'} patterns, order '{run.batch_order}'"
+    many = counted(high, "pattern") if low == high else f"{low} to {high} patterns"
+    text = f"{len(sizes)} of {many}, order '{run.batch_order}'"
     yield Fact("epochs", "epochs", run.epochs, str(run.epochs))
-    yield Fact("batches", "batches an epoch", len(sizes), text)
-    yield Fact("batch_size", "largest batch", high, f"{high} patterns")
+    yield Fact("batches", "batches per epoch", len(sizes), text)
+    yield Fact("batch_size", "largest batch", high, counted(high, "pattern"))
 
 
 def _fit(made: Draft) -> Iterator[Fact]:
@@ -329,18 +330,21 @@ def _stores(made: Draft) -> Iterator[Fact]:
     for store in ("dp", "do", "h5"):
         sizes = {n: sum(item.n_bytes for item in _memory(made, store, n)) for n in sorted({1, 4, 16, 64, _ranks()})}
         text = ", ".join(f"{size_text(size)} on {n}" for n, size in sizes.items())
-        yield Fact(f"{store}_bytes_per_rank", f"{store}, a rank", {str(n): size for n, size in sizes.items()}, text)
+        yield Fact(f"{store}_bytes_per_rank", f"{store}, per rank", {str(n): size for n, size in sizes.items()}, text)
     real = 4 if made.config.run.precision == "single" else 8
     size = sum(item.n_bytes for item in object_items(_unknowns(made)["object"], real))
-    yield Fact("h5_file_bytes", "h5, on the disk", size, size_text(size))
+    yield Fact("h5_file_bytes", "h5, on disk", size, size_text(size))
 
 
 def _transforms(made: Draft, work: Work) -> Iterator[Fact]:
     n, epochs = made.dataset.n_patterns, made.config.run.epochs
     (ny, nx), operations = work.window_px, work.operations(n)
     count = work.transforms * n * work.modes
-    text = f"{count} of {ny} x {nx} an epoch, {work.transforms} for each of {n * work.modes} exit waves"
+    text = f"{count} of {ny} x {nx} per epoch, {work.transforms} for each of {n * work.modes} exit waves"
     yield Fact("transforms_per_epoch", "Fourier transforms", count, text)
     yield Fact(
-        "operations_per_epoch", "operations", operations, f"{operations:.3g} an epoch, {epochs * operations:.3g} in all"
+        "operations_per_epoch",
+        "operations",
+        operations,
+        f"{operations:.3g} per epoch, {epochs * operations:.3g} in all",
     )

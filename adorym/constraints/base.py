@@ -14,7 +14,7 @@ class Constraint(ABC):
     Attributes:
         parameter: Name of the parameter that it acts on.
         when: After every ``batch`` or every ``epoch``.
-        logarithmic: Whether `project` of the object takes :math:`b + i d = -\log O`, the absorption and the phase lag
+        logarithmic: Whether `project` of the object takes :math:`b + i d = -\log O`, the absorption and the phase shift
             of a slice, :math:`k t (\beta + i \delta)`, instead of its transmission :math:`O = e^{-(b + i d)}`. The
             engine converts where the run represents the object the other way.
         of_one_material: Whether `project_lag` says what it means for an object of one material.
@@ -38,7 +38,8 @@ class Constraint(ABC):
         """The nearest array that satisfies the constraint; may reuse the memory of ``tile``."""
 
     def project_lag(self, xp: Backend, lag: Array, kappa: float) -> Array:
-        r"""The same for an object of one material, of which the phase lag :math:`\varphi` is known, real.
+        r"""The same for an object of one material, given its real phase shift :math:`\varphi = k t \delta`, by which
+        matter advances the wave.
 
         Its transmission is :math:`e^{-(1/\kappa + i)\varphi}`. Only asked of constraints with ``of_one_material``.
         """

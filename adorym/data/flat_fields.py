@@ -1,6 +1,6 @@
-"""White fields: the beam without sample, and a beam that changes while the sample turns.
+"""Flat fields: the beam without sample, and a beam that changes while the sample turns.
 
-One white field is enough while the beam stands still. Where a file holds white fields from several moments of a scan,
+One flat field is enough while the beam stands still. Where a file holds flat fields from several moments of a scan,
 each pattern is divided by the field that lies between those before and after it, linear in between.
 """
 
@@ -19,7 +19,7 @@ class Drift:
     """How the beam changes during a scan.
 
     Attributes:
-        ratio: ``(k, y, x)`` float32 mean white field over that of each moment; 1 where no light falls.
+        ratio: ``(k, y, x)`` float32 mean flat field over that of each moment; 1 where no light falls.
         moment: ``(n,)`` which of them each pattern belongs to, between 0 and ``k - 1``.
     """
 
@@ -28,14 +28,14 @@ class Drift:
 
     @classmethod
     def of(cls, whites: np.ndarray, moment: np.ndarray) -> Drift:
-        """From white fields ``(k, y, x)``, dark subtracted."""
+        """From flat fields ``(k, y, x)``, dark subtracted."""
         mean = whites.mean(0)
         lit = (whites > 0).all(0) & (mean > 0)
         ratio = np.where(lit, mean / np.where(lit, whites, 1.0), 1.0)
         return cls(ratio.astype(np.float32), np.asarray(moment, np.float64))
 
     def whites(self, mean: np.ndarray) -> np.ndarray:
-        """``(k, y, x)`` white fields, from their mean: inverse of `of`."""
+        """``(k, y, x)`` flat fields, from their mean: inverse of `of`."""
         return mean / self.ratio
 
 
@@ -62,12 +62,12 @@ class DriftingPatterns:
 def beam_of(
     whites: np.ndarray, dark: np.ndarray | None, when: tuple[np.ndarray, np.ndarray] | None
 ) -> tuple[np.ndarray, Drift | None]:
-    """Mean white field ``(y, x)``, dark subtracted, and the drift between `moments_of` ``when``, if any.
+    """Mean flat field ``(y, x)``, dark subtracted, and the drift between `moments_of` ``when``, if any.
 
     Args:
         whites: ``(k, y, x)`` as they were measured.
         dark: ``(y, x)``; one that does not fit is not subtracted.
-        when: Moments of white fields and patterns.
+        when: Moments of flat fields and patterns.
     """
     if dark is not None and dark.shape == whites.shape[1:]:
         whites = whites - dark
@@ -75,7 +75,7 @@ def beam_of(
 
 
 def drift_of(whites: np.ndarray, when: np.ndarray, of_patterns: np.ndarray) -> Drift | None:
-    """The drift between white fields ``(k, y, x)`` taken at moments ``when`` ``(k,)``; ``None`` if there is but one.
+    """The drift between flat fields ``(k, y, x)`` taken at moments ``when`` ``(k,)``; ``None`` if there is but one.
 
     Args:
         whites: Dark subtracted.
@@ -92,29 +92,29 @@ def drift_of(whites: np.ndarray, when: np.ndarray, of_patterns: np.ndarray) -> D
 def moments_of(
     kind: str | None, n_whites: int, theta_white: np.ndarray | None, of_patterns: np.ndarray, path: str
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """When white fields and patterns were taken, ``None`` where all white fields are to be averaged.
+    """When flat fields and patterns were taken, ``None`` where all flat fields are to be averaged.
 
     Args:
-        kind: What the user says: ``mean``, ``before_and_after`` (the first half of the white fields before the scan,
+        kind: What the user says: ``mean``, ``before_and_after`` (the first half of the flat fields before the scan,
             the rest after it), or nothing.
-        n_whites: Number of white fields.
-        theta_white: Rotation angles of the white fields, where the file has them.
+        n_whites: Number of flat fields.
+        theta_white: Rotation angles of the flat fields, where the file has them.
         of_patterns: ``(n,)`` rotation angles of the patterns.
         path: For messages.
 
     Raises:
-        DataError: One white field is no two moments, or angles and fields differ in number.
+        DataError: One flat field is no two moments, or angles and fields differ in number.
     """
     if kind == "mean" or (kind is None and theta_white is None):
         return None
     if kind == "before_and_after":
         if n_whites < 2:
-            raise DataError(path, "one white field cannot be from before and after the scan", expected="two or more",
+            raise DataError(path, "one flat field cannot be from before and after the scan", expected="two or more",
                             found=n_whites, remedy="leave out 'data.white_fields'")  # fmt: skip
         n = len(of_patterns)
         return np.where(np.arange(n_whites) < n_whites // 2, 0.0, n - 1.0), np.arange(n, dtype=float)
     if theta_white is None or len(theta_white) != n_whites:
-        raise DataError(path, "white fields and their angles differ in number", expected=n_whites,
+        raise DataError(path, "flat fields and their angles differ in number", expected=n_whites,
                         found=0 if theta_white is None else len(theta_white),
                         remedy="correct exchange/theta_white, or set data.white_fields: mean")  # fmt: skip
     return theta_white, of_patterns

@@ -79,7 +79,7 @@ def _write_patterns(file: h5py.File, dataset: Dataset) -> None:
 
 
 def _write_fields(file: h5py.File, patterns: CorrectedPatterns, dataset: Dataset, drift: Drift | None) -> Patterns:
-    """Dark and white fields as files hold them; returns the counts as they were measured."""
+    """Dark and flat fields as files hold them; returns the counts as they were measured."""
     gain = patterns.gain
     assert gain is not None  # the caller looked
     white = np.divide(dataset.open_beam_counts or 0.0, gain, out=np.zeros(gain.shape), where=gain > 0)

@@ -1,4 +1,4 @@
-"""Raw pictures: one file or a series of files as a stack, white and dark fields, hot pixels."""
+"""Raw pictures: one file or a series of files as a stack, flat and dark fields, hot pixels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def read_series(pattern: str | Path) -> np.ndarray:
 
 
 def read_fields(source: str | Path | np.ndarray, role: str) -> np.ndarray:
-    """White or dark fields ``(k, y, x)`` float64: an array, one file, or a pattern of several.
+    """Flat or dark fields ``(k, y, x)`` float64: an array, one file, or a pattern of several.
 
     Raises:
         DataError: No such file, or not pictures.

@@ -103,7 +103,7 @@ def _term_errors(
 
 
 def _representation_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings]) -> Iterator[InputError]:
-    """What has no meaning for the object as it is solved for: its transmission, an exponent, a phase lag."""
+    """What has no meaning for the object as it is solved for: its transmission, an exponent, a phase shift."""
     where, model = "parameters.object.representation", recipe.model
     plain = getattr(settings["object"], "representation", "real_imag") == "real_imag"
     if model.material({}) is None:
@@ -112,11 +112,11 @@ def _representation_errors(recipe: Recipe, settings: Mapping[str, ParameterSetti
             yield ConfigError(f"forward_model.{key}", what, remedy=f"leave it out, or '{where}'")
         return
     if not plain:
-        what = "has no effect: a homogeneous object is solved for as its phase lag"
+        what = "has no effect: a homogeneous object is represented by its phase shift"
         yield ConfigError(where, what, remedy="leave it out, or 'forward_model.homogeneous'")
     for i, constraint in enumerate(recipe.constraints):
         if constraint.parameter == "object" and not constraint.of_one_material:
-            what = f"'{constraint.kind}' has no meaning for a homogeneous object, of which only the phase lag is free"
+            what = f"'{constraint.kind}' has no meaning for a homogeneous object, of which only the phase shift is free"
             yield ConfigError(f"constraints[{i}]", what, remedy="leave it out, or 'forward_model.homogeneous'")
 
 

@@ -226,7 +226,7 @@ def _exponents(transmission: RowsOf) -> RowsOf:
 def _encoded(model: ForwardModel, start: Start) -> Start:
     if model.material({}) is None:
         return start
-    # A lag is told from the whole object: it may be known up to whole turns only.
+    # The phase shift is found from the whole object: it may be known up to multiples of 2 pi only.
     whole = model.encode(start.rows(0, start.shape[0]))
     return Start(start.shape, lambda a, b: whole[a:b])
 

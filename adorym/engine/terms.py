@@ -134,6 +134,6 @@ def projected(problem: Problem, constraint: Constraint, array: Array, row: int =
         return constraint.project(xp, array)
     if constraint.logarithmic:
         return transmission_of(xp, constraint.project(xp, exponent_of(xp, array)))
-    # By the quotient, so that a phase lag beyond pi stays where it is.
+    # By the quotient, so that a phase shift beyond pi stays where it is.
     before = transmission_of(xp, array)
     return array + exponent_of(xp, constraint.project(xp, before) / transmission_of(xp, array))

@@ -214,7 +214,7 @@ class ForwardModel(ABC):
         return None
 
     def material(self, values: Mapping[str, np.ndarray]) -> float | None:
-        """Delta / beta of an object of one material, which is solved for as its phase lag; ``None`` for any other."""
+        """Delta / beta of an object of one material, represented by its phase shift; ``None`` for any other."""
         return None
 
     def encode(self, transmission: np.ndarray) -> np.ndarray:
@@ -252,7 +252,7 @@ class ObjectSettings(ParameterSettings):
     """How the object starts and is refined.
 
     Attributes:
-        initial: First object; vacuum (transmission 1) if absent.
+        initial: Initial object; vacuum (transmission 1) if absent.
         margin_px: Pixels around the scanned area, or rows above and below a tomogram; room for positions, shifts and
             tilts that are refined. Chosen from the run if absent.
         representation: What is solved for: the real and imaginary part of the transmission (``real_imag``), or delta

@@ -41,7 +41,7 @@ class CrystalObject(ParameterSettings):
     """How the crystal starts and is refined.
 
     Attributes:
-        initial: First object; iterative phasing from a random start if absent.
+        initial: Initial object; iterative phasing from a random start if absent.
     """
 
     initial: Annotated[Initializer | None, ComponentOf("initializer")] = None  # type: ignore[assignment]
@@ -53,7 +53,7 @@ class SupportSettings(ParameterSettings):
 
     Attributes:
         every: Epochs between updates.
-        threshold: Part of the largest blurred amplitude that a voxel of the support has at least.
+        threshold: A voxel belongs to the support if its blurred amplitude is at least this fraction of the largest.
         sigma: Standard deviation of the blur.
         dilate: Voxels by which it is widened after each update.
     """

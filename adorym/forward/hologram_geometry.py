@@ -118,13 +118,13 @@ def field_of_view(geometry: HologramGeometry, shape: tuple[int, int]) -> np.ndar
 
 
 def phase_rates(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """``pi lambda f_y^2`` ``(Y,)`` and ``pi lambda f_x^2`` ``(X,)``: phase lag a meter of path."""
+    """``pi lambda f_y^2`` ``(Y,)`` and ``pi lambda f_x^2`` ``(X,)``: phase per meter of path."""
     f_y, f_x = grid.frequencies_per_m()
     return np.pi * grid.wavelength_m * f_y.ravel() ** 2, np.pi * grid.wavelength_m * f_x.ravel() ** 2
 
 
 def distance_index(dataset: Dataset, n_distances: int) -> np.ndarray:
-    """``(n,)`` number of the distance of each picture: every angle has one picture a distance, in order.
+    """``(n,)`` number of the distance of each picture: every angle has one picture per distance, in order.
 
     Raises:
         DataError: It has not.
@@ -136,9 +136,9 @@ def distance_index(dataset: Dataset, n_distances: int) -> np.ndarray:
             raise DataError(
                 dataset.path,
                 "the number of holograms does not fit the number of distances",
-                expected=f"{n_distances} holograms an angle, one a distance",
+                expected=f"one hologram per distance and angle, so {n_distances} per angle",
                 found=f"{len(here)} at angle {angle}",
-                remedy="give 'data.propagation_distance' one value a hologram, or choose holograms with 'data.frames'",
+                remedy="give one 'data.propagation_distance' per hologram, or choose holograms with 'data.frames'",
             )
         index[here] = np.arange(n_distances)
     return index

@@ -43,7 +43,7 @@ def _filters(grid: Grid, distances_m: tuple[float, ...], floor: float) -> tuple[
 
 @lru_cache(maxsize=4)
 def _filter_of_lag(grid: Grid, distances_m: tuple[float, ...], floor: float, kappa: float) -> np.ndarray:
-    """``(h + floor)^-1`` ``(Y, X)`` of the phase lag of one material."""
+    """``(h + floor)^-1`` ``(Y, X)`` of the phase shift of one material."""
     rate = fresnel_rate_rad_per_m(grid)
     h = np.zeros(rate.shape)
     for distance in distances_m:
@@ -73,7 +73,7 @@ def rounded(
 
 
 def rounded_lag(xp: Backend, gradient: Array, grid: Grid, distances_m: np.ndarray, floor: float, kappa: float) -> Array:
-    """``(h + floor)^-1`` times the gradient ``(Y, X)`` by the phase lag of one material, the real part."""
+    """``(h + floor)^-1`` times the gradient ``(Y, X)`` by the phase shift of one material, the real part."""
     kernel = xp.asarray(_filter_of_lag(grid, tuple(map(float, distances_m)), floor, kappa))
     return xp.ifft2(kernel * xp.fft2(gradient))
 

@@ -26,8 +26,8 @@ class AffineSettings(ParameterSettings):
     """How the maps start and are refined.
 
     Attributes:
-        registration: Start from a coarse alignment of the pictures, by the phase correlation of their gradients and
-            the affine map that makes them most alike; else from the identity.
+        registration: Start from a coarse alignment of the holograms, by the phase correlation of their gradients and
+            the affine map that makes them most similar; else from the identity.
     """
 
     registration: bool = False
@@ -38,8 +38,8 @@ class KappaSettings(ParameterSettings):
     """How delta over beta starts and is refined.
 
     Attributes:
-        fit: Start from the value that explains the holograms best, found together with the object by Gauss-Newton
-            steps from the model's ``kappa``, which may be ten times off; else from ``kappa`` itself.
+        fit: Start from the value that fits the holograms best, found together with the object by Gauss-Newton steps
+            from the model's ``kappa``, which may be wrong by a factor of ten; else from ``kappa`` itself.
     """
 
     fit: bool = False
@@ -121,7 +121,7 @@ PARAMETERS: dict[str, Parameter] = {
     "common_distance": Parameter(
         optional=True,
         unit="m",
-        help="correction of all distances alike; refocuses the object",
+        help="correction common to all distances; refocuses the object",
         start=lambda model, dataset, settings, rng: np.zeros(1),
         optimizer=_geometric(0.2),
         scale=_fringe_distance,
@@ -129,7 +129,7 @@ PARAMETERS: dict[str, Parameter] = {
     "relative_distances": Parameter(
         optional=True,
         unit="m",
-        help="correction of each distance, without their mean",
+        help="correction of each distance, with zero mean",
         start=_zeros_each,
         optimizer=_geometric(0.035),
         scale=_fringe_distance,
@@ -153,7 +153,7 @@ PARAMETERS: dict[str, Parameter] = {
     ),
     "pixel_ratio": Parameter(
         optional=True,
-        help="pixel of each distance over the stated one, relative to the first (magnification)",
+        help="pixel size at each distance divided by the stated one, relative to the first (magnification)",
         start=_ratios,
         optimizer=_geometric(0.13),
         scale=_pixel_of_map,

@@ -27,7 +27,7 @@ class Series:
 
     Attributes:
         pictures: ``(d, Y, X)`` float64.
-        chi: ``(d, Y, X)`` phase lag ``pi lambda z f^2``, zero frequency at the corner.
+        chi: ``(d, Y, X)`` phase ``pi lambda z f^2``, zero frequency at the corner.
         distances_m: ``(d,)``.
         grid: The grid.
         measured: ``(d, y, x)`` the same holograms on the detector's pixels.

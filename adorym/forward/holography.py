@@ -17,7 +17,7 @@ surroundings and its smoothness only, while differences are determined by the da
 (`adorym.optics.geometry`). Pictures of several magnifications are predicted on the finest of their pixels.
 
 **One material.** With ``homogeneous`` the object is :math:`O = e^{-(1/\kappa + i)\varphi}` with one real unknown, the
-phase lag :math:`\varphi`, and :math:`\kappa = \delta/\beta`.
+phase shift :math:`\varphi = k t \delta`, by which matter advances the wave, and :math:`\kappa = \delta/\beta`.
 """
 
 from __future__ import annotations
@@ -67,12 +67,14 @@ class Holography(ForwardModel):
         buffer_px: Pixels that the object is wider than the holograms, on each side, so that fringes do not wrap
             around; as many as light can reach if absent.
         surroundings: Whether the object beyond the field of view is ``refined`` or ``vacuum``.
-        homogeneous: One material: the phase lag is the only unknown of the object, and absorption follows it.
+        homogeneous: One material: the only unknown of the object is the phase shift ``k t delta``, by which matter
+            advances the wave; absorption follows from it.
         kappa: delta / beta of that material; ``parameters.log10_kappa`` refines it.
         autofocus: Search the common distance by the sharpness of the object; needs ``parameters.common_distance``.
-        balance: Steps of the object are made equally long for slow and fast changes of its phase, but for those that
-            the holograms show less than this part of; none for plain steps. Smaller is faster and less stable.
-        tile_memory_gib: Holograms of which one would take more are worked on in tiles: less memory, more transforms.
+        balance: Makes steps of the object equally long for all spatial frequencies of its phase, down to those whose
+            contrast in the holograms is below this fraction; none for plain steps. Smaller is faster and less stable.
+        tile_memory_gib: If one hologram would take more, holograms are divided into tiles: less memory, more
+            transforms.
         fused: Use the operation with hand-written adjoints where the run allows it; otherwise plain automatic
             differentiation, its reference.
     """
@@ -275,7 +277,7 @@ class Holography(ForwardModel):
         return obj * float(np.sqrt(geometry.open_beam_counts))
 
     def _transmission(self, xp: Backend, obj: Array, params: Mapping[str, Array]) -> Array:
-        """``exp(-(1/kappa + i) phi)`` of the phase lag, the real part of what is stored."""
+        """``exp(-(1/kappa + i) phi)`` of the phase shift phi, the real part of what is stored."""
         lag = xp.real(obj)
         modulus = xp.exp(-self._inverse_kappa(xp, params) * lag)
         return xp.complex(modulus * xp.cos(lag), -modulus * xp.sin(lag))
@@ -354,7 +356,7 @@ class Holography(ForwardModel):
         return self.kappa if refined is None else 10.0 ** float(refined[0])
 
     def encode(self, transmission: np.ndarray) -> np.ndarray:
-        """The array to solve for: the transmission, or the phase lag of a homogeneous object."""
+        """The array to solve for: the transmission, or the phase shift of a homogeneous object."""
         return unwrapped_lag(transmission) + 0j if self.homogeneous else transmission
 
     def decode(self, stored: np.ndarray, values: Mapping[str, np.ndarray]) -> np.ndarray:

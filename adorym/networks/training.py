@@ -77,7 +77,7 @@ class TrainingSettings:
         mixed_precision: Convolutions in half precision on CUDA.
         bfloat16: Convolutions in bfloat16 on the CPU: nearly twice as fast where the processor has it (AVX512-BF16).
         threads: CPU threads; the library's choice if absent.
-        seed: Of all random numbers.
+        seed: Seed of the random generator.
     """
 
     width: tuple[int, int, int] = FULL_WIDTH

@@ -138,7 +138,7 @@ def _resample(a: np.ndarray, window_px: tuple[int, int]) -> np.ndarray:
 
 
 def _zero_frequency_kept(spectrum: np.ndarray, axis: int, n: int) -> np.ndarray:
-    """Crop or pad a centerd spectrum along ``axis`` so that its zero frequency lies at ``n // 2``."""
+    """Crop or pad a centered spectrum along ``axis`` so that its zero frequency lies at ``n // 2``."""
     have = spectrum.shape[axis]
     first = have // 2 - n // 2
     if first >= 0 and first + n <= have:

@@ -72,7 +72,7 @@ def density_of(balls: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 @register("simulation", "tomography_foam")
 class FoamTomography(Simulation):
-    """Raw counts of a foam ball at many angles, with white and dark fields, as a beamline writes them.
+    """Raw counts of a foam ball at many angles, with flat and dark fields, as a beamline writes them.
 
     Attributes:
         size_px: (y, x) pixels of the detector.
@@ -88,9 +88,9 @@ class FoamTomography(Simulation):
         shift_error: Root mean square of the shift of each angle, y and x.
         drift: Shift of the last angle against the first, along x.
         beam_drift: Of the beam's middle between the first and the last angle, as a part of the detector's width; the
-            white fields are from before and after.
-        vignette: By how much the beam is weaker at the edges of the detector.
-        gain_spread: Spread of what pixels count, over what the white field tells: the cause of rings.
+            flat fields are from before and after.
+        vignette: Fraction by which the beam is weaker at the edges of the detector.
+        gain_spread: Relative spread of the pixels' response that the flat field does not show: it causes rings.
         dark: Counts without beam.
         pixel_size: Of the detector and of the volume.
         energy: Photon energy.
@@ -160,7 +160,7 @@ class FoamTomography(Simulation):
         return [np.column_stack([middles, balls[:, 3]]) for middles in back]
 
     def _counted(self, passed: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Raw counts ``(a, y, x)``, dark field, white fields ``(1 or 2, y, x)``, each the mean of twenty frames."""
+        """Raw counts ``(a, y, x)``, dark field, flat fields ``(1 or 2, y, x)``, each the mean of twenty frames."""
         ny, nx = self.size_px
         y, x = np.linspace(-1, 1, ny)[:, None], np.linspace(-1, 1, nx)[None, :]
         middle = 2 * self.beam_drift * (np.linspace(0, 1, self.angles) - 0.5)[:, None, None]

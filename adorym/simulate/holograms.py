@@ -131,10 +131,10 @@ class Holography(Simulation):
         detector_pixel: Pitch of the detector's pixels.
         distances: Sample to detector, one a hologram.
         source_distances: Focus to sample, one a hologram or one for all; none for a parallel beam.
-        distance_error: What the data set states is this much more than the (effective) truth.
+        distance_error: Error of the distances that the data set states: stated minus true (effective) distance.
         photons: Photons in a pixel without the specimen.
         phantom: Specimen; it fills the field of view of the finest pixel.
-        misalignment: How the holograms lie against the first.
+        misalignment: Misalignment of the holograms relative to the first.
         noise: Photon noise, background, read noise, bad pixels.
         oversample: How much finer the simulation's grid is.
         blur: Width (sigma) of the Gaussian that the wave behind the specimen is smoothed by: that of optics or

@@ -43,7 +43,7 @@ class FocusedBeam(Illumination):
         aperture: Radius of the lens's bright disc in the far field, in detector pixels.
         stop: Radius of the central stop's shadow, likewise.
         defocus: Distance from the focus to the specimen; if not given, such that the beam is 0.45 of the window wide.
-        guessed_defocus: The same as one believes it to be, for the first guess; 0.85 of the true one if not given.
+        guessed_defocus: The value assumed for the initial probe; 0.85 of the true one if not given.
         mode_powers: Relative powers of the modes.
     """
 
@@ -168,6 +168,6 @@ def _mean(values: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _overlap(size: int, other: int) -> tuple[slice, slice]:
-    """Slices of two centerd spectra, of ``size`` and ``other`` samples, that hold the frequencies both have."""
+    """Slices of two centered spectra, of ``size`` and ``other`` samples, that hold the frequencies both have."""
     n = min(size, other)
     return slice(size // 2 - n // 2, size // 2 - n // 2 + n), slice(other // 2 - n // 2, other // 2 - n // 2 + n)

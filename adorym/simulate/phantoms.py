@@ -94,7 +94,7 @@ class Pictures(Phantom):
 
     Attributes:
         amplitude: (darkest, brightest) amplitude.
-        phase: Range of the phase, centerd on 0.
+        phase: Range of the phase, centered on 0.
         amplitude_picture: Picture shown by the amplitude: one of scikit-image's (``camera``, ``astronaut``, ...), or a
             file.
         phase_picture: Picture shown by the phase.
@@ -124,7 +124,7 @@ class Pictures(Phantom):
 
 @register("phantom", "cells")
 class Cells(Phantom):
-    """Soft tissue: cells of random size, shape and place, each with a denser nucleus and granules, of one material.
+    """Soft tissue: cells of random size, shape and position, each with a denser nucleus and granules, of one material.
 
     Attributes:
         count: Number of cells; they are spread out, and overlap where there is no room.

@@ -75,10 +75,10 @@ class ConePtychoTomography(Simulation):
         overlap: Linear overlap of neighboring positions.
         probe_px: Radius (1 / e^2 of the intensity) of the Gaussian probe in pixels.
         photons: Photons in one exposure.
-        tilt_error: Largest tilt of each angle about each axis, which the data do not know.
+        tilt_error: Largest tilt of each angle about each axis, which the data do not record.
         position_error: Root mean square length of the error of the recorded positions.
-        center: x of the rotation axis from the middle of the volume, which the data do not know.
-        drift: Shift of the object between the first and the last angle, along y and x, which the data do not know.
+        center: x of the rotation axis from the middle of the volume, which the data do not record.
+        drift: Shift of the object between the first and the last angle, along y and x, which the data do not record.
         oversample: How much finer the simulation's grid is.
         noise: Photon noise, background, read noise, bad pixels.
     """

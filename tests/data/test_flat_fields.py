@@ -1,4 +1,4 @@
-"""White fields of several moments: the beam between them, what file and user say, round trip, wrong input."""
+"""Flat fields of several moments: the beam between them, what file and user say, round trip, wrong input."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from adorym.simulate.foam import FoamTomography
 
 @pytest.fixture
 def moving_beam(tmp_path):
-    """Counts of nothing but a beam that moves along x, white fields before and after."""
+    """Counts of nothing but a beam that moves along x, flat fields before and after."""
     n, ny, nx = 9, 4, 12
     x, part = np.arange(nx), np.linspace(0, 1, n)[:, None, None]
     before, after = (np.broadcast_to(1e3 + slope * x, (ny, nx)) for slope in (20.0, -30.0))
@@ -42,7 +42,7 @@ def test_before_and_after_are_joined_by_a_line(moving_beam):
     dataset = open_dataset(moving_beam, {"white_fields": "before_and_after"})
     frames = dataset.patterns.read(np.array([5, 0, 8]))
     np.testing.assert_allclose(frames / frames.mean(axis=(1, 2), keepdims=True), 1, rtol=1e-5)
-    assert any("linear in between" in note for note in dataset.notes)
+    assert any("interpolated linearly in between" in note for note in dataset.notes)
 
 
 def test_angles_of_the_white_fields_are_used(moving_beam):
@@ -56,12 +56,12 @@ def test_angles_of_the_white_fields_are_used(moving_beam):
 def test_numbers_must_agree(moving_beam):
     with h5py.File(moving_beam, "a") as file:
         file["exchange/theta_white"] = [0.0, 180.0]
-    with pytest.raises(DataError, match=r"white fields and their angles differ in number; expected 4; found 2"):
+    with pytest.raises(DataError, match=r"flat fields and their angles differ in number; expected 4; found 2"):
         open_dataset(moving_beam)
     with h5py.File(moving_beam, "a") as file:
         del file["exchange/theta_white"], file["exchange/data_white"]
         file["exchange/data_white"] = np.full((1, 4, 12), 1e3)
-    with pytest.raises(DataError, match="one white field cannot be from before and after the scan"):
+    with pytest.raises(DataError, match="one flat field cannot be from before and after the scan"):
         open_dataset(moving_beam, {"white_fields": "before_and_after"})
 
 

@@ -228,18 +228,16 @@ def test_dxchange_dark_and_white_are_applied(tmp_path):
 
 
 def test_dark_and_white_that_do_not_fit(tmp_path):
-    with pytest.raises(
-        DataError, match=r"the white field does not fit the patterns; expected \(6, 8\); found \(6, 7\)"
-    ):
+    with pytest.raises(DataError, match=r"the flat field does not fit the patterns; expected \(6, 8\); found \(6, 7\)"):
         open_dataset(native(tmp_path / "a.h5", exchange__data_white=np.ones((6, 7))))
-    with pytest.raises(DataError, match="the white field is nowhere brighter than the dark field"):
+    with pytest.raises(DataError, match="the flat field is nowhere brighter than the dark field"):
         open_dataset(
             native(tmp_path / "b.h5", exchange__data_white=np.ones(WINDOW), exchange__data_dark=np.ones(WINDOW))
         )
     path = native(tmp_path / "c.h5", exchange__data_dark=np.ones(WINDOW))
     with h5py.File(path, "r+") as file:
         file["exchange/data"].attrs["measured"] = "amplitude"
-    with pytest.raises(DataError, match="dark and white fields are counts, the patterns are amplitudes"):
+    with pytest.raises(DataError, match="dark and flat fields are counts, the patterns are amplitudes"):
         open_dataset(path)
 
 

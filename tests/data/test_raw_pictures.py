@@ -1,4 +1,4 @@
-"""Raw pictures: one file or a series, white and dark fields, hot pixels, wavelengths."""
+"""Raw pictures: one file or a series, flat and dark fields, hot pixels, wavelengths."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_what_is_no_series(folder):
     np.save(path / "hologram_3.npy", np.zeros((5, 6)))
     with pytest.raises(DataError, match="the pictures differ in size"):
         open_dataset(path / "hologram_*")
-    with pytest.raises(DataError, match="the white field is no picture"):
+    with pytest.raises(DataError, match="the flat field is no picture"):
         open_dataset(path / "hologram.jpg", {"white": np.ones(3)})
 
 

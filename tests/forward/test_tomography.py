@@ -42,7 +42,7 @@ def run(path, folder, epochs=12, batch=20, **sections):
 
 
 def test_the_file_is_a_beamlines(foam):
-    """Raw counts with white and dark fields; what is read is corrected, and the level of the beam is known."""
+    """Raw counts with flat and dark fields; what is read is corrected, and the level of the beam is known."""
     with h5py.File(foam) as file:
         assert {"data", "data_white", "data_dark"} <= set(file["exchange"])
         assert file["exchange/data"][()].max() > 1500

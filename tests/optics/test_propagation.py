@@ -42,7 +42,7 @@ def dot(a, b):
 
 
 def gaussian_beam(grid, waists, z):
-    """Exact paraxial beam with waists (y, x) at z = 0, on the centerd grid, without the carrier."""
+    """Exact paraxial beam with waists (y, x) at z = 0, on the centered grid, without the carrier."""
     out = 1.0
     for axis, (n, p, w) in enumerate(zip(grid.window_px, grid.pixel_size_m, waists, strict=True)):
         r = (np.arange(n) - n // 2) * p

@@ -142,7 +142,7 @@ class Raw:
         dark: Dark counts ``(y, x)``.
         white: Counts without sample, dark subtracted, ``(y, x)``.
         drift: How the beam changes during the scan.
-        orientation: Turn that brings patterns, mask, dark and white into this package's frame.
+        orientation: Turn that brings patterns, mask, dark and flat field into this package's frame.
         open_beam_counts: Mean counts in a pixel without the sample; those of ``white`` if there is one.
         start_probe: ``(modes, y, x)``.
         rotation_center_px: x of the rotation axis from the detector's middle.
@@ -236,11 +236,11 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
 
 
 def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> Raw:
-    """With the white and dark fields and the mask of hot pixels that the user asks for."""
+    """With the flat and dark fields and the mask of hot pixels that the user asks for."""
     dark = raw.dark if overrides.dark is None else read_fields(overrides.dark, "dark").mean(0)
     white, drift, n = raw.white, raw.drift, raw.patterns.shape[0]
     if overrides.white is not None:
-        whites = read_fields(overrides.white, "white")
+        whites = read_fields(overrides.white, "flat")
         white, drift = beam_of(whites, dark, moments_of(overrides.white_fields, len(whites), None, np.zeros(n), path))
     elif overrides.dark is not None and white is not None:  # another dark field than that of the file
         whites = (white[None] if drift is None else drift.whites(white)) + (0.0 if raw.dark is None else raw.dark)
@@ -285,37 +285,37 @@ def _mask(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> np.nda
 
 
 def _corrected(raw: Raw, mask: np.ndarray | None, notes: list[str], path: str) -> Patterns:
-    """Patterns with dark, white and bad pixels taken care of."""
+    """Patterns with dark field, flat field and bad pixels corrected."""
     patterns, window = raw.patterns, raw.patterns.shape[1:]
-    for name, field_ in (("dark", raw.dark), ("white", raw.white)):
+    for name, field_ in (("dark", raw.dark), ("flat", raw.white)):
         if field_ is not None and field_.shape != window:
             raise DataError(path, f"the {name} field does not fit the patterns", expected=window, found=field_.shape)
     if raw.dark is not None or raw.white is not None:
         if raw.measured != "intensity":
             what = raw.measured.replace("_", " ").removesuffix("s") + "s"
-            raise DataError(path, f"dark and white fields are counts, the patterns are {what}",
+            raise DataError(path, f"dark and flat fields are counts, the patterns are {what}",
                             remedy="store intensities, or take the fields out of the file")  # fmt: skip
         gain = None
         if raw.white is not None:
             lit = (raw.white > 0) & np.isfinite(raw.white)
             if not lit.any():
-                raise DataError(path, "the white field is nowhere brighter than the dark field")
+                raise DataError(path, "the flat field is nowhere brighter than the dark field")
             mean = float(raw.white[lit].mean())
             gain = np.where(lit, mean / np.where(lit, raw.white, 1.0), 0.0)
             notes.append(
-                f"white field divided out, its mean of {mean:.6g} counts kept; {int((~lit).sum())} pixels had none"
+                f"flat field divided out, its mean of {mean:.6g} counts kept; {int((~lit).sum())} pixels had no light"
             )
         if raw.dark is not None:
             notes.append("dark field subtracted; counts below it are set to 0")
         patterns = CorrectedPatterns(patterns, raw.dark, gain)
     if raw.drift is not None:
         patterns = DriftingPatterns(patterns, raw.drift)
-        notes.append(f"white fields of {len(raw.drift.ratio)} moments: the beam is linear in between")
+        notes.append(f"flat fields from {len(raw.drift.ratio)} times, interpolated linearly in between")
     return patterns if mask is None else MaskedPatterns(patterns, mask)
 
 
 def _open_beam_counts(raw: Raw) -> float | None:
-    """Mean of the white field, which `_corrected` has left in the patterns."""
+    """Mean of the flat field, which `_corrected` has left in the patterns."""
     if raw.white is None:
         return raw.open_beam_counts
     lit = (raw.white > 0) & np.isfinite(raw.white)

@@ -4,7 +4,7 @@
 |---|---|---|
 | ``exchange/data`` | (angle, tile, y, x) or (angle, y, x) | photons; ``@measured`` says intensity or amplitude |
 | ``exchange/data_white``, ``data_dark`` | (..., y, x), averaged | as the data |
-| ``exchange/theta_white`` | (white field,): the beam is linear between these angles | degree |
+| ``exchange/theta_white`` | (flat field,): the beam is linear between these angles | degree |
 | ``exchange/theta``, or ``metadata/theta`` | (angle,) | degree, or radian |
 | ``metadata/energy_ev`` | scalar | eV |
 | ``metadata/psize_cm`` | scalar or (y, x) | cm, in the object plane |
