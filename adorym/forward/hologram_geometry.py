@@ -152,7 +152,7 @@ def _distances(dataset: Dataset, base: Geometry) -> np.ndarray:
         raise GeometryError(
             "data.propagation_distance",
             "absent: holography needs the distance from the sample to the detector",
-            remedy="give it, one a hologram, for example 'data: {propagation_distance: [40 cm, 60 cm]}', "
+            remedy="give it, one per hologram, for example 'data: {propagation_distance: [40 cm, 60 cm]}', "
             "or 'data.distance' (and 'data.source_distance' for a cone beam)",
         )
     return np.array([base.effective_distance_m])
