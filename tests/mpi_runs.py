@@ -145,7 +145,7 @@ def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
 
 
 def _holograms(loss: Loss) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
-    """What only holography does: to replace the object by one in focus, and constraints on a phase lag."""
+    """What only holography does: to replace the object by one in focus, and constraints on a phase shift."""
     focused = Holography(buffer_px=4, autofocus=Autofocus(at=(1,), reach=0.05))
     homogeneous = Holography(buffer_px=4, homogeneous=True, kappa=20.0)
     settings = {

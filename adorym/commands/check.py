@@ -102,7 +102,7 @@ def _sampling(made: Draft, warnings: list[str]) -> Iterator[Fact]:
         yield Fact("oversampling", "oversampling", ratios, text)
         if min(ratios) < LOW_OVERSAMPLING:
             warnings.append(
-                f"oversampling: {min(ratios):.2g}; the fringes of so wide a beam need at least 2 pixels each"
+                f"oversampling: {min(ratios):.2g}; at least 2 is needed to sample the fringes of so wide a beam"
             )
     try:
         grid = geometry.grid(_regime(made))
@@ -163,7 +163,8 @@ def _object(made: Draft) -> Iterator[Fact]:
 def _batches(made: Draft) -> Iterator[Fact]:
     run, sizes = made.config.run, made.batch_sizes
     low, high = min(sizes), max(sizes)
-    text = f"{len(sizes)} of {high if low == high else f'{low} to {high}'} patterns, order '{run.batch_order}'"
+    many = counted(high, "pattern") if low == high else f"{low} to {high} patterns"
+    text = f"{len(sizes)} of {many}, order '{run.batch_order}'"
     yield Fact("epochs", "epochs", run.epochs, str(run.epochs))
     yield Fact("batches", "batches per epoch", len(sizes), text)
     yield Fact("batch_size", "largest batch", high, f"{high} pattern" + ("s" if high > 1 else ""))

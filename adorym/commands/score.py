@@ -135,7 +135,7 @@ def _probe_figures(result: Result, data: Dataset) -> Iterator[Figure]:
     found, wanted = metrics.power_fractions(result.probe), metrics.power_fractions(true)
     for i, fraction in enumerate(found):
         note = f"true {wanted[i]:.3f}" if i < len(wanted) else "not in the truth"
-        yield Figure(f"probe_mode_{i}_power", f"power in probe mode {i}", float(fraction), note=note)
+        yield Figure(f"probe_mode_{i}_power", f"power in probe mode {i + 1}", float(fraction), note=note)
 
 
 def _slice_figures(result: Result, data: Dataset, region: Region) -> Iterator[Figure]:

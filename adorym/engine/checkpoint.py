@@ -1,7 +1,7 @@
 """The complete state of a run in one file: written atomically, read back equal, resumed bit for bit.
 
 Every rank writes and reads its own rows of the object and of its optimizer's state; nowhere is the object gathered. A
-run goes on from it in any store and on any number of ranks.
+run resumes from it in any store and on any number of ranks.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
 
 
 def _choose(path: Path, problem: Problem) -> Path | None:
-    """The checkpoint to go on from; the last one even if it is damaged, where there is no better one."""
+    """The checkpoint to resume from; the last one even if it is damaged, where there is no better one."""
     there = [each for each in (path, previous(path)) if each.is_file()]
     return next((each for each in there if _is_whole(each, problem)), there[0] if there else None)
 

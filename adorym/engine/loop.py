@@ -73,7 +73,7 @@ class Reconstruction:
             print(epoch.loss)
 
     Args:
-        dataset: What was measured.
+        dataset: The measured data and their metadata.
         recipe: Model, loss, parameters, regularizers and constraints.
         run: How it is carried out.
 

@@ -48,7 +48,7 @@ class Material:
     """What was found.
 
     Attributes:
-        lag: ``(Y, X)`` phase lag.
+        lag: ``(Y, X)`` phase shift phi, by which matter advances the wave.
         kappa: delta / beta.
     """
 

@@ -60,13 +60,13 @@ class PtychoTomography(VolumeModel):
     Attributes:
         propagation: From the object to the detector: ``far_field``, or ``fresnel`` or ``angular_spectrum`` over the
             near-field distance.
-        thickness: ``thin``: delta and beta are projected; ``multislice``: the wave goes through the turned volume.
+        thickness: ``thin``: delta and beta are projected; ``multislice``: the wave passes through the rotated volume.
         binning: Slices that are multiplied together and propagated at once (multislice).
         volume_px: (y, x, z) size of the volume, whose corner is the data's position (0, 0); if absent, as high and wide
             as the scan, and as deep as wide.
         axis: x of the rotation axis in the data's pixels; the middle of the volume if absent.
-        tile_memory_gib: Full field: images whose volume and waves would take more, for one angle, are worked on in
-            tiles.
+        tile_memory_gib: Full field: images are divided into tiles if their volume and waves would take more, for one
+            angle.
         safe_zone: Full field: width of the rim that tiles overlap by; as far as the finest fringe spreads if absent.
         fused: Use the operation with hand-written adjoints where the run allows it (thin).
     """

@@ -137,8 +137,8 @@ class VolumeModel(ForwardModel):
     """A volume seen from several angles.
 
     Attributes:
-        projector: How line integrals are made.
-        axis_tilt: Of the rotation axis about x (laminography) and z; 0 if it is upright.
+        projector: How line integrals are computed.
+        axis_tilt: Tilt of the rotation axis about x (laminography) and z; 0 if it is upright.
     """
 
     projector: Annotated[Projector, ComponentOf("projector")] = Joseph()

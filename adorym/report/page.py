@@ -113,12 +113,12 @@ def _facts(shown: Scene) -> list[tuple[str, str, str]]:
     finite = loss[np.isfinite(loss)]
     if finite.size:
         first, last = float(finite[0]), float(finite[-1])
-        fell = f"{number(first / last, 3)} × less than in epoch 1" if first > last > 0 else ""
+        fell = f"{number(first / last, 3)} × lower than in epoch 1" if first > last > 0 else ""
         facts.append(("Final loss", number(last, 4), fell))
         facts.append(("Epochs", str(loss.size), ""))
     seconds = result.history.get("time_s")
     if seconds is not None and seconds.size:
-        pace = f"{duration(float(np.nanmedian(seconds)))} an epoch"
+        pace = f"{duration(float(np.nanmedian(seconds)))} per epoch"
         facts.append(("Time", duration(float(np.nansum(seconds))), pace))
     y, x, z = result.object.shape[:3]
     size = "array " + " × ".join(str(n) for n in ((x, y) if z == 1 else (x, y, z))) + " px"
@@ -130,8 +130,9 @@ def _facts(shown: Scene) -> list[tuple[str, str, str]]:
         text = number(dx * factor) if square else f"{number(dx * factor)} × {number(dy * factor)}"
         facts.append(("Pixel size", f"{text} {unit}", "" if square else "x × y"))
     if shown.positions_px is not None:
-        counted = [(result.probe, "probe mode"), (range(shown.dataset.n_angles if shown.dataset else 0), "angle")]
-        remarks = [f"{len(items)} {name}s" for items, name in counted if items is not None and len(items) > 1]
+        modes = 0 if result.probe is None else len(result.probe)
+        numbers = ((modes, "probe mode"), (shown.dataset.n_angles if shown.dataset else 0, "angle"))
+        remarks = [counted(n, noun) for n, noun in numbers if n > 1]
         facts.append(("Probe positions", str(len(shown.positions_px)), ", ".join(remarks)))
     trend = position_trend(result)
     if trend is not None:

@@ -36,16 +36,17 @@ class BraggCrystal(Simulation):
         photons: Photons in all frames together.
         shape: Which solids.
         strain: Which phases.
-        background: Photons that every pixel has besides, on average.
+        background: Mean background photons in every pixel.
         coherence_blur: Standard deviation of the Gaussian that partial coherence convolves the pattern with.
         peak_offset: Largest distance of the peak from the middle, along each axis, fractions included.
         hot_pixels: Number of stray voxels with counts that have nothing to do with the crystal.
-        dead_part: Part of the pixels that measure nothing.
+        dead_part: Fraction of the pixels that measure nothing.
         energy: Photon energy.
         distance: Crystal to detector.
         detector_pixel: Pitch of the pixels.
         rocking_step: Angle from one frame to the next.
-        step_error: Standard deviation of the frames' places on the rocking curve, in steps, which the data do not tell.
+        step_error: Standard deviation of the frames' places on the rocking curve, in steps, which the data do not
+            record.
         oversample: How much finer the crystal is drawn.
     """
 

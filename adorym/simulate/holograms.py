@@ -124,12 +124,12 @@ class Holography(Simulation):
         window_px: (y, x) pixels of the detector.
         energy: Photon energy.
         detector_pixel: Pitch of the detector's pixels.
-        distances: Sample to detector, one a hologram.
-        source_distances: Focus to sample, one a hologram or one for all; none for a parallel beam.
-        distance_error: What the data set states is this much more than the (effective) truth.
+        distances: Sample to detector, one per hologram.
+        source_distances: Focus to sample, one per hologram or one for all; none for a parallel beam.
+        distance_error: Error of the distances that the data set states: stated minus true (effective) distance.
         photons: Photons in a pixel without the specimen.
         phantom: Specimen; it fills the field of view of the finest pixel.
-        misalignment: How the holograms lie against the first.
+        misalignment: Misalignment of the holograms relative to the first.
         noise: Photon noise, background, read noise, bad pixels.
         oversample: How much finer the simulation's grid is.
         blur: Width (sigma) of the Gaussian that the wave behind the specimen is smoothed by: that of optics or
@@ -155,7 +155,7 @@ class Holography(Simulation):
     def __post_init__(self) -> None:
         n, given = len(self.distances), self.source_distances
         if not n:
-            raise ConfigError("distances", "there is none", expected="one a hologram")
+            raise ConfigError("distances", "there is none", expected="one per hologram")
         if given is not None and len(given) not in (1, n):
             raise ConfigError("source_distances", "their number does not fit", expected=f"{n}, or 1", found=len(given))
 

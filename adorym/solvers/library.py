@@ -24,8 +24,8 @@ METHODS = WITH_GRADIENTS + WITH_VALUES
 class Scipy(Solver):
     """Any method of ``scipy.optimize.minimize`` that needs no dense matrix of second derivatives.
 
-    An epoch is one call with at most ``iterations`` iterations; what the method remembers is forgotten at its end, so
-    choose one epoch of many iterations where that matters. The run ends, with the method's own message, when the method
+    An epoch is one call with at most ``iterations`` iterations; the method starts anew in every epoch, so choose one
+    epoch of many iterations where that matters. The run ends, with the method's own message, when the method
     says that it has converged. BFGS and SLSQP keep a dense matrix: for a few hundred unknowns only; methods without
     gradients for a few only.
 

@@ -66,7 +66,7 @@ class LBFGS(Solver):
 
     Attributes:
         preconditioner: How the unknowns are scaled.
-        pairs: Steps that are remembered.
+        pairs: Number of stored steps.
         evaluations: Largest number of losses in one line search.
     """
 

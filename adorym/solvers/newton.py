@@ -88,7 +88,7 @@ class LevenbergMarquardt(Solver):
 
 @register("solver", "curveball")
 class Curveball(Solver):
-    r"""Momentum that knows the curvature: :math:`z \leftarrow \rho z - \beta (H z + g)`, :math:`u \leftarrow u + z`.
+    r"""Momentum with curvature: :math:`z \leftarrow \rho z - \beta (H z + g)`, :math:`u \leftarrow u + z`.
 
     Two products with the Gauss-Newton matrix an iteration and no system is solved; :math:`\beta` and :math:`\rho` are
     those that lower the damped quadratic model most, :math:`\lambda` follows the ratio of the real fall to that of the

@@ -44,14 +44,14 @@ class Preconditioner(ABC):
 
 @register("preconditioner", "intensity")
 class Intensity(Preconditioner):
-    r"""What the model knows: the probe's intensity for the object, the object's transmission for the probe.
+    r"""The model's own curvature: the probe's intensity for the object, the object's transmission for the probe.
 
     :math:`h_O(r) \propto \sum_j |P(r - r_j)|^2`, :math:`h_P(r) \propto \sum_j |O(r + r_j)|^2`, and the block of each
     probe position (Maiden, Johnson & Li, Optica 4, 736 (2017); Yeh et al., Opt. Express 23, 33214 (2015), section 3).
     Parameters whose curvature the model does not know are estimated as by ``estimated``.
 
     Attributes:
-        regularization: Part of the largest curvature that is added where it is small.
+        regularization: Fraction of the largest curvature that is added where the curvature is small.
         probes: Random directions for what has to be estimated.
     """
 
@@ -73,7 +73,7 @@ class Estimated(Preconditioner):
     Bekas, Kokiopoulou & Saad, Appl. Numer. Math. 57, 1214 (2007), eq. (2); every product costs about four evaluations.
 
     Attributes:
-        regularization: Part of the largest curvature that is added where it is small.
+        regularization: Fraction of the largest curvature that is added where the curvature is small.
         probes: Random directions.
     """
 

@@ -19,12 +19,12 @@ class ProximalGradient(Solver):
     r"""Gradient steps on the loss, proximal steps on the rest: FISTA.
 
     :math:`u \leftarrow \mathrm{prox}_{R/L}(v - \nabla f(v)/L)` from the extrapolated point v (Beck & Teboulle, SIAM J.
-    Imaging Sci. 2, 183 (2009), backtracking on L). L may fall again slowly, and the extrapolation starts anew where
-    the sum rises (O'Donoghue & Candes, Found. Comput. Math. 15, 715 (2015)). Without terms that have a proximal
+    Imaging Sci. 2, 183 (2009), backtracking on L). L may fall again slowly, and the extrapolation restarts where the
+    sum rises (O'Donoghue & Candes, Found. Comput. Math. 15, 715 (2015)). Without terms that have a proximal
     operator and without acceleration this is gradient descent with backtracking.
 
     Attributes:
-        preconditioner: How the unknowns are scaled; one number a parameter.
+        preconditioner: How the unknowns are scaled; one number per parameter.
         accelerated: Extrapolate.
     """
 
@@ -66,7 +66,7 @@ class ProximalGradient(Solver):
 
 @register("solver", "admm")
 class ADMM(Solver):
-    r"""Alternating directions: the loss is solved for u, the terms with a proximal operator for a copy z of it.
+    r"""Alternating directions: the loss is minimized over u, the regularizers over a copy z of it.
 
     .. math::
 
@@ -77,9 +77,9 @@ class ADMM(Solver):
     iterations of nonlinear conjugate gradients that start from the present u.
 
     Attributes:
-        preconditioner: How the unknowns are scaled; one number a parameter.
+        preconditioner: How the unknowns are scaled; one number per parameter.
         penalty: :math:`\rho`, in units of the preconditioner's curvature.
-        inner: Iterations on the loss in each of the method.
+        inner: Iterations on the loss in each iteration of the method.
     """
 
     splits: ClassVar[bool] = True

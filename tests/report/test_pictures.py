@@ -134,7 +134,7 @@ def test_positions_come_from_the_data_where_they_were_not_refined():
 def test_loss_is_logarithmic_where_it_falls_far():
     steep, flat = loss_picture(scene(RESULT)), None
     assert isinstance(steep[0].axes[0].yaxis.get_minor_formatter(), NullFormatter)  # labels would overlap
-    assert steep[0].axes[0].get_yscale() == "log" and "270 ms an epoch" in steep[1]
+    assert steep[0].axes[0].get_yscale() == "log" and "270 ms per epoch" in steep[1]
     history = {"loss": np.array([1.0, 0.9, 0.8, 0.7]), "loss_total_variation": np.full(4, 0.1)}
     flat = loss_picture(scene(replace(RESULT, history=history)))
     assert flat[0].axes[0].get_yscale() == "linear"
