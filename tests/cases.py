@@ -35,8 +35,8 @@ from adorym.engine.checks import start_value
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import predict_patterns
 from adorym.engine.problem import Problem
-from adorym.engine.settings import RunSettings
 from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
 from adorym.forward.base import ForwardModel, ObjectSettings
 from adorym.forward.bragg_cdi import BraggCdi
 from adorym.forward.crystal import CrystalObject

@@ -57,7 +57,6 @@ def assert_same_state(a: Reconstruction, b: Reconstruction) -> None:
     assert a.progress.epoch_rng == b.progress.epoch_rng
 
 
-
 # -- masked pixels -----------------------------------------------------------------------------------------------------
 def assert_mask_law(everything: Callable[[np.ndarray], Mapping[str, np.ndarray]], counts: np.ndarray, mask: np.ndarray):
     """What stands in masked pixels changes nothing, not the last digit.

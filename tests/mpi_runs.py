@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from adorym.forward.autofocus import Autofocus
 from cases import MODELS
 from laws import arrays_of
 from tiny_holograms import series
@@ -16,9 +17,8 @@ from adorym.constraints.object import Homogeneous, MagnitudeLimit, NonNegativity
 from adorym.constraints.probe import OrthogonalModes, ProbePower
 from adorym.constraints.support import ShrinkWrap, Support
 from adorym.engine.loop import Reconstruction
-from adorym.engine.settings import RunSettings
 from adorym.engine.recipe import Recipe
-from adorym.forward.autofocus import Autofocus
+from adorym.engine.settings import RunSettings
 from adorym.forward.base import ObjectSettings, object_parameter
 from adorym.forward.holography import Holography
 from adorym.forward.probe import ProbeSettings

@@ -16,7 +16,7 @@ from adorym.errors import GeometryError
 from adorym.optics.geometry import Geometry, Regime, depth_of_focus_m, fresnel_number, regime_of
 from adorym.optics.propagation import critical_distance_m
 from adorym.parameters import OBJECT, Value
-from adorym.report.text import number, quantity
+from adorym.report.text import counted, number, quantity
 from adorym.schema import dump
 from adorym.schema.fields import fields_of
 from adorym.units import wavelength_m
@@ -167,7 +167,7 @@ def _batches(made: Draft) -> Iterator[Fact]:
     text = f"{len(sizes)} of {many}, order '{run.batch_order}'"
     yield Fact("epochs", "epochs", run.epochs, str(run.epochs))
     yield Fact("batches", "batches per epoch", len(sizes), text)
-    yield Fact("batch_size", "largest batch", high, f"{high} pattern" + ("s" if high > 1 else ""))
+    yield Fact("batch_size", "largest batch", high, counted(high, "pattern"))
 
 
 def _fit(made: Draft) -> Iterator[Fact]:

@@ -27,14 +27,14 @@ class Drift:
     moment: np.ndarray
 
     @classmethod
-    def of(cls, whites: np.ndarray, moment: np.ndarray) -> Drift:
+    def of(cls, flats: np.ndarray, moment: np.ndarray) -> Drift:
         """From flat fields ``(k, y, x)``, dark subtracted."""
-        mean = whites.mean(0)
-        lit = (whites > 0).all(0) & (mean > 0)
-        ratio = np.where(lit, mean / np.where(lit, whites, 1.0), 1.0)
+        mean = flats.mean(0)
+        lit = (flats > 0).all(0) & (mean > 0)
+        ratio = np.where(lit, mean / np.where(lit, flats, 1.0), 1.0)
         return cls(ratio.astype(np.float32), np.asarray(moment, np.float64))
 
-    def whites(self, mean: np.ndarray) -> np.ndarray:
+    def flats(self, mean: np.ndarray) -> np.ndarray:
         """``(k, y, x)`` flat fields, from their mean: inverse of `of`."""
         return mean / self.ratio
 
@@ -74,7 +74,7 @@ def beam_of(
     return flats.mean(0), None if when is None else drift_of(flats, *when)
 
 
-def drift_of(whites: np.ndarray, when: np.ndarray, of_patterns: np.ndarray) -> Drift | None:
+def drift_of(flats: np.ndarray, when: np.ndarray, of_patterns: np.ndarray) -> Drift | None:
     """The drift between flat fields ``(k, y, x)`` taken at moments ``when`` ``(k,)``; ``None`` if there is but one.
 
     Args:
@@ -97,8 +97,8 @@ def moments_of(
     Args:
         kind: What the user says: ``mean``, ``before_and_after`` (the first half of the flat fields before the scan,
             the rest after it), or nothing.
-        n_whites: Number of flat fields.
-        theta_white: Rotation angles of the flat fields, where the file has them.
+        n_flats: Number of flat fields.
+        theta_flat: Rotation angles of the flat fields, where the file has them.
         of_patterns: ``(n,)`` rotation angles of the patterns.
         path: For messages.
 
@@ -108,13 +108,13 @@ def moments_of(
     if kind == "mean" or (kind is None and theta_flat is None):
         return None
     if kind == "before_and_after":
-        if n_whites < 2:
+        if n_flats < 2:
             raise DataError(path, "one flat field cannot be from before and after the scan", expected="two or more",
-                            found=n_whites, remedy="leave out 'data.white_fields'")  # fmt: skip
+                            found=n_flats, remedy="leave out 'data.white_fields'")  # fmt: skip
         n = len(of_patterns)
-        return np.where(np.arange(n_whites) < n_whites // 2, 0.0, n - 1.0), np.arange(n, dtype=float)
-    if theta_white is None or len(theta_white) != n_whites:
-        raise DataError(path, "flat fields and their angles differ in number", expected=n_whites,
-                        found=0 if theta_white is None else len(theta_white),
+        return np.where(np.arange(n_flats) < n_flats // 2, 0.0, n - 1.0), np.arange(n, dtype=float)
+    if theta_flat is None or len(theta_flat) != n_flats:
+        raise DataError(path, "flat fields and their angles differ in number", expected=n_flats,
+                        found=0 if theta_flat is None else len(theta_flat),
                         remedy="correct exchange/theta_white, or set data.white_fields: mean")  # fmt: skip
     return theta_flat, of_patterns

@@ -31,36 +31,34 @@ class Overrides:
     Attributes:
         format: Name of the reader, or ``path/to/file.py:ClassName``, instead of recognizing the file from its content.
         entry: Entry of a CXI or NeXus file (``entry_2``).
-        map: Which array is which in a file of unknown layout: ``["patterns=data", "positions=scan", ...]``.
+        map: Where things lie in a file of unknown layout: ``["patterns=data", "positions=scan", ...]``.
         energy: Photon energy.
         wavelength: Wavelength, in the medium, instead of the photon energy.
-        white: Flat field, the image without the sample: array, file, or pattern of several files (``flat_*.tif``),
-            averaged.
-        dark: Dark field, the image without beam, likewise.
+        white: Flat field, without the sample: array, file, or pattern of several files (``flat_*.tif``), averaged.
+        dark: Picture without beam, likewise.
         hot_pixels: Mask pixels that differ from the median of their neighbors by more than this many standard
             deviations in the mean over all patterns; none if absent.
         pixel_size: Pixel size in the object plane, one or (y, x).
         detector_pixel_size: Pixel pitch of the detector, one or (y, x).
-        distance: Sample to detector; for a series of holograms in a cone beam, one per hologram.
+        distance: Sample to detector; for a series of holograms in a cone beam, one a hologram.
         source_distance: Focus to sample of a cone beam; likewise.
-        propagation_distance: Effective near-field distance, one or several; ``near_field`` to compute it from
+        propagation_distance: Effective near-field distance, one or several; ``near_field`` to work it out from
             ``distance`` and ``source_distance``; or ``far_field``.
         measured: Whether the numbers are intensities (counts), amplitudes (their square root), or line integrals
             -log(I/I0).
         mask: Array, or file (.npy, .tif, or ``file.h5:/path/to/dataset``), non-zero where a pixel is good.
         invert_mask: The mask (of the file, or the one given here) is non-zero where a pixel is bad.
-        weights: Weights of pixels or patterns in the loss: array or file, ``(y, x)`` in the frame of the patterns,
-            ``(n,)``, one for each pattern that is used, or ``(n, y, x)``.
+        weights: What pixels or patterns count in the loss: array or file, ``(y, x)`` in the frame of the patterns,
+            ``(n,)``, one a pattern that is used, or ``(n, y, x)``.
         theta: Rotation angle of every angle in the data.
-        theta_range: First and last of evenly spaced rotation angles, both included.
+        theta_range: First and last rotation angle of an even spacing, both included.
         angles: Which angles to use: ``"0:10"``, ``"::2"`` or a list of numbers.
         frames: Which patterns to use, counted after the choice of angles, in the same way.
         transpose: Exchange rows and columns of the patterns.
         flip_y: Reverse the rows of the patterns.
         flip_x: Reverse the columns of the patterns.
-        white_fields: How several flat fields are used: their ``mean``, or a beam interpolated between those from
-            ``before_and_after`` the scan. If absent: interpolated between the angles ``exchange/theta_white``, where
-            the file has them, else the mean.
+        white_fields: Of several flat fields: their ``mean``, or the beam between those from ``before_and_after`` the
+            scan. If absent: between the angles ``exchange/theta_white``, where the file has them, else the mean.
         bad_counts: What to do with counts that are not finite or negative: stop with an ``error``, ``mask_pixels``
             that have any, or ``drop_patterns`` that have any (and patterns without a single count).
         memory_limit_gib: Patterns that take more than this are read from the file batch by batch.

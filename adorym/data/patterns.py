@@ -157,7 +157,7 @@ class SelectedPatterns:
 
 @dataclass(frozen=True)
 class CorrectedPatterns:
-    """Dark- and flat-field correction: ``max(0, (I - dark) * gain)``, each ``(y, x)``.
+    """Dark and flat correction: ``max(0, (I - dark) * gain)``, each ``(y, x)``.
 
     The noise of the dark makes some corrected counts negative; no likelihood takes these, hence the zero.
     """

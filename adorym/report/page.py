@@ -22,7 +22,7 @@ from adorym.report.object_pictures import extent_text
 from adorym.report.pictures import draw_pictures, save_pictures
 from adorym.report.position_trend import position_trend
 from adorym.report.score import Score
-from adorym.report.text import duration, number, prefix, quantity, title_of, values
+from adorym.report.text import counted, duration, number, prefix, quantity, title_of, values
 
 PICTURE_DIRECTORY = "pictures"
 

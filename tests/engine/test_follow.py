@@ -14,9 +14,8 @@ from adorym.constraints.support import ShrinkWrap
 from adorym.engine.checkpoint import load_checkpoint, save_checkpoint
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome
-from adorym.engine.settings import RunSettings
 from adorym.engine.recipe import Recipe
-from adorym.engine.build import bind
+from adorym.engine.settings import RunSettings
 from adorym.errors import InputError
 from adorym.forward.bragg_cdi import BraggCdi
 from adorym.forward.crystal import CrystalObject, SupportSettings, follow_object
@@ -98,13 +97,13 @@ def test_settings_without_effect_are_refused():
 def test_constraints_that_mean_vacuum_are_refused():
     recipe = Recipe(BraggCdi(), {}, LeastSquares(), (), (ShrinkWrap(),))
     with pytest.raises(InputError, match=r"constraints\[0\]: 'shrink_wrap' leaves vacuum.*parameters.support"):
-        check_recipe(recipe, Peak().dataset(), RunSettings())
+        bind(Peak().dataset(), recipe, RunSettings())
 
 
 def test_unknown_parameters_of_the_model_are_refused():
     recipe = Recipe(BraggCdi(), {"probe": ParameterSettings()}, LeastSquares())
     with pytest.raises(InputError, match="parameters.probe: unknown parameter for forward model 'bragg_cdi'"):
-        check_recipe(recipe, Peak().dataset(), RunSettings())
+        bind(Peak().dataset(), recipe, RunSettings())
 
 
 def test_a_loss_that_rises_with_a_new_support_does_not_slow_the_run(tmp_path):

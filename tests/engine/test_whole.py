@@ -10,8 +10,8 @@ from tiny_scan import Scan
 
 from adorym.engine.checkpoint import load_checkpoint, save_checkpoint
 from adorym.engine.loop import Reconstruction
-from adorym.engine.settings import RunSettings
 from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
 from adorym.engine.terms import rest
 from adorym.engine.whole import WholeLoss
 from adorym.errors import ConfigError

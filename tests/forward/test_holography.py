@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from adorym.forward.autofocus import Autofocus, refocused
 from cases import holography_cases, insert
 from laws import relative_error
 from tiny_holograms import N, joined, object_of, series
@@ -14,15 +15,14 @@ from adorym.constraints.object import AbsorptionOnly, Homogeneous, MagnitudeLimi
 from adorym.constraints.support import ShrinkWrap, Support
 from adorym.data.native_write import write_native
 from adorym.data.tiles import Tiling
+from adorym.engine.build import build
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
-from adorym.engine.settings import RunSettings
-from adorym.engine.build import build
 from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
 from adorym.engine.terms import projected, term_gradient
 from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.forward import holography
-from adorym.forward.autofocus import Autofocus, refocused
 from adorym.forward.base import ObjectSettings
 from adorym.forward.holography import Holography
 from adorym.losses.counting import LeastSquares

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from adorym.engine.setup import Recipe
 from cases import ModelCase, insert
 from laws import arrays_of
 from tiny_scan import Exact
@@ -20,7 +21,6 @@ from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe
 from adorym.engine.whole import WholeLoss
 from adorym.forward.base import ForwardModel, Request
 from adorym.losses.base import Loss

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from adorym.forward.autofocus import refocused
 from tiny_holograms import series
 from tiny_scan import Exact
 
 from adorym.errors import DataError
-from adorym.forward.autofocus import refocused
 from adorym.initializers.off_axis import OffAxis
 from adorym.optics.geometry import Grid
 from adorym.units import wavelength_m

@@ -142,8 +142,8 @@ class Raw:
         dark: Dark counts ``(y, x)``.
         flat: Counts without sample, dark subtracted, ``(y, x)``.
         drift: How the beam changes during the scan.
-        orientation: Turn that brings patterns, mask, dark and flat field into this package's frame.
-        open_beam_counts: Mean counts in a pixel without the sample; those of ``white`` if there is one.
+        orientation: Turn that brings patterns, mask, dark and flat into this package's frame.
+        open_beam_counts: Mean counts in a pixel without the sample; those of ``flat`` if there is one.
         start_probe: ``(modes, y, x)``.
         rotation_center_px: x of the rotation axis from the detector's middle.
         truth: What a simulation knows.
@@ -240,12 +240,12 @@ def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], path: str) ->
     dark = raw.dark if overrides.dark is None else read_fields(overrides.dark, "dark").mean(0)
     flat, drift, n = raw.flat, raw.drift, raw.patterns.shape[0]
     if overrides.white is not None:
-        whites = read_fields(overrides.white, "flat")
-        white, drift = beam_of(whites, dark, moments_of(overrides.white_fields, len(whites), None, np.zeros(n), path))
-    elif overrides.dark is not None and white is not None:  # another dark field than that of the file
-        whites = (white[None] if drift is None else drift.whites(white)) + (0.0 if raw.dark is None else raw.dark)
-        white, drift = beam_of(whites, dark, None if drift is None else (np.arange(len(whites)), drift.moment))
-    raw = replace(raw, dark=dark, white=white, drift=drift)
+        flats = read_fields(overrides.white, "flat")
+        flat, drift = beam_of(flats, dark, moments_of(overrides.white_fields, len(flats), None, np.zeros(n), path))
+    elif overrides.dark is not None and flat is not None:  # another dark field than that of the file
+        flats = (flat[None] if drift is None else drift.flats(flat)) + (0.0 if raw.dark is None else raw.dark)
+        flat, drift = beam_of(flats, dark, None if drift is None else (np.arange(len(flats)), drift.moment))
+    raw = replace(raw, dark=dark, flat=flat, drift=drift)
     if overrides.hot_pixels is None:
         return raw
     mean = raw.patterns.read(np.arange(min(raw.patterns.shape[0], HOT_PIXEL_SAMPLE))).mean(axis=0)
@@ -285,9 +285,9 @@ def _mask(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> np.nda
 
 
 def _corrected(raw: Raw, mask: np.ndarray | None, notes: list[str], path: str) -> Patterns:
-    """Patterns with dark field, flat field and bad pixels corrected."""
+    """Patterns with dark, flat and bad pixels taken care of."""
     patterns, window = raw.patterns, raw.patterns.shape[1:]
-    for name, field_ in (("dark", raw.dark), ("flat", raw.white)):
+    for name, field_ in (("dark", raw.dark), ("flat", raw.flat)):
         if field_ is not None and field_.shape != window:
             raise DataError(path, f"the {name} field does not fit the patterns", expected=window, found=field_.shape)
     if raw.dark is not None or raw.flat is not None:
@@ -300,26 +300,22 @@ def _corrected(raw: Raw, mask: np.ndarray | None, notes: list[str], path: str) -
             lit = _lit(raw.flat)
             if not lit.any():
                 raise DataError(path, "the flat field is nowhere brighter than the dark field")
-            mean = float(raw.white[lit].mean())
-            gain = np.where(lit, mean / np.where(lit, raw.white, 1.0), 0.0)
+            mean = float(raw.flat[lit].mean())
+            gain = np.where(lit, mean / np.where(lit, raw.flat, 1.0), 0.0)
             notes.append(
-                f"flat field divided out, its mean of {mean:.6g} counts kept; {int((~lit).sum())} pixels had no light"
+                f"flat field divided out, its mean of {mean:.6g} counts kept; {int((~lit).sum())} pixels had none"
             )
         if raw.dark is not None:
             notes.append("dark field subtracted; counts below it are set to 0")
         patterns = CorrectedPatterns(patterns, raw.dark, gain)
     if raw.drift is not None:
         patterns = DriftingPatterns(patterns, raw.drift)
-        notes.append(f"flat fields from {len(raw.drift.ratio)} times, interpolated linearly in between")
+        notes.append(f"flat fields of {len(raw.drift.ratio)} moments: the beam is linear in between")
     return patterns if mask is None else MaskedPatterns(patterns, mask)
 
 
-def _open_beam_counts(raw: Raw) -> float | None:
-    """Mean of the flat field, which `_corrected` has left in the patterns."""
-    if raw.white is None:
-        return raw.open_beam_counts
-    lit = (raw.white > 0) & np.isfinite(raw.white)
-    return float(raw.white[lit].mean())
+def _lit(flat: np.ndarray) -> np.ndarray:
+    return (flat > 0) & np.isfinite(flat)
 
 
 def _positions(raw: Raw, lengths: Lengths, notes: list[str], path: str) -> np.ndarray | None:

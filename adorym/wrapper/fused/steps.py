@@ -31,8 +31,8 @@ def preconditioned_step(
     There ``v' = (1 - s (1 - m)) v + u`` with the momentum m, and ``s = min(1, curvature / unseen)`` is zero where the
     batch does not see the pixel. A velocity would carry on unchecked there, so it rests until the pixel is seen again.
 
-    On the host, arrays of equal pixel count are stepped by one compiled loop, in place where their memory may be written
-    to; elsewhere the plain expression.
+    On the host, arrays of equal pixel count are stepped by one compiled loop, in place where their memory may be
+    written to; elsewhere the plain expression.
     """
     arrays = [value, gradient, *state]
     if xp.on_host and curvature.shape == value.shape:
