@@ -123,6 +123,7 @@ def test_proximal_operator_of_a_parameter_keeps_its_units():
     ],
 )
 def test_terms_that_can_do_nothing_are_refused(section, match):
+    from adorym.engine.build import bind
 
     config = config_from({"data": "none.h5", "forward_model": "ptychography", **section})
     with pytest.raises((InputError, ConfigErrors), match=match):
