@@ -25,7 +25,7 @@ from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.open import open_dataset
 from adorym.engine.loop import Reconstruction
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe
+from adorym.engine.recipe import Recipe
 from adorym.extension import check_returned
 from adorym.forward.base import ForwardModel
 from adorym.losses.base import Loss

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from adorym.forward.autofocus import Autofocus
+from adorym.updates.autofocus import Autofocus
 from cases import MODELS
 from laws import arrays_of
 from tiny_holograms import series

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from adorym.forward.autofocus import Autofocus, refocused
+from adorym.updates.autofocus import Autofocus, refocused
 from cases import holography_cases, insert
 from laws import relative_error
 from tiny_holograms import N, joined, object_of, series

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from adorym.engine.setup import Recipe
+from adorym.engine.recipe import Recipe
 from cases import ModelCase, insert
 from laws import arrays_of
 from tiny_scan import Exact

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from adorym.forward.autofocus import refocused
+from adorym.updates.autofocus import refocused
 from tiny_holograms import series
 from tiny_scan import Exact
 
