@@ -19,6 +19,7 @@ from adorym.forward.base import FirstObject, ForwardModel
 from adorym.forward.probe import ProbeSettings
 from adorym.optics.windows import inside
 from adorym.parameters import Parameter, ParameterSettings
+from adorym.regularizers.base import proximal_terms
 from adorym.regularizers.sparsity import Smoothness
 from adorym.schema.fields import fields_of
 from adorym.schema.messages import prefixed
@@ -124,11 +125,15 @@ def _store_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], sto
     """What needs the whole object, where each rank has a part of it."""
     optimizer = settings["object"].optimizer or recipe.model.refinable["object"].default_optimizer()
     whole = [("parameters.object.optimizer", optimizer.kind)] if not optimizer.by_rows else []
-    whole += [] if recipe.solver is None else [("solver", recipe.solver.kind)]
+    whole += [("solver", recipe.solver.kind)] if recipe.solver is not None and recipe.solver.whole else []
+    terms = recipe.regularizers if recipe.solver is not None and recipe.solver.splits else ()
+    operator = proximal_terms(terms).get("object")  # of a sum over single pixels each rank knows its part
     if recipe.model.whole_steps is not None:
         whole.append((f"forward_model.{recipe.model.whole_steps}", recipe.model.whole_steps))
     for i, regularizer in enumerate(recipe.regularizers):
-        if regularizer.parameter == "object" and regularizer.halo_px is None:
+        if regularizer.parameter == "object" and (
+            regularizer.halo_px is None or (regularizer is operator and regularizer.halo_px)
+        ):
             whole.append((f"regularizers[{i}]", regularizer.kind))
     for i, constraint in enumerate(recipe.constraints):
         if constraint.parameter == "object" and constraint.whole:

@@ -19,7 +19,7 @@ from adorym.engine.problem import Problem
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
 from adorym.engine.setup import Recipe, build_problem, default_batch_size
-from adorym.engine.solve import Solving
+from adorym.engine.solve import SolverStep
 from adorym.engine.step import finish_epoch, run_batch, settle
 from adorym.errors import RunError
 
@@ -84,7 +84,7 @@ class Reconstruction:
             self.problem.dataset.n_patterns, recipe.model.whole_object
         )
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
-        self.solving = None if recipe.solver is None else Solving(self.problem, recipe.solver, run.seed)
+        self.solving = None if recipe.solver is None else SolverStep(self.problem, recipe.solver, run.seed)
         self.left_out = np.zeros(0, int)
         self.stop_reason = ""
         self._asked_to_stop, self._asked_to_save = "", False
