@@ -189,7 +189,8 @@ def solver_recipes() -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
 
 def reconstruction(name: str, folder: Path, **run: Any) -> Reconstruction:
     """Ready to run."""
-    data, recipe, settings = (recipes(folder) | whole_recipes() | solver_recipes())[name]
+    made = solver_recipes() if name.startswith("solver-") else recipes(folder) | whole_recipes()
+    data, recipe, settings = made[name]
     base = {"precision": "double", "backend": "torch", "device": "cpu", "threads": 1, "epochs": 3}
     if run.get("store") == "h5":
         run = {"scratch": str(folder), "memory": 100e3} | run
