@@ -24,8 +24,8 @@ from adorym.constraints.base import Constraint
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.open import open_dataset
 from adorym.engine.loop import Reconstruction
-from adorym.engine.settings import RunSettings
 from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
 from adorym.extension import check_returned
 from adorym.forward.base import ForwardModel
 from adorym.losses.base import Loss

@@ -9,7 +9,7 @@ import numpy as np
 from adorym.comm import Communicator, SerialCommunicator
 from adorym.data.contiguous import ArraySpec
 from adorym.optimizers.base import Gradient, Optimizer
-from adorym.storage.base import Function, ObjectStore, Step, Term, Windows, blocks
+from adorym.storage.base import Function, LikeObject, ObjectStore, Step, Term, Windows, blocks
 from adorym.storage.layout import Slabs
 from adorym.wrapper.base import Array, Backend
 
@@ -35,8 +35,8 @@ class ReplicatedStore(ObjectStore):
         self.local_rows = (0, self.shape[0])
         self.owned_rows = Slabs(self.shape[0], self.comm.size).of(self.comm.rank)
 
-    def gather(self, windows: Windows) -> Array:
-        return self._xp.gather_windows(self._object, windows.corners_px, windows.shape)
+    def gather(self, windows: Windows, array: LikeObject = "value") -> Array:
+        return self._xp.gather_windows(self._array(array), windows.corners_px, windows.shape)
 
     def scatter_add(self, windows: Windows, gradient: Array, curvature: Array | None = None) -> None:
         xp, corners = self._xp, windows.corners_px
@@ -87,20 +87,29 @@ class ReplicatedStore(ObjectStore):
     def apply(self, function: Function) -> None:
         self._object = function(self._object, 0)
 
+    def zeros(self) -> LikeObject:
+        return self._xp.zeros_like(self._object)
+
+    def tiles(self, *arrays: LikeObject) -> Iterator[tuple[int, tuple[Array, ...]]]:
+        yield 0, tuple(self._array(array) for array in arrays)
+
     def arrays(self) -> dict[str, ArraySpec]:
         kept = {"value": self._object} | {f"state_{i}": s for i, s in enumerate(self._state)}
         return {name: ArraySpec(tuple(a.shape), self._xp.to_numpy(a[:0]).dtype) for name, a in kept.items()}
 
-    def read(self, name: str, start: int, stop: int) -> np.ndarray:
-        return self._xp.to_numpy(self._array(name)[start:stop])
+    def read(self, array: LikeObject, start: int, stop: int) -> np.ndarray:
+        return self._xp.to_numpy(self._array(array)[start:stop])
 
-    def write(self, name: str, start: int, rows: np.ndarray) -> None:
-        here = slice(start, start + len(rows))
-        made = self._xp.put_rows(self._array(name), here, self._xp.asarray(rows, exact=True))
-        if name == "value":
+    def write(self, array: LikeObject, start: int, rows: Array) -> None:
+        made = self._xp.put_rows(
+            self._array(array), slice(start, start + len(rows)), self._xp.asarray(rows, exact=True)
+        )
+        if not isinstance(array, str):
+            return  # its own memory has been written to
+        if array == "value":
             self._object = made
         else:
-            i = self._number(name)
+            i = self._number(array)
             self._state = (*self._state[:i], made, *self._state[i + 1 :])
 
     def values(self) -> np.ndarray:
@@ -112,7 +121,9 @@ class ReplicatedStore(ObjectStore):
     def restart(self) -> None:
         self._state = self._optimizer.init(self._xp, self._object)
 
-    def _array(self, name: str) -> Array:
+    def _array(self, name: LikeObject) -> Array:
+        if not isinstance(name, str):
+            return name
         return self._object if name == "value" else self._state[self._number(name)]
 
     @staticmethod

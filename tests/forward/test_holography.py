@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from adorym.updates.autofocus import Autofocus, refocused
 from cases import holography_cases, insert
 from laws import relative_error
 from tiny_holograms import N, joined, object_of, series
@@ -34,6 +33,7 @@ from adorym.simulate.holograms import Holography as Experiment
 from adorym.simulate.holograms import Misalignment
 from adorym.simulate.noise import Noise
 from adorym.simulate.phantoms import Pictures
+from adorym.updates.autofocus import Autofocus, refocused
 
 ALL = tuple(range(N))
 RUN = RunSettings(precision="double", backend="torch", device="cpu")

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from adorym.engine.recipe import Recipe
 from cases import ModelCase, insert
 from laws import arrays_of
 from tiny_scan import Exact
@@ -20,6 +19,7 @@ from adorym.engine.gradients import batch_gradients
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.problem import Problem
+from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.engine.whole import WholeLoss
 from adorym.forward.base import ForwardModel, Request

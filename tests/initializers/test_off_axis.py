@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from adorym.updates.autofocus import refocused
 from tiny_holograms import series
 from tiny_scan import Exact
 
@@ -12,6 +11,7 @@ from adorym.errors import DataError
 from adorym.initializers.off_axis import OffAxis
 from adorym.optics.geometry import Grid
 from adorym.units import wavelength_m
+from adorym.updates.autofocus import refocused
 
 SHAPE, CARRIER, DISTANCE = (64, 80), (8 / 64, 20 / 80), 0.02
 
