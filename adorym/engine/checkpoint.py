@@ -23,6 +23,7 @@ from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous, read
 from adorym.engine.loop import Progress, Reconstruction
 from adorym.engine.problem import Problem
 from adorym.errors import ConfigError, DataError, RunError
+from adorym.parameters import OBJECT
 from adorym.storage.base import LikeObject, ObjectStore, blocks
 from adorym.storage.vector import StoreVector
 
@@ -61,10 +62,10 @@ def save_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
 def _laid_out(reconstruction: Reconstruction) -> dict[str, tuple[ArraySpec, LikeObject]]:
     """Where each array that is laid out like the object lies in the file, its shape, and what the store calls it."""
     kept = reconstruction.problem.store.arrays()
-    found: dict[str, tuple[ArraySpec, LikeObject]] = {f"object/{name}": (each, name) for name, each in kept.items()}
+    found: dict[str, tuple[ArraySpec, LikeObject]] = {f"{OBJECT}/{name}": (each, name) for name, each in kept.items()}
     for name, each in _memory(reconstruction).items():
-        if isinstance(each, StoreVector) and "object" in each.parts:
-            found[f"solver/{name}/object"] = kept["value"], each.parts["object"]
+        if isinstance(each, StoreVector) and OBJECT in each.parts:
+            found[f"solver/{name}/{OBJECT}"] = kept["value"], each.parts[OBJECT]
     return found
 
 
@@ -86,7 +87,7 @@ def _frame(reconstruction: Reconstruction, path: Path, identity: Mapping[str, An
                 group[f"state_{i}"] = problem.xp.to_numpy(part)
         for name, each in _memory(reconstruction).items():
             parts = each.parts if isinstance(each, StoreVector) else {"": each}
-            for part in parts.keys() - {"object"}:
+            for part in parts.keys() - {OBJECT}:
                 file[f"solver/{name}/{part}".rstrip("/")] = parts[part]
         laid_out = _laid_out(reconstruction)
         return {
@@ -99,7 +100,7 @@ def _need_numbers(reconstruction: Reconstruction) -> None:
     problem = reconstruction.problem
     kept = problem.store.arrays()["value"]
     whole = all(np.isfinite(rows).all() for _, rows in _own_rows(problem.store, "value", kept))
-    lost = ["object"] if problem.comm.max(float(not whole), "look for what is not a number") else []
+    lost = [OBJECT] if problem.comm.max(float(not whole), "look for what is not a number") else []
     lost += [name for name, v in problem.values.items() if not np.isfinite(problem.xp.to_numpy(v.array)).all()]
     if lost:
         raise RunError(
@@ -153,7 +154,7 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
             progress, parameters = _checked(file, problem)  # before anything is changed
             memory = {name: _remembered(entry, problem.store) for name, entry in file.get("solver", {}).items()}
             for name, kept in problem.store.arrays().items():
-                _restore_rows(file[f"object/{name}"], problem.store, name, kept)
+                _restore_rows(file[f"{OBJECT}/{name}"], problem.store, name, kept)
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise DataError(
             str(chosen), "this checkpoint is damaged", found=str(error), remedy="start without '--resume'"
@@ -186,7 +187,7 @@ def _is_whole(path: Path, problem: Problem) -> bool:
 
 def _checked(file: h5py.File, problem: Problem) -> tuple[Progress, dict[str, Parts]]:
     """Progress and parameters, and a look at the object: everything has the shape that it should have."""
-    kept, group = problem.store.arrays(), file["object"]
+    kept, group = problem.store.arrays(), file[OBJECT]
     if set(group) != set(kept):
         raise KeyError("the optimizer's state in '/object' is incomplete")
     for name, each in kept.items():
@@ -217,9 +218,9 @@ def _remembered(entry: h5py.Dataset | h5py.Group, store: ObjectStore) -> float |
     """What a solver remembers: a number, or a vector, of whose object each rank reads its rows."""
     if isinstance(entry, h5py.Dataset):
         return float(entry[()])
-    parts = {name: store.zeros() if name == "object" else part[()] for name, part in entry.items()}
-    if "object" in parts:
-        _restore_rows(entry["object"], store, parts["object"], store.arrays()["value"])
+    parts = {name: store.zeros() if name == OBJECT else part[()] for name, part in entry.items()}
+    if OBJECT in parts:
+        _restore_rows(entry[OBJECT], store, parts[OBJECT], store.arrays()["value"])
     return StoreVector(store, parts)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from adorym.engine.problem import Problem
 from adorym.engine.terms import projected
 from adorym.engine.whole import FullBatchObjective
+from adorym.parameters import OBJECT
 from adorym.solvers.base import Solver, State
 from adorym.storage.vector import StoreVector
 
@@ -61,7 +62,7 @@ class SolverStep:
         for constraint in problem.constraints:
             if constraint.when != "batch" or constraint.parameter not in names:
                 continue
-            if constraint.parameter == "object":
+            if constraint.parameter == OBJECT:
                 problem.store.apply(lambda tile, row, c=constraint: projected(problem, c, tile, row))  # type: ignore[misc]
             else:
                 value = problem.values[constraint.parameter]
