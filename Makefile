@@ -51,5 +51,5 @@ $(CORE): $(PACKAGED)
 	@touch $@
 
 $(DEVELOP): $(CORE)
-	$(PIP) --editable '.[docs,formats,mpi,test,tomography,tune]'
+	$(PIP) --editable '.[docs,formats,jax,mpi,test,tomography,tune]'
 	@touch $@

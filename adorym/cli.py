@@ -24,6 +24,7 @@ from rich.text import Text
 from adorym._version import __version__
 from adorym.comm import Communicator, communicator, launched, started
 from adorym.errors import AdorymError, RunError
+from adorym.extension import user_code
 
 PARALLEL = {"run", "train"}  # commands that many processes work on together
 
@@ -35,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# What is piped or logged has no width of its own: no table is squeezed there.
+# Output to a pipe or a file has no width of its own: a wide one keeps tables from being folded.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -98,11 +99,12 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for what the run writes.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A few epochs only, to see whether it works.")] = False,
 ) -> None:
     """Reconstruct: result.h5, checkpoint.h5, log.txt and report.html in the output folder."""
     from adorym.commands.run import run as work
+    from adorym.report.text import counted
 
     done = work(config, assign or (), output=output, resume=resume, quick=quick)
     losses = list(done.result.history.get("loss", ()))
@@ -110,11 +112,11 @@ def run(
     if done.stopped:
         out.print(f"Stopped early ({done.stopped}) after epoch {len(losses)}{final}.")
         if done.interrupted:
-            out.print(f"Go on with: {_resuming(config, assign or (), done.folder, quick)}")
+            out.print(f"Resume with: {_resuming(config, assign or (), done.folder, quick)}")
             if done.ranks > 1:
-                out.print("That is for one process; mpirun or srun before it may start any number of them.")
+                out.print("This starts one process; put mpirun or srun before it to start any number.")
     else:
-        out.print(f"Done: {len(losses)} epochs{final}.")
+        out.print(f"Done: {counted(len(losses), 'epoch')}{final}.")
     for remark in done.remarks:
         out.print(remark)
     out.print(f"Result: {done.folder / 'result.h5'}")
@@ -123,7 +125,7 @@ def run(
 
 
 def _resuming(config: Path, assignments: Iterable[str], folder: Path, quick: bool) -> str:
-    """The command line that goes on with a run: what changed its settings belongs to it."""
+    """The command line that resumes a run, with the options that changed its settings."""
     settings = [word for assignment in assignments for word in ("--set", assignment)]
     settings += ["--quick"] if quick else []
     return shlex.join(["adorym", "run", str(config), *settings, "--output", str(folder), "--resume"])
@@ -142,7 +144,7 @@ def inspect(
     file: DataPath,
     assign: DataAssignments = None,
 ) -> None:
-    """Show what a data file holds: format, arrays, units, geometry, overlap, what is suspicious."""
+    """Show what a data file holds: format, arrays, units, geometry, overlap, and what looks suspicious."""
     from adorym.commands.inspect import inspect as work
 
     _print(work(file, _settings(assign)).render())
@@ -153,7 +155,8 @@ def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Data file.")],
     target: Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")],
     mapping: Annotated[
-        list[str] | None, typer.Option("--map", metavar="NAME=KEY", help="Where things lie in an unknown file.")
+        list[str] | None,
+        typer.Option("--map", metavar="NAME=KEY", help="Which array is which; 'adorym inspect' lists the names."),
     ] = None,
     assign: DataAssignments = None,
 ) -> None:
@@ -162,7 +165,7 @@ def convert(
 
     dataset = work(source, target, mapping or [], _settings(assign))
     ny, nx = dataset.window_px
-    out.print(f"{target}: {dataset.n_patterns} patterns of {ny} x {nx}")
+    out.print(f"{target}: {dataset.n_patterns} patterns of {ny} x {nx} pixels")
 
 
 @app.command()
@@ -172,14 +175,14 @@ def simulate(
     assign: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the simulation.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of all random numbers.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random generator.")] = 0,
 ) -> None:
-    """Make a data set together with its truth."""
+    """Simulate a data set and store its ground truth with it."""
     from adorym.commands.simulate import simulate as work
 
     dataset = work(name, output, _settings(assign), seed)
     ny, nx = dataset.window_px
-    out.print(f"{output}: {dataset.n_patterns} patterns of {ny} x {nx}, with the truth beside them")
+    out.print(f"{output}: {dataset.n_patterns} patterns of {ny} x {nx} pixels, with the ground truth")
 
 
 @app.command()
@@ -188,7 +191,7 @@ def score(
     truth: Annotated[Path, typer.Option("--truth", metavar="FILE", help="Data file with the truth.")],
     as_json: AsJson = False,
 ) -> None:
-    """Compare a result with the truth: aligned errors, resolution, position errors."""
+    """Compare a result with the truth: errors after alignment, resolution, position errors."""
     from adorym.commands.score import score as work
 
     _show(work(result, truth), as_json)
@@ -207,7 +210,9 @@ def report(
     truth: Annotated[Path | None, typer.Option("--truth", metavar="FILE", help="Data file with the truth.")] = None,
     other_half: Annotated[
         Path | None,
-        typer.Option("--other-half", metavar="RESULT", help="Result from the other half of the patterns: resolution."),
+        typer.Option(
+            "--other-half", metavar="RESULT", help="Result from the other half of the patterns, for resolution."
+        ),
     ] = None,
 ) -> None:
     """Write one self-contained HTML page about a result."""
@@ -239,10 +244,10 @@ def prepare(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the preparation.")
     ] = None,
     about: Annotated[
-        list[str] | None, typer.Option("--data", metavar="KEY=VALUE", help="What the file does not say.")
+        list[str] | None, typer.Option("--data", metavar="KEY=VALUE", help="Data settings that the file lacks.")
     ] = None,
 ) -> None:
-    """Make a measured Bragg peak ready: stray counts, centering, binning, cropping, sampling."""
+    """Prepare a measured Bragg peak: remove stray counts, center, bin, crop, check sampling."""
     from adorym.commands.prepare import prepare_peak as work
 
     _print(work(source, target, _settings(assign), _settings(about)).render())
@@ -257,7 +262,7 @@ def crystal(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Geometry, twin, threshold, voxel.")
     ] = None,
 ) -> None:
-    """Turn a Bragg result into a crystal in the laboratory, with displacement and strain."""
+    """Transform a Bragg result to the laboratory frame, with displacement and strain."""
     from adorym.commands.crystal import crystal as work
 
     _print(work(result, output, _settings(assign), data).render())
@@ -266,12 +271,14 @@ def crystal(
 @app.command()
 def train(
     network: Annotated[str, typer.Argument(help="cdi_nn.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for all that is written.")],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for what the training writes.")],
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="Configuration of the training.")
     ] = None,
-    assign: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings over it.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings that override it.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")] = False,
 ) -> None:
     """Train a network on simulated crystals; also under mpirun or torchrun."""
     from adorym.commands.train import train_network as work
@@ -293,17 +300,19 @@ def tune(
     ] = None,
     assign: Assignments = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="Runs to add to the study.")] = 20,
-    held_out: Annotated[float, typer.Option("--held-out", help="Part of the patterns that no run sees.")] = 0.05,
+    held_out: Annotated[
+        float, typer.Option("--held-out", help="Fraction of the patterns held out of every run.")
+    ] = 0.05,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the study; one that exists goes on.")
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the study; an existing study is continued.")
     ] = Path("tune"),
 ) -> None:
-    """Search the best values of named keys, scored by patterns that the runs do not see (needs optuna)."""
+    """Search for the best values of named keys, scored on patterns held out of the runs (needs optuna)."""
     from adorym.commands.tune import tune as work
 
     found = work(config, vary or (), assign or (), trials=trials, output=output, held_out=held_out)
     failed = f", {found.failed} failed" if found.failed else ""
-    out.print(f"{found.trials} trials{failed}; misfit of patterns left out: {found.score:.4e}")
+    out.print(f"{found.trials} trials{failed}; misfit of the held-out patterns: {found.score:.4e}")
     out.print("Best: " + " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in found.best.items()))
     out.print(f"Picture: {found.picture}")
 
@@ -312,7 +321,7 @@ def tune(
 def list_(
     group: Annotated[str | None, typer.Argument(help="A group, such as optimizer; all of them if absent.")] = None,
 ) -> None:
-    """Show everything that a configuration can name, with its fields, units and defaults."""
+    """List everything that a configuration can name, with its fields, units and defaults."""
     from adorym.commands.listing import listing as work
 
     _print(work(group))
@@ -333,7 +342,8 @@ def main(arguments: list[str] | None = None) -> None:
         if not PARALLEL & set(given):
             sys.exit(0)  # every other command is the work of one process
     try:
-        app(given, prog_name="adorym")
+        with user_code():
+            app(given, prog_name="adorym")
     except AdorymError as error:
         _fail(error, "--debug" in given)
     except MemoryError as error:
@@ -342,7 +352,7 @@ def main(arguments: list[str] | None = None) -> None:
         if "--debug" in given:
             raise
         lines = [f"internal error: {type(error).__name__}: {error}"]
-        if start is not None and start[0] > 1:  # who runs on many ranks does not like to run again
+        if start is not None and start[0] > 1:  # a run on many ranks is expensive to repeat
             lines.insert(0, traceback.format_exc().rstrip())
         _end([*lines, "Run it again as 'adorym --debug ...' for the traceback, and please report it."], 1)
 
@@ -355,7 +365,7 @@ def _fail(error: AdorymError, debug: bool) -> None:
 
 
 def _be_silent() -> None:
-    """Only rank 0 speaks; what has to be said by another one goes to the process's own standard error."""
+    """Only rank 0 prints; an error of another rank goes to the process's own standard error."""
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
 
 
@@ -363,7 +373,7 @@ def _end(lines: list[str], status: int) -> None:
     """End with an error, told once, without leaving other ranks waiting."""
     try:
         comm: Communicator | None = communicator()
-    except AdorymError:  # it is MPI that does not work
+    except AdorymError:  # MPI itself does not work
         comm = None
     if comm is not None and comm.size > 1:
         comm.end("\n".join(lines), status)

@@ -38,7 +38,7 @@ FILE_STORE = ("memory", "driver", "scratch")
 
 @component
 class DataSettings(Overrides):
-    """Where the data are, and what is known better than the file knows it.
+    """Where the data are, and metadata that the file lacks or has wrong.
 
     Attributes:
         path: The file. Here and wherever a file is named, a relative path starts at the configuration file's folder, or
@@ -74,14 +74,14 @@ class Config:
     """A reconstruction: data, model, what is refined and how.
 
     Attributes:
-        data: What was measured.
-        forward_model: How the detector's signal follows from the object.
-        parameters: What is refined, and how; what is not named follows the model's defaults.
-        loss: What prediction and measurement are compared by.
+        data: The measured data and their metadata.
+        forward_model: Predicts the detector's signal from the object.
+        parameters: What is refined, and how; parameters that are not named use the model's defaults.
+        loss: How prediction and measurement are compared.
         regularizers: Terms of the object added to the loss.
         constraints: Projections applied to parameters after their steps.
-        solver: Moves all refined parameters together on the loss of the whole data set, an iteration an epoch; if
-            absent, each parameter has its optimizer, which steps after every batch.
+        solver: Updates all refined parameters together, from the loss of the whole data set, one iteration per epoch;
+            if absent, each parameter has its own optimizer, which steps after every batch.
         run: How the run is carried out.
         output: What it leaves behind.
     """
@@ -128,6 +128,10 @@ class Config:
         if every is not None and every > self.run.epochs:
             found.append(f"output.snapshots_every: no picture is taken in {self.run.epochs} epochs")
         return found
+
+    def on_host(self) -> Config:
+        """The same, carried out on the CPU."""
+        return replace(self, run=replace(self.run, device="cpu"))
 
     def to_yaml(self) -> str:
         """The resolved configuration, defaults included."""

@@ -38,7 +38,7 @@ class ParameterSettings:
         every: Refine in every k-th epoch only.
         initial: Start value: a number, a quantity with a unit, or the path of a ``.npy`` file; the model's own if
             absent.
-        optimizer: How it moves; the parameter's default if absent.
+        optimizer: How it is updated; the parameter's default if absent.
         schedule: How its learning rate changes over the run; the parameter's default if absent.
     """
 

@@ -29,11 +29,12 @@ from reference_problem import SCORED, make
 from adorym.api import prepare, reconstruct
 from adorym.commands.convert import convert
 from adorym.commands.run import run
-from adorym.commands.score import Score, score
+from adorym.commands.score import score
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.fetch import SIEMENS_STAR_MAP, siemens_star_path
 from adorym.data.native_write import write_native
 from adorym.errors import DataError
+from adorym.report.score import Score
 
 SEEDS = (41, 42, 43, 44, 45)
 STAR = Path(__file__).resolve().parent.parent / "examples" / "ptychography_siemens_star" / "config.yaml"

@@ -31,10 +31,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 from mpi_launch import run
 
 from adorym.api import prepare, reconstruct
-from adorym.commands.score import Score, score
+from adorym.commands.score import score
 from adorym.commands.simulate import simulate
 from adorym.data.result import read_result
 from adorym.engine.gradients import batch_gradients
+from adorym.report.score import Score
 from adorym.wrapper import get_backend
 
 

@@ -35,8 +35,8 @@ from adorym.engine.checks import start_value
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import predict_patterns
 from adorym.engine.problem import Problem
-from adorym.engine.settings import RunSettings
 from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
 from adorym.forward.base import ForwardModel, ObjectSettings
 from adorym.forward.bragg_cdi import BraggCdi
 from adorym.forward.crystal import CrystalObject
@@ -62,14 +62,12 @@ from adorym.regularizers.crosstalk import SliceCrosstalk
 from adorym.regularizers.variation import TotalVariation
 from adorym.simulate import (
     bragg,
+    cones,
     experiments,
     foam,
-    full_field,
     holograms,
     illumination,
     phantoms,
-    ptychotomography,
-    thick,
 )
 from adorym.solvers import library, memory, newton, preconditioners, splitting
 
@@ -244,12 +242,10 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
     },
     "simulation": {
         "ptychography": _small_experiment,
-        "multislice_two_planes": _plain(thick.TwoPlanes, window_px=(24, 28), object_px=(50, 56), photons=1e4),
+        "multislice_two_planes": _plain(experiments.TwoPlanes, window_px=(24, 28), object_px=(50, 56), photons=1e4),
         "tomography_foam": _plain(foam.FoamTomography, size_px=(8, 20), angles=6, bubbles=5),
-        "ptychotomography_cone": _plain(
-            ptychotomography.ConePtychoTomography, volume_px=16, window_px=10, angles=2, probe_px=2.0
-        ),
-        "full_field_cone": _plain(full_field.FullFieldCone, volume_px=16, angles=2),
+        "ptychotomography_cone": _plain(cones.ConePtychoTomography, volume_px=16, window_px=10, angles=2, probe_px=2.0),
+        "full_field_cone": _plain(cones.FullFieldCone, volume_px=16, angles=2),
         "holography": _plain(holograms.Holography, window_px=(16, 20), distances=(0.01, 0.02), detector_pixel=2e-6),
         "holography_of_electrode": _plain(holograms.HolographyOfElectrode, size_px=24),
         "holography_of_pictures": _plain(holograms.HolographyOfPictures, size_px=24),

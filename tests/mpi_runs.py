@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from cases import MODELS
+from cases import CASES, MODELS
 from laws import arrays_of
 from tiny_holograms import series
 from tiny_scan import Exact, Scan
@@ -16,9 +16,8 @@ from adorym.constraints.object import Homogeneous, MagnitudeLimit, NonNegativity
 from adorym.constraints.probe import OrthogonalModes, ProbePower
 from adorym.constraints.support import ShrinkWrap, Support
 from adorym.engine.loop import Reconstruction
-from adorym.engine.settings import RunSettings
 from adorym.engine.recipe import Recipe
-from adorym.forward.autofocus import Autofocus
+from adorym.engine.settings import RunSettings
 from adorym.forward.base import ObjectSettings, object_parameter
 from adorym.forward.holography import Holography
 from adorym.forward.probe import ProbeSettings
@@ -34,9 +33,11 @@ from adorym.registry import component
 from adorym.regularizers.crosstalk import SliceCrosstalk
 from adorym.regularizers.sparsity import L1, L2, ReweightedL1, Smoothness
 from adorym.regularizers.variation import TotalVariation
+from adorym.solvers.library import Scipy
 from adorym.solvers.memory import LBFGS
-from adorym.solvers.newton import LevenbergMarquardt
+from adorym.solvers.preconditioners import Estimated
 from adorym.solvers.splitting import ProximalGradient
+from adorym.updates.autofocus import Autofocus
 
 DEPTH = 3
 
@@ -145,7 +146,7 @@ def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
 
 
 def _holograms(loss: Loss) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
-    """What only holography does: to replace the object by one in focus, and constraints on a phase lag."""
+    """What only holography does: to replace the object by one in focus, and constraints on a phase shift."""
     focused = Holography(buffer_px=4, autofocus=Autofocus(at=(1,), reach=0.05))
     homogeneous = Holography(buffer_px=4, homogeneous=True, kappa=20.0)
     settings = {
@@ -164,18 +165,32 @@ def _holograms(loss: Loss) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
 def whole_recipes() -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
     """Those that need the whole object: only where each rank has it."""
     data, thin, loss = Scan(modes=2, photons=1e5).noisy(), Ptychography(), LeastSquares()
-    solvers = {"lbfgs": LBFGS(), "newton": LevenbergMarquardt(), "splitting": ProximalGradient()}
-    terms = (TotalVariation(weight=1.0),)
-    wrap = (ShrinkWrap(start=1, every=1),)
-    made: dict[str, Any] = {
-        name: (data, Recipe(thin, _settings(None), loss, terms, solver=solver), {}) for name, solver in solvers.items()
+    terms, wrap = (TotalVariation(weight=1.0),), (ShrinkWrap(start=1, every=1),)
+    return {
+        "shrink_wrap": (data, Recipe(thin, _settings(Adam(learning_rate=0.02)), loss, (), wrap), {}),
+        "scipy": (data, Recipe(thin, _settings(None), loss, terms, solver=Scipy(iterations=3)), {}),
+        "proximal_variation": (data, Recipe(thin, _settings(None), loss, terms, solver=ProximalGradient()), {}),
     }
-    return made | {"shrink_wrap": (data, Recipe(thin, _settings(Adam(learning_rate=0.02)), loss, (), wrap), {})}
+
+
+def solver_recipes() -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
+    """A run with each solver; with terms of the object whose operator acts on single pixels, or that see neighbors."""
+    data, thin, loss = Scan(modes=2, photons=1e5).noisy(), Ptychography(), LeastSquares()
+    terms = (L1(weight=0.5), TotalVariation(weight=1.0), Smoothness(weight=1.0, parameter="probe_positions"))
+    solvers = [component(None) for component in CASES["solver"].values()]
+    solvers += [LBFGS(preconditioner=Estimated(probes=2))]
+    names = [f"solver-{each.kind}-{each.preconditioner.kind}" for each in solvers]
+    return {
+        name: (data, Recipe(thin, _settings(None), loss, terms, solver=solver), {})
+        for name, solver in zip(names, solvers, strict=True)
+        if not solver.whole
+    }
 
 
 def reconstruction(name: str, folder: Path, **run: Any) -> Reconstruction:
     """Ready to run."""
-    data, recipe, settings = (recipes(folder) | whole_recipes())[name]
+    made = solver_recipes() if name.startswith("solver-") else recipes(folder) | whole_recipes()
+    data, recipe, settings = made[name]
     base = {"precision": "double", "backend": "torch", "device": "cpu", "threads": 1, "epochs": 3}
     if run.get("store") == "h5":
         run = {"scratch": str(folder), "memory": 100e3} | run

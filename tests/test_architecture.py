@@ -43,6 +43,7 @@ LAYERS = [
     "config",
     "commands",
     "api",
+    "testing",
     "cli",
     "__main__",
 ]

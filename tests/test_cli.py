@@ -179,8 +179,8 @@ def test_interrupted_run_says_how_to_go_on(adorym, folder, monkeypatch):
     assert len(read_result("a folder").history["loss"]) == 2
     monkeypatch.undo()
     monkeypatch.chdir(folder)
-    line = next(line for line in stopped.out.splitlines() if line.startswith("Go on with: "))
-    assert "Done: 3 epochs" in adorym(*shlex.split(line.removeprefix("Go on with: "))[1:]).out
+    line = next(line for line in stopped.out.splitlines() if line.startswith("Resume with: "))
+    assert "Done: 3 epochs" in adorym(*shlex.split(line.removeprefix("Resume with: "))[1:]).out
 
 
 def test_quick_run_still_refines_everything(adorym, folder):

@@ -18,8 +18,8 @@ from adorym import registry
 from adorym.data.native_write import write_native
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import predict_patterns
-from adorym.engine.settings import RunSettings
 from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
 from adorym.forward.base import Request
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography

@@ -13,8 +13,8 @@ from tiny_scan import Scan
 
 from adorym.data.dataset import Dataset
 from adorym.engine.loop import Reconstruction
-from adorym.engine.settings import RunSettings
 from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
 from adorym.forward.base import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography

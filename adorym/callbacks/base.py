@@ -14,6 +14,7 @@ from pathlib import Path
 
 from adorym.data.result import Result
 from adorym.engine.records import BatchProgress, EpochRecord
+from adorym.report.text import counted
 
 __all__ = ["BatchProgress", "Callback", "EpochRecord", "RunInfo"]
 
@@ -25,7 +26,7 @@ class RunInfo:
     Attributes:
         title: One line for people: technique and data.
         epochs: Epochs this run ends at.
-        n_batches: Batches an epoch.
+        n_batches: Batches per epoch.
         n_patterns: Measured patterns of the data set.
         output: Directory that takes what the run writes; ``None`` to write nothing.
         rank: Of this process; only rank 0 shows or writes anything.
@@ -39,6 +40,12 @@ class RunInfo:
     output: Path | None = None
     rank: int = 0
     current: Callable[[], Result] | None = None
+
+    @property
+    def plan(self) -> str:
+        """``120 patterns, 3 batches per epoch, 4 epochs``."""
+        batches = counted(self.n_batches, "batch")
+        return f"{counted(self.n_patterns, 'pattern')}, {batches} per epoch, {counted(self.epochs, 'epoch')}"
 
 
 class Callback(ABC):  # noqa: B024 - nobody has to override anything

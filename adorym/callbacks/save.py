@@ -17,7 +17,7 @@ LOG_NAME = "log.txt"
 
 
 class LogFile(Callback):
-    """Appends to ``log.txt``: one line an epoch, and every warning of the package while the run lasts."""
+    """Appends to ``log.txt``: one line per epoch, and every warning of the package while the run lasts."""
 
     def __init__(self) -> None:
         self._handler: logging.FileHandler | None = None
@@ -31,8 +31,7 @@ class LogFile(Callback):
         self._handler = logging.FileHandler(run.output / LOG_NAME, encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
         logging.getLogger("adorym").addHandler(self._handler)
-        plan = f"{run.n_patterns} patterns, {run.n_batches} batches an epoch, {run.epochs} epochs"
-        self._line(f"start: {run.title}; {plan}")
+        self._line(f"start: {run.title}; {run.plan}")
 
     def on_epoch(self, run: RunInfo, record: EpochRecord) -> None:
         rates = "".join(f"  {name} {rate:.3g}" for name, rate in record.learning_rates.items())

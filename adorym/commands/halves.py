@@ -13,11 +13,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from adorym import metrics
-from adorym.commands.figures import Figure
-from adorym.commands.score import Score, in_frame, pixel_size, resolution_figure
+from adorym.commands.score import in_frame, pixel_size, resolution_figure
 from adorym.data.result import Result, read_result
 from adorym.errors import DataError
 from adorym.metrics import Region
+from adorym.report.score import Figure, Score
 
 
 def compare_halves(first_path: str | Path, second_path: str | Path) -> Score:
@@ -43,7 +43,8 @@ def compare_halves(first_path: str | Path, second_path: str | Path) -> Score:
     size = " x ".join(str(s.stop - s.start) for s in region)
     note = f"over {size} px, shift of ({alignment.shift_px[0]:.2f}, {alignment.shift_px[1]:.2f}) px removed"
     difference = Figure("halves_nrmse", "difference of the halves (NRMSE)", alignment.error, note=note)
-    return Score((resolution_figure(rings, first), difference), region, rings)
+    reference = "a reconstruction from the other half of the data"
+    return Score((resolution_figure(rings, first), difference), region, rings, reference)
 
 
 def _check(first: Result, second: Result, where: str) -> None:

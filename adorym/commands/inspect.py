@@ -15,44 +15,14 @@ from rich.text import Text
 from adorym.data.checks import CountStatistics, count_statistics
 from adorym.data.containers import ArrayInfo, open_container
 from adorym.data.dataset import Dataset
+from adorym.data.judgements import SHOWN_PIXELS, Scan, judge
 from adorym.data.open import open_dataset
 from adorym.data.overrides import Overrides
-from adorym.data.suggest import suggest_map, zero_at_corner
-from adorym.data.survey import (
-    ORIENTATIONS,
-    OrientationTest,
-    PixelSurvey,
-    linear_overlap,
-    nearest_step_px,
-    orientation_test,
-    pixel_survey,
-    probe_diameter_px,
-)
+from adorym.data.suggest import suggest_map
+from adorym.data.survey import ORIENTATIONS, OrientationTest, PixelSurvey
 from adorym.errors import DataError
 from adorym.report.text import prefix
 from adorym.units import wavelength_m
-
-LOW_OVERLAP = 0.4
-SHOWN_PIXELS = 5
-
-
-@dataclass(frozen=True)
-class ScanSummary:
-    """Where the probe was.
-
-    Attributes:
-        minimum_px: (y, x).
-        maximum_px: (y, x).
-        step_px: Mean distance to the nearest neighbor, ``None`` for a single position.
-        probe_diameter_px: Effective diameter of the probe in the file, ``None`` if there is none.
-        overlap: Share of that diameter which neighbors have in common.
-    """
-
-    minimum_px: tuple[float, float]
-    maximum_px: tuple[float, float]
-    step_px: float | None
-    probe_diameter_px: float | None
-    overlap: float | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +53,7 @@ class Inspection:
     n_patterns: int = 0
     window_px: tuple[int, int] = (0, 0)
     counts: CountStatistics | None = None
-    scan: ScanSummary | None = None
+    scan: Scan | None = None
     orientation: OrientationTest | None = None
     pixels: PixelSurvey | None = None
     notes: tuple[str, ...] = ()
@@ -138,7 +108,7 @@ def inspect(path: str | Path, overrides: Mapping[str, Any] | Overrides | None = 
             suggested_map=tuple(suggest_map(container)) if unknown and not wanted.map else (),
         )
     statistics = count_statistics(dataset)
-    scan, orientation = _scan(dataset), orientation_test(dataset)
+    found = judge(dataset, statistics=statistics)
     return Inspection(
         path=str(path),
         format=dataset.format,
@@ -147,12 +117,12 @@ def inspect(path: str | Path, overrides: Mapping[str, Any] | Overrides | None = 
         n_patterns=dataset.n_patterns,
         window_px=dataset.window_px,
         counts=statistics,
-        scan=scan,
-        orientation=orientation,
-        pixels=pixel_survey(dataset, statistics),
+        scan=found.scan,
+        orientation=found.orientation,
+        pixels=found.pixels,
         notes=dataset.notes,
         problems=_problems(dataset, statistics),
-        hints=_hints(dataset, scan, orientation),
+        hints=found.hints,
     )
 
 
@@ -177,18 +147,6 @@ def _geometry(dataset: Dataset) -> dict[str, str]:
     return known
 
 
-def _scan(dataset: Dataset) -> ScanSummary | None:
-    positions = dataset.probe_positions_px
-    if positions is None:
-        return None
-    first = positions[dataset.angle_index == dataset.angle_index[0]]
-    step = nearest_step_px(first) if len(first) > 1 else None
-    diameter = None if dataset.start_probe is None else probe_diameter_px(dataset.start_probe)
-    overlap = None if step is None or diameter is None else linear_overlap(step, diameter)
-    low, high = positions.min(axis=0), positions.max(axis=0)
-    return ScanSummary((float(low[0]), float(low[1])), (float(high[0]), float(high[1])), step, diameter, overlap)
-
-
 def _problems(dataset: Dataset, statistics: CountStatistics) -> tuple[str, ...]:
     """Bad counts, in words that `adorym.data.checks` refuses them with."""
     found = []
@@ -200,23 +158,6 @@ def _problems(dataset: Dataset, statistics: CountStatistics) -> tuple[str, ...]:
     if len(statistics.empty):
         found.append(f"{len(statistics.empty)} patterns hold no counts, first: {statistics.empty[0]} (data.bad_counts)")
     return tuple(found)
-
-
-def _hints(dataset: Dataset, scan: ScanSummary | None, orientation: OrientationTest | None) -> tuple[str, ...]:
-    hints = []
-    if orientation is not None and orientation.suspicious:
-        curl, best = orientation.curl, orientation.best
-        hints.append(
-            f"orientation: patterns fit the positions better after {ORIENTATIONS[best]}: relative curl of the centers "
-            f"of mass {curl[best]:.3g} against {curl[0]:.3g} (a turn by 180 deg cannot be told)"
-        )
-    if scan is not None and dataset.propagation_distance_m is None and zero_at_corner(dataset.patterns):
-        hints.append("zero frequency: the counts crowd at the corners; patterns are expected to have it in the middle")
-    if scan is not None and scan.overlap is not None and scan.overlap < LOW_OVERLAP:
-        hints.append(f"overlap: neighbors share {100 * scan.overlap:.0f} % of the probe's diameter; 60 % is good")
-    if scan is not None and scan.step_px is not None and scan.step_px < 0.01:
-        hints.append("positions: neighbors are less than 0.01 px apart; are they in pixels?")
-    return tuple(hints)
 
 
 def _format_words(name: str) -> str:

@@ -18,7 +18,7 @@ import adorym.simulate.experiments  # noqa: F401
 from adorym import registry
 from adorym.commands.plan import columns
 from adorym.config import Config
-from adorym.errors import ConfigError, suggestion
+from adorym.errors import ConfigError, ExtensionError, suggestion
 from adorym.forward.base import ForwardModel
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.schema import FieldInfo, describe
@@ -48,7 +48,7 @@ def listing(group: str | None = None) -> Group:
     wanted = _singular(group, [*sections, *registry.groups()])
     if wanted in sections:
         return Group(*_component(wanted, sections[wanted]))
-    return Group(*(part for name in registry.names(wanted) for part in _component(name, registry.lookup(wanted, name))))
+    return Group(*(part for name in registry.names(wanted) for part in _registered(wanted, name)))
 
 
 def _sections() -> dict[str, type]:
@@ -71,14 +71,35 @@ def _singular(group: str, known: Iterable[str]) -> str:
 
 
 def _overview() -> Iterator[Any]:
-    groups = {group: {n: registry.lookup(group, n) for n in registry.names(group)} for group in registry.groups()}
-    for title, entries in {"sections of a configuration": _sections(), **groups}.items():
+    lines = {"sections of a configuration": {name: _first_line(cls) for name, cls in _sections().items()}}
+    lines |= {group: {name: _line(group, name) for name in registry.names(group)} for group in registry.groups()}
+    for title, entries in lines.items():
         table = columns("", "")
-        for name, cls in entries.items():
-            table.add_row(Text(f"  {name}"), Text(_first_line(cls)))
+        for name, line in entries.items():
+            table.add_row(Text(f"  {name}"), Text(line))
         yield Text(title, style="bold")
         yield table
     yield Text("\n'adorym list NAME' shows the fields of a section or of a group's components.", style="dim")
+
+
+def _line(group: str, name: str) -> str:
+    """A component in one line: what it is, and which package it comes with; or why it cannot be imported."""
+    try:
+        line = _first_line(registry.lookup(group, name))
+    except ExtensionError as error:
+        return f"broken: {error}"
+    brought = registry.distribution(group, name)
+    return f"{line} ({brought})" if brought else line
+
+
+def _registered(group: str, name: str) -> Iterator[Any]:
+    brought = registry.distribution(group, name)
+    try:
+        cls = registry.lookup(group, name)
+    except ExtensionError as error:
+        yield Text(f"{name}: broken: {error}\n")
+        return
+    yield from _component(f"{name} ({brought})" if brought else name, cls)
 
 
 def _component(name: str, cls: type) -> Iterator[Any]:

@@ -144,6 +144,14 @@ def size_text(n_bytes: float) -> str:
     return f"{n_bytes:.4g} TiB"
 
 
+def duration_text(seconds: float) -> str:
+    """``1.5 min``."""
+    for unit, size in (("h", 3600.0), ("min", 60.0)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
 def _settings(each: Refinement) -> dict[str, Any]:
     settings = asdict(each)
     del settings["parameter"]

@@ -6,14 +6,12 @@ import logging
 from pathlib import Path
 
 from adorym.commands.halves import compare_halves
-from adorym.commands.score import Score, score
+from adorym.commands.score import score
 from adorym.data.dataset import Dataset
 from adorym.data.open import open_dataset
 from adorym.data.result import read_result
 from adorym.errors import ConfigError, InputError
-from adorym.report import base
 from adorym.report.page import write_report
-from adorym.report.text import quantity
 
 LOG = logging.getLogger("adorym")
 REPORT_NAME = "report.html"
@@ -45,9 +43,9 @@ def report(
     folder = path if path.is_dir() else path.parent
     loaded = read_result(path)
     dataset = None if data is None else open_dataset(data, check=False)
-    scored = None if truth is None else _shown(score(path, truth))
+    scored = None if truth is None else score(path, truth)
     if other_half is not None:
-        scored = _shown(compare_halves(path, other_half), "a reconstruction from the other half of the data")
+        scored = compare_halves(path, other_half)
     return write_report(loaded, output or folder / REPORT_NAME, dataset, scored)
 
 
@@ -60,14 +58,7 @@ def report_scored(result: str | Path, output: str | Path, dataset: Dataset) -> P
     scored = None
     if {"object", "crystal"} & set(dataset.truth):
         try:
-            scored = _shown(score(result, dataset.path))
+            scored = score(result, dataset.path)
         except InputError as error:  # a run that went well does not fail because it cannot be scored
             LOG.warning("no score in the report: %s", error)
     return write_report(read_result(result), output, dataset, scored)
-
-
-def _shown(found: Score, reference: str = "the truth") -> base.Score:
-    values: dict[str, float | str] = {}
-    for name, value, unit, note in found.rows():
-        values[name] = quantity(value, unit) + (f"  ({note})" if note else "")
-    return base.Score(values, found.ring_correlation, reference)

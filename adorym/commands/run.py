@@ -15,6 +15,7 @@ from adorym.commands.report import REPORT_NAME, report_scored
 from adorym.config import Config, config_from, load_config
 from adorym.config_file import at_lines, load
 from adorym.data.atomic import remove_partial
+from adorym.data.judgements import judge
 from adorym.data.open import open_dataset
 from adorym.data.result import RESULT_NAME, Result
 from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
@@ -168,7 +169,7 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
         remove_partial(folder)  # of a run in the same folder that was killed
     for callback in callbacks:
         callback.on_start(info)
-    for notice in config.notices(reconstruction.problem.dataset):
+    for notice in (*config.notices(reconstruction.problem.dataset), *_hints(reconstruction)):
         LOG.warning(notice)
     done = reconstruction.progress.epoch
     if done >= config.run.epochs > 0:
@@ -193,6 +194,16 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
         for callback in callbacks:
             callback.on_end(info, result)
     return result
+
+
+def _hints(reconstruction: Reconstruction) -> tuple[str, ...]:
+    """What `adorym inspect` would have said of the data: on one rank, for all of them."""
+    problem = reconstruction.problem
+    if not problem.comm.is_root:
+        return ()
+    beam = problem.values.get("probe")
+    scanned = beam is not None
+    return judge(problem.dataset, beam.first if beam is not None else None, scanned=scanned).hints
 
 
 def _saver(reconstruction: Reconstruction, config: Config, folder: Path | None) -> Callable[[], None]:

@@ -4,62 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table
-from rich.text import Text
 
 from adorym import metrics
-from adorym.commands.figures import Figure
-from adorym.commands.score_crystal import crystal_scores
-from adorym.commands.score_holograms import hologram_figures
-from adorym.commands.score_volume import has_volume_truth, volume_figures
 from adorym.data.dataset import Dataset
 from adorym.data.overrides import Overrides
 from adorym.data.readers.native import NativeReader
 from adorym.data.result import Result, read_result
 from adorym.errors import DataError
 from adorym.metrics import Region, RingCorrelation
-from adorym.report.text import quantity
+from adorym.metrics.crystal import match
+from adorym.metrics.holograms import filter_width_px, hologram_similarities, map_error
+from adorym.metrics.positions import rocking_error_px, shift_error_px, tilt_error_rad
+from adorym.metrics.shells import shell_correlation
+from adorym.optics.geometry import Grid
+from adorym.report.score import Figure, Score
 from adorym.units import wavelength_m
-
-
-@dataclass(frozen=True)
-class Score:
-    """Errors of a reconstruction, what the data cannot determine removed.
-
-    Attributes:
-        figures: The numbers.
-        region: (y, x) slices of the true object over which objects were compared.
-        ring_correlation: Fourier ring correlation with the truth over that region; ``None`` for volumes.
-    """
-
-    figures: tuple[Figure, ...]
-    region: Region
-    ring_correlation: RingCorrelation | None
-
-    def rows(self) -> list[tuple[str, float, str, str]]:
-        """(name, value, unit, note) of every number, for a table."""
-        return [(figure.name, figure.value, figure.unit, figure.note) for figure in self.figures]
-
-    def as_dict(self) -> dict[str, object]:
-        """Everything as plain data for JSON; a number that could not be found is ``None``."""
-        values = {each.key: each.value if math.isfinite(each.value) else None for each in self.figures}
-        return {**values, "region_px": [[s.start, s.stop] for s in self.region]}
-
-    def render(self) -> Table:
-        """The numbers as a table for a terminal."""
-        table = Table.grid(padding=(0, 2, 0, 0))
-        for name, value, unit, note in self.rows():
-            shown = quantity(value, unit) if math.isfinite(value) else "unknown"
-            table.add_row(Text(name), Text(shown, style="bold"), Text(note, style="dim"))
-        return table
-
-    def __getitem__(self, key: str) -> float:
-        """Value of the figure ``key``."""
-        return next(each.value for each in self.figures if each.key == key)
 
 
 def score(result_path: str | Path, truth_path: str | Path, region: Region | None = None) -> Score:
@@ -78,12 +40,10 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
     result = read_result(result_path)
     data = NativeReader().read(Path(truth_path), Overrides())
     if "crystal" in data.truth:
-        entries, shells = crystal_scores(result, data, str(result_path))
-        everything = (slice(0, result.object.shape[0]), slice(0, result.object.shape[1]))
-        return Score((*(Figure(**each) for each in entries), *_fit_figures(result)), everything, shells)
-    if has_volume_truth(result, data):
-        figures = (*volume_figures(result, data), *_position_figures(result, data), *_fit_figures(result))
-        return Score(figures, metrics.inner_region(result.object.shape[:2]), None)
+        return _crystal_score(result, data, str(result_path))
+    if result.representation in data.truth:
+        figures = (*_volume_figures(result, data), *_position_figures(result, data), *_fit_figures(result))
+        return Score(figures, metrics.inner_region(result.object.shape[:2]))
     if "object" not in data.truth:
         stored = ", ".join(f"/truth/{name}" for name in data.truth) or "no /truth"
         remedy = "simulated files have it ('adorym simulate'); measured ones do not"
@@ -107,7 +67,7 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
         *_probe_figures(result, data),
         *_slice_figures(result, data, region),
         *_fit_figures(result),
-        *(Figure(*told) for told in hologram_figures(result, data, framed, true)),
+        *_hologram_figures(result, data, framed, true),
     )
     return Score(figures, alignment.region, rings)
 
@@ -175,7 +135,7 @@ def _probe_figures(result: Result, data: Dataset) -> Iterator[Figure]:
     found, wanted = metrics.power_fractions(result.probe), metrics.power_fractions(true)
     for i, fraction in enumerate(found):
         note = f"true {wanted[i]:.3f}" if i < len(wanted) else "not in the truth"
-        yield Figure(f"probe_mode_{i}_power", f"power in probe mode {i}", float(fraction), note=note)
+        yield Figure(f"probe_mode_{i}_power", f"power in probe mode {i + 1}", float(fraction), note=note)
 
 
 def _slice_figures(result: Result, data: Dataset, region: Region) -> Iterator[Figure]:
@@ -243,3 +203,114 @@ def in_frame(obj: np.ndarray, first: tuple[int, int], shape: tuple[int, int]) ->
     framed[tuple(into)] = obj[tuple(out_of)]
     covered[tuple(into)] = True
     return framed, covered
+
+
+# -- volumes -----------------------------------------------------------------------------------------------------------
+def _volume_figures(result: Result, data: Dataset) -> Iterator[Figure]:
+    """Errors of the volume, and of how it stands in the beam."""
+    true = np.asarray(data.truth[result.representation], np.float64)
+    found = _volume_in_frame(result, true.shape)
+    channels = [(found, true)] if true.ndim == 3 else [(found[..., i], true[..., i]) for i in (0, 1)]
+    for name, (seen, wanted) in zip(result.channels(), channels, strict=True):
+        error = float(np.linalg.norm(seen - wanted) / np.linalg.norm(wanted))
+        correlation = float(np.corrcoef(seen.ravel(), wanted.ravel())[0, 1])
+        yield Figure(f"{name}_nrmse", f"{name} error (NRMSE)", error)
+        yield Figure(f"{name}_correlation", f"{name} correlation", correlation, note="1 is identical")
+    yield from _pose_figures(result, data)
+
+
+def _volume_in_frame(result: Result, shape: tuple[int, ...]) -> np.ndarray:
+    """The part of the result that the truth is of; the axes x and z share their middles."""
+    first = (*result.origin_px, (result.object.shape[2] - shape[2]) // 2)
+    stop = tuple(f + n for f, n in zip(first, shape[:3], strict=True))
+    if min(first) < 0 or any(s > n for s, n in zip(stop, result.object.shape[:3], strict=True)):
+        raise DataError(
+            "object", "the result does not cover the true volume", expected=shape, found=result.object.shape
+        )
+    return result.object[tuple(slice(f, s) for f, s in zip(first, stop, strict=True))].astype(np.float64)
+
+
+def _pose_figures(result: Result, data: Dataset) -> Iterator[Figure]:
+    if "rotation_center" in result.parameters and "rotation_center_px" in data.truth:
+        error = abs(float(result.parameters["rotation_center"].value[0]) - float(data.truth["rotation_center_px"][0]))
+        yield Figure("rotation_center_error_px", "error of the rotation center", error, "px")
+    if "tilt" in result.parameters and "tilt_rad" in data.truth:
+        error, note = tilt_error_rad(result.parameters["tilt"].value, data.truth["tilt_rad"], data.theta_rad), "rms"
+        yield Figure("tilt_rms_rad", "tilt error", error, "rad", f"{note}, a turn of the whole object removed")
+    if "object_shift" in result.parameters and "object_shift_px" in data.truth:
+        error = shift_error_px(result.parameters["object_shift"].value, data.truth["object_shift_px"], data.theta_rad)
+        yield Figure("shift_rms_px", "shift error", error, "px", "rms, a shift of the whole object and axis removed")
+
+
+# -- distance series ---------------------------------------------------------------------------------------------------
+def _hologram_figures(result: Result, data: Dataset, found: np.ndarray, true: np.ndarray) -> Iterator[Figure]:
+    """Of a distance series, from ``found`` in the frame of ``true``: distances, maps, high-passed similarity."""
+    if "propagation_distances_m" not in data.truth:
+        return
+    distances = np.asarray(data.truth["propagation_distances_m"], np.float64)
+    yield from _distance_figures(result, data, distances)
+    refined, maps = result.parameters.get("affine"), data.truth.get("affine")
+    if refined is not None and maps is not None and np.shape(maps) == refined.value.shape:
+        error = map_error(refined.value, np.asarray(maps), data.window_px)
+        yield Figure(
+            "affine_distance", "affine maps, largest distance", error.distance, "", "Frobenius norm, sides of 2"
+        )
+        yield Figure(
+            "affine_corner_px", "affine maps, error at the corners", error.corner_rms_px, "px", "rms, worst hologram"
+        )
+    kappa, true_kappa = result.parameters.get("kappa"), data.truth.get("kappa")
+    if kappa is not None and true_kappa is not None:
+        ratio = float(np.ravel(kappa.value)[0] / np.ravel(true_kappa)[0])
+        yield Figure("kappa_over_truth", "delta / beta over the true one", ratio, "", "of the material")
+    if data.energy_ev is None or result.pixel_size_m is None:
+        return
+    grid = Grid((true.shape[0], true.shape[1]), pixel_size(result), wavelength_m(data.energy_ev))
+    width = filter_width_px(float(np.abs(distances).max()), grid)
+    magnitude, phase = hologram_similarities(found, true, width)
+    yield Figure("magnitude_ssim", "magnitude similarity (SSIM)", magnitude, "", "of the whole field")
+    yield Figure("high_passed_phase_ssim", "phase similarity (SSIM)", phase, "", f"high-passed, {width[1]:.2f} px")
+
+
+def _distance_figures(result: Result, data: Dataset, true: np.ndarray) -> Iterator[Figure]:
+    refined, name = result.parameters.get("propagation_distances"), "distances"
+    values = data.propagation_distance_m if refined is None else refined.value
+    if values is None or np.shape(values) != true.shape:
+        return
+    error = values - true
+    stated = "" if data.propagation_distance_m is None else data.propagation_distance_m - true
+    before = "" if isinstance(stated, str) else f"{100 * stated.mean():.3f} cm as stated"
+    yield Figure("distance_mean_error_m", f"{name}, mean error", float(error.mean()), "m", before)
+    note = "largest error of the difference of two"
+    yield Figure("distance_difference_error_m", f"{name}, differences", float(np.ptp(error)), "m", note)
+
+
+# -- crystals ----------------------------------------------------------------------------------------------------------
+def _crystal_score(result: Result, data: Dataset, where: str) -> Score:
+    """Of a crystal; twin, shift, ramp, offset and scale are removed."""
+    true = np.asarray(data.truth["crystal"])
+    if result.object.shape != true.shape:
+        raise DataError(
+            where, "the crystal has another shape than the truth", expected=true.shape, found=result.object.shape
+        )
+    compared = match(result.object, true)
+    shells = shell_correlation(compared.aligned, true, truth=True)
+    limit = "limited by the voxel" if shells.resolved else "half period, half-bit crossing"
+    figures = (
+        Figure("overlap", "complex overlap", compared.overlap, note="the twin of the truth" if compared.twin else ""),
+        Figure("shape_error", "shape error", compared.shape_error, note="of the amplitude's sum"),
+        Figure("phase_rms_rad", "phase error, rms", compared.phase_rms_rad, "rad"),
+        Figure("resolution_px", "resolution (FSC)", shells.half_period, "px", limit),
+        *_rocking_figures(result, data),
+        *_fit_figures(result),
+    )
+    return Score(figures, (slice(0, true.shape[0]), slice(0, true.shape[1])), shells)
+
+
+def _rocking_figures(result: Result, data: Dataset) -> Iterator[Figure]:
+    wanted, refined = data.truth.get("rocking_positions_px"), result.parameters.get("rocking_positions")
+    if wanted is None or refined is None or len(wanted) != len(refined.value):
+        return
+    yield Figure("rocking_rms_px", "rocking positions, rms", rocking_error_px(refined.value, wanted), "px")
+    if refined.start is not None:
+        error = rocking_error_px(refined.start, wanted)
+        yield Figure("rocking_start_rms_px", "rocking positions, rms at the start", error, "px")

@@ -78,7 +78,7 @@ class Study:
 
     Attributes:
         best: The best values by key, as ``--set`` takes them.
-        score: Their score: misfit of the amplitudes of patterns left out, a count.
+        score: Their score: misfit of the amplitudes of held-out patterns, per count.
         trials: Finished trials, those of earlier calls included.
         failed: Trials whose run failed.
         picture: Scores over trials and over each key.
@@ -185,7 +185,7 @@ def _plot(trials: list[Any], ranges: list[Range], path: Path) -> None:
     scores = np.array([t.value for t in trials])
     first.plot([t.number for t in trials], scores, "o", ms=3)
     first.step([t.number for t in trials], np.minimum.accumulate(scores), where="post")
-    first.set(xlabel="trial", ylabel="misfit of patterns left out")
+    first.set(xlabel="trial", ylabel="misfit of held-out patterns")
     for axis, each in zip(axes, ranges, strict=True):
         here = [(t.params[each.key], t.value) for t in trials if each.key in t.params]
         axis.plot([str(v) if each.choices else v for v, _ in here], [s for _, s in here], "o", ms=3)

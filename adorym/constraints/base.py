@@ -14,7 +14,7 @@ class Constraint(ABC):
     Attributes:
         parameter: Name of the parameter that it acts on.
         when: After every ``batch`` or every ``epoch``.
-        logarithmic: Whether `project` of the object takes :math:`b + i d = -\log O`, the absorption and the phase lag
+        logarithmic: Whether `project` of the object takes :math:`b + i d = -\log O`, the absorption and the phase shift
             of a slice, :math:`k t (\beta + i \delta)`, instead of its transmission :math:`O = e^{-(b + i d)}`. The
             engine converts where the run represents the object the other way.
         of_one_material: Whether `project_phase` says what it means for an object of one material.

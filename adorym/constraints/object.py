@@ -59,7 +59,7 @@ class PhaseLimit(Constraint):
     and beta, one that may be larger.
 
     Attributes:
-        maximum: Largest phase; 0 for X-rays, which matter advances.
+        maximum: Largest phase; 0 for X-rays, since matter advances the wave: its phase is negative.
         minimum: Smallest phase.
     """
 

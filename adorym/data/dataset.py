@@ -61,7 +61,7 @@ class Dataset:
         magnification: ``(n_distances,)`` magnification at each distance of a cone beam, ``None`` for a parallel one;
             the pixel size is that of the largest.
         slice_positions_m: ``(slices,)`` places along the beam of the slices of a thick object, ``None`` where unknown.
-        open_beam_counts: Counts in every pixel without a sample, once the white field is divided out; ``None`` where
+        open_beam_counts: Counts in every pixel without a sample, once the flat field is divided out; ``None`` where
             unknown.
         rotation_center_px: x of the rotation axis from the middle of the detector, ``None`` where unknown.
         mask: ``(y, x)`` or ``(n, y, x)`` bool, True where a pixel is good; ``None`` when all are.

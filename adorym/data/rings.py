@@ -60,7 +60,7 @@ class Sorting(RingFilter):
 
 @register("ring_filter", "fourier_wavelet")
 class FourierWavelet(RingFilter):
-    r"""What does not change along the angles is damped in the vertical details of a wavelet transform.
+    r"""Damps what does not change along the angles in the vertical details of a wavelet transform.
 
     Münch, Trtik, Marone & Stampanoni, Opt. Express 17, 8567 (2009): the coefficients' spectrum along the angles is
     multiplied with :math:`1 - e^{-q^2 / 2\sigma^2}`. Needs ``PyWavelets``.

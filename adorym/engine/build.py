@@ -47,8 +47,8 @@ from adorym.wrapper.base import Backend
 def default_batch_size(bound: BoundModel[Any]) -> int:
     """All patterns at once where each of them sees the whole object; otherwise five batches per epoch.
 
-    There are fewer where a batch would have less than twenty patterns. A batch has to cover the object: momentum carries
-    on where a batch says nothing.
+    There are fewer where a batch would have less than twenty patterns. A batch has to cover the object: momentum
+    carries on where a batch says nothing.
     """
     n = bound.dataset.n_patterns
     return n if bound.view.all_at_once else -(-n // min(5, max(1, n // 20)))

@@ -1,7 +1,7 @@
 """The complete state of a run in one file: written atomically, read back equal, resumed bit for bit.
 
 Every rank writes and reads its own rows of the object and of its optimizer's state; nowhere is the object gathered. A
-run goes on from it in any store and on any number of ranks.
+run resumes from it in any store and on any number of ranks.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous, read
 from adorym.engine.loop import Progress, Reconstruction
 from adorym.engine.problem import Problem
 from adorym.errors import ConfigError, DataError, RunError
-from adorym.storage.base import ObjectStore, blocks
+from adorym.parameters import OBJECT
+from adorym.storage.base import LikeObject, ObjectStore, blocks
+from adorym.storage.vector import StoreVector
 
 LOG = logging.getLogger("adorym")
 CHECKPOINT_NAME = "checkpoint.h5"
@@ -53,8 +55,22 @@ def save_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
     with whole_file(path, comm, _switch) as partial:
         made = _frame(reconstruction, partial, identity) if comm.is_root else None
         offsets = comm.broadcast(made, "make the checkpoint")
-        for name, kept in store.arrays().items():
-            write_rows(partial, offsets[name], kept, _own_rows(store, name, kept))
+        for path_in_file, (kept, array) in _laid_out(reconstruction).items():
+            write_rows(partial, offsets[path_in_file], kept, _own_rows(store, array, kept))
+
+
+def _laid_out(reconstruction: Reconstruction) -> dict[str, tuple[ArraySpec, LikeObject]]:
+    """Where each array that is laid out like the object lies in the file, its shape, and what the store calls it."""
+    kept = reconstruction.problem.store.arrays()
+    found: dict[str, tuple[ArraySpec, LikeObject]] = {f"{OBJECT}/{name}": (each, name) for name, each in kept.items()}
+    for name, each in _memory(reconstruction).items():
+        if isinstance(each, StoreVector) and OBJECT in each.parts:
+            found[f"solver/{name}/{OBJECT}"] = kept["value"], each.parts[OBJECT]
+    return found
+
+
+def _memory(reconstruction: Reconstruction) -> dict[str, Any]:
+    return {} if reconstruction.solving is None else reconstruction.solving.memory
 
 
 def _frame(reconstruction: Reconstruction, path: Path, identity: Mapping[str, Any]) -> dict[str, int]:
@@ -69,26 +85,22 @@ def _frame(reconstruction: Reconstruction, path: Path, identity: Mapping[str, An
             group["value"] = problem.xp.to_numpy(value.array)
             for i, part in enumerate(value.state):
                 group[f"state_{i}"] = problem.xp.to_numpy(part)
-        for name, array in ({} if reconstruction.solving is None else reconstruction.solving.memory).items():
-            file[f"solver/{name}"] = array
-        group = file.create_group("object")
-        return {name: create_contiguous(group, name, kept) for name, kept in problem.store.arrays().items()}
-
-
-def _flat(group: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    """Every array in a group and in those below it, by its path."""
-    found: dict[str, np.ndarray] = {}
-    for name, entry in group.items():
-        path = f"{prefix}{name}"
-        found |= _flat(entry, f"{path}/") if isinstance(entry, h5py.Group) else {path: entry[()]}
-    return found
+        for name, each in _memory(reconstruction).items():
+            parts = each.parts if isinstance(each, StoreVector) else {"": each}
+            for part in parts.keys() - {OBJECT}:
+                file[f"solver/{name}/{part}".rstrip("/")] = parts[part]
+        laid_out = _laid_out(reconstruction)
+        return {
+            path: create_contiguous(file.require_group(path.rpartition("/")[0]), path.rpartition("/")[2], kept)
+            for path, (kept, _) in laid_out.items()
+        }
 
 
 def _need_numbers(reconstruction: Reconstruction) -> None:
     problem = reconstruction.problem
     kept = problem.store.arrays()["value"]
     whole = all(np.isfinite(rows).all() for _, rows in _own_rows(problem.store, "value", kept))
-    lost = ["object"] if problem.comm.max(float(not whole), "look for what is not a number") else []
+    lost = [OBJECT] if problem.comm.max(float(not whole), "look for what is not a number") else []
     lost += [name for name, v in problem.values.items() if not np.isfinite(problem.xp.to_numpy(v.array)).all()]
     if lost:
         raise RunError(
@@ -99,9 +111,9 @@ def _need_numbers(reconstruction: Reconstruction) -> None:
         )
 
 
-def _own_rows(store: ObjectStore, name: str, kept: ArraySpec) -> Iterator[tuple[int, np.ndarray]]:
+def _own_rows(store: ObjectStore, array: LikeObject, kept: ArraySpec) -> Iterator[tuple[int, np.ndarray]]:
     for start, stop in blocks(*store.owned_rows, kept.row_bytes):
-        yield start, store.read(name, start, stop)
+        yield start, store.read(array, start, stop)
 
 
 def _switch(partial: Path, path: Path) -> None:
@@ -140,8 +152,9 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
         with h5py.File(chosen, "r") as file:
             _same_run(json.loads(file.attrs["identity"]), identity, chosen)
             progress, parameters = _checked(file, problem)  # before anything is changed
-            memory = _flat(file.get("solver", {}))
-            _restore_object(file, problem.store)
+            memory = {name: _remembered(entry, problem.store) for name, entry in file.get("solver", {}).items()}
+            for name, kept in problem.store.arrays().items():
+                _restore_rows(file[f"{OBJECT}/{name}"], problem.store, name, kept)
     except (OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise DataError(
             str(chosen), "this checkpoint is damaged", found=str(error), remedy="start without '--resume'"
@@ -156,7 +169,7 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
 
 
 def _choose(path: Path, problem: Problem) -> Path | None:
-    """The checkpoint to go on from; the last one even if it is damaged, where there is no better one."""
+    """The checkpoint to resume from; the last one even if it is damaged, where there is no better one."""
     there = [each for each in (path, previous(path)) if each.is_file()]
     return next((each for each in there if _is_whole(each, problem)), there[0] if there else None)
 
@@ -174,7 +187,7 @@ def _is_whole(path: Path, problem: Problem) -> bool:
 
 def _checked(file: h5py.File, problem: Problem) -> tuple[Progress, dict[str, Parts]]:
     """Progress and parameters, and a look at the object: everything has the shape that it should have."""
-    kept, group = problem.store.arrays(), file["object"]
+    kept, group = problem.store.arrays(), file[OBJECT]
     if set(group) != set(kept):
         raise KeyError("the optimizer's state in '/object' is incomplete")
     for name, each in kept.items():
@@ -196,10 +209,19 @@ def _need_shape(stored: h5py.Dataset, shape: tuple[int, ...]) -> None:
         raise ConfigError("--resume", f"'{stored.name}' has another size", expected=shape, found=stored.shape)
 
 
-def _restore_object(file: h5py.File, store: ObjectStore) -> None:
-    for name, kept in store.arrays().items():
-        for start, stop in blocks(*store.local_rows, kept.row_bytes):
-            store.write(name, start, read_rows(file[f"object/{name}"], kept, start, stop))
+def _restore_rows(stored: h5py.Dataset, store: ObjectStore, array: LikeObject, kept: ArraySpec) -> None:
+    for start, stop in blocks(*store.local_rows, kept.row_bytes):
+        store.write(array, start, read_rows(stored, kept, start, stop))
+
+
+def _remembered(entry: h5py.Dataset | h5py.Group, store: ObjectStore) -> float | StoreVector:
+    """What a solver remembers: a number, or a vector, of whose object each rank reads its rows."""
+    if isinstance(entry, h5py.Dataset):
+        return float(entry[()])
+    parts = {name: store.zeros() if name == OBJECT else part[()] for name, part in entry.items()}
+    if OBJECT in parts:
+        _restore_rows(entry[OBJECT], store, parts[OBJECT], store.arrays()["value"])
+    return StoreVector(store, parts)
 
 
 def _same_run(stored: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:

@@ -20,6 +20,7 @@ from adorym.errors import ConfigError, ConfigErrors, InputError, suggestion
 from adorym.forward.base import BoundModel, ForwardModel
 from adorym.optics.windows import inside
 from adorym.parameters import OBJECT, Parameter, ParameterSettings
+from adorym.regularizers.base import proximal_terms
 from adorym.regularizers.sparsity import Smoothness
 from adorym.schema.fields import fields_of
 from adorym.schema.messages import prefixed
@@ -122,12 +123,16 @@ def _needs_whole(recipe: Recipe, bound: BoundModel[Any]) -> Iterator[tuple[str, 
     optimizer = bound.settings[OBJECT].optimizer or bound.model.refinable[OBJECT].default_optimizer()
     if not optimizer.by_rows:
         yield f"parameters.{OBJECT}.optimizer", optimizer.kind
-    if recipe.solver is not None:
+    if recipe.solver is not None and recipe.solver.whole:
         yield "solver", recipe.solver.kind
+    # Of the operator of a sum over single pixels each rank knows its part.
+    terms = recipe.regularizers if recipe.solver is not None and recipe.solver.splits else ()
+    operator = proximal_terms(terms).get(OBJECT)
     if optimizer.needs_curvature and bound.preconditioner(OBJECT).needs_whole:
         yield "forward_model.balance", "balance"
     for i, regularizer in enumerate(recipe.regularizers):
-        if regularizer.parameter == OBJECT and regularizer.halo_px is None:
+        whole = regularizer.halo_px is None or (regularizer is operator and regularizer.halo_px > 0)
+        if regularizer.parameter == OBJECT and whole:
             yield f"regularizers[{i}]", regularizer.kind
     for i, constraint in enumerate(recipe.constraints):
         if constraint.parameter == OBJECT and constraint.whole:

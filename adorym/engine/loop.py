@@ -19,7 +19,7 @@ from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
-from adorym.engine.solve import Solving
+from adorym.engine.solve import SolverStep
 from adorym.engine.step import GradientStep, apply_update, finish_epoch
 from adorym.errors import ConfigError, ConfigErrors, RunError, suggestion
 from adorym.parameters import OBJECT, Value
@@ -73,7 +73,7 @@ class Reconstruction:
             print(epoch.loss)
 
     Args:
-        dataset: What was measured.
+        dataset: The measured data and their metadata.
         recipe: Model, loss, parameters, regularizers and constraints.
         run: How it is carried out.
 
@@ -89,7 +89,7 @@ class Reconstruction:
         self.problem: Problem = build(dataset, recipe, run, self.rng)
         self.batch_size = run.batch_size or default_batch_size(self.problem.bound)
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
-        self.solving = None if recipe.solver is None else Solving(self.problem, recipe.solver, run.seed)
+        self.solving = None if recipe.solver is None else SolverStep(self.problem, recipe.solver, run.seed)
         self.left_out = np.zeros(0, int)
         self.stop_reason, self._horizon = "", run.epochs
         self._asked_to_stop, self._asked_to_save = "", False

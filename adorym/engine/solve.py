@@ -6,18 +6,21 @@ import numpy as np
 
 from adorym.engine.problem import Problem
 from adorym.engine.terms import projected
-from adorym.engine.whole import WholeLoss
+from adorym.engine.whole import FullBatchObjective
+from adorym.parameters import OBJECT
 from adorym.solvers.base import Solver, State
+from adorym.storage.vector import StoreVector
 
 # Epochs after which the curvature that the unknowns are scaled by is looked at anew.
 REFRESH_EVERY = 20
 
 
-class Solving:
+class SolverStep:
     """A solver at work on a problem, and what it remembers between epochs.
 
     Attributes:
-        memory: Its state, the scaling of the unknowns and the point it left; in the checkpoint.
+        memory: Its state (``state.`` and its name for it), the scaling of the unknowns and the point it left: numbers
+            and vectors. All of it is in the checkpoint.
         message: How its last iteration ended, in its own words.
         finished: Whether it has nothing more to gain.
     """
@@ -29,41 +32,37 @@ class Solving:
 
     def epoch(self, epoch: int, names: list[str], patterns: np.ndarray) -> float:
         """Move the parameters ``names``; returns the loss of ``patterns`` at the new point."""
-        whole = WholeLoss(self.problem, names, patterns, self.solver)
-        state = {key.partition("/")[2]: a for key, a in self.memory.items() if key.startswith("state/")}
+        objective = FullBatchObjective(self.problem, names, patterns, self.solver)
+        state = {key.removeprefix("state."): a for key, a in self.memory.items() if key.startswith("state.")}
         known = self.memory.get("scaling")
-        if known is None or len(known) != len(whole.scaling) or epoch % REFRESH_EVERY == 0:
-            whole.rescale(np.random.default_rng((self.seed, epoch)))
+        if known is None or set(known.parts) != set(names) or epoch % REFRESH_EVERY == 0:
+            objective.rescale(np.random.default_rng((self.seed, epoch)))
             state = {}
         else:
-            whole.scaling = known
-        u = self._resumed(whole, state)
-        step = self.solver.iterate(whole, u, state)
-        whole.unpack(step.u)
+            objective.scaling = known
+        step = self.solver.iterate(objective, self._resumed(objective, state), state)
+        objective.unpack(step.u)
         self._project(names)
         self.message, self.finished = step.message, step.finished
-        self.evaluations += whole.evaluations
-        self.memory = {f"state/{key}": np.asarray(a) for key, a in state.items()}
-        self.memory |= {"scaling": whole.scaling, "point": step.u}
+        self.evaluations += objective.evaluations
+        self.memory = {f"state.{key}": a for key, a in state.items()}
+        self.memory |= {"scaling": objective.scaling, "point": step.u}
         return step.value
 
-    def _resumed(self, whole: WholeLoss, state: State) -> np.ndarray:
+    def _resumed(self, objective: FullBatchObjective, state: State) -> StoreVector:
         """Where to go on from: the point that was left, in all its digits, unless something has moved it since."""
-        u, left = whole.pack(), self.memory.get("point")
-        if left is not None and state and len(left) == len(u):
-            same = all(np.array_equal(p.array(left * whole.scaling), p.array(u * whole.scaling)) for p in whole.parts)
-            if same:
-                return left
+        if state and objective.is_at(self.memory["point"]):
+            return self.memory["point"]
         for key in ("value", "gradient"):
             state.pop(key, None)
-        return u
+        return objective.pack()
 
     def _project(self, names: list[str]) -> None:
         problem = self.problem
         for constraint in problem.constraints:
             if constraint.when != "batch" or constraint.parameter not in names:
                 continue
-            if constraint.parameter == "object":
+            if constraint.parameter == OBJECT:
                 problem.store.apply(lambda tile, row, c=constraint: projected(problem, c, tile, row))  # type: ignore[misc]
             else:
                 value = problem.values[constraint.parameter]

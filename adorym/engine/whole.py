@@ -1,8 +1,9 @@
-"""The loss of the whole data set as a function of one vector, for solvers: packing, curvature, proximal terms."""
+"""The loss of the whole data set as a function of one vector, for solvers: gradient, curvature, proximal terms."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,42 +12,23 @@ from adorym.engine.problem import Problem, expanded
 from adorym.engine.terms import proximal, term_gradient
 from adorym.errors import ConfigError
 from adorym.optimizers.base import Gradient
-from adorym.regularizers.base import ProximalRegularizer, Regularizer
-from adorym.solvers.base import Objective, Solver, Vector
+from adorym.parameters import OBJECT
+from adorym.regularizers.base import Regularizer, proximal_terms
+from adorym.solvers.base import Objective, Solver
+from adorym.storage.base import Slope
+from adorym.storage.vector import StoreVector
 from adorym.wrapper.base import Array, Tree
 
 # Step of the difference of gradients that stands for the curvature of a regularizer, as a part of the vector's length.
 NUDGE = 1e-4
 
 
-@dataclass(frozen=True)
-class Part:
-    """Where a parameter lies in the vector: its first element, its shape and type."""
-
-    name: str
-    start: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
-
-    @property
-    def here(self) -> slice:
-        """Its elements; a complex value is two of them."""
-        return slice(self.start, self.start + int(np.prod(self.shape)) * (2 if self.dtype.kind == "c" else 1))
-
-    def flat(self, array: np.ndarray) -> Vector:
-        """``array`` as real numbers."""
-        a = np.ascontiguousarray(array, np.complex128 if self.dtype.kind == "c" else np.float64)
-        return a.reshape(-1).view(np.float64)
-
-    def array(self, vector: Vector) -> np.ndarray:
-        """The parameter from the whole vector."""
-        own = np.ascontiguousarray(vector[self.here])
-        own = own.view(np.complex128) if self.dtype.kind == "c" else own
-        return own.reshape(self.shape).astype(self.dtype)
+def _values(gradient: Gradient) -> Array:
+    return gradient.values
 
 
-class WholeLoss(Objective):
-    """The loss of ``patterns`` and the regularizers, over the parameters ``names`` of a problem.
+class FullBatchObjective(Objective):
+    """The loss of ``patterns`` and the regularizers, over the parameters ``names`` of a problem; collective.
 
     Args:
         problem: Its values are those of the last evaluation.
@@ -56,234 +38,268 @@ class WholeLoss(Objective):
     """
 
     def __init__(self, problem: Problem, names: list[str], patterns: np.ndarray, solver: Solver) -> None:
-        self.problem, self.patterns, self.solver = problem, patterns, solver
-        self.parts: list[Part] = []
-        for name in names:
-            array = self._present(name)
-            start = self.parts[-1].here.stop if self.parts else 0
-            self.parts.append(Part(name, start, tuple(array.shape), array.dtype))
+        self.problem, self.names, self.patterns, self.solver = problem, tuple(names), patterns, solver
         ours = [r for r in problem.regularizers if r.parameter in names]
-        self.proximal = _one_each(ours) if solver.splits else {}
+        self.proximal = proximal_terms(ours) if solver.splits else {}
         self.smooth = [r for r in ours if r not in self.proximal.values()]
-        self.scaling = np.ones(self.parts[-1].here.stop)
+        self.scaling = self._filled(1.0)
 
-    # -- packing -----------------------------------------------------------------------------------------------------
-    def _present(self, name: str) -> np.ndarray:
-        problem = self.problem
-        return problem.store.values() if name == "object" else problem.xp.to_numpy(problem.values[name].array)
+    # -- from the problem and back -----------------------------------------------------------------------------------
+    def values(self) -> StoreVector:
+        """The present values, in their own units."""
+        store, xp, parts = self.problem.store, self.problem.xp, self._zeros()
+        for name in self.names:
+            if name != OBJECT:
+                parts[name] = parts[name] + xp.to_numpy(self.problem.values[name].array)
+                continue
+            for _, (target, value) in store.tiles(parts[name], "value"):
+                target[...] = value
+        return StoreVector(store, parts)
 
-    def pack(self) -> Vector:
-        """The present values."""
-        return np.concatenate([p.flat(self._present(p.name)) for p in self.parts]) / self.scaling
+    def pack(self) -> StoreVector:
+        """The present values in scaled units."""
+        return self.values() / self.scaling
 
-    def unpack(self, u: Vector) -> None:
-        """Take over the values."""
+    def unpack(self, u: StoreVector) -> StoreVector:
+        """Take over the values; returns them in their own units."""
+        x = self._rounded(u)
+        self._place(x)
+        return x
+
+    def is_at(self, u: StoreVector) -> bool:
+        """Whether the present values are those of ``u``."""
+        return (self._rounded(u) - self.values()).norm() == 0
+
+    def _rounded(self, u: StoreVector) -> StoreVector:
         x = u * self.scaling
-        for part in self.parts:
-            if part.name == "object":
-                self.problem.store.restore(part.array(x), self.problem.store.state())
-            else:
-                self.problem.values[part.name].array = self.problem.xp.asarray(part.array(x), exact=True)
+        for name in set(self.names) - {OBJECT}:
+            x.parts[name] = np.asarray(x.parts[name], self.problem.values[name].first.dtype)
+        return x
+
+    def _place(self, x: StoreVector) -> None:
+        store, xp = self.problem.store, self.problem.xp
+        for name, array in x.parts.items():
+            if name != OBJECT:
+                self.problem.values[name].array = xp.asarray(array, exact=True)
+                continue
+            for row, (tile,) in store.tiles(array):
+                store.write("value", row, tile)
+            store.comm.barrier("take over the object")
+
+    def _zeros(self, names: Sequence[str] = ()) -> dict[str, Any]:
+        """The parts of a vector, all of them unless ``names`` are given."""
+        problem, wanted = self.problem, names or self.names
+        return {
+            n: problem.store.zeros() if n == OBJECT else np.zeros_like(_wide(problem.values[n].first)) for n in wanted
+        }
+
+    def _filled(self, value: float) -> StoreVector:
+        return StoreVector(self.problem.store, self._zeros()).map(lambda a: a + value)
 
     def rescale(self, rng: np.random.Generator) -> None:
         """Scale by the present curvature, ``x = h^{-1/2} u``; vectors made before mean nothing any more."""
-        self.scaling = np.ones(self.parts[-1].here.stop)
-        found = self.solver.preconditioner.diagonal(self, rng)
+        found, made = self.solver.preconditioner.diagonal(self, rng), StoreVector(self.problem.store, {})
         alpha = self.solver.preconditioner.regularization
-        for part in self.parts:
-            h = found[part.here]
-            largest = h.max(initial=0.0)
+        for name in self.names:
+            h = found.only(name).map(lambda a: (a + abs(a)) / 2)
+            largest = h.largest()
             if not (np.isfinite(largest) and largest > 0):
-                h, largest = 1 / self.scales()[part.here] ** 2, 1.0
+                h, largest = self.scales().only(name).map(lambda a: a**-2), 1.0
             elif self.solver.splits:
-                h = np.full_like(h, largest)
-            self.scaling[part.here] = ((1 - alpha) * h + (alpha + 1e-9) * largest) ** -0.5
+                h = h.map(lambda a, top=largest: 0 * a + top)
+            made |= h.map(lambda a, add=(alpha + 1e-9) * largest: ((1 - alpha) * a + add) ** -0.5)
+        self.scaling = made
 
     # -- what solvers ask --------------------------------------------------------------------------------------------
-    def evaluate(self, u: Vector) -> tuple[float, Vector]:
+    def evaluate(self, u: StoreVector) -> tuple[float, StoreVector]:
         self.evaluations += 1
         self.unpack(u)
-        value, gradients = self._slope()
-        for term in self.smooth:
-            cost, pull = term_gradient(self.problem, term, self._array(term.parameter), 1.0)
-            value += cost
-            gradients[term.parameter] = gradients[term.parameter] + self.problem.xp.to_numpy(pull)
-        return value, self._joined(gradients) * self.scaling
+        problem, parts = self.problem, self._zeros()
+        value, found = batch_gradients(problem, self.patterns, frozenset(self.names), frozenset())
+        for name, each in found.items():
+            parts[name][... if each.index is None else each.index] = problem.xp.to_numpy(each.gradient)
+        value += sum(self._add_term(term, parts) for term in self.smooth)
+        return self._over_ranks(value), self._taken(parts) * self.scaling
 
-    def product(self, u: Vector, v: Vector) -> Vector:
+    def product(self, u: StoreVector, v: StoreVector) -> StoreVector:
         self.evaluations += 4
-        self.unpack(u)
-        along = v * self.scaling
-        result = self.raw_product(along)
-        size = np.linalg.norm(along)
+        x, along = self.unpack(u), v * self.scaling
+        result, size = self.raw_product(along), along.norm()
         for term in self.smooth if size > 0 else ():
-            part = next(p for p in self.parts if p.name == term.parameter)
-            step = NUDGE * max(1.0, float(np.linalg.norm(self._x()[part.here]))) / float(size)
-            result[part.here] += self._term_product(term, part, along, step)
+            added = self._term_product(term, x, along, size)
+            result |= result.only(term.parameter) + added
         return result * self.scaling
 
-    def prox(self, u: Vector, step: float) -> Vector:
-        out = u * self.scaling
-        for part in self.parts:
-            if part.name in self.proximal:
-                scale2 = float(self.scaling[part.start]) ** 2
-                array = self.problem.xp.asarray(part.array(out), exact=True)
-                found = proximal(self.problem, self.proximal[part.name], array, step * scale2)
-                out[part.here] = part.flat(self.problem.xp.to_numpy(found))
-        return out / self.scaling
+    def prox(self, u: StoreVector, step: float) -> StoreVector:
+        store, xp, x = self.problem.store, self.problem.xp, self._rounded(u)
+        for name, term in self.proximal.items():
+            step_here = step * self.scaling.only(name).largest() ** 2  # one number a parameter
+            if name != OBJECT:
+                array = xp.asarray(x.parts[name], exact=True)
+                x.parts[name] = xp.to_numpy(proximal(self.problem, term, array, step_here))
+                continue
+            for row, (tile,) in store.tiles(x.parts[name]):
+                store.write(x.parts[name], row, proximal(self.problem, term, xp.asarray(tile, exact=True), step_here))
+        return x / self.scaling
 
-    def left_out(self, u: Vector) -> float:
+    def left_out(self, u: StoreVector) -> float:
         if not self.proximal:
             return 0.0
         self.unpack(u)
-        return sum(term_gradient(self.problem, t, self._array(n), 1.0)[0] for n, t in self.proximal.items())
+        parts = self._zeros()
+        value = sum(self._add_term(term, parts) for term in self.proximal.values())
+        self._taken(parts)  # nobody wants the gradient
+        return self._over_ranks(value)
 
-    def bounds(self) -> tuple[Vector, Vector] | None:
-        low, high = np.full(len(self.scaling), -np.inf), np.full(len(self.scaling), np.inf)
-        for part in self.parts:
-            limits = None if part.name == "object" else self.problem.values[part.name].bounds
-            if limits is not None:
-                for side, limit in ((low, limits[0]), (high, limits[1])):
-                    side[part.here] = np.broadcast_to(limit, part.shape).ravel() / self.scaling[part.here]
-        return (low, high) if np.isfinite(low).any() or np.isfinite(high).any() else None
+    def flat(self, u: StoreVector) -> np.ndarray:
+        reals = (_wide(u.host(name)) for name in self.names)
+        return np.concatenate([a.reshape(-1).view(np.float64) for a in reals])
+
+    def vector(self, flat: np.ndarray) -> StoreVector:
+        parts, start = self._zeros(), 0
+        like = StoreVector(self.problem.store, parts)
+        for name in self.names:
+            array = _wide(like.host(name))
+            stop = start + array.view(np.float64).size
+            array = np.ascontiguousarray(flat[start:stop]).view(array.dtype).reshape(array.shape)
+            start = stop
+            if name == OBJECT:
+                self.problem.store.write(parts[name], 0, array)
+            else:
+                parts[name] = array
+        return like
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
+        sides = []
+        for side, free in ((0, -np.inf), (1, np.inf)):
+            rows = []
+            for name in self.names:
+                scaling = _wide(self.scaling.host(name)).reshape(-1).view(np.float64)
+                limits = None if name == OBJECT else self.problem.values[name].bounds
+                shape = self.scaling.host(name).shape
+                whole = None if limits is None else np.broadcast_to(limits[side], shape).ravel() / scaling
+                rows.append(np.full(len(scaling), free) if whole is None else whole)
+            sides.append(np.concatenate(rows))
+        return (sides[0], sides[1]) if np.isfinite(sides).any() else None
 
     # -- what preconditioners ask ------------------------------------------------------------------------------------
-    def scales(self) -> Vector:
+    def scales(self) -> StoreVector:
         """Natural size of each unknown."""
-        sizes = self.problem.unknowns
-        return np.concatenate([np.full(p.here.stop - p.start, sizes[p.name].scale) for p in self.parts])
+        made = self._filled(0.0)
+        for name in self.names:
+            made |= made.only(name).map(lambda a, size=self.problem.unknowns[name].scale: a + size)
+        return made
 
-    def model_curvature(self) -> Vector:
-        """The diagonal that the model knows, not a number elsewhere; of complex values, half their common one."""
-        known = frozenset(p.name for p in self.parts if self.problem.unknowns[p.name].optimizer.needs_curvature)
-        found = self._curvatures(known) if known else {}
-        rows = []
-        for part in self.parts:
-            per_value = np.full(part.shape, np.nan)
-            if part.name in found:
-                h = found[part.name]
-                h = np.diagonal(h, axis1=-2, axis2=-1) if h.ndim > len(part.shape) else h
-                per_value = np.broadcast_to(h, part.shape)
-            repeats = 2 if part.dtype.kind == "c" else 1
-            rows.append(np.repeat(per_value.ravel(), repeats))
-        return np.concatenate(rows)
+    def signs(self, rng: np.random.Generator) -> StoreVector:
+        """A random sign for each unknown."""
+        return self.scaling.signs(int(rng.integers(1 << 62)))
 
-    def raw_product(self, v: Vector) -> Vector:
+    def model_curvature(self) -> StoreVector:
+        """The diagonal of the parts of which the model knows one; of complex values, that of both their parts."""
+        problem, xp = self.problem, self.problem.xp
+        known = frozenset(name for name in self.names if problem.unknowns[name].optimizer.needs_curvature)
+        if not known:
+            return StoreVector(problem.store, {})
+        made = self._zeros()
+        _, found = batch_gradients(problem, self.patterns, frozenset(self.names), known)
+        for name in known - {OBJECT}:
+            index, h = found[name].index, xp.to_numpy(found[name].curvature)
+            h = np.diagonal(h, axis1=-2, axis2=-1) if h.ndim > made[name].ndim else h
+            h = h + 1j * h if np.iscomplexobj(made[name]) else h
+            made[name][... if index is None else index] = h
+
+        def both(g: Gradient) -> Array:
+            return xp.complex(g.curvature, g.curvature) if xp.is_complex(g.values) else g.curvature
+
+        return self._taken(made, both if OBJECT in known else _values).only(*known)
+
+    def raw_product(self, v: StoreVector) -> StoreVector:
         """The Gauss-Newton matrix of the loss at the present values times ``v``, both in the unknowns' units."""
-        problem, xp, total = self.problem, self.problem.xp, {p.name: np.zeros(p.shape, p.dtype) for p in self.parts}
-        if problem.loss.amplitude_curvature is None:
+        if self.problem.loss.amplitude_curvature is None:
             remedy = "choose a solver that needs gradients only, such as {kind: lbfgs}"
-            raise ConfigError("solver", f"the curvature of loss '{problem.loss.kind}' is not known", remedy=remedy)
-        directions = {p.name: p.array(v) for p in self.parts}
-        for patterns in own_chunks(problem, self.patterns):
-            if len(patterns):
-                self._chunk_product(patterns, directions, total)
-        joined = self._joined({name: xp.to_numpy(a) for name, a in total.items()})
-        return problem.comm.sum(joined, "sum of the curvature's products")
+            raise ConfigError("solver", f"the curvature of loss '{self.problem.loss.kind}' is not known", remedy=remedy)
+        parts = self._zeros()
+        for patterns in own_chunks(self.problem, self.patterns):
+            # One pattern without weight where there is none: the store is asked as often as by the other ranks.
+            self._chunk_product(patterns if len(patterns) else self.patterns[:1], v, parts, float(len(patterns) > 0))
+        for name in self.names:
+            if name != OBJECT:
+                parts[name] = self.problem.comm.sum(parts[name], f"sum of the curvature's product of {name}")
+        return self._taken(parts)
 
-    def _chunk_product(self, patterns: np.ndarray, directions: dict[str, np.ndarray], total: dict) -> None:
+    def _chunk_product(self, patterns: np.ndarray, v: StoreVector, total: dict[str, Any], weight: float) -> None:
         problem, xp = self.problem, self.problem.xp
         batch = problem.batch(patterns)
         rows, windows = problem.rows(batch), problem.windows(batch)
-        inputs = {"object": problem.store.gather(windows), **problem.used(batch, rows)}
+        inputs = {OBJECT: problem.store.gather(windows), **problem.used(batch, rows)}
         tangent: Tree = {}
-        for name, direction in directions.items():
-            array = xp.asarray(direction)
-            if name == "object":
-                tangent[name] = xp.gather_windows(array, windows.corners_px, windows.shape)
+        for name, direction in v.parts.items():
+            if name == OBJECT:
+                tangent[name] = problem.store.gather(windows, direction)
             else:
                 index = rows[name].index
-                tangent[name] = array if index is None else xp.take(array, index)
+                tangent[name] = xp.asarray(direction if index is None else direction[index])
 
         def predicted(tree: Tree) -> Array:
-            full = inputs | {name: tree[name] for name in directions}
-            obj = problem.transmission(full.pop("object"))
-            return problem.model.predict(xp, obj, expanded(xp, full, rows), batch)
+            full = inputs | {name: tree[name] for name in v.parts}
+            unknown, params = full.pop(OBJECT), expanded(xp, full, rows)
+            return problem.model.predict(xp, problem.bound.space.to_object(xp, unknown, params), params, batch)
 
-        tree = {name: inputs[name] for name in directions}
+        tree = {name: inputs[name] for name in v.parts}
         intensity, change = xp.jvp(predicted, tree, tangent)
-        curvature = 0.25 * problem.weight * float(problem.loss.amplitude_curvature or 0.0)
+        curvature = 0.25 * weight * problem.weight * float(problem.loss.amplitude_curvature or 0.0)
         weighted = change * (curvature / (intensity + batch.floor))
         weighted = weighted if batch.mask is None else weighted * batch.mask
         for name, gradient in xp.vjp(predicted, tree, weighted).items():
-            if name == "object":
-                added = xp.asarray(total[name])
-                xp.scatter_windows(added, windows.corners_px, gradient)
-                total[name] = added
+            if name == OBJECT:
+                problem.store.scatter_add(windows, gradient)
             else:
                 index = rows[name].index
-                place = slice(None) if index is None else index
-                total[name][place] += xp.to_numpy(gradient)
+                total[name][... if index is None else index] += xp.to_numpy(gradient)
 
-    # -- gradients of the data ---------------------------------------------------------------------------------------
-    def _slope(self) -> tuple[float, dict[str, np.ndarray]]:
-        problem, xp = self.problem, self.problem.xp
-        names = frozenset(p.name for p in self.parts)
-        part_of_rank, found = batch_gradients(problem, self.patterns, names, frozenset())
-        value = float(problem.comm.sum(np.array([part_of_rank]), "sum of the loss")[0])
-        gradients = {}
-        for part in self.parts:
-            if part.name == "object":
-                gradients[part.name] = self._from_store(lambda g: g.values)
-                continue
-            index, gradient = found[part.name].index, xp.to_numpy(found[part.name].gradient)
-            whole = np.zeros(part.shape, gradient.dtype)
-            whole[slice(None) if index is None else index] = gradient
-            gradients[part.name] = whole
-        return value, gradients
+    # -- gradients ---------------------------------------------------------------------------------------------------
+    def _over_ranks(self, value: float) -> float:
+        return float(self.problem.comm.sum(np.array([value]), "sum of the loss")[0])
 
-    def _curvatures(self, names: frozenset[str]) -> dict[str, np.ndarray]:
-        """As the model gives them; of parameters with rows, all rows."""
-        xp, wanted = self.problem.xp, frozenset(p.name for p in self.parts)
-        _, found = batch_gradients(self.problem, self.patterns, wanted, names)
-        made = {"object": self._from_store(lambda g: g.curvature)} if "object" in names else {}
-        if "object" in wanted and "object" not in names:
-            self._from_store(lambda g: g.values)  # clears it
-        for part in self.parts:
-            if part.name in names and part.name != "object":
-                index, h = found[part.name].index, xp.to_numpy(found[part.name].curvature)
-                if index is not None:
-                    whole = np.zeros((part.shape[0], *h.shape[1:]), h.dtype)
-                    whole[index] = h
-                    h = whole
-                made[part.name] = h
-        return made
+    def _taken(self, parts: dict[str, Any], of: Callable[[Gradient], Array] = _values) -> StoreVector:
+        """``parts``, with the object's filled from what its store has gathered, which is then cleared."""
+        store, array = self.problem.store, parts.get(OBJECT)
 
-    def _from_store(self, take: object) -> np.ndarray:
-        kept: list[np.ndarray] = []
-        xp = self.problem.xp
-
-        def step(tile: Array, gradient: Gradient, state: tuple[Array, ...], _: int) -> tuple[Array, tuple[Array, ...]]:
-            kept.append(np.array(xp.to_numpy(take(gradient))))  # type: ignore[operator]
+        def step(
+            tile: Array, gradient: Gradient, state: tuple[Array, ...], row: int
+        ) -> tuple[Array, tuple[Array, ...]]:
+            store.write(array, row, of(gradient))
             return tile, state
 
-        self.problem.store.update(step)
-        return kept[0]
+        if OBJECT in parts:
+            store.update(step)
+        return StoreVector(store, parts)
 
-    def _array(self, name: str) -> Array:
-        part = next(p for p in self.parts if p.name == name)
-        return self.problem.xp.asarray(part.array(self._x()), exact=True)
+    def _add_term(self, term: Regularizer, parts: dict[str, Any]) -> float:
+        """This rank's part of a term at the present values; its gradient goes into ``parts``, or into the store."""
+        problem, name = self.problem, term.parameter
 
-    def _x(self) -> Vector:
-        return np.concatenate([p.flat(self._present(p.name)) for p in self.parts])
+        def of_tile(tile: Array) -> Slope:
+            return (*term_gradient(problem, term, tile, 1.0), None)
 
-    def _joined(self, arrays: dict[str, np.ndarray]) -> Vector:
-        return np.concatenate([p.flat(arrays[p.name]) for p in self.parts])
+        if name == OBJECT:
+            return problem.store.add_gradient(of_tile, term.halo_px)
+        value, gradient = term_gradient(problem, term, problem.values[name].array, 1.0)
+        parts[name] = parts[name] + problem.xp.to_numpy(gradient)
+        return value if problem.comm.is_root else 0.0
 
-    def _term_product(self, term: Regularizer, part: Part, along: Vector, step: float) -> Vector:
-        """Change of a term's gradient along the direction, by a central difference."""
-        x, xp = self._x(), self.problem.xp
-        ends = []
+    def _term_product(self, term: Regularizer, x: StoreVector, along: StoreVector, size: float) -> StoreVector:
+        """Change of a term's gradient along the direction of length ``size``, by a central difference."""
+        part, slopes = x.only(term.parameter), []
+        step = NUDGE * max(1.0, part.norm()) / size
         for sign in (1.0, -1.0):
-            array = xp.asarray(part.array(x + sign * step * along), exact=True)
-            ends.append(part.flat(xp.to_numpy(term_gradient(self.problem, term, array, 1.0)[1])))
-        return (ends[0] - ends[1]) / (2 * step)
+            self._place(part + sign * step * along.only(term.parameter))
+            parts = self._zeros([term.parameter])
+            self._add_term(term, parts)
+            slopes.append(self._taken(parts))
+        self._place(part)
+        return (1 / (2 * step)) * (slopes[0] - slopes[1])
 
 
-def _one_each(terms: list[Regularizer]) -> dict[str, ProximalRegularizer]:
-    """The first proximal term of every parameter; the operator of a sum of terms is not known."""
-    found: dict[str, ProximalRegularizer] = {}
-    for term in terms:
-        if isinstance(term, ProximalRegularizer):
-            found.setdefault(term.parameter, term)
-    return found
+def _wide(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array, np.result_type(array, np.float64))

@@ -266,7 +266,7 @@ class ObjectSettings(ParameterSettings):
     """How the object starts and is refined.
 
     Attributes:
-        initial: First object; vacuum (transmission 1) if absent.
+        initial: Initial object; vacuum (transmission 1) if absent.
         margin_px: Pixels around the scanned area, or rows above and below a tomogram; room for positions, shifts and
             tilts that are refined. Chosen from the run if absent.
         representation: What is solved for: the real and imaginary part of the transmission (``real_imag``), or delta

@@ -42,7 +42,7 @@ class CrystalObject(ParameterSettings):
     """How the crystal starts and is refined.
 
     Attributes:
-        initial: First object; iterative phasing from a random start if absent.
+        initial: Initial object; iterative phasing from a random start if absent.
     """
 
     initial: Annotated[Initializer | None, ComponentOf("initializer")] = None  # type: ignore[assignment]

@@ -143,7 +143,7 @@ def phase_rates(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
 
 
 def distance_index(dataset: Dataset, n_distances: int) -> np.ndarray:
-    """``(n,)`` number of the distance of each picture: every angle has one picture a distance, in order.
+    """``(n,)`` number of the distance of each picture: every angle has one picture per distance, in order.
 
     Raises:
         DataError: It has not.
@@ -155,9 +155,9 @@ def distance_index(dataset: Dataset, n_distances: int) -> np.ndarray:
             raise DataError(
                 dataset.path,
                 "the number of holograms does not fit the number of distances",
-                expected=f"{n_distances} holograms an angle, one a distance",
+                expected=f"one hologram per distance and angle, so {n_distances} per angle",
                 found=f"{len(here)} at angle {angle}",
-                remedy="give 'data.propagation_distance' one value a hologram, or choose holograms with 'data.frames'",
+                remedy="give one 'data.propagation_distance' per hologram, or choose holograms with 'data.frames'",
             )
         index[here] = np.arange(n_distances)
     return index
@@ -171,7 +171,7 @@ def _distances(dataset: Dataset, base: Geometry) -> np.ndarray:
         raise GeometryError(
             "data.propagation_distance",
             "absent: holography needs the distance from the sample to the detector",
-            remedy="give it, one a hologram, for example 'data: {propagation_distance: [40 cm, 60 cm]}', "
+            remedy="give it, one per hologram, for example 'data: {propagation_distance: [40 cm, 60 cm]}', "
             "or 'data.distance' (and 'data.source_distance' for a cone beam)",
         )
     return np.array([base.effective_distance_m])

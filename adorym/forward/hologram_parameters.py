@@ -27,8 +27,8 @@ class AffineSettings(ParameterSettings):
     """How the maps start and are refined.
 
     Attributes:
-        registration: Start from a coarse alignment of the pictures, by the phase correlation of their gradients and
-            the affine map that makes them most alike; else from the identity.
+        registration: Start from a coarse alignment of the holograms, by the phase correlation of their gradients and
+            the affine map that makes them most similar; else from the identity.
     """
 
     registration: bool = False
@@ -39,8 +39,8 @@ class KappaSettings(ParameterSettings):
     """How delta over beta starts and is refined.
 
     Attributes:
-        fit: Start from the value that explains the holograms best, found together with the object by Gauss-Newton
-            steps from the model's ``kappa``, which may be ten times off; else from ``kappa`` itself.
+        fit: Start from the value that fits the holograms best, found together with the object by Gauss-Newton steps
+            from the model's ``kappa``, which may be wrong by a factor of ten; else from ``kappa`` itself.
     """
 
     fit: bool = False

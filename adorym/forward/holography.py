@@ -89,9 +89,10 @@ class Holography(ForwardModel):
         homogeneous: One material: the phase is the only unknown of the object, and absorption follows it.
         kappa: delta / beta of that material; ``parameters.log10_kappa`` refines it.
         autofocus: Search the common distance by the sharpness of the object; needs ``parameters.common_distance``.
-        balance: Steps of the object are made equally long for slow and fast changes of its phase, but for those that
-            the holograms show less than this part of; none for plain steps. Smaller is faster and less stable.
-        tile_memory_gib: Holograms of which one would take more are worked on in tiles: less memory, more transforms.
+        balance: Makes steps of the object equally long for all spatial frequencies of its phase, down to those whose
+            contrast in the holograms is below this fraction; none for plain steps. Smaller is faster and less stable.
+        tile_memory_gib: If one hologram would take more, holograms are divided into tiles: less memory, more
+            transforms.
         fused: Use the operation with hand-written adjoints where the run allows it; otherwise plain automatic
             differentiation, its reference.
     """

@@ -63,7 +63,7 @@ class Multislice(Ptychography):
     Attributes:
         slices: Number of slices, ``spacing`` apart.
         spacing: Distance from one slice to the next, the same for all; the pixel size along x if absent.
-        slice_positions: Instead of both: place of each slice along the beam. Those of the data if nothing is given.
+        slice_positions: Instead of both: position of each slice along the beam. Those of the data if nothing is given.
         binning: Slices that are multiplied together and propagated at once, to save time where the object changes
             slowly along the beam.
     """

@@ -25,10 +25,10 @@ class ProbeSettings(ParameterSettings):
     Attributes:
         initial: First probe; the one that came with the data if there is one, else from the mean pattern.
         modes: Number of mutually incoherent modes.
-        seeding: What the further modes are made from: the first times polynomials (``hermite``), times a smooth
+        seeding: How the added modes start: the first mode times polynomials (``hermite``), times a smooth
             random phase (``random``), or shifted copies (``shifted``).
-        first_fraction: Part of the total power that the first mode starts with; the others share the rest.
-        power: Start power in counts a pattern; that of the mean pattern if absent.
+        first_fraction: Fraction of the total power that the first mode starts with; the others share the rest.
+        power: Start power in counts per pattern; that of the mean pattern if absent.
     """
 
     initial: Annotated[InitialProbe | None, ComponentOf("probe")] = None  # type: ignore[assignment]

@@ -31,6 +31,7 @@ from adorym.data.tiles import TiledPatterns, Tiling, divide, tiled
 from adorym.errors import GeometryError
 from adorym.forward.base import BoundModel, Request, Settings, margin_px
 from adorym.forward.multislice import Multislice
+from adorym.forward.probe import probe_modes
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.volume import GAUGES, VolumeModel, frame, surrogate, volume_parameters, volume_space
 from adorym.losses.base import Loss
@@ -59,13 +60,13 @@ class PtychoTomography(VolumeModel):
     Attributes:
         propagation: From the object to the detector: ``far_field``, or ``fresnel`` or ``angular_spectrum`` over the
             near-field distance.
-        thickness: ``thin``: delta and beta are projected; ``multislice``: the wave goes through the turned volume.
+        thickness: ``thin``: delta and beta are projected; ``multislice``: the wave passes through the rotated volume.
         binning: Slices that are multiplied together and propagated at once (multislice).
         volume_px: (y, x, z) size of the volume, whose corner is the data's position (0, 0); if absent, as high and wide
             as the scan, and as deep as wide.
         axis: x of the rotation axis in the data's pixels; the middle of the volume if absent.
-        tile_memory_gib: Full field: images whose volume and waves would take more, for one angle, are worked on in
-            tiles.
+        tile_memory_gib: Full field: images are divided into tiles if their volume and waves would take more, for one
+            angle.
         safe_zone: Full field: width of the rim that tiles overlap by; as far as the finest fringe spreads if absent.
         fused: Use the operation with hand-written adjoints where the run allows it (thin).
     """
@@ -129,7 +130,7 @@ class PtychoTomography(VolumeModel):
             view=self.row_band(ready.window_px[0]),
             space=volume_space(settings, geometry, self.regime),
             zero_at_corner=scan.zero_at_corner,
-            waves=scan.waves // math.prod(scan.shape[2:]) * (1 if self.thickness == "thin" else shape[2]),
+            waves=probe_modes(settings) * (1 if self.thickness == "thin" else shape[2]),
             beam_counts=(ready.open_beam_counts or 0.0) * math.prod(ready.window_px) if in_beam else None,
             updates=(*GAUGES, *scan.updates),
             preconditioners={name: _OfScan(self, scan.preconditioner(name)) for name in OF_SCAN},
@@ -230,9 +231,15 @@ class PtychoTomography(VolumeModel):
         self, xp: Backend, windows: Array, curvature: Any, params: Mapping[str, Array], batch: Batch[Geometry]
     ) -> Array:
         """Curvature ``(1, y, x, z)`` by the band, from that by the ``windows`` of it; nothing is traced."""
-        by_exponent = xp.asarray(curvature) * xp.abs2(windows)
-        shape = (*batch.view_px, batch.object_shape[2])
-        return surrogate(xp, lambda ones: self._seen(xp, ones, params, batch, Joseph()), shape, by_exponent)[None]
+        by_exponent, shape = xp.asarray(curvature) * xp.abs2(windows), (*batch.view_px, batch.object_shape[2])
+
+        def seen(band: Array) -> Array:
+            return self._seen(xp, band, params, batch, Joseph())
+
+        if self.thickness == "thin":
+            return surrogate(xp, seen, shape, by_exponent)[None]
+        # No sum along a ray: each voxel of the turned volume has the curvature of its own.
+        return xp.vjp(lambda tree: seen(tree["band"]), {"band": xp.zeros(shape)}, by_exponent)["band"][None]
 
 
 @dataclass(frozen=True)

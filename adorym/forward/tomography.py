@@ -5,7 +5,7 @@ r"""Tomography from raw counts.
 with the counts of the open beam :math:`I_0`, the gain g of each pixel, a scale :math:`s_a` of each angle, and line
 integrals :math:`A_a b` of the absorption :math:`b = k\Delta\beta`, half the linear attenuation coefficient times the
 voxel. The counts are compared, not their logarithm: a dark pixel counts for what it is worth, and a dead one for
-nothing. Dark and white fields are taken out by the reader.
+nothing. Dark and flat fields are taken out by the reader.
 
 The rotation axis is found before the run (`adorym.optics.filtered_back_projection.find_rotation_center`) unless it is
 given, and may be refined, as may angles, tilts and shifts: alignment and reconstruction in one. Rings come from pixels
@@ -59,7 +59,7 @@ class Tomography(VolumeModel):
     """Absorption tomography in a parallel beam, of 180 or 360 degrees, at any angles, upright or tilted.
 
     Attributes:
-        incident: Counts in a pixel without sample; from the white field if absent. 1 for transmissions.
+        incident: Counts in a pixel without sample; from the flat field if absent. 1 for transmissions.
         center: x of the rotation axis from the middle of the detector: in pixels, ``auto`` to search it, or ``middle``.
         rings: Filter against rings, applied to the line integrals of all counts before the run; none if absent.
         search: How far from where the center of mass turns about the axis is searched; a tenth of the width if absent.

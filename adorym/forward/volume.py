@@ -71,7 +71,7 @@ def _center(bound: BoundModel[Any], settings: ParameterSettings, rng: np.random.
 
 
 def _axis_tilt(bound: BoundModel[Any], settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.array(bound.model.axis_tilt, np.float64)
+    return np.array(bound.model.axis_tilt, np.float64)  # type: ignore[attr-defined]
 
 
 def volume_parameters(**changes: Any) -> dict[str, Parameter]:
@@ -137,8 +137,8 @@ class VolumeModel(ForwardModel):
     """A volume seen from several angles.
 
     Attributes:
-        projector: How line integrals are made.
-        axis_tilt: Of the rotation axis about x (laminography) and z; 0 if it is upright.
+        projector: How line integrals are computed.
+        axis_tilt: Tilt of the rotation axis about x (laminography) and z; 0 if it is upright.
     """
 
     projector: Annotated[Projector, ComponentOf("projector")] = Joseph()

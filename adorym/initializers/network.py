@@ -129,7 +129,7 @@ class CdiNn(NetworkInitializer):
     """3D-CDI-NN: shape and phase of a crystal from one pass of a network (`adorym.networks.cdi_nn`).
 
     Attributes:
-        weights: File of weights (safetensors); the ones that the package brings if absent.
+        weights: File of weights (safetensors); those included in the package if absent.
     """
 
     weights: str | None = None

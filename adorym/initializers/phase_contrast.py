@@ -135,7 +135,7 @@ class OneMaterial(Initializer):
     Gauss-Newton steps from the homogeneous contrast transfer function: `adorym.forward.hologram_material`.
 
     Attributes:
-        kappa: delta / beta to start from, which may be ten times off.
+        kappa: delta / beta to start from, which may be wrong by a factor of ten.
         surroundings: Whether the object beyond the field of view is ``refined`` or ``vacuum``.
     """
 

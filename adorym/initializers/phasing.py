@@ -32,12 +32,13 @@ class Phasing(Initializer):
         algorithms: Settings of algorithms by name, such as ``{hio: {beta: 0.8}}``.
         shrink_wrap: How the support is updated.
         low_pass: Start at low resolution; not if absent.
-        average: Objects of so many last steps are averaged.
-        starts: Random starts, worked on together.
+        average: Number of last steps whose objects are averaged.
+        starts: Number of random starts, which run together.
         rank_by: Which start is the best.
-        mean_of: The mean of so many best starts is taken, those that do not agree left out; 1 takes the best alone.
-        agreement: Complex overlap with the best that a start has at least to be part of the mean.
-        first_support: Sides of the first support over those of the crystal as its autocorrelation shows them.
+        mean_of: Number of best starts to average, without those that do not agree; 1 takes the best alone.
+        agreement: Smallest complex overlap with the best for a start to be part of the mean.
+        first_support: Sides of the first support divided by those of the crystal, which are found from the
+            autocorrelation.
         device: ``auto``, ``cpu`` or ``cuda[:index]``.
     """
 

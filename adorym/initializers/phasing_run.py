@@ -28,7 +28,7 @@ class SupportUpdate:
     Attributes:
         every: Steps between updates; 0 for never.
         start: First step that may be followed by one.
-        threshold: Part of the largest blurred amplitude that a voxel of the support has at least.
+        threshold: A voxel belongs to the support if its blurred amplitude is at least this fraction of the largest.
         sigma: Standard deviation of the blur at the end.
         first_sigma: That at the beginning; it narrows over the first half of the steps.
         dilate: Voxels by which the support is widened after each update.
@@ -65,7 +65,7 @@ class PhasingSettings:
         algorithms: Settings of algorithms by name, such as ``{hio: {beta: 0.8}}``.
         shrink_wrap: How the support is updated.
         low_pass: Start at low resolution; not if absent.
-        average: Objects of so many last steps are averaged.
+        average: Number of last steps whose objects are averaged.
     """
 
     sequence: str = "3*(180*HIO + 20*ER) + 20*ER"

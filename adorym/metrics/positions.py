@@ -7,6 +7,7 @@ it means a wrong photon energy, distance or stage calibration rather than a wron
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,6 +99,37 @@ def position_errors(refined_px: np.ndarray, true_px: np.ndarray) -> PositionErro
     variance = (residual_affine**2).sum(0) / free / ((true - center) ** 2).sum(0)
     affine = _decompose(matrix, solution[2] - matrix @ center, np.sqrt(variance))
     return PositionErrors(_rms_length(residual), _rms_length(residual_affine), affine, residual, residual_affine)
+
+
+def shift_error_px(found: np.ndarray, true: np.ndarray, theta_rad: np.ndarray) -> float:
+    """Root mean square error of shifts ``(a, 2)`` (y, x) after that of the object and of the axis is removed.
+
+    A shift of the object is seen as a constant along y, and along x as its (x, z) turned by each angle.
+    """
+    one, error = 1 + 0 * theta_rad, found - true
+    across = np.stack([one, np.cos(theta_rad), np.sin(theta_rad)], axis=1)
+    return math.hypot(_rms_beside(error[:, 0], one[:, None]), _rms_beside(error[:, 1], across))
+
+
+def tilt_error_rad(found: np.ndarray, true: np.ndarray, theta_rad: np.ndarray) -> float:
+    """Root mean square error of tilts ``(a, 3)`` about (y, x, z) after a small turn of the object is removed.
+
+    A turn q of the object is a tilt ``R_y(theta) q`` at each angle, which no measurement tells from it.
+    """
+    c, s, zero, one = np.cos(theta_rad), np.sin(theta_rad), 0 * theta_rad, 1 + 0 * theta_rad
+    turns = np.stack([one, zero, zero, zero, c, s, zero, -s, c], axis=-1).reshape(-1, 3)
+    return _rms_beside((found - true).reshape(-1), turns)
+
+
+def rocking_error_px(found: np.ndarray, true: np.ndarray) -> float:
+    """Root mean square error of places ``(n,)`` on a rocking curve without a common shift and stretch."""
+    return _rms_beside(found.ravel(), np.stack([np.ones(len(true)), true], axis=1))
+
+
+def _rms_beside(values: np.ndarray, terms: np.ndarray) -> float:
+    """Root mean square of what is left of ``values`` ``(n,)`` beside the best sum of ``terms`` ``(n, k)``."""
+    rest = values - terms @ np.linalg.lstsq(terms, values, rcond=None)[0]
+    return float(np.sqrt(np.mean(rest**2)))
 
 
 def _rms_length(vectors: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-r"""Training of 3D-CDI-NN: what is compared, in which stages, and how a training goes on after it was cut off.
+r"""Training of 3D-CDI-NN: what is compared, in which stages, and how training resumes after an interruption.
 
 The loss has three parts: the mean absolute difference of the moduli, measured and :math:`|F[s\,e^{i\varphi}]|` divided
 by its maximum; that of the shapes, by default the squared difference over the sum of the squares; and that of the
@@ -77,7 +77,7 @@ class TrainingSettings:
         mixed_precision: Convolutions in half precision on CUDA.
         bfloat16: Convolutions in bfloat16 on the CPU: nearly twice as fast where the processor has it (AVX512-BF16).
         threads: CPU threads; the library's choice if absent.
-        seed: Of all random numbers.
+        seed: Seed of the random generator.
     """
 
     width: tuple[int, int, int] = FULL_WIDTH
@@ -261,7 +261,7 @@ class Trainer:
             torch.save(content, partial)
 
     def resume(self) -> None:
-        """Go on from the checkpoint in the folder.
+        """Resume from the checkpoint in the folder.
 
         Raises:
             DataError: There is none, or it is damaged.
@@ -271,7 +271,7 @@ class Trainer:
         try:
             content = torch.load(path, map_location=self.device, weights_only=True)
         except (OSError, RuntimeError, EOFError) as error:
-            raise DataError(str(path), "no training to go on with", found=str(error).splitlines()[0]) from error
+            raise DataError(str(path), "no training to resume", found=str(error).splitlines()[0]) from error
         if tuple(content["width"]) != tuple(self.settings.width):
             raise ConfigError(
                 "width", "the checkpoint is that of another network", expected=content["width"],
@@ -292,7 +292,7 @@ def train(trainer: Trainer, watch: Callable[[Mapping[str, float]], None] | None 
 
 
 def _mean_over(values: Tensor, weights: Tensor) -> Tensor:
-    """Mean over the crystals of each one's weighted mean, so that it does not matter how they are shared out."""
+    """Mean over the crystals of each one's weighted mean, so that it does not matter how they are distributed."""
     axes = (-3, -2, -1)
     return ((values * weights).sum(axes) / weights.sum(axes).clamp(min=1e-6)).mean()
 

@@ -245,7 +245,7 @@ def fresnel_scaling(
     if len(z_1) != len(z_2) and 1 not in (len(z_1), len(z_2)):
         raise GeometryError(
             "data.source_distance", "does not go with 'data.distance'", expected=f"{len(z_2)} values, or one",
-            found=f"{len(z_1)}", remedy="give one of each a hologram",
+            found=f"{len(z_1)}", remedy="give one of each per hologram",
         )  # fmt: skip
     if not ((z_1 > 0).all() and (z_2 > 0).all()):
         raise GeometryError("data.source_distance", "distances must be positive", found=(*z_1.tolist(), *z_2.tolist()))

@@ -48,8 +48,8 @@ class Projector(ABC):
 class Joseph(Projector):
     """Linear interpolation within the planes of the volume that a ray crosses, along its main axis.
 
-    Joseph, IEEE Trans. Med. Imaging 1, 192 (1982). While the object turns about y alone all rows share their weights
-    and are worked on at once; with tilts or shifts along y each row goes its own way.
+    Joseph, IEEE Trans. Med. Imaging 1, 192 (1982). While the object rotates about y alone all rows share their weights
+    and are computed at once; with tilts or shifts along y each row has its own.
     """
 
     def project(self, xp: Backend, volume: Array, poses: Poses, frame: Frame) -> Array:
@@ -58,7 +58,7 @@ class Joseph(Projector):
 
 @register("projector", "rotate")
 class Rotate(Projector):
-    """The volume is turned, then summed along the beam."""
+    """The volume is rotated, then summed along the beam."""
 
     def project(self, xp: Backend, volume: Array, poses: Poses, frame: Frame) -> Array:
         turned = [rays.rotate(xp, volume, poses.matrices[a], poses.shifts[a], frame) for a in range(len(poses))]

@@ -97,7 +97,7 @@ TRANSFER_FUNCTIONS: dict[str, Callable[[Backend, Grid, Array | float], Array]] =
 
 
 def fresnel_rate_rad_per_m(grid: Grid) -> np.ndarray:
-    """``pi lambda f^2`` ``(y, x)`` float64: phase lag a meter of path."""
+    """``pi lambda f^2`` ``(y, x)`` float64: phase per meter of path."""
     fy, fx = grid.frequencies_per_m()
     return math.pi * grid.wavelength_m * (fy**2 + fx**2)
 

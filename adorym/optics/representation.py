@@ -1,4 +1,4 @@
-r"""The two ways to hold an object: its transmission, or the absorption and the phase lag that make it.
+r"""The two ways to hold an object: its transmission, or the absorption and the phase shift that make it.
 
 A slice of thickness t with refractive index :math:`n = 1 - \delta + i\beta` transmits :math:`O = e^{-w}` with
 :math:`w = b + i d = k t (\beta + i \delta)`, dimensionless. ``real_imag`` solves for the real and imaginary part of O;

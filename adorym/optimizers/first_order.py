@@ -67,11 +67,11 @@ class Adam(Optimizer):
 
     :math:`x \leftarrow x - \eta\, \hat m / (\sqrt{\hat v} + \epsilon)` (Kingma & Ba, ICLR 2015, algorithm 1). The
     bias correction counts the steps of each row on its own, so the rows of a parameter that is per pattern, visited
-    once an epoch, are corrected as they should be. With ``amsgrad`` the largest :math:`\hat v` so far takes the place
+    once per epoch, are corrected properly. With ``amsgrad`` the largest :math:`\hat v` so far takes the place
     of the present one, so that steps never grow again (Reddi, Kale & Kumar, ICLR 2018, algorithm 2).
 
     Attributes:
-        learning_rate: Largest change a step, in the unit of the parameter or as a fraction of its scale.
+        learning_rate: Largest change in one step, in the unit of the parameter or as a fraction of its scale.
         beta1: Memory of the mean gradient.
         beta2: Memory of its square.
         epsilon: Keeps the step finite where there is no gradient.
@@ -112,7 +112,7 @@ class RMSProp(Optimizer):
     Hinton, lecture 6.5 of *Neural Networks for Machine Learning*, 2012).
 
     Attributes:
-        learning_rate: Usual change a step, in the unit of the parameter or as a fraction of its scale.
+        learning_rate: Typical change in one step, in the unit of the parameter or as a fraction of its scale.
         decay: Memory :math:`\beta` of the mean square.
         epsilon: Keeps the step finite where there is no gradient.
     """

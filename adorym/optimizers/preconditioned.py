@@ -29,8 +29,8 @@ class Preconditioned(Optimizer):
     the unit of the parameter.
 
     With momentum :math:`\mu` the step :math:`u` is Nesterov's, :math:`v \leftarrow \mu v + u`,
-    :math:`x \leftarrow x - (\mu v + u)` (Sutskever et al., ICML 2013), in a time of each pixel's own that stands still
-    while no batch sees it; in batches that hold few of the patterns steps are smaller (`relaxation`). Object and probe
+    :math:`x \leftarrow x - (\mu v + u)` (Sutskever et al., ICML 2013), which pauses in each pixel while no batch sees
+    it; with small batches steps are smaller (`relaxation`). Object and probe
     each have their own diagonal bound of one common curvature, so their steps add up in the directions that they
     share: with momentum 0.9 the sum of both should not exceed 1.
 

@@ -23,7 +23,7 @@ class RateSchedule(ABC):
 
 @register("schedule", "constant")
 class Constant(RateSchedule):
-    """The same rate all the time."""
+    """The same learning rate throughout."""
 
     def factor(self, epoch: int, epochs: int) -> float:
         return 1.0
@@ -34,7 +34,7 @@ class LateDecay(RateSchedule):
     """Full rate first, then a geometric fall to ``final``: fast progress first, then averaging over the batches' noise.
 
     Attributes:
-        hold: Part of the run at full rate.
+        hold: Fraction of the run at full rate.
         final: Factor in the last epoch.
     """
 

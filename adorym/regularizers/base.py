@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import ClassVar
 
 from adorym.wrapper.base import Array, Backend
@@ -49,3 +50,12 @@ class ProximalRegularizer(Regularizer):
 
         Where the value is rounded off near zero to be differentiable, the operator is that of the sharp term.
         """
+
+
+def proximal_terms(terms: Iterable[Regularizer]) -> dict[str, ProximalRegularizer]:
+    """The first proximal term of every parameter; the operator of a sum of terms is not known."""
+    found: dict[str, ProximalRegularizer] = {}
+    for term in terms:
+        if isinstance(term, ProximalRegularizer):
+            found.setdefault(term.parameter, term)
+    return found

@@ -23,7 +23,9 @@ def _with_magnitude(xp: Backend, a: Array, magnitude: Array) -> Array:
 
 @register("regularizer", "l2")
 class L2(ProximalRegularizer):
-    r"""Tikhonov's term :math:`\gamma \sum |u|^2`: small deviations from rest (Tikhonov, Sov. Math. 4, 1035 (1963)).
+    r"""Tikhonov's term :math:`\gamma \sum |u|^2`: small deviations from the reference value.
+
+    Tikhonov, Sov. Math. 4, 1035 (1963).
 
     Attributes:
         parameter: What it acts on.
@@ -45,9 +47,9 @@ class L2(ProximalRegularizer):
 
 @register("regularizer", "l1")
 class L1(ProximalRegularizer):
-    r"""Sparsity, :math:`\gamma \sum |u|`: few elements away from rest (Tibshirani, J. R. Stat. Soc. B 58, 267 (1996)).
+    r"""Sparsity, :math:`\gamma \sum |u|`: few elements that differ from the reference value.
 
-    Its proximal operator is the soft threshold.
+    Tibshirani, J. R. Stat. Soc. B 58, 267 (1996). Its proximal operator is the soft threshold.
 
     Attributes:
         parameter: What it acts on.
@@ -72,12 +74,12 @@ class L1(ProximalRegularizer):
 
 @register("regularizer", "reweighted_l1")
 class ReweightedL1(ProximalRegularizer):
-    r"""Sparsity that spares what is strong, :math:`\gamma \sum \epsilon \log(1 + |u|/\epsilon)`.
+    r"""Sparsity that leaves large values alone, :math:`\gamma \sum \epsilon \log(1 + |u|/\epsilon)`.
 
     Its slope is that of an L1 term whose weights are :math:`\epsilon/(|u| + \epsilon)` at the present u: reweighting at
     every step (Candes, Wakin & Boyd, J. Fourier Anal. Appl. 14, 877 (2008), section 2.3). What lies well below
-    :math:`\epsilon` is pulled to rest as by L1; what lies well above is left where it is. Not convex: the proximal
-    operator takes the lower of its two stationary points.
+    :math:`\epsilon` is pulled to the reference value as by L1; what lies well above is left unchanged. Not convex: the
+    proximal operator takes the lower of its two stationary points.
 
     Attributes:
         parameter: What it acts on.
@@ -111,7 +113,7 @@ class ReweightedL1(ProximalRegularizer):
 
 @register("regularizer", "smoothness")
 class Smoothness(ProximalRegularizer):
-    r"""Smooth course of a parameter from row to row, over angle or time: :math:`\gamma \sum_k |\Delta^p u_k|^2`.
+    r"""Smooth variation of a parameter from row to row, over angle or time: :math:`\gamma \sum_k |\Delta^p u_k|^2`.
 
     First differences (p = 1) pull towards a constant, second ones (p = 2) towards a straight line (Whittaker, Proc.
     Edinb. Math. Soc. 41, 63 (1922)).

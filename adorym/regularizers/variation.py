@@ -61,7 +61,7 @@ class TotalVariation(ProximalRegularizer):
         weight: :math:`\gamma`.
         epsilon: Keeps the gradient finite where the object is flat.
         isotropic: The root of the sum, which has no preferred direction, or the sum of the roots.
-        along_z: Count the differences between the slices of an object, too.
+        along_z: Include the differences between the slices of an object.
         iterations: Of the proximal operator.
     """
 

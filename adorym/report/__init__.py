@@ -3,6 +3,7 @@
 `adorym.report.pictures` draws, `adorym.report.page` writes the page, `adorym.report.export` converts.
 """
 
-from adorym.report.base import Picture, Scene, Score
+from adorym.report.base import Picture, Scene
+from adorym.report.score import Score
 
 __all__ = ["Picture", "Scene", "Score"]

@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from adorym.data.dataset import Dataset
 from adorym.data.field_of_view import FieldOfView, field_of_view
 from adorym.data.result import Result
-from adorym.metrics.resolution import RingCorrelation
-
-
-@dataclass(frozen=True, eq=False)
-class Score:
-    """How good a result is: named figures, and a ring correlation with the truth or with another half of the data.
-
-    Attributes:
-        values: Text or number by name; a name may end in its unit, as in ``"position error (px)"``.
-        ring_correlation: Fourier ring correlation, frequencies in 1/m, or in 1/px where the pixel size is not known.
-        reference: What the result was compared with.
-    """
-
-    values: Mapping[str, float | str] = field(default_factory=dict)
-    ring_correlation: RingCorrelation | None = None
-    reference: str = "the truth"
+from adorym.report.score import Score
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,9 +32,9 @@ def transfer_picture(scene: Scene) -> tuple[Figure, str] | None:
     n = len(overlap) + 1
     floor = float(1 / np.sqrt(n))
     ax.axhline(floor, linestyle=":", linewidth=1, color=style.ORANGE)
-    where = f"it falls under 1/e (dashed) at a half period of {number(found.half_period_px, 3)} voxels"
+    where = f"it falls below 1/e (dashed) at a half period of {number(found.half_period_px, 3)} voxels"
     if not found.crosses:
-        where = "it does not fall under 1/e (dashed), so that it sets no resolution"
+        where = "it does not fall below 1/e (dashed), so it gives no resolution limit"
     text = (
         f"Phase retrieval transfer function of {n} starts: {where}. Unrelated phases would leave {number(floor, 2)} "
         f"(dotted). Complex overlap of the others with the best: "
@@ -57,8 +57,8 @@ def start_picture(scene: Scene) -> tuple[Figure, str] | None:
         rows.append((f"{len(random)} random starts", random.tolist(), style.ORANGE))
         text += (
             f"; {number(float(np.median(random)), 3)} (median), {number(float(random.min()), 3)} (best) after the same "
-            f"steps from {len(random)} random starts. A misfit falls as the support grows: {voxels} voxels from the "
-            f"network, {float(np.median(fit['random_voxels'])):.0f} (median) from random starts"
+            f"iterations from {len(random)} random starts. A misfit falls as the support grows: {voxels} voxels "
+            f"from the network, {float(np.median(fit['random_voxels'])):.0f} (median) from random starts"
         )
     drawn = style.figure(0.7 + 0.35 * len(rows))
     ax = drawn.subplots()

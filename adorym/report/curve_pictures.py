@@ -14,7 +14,7 @@ from adorym.data.result import ParameterResult
 from adorym.metrics.similarity import r_factor
 from adorym.report import style
 from adorym.report.base import Scene
-from adorym.report.text import duration, number, prefix, quantity, title_of
+from adorym.report.text import counted, duration, number, prefix, quantity, title_of
 
 OWN_PICTURE = ("object", "probe", "probe_positions")  # parameters that are shown elsewhere
 MAX_PANELS = 12
@@ -48,9 +48,9 @@ def loss_picture(scene: Scene) -> tuple[Figure, str] | None:
     if parts:
         ax.legend()
     seconds = history.get("time_s")
-    pace = "" if seconds is None or not seconds.size else f" {duration(float(np.median(seconds)))} an epoch (median)."
+    pace = "" if seconds is None or not seconds.size else f" {duration(float(np.median(seconds)))} per epoch (median)."
     first, last = number(float(finite[0]), 3), number(float(finite[-1]), 3)
-    return drawn, f"From {first} to {last} in {len(loss)} epochs.{pace}"
+    return drawn, f"From {first} to {last} in {counted(len(loss), 'epoch')}.{pace}"
 
 
 def fit_picture(scene: Scene) -> tuple[Figure, str] | None:

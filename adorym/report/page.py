@@ -17,11 +17,12 @@ from ruamel.yaml.error import YAMLError
 from adorym.data.dataset import Dataset
 from adorym.data.result import ParameterResult, Result
 from adorym.errors import DataError
-from adorym.report.base import Picture, Scene, Score, scene
+from adorym.report.base import Picture, Scene, scene
 from adorym.report.object_pictures import extent_text
 from adorym.report.pictures import draw_pictures, save_pictures
 from adorym.report.position_trend import position_trend
-from adorym.report.text import duration, number, prefix, quantity, title_of, values
+from adorym.report.score import Score
+from adorym.report.text import counted, duration, number, prefix, quantity, title_of, values
 
 PICTURE_DIRECTORY = "pictures"
 
@@ -63,7 +64,7 @@ def write_report(result: Result, path: str | Path, dataset: Dataset | None = Non
 
 def render(shown: Scene, pictures: list[Picture], name: str = "") -> str:
     """The page's HTML; ``name`` stands in its title where the configuration names no data file."""
-    result = shown.result
+    result, figures = shown.result, shown.score.figures if shown.score else ()
     settings = _settings(result.config)
     heading, subtitle = _headings(settings, name)
     return _template().render(
@@ -74,7 +75,7 @@ def render(shown: Scene, pictures: list[Picture], name: str = "") -> str:
         facts=_facts(shown),
         pictures=[(picture, base64.b64encode(picture.png).decode("ascii")) for picture in pictures],
         rows=[_row(name, parameter) for name, parameter in result.parameters.items()],
-        scores=_scores(shown.score),
+        scores=[(title_of(f.name), f.text + (f"  ({f.note})" if f.note else "")) for f in figures],
         reference=shown.score.reference if shown.score else "",
         trend=position_trend(result),
         config=result.config,
@@ -112,12 +113,12 @@ def _facts(shown: Scene) -> list[tuple[str, str, str]]:
     finite = loss[np.isfinite(loss)]
     if finite.size:
         first, last = float(finite[0]), float(finite[-1])
-        fell = f"{number(first / last, 3)} × less than in epoch 1" if first > last > 0 else ""
+        fell = f"{number(first / last, 3)} × lower than in epoch 1" if first > last > 0 else ""
         facts.append(("Final loss", number(last, 4), fell))
         facts.append(("Epochs", str(loss.size), ""))
     seconds = result.history.get("time_s")
     if seconds is not None and seconds.size:
-        pace = f"{duration(float(np.nanmedian(seconds)))} an epoch"
+        pace = f"{duration(float(np.nanmedian(seconds)))} per epoch"
         facts.append(("Time", duration(float(np.nansum(seconds))), pace))
     y, x, z = result.object.shape[:3]
     size = "array " + " × ".join(str(n) for n in ((x, y) if z == 1 else (x, y, z))) + " px"
@@ -129,8 +130,9 @@ def _facts(shown: Scene) -> list[tuple[str, str, str]]:
         text = number(dx * factor) if square else f"{number(dx * factor)} × {number(dy * factor)}"
         facts.append(("Pixel size", f"{text} {unit}", "" if square else "x × y"))
     if shown.positions_px is not None:
-        counted = [(result.probe, "probe mode"), (range(shown.dataset.n_angles if shown.dataset else 0), "angle")]
-        remarks = [f"{len(items)} {name}s" for items, name in counted if items is not None and len(items) > 1]
+        modes = 0 if result.probe is None else len(result.probe)
+        numbers = ((modes, "probe mode"), (shown.dataset.n_angles if shown.dataset else 0, "angle"))
+        remarks = [counted(n, noun) for n, noun in numbers if n > 1]
         facts.append(("Probe positions", str(len(shown.positions_px)), ", ".join(remarks)))
     trend = position_trend(result)
     if trend is not None:
@@ -159,10 +161,3 @@ def _text(array: np.ndarray, unit: str) -> str:
     if array.dtype.kind not in "fciub":
         return str(array)
     return ("|…| " if np.iscomplexobj(array) else "") + values(array, unit)
-
-
-def _scores(score: Score | None) -> list[tuple[str, str]]:
-    if score is None:
-        return []
-    texts = {name: value if isinstance(value, str) else number(float(value), 4) for name, value in score.values.items()}
-    return [(title_of(name), text) for name, text in texts.items()]

@@ -41,9 +41,11 @@ def probe_picture(scene: Scene) -> tuple[Figure, str] | None:
             style.scale_bar(ax, modes[i].shape, scene.pixel_x_m)
     _phase_wheel(drawn, axes[columns - 1])
     photons = number(float(powers(probe).sum()), 3)
-    caption = f"Brightness is amplitude, each mode to its own maximum; hue is phase. {photons} photons a pattern."
+    caption = (
+        f"Brightness is amplitude, each mode scaled to its own maximum; hue is phase. {photons} photons per pattern."
+    )
     if len(modes) > 1:
-        caption += " Modes made orthogonal, with their share of the power."
+        caption += " Modes are orthogonalized; per cent of the power."
     return drawn, caption
 
 
@@ -96,7 +98,7 @@ def positions_picture(scene: Scene) -> tuple[Figure, str] | None:
     rms = _histogram(right, np.hypot(*shift.T))
     size = scene.result.pixel_size_m
     physical = "" if size is None else f" ({quantity(rms * float(np.sqrt(size[0] * size[1])), 'm', 3)})"
-    caption = f"{len(refined)} positions, corrected by {number(rms, 3)} px rms{physical}, the mean shift left out."
+    caption = f"{len(refined)} positions, corrected by {number(rms, 3)} px rms{physical}, mean shift removed."
     if len(some) < len(shift):
         caption += f" {len(some)} arrows shown."
     return drawn, caption

@@ -75,7 +75,12 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def counted(n: int, noun: str) -> str:
+    """``1 batch``, ``5 batches``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}{'es' if noun.endswith('tch') else 's'}"
+
+
 def title_of(name: str) -> str:
     """``probe_positions`` -> ``Probe positions``."""
-    words = name.replace("_", " ").strip()
+    words = name.replace("_", " ").strip().replace("cdi", "CDI")
     return words[:1].upper() + words[1:]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 
-from adorym.data.dataset import Dataset
+from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.optics.geometry import Grid
 
 
@@ -21,6 +22,17 @@ class Simulation(ABC):
     @abstractmethod
     def run(self, seed: int) -> Dataset:
         """The data set that ``seed`` gives, the same each time, with what was put in under ``truth``."""
+
+
+def generators(seed: int, n: int) -> list[np.random.Generator]:
+    """``n`` independent random generators: what one of them draws does not change what the others do."""
+    return [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(n)]
+
+
+def simulated(seed: int, patterns: np.ndarray, **known: Any) -> Dataset:
+    """The data set of ``patterns`` ``(n, y, x)`` and the other fields of a `Dataset`."""
+    made = Dataset(patterns=ArrayPatterns(patterns), format="simulation", notes=(f"simulated, seed {seed}",))
+    return made.with_(**known)
 
 
 def centered(grid: Grid) -> tuple[np.ndarray, np.ndarray]:

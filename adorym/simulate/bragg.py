@@ -8,10 +8,10 @@ import numpy as np
 from pydantic import Field
 from scipy import fft, ndimage
 
-from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.dataset import Dataset
 from adorym.optics.bragg_geometry import BraggGeometry
 from adorym.registry import register
-from adorym.simulate.base import Simulation
+from adorym.simulate.base import Simulation, generators, simulated
 from adorym.simulate.crystals import Strain, phases, without_ramp
 from adorym.simulate.polyhedra import Shape, orientations, polyhedra
 from adorym.units import Angle, Energy, Length, Pixels
@@ -36,16 +36,17 @@ class BraggCrystal(Simulation):
         photons: Photons in all frames together.
         shape: Which solids.
         strain: Which phases.
-        background: Photons that every pixel has besides, on average.
+        background: Mean background photons in every pixel.
         coherence_blur: Standard deviation of the Gaussian that partial coherence convolves the pattern with.
         peak_offset: Largest distance of the peak from the middle, along each axis, fractions included.
         hot_pixels: Number of stray voxels with counts that have nothing to do with the crystal.
-        dead_part: Part of the pixels that measure nothing.
+        dead_part: Fraction of the pixels that measure nothing.
         energy: Photon energy.
         distance: Crystal to detector.
         detector_pixel: Pitch of the pixels.
         rocking_step: Angle from one frame to the next.
-        step_error: Standard deviation of the frames' places on the rocking curve, in steps, which the data do not tell.
+        step_error: Standard deviation of the frames' places on the rocking curve, in steps, which the data do not
+            record.
         oversample: How much finer the crystal is drawn.
     """
 
@@ -69,14 +70,15 @@ class BraggCrystal(Simulation):
     def run(self, seed: int) -> Dataset:
         """Simulate."""
         xp = get_backend("torch", device="cpu", precision="double")
-        for_crystal, for_noise = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(2))
+        for_crystal, for_noise = generators(seed, 2)
         crystal = self._crystal(xp, for_crystal)
         places = self.step_error * for_noise.standard_normal(self.frames)
         expected, truth = self._expected(crystal, places)
         counts, mask = self._measured(expected, for_noise)
         theta = (np.arange(self.frames) - self.frames // 2) * self.rocking_step
-        return Dataset(
-            patterns=ArrayPatterns(counts.astype(np.float32)),
+        return simulated(
+            seed,
+            counts.astype(np.float32),
             angle_index=np.arange(self.frames),
             theta_rad=theta,
             energy_ev=self.energy,
@@ -87,8 +89,6 @@ class BraggCrystal(Simulation):
                 "crystal": np.moveaxis(truth, 0, 2).astype(np.complex64),
                 "rocking_positions_px": (np.arange(self.frames) - self.frames // 2 + places),
             },
-            format="simulation",
-            notes=(f"simulated, seed {seed}",),
         )
 
     def _crystal(self, xp: Backend, rng: np.random.Generator) -> np.ndarray:

@@ -40,12 +40,14 @@ class Scene:
         modes: ``(m, y, x)`` complex64 probe modes, fine samples of the window, square root of photons.
         path_px: ``(k, 2)`` offsets of the probe during an exposure, in pixels of the reconstruction.
         oversample: Fine samples per pixel of the reconstruction, along both axes.
+        behind: Specimens in further planes, each with the transfer function ``(y, x)`` of the free space before it.
     """
 
     transmission: np.ndarray
     modes: np.ndarray
     path_px: np.ndarray
     oversample: int
+    behind: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
 
     def exit_waves(self, positions_px: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For each position the waves ``(k m, y, x)`` complex64 whose intensities add on the detector.
@@ -64,6 +66,9 @@ class Scene:
             for wave, (y, x), (dy, dx) in zip(waves, whole, rest, strict=True):
                 tilt = (np.exp(-2j * np.pi * qy * dy) * np.exp(-2j * np.pi * qx * dx)).astype(np.complex64)
                 np.multiply(fft.ifft2(spectrum * tilt), self.transmission[y : y + height, x : x + width], out=wave)
+            for gap, plane in self.behind:
+                parts = np.stack([plane[y : y + height, x : x + width] for y, x in whole])
+                waves = fft.ifft2(fft.fft2(waves) * gap) * parts[:, None]
             each = waves.reshape(-1, height, width) / np.float32(np.sqrt(len(corners)))
             yield each, np.repeat(rest, len(self.modes), axis=0)
 
@@ -72,15 +77,16 @@ class Scene:
         return np.stack([detector.intensity(*waves) for waves in self.exit_waves(positions_px)])
 
     def object_px(self) -> np.ndarray:
-        """The object that a reconstruction at its best finds: ``(y, x)`` complex128, one sample a pixel.
+        """The object that a reconstruction at its best finds: ``(y, x)``, or ``(y, x, z)`` of several planes.
 
-        Details finer than the pixel are filtered out (zero-phase, so that pixel i stays where fine sample
-        ``oversample * i`` is); index (0, 0) is position (0, 0).
+        Complex128, one sample a pixel. Details finer than the pixel are filtered out (zero-phase, so that pixel i stays
+        where fine sample ``oversample * i`` is); index (0, 0) is position (0, 0).
         """
-        obj = self.transmission.astype(np.complex128)
+        planes = [self.transmission, *(plane for _, plane in self.behind)]
+        obj = np.stack([plane.astype(np.complex128) for plane in planes], axis=-1)
         for axis in (0, 1):
             obj = resample_poly(obj, 1, self.oversample, axis=axis, padtype="line", window=("kaiser", 8.0))
-        return obj
+        return obj if self.behind else obj[..., 0]
 
     def probe_at_rest_px(self) -> np.ndarray:
         """The probe modes ``(m, y, x)`` complex128 on the reconstruction's pixels."""
@@ -175,19 +181,20 @@ class NearField(Detector):
             np.exp(2j * np.pi * fft.fftfreq(n) * each[:, None]).astype(np.complex64)
             for n, each in zip(shape, offset.T, strict=True)
         )
-        padded = fft.fft2(waves, shape) * back_y[:, :, None] * back_x[:, None, :] * self._transfer(shape)
+        transfer = free_space(Grid(shape, self.grid.pixel_size_m, self.grid.wavelength_m), self.distance_m)
+        padded = fft.fft2(waves, shape) * back_y[:, :, None] * back_x[:, None, :] * transfer.astype(np.complex64)
         fine = _photons(fft.ifft2(padded))[:height, :width]
         if self.integrate:
             return _binned(fine, self.oversample)
         return fine[:: self.oversample, :: self.oversample] * np.float32(self.oversample**2)
 
-    def _transfer(self, shape: tuple[int, int]) -> np.ndarray:
-        """exp(i k_z z) without the carrier exp(i k z), ``shape`` complex64."""
-        qy, qx = Grid(shape, self.grid.pixel_size_m, self.grid.wavelength_m).frequencies_per_m()
-        q2 = (qy**2 + qx**2) * self.grid.wavelength_m**2
-        # sqrt(1 - q2) - 1 written without the cancellation that costs all digits at X-ray wavelengths.
-        phase = -self.grid.wavenumber_per_m * self.distance_m * q2 / (1 + np.sqrt(1 - q2))
-        return np.exp(1j * phase).astype(np.complex64)
+
+def free_space(grid: Grid, distance_m: float) -> np.ndarray:
+    """``exp(i (k_z - k) z)`` ``(y, x)`` complex128, the carrier left out; evanescent waves count as grazing."""
+    qy, qx = grid.frequencies_per_m()
+    q2 = np.minimum((qy**2 + qx**2) * grid.wavelength_m**2, 1.0)
+    # sqrt(1 - q2) - 1 written without the cancellation that costs all digits at X-ray wavelengths.
+    return np.exp(-1j * grid.wavenumber_per_m * distance_m * q2 / (1 + np.sqrt(1 - q2)))
 
 
 def _photons(waves: np.ndarray) -> np.ndarray:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError
-from adorym.optics.geometry import Geometry, Grid
-from adorym.registry import register
+from adorym.optics.geometry import Geometry, Grid, Regime
+from adorym.registry import component, register
 from adorym.schema import ComponentOf, build
-from adorym.simulate.base import Simulation
-from adorym.simulate.diffraction import Detector, FarField, NearField, Scene, fourier_crop
+from adorym.simulate.base import Simulation, generators, simulated
+from adorym.simulate.diffraction import Detector, FarField, NearField, Scene, fourier_crop, free_space
 from adorym.simulate.illumination import FocusedBeam, Illumination, beam_diameter_px, check_beam_fits
 from adorym.simulate.noise import Noise
-from adorym.simulate.phantoms import Phantom, SiemensStar
+from adorym.simulate.phantoms import Cells, Phantom, SiemensStar
 from adorym.simulate.scans import Scan
 from adorym.units import Energy, Length, Pixels, wavelength_m
 
@@ -24,52 +26,46 @@ Size = Annotated[int, Field(ge=8)]
 PositiveLength = Annotated[Length, Field(gt=0)]
 
 
-@register("simulation", "ptychography")
-class Ptychography(Simulation):
-    """Ptychography of a thin specimen, in the far or in the near field.
+@component
+class ScannedExperiment(Simulation):
+    """Ptychography of a specimen in one plane or in several.
 
-    Specimen, probe and propagation live on a grid ``oversample`` times finer than the reconstruction's; see
+    Specimens, probe and propagation live on a grid ``oversample`` times finer than the reconstruction's; see
     `adorym.simulate.diffraction`. The data set states the recorded positions, ``truth`` the true ones.
 
     Attributes:
-        propagation: Far field, or near field of a parallel beam or (with ``source_distance``) of a point source.
         window_px: (y, x) pixels of the detector.
         object_px: (y, x) size of the object in the reconstruction's pixels; the scan fills it.
         energy: Photon energy.
         distance: Specimen to detector.
-        source_distance: Focus to specimen, near field only; none for a parallel beam.
         detector_pixel: Pitch of the detector's pixels.
         photons: Photons in the beam that falls on the specimen during one exposure.
-        phantom: Specimen.
-        illumination: Probe.
+        illumination: Probe, as it meets the first plane.
         scan: Positions, travel during an exposure, errors of the recorded positions.
         noise: Photon noise, background, read noise, bad pixels.
         oversample: How much finer the simulation's grid is.
-        integrate: Whether pixels integrate the intensity over their area instead of reading it in their middle.
     """
 
-    propagation: Literal["far_field", "near_field"] = "far_field"
     window_px: tuple[Size, Size] = (64, 64)
     object_px: tuple[Size, Size] = (256, 256)
     energy: Annotated[Energy, Field(gt=0)] = 8800.0
     distance: PositiveLength = 1.0
-    source_distance: PositiveLength | None = None
     detector_pixel: PositiveLength = 172e-6
     photons: Annotated[float, Field(gt=0)] = 1e6
-    phantom: Annotated[Phantom, ComponentOf("phantom")] = SiemensStar()
     illumination: Annotated[Illumination, ComponentOf("illumination")] = FocusedBeam()
     scan: Scan = Scan()
     noise: Noise = Noise()
     oversample: Annotated[int, Field(ge=1, le=8)] = 2
-    integrate: bool = False
 
     def __post_init__(self) -> None:
-        if self.source_distance is not None and self.propagation == "far_field":
-            raise ConfigError("source_distance", "has no effect in the far field", remedy="leave it out")
         if any(o < w for o, w in zip(self.object_px, self.window_px, strict=True)):
             raise ConfigError(
                 "object_px", "smaller than the window", expected=f">= {self.window_px}", found=self.object_px
             )
+
+    @abstractmethod
+    def _planes(self, grid: Grid, rng: np.random.Generator) -> list[np.ndarray]:
+        """Transmission ``(y, x)`` of every plane."""
 
     def run(self, seed: int) -> Dataset:
         """Simulate.
@@ -77,57 +73,133 @@ class Ptychography(Simulation):
         Raises:
             GeometryError: The beam or the scan does not fit, or the near field is not sampled.
         """
-        for_specimen, for_probe, for_scan, for_noise = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(4))
+        for_specimen, for_probe, for_scan, for_noise = generators(seed, 4)
         window = self._fine(self.window_px)
         modes = self.illumination.modes(window, for_probe)
         check_beam_fits(modes)
         beam = beam_diameter_px(modes) / self.oversample
-        scene = Scene(
-            transmission=self.phantom.transmission(self._fine(self.object_px), for_specimen).astype(np.complex64),
-            modes=(np.sqrt(self.photons) * modes).astype(np.complex64),
-            path_px=self.scan.path_px(beam),
-            oversample=self.oversample,
-        )
-        room = np.subtract(self.object_px, self.window_px)
-        true = self.scan.positions_px(room, beam, for_scan)
+        first, *others = (p.astype(np.complex64) for p in self._planes(self._fine(self.object_px), for_specimen))
+        probe, gap = (np.sqrt(self.photons) * modes).astype(np.complex64), self._gap(window)
+        scene = Scene(first, probe, self.scan.path_px(beam), self.oversample, tuple((gap, each) for each in others))
+        true = self.scan.positions_px(np.subtract(self.object_px, self.window_px), beam, for_scan)
         patterns, mask = self.noise.measure(scene.expected(true, self._detector(window)), for_noise)
         guess = np.sqrt(self.photons) * fourier_crop(self.illumination.first_guess(window), self.oversample)
-        return Dataset(
-            patterns=ArrayPatterns(patterns),
-            probe_positions_px=self.scan.recorded_px(true, for_scan),
-            energy_ev=self.energy,
-            pixel_size_m=self._geometry.pixel_size_m(self.propagation),
-            detector_pixel_size_m=(self.detector_pixel, self.detector_pixel),
-            distance_m=self.distance,
-            source_distance_m=self.source_distance,
-            propagation_distance_m=self._propagation_distance_m(),
-            mask=mask,
-            start_probe=guess.astype(np.complex64),
-            truth=_truth(scene, true),
-            format="simulation",
-            notes=(f"simulated, seed {seed}",),
-        )
+        known = {
+            "probe_positions_px": self.scan.recorded_px(true, for_scan),
+            "energy_ev": self.energy,
+            "pixel_size_m": self._geometry.pixel_size_m(self._regime),
+            "detector_pixel_size_m": (self.detector_pixel, self.detector_pixel),
+            "distance_m": self.distance,
+            "mask": mask,
+            "start_probe": guess.astype(np.complex64),
+            "truth": {
+                "object": scene.object_px().astype(np.complex64),
+                "object_origin_px": np.zeros(2, int),
+                "probe": scene.probe_px().astype(np.complex64),
+                "probe_at_rest": scene.probe_at_rest_px().astype(np.complex64),
+                "probe_positions_px": true,
+            },
+        }
+        return simulated(seed, patterns, **known)
+
+    @property
+    def _regime(self) -> Regime:
+        return "far_field"
 
     @property
     def _geometry(self) -> Geometry:
-        pixel = (self.detector_pixel, self.detector_pixel)
-        return Geometry(self.window_px, self.energy, pixel, self.distance, self.source_distance)
+        return Geometry(self.window_px, self.energy, (self.detector_pixel, self.detector_pixel), self.distance)
 
     def _fine(self, shape: tuple[int, int]) -> Grid:
         """The simulation's grid over ``shape`` pixels of the reconstruction."""
-        pixel = self._geometry.pixel_size_m(self.propagation)
+        pixel = self._geometry.pixel_size_m(self._regime)
         fine = pixel[0] / self.oversample, pixel[1] / self.oversample
         return Grid((shape[0] * self.oversample, shape[1] * self.oversample), fine, wavelength_m(self.energy))
+
+    def _gap(self, window: Grid) -> np.ndarray:
+        """Transfer function of the space between neighboring planes."""
+        return np.ones(1)
+
+    def _detector(self, window: Grid) -> Detector:
+        return FarField(self.window_px)
+
+
+@register("simulation", "ptychography")
+class Ptychography(ScannedExperiment):
+    """Ptychography of a thin specimen, in the far or in the near field.
+
+    Attributes:
+        propagation: Far field, or near field of a parallel beam or (with ``source_distance``) of a point source.
+        source_distance: Focus to specimen, near field only; none for a parallel beam.
+        phantom: Specimen.
+        integrate: Whether pixels integrate the intensity over their area instead of reading it in their middle.
+    """
+
+    propagation: Regime = "far_field"
+    source_distance: PositiveLength | None = None
+    phantom: Annotated[Phantom, ComponentOf("phantom")] = SiemensStar()
+    integrate: bool = False
+
+    def __post_init__(self) -> None:
+        if self.source_distance is not None and self.propagation == "far_field":
+            raise ConfigError("source_distance", "has no effect in the far field", remedy="leave it out")
+        super().__post_init__()
+
+    def run(self, seed: int) -> Dataset:
+        data = super().run(seed)
+        if self.propagation == "far_field":
+            return data
+        distance = np.array([self._geometry.effective_distance_m])
+        return data.with_(source_distance_m=self.source_distance, propagation_distance_m=distance)
+
+    def _planes(self, grid: Grid, rng: np.random.Generator) -> list[np.ndarray]:
+        return [self.phantom.transmission(grid, rng)]
+
+    @property
+    def _regime(self) -> Regime:
+        return self.propagation
+
+    @property
+    def _geometry(self) -> Geometry:
+        return replace(super()._geometry, source_distance_m=self.source_distance)
 
     def _detector(self, window: Grid) -> Detector:
         if self.propagation == "far_field":
             return FarField(self.window_px, self.integrate)
         return NearField(window, self._geometry.effective_distance_m, self.oversample, self.integrate)
 
-    def _propagation_distance_m(self) -> np.ndarray | None:
-        if self.propagation == "far_field":
-            return None
-        return np.array([self._geometry.effective_distance_m])
+
+@register("simulation", "multislice_two_planes")
+class TwoPlanes(ScannedExperiment):
+    """Far-field ptychography of two different specimens, one behind the other.
+
+    The planes lie many depths of focus apart, so that no single image explains the patterns; between them the exact
+    propagator of free space acts. The data state the spacing that the user believes in, ``recorded_spacing``; ``truth``
+    has the real one.
+
+    Attributes:
+        spacing: From the first plane to the second.
+        recorded_spacing: What the data state; ``spacing`` if absent.
+        front: Specimen in the first plane.
+        back: Specimen in the second plane.
+    """
+
+    object_px: tuple[Size, Size] = (160, 160)
+    spacing: PositiveLength = 50e-6
+    recorded_spacing: PositiveLength | None = None
+    front: Annotated[Phantom, ComponentOf("phantom")] = SiemensStar(spokes=17, rings=3)
+    back: Annotated[Phantom, ComponentOf("phantom")] = Cells(count=30)
+
+    def run(self, seed: int) -> Dataset:
+        data = super().run(seed)
+        truth = data.truth | {"slice_spacing": np.array([self.spacing])}
+        return data.with_(slice_positions_m=np.array([0.0, self.recorded_spacing or self.spacing]), truth=truth)
+
+    def _planes(self, grid: Grid, rng: np.random.Generator) -> list[np.ndarray]:
+        return [each.transmission(grid, rng) for each in (self.front, self.back)]
+
+    def _gap(self, window: Grid) -> np.ndarray:
+        return free_space(window, self.spacing).astype(np.complex64)
 
 
 @register("simulation", "siemens_star_fly_scan")
@@ -154,14 +226,3 @@ class SiemensStarFlyScan(Simulation):
         """The settings that this name stands for."""
         scan = {"pattern": "fly", "step": 9.5, "duty": self.duty, "position_error": self.position_error}
         return build(Ptychography, {"photons": self.photons, "scan": scan})
-
-
-def _truth(scene: Scene, positions_px: np.ndarray) -> dict[str, np.ndarray]:
-    """What went in, on the reconstruction's pixels."""
-    return {
-        "object": scene.object_px().astype(np.complex64),
-        "object_origin_px": np.zeros(2, int),
-        "probe": scene.probe_px().astype(np.complex64),
-        "probe_at_rest": scene.probe_at_rest_px().astype(np.complex64),
-        "probe_positions_px": positions_px,
-    }

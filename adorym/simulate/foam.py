@@ -16,7 +16,7 @@ from adorym.data.flat_fields import Drift, DriftingPatterns
 from adorym.data.patterns import CorrectedPatterns
 from adorym.optics.poses import make_poses
 from adorym.registry import register
-from adorym.simulate.base import Simulation
+from adorym.simulate.base import Simulation, generators
 from adorym.units import Angle, Energy, Length, Pixels
 from adorym.wrapper import get_backend
 
@@ -116,7 +116,7 @@ class FoamTomography(Simulation):
     energy: Annotated[Energy, Field(gt=0)] = 2e4
 
     def run(self, seed: int) -> Dataset:
-        for_specimen, for_motion, for_noise = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(3))
+        for_specimen, for_motion, for_noise = generators(seed, 3)
         ny, nx = self.size_px
         radius = self.radius * nx / 2
         balls = foam(self.bubbles, radius, self.bubble_sizes, for_specimen)

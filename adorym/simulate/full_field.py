@@ -21,10 +21,10 @@ Positive = Annotated[float, Field(gt=0)]
 
 @register("simulation", "full_field_cone")
 class FullFieldCone(Simulation):
-    """Images of a cone with grains, lit by a plane wave, that is thicker than the depth of focus.
+    """Plane-wave images of a cone with grains that is thicker than the depth of focus.
 
-    At every angle the volume is turned by cubic interpolation, the wave goes through it slice by slice, and on to the
-    detector, in the paraxial approximation.
+    At every angle the volume is rotated by cubic interpolation, and the wave is propagated slice by slice and on to the
+    detector in the paraxial approximation.
 
     Attributes:
         volume_px: Size of the volume along each axis, and of the images.
@@ -33,10 +33,10 @@ class FullFieldCone(Simulation):
         phase: Phase shift of one voxel of the cone's wall.
         angles: Number of angles.
         range: Rotation in all; the last angle is left out.
-        distance: From the volume's last slice to the detector.
+        distance: Distance from the volume's last slice to the detector.
         photons: Photons in a pixel of the open beam.
-        center: x of the rotation axis from the middle of the images, which the data do not tell.
-        drift: Shift of the object between the first and the last angle, along y and x, which the data do not tell.
+        center: x of the rotation axis from the middle of the images, which the data do not record.
+        drift: Shift of the object between the first and the last angle, along y and x, which the data do not record.
         noise: Photon noise, background, read noise, bad pixels.
     """
 

@@ -15,14 +15,15 @@ import numpy as np
 from pydantic import Field
 from scipy import fft, ndimage
 
-from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError
 from adorym.optics.affine import IDENTITY, AffineParts, from_pixels, half_side_px
 from adorym.optics.buffer import buffer_px
 from adorym.optics.geometry import Grid, fresnel_scaling
 from adorym.registry import component, register
 from adorym.schema import ComponentOf
-from adorym.simulate.base import Simulation
+from adorym.simulate.base import Simulation, generators, simulated
+from adorym.simulate.diffraction import free_space
 from adorym.simulate.noise import Noise
 from adorym.simulate.phantoms import Electrode, Phantom, Pictures
 from adorym.units import Angle, Energy, Length, Pixels, wavelength_m
@@ -80,10 +81,7 @@ class _Plane:
 
     def propagated(self, wave: np.ndarray, distance_m: float) -> np.ndarray:
         """Intensity ``(Y, X)`` at a distance."""
-        q_y, q_x = self.fine.frequencies_per_m()
-        q2 = np.minimum((q_y**2 + q_x**2) * self.fine.wavelength_m**2, 1.0)
-        phase = -self.fine.wavenumber_per_m * distance_m * q2 / (1 + np.sqrt(1 - q2))
-        return np.abs(fft.ifft2(fft.fft2(wave) * np.exp(1j * phase))) ** 2
+        return np.abs(fft.ifft2(fft.fft2(wave) * free_space(self.fine, distance_m))) ** 2
 
     def read(self, image: np.ndarray, map_px: np.ndarray, window_px: tuple[int, int]) -> np.ndarray:
         """``image`` where ``map_px`` takes the pixels of a window."""
@@ -110,11 +108,8 @@ class _Plane:
 
     def on_pixels(self, whole: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """``whole`` in the middles of ``shape`` pixels of the reconstruction, finer details filtered out."""
-        spectrum = self._held(whole)
         # The middle of a pixel lies (oversample - 1) / 2 samples behind its first.
-        shift = (self.oversample - 1) / 2
-        spectrum = ndimage.fourier_shift(spectrum, -shift)
-        smooth = fft.ifft2(spectrum)
+        smooth = fft.ifft2(ndimage.fourier_shift(self._held(whole), -(self.oversample - 1) / 2))
         cut = smooth[self._middle((shape[0] * self.oversample, shape[1] * self.oversample))]
         return cut[:: self.oversample, :: self.oversample]
 
@@ -129,12 +124,12 @@ class Holography(Simulation):
         window_px: (y, x) pixels of the detector.
         energy: Photon energy.
         detector_pixel: Pitch of the detector's pixels.
-        distances: Sample to detector, one a hologram.
-        source_distances: Focus to sample, one a hologram or one for all; none for a parallel beam.
-        distance_error: What the data set states is this much more than the (effective) truth.
+        distances: Sample to detector, one per hologram.
+        source_distances: Focus to sample, one per hologram or one for all; none for a parallel beam.
+        distance_error: Error of the distances that the data set states: stated minus true (effective) distance.
         photons: Photons in a pixel without the specimen.
         phantom: Specimen; it fills the field of view of the finest pixel.
-        misalignment: How the holograms lie against the first.
+        misalignment: Misalignment of the holograms relative to the first.
         noise: Photon noise, background, read noise, bad pixels.
         oversample: How much finer the simulation's grid is.
         blur: Width (sigma) of the Gaussian that the wave behind the specimen is smoothed by: that of optics or
@@ -160,13 +155,13 @@ class Holography(Simulation):
     def __post_init__(self) -> None:
         n, given = len(self.distances), self.source_distances
         if not n:
-            raise ConfigError("distances", "there is none", expected="one a hologram")
+            raise ConfigError("distances", "there is none", expected="one per hologram")
         if given is not None and len(given) not in (1, n):
             raise ConfigError("source_distances", "their number does not fit", expected=f"{n}, or 1", found=len(given))
 
     def run(self, seed: int) -> Dataset:
         """Simulate."""
-        for_specimen, for_maps, for_noise = map(np.random.default_rng, np.random.SeedSequence(seed).spawn(3))
+        for_specimen, for_maps, for_noise = generators(seed, 3)
         distances, ratios, pixel = self._geometry()
         plane = self._plane(distances, ratios, pixel)
         field = Grid(
@@ -188,8 +183,9 @@ class Holography(Simulation):
         )
         patterns, mask = self.noise.measure(self.photons * np.maximum(expected, 0), for_noise)
         edge = [(n - w) // 2 for n, w in zip(plane.seen, self.window_px, strict=True)]
-        return Dataset(
-            patterns=ArrayPatterns(patterns.astype(np.float32)),
+        return simulated(
+            seed,
+            patterns.astype(np.float32),
             energy_ev=self.energy,
             pixel_size_m=(pixel, pixel),
             detector_pixel_size_m=(self.detector_pixel, self.detector_pixel),
@@ -203,8 +199,6 @@ class Holography(Simulation):
                 "propagation_distances_m": distances,
                 "affine": from_pixels(maps, half_side_px(self.window_px)),
             },
-            format="simulation",
-            notes=(f"simulated, seed {seed}",),
         )
 
     def _largest(self) -> float:

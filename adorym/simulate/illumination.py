@@ -43,7 +43,7 @@ class FocusedBeam(Illumination):
         aperture: Radius of the lens's bright disc in the far field, in detector pixels.
         stop: Radius of the central stop's shadow, likewise.
         defocus: Distance from the focus to the specimen; if not given, such that the beam is 0.45 of the window wide.
-        guessed_defocus: The same as one believes it to be, for the first guess; 0.85 of the true one if not given.
+        guessed_defocus: The value assumed for the initial probe; 0.85 of the true one if not given.
         mode_powers: Relative powers of the modes.
     """
 

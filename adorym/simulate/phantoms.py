@@ -124,7 +124,7 @@ class Pictures(Phantom):
 
 @register("phantom", "cells")
 class Cells(Phantom):
-    """Soft tissue: cells of random size, shape and place, each with a denser nucleus and granules, of one material.
+    """Soft tissue: cells of random size, shape and position, each with a denser nucleus and granules, of one material.
 
     Attributes:
         count: Number of cells; they are spread out, and overlap where there is no room.

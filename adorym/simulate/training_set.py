@@ -27,7 +27,7 @@ class TrainingSet:
         crystals: Number of them.
         shard: Crystals in one file.
         kind: Which crystals.
-        seed: Of all random numbers.
+        seed: Seed of the random generator.
         device: ``auto``, ``cpu`` or ``cuda[:index]``.
     """
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from adorym.solvers.preconditioners import Preconditioner
 
-Vector = np.ndarray  # (n,) float64
-State = dict[str, np.ndarray]
+# All that a solver does with vectors is ``u + v``, ``u - v``, ``-u``, ``number * u`` and the scalar product ``u @ v``.
+# So one text serves NumPy arrays and vectors that lie in an object's store, on many ranks.
+Vector = Any
+State = dict[str, Any]  # numbers and vectors by name
 
 
 class Objective(ABC):
@@ -42,9 +44,18 @@ class Objective(ABC):
     def left_out(self, u: Vector) -> float:
         """Value of those terms."""
 
-    @abstractmethod
-    def bounds(self) -> tuple[Vector, Vector] | None:
-        """Smallest and largest u, or ``None`` if nothing is bounded."""
+    # -- for methods that need one array of all unknowns -------------------------------------------------------------
+    def flat(self, u: Vector) -> np.ndarray:
+        """``u`` as one array ``(n,)`` float64."""
+        return np.asarray(u)
+
+    def vector(self, flat: np.ndarray) -> Vector:
+        """The inverse of `flat`."""
+        return flat
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Smallest and largest u, flat, or ``None`` if nothing is bounded."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -70,11 +81,13 @@ class Solver(ABC):
     Attributes:
         splits: Whether terms with a proximal operator are left out of the loss and given to `Objective.prox`. The
             scaling is then one number a parameter.
+        whole: Whether it needs all unknowns in one array.
         preconditioner: How the unknowns are scaled.
     """
 
     kind: ClassVar[str]
     splits: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
     preconditioner: Preconditioner
 
     @abstractmethod
@@ -95,4 +108,9 @@ def value_and_gradient(objective: Objective, u: Vector, state: State) -> tuple[f
 
 def remember(state: State, value: float, gradient: Vector) -> None:
     """Keep the loss and its gradient at the new point."""
-    state["value"], state["gradient"] = np.array(value), gradient
+    state["value"], state["gradient"] = float(value), gradient
+
+
+def norm(u: Vector) -> float:
+    """Length of a vector."""
+    return float(u @ u) ** 0.5

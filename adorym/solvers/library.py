@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -24,8 +24,8 @@ METHODS = WITH_GRADIENTS + WITH_VALUES
 class Scipy(Solver):
     """Any method of ``scipy.optimize.minimize`` that needs no dense matrix of second derivatives.
 
-    An epoch is one call with at most ``iterations`` iterations; what the method remembers is forgotten at its end, so
-    choose one epoch of many iterations where that matters. The run ends, with the method's own message, when the method
+    An epoch is one call with at most ``iterations`` iterations; the method starts anew in every epoch, so choose one
+    epoch of many iterations where that matters. The run ends, with the method's own message, when the method
     says that it has converged. BFGS and SLSQP keep a dense matrix: for a few hundred unknowns only; methods without
     gradients for a few only.
 
@@ -37,6 +37,7 @@ class Scipy(Solver):
         options: Further options of the method.
     """
 
+    whole: ClassVar[bool] = True
     preconditioner: Annotated[Preconditioner, ComponentOf("preconditioner")] = Field(default_factory=Intensity)
     method: str = "L-BFGS-B"
     iterations: int = Field(20, ge=1)
@@ -53,20 +54,23 @@ class Scipy(Solver):
     def iterate(self, objective: Objective, u: Vector, state: State) -> Step:
         from scipy.optimize import Bounds, minimize  # slow to import
 
+        def evaluate(x: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = objective.evaluate(objective.vector(x))
+            return value, objective.flat(gradient)
+
         options: dict[str, Any] = {"maxfun" if self.method == "TNC" else "maxiter": self.iterations, **self.options}
         given: dict[str, Any] = {"method": self.method, "tol": self.tolerance, "options": options}
         if self.method in WITH_GRADIENTS:
-            given |= {"fun": objective.evaluate, "jac": True}
+            given |= {"fun": evaluate, "jac": True}
         else:
-            given["fun"] = lambda v: objective.evaluate(v)[0]
+            given["fun"] = lambda x: evaluate(x)[0]
         if self.method in WITH_PRODUCTS:
-            given["hessp"] = objective.product
+            given["hessp"] = lambda x, v: objective.flat(objective.product(objective.vector(x), objective.vector(v)))
         bounds = objective.bounds()
         if bounds is not None and self.method in WITH_BOUNDS:
             given["bounds"] = Bounds(*bounds)
-        found = minimize(x0=u, **given)
+        found = minimize(x0=objective.flat(u), **given)
         message = f"scipy {self.method}: {found.message}"
-        state["evaluations"] = np.array(found.nfev)
-        lowest = np.asarray(found.x, np.float64)
+        lowest = objective.vector(np.asarray(found.x, np.float64))
         # Out of iterations is no convergence; every method calls that by another status, but none of them a success.
         return Step(lowest, float(found.fun), message, bool(found.success))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import numpy as np
 from pydantic import Field
 
 from adorym.registry import register
 from adorym.schema import ComponentOf
-from adorym.solvers.base import Objective, Solver, State, Step, Vector, remember, value_and_gradient
+from adorym.solvers.base import Objective, Solver, State, Step, Vector, norm, remember, value_and_gradient
 from adorym.solvers.line_search import Wolfe, search
 from adorym.solvers.preconditioners import Intensity, Preconditioner
 
@@ -52,7 +51,7 @@ class ConjugateGradient(Solver):
             state.clear()
             remember(state, value, g)
             return Step(u, value, AT_REST if fresh else "", fresh)
-        state |= {"direction": direction, "before": g, "step": np.array(found.step), "slope": np.array(slope)}
+        state |= {"direction": direction, "before": g, "step": found.step, "slope": slope}
         remember(state, found.value, found.gradient)
         return Step(u + found.step * direction, found.value)
 
@@ -66,7 +65,7 @@ class LBFGS(Solver):
 
     Attributes:
         preconditioner: How the unknowns are scaled.
-        pairs: Steps that are remembered.
+        pairs: Number of stored steps.
         evaluations: Largest number of losses in one line search.
     """
 
@@ -76,38 +75,39 @@ class LBFGS(Solver):
 
     def iterate(self, objective: Objective, u: Vector, state: State) -> Step:
         value, g = value_and_gradient(objective, u, state)
-        steps, changes = state.get("steps", np.zeros((0, len(u)))), state.get("changes", np.zeros((0, len(u))))
-        direction = -_inverse_times(g, steps, changes)
+        count = int(state.get("count", 0))
+        slots = [k % self.pairs for k in range(max(0, count - self.pairs), count)]
+        pairs = [(state[f"step_{k}"], state[f"change_{k}"]) for k in slots]
+        direction = -_inverse_times(g, pairs)
         if direction @ g >= 0:
-            steps, changes, direction = steps[:0], changes[:0], -g
-        if not g.any():
+            pairs, count, direction = [], 0, -g
+        if g @ g == 0:
             return Step(u, value, AT_REST, True)
         rule = Wolfe(slope=0.9, evaluations=self.evaluations)
-        found = search(objective, u, direction, (value, g), 1.0 if len(steps) else 0.5, rule)
+        found = search(objective, u, direction, (value, g), 1.0 if pairs else 0.5, rule)
         if found is None:
-            fresh = not len(steps)
+            fresh = not pairs
             state.clear()
             remember(state, value, g)
             return Step(u, value, AT_REST if fresh else "", fresh)
         step, change = found.step * direction, found.gradient - g
-        if step @ change > 1e-10 * np.linalg.norm(step) * np.linalg.norm(change):
-            steps = np.concatenate([steps, step[None]])[-self.pairs :]
-            changes = np.concatenate([changes, change[None]])[-self.pairs :]
-        state |= {"steps": steps, "changes": changes}
+        if step @ change > 1e-10 * norm(step) * norm(change):
+            slot, count = count % self.pairs, count + 1
+            state |= {f"step_{slot}": step, f"change_{slot}": change}
+        state["count"] = count
         remember(state, found.value, found.gradient)
         return Step(u + step, found.value)
 
 
-def _inverse_times(g: Vector, steps: np.ndarray, changes: np.ndarray) -> Vector:
-    q, pairs = g.copy(), list(zip(steps, changes, strict=True))
-    parts = []
+def _inverse_times(g: Vector, pairs: list[tuple[Vector, Vector]]) -> Vector:
+    q, parts = g, []
     for s, y in reversed(pairs):
         part = (s @ q) / (y @ s)
-        q -= part * y
+        q = q - part * y
         parts.append(part)
     if pairs:
         s, y = pairs[-1]
-        q *= (s @ y) / (y @ y)
+        q = (s @ y) / (y @ y) * q
     for (s, y), part in zip(pairs, reversed(parts), strict=True):
-        q += (part - (y @ q) / (y @ s)) * s
+        q = q + (part - (y @ q) / (y @ s)) * s
     return q

@@ -19,8 +19,8 @@ def conjugate_gradients(
     times: Callable[[Vector], Vector], b: Vector, iterations: int, tolerance: float
 ) -> tuple[Vector, Vector]:
     """``(x, A x)`` with ``A x = b`` approximately, for a symmetric positive A (Hestenes & Stiefel 1952)."""
-    x, ax = np.zeros_like(b), np.zeros_like(b)
-    r, p = b.copy(), b.copy()
+    x = ax = 0.0 * b
+    r = p = b
     size = first = float(r @ r)
     for _ in range(iterations):
         if size <= tolerance**2 * first or size == 0:
@@ -59,7 +59,7 @@ class LevenbergMarquardt(Solver):
 
     def iterate(self, objective: Objective, u: Vector, state: State) -> Step:
         value, g = value_and_gradient(objective, u, state)
-        damping = float(state.get("damping", np.array(self.damping)))
+        damping = float(state.get("damping", self.damping))
         for _ in range(6):
             s, hs = conjugate_gradients(
                 lambda v, d=damping: objective.product(u, v) + d * v,  # type: ignore[misc]
@@ -71,7 +71,7 @@ class LevenbergMarquardt(Solver):
             new, gradient = objective.evaluate(u + s)
             ratio = (new - value) / predicted if np.isfinite(new) else -1.0
             damping = self._changed(damping, ratio)
-            state["damping"] = np.array(damping)
+            state["damping"] = damping
             if ratio > 0:
                 remember(state, new, gradient)
                 return Step(u + s, new)
@@ -88,7 +88,7 @@ class LevenbergMarquardt(Solver):
 
 @register("solver", "curveball")
 class Curveball(Solver):
-    r"""Momentum that knows the curvature: :math:`z \leftarrow \rho z - \beta (H z + g)`, :math:`u \leftarrow u + z`.
+    r"""Momentum with curvature: :math:`z \leftarrow \rho z - \beta (H z + g)`, :math:`u \leftarrow u + z`.
 
     Two products with the Gauss-Newton matrix an iteration and no system is solved; :math:`\beta` and :math:`\rho` are
     those that lower the damped quadratic model most, :math:`\lambda` follows the ratio of the real fall to that of the
@@ -104,9 +104,9 @@ class Curveball(Solver):
 
     def iterate(self, objective: Objective, u: Vector, state: State) -> Step:
         value, g = value_and_gradient(objective, u, state)
-        damping = float(state.get("damping", np.array(self.damping)))
-        z = state.get("velocity", np.zeros_like(u))
-        hz = objective.product(u, z) + damping * z if z.any() else z
+        damping = float(state.get("damping", self.damping))
+        z = state.get("velocity", 0.0 * u)
+        hz = objective.product(u, z) + damping * z if z @ z > 0 else z
         change = hz + g
         h_change = objective.product(u, change) + damping * change
         matrix = np.array([[change @ h_change, z @ h_change], [z @ h_change, z @ hz]])
@@ -117,9 +117,9 @@ class Curveball(Solver):
             return Step(u, value, AT_REST, True)
         new, gradient = objective.evaluate(u + new_z)
         ratio = (new - value) / predicted if np.isfinite(new) else -1.0
-        state["damping"] = np.array(LevenbergMarquardt._changed(max(damping, 1e-6), ratio))
+        state["damping"] = LevenbergMarquardt._changed(max(damping, 1e-6), ratio)
         if ratio <= 0:  # the model was too bold: start anew from here, damped more
-            state["velocity"] = np.zeros_like(u)
+            state.pop("velocity", None)
             remember(state, value, g)
             return Step(u, value)
         state["velocity"] = new_z

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -12,19 +12,28 @@ from adorym.registry import register
 
 
 class Curved(Protocol):
-    """What a preconditioner may ask of a problem; vectors are in the unknowns' own units."""
+    """What a preconditioner may ask of a problem; vectors are in the unknowns' own units.
 
-    def scales(self) -> np.ndarray:
+    Beside what solvers do with vectors, ``u * v``, ``u / v`` and ``u.map(f)`` act element by element, and ``u | v``
+    joins the parts of two vectors, those of v where both have them.
+
+    Attributes:
+        names: The parameters; each is a part of every vector.
+    """
+
+    names: tuple[str, ...]
+
+    def scales(self) -> Any:
         """Natural size of each unknown."""
-        ...
 
-    def model_curvature(self) -> np.ndarray:
-        """The diagonal that the forward model knows, not a number where it knows none."""
-        ...
+    def signs(self, rng: np.random.Generator) -> Any:
+        """A random sign for each unknown."""
 
-    def raw_product(self, v: np.ndarray) -> np.ndarray:
+    def model_curvature(self) -> Any:
+        """The diagonal that the forward model knows: only parts of which it knows one."""
+
+    def raw_product(self, v: Any) -> Any:
         """The Gauss-Newton matrix times v."""
-        ...
 
 
 class Preconditioner(ABC):
@@ -38,32 +47,31 @@ class Preconditioner(ABC):
     regularization: float
 
     @abstractmethod
-    def diagonal(self, problem: Curved, rng: np.random.Generator) -> np.ndarray:
-        """``(n,)`` not negative, before regularization."""
+    def diagonal(self, problem: Curved, rng: np.random.Generator) -> Any:
+        """Its vector before regularization; what is negative counts as zero."""
 
 
 @register("preconditioner", "intensity")
 class Intensity(Preconditioner):
-    r"""What the model knows: the probe's intensity for the object, the object's transmission for the probe.
+    r"""The model's own curvature: the probe's intensity for the object, the object's transmission for the probe.
 
     :math:`h_O(r) \propto \sum_j |P(r - r_j)|^2`, :math:`h_P(r) \propto \sum_j |O(r + r_j)|^2`, and the block of each
     probe position (Maiden, Johnson & Li, Optica 4, 736 (2017); Yeh et al., Opt. Express 23, 33214 (2015), section 3).
     Parameters whose curvature the model does not know are estimated as by ``estimated``.
 
     Attributes:
-        regularization: Part of the largest curvature that is added where it is small.
+        regularization: Fraction of the largest curvature that is added where the curvature is small.
         probes: Random directions for what has to be estimated.
     """
 
     regularization: float = Field(0.05, ge=0, le=1)
     probes: int = Field(4, ge=1)
 
-    def diagonal(self, problem: Curved, rng: np.random.Generator) -> np.ndarray:
+    def diagonal(self, problem: Curved, rng: np.random.Generator) -> Any:
         known = problem.model_curvature()
-        missing = np.isnan(known)
-        if missing.any():
-            known = np.where(missing, estimated_diagonal(problem, rng, self.probes), known)
-        return known
+        if len(known.parts) == len(problem.names):
+            return known
+        return estimated_diagonal(problem, rng, self.probes) | known
 
 
 @register("preconditioner", "estimated")
@@ -73,14 +81,14 @@ class Estimated(Preconditioner):
     Bekas, Kokiopoulou & Saad, Appl. Numer. Math. 57, 1214 (2007), eq. (2); every product costs about four evaluations.
 
     Attributes:
-        regularization: Part of the largest curvature that is added where it is small.
+        regularization: Fraction of the largest curvature that is added where the curvature is small.
         probes: Random directions.
     """
 
     regularization: float = Field(0.1, ge=0, le=1)
     probes: int = Field(8, ge=1)
 
-    def diagonal(self, problem: Curved, rng: np.random.Generator) -> np.ndarray:
+    def diagonal(self, problem: Curved, rng: np.random.Generator) -> Any:
         return estimated_diagonal(problem, rng, self.probes)
 
 
@@ -94,14 +102,15 @@ class Unscaled(Preconditioner):
 
     regularization: float = Field(0.0, ge=0, le=1)
 
-    def diagonal(self, problem: Curved, rng: np.random.Generator) -> np.ndarray:
-        return 1 / problem.scales() ** 2
+    def diagonal(self, problem: Curved, rng: np.random.Generator) -> Any:
+        return problem.scales().map(lambda size: size**-2)
 
 
-def estimated_diagonal(problem: Curved, rng: np.random.Generator, probes: int) -> np.ndarray:
+def estimated_diagonal(problem: Curved, rng: np.random.Generator, probes: int) -> Any:
     """Mean of ``v * H v`` over random signs v, each times the natural size of its unknown."""
-    scale, total = problem.scales(), 0.0
+    scale = problem.scales()
+    total = 0.0 * scale
     for _ in range(probes):
-        signs = rng.choice([-1.0, 1.0], len(scale))
-        total = total + signs * scale * problem.raw_product(signs * scale) / scale**2
-    return np.maximum(total / probes, 0.0)
+        v = problem.signs(rng) * scale
+        total = total + v * problem.raw_product(v)
+    return (1 / probes) * total / scale / scale

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from adorym.registry import register
 from adorym.schema import ComponentOf
-from adorym.solvers.base import Objective, Solver, State, Step, Vector, value_and_gradient
+from adorym.solvers.base import Objective, Solver, State, Step, Vector, norm, value_and_gradient
 from adorym.solvers.memory import ConjugateGradient
 from adorym.solvers.preconditioners import Intensity, Preconditioner
 
@@ -19,12 +18,12 @@ class ProximalGradient(Solver):
     r"""Gradient steps on the loss, proximal steps on the rest: FISTA.
 
     :math:`u \leftarrow \mathrm{prox}_{R/L}(v - \nabla f(v)/L)` from the extrapolated point v (Beck & Teboulle, SIAM J.
-    Imaging Sci. 2, 183 (2009), backtracking on L). L may fall again slowly, and the extrapolation starts anew where
-    the sum rises (O'Donoghue & Candes, Found. Comput. Math. 15, 715 (2015)). Without terms that have a proximal
+    Imaging Sci. 2, 183 (2009), backtracking on L). L may fall again slowly, and the extrapolation restarts where the
+    sum rises (O'Donoghue & Candes, Found. Comput. Math. 15, 715 (2015)). Without terms that have a proximal
     operator and without acceleration this is gradient descent with backtracking.
 
     Attributes:
-        preconditioner: How the unknowns are scaled; one number a parameter.
+        preconditioner: How the unknowns are scaled; one number per parameter.
         accelerated: Extrapolate.
     """
 
@@ -35,7 +34,7 @@ class ProximalGradient(Solver):
     def iterate(self, objective: Objective, u: Vector, state: State) -> Step:
         point = state["ahead"] if "ahead" in state and "value" in state else u
         value, g = objective.evaluate(point)
-        curvature = 0.8 * float(state.get("curvature", np.array(2.5)))
+        curvature = 0.8 * float(state.get("curvature", 2.5))
         new, smooth, fits = self._try(objective, point, (value, g), curvature)
         for _ in range(12):
             if fits:
@@ -43,30 +42,29 @@ class ProximalGradient(Solver):
             curvature *= 2
             new, smooth, fits = self._try(objective, point, (value, g), curvature)
         total = smooth + objective.left_out(new)
-        inertia = float(state.get("inertia", np.array(1.0)))
+        inertia = float(state.get("inertia", 1.0))
         if not self.accelerated or ("value" in state and total > float(state["value"])):
             inertia, ahead = 1.0, new
         else:
-            inertia, last = (1 + np.sqrt(1 + 4 * inertia**2)) / 2, inertia
+            inertia, last = (1 + (1 + 4 * inertia**2) ** 0.5) / 2, inertia
             ahead = new + (last - 1) / inertia * (new - u)
-        state |= {"ahead": ahead, "curvature": np.array(curvature), "inertia": np.array(inertia)}
-        state["value"] = np.array(total)
-        settled = np.linalg.norm(new - u) <= 1e-9 * np.linalg.norm(u)
-        return Step(new, total, "the proximal step no longer moves" if settled else "", bool(settled))
+        state |= {"ahead": ahead, "curvature": curvature, "inertia": inertia, "value": total}
+        settled = norm(new - u) <= 1e-9 * norm(u)
+        return Step(new, total, "the proximal step no longer moves" if settled else "", settled)
 
     def _try(
         self, objective: Objective, point: Vector, start: tuple[float, Vector], curvature: float
     ) -> tuple[Vector, float, bool]:
         """The step, the loss there, and whether the loss lies below the parabola of that curvature."""
         value, g = start
-        new = objective.prox(point - g / curvature, 1 / curvature)
+        new = objective.prox(point - (1 / curvature) * g, 1 / curvature)
         move, smooth = new - point, objective.evaluate(new)[0]
         return new, smooth, bool(smooth <= value + g @ move + 0.5 * curvature * (move @ move) + 1e-9 * abs(value))
 
 
 @register("solver", "admm")
 class ADMM(Solver):
-    r"""Alternating directions: the loss is solved for u, the terms with a proximal operator for a copy z of it.
+    r"""Alternating directions: the loss is minimized over u, the regularizers over a copy z of it.
 
     .. math::
 
@@ -77,9 +75,9 @@ class ADMM(Solver):
     iterations of nonlinear conjugate gradients that start from the present u.
 
     Attributes:
-        preconditioner: How the unknowns are scaled; one number a parameter.
+        preconditioner: How the unknowns are scaled; one number per parameter.
         penalty: :math:`\rho`, in units of the preconditioner's curvature.
-        inner: Iterations on the loss in each of the method.
+        inner: Iterations on the loss in each iteration of the method.
     """
 
     splits: ClassVar[bool] = True
@@ -88,7 +86,7 @@ class ADMM(Solver):
     inner: int = Field(2, ge=1)
 
     def iterate(self, objective: Objective, u: Vector, state: State) -> Step:
-        copy, dual = state.get("copy", u), state.get("dual", np.zeros_like(u))
+        copy, dual = state.get("copy", u), state.get("dual", 0.0 * u)
         augmented = _Augmented(objective, copy - dual, self.penalty)
         inner: State = {}
         for _ in range(self.inner):
@@ -119,6 +117,3 @@ class _Augmented(Objective):
 
     def left_out(self, u: Vector) -> float:
         return self.objective.left_out(u)
-
-    def bounds(self) -> tuple[Vector, Vector] | None:
-        return self.objective.bounds()

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from adorym.wrapper.base import Array
 Step = Callable[[Array, Gradient, tuple[Array, ...], int], tuple[Array, tuple[Array, ...]]]
 # ``function(tile, first row of the tile) -> tile``
 Function = Callable[[Array, int], Array]
+# An array that is laid out like the object: the name of one of the store's own, or what `ObjectStore.zeros` gave.
+LikeObject = Any
 # Value, gradient and, where it is wanted, curvature of a term of the object.
 Slope = tuple[float, Array, Array | None]
 # ``term(tile) -> (value, gradient, curvature)``
@@ -61,8 +64,8 @@ class ObjectStore(ABC):
     window_bytes: float = math.inf
 
     @abstractmethod
-    def gather(self, windows: Windows) -> Array:
-        """``(n, wy, wx, ...)`` copies of the object under the windows."""
+    def gather(self, windows: Windows, array: LikeObject = "value") -> Array:
+        """``(n, wy, wx, ...)`` copies of the object, or of an array laid out like it, under the windows."""
 
     @abstractmethod
     def scatter_add(self, windows: Windows, gradient: Array, curvature: Array | None = None) -> None:
@@ -90,17 +93,29 @@ class ObjectStore(ABC):
     def apply(self, function: Function) -> None:
         """Replace each owned tile by ``function(tile, row)`` (a constraint)."""
 
+    # -- arrays beside the object, for solvers ---------------------------------------------------------------------
+    @abstractmethod
+    def zeros(self) -> LikeObject:
+        """Zeros that are laid out like the object and have its type."""
+
+    @abstractmethod
+    def tiles(self, *arrays: LikeObject) -> Iterator[tuple[int, tuple[Array, ...]]]:
+        """``(first row, tile of each of the arrays)`` for all rows that this rank holds.
+
+        Tiles of what `zeros` gave are the memory itself, to be written to; those of the store's own arrays are not.
+        """
+
     # -- the whole, for files and for people ---------------------------------------------------------------------
     @abstractmethod
     def arrays(self) -> dict[str, ArraySpec]:
         """What is kept between two batches, over all ranks: ``value`` and ``state_0``, ``state_1``, ..."""
 
     @abstractmethod
-    def read(self, name: str, start: int, stop: int) -> np.ndarray:
-        """RowBackend of one of the `arrays`, within ``local_rows``; not to be written to."""
+    def read(self, array: LikeObject, start: int, stop: int) -> np.ndarray:
+        """Rows of one of the `arrays`, within ``local_rows``; not to be written to."""
 
     @abstractmethod
-    def write(self, name: str, start: int, rows: np.ndarray) -> None:
+    def write(self, array: LikeObject, start: int, rows: Array) -> None:
         """Replace rows of one of the `arrays`, within ``local_rows``, from ``start`` on."""
 
     def values(self) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from adorym.comm import Communicator
 from adorym.data.contiguous import ArraySpec
 from adorym.optimizers.base import Optimizer
-from adorym.storage.base import BLOCK_BYTES
+from adorym.storage.base import BLOCK_BYTES, LikeObject
 from adorym.storage.slabs import MemoryRows, RowBackend, SlabStore, Start
 from adorym.wrapper.base import Backend
 
@@ -19,6 +19,9 @@ class DistributedStore(SlabStore):
         self, xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, block_bytes: int = BLOCK_BYTES
     ) -> None:
         super().__init__(xp, start, optimizer, comm, block_bytes)
+
+    def zeros(self) -> LikeObject:
+        return self._make_rows({"zeros": self._kept["value"]})["zeros"]
 
     def _make_rows(self, kept: dict[str, ArraySpec]) -> dict[str, RowBackend]:
         low, high = self.local_rows

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from adorym.comm import Communicator
 from adorym.data.contiguous import ArraySpec
-from adorym.storage.base import Function, ObjectStore, Step, Term, Windows
+from adorym.storage.base import Function, LikeObject, ObjectStore, Step, Term, Windows
 from adorym.storage.slabs import Start
 from adorym.wrapper.base import Array, Backend
 
@@ -24,7 +26,7 @@ class DryStore(ObjectStore):
         self._xp, self._start, self.comm, self.shape = xp, start, comm, start.shape
         self.owned_rows = self.local_rows = (0, self.shape[0])
 
-    def gather(self, windows: Windows) -> Array:
+    def gather(self, windows: Windows, array: LikeObject = "value") -> Array:
         (ny, nx), made = windows.shape, []
         for y, x in windows.corners_px.tolist():
             made.append(self._start.rows(y, y + ny)[:, x : x + nx])
@@ -42,13 +44,19 @@ class DryStore(ObjectStore):
     def apply(self, function: Function) -> None:
         """Nothing to change."""
 
+    def zeros(self) -> LikeObject:
+        return np.zeros(self.shape, self._xp.complex_dtype)
+
+    def tiles(self, *arrays: LikeObject) -> Iterator[tuple[int, tuple[Array, ...]]]:
+        yield from ()
+
     def arrays(self) -> dict[str, ArraySpec]:
         return {"value": ArraySpec(self.shape, self._xp.complex_dtype)}
 
-    def read(self, name: str, start: int, stop: int) -> np.ndarray:
+    def read(self, array: LikeObject, start: int, stop: int) -> np.ndarray:
         return self._start.rows(start, stop).astype(self._xp.complex_dtype)
 
-    def write(self, name: str, start: int, rows: np.ndarray) -> None:
+    def write(self, array: LikeObject, start: int, rows: Array) -> None:
         """Forgotten."""
 
     def restart(self) -> None:

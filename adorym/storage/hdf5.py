@@ -24,9 +24,9 @@ from adorym.comm import Communicator, parallel_hdf5_options
 from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous, read_rows
 from adorym.errors import ConfigError
 from adorym.optimizers.base import Optimizer
-from adorym.storage.base import BLOCK_BYTES
+from adorym.storage.base import BLOCK_BYTES, LikeObject
 from adorym.storage.layout import pack
-from adorym.storage.slabs import Plan, RowBackend, SlabStore, Start, copy_unless_same
+from adorym.storage.slabs import MemoryRows, Plan, RowBackend, SlabStore, Start, copy_unless_same
 from adorym.wrapper.base import Backend
 
 # What a step makes on the way, as a multiple of its block of the object: Adam's temporaries, and what autograd keeps of
@@ -55,16 +55,17 @@ class FileSettings:
 
 
 class MappedRows(RowBackend):
-    """RowBackend of a dataset in a mapped file."""
+    """Rows of a dataset in a mapped file, ``first`` being the number of its first row."""
 
-    def __init__(self, path: Path, offset: int, kept: ArraySpec) -> None:
+    def __init__(self, path: Path, offset: int, kept: ArraySpec, first: int = 0) -> None:
+        self._first = first
         self._map = np.memmap(path, kept.dtype, "r+", offset, kept.shape)
         self._mmap: mmap.mmap = self._map._mmap  # type: ignore[attr-defined]
         self._begin = offset % mmap.ALLOCATIONGRANULARITY  # the map itself begins at a page
         self._row_bytes = self._map[:1].nbytes
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        return self._map[start:stop].view(np.ndarray)
+        return self._map[start - self._first : stop - self._first].view(np.ndarray)
 
     def write(self, start: int, rows: np.ndarray) -> None:
         copy_unless_same(self.read(start, start + len(rows)), rows)
@@ -76,15 +77,15 @@ class MappedRows(RowBackend):
         self._advise(mmap.MADV_WILLNEED, start, stop)
 
     def _advise(self, advice: int, start: int, stop: int) -> None:
-        first = self._begin + start * self._row_bytes
+        first = self._begin + (start - self._first) * self._row_bytes
         page = first // mmap.PAGESIZE * mmap.PAGESIZE
-        length = self._begin + stop * self._row_bytes - page
+        length = first + (stop - start) * self._row_bytes - page
         if length > 0:
             self._mmap.madvise(advice, page, length)
 
 
 class DatasetRows(RowBackend):
-    """RowBackend of a dataset that HDF5 itself reads and writes: real numbers with the parts of complex ones last."""
+    """Rows of a dataset that HDF5 itself reads and writes: real numbers with the parts of complex ones last."""
 
     def __init__(self, dataset: h5py.Dataset, kept: ArraySpec) -> None:
         self._dataset, self._kept = dataset, kept
@@ -109,6 +110,20 @@ class Hdf5Store(SlabStore):
         if settings.memory_bytes is not None:
             self.window_bytes = settings.memory_bytes / STEP_FACTOR
         super().__init__(xp, start, optimizer, comm, settings.block_bytes)
+
+    def zeros(self) -> LikeObject:
+        low, high = self.local_rows
+        kept = ArraySpec((high - low, *self.shape[1:]), self._kept["value"].dtype)
+        if high == low:
+            return MemoryRows(np.zeros(kept.shape, kept.dtype), low)
+        made = self._reserved({"zeros": kept})  # a file of this rank alone
+        if isinstance(made, ConfigError):
+            raise made
+        path, offsets = made
+        try:
+            return MappedRows(path, offsets["zeros"], kept, low)
+        finally:
+            path.unlink()
 
     def _make_rows(self, kept: dict[str, ArraySpec]) -> dict[str, RowBackend]:
         made = self.comm.broadcast(self._reserved(kept) if self.comm.is_root else None, "make the object's file")
@@ -157,14 +172,15 @@ class Hdf5Store(SlabStore):
             )
         return path, offsets
 
-    def _fetch(self, plan: Plan) -> np.ndarray:
+    def _fetch(self, plan: Plan, array: RowBackend) -> np.ndarray:
         # On one machine all ranks see the same pages of the file; elsewhere only the owner of a row may be asked.
-        if self._settings.driver != "memmap" or self.comm.local_size < self.comm.size:
-            return super()._fetch(plan)
+        shared = array is self._rows["value"] and self._settings.driver == "memmap"
+        if not shared or self.comm.local_size < self.comm.size:
+            return super()._fetch(plan, array)
         depth = self._pixel * self._parts
         packed = np.empty(plan.asked.n_pixels * depth, self._real)
         if plan.asked.n_pixels:
-            rows = self._flat(self._rows["value"].read(0, self.shape[0]))
+            rows = self._flat(array.read(0, self.shape[0]))
             pack(rows, 0, plan.asked.as_arrays(), depth, packed)
         return packed
 

@@ -36,7 +36,7 @@ class Slabs:
 class Cover:
     """The pixels under at least one of some windows, packed: row by row, and along x within a row.
 
-    RowBackend between two ``edges`` form a band: all of them are covered in the same intervals along x.
+    Rows between two ``edges`` form a band: all of them are covered in the same intervals along x.
 
     Attributes:
         edges: ``(bands + 1,)`` int64, increasing.

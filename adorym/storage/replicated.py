@@ -9,7 +9,7 @@ import numpy as np
 from adorym.comm import Communicator, SerialCommunicator
 from adorym.data.contiguous import ArraySpec
 from adorym.optimizers.base import Gradient, Optimizer
-from adorym.storage.base import Function, ObjectStore, Step, Term, Windows, blocks
+from adorym.storage.base import Function, LikeObject, ObjectStore, Step, Term, Windows, blocks
 from adorym.storage.layout import Slabs
 from adorym.wrapper.base import Array, Backend
 
@@ -26,7 +26,7 @@ class ReplicatedStore(ObjectStore):
 
     def __init__(self, xp: Backend, first: np.ndarray, optimizer: Optimizer, comm: Communicator | None = None) -> None:
         self._xp, self._optimizer, self.comm = xp, optimizer, comm or SerialCommunicator()
-        self._object = xp.copy(xp.asarray(np.ascontiguousarray(first)))  # steps may work in place
+        self._object = xp.copy(xp.asarray(np.ascontiguousarray(first)))
         self._gradient = xp.zeros_like(self._object)
         self._curvature = xp.zeros(first.shape) if optimizer.needs_curvature else None
         self._added: Array | None = None  # curvature of regularizers
@@ -35,13 +35,14 @@ class ReplicatedStore(ObjectStore):
         self.local_rows = (0, self.shape[0])
         self.owned_rows = Slabs(self.shape[0], self.comm.size).of(self.comm.rank)
 
-    def gather(self, windows: Windows) -> Array:
-        return self._xp.gather_windows(self._object, windows.corners_px, windows.shape)
+    def gather(self, windows: Windows, array: LikeObject = "value") -> Array:
+        return self._xp.gather_windows(self._array(array), windows.corners_px, windows.shape)
 
     def scatter_add(self, windows: Windows, gradient: Array, curvature: Array | None = None) -> None:
-        self._xp.scatter_windows(self._gradient, windows.corners_px, gradient)
+        xp, corners = self._xp, windows.corners_px
+        self._gradient = xp.scatter_windows(self._gradient, corners, gradient)
         if curvature is not None and self._curvature is not None:
-            self._xp.scatter_windows(self._curvature, windows.corners_px, curvature)
+            self._curvature = xp.scatter_windows(self._curvature, corners, curvature)
 
     def add_gradient(self, term: Term, halo_px: int | None = 0) -> float:
         if self._curvature is not None and self._added is None:
@@ -49,14 +50,15 @@ class ReplicatedStore(ObjectStore):
         total = 0.0
         for start, stop in self._parts(halo_px):
             value, gradient, curvature = term(self._object[start:stop])
-            self._gradient[start:stop] += gradient
+            rows = slice(start, stop)
+            self._gradient = self._xp.put_rows(self._gradient, rows, self._gradient[rows] + gradient)
             if curvature is not None and self._added is not None:
-                self._added[start:stop] += curvature
+                self._added = self._xp.put_rows(self._added, rows, self._added[rows] + curvature)
             total += value
         return total
 
     def _parts(self, halo_px: int | None) -> Iterator[tuple[int, int]]:
-        """RowBackend that this rank finds a term of, with those that they need after them."""
+        """Rows that this rank finds a term of, with those that they need after them."""
         if halo_px is not None:
             for start, stop in blocks(*self.owned_rows, self._object[:1].nbytes):
                 yield start, min(stop + halo_px, self.shape[0])
@@ -69,13 +71,13 @@ class ReplicatedStore(ObjectStore):
             self._curvature = self._summed(self._curvature, "sum of the object's curvature")
         largest = 0.0 if self._curvature is None else float(self._xp.max(self._curvature))
         if self._curvature is not None and self._added is not None:
-            self._curvature += self._summed(self._added, "sum of the regularizers' curvature")
+            self._curvature = self._curvature + self._summed(self._added, "sum of the regularizers' curvature")
             self._added = None
         gradient = Gradient(self._gradient, self._curvature, largest)
         self._object, self._state = step(self._object, gradient, self._state, 0)
-        self._xp.clear(self._gradient)
+        self._gradient = self._xp.clear(self._gradient)
         if self._curvature is not None:
-            self._xp.clear(self._curvature)
+            self._curvature = self._xp.clear(self._curvature)
 
     def _summed(self, array: Array, name: str) -> Array:
         if self.comm.size == 1:
@@ -85,15 +87,30 @@ class ReplicatedStore(ObjectStore):
     def apply(self, function: Function) -> None:
         self._object = function(self._object, 0)
 
+    def zeros(self) -> LikeObject:
+        return self._xp.zeros_like(self._object)
+
+    def tiles(self, *arrays: LikeObject) -> Iterator[tuple[int, tuple[Array, ...]]]:
+        yield 0, tuple(self._array(array) for array in arrays)
+
     def arrays(self) -> dict[str, ArraySpec]:
         kept = {"value": self._object} | {f"state_{i}": s for i, s in enumerate(self._state)}
         return {name: ArraySpec(tuple(a.shape), self._xp.to_numpy(a[:0]).dtype) for name, a in kept.items()}
 
-    def read(self, name: str, start: int, stop: int) -> np.ndarray:
-        return self._xp.to_numpy(self._array(name)[start:stop])
+    def read(self, array: LikeObject, start: int, stop: int) -> np.ndarray:
+        return self._xp.to_numpy(self._array(array)[start:stop])
 
-    def write(self, name: str, start: int, rows: np.ndarray) -> None:
-        self._array(name)[start : start + len(rows)] = self._xp.asarray(rows, exact=True)
+    def write(self, array: LikeObject, start: int, rows: Array) -> None:
+        made = self._xp.put_rows(
+            self._array(array), slice(start, start + len(rows)), self._xp.asarray(rows, exact=True)
+        )
+        if not isinstance(array, str):
+            return  # its own memory has been written to
+        if array == "value":
+            self._object = made
+        else:
+            i = self._number(array)
+            self._state = (*self._state[:i], made, *self._state[i + 1 :])
 
     def values(self) -> np.ndarray:
         return self._xp.to_numpy(self._object).copy()
@@ -104,5 +121,11 @@ class ReplicatedStore(ObjectStore):
     def restart(self) -> None:
         self._state = self._optimizer.init(self._xp, self._object)
 
-    def _array(self, name: str) -> Array:
-        return self._object if name == "value" else self._state[int(name.removeprefix("state_"))]
+    def _array(self, name: LikeObject) -> Array:
+        if not isinstance(name, str):
+            return name
+        return self._object if name == "value" else self._state[self._number(name)]
+
+    @staticmethod
+    def _number(name: str) -> int:
+        return int(name.removeprefix("state_"))

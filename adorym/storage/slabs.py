@@ -19,7 +19,7 @@ from adorym.comm import Communicator
 from adorym.data.contiguous import ArraySpec
 from adorym.errors import ConfigError
 from adorym.optimizers.base import Gradient, Optimizer
-from adorym.storage.base import Function, ObjectStore, Step, Term, Windows, blocks
+from adorym.storage.base import Function, LikeObject, ObjectStore, Step, Term, Windows, blocks
 from adorym.storage.layout import (
     Cover,
     Slabs,
@@ -51,11 +51,11 @@ class Start:
 
 
 class RowBackend(ABC):
-    """RowBackend of one array, wherever they lie; numbered as in the whole array."""
+    """Rows of one array, wherever they lie; numbered as in the whole array."""
 
     @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:
-        """RowBackend ``start`` to ``stop``: the memory itself, or a copy."""
+        """Rows ``start`` to ``stop``: the memory itself, or a copy."""
 
     @abstractmethod
     def write(self, start: int, rows: np.ndarray) -> None:
@@ -69,7 +69,7 @@ class RowBackend(ABC):
 
 
 class MemoryRows(RowBackend):
-    """RowBackend in an array in memory, ``first`` being the number of its first row."""
+    """Rows in an array in memory, ``first`` being the number of its first row."""
 
     def __init__(self, array: np.ndarray, first: int) -> None:
         self._array, self._first = array, first
@@ -159,9 +159,9 @@ class SlabStore(ObjectStore):
         """Places, filled with zeros, for this rank's slab of each array."""
 
     # -- windows -----------------------------------------------------------------------------------------------------
-    def gather(self, windows: Windows) -> Array:
+    def gather(self, windows: Windows, array: LikeObject = "value") -> Array:
         plan, depth = self._plan_of(windows), self._pixel * self._parts
-        packed = self._fetch(plan)
+        packed = self._fetch(plan, self._array(array))
         n, (wy, wx) = len(windows.corners_px), windows.shape
         out = np.empty((n, wy, wx * depth), self._real)
         cut_windows(packed, plan.asked.as_arrays(), windows.corners_px, depth, out)
@@ -193,17 +193,17 @@ class SlabStore(ObjectStore):
         from_owner = np.diff(asked.pixels_before(self._slabs.edges)).tolist()
         return Plan(asked, from_owner, covers(every, self.local_rows))
 
-    def _fetch(self, plan: Plan) -> np.ndarray:
-        """The object's pixels that this rank asked for, packed, real."""
+    def _fetch(self, plan: Plan, array: RowBackend) -> np.ndarray:
+        """The pixels that this rank asked for, packed, real."""
         depth = self._pixel * self._parts
         received, sent = plan.scaled(depth)
         send = np.empty(sum(sent), self._real)
         parts = _pieces(send, sent)
         for a, b in self._touched(plan):
-            rows = self._flat(self._rows["value"].read(a, b))
+            rows = self._flat(array.read(a, b))
             for rank, wanted in plan.wanted.items():
                 pack(rows, a, wanted.as_arrays(), depth, parts[rank])
-            self._rows["value"].done(a, b)
+            array.done(a, b)
         return self.comm.exchange(send, sent, received, "exchange of the object")
 
     def _deposit(self, name: str, plan: Plan, packed: np.ndarray, depth: int) -> None:
@@ -238,7 +238,7 @@ class SlabStore(ObjectStore):
         plan = self._plan(box) if halo_px else None
         after = np.zeros((0, *self.shape[1:]), self._kept["value"].dtype)
         if plan is not None:
-            after = self._as_object(self._fetch(plan)).reshape(beyond, *self.shape[1:])
+            after = self._as_object(self._fetch(plan, self._rows["value"])).reshape(beyond, *self.shape[1:])
         back = {name: np.zeros(after.shape, self._dtype(name)) for name in names}
         for a, b in self._blocks():
             inside = min(b + halo_px, high)
@@ -246,6 +246,8 @@ class SlabStore(ObjectStore):
             tile = np.concatenate([own, more]) if len(more) else own
             value, *slopes = term(self._xp.asarray(tile))
             for name, slope in zip(names, slopes, strict=False):
+                if slope is None:
+                    continue
                 found = self._xp.to_numpy(slope)
                 rows = self._rows[name].read(a, inside)
                 rows += found[: inside - a]
@@ -314,11 +316,22 @@ class SlabStore(ObjectStore):
     def arrays(self) -> dict[str, ArraySpec]:
         return dict(self._kept)
 
-    def read(self, name: str, start: int, stop: int) -> np.ndarray:
-        return self._rows[name].read(start, stop)
+    def tiles(self, *arrays: LikeObject) -> Iterator[tuple[int, tuple[Array, ...]]]:
+        rows = [self._array(array) for array in arrays]
+        for a, b in self._blocks():
+            yield a, tuple(each.read(a, b) for each in rows)
+            for each in rows:
+                each.done(a, b)
 
-    def write(self, name: str, start: int, rows: np.ndarray) -> None:
-        self._rows[name].write(start, np.asarray(rows, self._kept[name].dtype))
+    def read(self, array: LikeObject, start: int, stop: int) -> np.ndarray:
+        return self._array(array).read(start, stop)
+
+    def write(self, array: LikeObject, start: int, rows: Array) -> None:
+        kept = self._kept[array if isinstance(array, str) else "value"]
+        self._array(array).write(start, np.asarray(self._xp.to_numpy(rows), kept.dtype))
+
+    def _array(self, array: LikeObject) -> RowBackend:
+        return self._rows[array] if isinstance(array, str) else array
 
     # -- rows --------------------------------------------------------------------------------------------------------
     def _blocks(self) -> Iterator[tuple[int, int]]:
@@ -333,7 +346,7 @@ class SlabStore(ObjectStore):
             rows.soon(a, b)
 
     def _flat(self, rows: np.ndarray) -> np.ndarray:
-        """RowBackend as real numbers ``(k, x * depth)``, the same memory."""
+        """Rows as real numbers ``(k, x * depth)``, the same memory."""
         return rows.view(self._real).reshape(len(rows), -1) if rows.size else np.zeros((len(rows), 0), self._real)
 
     def _as_object(self, flat: np.ndarray) -> np.ndarray:

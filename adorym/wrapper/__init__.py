@@ -13,6 +13,7 @@ from adorym.wrapper.base import Backend
 BACKENDS = {
     "torch": "adorym.wrapper.torch_backend:TorchBackend",
     "autograd": "adorym.wrapper.autograd_backend:AutogradBackend",
+    "jax": "adorym.wrapper.jax_backend:JaxBackend",
 }
 PRECISIONS = ("single", "double")
 

@@ -3,6 +3,8 @@
 A `Backend` is passed as the argument ``xp`` to everything that computes. It offers about forty array functions under
 their Array API names, orthonormal FFTs, and `value_and_grad`. Rules that every backend keeps:
 
+* arrays are values. Only `clear`, `put_rows` and `scatter_windows` may reuse the memory of their first argument: what
+  they return takes its place, and whoever called them uses nothing else from then on;
 * arrays are real (``float_dtype``) or complex (``complex_dtype``), 32/64 bit in ``precision="single"`` and 64/128 bit
   in ``"double"``;
 * the gradient of a real loss by a complex array is ``dL/dRe + i dL/dIm``, the direction of steepest ascent;
@@ -10,7 +12,9 @@ their Array API names, orthonormal FFTs, and `value_and_grad`. Rules that every 
   hot path is written once by hand and serves every backend;
 * nothing else in the package asks which backend is in use.
 
-Adding a backend is one file that subclasses `Backend` and one line in ``wrapper/__init__.py``.
+What most array libraries call by the same name is written here once; a backend replaces what its library does
+otherwise. Adding a backend is one file that subclasses `Backend`: with a line in ``wrapper/__init__.py``, an entry
+point in the group ``adorym.backend``, or named as ``path/to/file.py:Class``.
 """
 
 from __future__ import annotations
@@ -20,6 +24,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.fft
+
+from adorym.errors import BackendError
 
 Array = Any
 Axis = int | tuple[int, ...] | None
@@ -47,23 +54,46 @@ class HostOperation(ABC):
 class Backend(ABC):
     """Array functions and gradients of one automatic-differentiation engine.
 
+    Args:
+        device: ``"auto"``, or where arrays shall live.
+        precision: ``"single"`` or ``"double"``.
+        threads: CPU threads; ``None`` leaves the library's choice.
+        local_rank: Number of this process among those on the same machine.
+
+    Raises:
+        BackendError: The device does not exist.
+
     Attributes:
         name: Registered name.
         device: Where arrays live, such as ``"cpu"`` or ``"cuda:0"``.
         precision: ``"single"`` or ``"double"``.
-        library: The module that has the elementwise functions under their usual names.
+        library: The module that has the functions under their usual names.
         on_host: Whether arrays share memory with NumPy, so that fused operations with a NumPy-level core apply.
     """
 
     name: str
-    device: str
+    device: str = "cpu"
     library: Any
-    on_host: bool
+    on_host: bool = True
 
-    def __init__(self, precision: str) -> None:
-        self.precision = precision
+    def __init__(
+        self, device: str = "auto", precision: str = "single", threads: int | None = None, local_rank: int = 0
+    ) -> None:
+        self.device = self._find_device(device, local_rank)
+        self.precision, self._threads = precision, threads
         self.float_dtype = np.dtype("float32" if precision == "single" else "float64")
         self.complex_dtype = np.dtype("complex64" if precision == "single" else "complex128")
+
+    def _find_device(self, device: str, local_rank: int) -> str:
+        if device not in ("auto", "cpu"):
+            raise BackendError(
+                "run.device", f"{self.name} computes on the CPU only", found=device, remedy="use backend 'torch'"
+            )
+        return "cpu"
+
+    def _own_dtype(self, dtype: np.dtype) -> np.dtype:
+        """What ``dtype`` becomes in the backend's precision."""
+        return {"f": self.float_dtype, "c": self.complex_dtype}.get(dtype.kind, dtype)
 
     # -- making and leaving arrays ----------------------------------------------------------------------------------
     @abstractmethod
@@ -75,19 +105,19 @@ class Backend(ABC):
 
     @abstractmethod
     def to_numpy(self, a: Array) -> np.ndarray:
-        """``a`` as a NumPy array, detached from any gradient; memory may be shared."""
+        """``a`` as a NumPy array, detached from any gradient; not to be written to, as memory may be shared."""
 
-    @abstractmethod
     def zeros(self, shape: Sequence[int], *, complex_values: bool = False) -> Array:
         """Zeros in the backend's real or complex type."""
+        return self.library.zeros(tuple(shape), dtype=self.complex_dtype if complex_values else self.float_dtype)
 
-    @abstractmethod
     def zeros_like(self, a: Array) -> Array:
         """Zeros of the shape, type and device of ``a``."""
+        return self.library.zeros(a.shape, dtype=a.dtype)
 
-    @abstractmethod
-    def clear(self, a: Array) -> None:
-        """Set every element of ``a`` to zero, in place."""
+    def clear(self, a: Array) -> Array:
+        """Zeros in the place of ``a``."""
+        return self.zeros_like(a)
 
     @abstractmethod
     def copy(self, a: Array) -> Array:
@@ -97,15 +127,15 @@ class Backend(ABC):
         """Ones in the backend's real type."""
         return self.zeros(shape) + 1
 
-    @abstractmethod
     def complex(self, re: Array, im: Array) -> Array:
         """``re + i im``."""
+        return re + 1j * im
 
-    @abstractmethod
     def is_complex(self, a: Array) -> bool:
         """Whether ``a`` is of complex type."""
+        return bool(a.dtype.kind == "c")
 
-    # -- elementwise (named alike in every library) --------------------------------------------------------------------
+    # -- elementwise --------------------------------------------------------------------------------------------------
     def abs(self, a: Array) -> Array:
         return self.library.abs(a)
 
@@ -124,11 +154,11 @@ class Backend(ABC):
     def cos(self, a: Array) -> Array:
         return self.library.cos(a)
 
-    @abstractmethod
-    def real(self, a: Array) -> Array: ...
+    def real(self, a: Array) -> Array:
+        return self.library.real(a)
 
-    @abstractmethod
-    def imag(self, a: Array) -> Array: ...
+    def imag(self, a: Array) -> Array:
+        return self.library.imag(a)
 
     def conj(self, a: Array) -> Array:
         return self.library.conj(a)
@@ -142,89 +172,106 @@ class Backend(ABC):
     def isfinite(self, a: Array) -> Array:
         return self.library.isfinite(a)
 
-    @abstractmethod
     def abs2(self, a: Array) -> Array:
         """``|a|^2`` as a real array, with a gradient that is finite at zero."""
+        return self.square(self.real(a)) + self.square(self.imag(a)) if self.is_complex(a) else self.square(a)
 
-    @abstractmethod
-    def where(self, condition: Array, a: Array, b: Array) -> Array: ...
-    @abstractmethod
-    def maximum(self, a: Array, b: Array | float) -> Array: ...
-    @abstractmethod
-    def minimum(self, a: Array, b: Array | float) -> Array: ...
-    @abstractmethod
-    def clip(self, a: Array, low: float | None, high: float | None) -> Array: ...
+    def where(self, condition: Array, a: Array, b: Array) -> Array:
+        return self.library.where(condition, a, b)
+
+    def maximum(self, a: Array, b: Array | float) -> Array:
+        return self.library.maximum(a, b)
+
+    def minimum(self, a: Array, b: Array | float) -> Array:
+        return self.library.minimum(a, b)
+
+    def clip(self, a: Array, low: float | None, high: float | None) -> Array:
+        return self.library.clip(a, -np.inf if low is None else low, np.inf if high is None else high)
 
     # -- reductions -------------------------------------------------------------------------------------------------
-    @abstractmethod
-    def sum(self, a: Array, axis: Axis = None, keepdims: bool = False) -> Array: ...
-    @abstractmethod
-    def mean(self, a: Array, axis: Axis = None, keepdims: bool = False) -> Array: ...
-    @abstractmethod
-    def max(self, a: Array, axis: Axis = None, keepdims: bool = False) -> Array: ...
-    @abstractmethod
-    def min(self, a: Array, axis: Axis = None, keepdims: bool = False) -> Array: ...
+    def sum(self, a: Array, axis: Axis = None, keepdims: bool = False) -> Array:
+        return self.library.sum(a, axis=axis, keepdims=keepdims)
+
+    def mean(self, a: Array, axis: Axis = None, keepdims: bool = False) -> Array:
+        return self.library.mean(a, axis=axis, keepdims=keepdims)
+
+    def max(self, a: Array, axis: Axis = None, keepdims: bool = False) -> Array:
+        return self.library.amax(a, axis=axis, keepdims=keepdims)
+
+    def min(self, a: Array, axis: Axis = None, keepdims: bool = False) -> Array:
+        return self.library.amin(a, axis=axis, keepdims=keepdims)
 
     # -- shapes -----------------------------------------------------------------------------------------------------
-    @abstractmethod
-    def reshape(self, a: Array, shape: Sequence[int]) -> Array: ...
-    @abstractmethod
-    def permute_dims(self, a: Array, axes: Sequence[int]) -> Array: ...
-    @abstractmethod
-    def stack(self, arrays: Sequence[Array], axis: int = 0) -> Array: ...
+    def reshape(self, a: Array, shape: Sequence[int]) -> Array:
+        return self.library.reshape(a, tuple(shape))
+
+    def permute_dims(self, a: Array, axes: Sequence[int]) -> Array:
+        return self.library.moveaxis(a, tuple(axes), tuple(range(len(axes))))
+
+    def stack(self, arrays: Sequence[Array], axis: int = 0) -> Array:
+        return self.library.stack(list(arrays), axis=axis)
+
     @abstractmethod
     def unstack(self, a: Array, axis: int = 0) -> tuple[Array, ...]:
         """Slices of ``a`` along ``axis``, each contiguous; the gradient of all of them costs one pass over ``a``."""
 
-    @abstractmethod
-    def concat(self, arrays: Sequence[Array], axis: int = 0) -> Array: ...
-    @abstractmethod
-    def broadcast_to(self, a: Array, shape: Sequence[int]) -> Array: ...
+    def concat(self, arrays: Sequence[Array], axis: int = 0) -> Array:
+        return self.library.concatenate(list(arrays), axis=axis)
+
+    def broadcast_to(self, a: Array, shape: Sequence[int]) -> Array:
+        return self.library.broadcast_to(a, tuple(shape))
+
     @abstractmethod
     def take(self, a: Array, index: Any, axis: int = 0) -> Array: ...
-    @abstractmethod
-    def roll(self, a: Array, shift: int | tuple[int, ...], axis: int | tuple[int, ...]) -> Array: ...
+
+    def roll(self, a: Array, shift: int | tuple[int, ...], axis: int | tuple[int, ...]) -> Array:
+        return self.library.roll(a, shift, axis)
+
     @abstractmethod
     def pad(self, a: Array, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Array:
         """``a`` with ``widths[i] = (before, after)`` constant elements added along axis ``i``."""
 
-    # -- linear algebra and Fourier transforms ----------------------------------------------------------------------
-    @abstractmethod
-    def matmul(self, a: Array, b: Array) -> Array: ...
-    @abstractmethod
-    def einsum(self, subscripts: str, *operands: Array) -> Array: ...
-    @abstractmethod
-    def fft(self, a: Array, axis: int = -1, norm: str = "ortho") -> Array: ...
-    @abstractmethod
-    def ifft(self, a: Array, axis: int = -1, norm: str = "ortho") -> Array: ...
-    @abstractmethod
-    def fft2(self, a: Array, norm: str = "ortho") -> Array:
-        """Discrete Fourier transform over the last two axes, zero frequency at the corner."""
+    # -- linear algebra and Fourier transforms, zero frequency at the corner -------------------------------------------
+    def matmul(self, a: Array, b: Array) -> Array:
+        return self.library.matmul(a, b)
 
-    @abstractmethod
+    def einsum(self, subscripts: str, *operands: Array) -> Array:
+        return self.library.einsum(subscripts, *operands)
+
+    def fft(self, a: Array, axis: int = -1, norm: str = "ortho") -> Array:
+        return self.library.fft.fft(a, None, axis, norm)
+
+    def ifft(self, a: Array, axis: int = -1, norm: str = "ortho") -> Array:
+        return self.library.fft.ifft(a, None, axis, norm)
+
+    def fft2(self, a: Array, norm: str = "ortho") -> Array:
+        """Discrete Fourier transform over the last two axes."""
+        return self.fftn(a, (-2, -1), norm)
+
     def ifft2(self, a: Array, norm: str = "ortho") -> Array:
         """Inverse of `fft2`."""
+        return self.ifftn(a, (-2, -1), norm)
 
-    @abstractmethod
     def fftn(self, a: Array, axes: tuple[int, ...], norm: str = "ortho") -> Array:
-        """Discrete Fourier transform over ``axes``, zero frequency at the corner."""
+        """Discrete Fourier transform over ``axes``."""
+        return self.library.fft.fftn(a, None, axes, norm)
 
-    @abstractmethod
     def ifftn(self, a: Array, axes: tuple[int, ...], norm: str = "ortho") -> Array:
         """Inverse of `fftn`."""
+        return self.library.fft.ifftn(a, None, axes, norm)
 
     # -- rows and windows (not differentiated: their adjoints are each other) -----------------------------------------
     @abstractmethod
-    def put_rows(self, a: Array, index: np.ndarray, rows: Array) -> Array:
-        """``a`` with ``a[index] = rows``; may overwrite ``a``."""
+    def put_rows(self, a: Array, index: np.ndarray | slice, rows: Array) -> Array:
+        """``a`` with ``a[index] = rows``."""
 
     @abstractmethod
     def gather_windows(self, a: Array, corners: np.ndarray, window: tuple[int, int]) -> Array:
         """``(n, wy, wx, ...)`` copies of ``a`` ``(y, x, ...)`` with corners ``(n, 2)`` int64."""
 
     @abstractmethod
-    def scatter_windows(self, a: Array, corners: np.ndarray, windows: Array) -> None:
-        """Add ``windows`` ``(n or 1, wy, wx, ...)`` into ``a`` in place: the adjoint of `gather_windows`."""
+    def scatter_windows(self, a: Array, corners: np.ndarray, windows: Array) -> Array:
+        """``a`` with ``windows`` ``(n or 1, wy, wx, ...)`` added: the adjoint of `gather_windows`."""
 
     # -- gradients --------------------------------------------------------------------------------------------------
     @abstractmethod
@@ -267,10 +314,10 @@ class Backend(ABC):
     def host_operation(self, operation: HostOperation, *arrays: Array) -> Array:
         """The array that a NumPy-level operation with its own adjoint computes, as a node of the graph."""
 
-    @abstractmethod
     def host_fft2(self, a: np.ndarray) -> np.ndarray:
         """Unnormalized 2-D transform of a NumPy array by the backend's fastest library, for cores of `fused`."""
+        return scipy.fft.fft2(a, workers=self._threads or 1)
 
-    @abstractmethod
     def host_ifft2(self, a: np.ndarray) -> np.ndarray:
         """Inverse of `host_fft2` (carries the factor 1/N)."""
+        return scipy.fft.ifft2(a, workers=self._threads or 1)

@@ -19,10 +19,6 @@ _REAL = {"single": torch.float32, "double": torch.float64}
 _COMPLEX = {"single": torch.complex64, "double": torch.complex128}
 
 
-def _axes(a: torch.Tensor, axis: Axis) -> tuple[int, ...]:
-    return tuple(range(a.ndim)) if axis is None else (axis,) if isinstance(axis, int) else axis
-
-
 class _Fused(torch.autograd.Function):
     """A NumPy-level core with hand-written adjoints as one node of the graph."""
 
@@ -110,8 +106,7 @@ class TorchBackend(Backend):
     def __init__(
         self, device: str = "auto", precision: str = "single", threads: int | None = None, local_rank: int = 0
     ) -> None:
-        super().__init__(precision)
-        self.device = self._find_device(device, local_rank)
+        super().__init__(device, precision, threads, local_rank)
         self.on_host = self.device == "cpu"
         self._real, self._complex = _REAL[precision], _COMPLEX[precision]
         self._direct: list[_Direct] | None = None  # what `fused` made without a graph; `None` if it must make one
@@ -120,8 +115,7 @@ class TorchBackend(Backend):
         if self.on_host:
             keep_freed_memory()
 
-    @staticmethod
-    def _find_device(device: str, local_rank: int) -> str:
+    def _find_device(self, device: str, local_rank: int) -> str:
         if device in ("auto", "cuda") and torch.cuda.is_available():
             several = torch.cuda.device_count() > 1
             return f"cuda:{local_rank % torch.cuda.device_count()}" if several else "cuda"
@@ -159,8 +153,8 @@ class TorchBackend(Backend):
     def zeros_like(self, a: Array) -> torch.Tensor:
         return torch.zeros_like(a, memory_format=torch.contiguous_format)
 
-    def clear(self, a: Array) -> None:
-        a.zero_()
+    def clear(self, a: Array) -> torch.Tensor:
+        return a.zero_()
 
     def copy(self, a: Array) -> torch.Tensor:
         return a.detach().clone()
@@ -171,29 +165,11 @@ class TorchBackend(Backend):
     def is_complex(self, a: Array) -> bool:
         return bool(a.is_complex())
 
-    def real(self, a: Array) -> torch.Tensor:
-        return a.real if a.is_complex() else a
-
-    def imag(self, a: Array) -> torch.Tensor:
-        return a.imag
-
-    def abs2(self, a: Array) -> torch.Tensor:
-        return a.real.square() + a.imag.square() if a.is_complex() else a.square()
-
-    def sum(self, a: Array, axis: Axis = None, keepdims: bool = False) -> torch.Tensor:
-        return torch.sum(a, dim=_axes(a, axis), keepdim=keepdims)
-
-    def mean(self, a: Array, axis: Axis = None, keepdims: bool = False) -> torch.Tensor:
-        return torch.mean(a, dim=_axes(a, axis), keepdim=keepdims)
-
     def max(self, a: Array, axis: Axis = None, keepdims: bool = False) -> torch.Tensor:
-        return torch.amax(a, dim=_axes(a, axis), keepdim=keepdims)
+        return torch.amax(a, () if axis is None else axis, keepdims)
 
     def min(self, a: Array, axis: Axis = None, keepdims: bool = False) -> torch.Tensor:
-        return torch.amin(a, dim=_axes(a, axis), keepdim=keepdims)
-
-    def where(self, condition: Array, a: Array, b: Array) -> torch.Tensor:
-        return torch.where(condition, a, b)
+        return torch.amin(a, () if axis is None else axis, keepdims)
 
     def maximum(self, a: Array, b: Array | float) -> torch.Tensor:
         return torch.maximum(a, b) if isinstance(b, torch.Tensor) else torch.clamp(a, min=b)
@@ -201,69 +177,24 @@ class TorchBackend(Backend):
     def minimum(self, a: Array, b: Array | float) -> torch.Tensor:
         return torch.minimum(a, b) if isinstance(b, torch.Tensor) else torch.clamp(a, max=b)
 
-    def clip(self, a: Array, low: float | None, high: float | None) -> torch.Tensor:
-        return torch.clamp(a, low, high)
-
-    def reshape(self, a: Array, shape: Sequence[int]) -> torch.Tensor:
-        return torch.reshape(a, tuple(shape))
-
-    def permute_dims(self, a: Array, axes: Sequence[int]) -> torch.Tensor:
-        return torch.permute(a, tuple(axes))
-
-    def stack(self, arrays: Sequence[Array], axis: int = 0) -> torch.Tensor:
-        return torch.stack(list(arrays), dim=axis)
-
     def unstack(self, a: Array, axis: int = 0) -> tuple[torch.Tensor, ...]:
         return torch.movedim(a, axis, 0).contiguous().unbind(0)
 
-    def concat(self, arrays: Sequence[Array], axis: int = 0) -> torch.Tensor:
-        return torch.cat(list(arrays), dim=axis)
-
-    def broadcast_to(self, a: Array, shape: Sequence[int]) -> torch.Tensor:
-        return torch.broadcast_to(a, tuple(shape))
-
     def take(self, a: Array, index: Any, axis: int = 0) -> torch.Tensor:
         return torch.index_select(a, axis, self._index(index))
-
-    def roll(self, a: Array, shift: int | tuple[int, ...], axis: int | tuple[int, ...]) -> torch.Tensor:
-        return torch.roll(a, shift, axis)
 
     def pad(self, a: Array, widths: Sequence[tuple[int, int]], value: float = 0.0) -> torch.Tensor:
         flat = [w for pair in reversed(list(widths)) for w in pair]
         return torch.nn.functional.pad(a, flat, value=value)
 
-    def matmul(self, a: Array, b: Array) -> torch.Tensor:
-        return torch.matmul(a, b)
-
-    def einsum(self, subscripts: str, *operands: Array) -> torch.Tensor:
-        return torch.einsum(subscripts, *operands)
-
-    def fft(self, a: Array, axis: int = -1, norm: str = "ortho") -> torch.Tensor:
-        return torch.fft.fft(a, dim=axis, norm=norm)
-
-    def ifft(self, a: Array, axis: int = -1, norm: str = "ortho") -> torch.Tensor:
-        return torch.fft.ifft(a, dim=axis, norm=norm)
-
-    def fft2(self, a: Array, norm: str = "ortho") -> torch.Tensor:
-        return torch.fft.fft2(a, norm=norm)
-
-    def ifft2(self, a: Array, norm: str = "ortho") -> torch.Tensor:
-        return torch.fft.ifft2(a, norm=norm)
-
-    def fftn(self, a: Array, axes: tuple[int, ...], norm: str = "ortho") -> torch.Tensor:
-        return torch.fft.fftn(a, dim=axes, norm=norm)
-
-    def ifftn(self, a: Array, axes: tuple[int, ...], norm: str = "ortho") -> torch.Tensor:
-        return torch.fft.ifftn(a, dim=axes, norm=norm)
-
     def _index(self, index: Any) -> torch.Tensor:
         return torch.as_tensor(np.asarray(index) if not isinstance(index, torch.Tensor) else index, device=self.device)
 
-    def put_rows(self, a: Array, index: np.ndarray, rows: Array) -> torch.Tensor:
-        a[self._index(index)] = rows.to(a.dtype)
+    def put_rows(self, a: Array, index: np.ndarray | slice, rows: Array) -> torch.Tensor:
+        a[index if isinstance(index, slice) else self._index(index)] = rows.to(a.dtype)
         return a
 
-    def _window_index(self, corners: np.ndarray, window: tuple[int, int], width: int) -> torch.Tensor:
+    def _window_index(self, corners: np.ndarray, window: Sequence[int], width: int) -> torch.Tensor:
         c = torch.as_tensor(corners, device=self.device)
         y = c[:, 0, None] + torch.arange(window[0], device=self.device)
         x = c[:, 1, None] + torch.arange(window[1], device=self.device)
@@ -275,13 +206,13 @@ class TorchBackend(Backend):
         index = self._window_index(corners, window, a.shape[1])
         return a.reshape(-1, *a.shape[2:])[index]
 
-    def scatter_windows(self, a: Array, corners: np.ndarray, windows: Array) -> None:
+    def scatter_windows(self, a: Array, corners: np.ndarray, windows: Array) -> torch.Tensor:
         if self.on_host:
             host_windows.scatter_add(a.numpy(), corners, windows.resolve_conj().contiguous().numpy())
-            return
+            return a
         index = self._window_index(corners, windows.shape[1:3], a.shape[1])
         windows = windows.expand(len(corners), *windows.shape[1:])
-        a.view(-1, *a.shape[2:]).index_put_((index,), windows, accumulate=True)
+        return a.view(-1, *a.shape[2:]).index_put_((index,), windows, accumulate=True).view(a.shape)
 
     def value_and_grad(self, f: Callable[[Tree], tuple[Array, Any]]) -> Callable[[Tree], tuple[float, Any, Tree]]:
         def call(tree: Tree) -> tuple[float, Any, Tree]:

@@ -35,7 +35,7 @@ def printed(mode: str, *, terminal: bool = False, run: RunInfo = RUN, every_s: f
 
 def test_plain_prints_start_first_epoch_last_epoch_and_end_without_control_codes():
     lines = printed("plain").splitlines()
-    assert lines[0] == "ptychography: siemens.h5: 120 patterns, 3 batches an epoch, 4 epochs"
+    assert lines[0] == "ptychography: siemens.h5: 120 patterns, 3 batches per epoch, 4 epochs"
     assert lines[1].startswith("epoch 1/4  loss 1.0000e+02  40 ms/epoch  0:00:0") and lines[1].endswith("to go")
     assert lines[2].startswith("epoch 4/4  loss 2.5000e+01")
     assert lines[3].startswith("finished after 0:00:0")

@@ -36,7 +36,7 @@ def test_the_log_has_a_line_an_epoch_and_the_warnings_of_the_package(tmp_path):
     logging.getLogger("adorym").warning("after the run")
     lines = (run.output / "log.txt").read_text().splitlines()
     assert [line[21:] for line in lines[:4]] == [
-        "start: t; 100 patterns, 2 batches an epoch, 4 epochs",
+        "start: t; 100 patterns, 2 batches per epoch, 4 epochs",
         "epoch 1/4  loss 1.250000e+01  0.25 s  learning rates:  object 0.01  probe_positions 0.5",
         "parameters.tilt: refining it has no effect",
         "epoch 2/4  loss 6.250000e+00  0.25 s  learning rates:  object 0.01  probe_positions 0.5",

@@ -64,7 +64,7 @@ def test_halves_agree_up_to_what_both_know(tmp_path):
     assert found["resolution_m"] == pytest.approx(0.5 / rings.crossing)
     assert rings.correlation[:5].min() > 0.9
     assert np.abs(rings.correlation[rings.frequency > 1.2 * CUTOFF]).mean() < 0.15
-    notes = {name: note for name, _, _, note in found.rows()}
+    notes = {figure.name: figure.note for figure in found.figures}
     assert "shift of (" in notes["difference of the halves (NRMSE)"]
 
 

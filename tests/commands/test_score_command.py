@@ -70,7 +70,7 @@ def test_position_error_and_its_affine_part(data, tmp_path):
     assert found["position_scale_y"] == pytest.approx(1.01)
     assert found["position_scale_x"] == pytest.approx(0.99)
     assert found["position_rotation_rad"] == pytest.approx(0, abs=1e-9)
-    notes = {name: note for name, _, _, note in found.rows()}
+    notes = {figure.name: figure.note for figure in found.figures}
     assert "1.500 as recorded" in notes["position error"]
     assert "-1.00 %" in notes["position scale in x"]
 
@@ -80,15 +80,15 @@ def test_origin_finds_the_frame_of_the_truth(data, tmp_path):
     path, dataset = data
     moved = result_of(dataset.truth, origin_px=(ORIGIN[0] + 2, ORIGIN[1]))
     write_result(moved, tmp_path / "result.h5")
-    note = score(tmp_path / "result.h5", path).rows()[0][3]
+    note = score(tmp_path / "result.h5", path).figures[0].note
     assert "shift of (-2.0" in note
-    assert "shift of (0.00, 0.00)" in scored(data, tmp_path).rows()[0][3].replace("-0.00", "0.00")
+    assert "shift of (0.00, 0.00)" in scored(data, tmp_path).figures[0].note.replace("-0.00", "0.00")
 
 
 def test_unrefined_positions_are_called_so(data, tmp_path):
     found = scored(data, tmp_path, parameters={})
     assert found["position_rms_px"] == pytest.approx(1.5)
-    assert "position error, not refined" in [row[0] for row in found.rows()]
+    assert "position error, not refined" in [figure.name for figure in found.figures]
 
 
 def test_blurred_object_scores_worse(data, tmp_path):
@@ -136,7 +136,7 @@ def test_table_shows_every_number_with_its_unit(data, tmp_path):
 def test_what_cannot_be_compared_is_said(data, tmp_path):
     parameters = {"probe_positions": ParameterResult(np.zeros((2, 2)), "px")}
     found = scored(data, tmp_path, parameters=parameters, probe=np.ones((1, 8, 8)))
-    notes = {row[0]: row[3] for row in found.rows()}
+    notes = {figure.name: figure.note for figure in found.figures}
     assert notes["position error"] == f"2 positions in the result, {data[1].n_patterns} in the truth"
     assert "windows differ: (8, 8) in the result, (32, 24)" in notes["probe fidelity, strongest mode"]
 
@@ -151,7 +151,7 @@ def test_without_pixel_size_the_resolution_is_in_pixels(data, tmp_path):
     found = score(tmp_path / "result.h5", bare)
     assert found["resolution_px"] == pytest.approx(1)
     assert found.region == (slice(11, 77), slice(9, 67))
-    assert not any("position" in name or "probe" in name for name, *_ in found.rows())
+    assert not any("position" in figure.name or "probe" in figure.name for figure in found.figures)
 
 
 def test_file_without_truth_is_refused(data, tmp_path):

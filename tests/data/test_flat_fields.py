@@ -42,7 +42,7 @@ def test_before_and_after_are_joined_by_a_line(moving_beam):
     dataset = open_dataset(moving_beam, {"white_fields": "before_and_after"})
     frames = dataset.patterns.read(np.array([5, 0, 8]))
     np.testing.assert_allclose(frames / frames.mean(axis=(1, 2), keepdims=True), 1, rtol=1e-5)
-    assert any("linear in between" in note for note in dataset.notes)
+    assert any("interpolated linearly in between" in note for note in dataset.notes)
 
 
 def test_angles_of_the_white_fields_are_used(moving_beam):

@@ -16,8 +16,10 @@ from adorym.forward.base import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.optimizers.first_order import Adam
 from adorym.registry import component
+from adorym.regularizers.sparsity import L1
 from adorym.regularizers.variation import TotalVariation
-from adorym.solvers.memory import LBFGS
+from adorym.solvers.library import Scipy
+from adorym.solvers.splitting import ProximalGradient
 
 
 @component
@@ -64,10 +66,16 @@ def test_what_needs_the_whole_object_is_refused(store, tmp_path):
 
 
 @pytest.mark.parametrize("store", ["do", "h5"])
-def test_a_solver_of_the_whole_problem_is_refused(store):
+def test_a_solver_that_needs_one_array_is_refused(store, tmp_path):
     free = {"object": ObjectSettings(margin_px=4), "probe": ProbeSettings(modes=2)}
-    with pytest.raises(ConfigError, match=f"solver: 'lbfgs' needs the whole object.* store '{store}'; choose another"):
-        tiny(parameters=free, terms={"solver": LBFGS()}, store=store, batch_size=None)
+    more = {"scratch": str(tmp_path)} if store == "h5" else {}
+    with pytest.raises(ConfigError, match=f"solver: 'scipy' needs the whole object.* store '{store}'; choose another"):
+        tiny(parameters=free, terms={"solver": Scipy()}, store=store, batch_size=None, **more)
+    terms = {"solver": ProximalGradient(), "regularizers": (TotalVariation(weight=1.0),)}
+    with pytest.raises(ConfigError, match=r"regularizers\[0\]: 'total_variation' needs the whole object"):
+        tiny(parameters=free, terms=terms, store=store, batch_size=None, **more)
+    terms["regularizers"] = (L1(weight=1.0), TotalVariation(weight=1.0))  # of the second the gradient is taken
+    tiny(parameters=free, terms=terms, store=store, batch_size=None, **more)
 
 
 @pytest.mark.parametrize("store", ["do", "h5"])

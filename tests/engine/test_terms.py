@@ -10,12 +10,12 @@ from tiny_scan import Exact, Scan
 
 from adorym.config import config_from
 from adorym.constraints.object import Homogeneous, MagnitudeLimit, NonNegativity, PhaseOnly
+from adorym.engine.build import build
 from adorym.engine.gradients import batch_gradients
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome
-from adorym.engine.settings import RunSettings
-from adorym.engine.build import build
 from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
 from adorym.engine.terms import batch_terms, projected, proximal, share_of_rows, term_gradient
 from adorym.errors import ConfigErrors, InputError
 from adorym.forward.base import ObjectSettings
@@ -127,7 +127,7 @@ def test_terms_that_can_do_nothing_are_refused(section, match):
 
     config = config_from({"data": "none.h5", "forward_model": "ptychography", **section})
     with pytest.raises((InputError, ConfigErrors), match=match):
-        check_recipe(config.recipe, Scan().dataset(), config.run)
+        bind(Scan().dataset(), config.recipe, config.run)
 
 
 # -- constraints -------------------------------------------------------------------------------------------------------

@@ -10,10 +10,10 @@ from tiny_scan import Scan
 
 from adorym.engine.checkpoint import load_checkpoint, save_checkpoint
 from adorym.engine.loop import Reconstruction
-from adorym.engine.settings import RunSettings
 from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
 from adorym.engine.terms import rest
-from adorym.engine.whole import WholeLoss
+from adorym.engine.whole import FullBatchObjective
 from adorym.errors import ConfigError
 from adorym.forward.base import ObjectSettings
 from adorym.forward.probe import ProbeSettings
@@ -21,7 +21,7 @@ from adorym.forward.ptychography import Ptychography
 from adorym.losses.counting import LeastSquares, Poisson
 from adorym.optics.probes import GaussianProbe
 from adorym.parameters import ParameterSettings
-from adorym.regularizers.sparsity import L1, Smoothness
+from adorym.regularizers.sparsity import L1, L2, Smoothness
 from adorym.regularizers.variation import TotalVariation
 from adorym.solvers.memory import LBFGS
 from adorym.solvers.preconditioners import Estimated, Intensity, Unscaled
@@ -31,7 +31,7 @@ SOLVERS = sorted(CASES["solver"])
 NAMES = ["object", "probe", "probe_positions", "background"]
 
 
-def whole_loss(backend="torch", solver=None, near=0.0, names=NAMES, regularizers=(), loss=None, precision="double"):
+def objective_of(backend="torch", solver=None, near=0.0, names=NAMES, regularizers=(), loss=None, precision="double"):
     """The loss of a small scan with all of ``names`` at (near) the truth."""
     case = ptychography_cases()[1]
     recipe = Recipe(case.model, case.settings, loss or LeastSquares(), regularizers)
@@ -42,48 +42,59 @@ def whole_loss(backend="torch", solver=None, near=0.0, names=NAMES, regularizers
         step = near * (1.0 if name == "probe_positions" else np.abs(truth[name]).max())
         truth[name] = truth[name] + step * rng.normal(size=truth[name].shape)
     insert(problem, truth)
-    return WholeLoss(problem, list(names), np.arange(case.dataset.n_patterns), solver or LBFGS())
+    return FullBatchObjective(problem, list(names), np.arange(case.dataset.n_patterns), solver or LBFGS())
+
+
+def here(objective, name):
+    """Where a parameter lies in a flat vector."""
+    one = np.flatnonzero(objective.flat(0.0 * objective.scaling | objective.scales().only(name)))
+    return slice(one[0], one[-1] + 1)
+
+
+def random_vector(objective, seed, *names):
+    """Noise in the parts ``names``, all of them if none is given, zero elsewhere."""
+    flat = np.random.default_rng(seed).normal(size=objective.flat(objective.scaling).size)
+    made = objective.vector(flat)
+    return 0.0 * made | made.only(*names) if names else made
 
 
 # -- the function ------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("backend", ["torch", "autograd"])
 def test_packing_is_lossless(backend):
-    whole = whole_loss(backend, near=0.05)
-    before = {p.name: whole._present(p.name).copy() for p in whole.parts}
+    whole = objective_of(backend, near=0.05)
+    before = whole.values()
     whole.rescale(np.random.default_rng(0))
     u = whole.pack()
     whole.unpack(u)
-    for name, array in before.items():
-        assert relative_error(whole._present(name), array) < 1e-14
+    assert (whole.values() - before).norm() < 1e-14 * before.norm()
+    assert whole.is_at(u) and not whole.is_at((1 + 1e-9) * u)
+    np.testing.assert_array_equal(whole.flat(whole.vector(whole.flat(u))), whole.flat(u))
 
 
 @pytest.mark.parametrize("regularizers", [(), (TotalVariation(weight=0.3), L1(parameter="probe", weight=0.1))])
 def test_gradient_of_the_vector(regularizers):
-    whole = whole_loss(near=0.05, regularizers=regularizers)
+    whole = objective_of(near=0.05, regularizers=regularizers)
     whole.rescale(np.random.default_rng(0))
     u = whole.pack()
     value, gradient = whole.evaluate(u)
     assert value > 0 and whole.evaluations == 1
-    rng = np.random.default_rng(1)
-    for part in whole.parts:
-        d = np.zeros_like(u)
-        d[part.here] = rng.normal(size=part.here.stop - part.start)
-        d /= np.linalg.norm(d)
+    for name in whole.names:
+        d = random_vector(whole, 1, name)
+        d = 1 / d.norm() * d
         numeric = derivative_along(lambda v: whole.evaluate(v)[0], u, d, 1e-5)
-        assert numeric == pytest.approx(gradient @ d, rel=1e-4, abs=1e-6 * np.linalg.norm(gradient)), part.name
+        assert numeric == pytest.approx(gradient @ d, rel=1e-4, abs=1e-6 * gradient.norm()), name
 
 
 @pytest.mark.parametrize("backend", ["torch", "autograd"])
 @pytest.mark.parametrize("loss", [LeastSquares(floor=1e-6), Poisson(floor=1e-6)], ids=lambda loss: loss.kind)
 def test_product_is_the_hessian_where_the_data_fit(backend, loss):
     """Without residuals, Gauss-Newton is Newton: the product is the change of the gradient."""
-    whole = whole_loss(backend, loss=loss)
+    whole = objective_of(backend, loss=loss)
     whole.rescale(np.random.default_rng(0))
-    u, rng = whole.pack(), np.random.default_rng(2)
-    v, w = rng.normal(size=(2, len(u)))
-    hv, step = whole.product(u, v), 1e-6 / np.linalg.norm(v)
-    change = (whole.evaluate(u + step * v)[1] - whole.evaluate(u - step * v)[1]) / (2 * step)
-    assert np.linalg.norm(hv - change) < 2e-2 * np.linalg.norm(change)
+    u, v, w = whole.pack(), random_vector(whole, 2), random_vector(whole, 3)
+    hv, step = whole.product(u, v), 1e-6 / v.norm()
+    change = (1 / (2 * step)) * (whole.evaluate(u + step * v)[1] - whole.evaluate(u - step * v)[1])
+    assert (hv - change).norm() < 2e-2 * change.norm()
     hw = whole.product(u, w)
     assert w @ hv == pytest.approx(v @ hw, rel=1e-9)
     assert v @ hv > 0
@@ -91,23 +102,33 @@ def test_product_is_the_hessian_where_the_data_fit(backend, loss):
 
 def test_product_holds_the_regularizers():
     term = Smoothness(parameter="probe_positions", weight=50.0)
-    plain, held = (whole_loss(near=0.02, regularizers=r) for r in ((), (term,)))
-    u, v = plain.pack(), np.zeros(len(plain.pack()))
-    here = plain.parts[2].here
-    v[here] = np.random.default_rng(0).normal(size=here.stop - here.start)
-    extra = (held.product(u, v) - plain.product(u, v))[here].reshape(-1, 2)
-    d = np.diff(v[here].reshape(-1, 2), axis=0)
+    plain, held = (objective_of(near=0.02, regularizers=r) for r in ((), (term,)))
+    v = random_vector(plain, 0, "probe_positions")
+    others = (plain.pack(), held.pack())
+    extra = held.product(others[1], random_vector(held, 0, "probe_positions")).host("probe_positions")
+    extra = extra - plain.product(others[0], v).host("probe_positions")
+    d = np.diff(v.host("probe_positions"), axis=0)
     expected = np.zeros_like(extra)
     expected[1:] += d
     expected[:-1] -= d
     np.testing.assert_allclose(extra, 2 * 50.0 / extra.size * expected, rtol=1e-6, atol=1e-9)
 
 
+def test_product_holds_the_regularizers_of_the_object():
+    term = L2(weight=50.0)
+    plain, held = (objective_of(near=0.02, regularizers=r) for r in ((), (term,)))
+    found, there = (
+        each.product(each.pack(), random_vector(each, 0, "object")).host("object") for each in (held, plain)
+    )
+    v = random_vector(plain, 0, "object").host("object")
+    np.testing.assert_allclose(found - there, 2 * 50.0 / v.size * v, rtol=1e-6, atol=1e-9)
+
+
 def test_curvature_that_is_not_known_is_refused():
     class Odd(LeastSquares):
         amplitude_curvature = None
 
-    whole = whole_loss(loss=Odd())
+    whole = objective_of(loss=Odd())
     with pytest.raises(
         ConfigError, match="solver: the curvature of loss 'least_squares' is not known; choose a solver"
     ):
@@ -117,45 +138,42 @@ def test_curvature_that_is_not_known_is_refused():
 @pytest.mark.parametrize("preconditioner", [Intensity(), Estimated(probes=40)], ids=lambda p: p.kind)
 def test_scaling_evens_out_the_curvature(preconditioner):
     """In the scaled unknowns the diagonal of the Gauss-Newton matrix is about one, whatever the parameter's unit is."""
-    whole = whole_loss(solver=LBFGS(preconditioner=preconditioner))
+    whole = objective_of(solver=LBFGS(preconditioner=preconditioner))
     whole.rescale(np.random.default_rng(0))
     u, rng = whole.pack(), np.random.default_rng(5)
     sizes = {}
-    for part in whole.parts:
+    for name in whole.names:
         products = []
         for _ in range(6):
-            v = np.zeros_like(u)
-            v[part.here] = rng.choice([-1.0, 1.0], part.here.stop - part.start)
-            products.append((v @ whole.product(u, v)) / (part.here.stop - part.start))
-        sizes[part.name] = np.mean(products)
+            v = 0.0 * u | whole.signs(rng).only(name)
+            products.append((v @ whole.product(u, v)) / (v @ v))
+        sizes[name] = np.mean(products)
     assert all(0.005 < size < 3 for size in sizes.values()), sizes
 
 
 def test_no_scaling_is_the_natural_size():
-    whole = whole_loss(solver=LBFGS(preconditioner=Unscaled()))
+    whole = objective_of(solver=LBFGS(preconditioner=Unscaled()))
     whole.rescale(np.random.default_rng(0))
-    np.testing.assert_allclose(whole.scaling, whole.scales(), rtol=1e-6)
+    np.testing.assert_allclose(whole.flat(whole.scaling), whole.flat(whole.scales()), rtol=1e-6)
 
 
 def test_bounds_are_those_of_the_parameters():
-    whole = whole_loss()
+    whole = objective_of()
     low, _ = whole.bounds()
-    background = whole.parts[3].here
-    assert (low[background] == 0).all() and np.isneginf(low[whole.parts[0].here]).all()
-    assert whole_loss(names=["object", "probe"]).bounds() is None
+    assert (low[here(whole, "background")] == 0).all() and np.isneginf(low[here(whole, "object")]).all()
+    assert objective_of(names=["object", "probe"]).bounds() is None
 
 
 def test_splitting_leaves_the_first_proximal_term_out():
     terms = (L1(weight=0.5), TotalVariation(weight=0.2), L1(parameter="probe", weight=0.1))
-    whole = whole_loss(solver=ProximalGradient(), regularizers=terms, near=0.05)
+    whole = objective_of(solver=ProximalGradient(), regularizers=terms, near=0.05)
     assert [whole.proximal[n] for n in ("object", "probe")] == [terms[0], terms[2]] and whole.smooth == [terms[1]]
     whole.rescale(np.random.default_rng(0))
     u = whole.pack()
-    assert all(np.ptp(whole.scaling[p.here]) == 0 for p in whole.parts)
+    assert all(np.ptp(np.real(whole.scaling.host(name))) == 0 for name in whole.names)
     moved = whole.prox(u, 0.3)
-    obj = whole.parts[0]
-    before, after = obj.array(u * whole.scaling), obj.array(moved * whole.scaling)
-    step = 0.3 * whole.scaling[0] ** 2 * 0.5 / before.size
+    before, after = ((each * whole.scaling).host("object") for each in (u, moved))
+    step = 0.3 * whole.scaling.host("object")[0, 0].real ** 2 * 0.5 / before.size
     size = np.abs(before - 1)
     np.testing.assert_allclose(np.abs(after - 1), np.maximum(size - step, 0), atol=1e-9)
     assert whole.left_out(u) > whole.left_out(moved)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from adorym.forward.hologram_metric import rounded, rounded_lag
 from laws import relative_error
 
-from adorym.forward.hologram_metric import rounded, rounded_lag
 from adorym.optics.geometry import Grid
 from adorym.optics.propagation import fresnel_rate_rad_per_m
 from adorym.wrapper import get_backend

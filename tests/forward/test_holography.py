@@ -14,15 +14,14 @@ from adorym.constraints.object import AbsorptionOnly, Homogeneous, MagnitudeLimi
 from adorym.constraints.support import ShrinkWrap, Support
 from adorym.data.native_write import write_native
 from adorym.data.tiles import Tiling
+from adorym.engine.build import build
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
-from adorym.engine.settings import RunSettings
-from adorym.engine.build import build
 from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
 from adorym.engine.terms import projected, term_gradient
 from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.forward import holography
-from adorym.forward.autofocus import Autofocus, refocused
 from adorym.forward.base import ObjectSettings
 from adorym.forward.holography import Holography
 from adorym.losses.counting import LeastSquares
@@ -34,6 +33,7 @@ from adorym.simulate.holograms import Holography as Experiment
 from adorym.simulate.holograms import Misalignment
 from adorym.simulate.noise import Noise
 from adorym.simulate.phantoms import Pictures
+from adorym.updates.autofocus import Autofocus, refocused
 
 ALL = tuple(range(N))
 RUN = RunSettings(precision="double", backend="torch", device="cpu")
@@ -292,7 +292,7 @@ def test_constraints_mean_the_transmission_of_the_material(tmp_path):
 def test_constraints_without_a_meaning_for_one_material_are_refused(constraint):
     with pytest.raises(ConfigError, match=rf"constraints\[0\]: '{constraint.kind}' has no meaning for a homogeneous"):
         one_material((constraint,))
-    with pytest.raises(ConfigError, match="representation: has no effect: a homogeneous object is solved for as its"):
+    with pytest.raises(ConfigError, match="representation: has no effect: a homogeneous object is represented by its"):
         one_material(representation="delta_beta")
 
 

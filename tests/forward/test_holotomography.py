@@ -12,8 +12,8 @@ from tiny_scan import Exact
 from adorym.constraints.object import Homogeneous, NonNegativity
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
-from adorym.engine.settings import RunSettings
 from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
 from adorym.errors import ConfigError
 from adorym.forward.base import ObjectSettings
 from adorym.forward.holography import Holography

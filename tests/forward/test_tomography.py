@@ -17,14 +17,16 @@ from adorym.data.open import open_dataset
 from adorym.engine.gradients import batch_gradients
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
-from adorym.engine.settings import RunSettings
 from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
 from adorym.errors import ConfigError, DataError, InputError
 from adorym.forward.tomography import Tomography
-from adorym.initializers.tomographic import FilteredBackProjection, Paganin
+from adorym.forward.volume import VolumeSettings
+from adorym.initializers.tomographic import FilteredBackProjection, PhaseFilter
 from adorym.losses.counting import LeastSquares
 from adorym.simulate.foam import FoamTomography
 
+SETTINGS = {"object": VolumeSettings()}
 SIZE = {"size_px": [8, 48], "angles": 40, "bubbles": 10, "bubble_sizes": [0.4, 0.15]}
 
 
@@ -60,7 +62,7 @@ def test_dxchange_layout_with_degrees(foam, tmp_path):
         new["exchange/theta"] = np.rad2deg(old["metadata/theta"][()])
     dataset = open_dataset(tmp_path / "dx.h5")
     np.testing.assert_allclose(dataset.theta_rad, open_dataset(foam).theta_rad)
-    assert Tomography().prepare(dataset).rotation_center_px == pytest.approx(3.3, abs=0.25)
+    assert Tomography().bind(dataset, SETTINGS).dataset.rotation_center_px == pytest.approx(3.3, abs=0.25)
 
 
 def test_counts_give_a_better_volume_than_the_classical_methods(foam, tmp_path):
@@ -95,7 +97,7 @@ def test_refined_gains_take_rings_out(tmp_path):
 def test_border_of_the_search_warns(foam, caplog):
     """Noise moves the center of mass by more than so short a search."""
     with caplog.at_level(logging.WARNING, logger="adorym"):
-        Tomography(search=0.05).prepare(open_dataset(foam))
+        Tomography(search=0.05).bind(open_dataset(foam), SETTINGS)
     assert any("is at the end of the search" in r.message for r in caplog.records)
 
 
@@ -155,7 +157,7 @@ def test_what_tomography_needs(changes, message):
     fields = {"theta_rad": np.linspace(0, 3, 4), "angle_index": np.arange(4), "open_beam_counts": 10.0} | changes
     dataset = Dataset(ArrayPatterns(np.ones((4, 5, 6), np.float32)), **fields)
     with pytest.raises(DataError, match=message):
-        Tomography().check(dataset, Tomography().geometry(dataset), ())
+        Tomography().bind(dataset, SETTINGS)
 
 
 def test_paganin_undoes_the_fringes_of_its_own_model():
@@ -163,13 +165,13 @@ def test_paganin_undoes_the_fringes_of_its_own_model():
     dataset = FoamTomography(size_px=(16, 32), angles=4, bubbles=3, counts=1e6).run(3)
     integrals = np.random.default_rng(0).uniform(0, 0.1, (4, 16, 32))
     dataset = dataset.with_(propagation_distance_m=np.array([0.02]))
-    smooth = Paganin(delta_beta=100.0).filtered(integrals, dataset)
+    smooth = PhaseFilter(delta_beta=100.0).filtered(integrals, dataset)
     assert smooth.std() < 0.5 * integrals.std()
     assert smooth.mean() == pytest.approx(integrals.mean(), rel=0.02)
     with pytest.raises(ConfigError, match=r"initial.paganin: the distance of the detector is not known"):
-        Paganin(delta_beta=100.0).filtered(integrals, dataset.with_(propagation_distance_m=None))
+        PhaseFilter(delta_beta=100.0).filtered(integrals, dataset.with_(propagation_distance_m=None))
     elsewhere = dataset.with_(propagation_distance_m=np.array([0.5]))
-    assert np.array_equal(Paganin(delta_beta=100.0, distance=0.02).filtered(integrals, elsewhere), smooth)
+    assert np.array_equal(PhaseFilter(delta_beta=100.0, distance=0.02).filtered(integrals, elsewhere), smooth)
 
 
 def test_initializer_needs_a_volume():

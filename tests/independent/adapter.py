@@ -19,8 +19,8 @@ from adorym.engine.gradients import batch_gradients
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.problem import Problem
+from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
-from adorym.engine.setup import Recipe
 from adorym.engine.whole import WholeLoss
 from adorym.forward.base import ForwardModel, Request
 from adorym.losses.base import Loss
@@ -94,7 +94,8 @@ def slopes(
     if "object" in names:
 
         def keep(tile: Any, gradient: Any, state: Any, _: int) -> Any:
-            kept.append((np.array(xp.to_numpy(gradient.values)), gradient.curvature))
+            curvature = None if gradient.curvature is None else np.array(xp.to_numpy(gradient.curvature))
+            kept.append((np.array(xp.to_numpy(gradient.values)), curvature))
             return tile, state
 
         problem.store.update(keep)
@@ -103,7 +104,7 @@ def slopes(
     if kept:
         gradients["object"] = kept[0][0]
         if "object" in curved:
-            curvatures["object"] = np.array(xp.to_numpy(kept[0][1]))
+            curvatures["object"] = kept[0][1]
     return gradients, curvatures
 
 
@@ -118,11 +119,10 @@ def gauss_newton(problem: Problem, name: str, direction: np.ndarray) -> np.ndarr
     return whole.parts[0].array(whole.raw_product(whole.parts[0].flat(direction)))
 
 
-def jacobian(problem: Problem, name: str, size: float, parts: Collection[complex]) -> np.ndarray:
-    """Slopes of the weighted amplitudes ``(pixels, elements, parts)`` by every element, by brute force.
+def slope(problem: Problem, name: str, size: float) -> Callable[[np.ndarray], np.ndarray]:
+    """``v -> J v`` by brute force, J the slopes of the weighted amplitudes ``(pixels,)`` by a parameter.
 
-    With them ``J^T J`` is the Gauss-Newton matrix of the loss. ``parts``: directions in which an element is changed,
-    1 and 1j for a complex one; ``size``: change that bends the prediction noticeably.
+    ``J^T J`` is then the Gauss-Newton matrix of the loss. ``size``: change that bends the prediction noticeably.
     """
     xp, batch, values = problem.xp, problem.batch(all_patterns(problem)), present(problem, name)
     weight = problem.weight * float(problem.loss.amplitude_curvature or 0.0)
@@ -133,16 +133,26 @@ def jacobian(problem: Problem, name: str, size: float, parts: Collection[complex
         predicted = xp.to_numpy(predict_patterns(problem, all_patterns(problem)))
         return (np.sqrt(weight * mask) * np.sqrt(predicted + batch.floor)).ravel()
 
-    made = np.zeros((problem.dataset.patterns.array.size, values.size, len(parts)))  # type: ignore[attr-defined]
-    for i, index in enumerate(np.ndindex(values.shape)):
-        for j, part in enumerate(parts):
-            ends = []
-            for sign in (1, -1):
-                changed = values.copy()
-                changed[index] += sign * STEP * size * part
-                ends.append(amplitude(changed))
-            made[:, i, j] = (ends[0] - ends[1]) / (2 * STEP * size)
-    insert(problem, {name: values})
+    def along(direction: np.ndarray) -> np.ndarray:
+        step = STEP * size / float(np.abs(direction).max())
+        try:
+            return (amplitude(values + step * direction) - amplitude(values - step * direction)) / (2 * step)
+        finally:
+            insert(problem, {name: values})
+
+    return along
+
+
+def blocks(problem: Problem, name: str, size: float) -> np.ndarray:
+    """``(rows, k, k)`` of the Gauss-Newton matrix of a parameter ``(rows, k)`` whose rows share no pattern."""
+    values, along = present(problem, name), slope(problem, name, size)
+    index = all_patterns(problem) if values.shape[0] == problem.dataset.n_patterns else problem.dataset.angle_index
+    made = np.zeros((*values.shape, values.shape[1]))
+    columns = [along(np.eye(values.shape[1])[k] + np.zeros(values.shape)) for k in range(values.shape[1])]
+    by_pattern = [c.reshape(problem.dataset.n_patterns, -1) for c in columns]
+    for i, a in enumerate(by_pattern):
+        for j, b in enumerate(by_pattern):
+            np.add.at(made[:, i, j], index, (a * b).sum(1))
     return made
 
 

@@ -8,10 +8,10 @@ from tiny_holograms import series
 from tiny_scan import Exact
 
 from adorym.errors import DataError
-from adorym.forward.autofocus import refocused
 from adorym.initializers.off_axis import OffAxis
 from adorym.optics.geometry import Grid
 from adorym.units import wavelength_m
+from adorym.updates.autofocus import refocused
 
 SHAPE, CARRIER, DISTANCE = (64, 80), (8 / 64, 20 / 80), 0.02
 

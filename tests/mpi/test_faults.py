@@ -107,7 +107,7 @@ def test_mixed_installations_are_refused(folder):
 
 def test_processes_may_be_on_their_own(folder):
     ended = run(2, [*RUN[:-1], "alone", "--set", "run.epochs=1"], folder, ADORYM_MPI="0")
-    assert ended.status == 0 and ended.out.count("Done: 1 epochs") == 2
+    assert ended.status == 0 and ended.out.count("Done: 1 epoch") == 2
 
 
 # -- ends and new beginnings -------------------------------------------------------------------------------------------
@@ -185,7 +185,7 @@ def test_signals_save_and_stop(folder):
     job.send_signal(signal.SIGTERM)
     ended = finish(job, 30)
     assert ended.status == 0, ended.err
-    assert ended.out.count("Stopped early (SIGTERM)") == 1 and ended.out.count("Go on with: adorym run") == 1
+    assert ended.out.count("Stopped early (SIGTERM)") == 1 and ended.out.count("Resume with: adorym run") == 1
     epochs = len(read_result("out").history["loss"]) + 2
     assert run(1, [*RUN, "--resume", "--set", f"run.epochs={epochs}"], folder).status == 0
     assert_same(read_result("out"), whole(folder, epochs))

@@ -180,7 +180,7 @@ def test_wrong_sizes_and_too_few_crystals_are_refused(tmp_path):
         Trainer(examples(3, 24), settings())
     with pytest.raises(DataError, match="too few crystals"):
         Trainer(examples(1), settings())
-    with pytest.raises(DataError, match="no training to go on with"):
+    with pytest.raises(DataError, match="no training to resume"):
         Trainer(examples(), settings(), tmp_path).resume()
     Trainer(examples(), settings(), tmp_path).save()
     with pytest.raises(ConfigError, match="the checkpoint is that of another network"):

@@ -13,8 +13,9 @@ from result_cases import ptychography_result
 from adorym.data.result import ParameterResult, Result, read_result, write_result
 from adorym.errors import DataError
 from adorym.report import style
-from adorym.report.base import Score, scene
+from adorym.report.base import scene
 from adorym.report.page import render, write_report
+from adorym.report.score import Figure, Score
 
 RESULT = ptychography_result()
 
@@ -64,7 +65,7 @@ def check(html: str) -> Checker:
 
 
 def test_the_page_stands_alone_and_shows_everything(tmp_path):
-    score = Score({"object error": 0.0412, "note": "affine <removed>"})
+    score = Score((Figure("object_nrmse", "object error", 0.0412, note="affine <removed>"),))
     path = write_report(RESULT, tmp_path / "new" / "report.html", score=score)
     page = check(path.read_text(encoding="utf-8"))
     assert all(source.startswith(("data:image/png;base64,", "#")) for source in page.sources)

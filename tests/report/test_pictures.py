@@ -14,11 +14,12 @@ from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.result import ParameterResult, Result
 from adorym.metrics.resolution import ring_correlation
 from adorym.report import style
-from adorym.report.base import Score, scene
+from adorym.report.base import scene
 from adorym.report.curve_pictures import fit_picture, frc_picture, loss_picture, parameters_picture
 from adorym.report.object_pictures import extent_text, object_picture
 from adorym.report.pictures import draw_pictures, save_pictures
 from adorym.report.probe_pictures import positions_picture, probe_picture
+from adorym.report.score import Score
 
 RESULT = ptychography_result()
 MOVED = {"probe_positions": RESULT.parameters["probe_positions"]}
@@ -133,7 +134,7 @@ def test_positions_come_from_the_data_where_they_were_not_refined():
 def test_loss_is_logarithmic_where_it_falls_far():
     steep, flat = loss_picture(scene(RESULT)), None
     assert isinstance(steep[0].axes[0].yaxis.get_minor_formatter(), NullFormatter)  # labels would overlap
-    assert steep[0].axes[0].get_yscale() == "log" and "270 ms an epoch" in steep[1]
+    assert steep[0].axes[0].get_yscale() == "log" and "270 ms per epoch" in steep[1]
     history = {"loss": np.array([1.0, 0.9, 0.8, 0.7]), "loss_total_variation": np.full(4, 0.1)}
     flat = loss_picture(scene(replace(RESULT, history=history)))
     assert flat[0].axes[0].get_yscale() == "linear"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adorym.report.text import duration, number, quantity, title_of, values
+from adorym.report.text import counted, duration, number, quantity, title_of, values
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,10 @@ def test_durations():
 
 def test_titles():
     assert title_of("probe_positions") == "Probe positions"
+    assert title_of("bragg_cdi") == "Bragg CDI"
+
+
+def test_plurals():
+    assert [counted(1, "batch"), counted(5, "batch"), counted(0, "epoch"), counted(1, "epoch")] == [
+        "1 batch", "5 batches", "0 epochs", "1 epoch",
+    ]  # fmt: skip

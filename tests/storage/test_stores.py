@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from backends import NAMES, PRECISIONS, make_backend
 from laws import assert_adjoint, noise, relative_error
 
 from adorym.comm import SerialCommunicator
@@ -16,15 +17,15 @@ from adorym.storage.distributed import DistributedStore
 from adorym.storage.hdf5 import FileSettings, Hdf5Store
 from adorym.storage.replicated import ReplicatedStore
 from adorym.storage.slabs import Start
-from adorym.wrapper import get_backend
+from adorym.storage.vector import StoreVector
 
 SHAPE, WINDOWS = (15, 21), Windows(np.array([[0, 0], [3, 4], [3, 4], [9, 13], [8, 0]]), (6, 8))
 SMALL = 500  # bytes: an object of several blocks
 
 
-@pytest.fixture(params=[(b, p) for b in ("torch", "autograd") for p in ("single", "double")], ids="-".join)
+@pytest.fixture(params=[(b, p) for b in NAMES for p in PRECISIONS], ids="-".join)
 def xp(request):
-    return get_backend(request.param[0], device="cpu", precision=request.param[1])
+    return make_backend(*request.param)
 
 
 @pytest.fixture(params=["dp", "do", "h5-memmap", "h5-mpio"])
@@ -128,9 +129,8 @@ def test_a_term_of_the_whole_object_adds_its_slope(xp, make, rng, halo_px):
 
     def term(tile):
         rows = tile.shape[0] - halo_px
-        gradient = xp.zeros_like(tile)
-        gradient[:rows] += tile[halo_px:]
-        gradient[halo_px:] += tile[:rows]
+        before, after = xp.zeros_like(tile[:halo_px]), xp.zeros_like(tile[rows:])
+        gradient = xp.concat([tile[halo_px:], after]) + xp.concat([before, tile[:rows]])
         return float(xp.sum(xp.real(xp.conj(tile[:rows]) * tile[halo_px:]))), gradient, xp.zeros(tile.shape)
 
     value, expected, _ = term(xp.asarray(obj))
@@ -218,3 +218,42 @@ def test_constraints_are_applied_to_every_row(xp, make, rng):
     store = make(xp, noise(rng, SHAPE, True), GradientDescent())
     store.apply(lambda tile, row: tile * 0 + 2 + row - row)
     np.testing.assert_array_equal(store.values(), np.full(SHAPE, 2, xp.complex_dtype))
+
+
+@pytest.mark.parametrize("depth", [(), (3,)])
+def test_vectors_over_the_object(xp, make, rng, depth):
+    """Arithmetic and numbers are those of one flat real array, whatever the tiles are."""
+    store = make(xp, noise(rng, SHAPE + depth, True), GradientDescent())
+    parts = [{"object": noise(rng, SHAPE + depth, True), "background": rng.normal(size=4)} for _ in range(2)]
+    vectors = []
+    for each in parts:
+        vectors.append(StoreVector(store, {"object": store.zeros(), "background": each["background"]}))
+        store.write(vectors[-1].parts["object"], 0, xp.asarray(each["object"]))
+    a, b = vectors
+
+    def flat(v):
+        obj = np.ascontiguousarray(v.host("object"), np.complex128)
+        return np.concatenate([obj.reshape(-1).view(float), v.host("background")])
+
+    x, y = flat(a), flat(b)
+    rtol = 1e-5 if xp.precision == "single" else 1e-13
+    for found, expected in {
+        a + b: x + y,
+        a - b: x - y,
+        -a: -x,
+        np.float64(0.3) * a: 0.3 * x,
+        a * b: x * y,
+        a / b: x / y,
+        a.map(lambda t: abs(t) ** 0.5): np.abs(x) ** 0.5,
+    }.items():
+        np.testing.assert_allclose(flat(found), expected, rtol=rtol)
+    assert a @ b == pytest.approx(x @ y, rel=100 * rtol)
+    assert a.norm() == pytest.approx(np.linalg.norm(x), rel=rtol)
+    assert a.largest() == pytest.approx(x.max(), rel=rtol) and (np.nan * a).largest() == np.inf
+    assert set(np.unique(flat(a.signs(3)))) == {-1.0, 1.0}
+    np.testing.assert_array_equal(flat(a.signs(3)), flat(b.signs(3)))
+    assert (flat(a.signs(4)) != flat(a.signs(3))).any()
+    np.testing.assert_array_equal(flat(a), x)
+    np.testing.assert_array_equal(flat(a.only("object") | b.only("background")), np.concatenate([x[:-4], y[-4:]]))
+    windows = xp.to_numpy(store.gather(WINDOWS, a.parts["object"]))
+    np.testing.assert_array_equal(windows[1], a.host("object")[3:9, 4:12])

@@ -368,13 +368,14 @@ def choose(dataset: Dataset, keep: np.ndarray, note: str) -> Dataset:
     for name, value in truth.items():
         if name == "probe_positions_px" and len(value) == n:
             truth[name] = value[keep]
-    mask = dataset.mask
+    mask, weights = dataset.mask, dataset.weights
     return replace(
         dataset,
         patterns=select(dataset.patterns, keep),
         probe_positions_px=None if dataset.probe_positions_px is None else dataset.probe_positions_px[keep],
         angle_index=dataset.angle_index[keep],
         mask=mask[keep] if mask is not None and mask.ndim == 3 else mask,
+        weights=weights[keep] if weights is not None and weights.ndim == 3 else weights,
         truth=truth,
         notes=(*dataset.notes, note),
     )

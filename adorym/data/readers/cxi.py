@@ -17,7 +17,7 @@ from adorym.registry import register
 
 @register("reader", "cxi")
 class CxiReader(Reader):
-    """CXI files, and files that lie in its tree without saying so."""
+    """CXI files, and files with the layout of CXI that do not say so."""
 
     def recognizes(self, path: Path) -> bool:
         with open_hdf5(path) as file:

@@ -37,7 +37,7 @@ class Camera:
 
     Attributes:
         window_px: (y, x) pixels of a hologram.
-        rates: Phase lag a meter of path, ``(Y,)`` and ``(X,)``; their sum is that of a frequency.
+        rates: Phase per meter of path, ``(Y,)`` and ``(X,)``; their sum is that of a frequency.
         moving: ``(n,)`` whether the gradient by each map may be needed.
     """
 

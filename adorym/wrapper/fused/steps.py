@@ -31,19 +31,22 @@ def preconditioned_step(
     There ``v' = (1 - s (1 - m)) v + u`` with the momentum m, and ``s = min(1, curvature / unseen)`` is zero where the
     batch does not see the pixel. A velocity would carry on unchecked there, so it rests until the pixel is seen again.
 
-    On the host, arrays of equal pixel count are stepped in place by one compiled loop; elsewhere the plain expression.
+    On the host, arrays of equal pixel count are stepped by one compiled loop, in place where their memory may be
+    written to; elsewhere the plain expression.
     """
     arrays = [value, gradient, *state]
     if xp.on_host and curvature.shape == value.shape:
         flat = [xp.to_numpy(a) for a in arrays]
         if all(a.flags.c_contiguous and a.dtype == flat[0].dtype for a in flat):
             real = flat[0].real.dtype
+            flat = [np.require(a, requirements="W") for a in flat]
             views = [a.reshape(-1).view(real) for a in flat]
-            c = np.ascontiguousarray(xp.to_numpy(curvature), dtype=real).reshape(-1)
+            c = np.require(xp.to_numpy(curvature), real, "CW").reshape(-1)
             kernels.preconditioned_step(
                 views[0], views[1], views[2] if state else views[0][:0], c, tuple(real.type(s) for s in (*sizes, 1))
             )
-            return value, state
+            made = [xp.asarray(a, exact=True) for a in flat]
+            return made[0], tuple(made[2:])
     move = gradient * (sizes.rate / (sizes.keep * curvature + sizes.floor))
     if not state:
         return value - move, ()

@@ -11,18 +11,20 @@ from tiny_crystal import Peak
 from tiny_runs import stopped_after
 
 from adorym.constraints.support import ShrinkWrap
+from adorym.engine.build import bind
 from adorym.engine.checkpoint import load_checkpoint, save_checkpoint
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome
-from adorym.engine.settings import RunSettings
 from adorym.engine.recipe import Recipe
-from adorym.engine.build import bind
+from adorym.engine.settings import RunSettings
 from adorym.errors import InputError
 from adorym.forward.bragg_cdi import BraggCdi
-from adorym.forward.crystal import CrystalObject, SupportSettings, follow_object
+from adorym.forward.crystal import CrystalObject
 from adorym.initializers.simple import File
 from adorym.losses.counting import LeastSquares
 from adorym.parameters import ParameterSettings
+from adorym.updates import FactorGauge, OffsetGauge, State, SupportUpdate
+from adorym.updates.support import SupportSettings
 
 
 def small(folder: Path, backend: str = "autograd", every: int = 2, **run) -> Reconstruction:
@@ -80,13 +82,35 @@ def test_resumed_run_is_the_uninterrupted_one(tmp_path):
     assert_same_state(through, resumed)
 
 
-def test_rule_is_pure_and_dilates():
+def test_a_support_update_is_pure_and_dilates():
     obj = np.zeros((9, 8, 7), complex)
     obj[3:6, 3:6, 3:5] = 2
-    present = np.ones(obj.shape)
-    tight = follow_object(SupportSettings(threshold=0.5, sigma=0.5), obj, present, 50)
-    wide = follow_object(SupportSettings(threshold=0.5, sigma=0.5, dilate=1), obj, present, 50)
-    assert 0 < tight.sum() < wide.sum() and present.all()
+    state = State(50, 100, {"support": np.ones(obj.shape)}, {}, lambda: obj)
+    tight, wide = (
+        SupportUpdate("support", SupportSettings(threshold=0.5, sigma=0.5, dilate=n)).apply(state).values["support"]
+        for n in (0, 1)
+    )
+    assert 0 < tight.sum() < wide.sum() and state.values["support"].all()
+
+
+def test_a_factor_goes_into_what_is_refined_with_it():
+    values = {"intensity_scale": np.array([[1.0], [3.0]]), "probe": np.ones((1, 2, 2), complex)}
+    gauge = FactorGauge("intensity_scale", ("probe",))
+    moved = gauge.apply(State(1, 2, values, {"intensity_scale": 1.0, "probe": 1.0}, np.zeros))
+    np.testing.assert_allclose(moved.values["intensity_scale"].ravel(), [0.5, 1.5])
+    np.testing.assert_allclose(moved.values["probe"], np.sqrt(2))
+    held = State(1, 2, values, {"intensity_scale": 1.0}, np.zeros)
+    assert gauge.apply(held) is held
+
+
+def test_an_offset_goes_into_what_is_refined_with_it():
+    values = {"object_shift": np.array([[0.0, 1.0], [0.0, 2.0]]), "rotation_center": np.array([5.0])}
+    gauge = OffsetGauge("object_shift", "rotation_center", column=1)
+    moved = gauge.apply(State(1, 2, values, dict.fromkeys(values, 1.0), np.zeros))
+    np.testing.assert_allclose(moved.values["object_shift"], [[0, -0.5], [0, 0.5]])
+    np.testing.assert_allclose(moved.values["rotation_center"], [6.5])
+    held = State(1, 2, values, {"object_shift": 1.0}, np.zeros)
+    assert gauge.apply(held) is held
 
 
 def test_settings_without_effect_are_refused():
@@ -98,13 +122,13 @@ def test_settings_without_effect_are_refused():
 def test_constraints_that_mean_vacuum_are_refused():
     recipe = Recipe(BraggCdi(), {}, LeastSquares(), (), (ShrinkWrap(),))
     with pytest.raises(InputError, match=r"constraints\[0\]: 'shrink_wrap' leaves vacuum.*parameters.support"):
-        check_recipe(recipe, Peak().dataset(), RunSettings())
+        bind(Peak().dataset(), recipe, RunSettings())
 
 
 def test_unknown_parameters_of_the_model_are_refused():
     recipe = Recipe(BraggCdi(), {"probe": ParameterSettings()}, LeastSquares())
     with pytest.raises(InputError, match="parameters.probe: unknown parameter for forward model 'bragg_cdi'"):
-        check_recipe(recipe, Peak().dataset(), RunSettings())
+        bind(Peak().dataset(), recipe, RunSettings())
 
 
 def test_a_loss_that_rises_with_a_new_support_does_not_slow_the_run(tmp_path):

@@ -1,8 +1,9 @@
-r"""Ptychotomography of a cone with grains, at angles, tilts and positions that the data do not know exactly.
+r"""A cone with grains at many angles: scanned by a probe, or seen as a whole by a plane wave.
 
 The specimen is a hollow cone of silicon with metal grains in and on it, upright along the rotation axis, as in the
 original Adorym's tests. It is sampled ``oversample`` times finer than the reconstruction's voxels; at every angle the
-fine volume is turned by cubic interpolation and the probe goes through it slice by slice in fine pixels.
+fine volume is turned by cubic interpolation and the wave goes through it slice by slice in fine pixels. Angles, tilts,
+shifts and positions are not what the data state.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import numpy as np
 from pydantic import Field
 from scipy import fft, ndimage
 
-from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.dataset import Dataset
 from adorym.optics.geometry import Grid
 from adorym.optics.poses import make_poses
-from adorym.registry import register
-from adorym.simulate.base import Simulation
+from adorym.registry import component, register
+from adorym.simulate.base import Simulation, generators, simulated
 from adorym.simulate.diffraction import FarField
 from adorym.simulate.noise import Noise
 from adorym.units import Angle, Energy, Length, Pixels, wavelength_m
@@ -60,86 +61,138 @@ def turned(volume: np.ndarray, theta: float, tilt: np.ndarray, shift: np.ndarray
     return parts[0] + 1j * parts[1]
 
 
-@register("simulation", "ptychotomography_cone")
-class ConePtychoTomography(Simulation):
-    """Far-field ptychotomography of a cone with grains.
+def slices_of(volume: np.ndarray) -> np.ndarray:
+    """Transmission ``(y, x, z)`` complex64 of each slice of ``k dz (delta + i beta)``."""
+    return np.exp(-(volume.imag + 1j * volume.real)).astype(np.complex64)
+
+
+def paraxial(grid: Grid, distance_m: float) -> np.ndarray:
+    """Transfer function ``(y, x)`` of free space in the paraxial approximation."""
+    qy, qx = grid.frequencies_per_m()
+    return np.exp(-1j * np.pi * grid.wavelength_m * distance_m * (qy**2 + qx**2))
+
+
+@component
+class ConeExperiment(Simulation):
+    """A cone with grains that turns.
 
     Attributes:
         volume_px: Size of the volume along each axis, in the reconstruction's voxels.
-        window_px: Pixels of the detector along both axes.
         voxel: Size of a voxel, and of a pixel in the object.
         energy: Photon energy.
         phase: Phase shift of one voxel of the cone's wall.
         angles: Number of angles.
         range: Rotation in all; the last angle is left out.
-        overlap: Linear overlap of neighboring positions.
-        probe_px: Radius (1 / e^2 of the intensity) of the Gaussian probe in pixels.
-        photons: Photons in one exposure.
-        tilt_error: Largest tilt of each angle about each axis, which the data do not know.
-        position_error: Root mean square length of the error of the recorded positions.
-        center: x of the rotation axis from the middle of the volume, which the data do not know.
-        drift: Shift of the object between the first and the last angle, along y and x, which the data do not know.
-        oversample: How much finer the simulation's grid is.
+        center: x of the rotation axis from the middle of the volume, which the data do not tell.
+        drift: Shift of the object between the first and the last angle, along y and x, which the data do not tell.
         noise: Photon noise, background, read noise, bad pixels.
     """
 
     volume_px: Annotated[int, Field(ge=16)] = 64
-    window_px: Annotated[int, Field(ge=8)] = 32
     voxel: Annotated[Length, Field(gt=0)] = 10e-9
     energy: Annotated[Energy, Field(gt=0)] = 5000.0
     phase: Angle = 0.03
     angles: Annotated[int, Field(ge=1)] = 30
     range: Angle = np.pi
+    center: Pixels = 0.0
+    drift: Pixels = 0.0
+    noise: Noise = Noise()
+
+    def _motion(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Angles ``(a,)``, shifts of the object ``(a, 2)``, and where its axis is seen ``(a, 2)``."""
+        theta = np.linspace(0, self.range, self.angles, endpoint=False)
+        shift = self.drift * (np.linspace(0, 1, self.angles) - 0.5)[:, None] * np.ones(2)
+        return theta, shift, shift + np.array([0.0, self.center])
+
+    def _simulated(self, seed: int, expected: np.ndarray, volume: np.ndarray, rng: np.random.Generator) -> Dataset:
+        """The data set of ``expected`` photons and of ``volume``, ``k dz (delta + i beta)`` on the voxels."""
+        patterns, mask = self.noise.measure(expected, rng)
+        theta, shift, _ = self._motion()
+        k_voxel = 2 * np.pi / wavelength_m(self.energy) * self.voxel
+        truth = {
+            "delta_beta": (np.stack([volume.real, volume.imag], axis=-1) / k_voxel).astype(np.float32),
+            "rotation_center_px": np.array([self.center]),
+            "object_shift_px": shift,
+        }
+        known = {"theta_rad": theta, "angle_index": np.repeat(np.arange(self.angles), len(patterns) // self.angles)}
+        pixel = (self.voxel, self.voxel)
+        return simulated(seed, patterns, **known, energy_ev=self.energy, pixel_size_m=pixel, mask=mask, truth=truth)
+
+
+@register("simulation", "full_field_cone")
+class FullFieldCone(ConeExperiment):
+    """Images of a cone with grains, lit by a plane wave, that is thicker than the depth of focus.
+
+    The wave goes on from the volume to the detector in the paraxial approximation.
+
+    Attributes:
+        distance: From the volume's last slice to the detector.
+        photons: Photons in a pixel of the open beam.
+    """
+
+    voxel: Annotated[Length, Field(gt=0)] = 5e-9
+    energy: Annotated[Energy, Field(gt=0)] = 1000.0
+    distance: Annotated[Length, Field(gt=0)] = 3e-7
+    photons: Positive = 1e5
+
+    def run(self, seed: int) -> Dataset:
+        for_specimen, for_noise = generators(seed, 2)
+        volume = cone_with_grains((self.volume_px,) * 3, for_specimen) * np.float32(self.phase)
+        theta, _, seen = self._motion()
+        expected = [self._image(turned(volume, theta[a], np.zeros(3), seen[a])) for a in range(self.angles)]
+        data = self._simulated(seed, np.stack(expected).astype(np.float32), volume, for_noise)
+        return data.with_(propagation_distance_m=np.array([self.distance]), open_beam_counts=self.photons)
+
+    def _image(self, volume: np.ndarray) -> np.ndarray:
+        """Expected photons ``(y, x)``."""
+        grid = Grid(volume.shape[:2], (self.voxel, self.voxel), wavelength_m(self.energy))
+        step, slices = paraxial(grid, self.voxel), slices_of(volume)
+        wave = np.full(volume.shape[:2], np.sqrt(self.photons), np.complex64)
+        for z in range(volume.shape[2] - 1):
+            wave = fft.ifft2(step * fft.fft2(wave * slices[..., z]))
+        wave = fft.ifft2(paraxial(grid, self.distance) * fft.fft2(wave * slices[..., -1]))
+        return np.abs(wave) ** 2
+
+
+@register("simulation", "ptychotomography_cone")
+class ConePtychoTomography(ConeExperiment):
+    """Far-field ptychotomography of a cone with grains.
+
+    Attributes:
+        window_px: Pixels of the detector along both axes.
+        overlap: Linear overlap of neighboring positions.
+        probe_px: Radius (1 / e^2 of the intensity) of the Gaussian probe in pixels.
+        photons: Photons in one exposure.
+        tilt_error: Largest tilt of each angle about each axis, which the data do not know.
+        position_error: Root mean square length of the error of the recorded positions.
+        oversample: How much finer the simulation's grid is.
+    """
+
+    window_px: Annotated[int, Field(ge=8)] = 32
     overlap: Annotated[float, Field(ge=0, lt=1)] = 0.6
     probe_px: Annotated[Pixels, Field(gt=0)] = 6.0
     photons: Positive = 1e6
     tilt_error: Annotated[Angle, Field(ge=0)] = 0.0
     position_error: Annotated[Pixels, Field(ge=0)] = 0.0
-    center: Pixels = 0.0
-    drift: Pixels = 0.0
     oversample: Annotated[int, Field(ge=1, le=4)] = 2
-    noise: Noise = Noise()
 
     def run(self, seed: int) -> Dataset:
-        for_specimen, for_motion, for_scan, for_noise = map(
-            np.random.default_rng, np.random.SeedSequence(seed).spawn(4)
-        )
+        for_specimen, for_motion, for_scan, for_noise = generators(seed, 4)
         n, s = self.volume_px, self.oversample
         fine = cone_with_grains((n * s,) * 3, for_specimen) * np.float32(self.phase / s)
-        theta = np.linspace(0, self.range, self.angles, endpoint=False)
+        theta, _, seen = self._motion()
         tilt = for_motion.uniform(-self.tilt_error, self.tilt_error, (self.angles, 3))
-        shift = self.drift * (np.linspace(0, 1, self.angles) - 0.5)[:, None] * np.ones(2)
-        seen = shift + np.array([0.0, self.center])
-        positions = self._positions(for_scan)
-        recorded = positions + self.position_error / np.sqrt(2) * for_scan.standard_normal(
-            (self.angles, *positions.shape[1:])
-        )
-        probe = self._probe()
+        positions, probe = self._positions(for_scan), self._probe()
+        recorded = positions + self.position_error / np.sqrt(2) * for_scan.standard_normal(positions.shape)
         expected = [
-            self._angle(turned(fine, theta[a], tilt[a], self.oversample * seen[a]), positions[a], probe)
-            for a in range(self.angles)
+            self._angle(turned(fine, theta[a], tilt[a], s * seen[a]), positions[a], probe) for a in range(self.angles)
         ]
-        patterns, mask = self.noise.measure(np.concatenate(expected), for_noise)
         coarse = fine.reshape(n, s, n, s, n, s).sum((1, 3, 5)) / s**2
-        k_voxel = 2 * np.pi / wavelength_m(self.energy) * self.voxel
-        return Dataset(
-            patterns=ArrayPatterns(patterns),
+        data = self._simulated(seed, np.concatenate(expected), coarse, for_noise)
+        return data.with_(
             probe_positions_px=recorded.reshape(-1, 2),
-            angle_index=np.repeat(np.arange(self.angles), positions.shape[1]),
-            theta_rad=theta,
-            energy_ev=self.energy,
-            pixel_size_m=(self.voxel, self.voxel),
-            mask=mask,
             start_probe=probe[None, ::s, ::s].astype(np.complex64) * s,
-            truth={
-                "delta_beta": (np.stack([coarse.real, coarse.imag], axis=-1) / k_voxel).astype(np.float32),
-                "probe_positions_px": positions.reshape(-1, 2),
-                "tilt_rad": tilt,
-                "rotation_center_px": np.array([self.center]),
-                "object_shift_px": shift,
-            },
-            format="simulation",
-            notes=(f"simulated, seed {seed}",),
+            truth=data.truth | {"probe_positions_px": positions.reshape(-1, 2), "tilt_rad": tilt},
         )
 
     def _positions(self, rng: np.random.Generator) -> np.ndarray:
@@ -166,10 +219,10 @@ class ConePtychoTomography(Simulation):
         """Expected photons ``(tile, y, x)`` of one angle."""
         s, size = self.oversample, self.window_px * self.oversample
         grid = Grid((size, size), (self.voxel / s, self.voxel / s), wavelength_m(self.energy))
-        qy, qx = grid.frequencies_per_m()
-        step = np.exp(-1j * np.pi * grid.wavelength_m * (self.voxel / s) * (qy**2 + qx**2))
-        slices = np.exp(-(turned.imag + 1j * turned.real)).astype(np.complex64)
-        slices = np.pad(slices, [(size, size), (size, size), (0, 0)], constant_values=1)  # the window may hang over
+        step = paraxial(grid, self.voxel / s)
+        slices = np.pad(
+            slices_of(turned), [(size, size), (size, size), (0, 0)], constant_values=1
+        )  # the window may hang over
         detector, out = FarField((self.window_px, self.window_px)), []
         fy, fx = fft.fftfreq(size)[:, None], fft.fftfreq(size)[None, :]
         for position in positions * s + (s - 1) / 2:  # a coarse voxel's middle lies between fine ones

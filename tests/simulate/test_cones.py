@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from adorym.simulate import ptychotomography
+from adorym.simulate.cones import ConePtychoTomography
 from adorym.simulate.noise import Noise
-from adorym.simulate.ptychotomography import ConePtychoTomography
 
 
 def blob(shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:

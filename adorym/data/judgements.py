@@ -1,0 +1,138 @@
+"""What looks wrong with a scan before it is reconstructed: said alike by `adorym inspect`, `check` and `run`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from adorym.data.checks import CountStatistics, count_statistics
+from adorym.data.dataset import Dataset
+from adorym.data.readers.base import choose
+from adorym.data.suggest import zero_at_corner
+from adorym.data.survey import (
+    ORIENTATIONS,
+    OrientationTest,
+    PixelSurvey,
+    linear_overlap,
+    nearest_step_px,
+    orientation_test,
+    pixel_survey,
+    probe_diameter_px,
+)
+
+LOW_OVERLAP = 0.4
+# Steps shorter than this are no steps of a scan.
+SHORTEST_STEP_PX = 0.01
+# Of a larger data set so many patterns are looked at: those nearest to the middle of the scan.
+MOST_PATTERNS = 1024
+SHOWN_PIXELS = 5
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Where the probe was.
+
+    Attributes:
+        minimum_px: (y, x).
+        maximum_px: (y, x).
+        step_px: Mean distance to the nearest neighbor, ``None`` for a single position.
+        probe_diameter_px: Effective diameter of the probe, ``None`` where it is not known.
+        overlap: Share of that diameter which neighbors have in common.
+    """
+
+    minimum_px: tuple[float, float]
+    maximum_px: tuple[float, float]
+    step_px: float | None
+    probe_diameter_px: float | None
+    overlap: float | None
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is told of a data set, and what looks wrong with it.
+
+    Attributes:
+        scan: Where the probe was; ``None`` without a scan.
+        orientation: Which way round the patterns lie against the positions; ``None`` where it cannot be told.
+        pixels: Bad, hot and dead pixels.
+        hints: What looks wrong and may be right, a line each.
+    """
+
+    scan: Scan | None
+    orientation: OrientationTest | None
+    pixels: PixelSurvey
+    hints: tuple[str, ...]
+
+
+def judge(
+    dataset: Dataset,
+    probe: np.ndarray | None = None,
+    statistics: CountStatistics | None = None,
+    *,
+    scanned: bool = True,
+) -> Judgement:
+    """Look at a data set as an experimenter would.
+
+    Args:
+        dataset: Whose patterns are read once or twice: at most `MOST_PATTERNS` of them.
+        probe: ``(modes, y, x)`` that a run starts from; that of the data if absent.
+        statistics: Of the counts, where they have been made already.
+        scanned: Whether patterns are taken for those of a scanned probe.
+    """
+    part = _part(dataset)
+    probe = dataset.start_probe if probe is None else probe
+    scan = scan_of(dataset, probe) if scanned else None
+    orientation = orientation_test(part) if scanned else None
+    pixels = pixel_survey(part, statistics if statistics is not None and part is dataset else count_statistics(part))
+    return Judgement(scan, orientation, pixels, tuple(_hints(dataset, scan, orientation, pixels)))
+
+
+def _part(dataset: Dataset) -> Dataset:
+    """The patterns nearest to the middle of the scan, or of the stack: neighbors stay neighbors."""
+    n = dataset.n_patterns
+    if n <= MOST_PATTERNS:
+        return dataset
+    positions = dataset.probe_positions_px
+    distance = np.abs(np.arange(n) - n / 2) if positions is None else ((positions - positions.mean(0)) ** 2).sum(1)
+    return choose(dataset, np.sort(np.argsort(distance, kind="stable")[:MOST_PATTERNS]), "")
+
+
+def scan_of(dataset: Dataset, probe: np.ndarray | None) -> Scan | None:
+    """Extent, step and overlap of a scan with ``probe``; ``None`` where nothing was scanned."""
+    positions = dataset.probe_positions_px
+    if positions is None:
+        return None
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    steps = [
+        nearest_step_px(each)
+        for angle in np.unique(dataset.angle_index)
+        if len(each := positions[dataset.angle_index == angle]) > 1
+    ]
+    step = max(steps, default=None)
+    diameter = None if probe is None else probe_diameter_px(probe)
+    overlap = None if step is None or diameter is None else linear_overlap(step, diameter)
+    return Scan((float(low[0]), float(low[1])), (float(high[0]), float(high[1])), step, diameter, overlap)
+
+
+def _hints(
+    dataset: Dataset, scan: Scan | None, orientation: OrientationTest | None, pixels: PixelSurvey
+) -> Iterator[str]:
+    if orientation is not None and orientation.suspicious:
+        curl, best = orientation.curl, orientation.best
+        yield (
+            f"orientation: patterns fit the positions better after {ORIENTATIONS[best]}: relative curl of the centers "
+            f"of mass {curl[best]:.3g} against {curl[0]:.3g} (a turn by 180 deg cannot be told)"
+        )
+    if scan is not None and dataset.propagation_distance_m is None and zero_at_corner(dataset.patterns):
+        yield "zero frequency: the counts crowd at the corners; patterns are expected to have it in the middle"
+    if scan is not None and scan.overlap is not None and scan.overlap < LOW_OVERLAP:
+        yield f"overlap: neighbors share {100 * scan.overlap:.0f} % of the probe's diameter; 60 % is good"
+    if scan is not None and scan.step_px is not None and scan.step_px < SHORTEST_STEP_PX:
+        yield f"positions: neighbors are less than {SHORTEST_STEP_PX} px apart; are they in pixels?"
+    if len(pixels.hot):
+        places = ", ".join(f"({y}, {x})" for y, x in pixels.hot[:SHOWN_PIXELS])
+        more = ", ..." if len(pixels.hot) > SHOWN_PIXELS else ""
+        number = f"{len(pixels.hot)} hot pixel" + ("s" if len(pixels.hot) > 1 else "")
+        yield f"pixels: {number} at (y, x) {places}{more}; mask them with 'data.mask' or 'data.hot_pixels'"

@@ -1,0 +1,143 @@
+"""One small batch of a run, tried: does it work, how long does it take, and how much memory.
+
+No formula has to know the technique: two batches of different size are differentiated and timed, a block of the object
+is stepped, and what a run takes follows from these by proportion.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from adorym.engine.gradients import batch_gradients, chunk_size
+from adorym.engine.problem import Problem
+from adorym.engine.terms import term_gradient
+from adorym.optimizers.base import Gradient
+from adorym.parameters import OBJECT
+from adorym.storage.base import BLOCK_BYTES
+from adorym.wrapper.base import Array
+
+FEWEST = 2
+# Waves of the larger of the two batches: enough to stand out from what is there already.
+SAMPLE_BYTES = 48 << 20
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds and bytes that grow in proportion to a number: ``fixed + each * n``."""
+
+    fixed_s: float = 0.0
+    each_s: float = 0.0
+    fixed_bytes: float = 0.0
+    each_bytes: float = 0.0
+
+    def seconds(self, n: float) -> float:
+        """Time of n."""
+        return self.fixed_s + self.each_s * n
+
+    def n_bytes(self, n: float) -> int:
+        """Memory of n."""
+        return int(self.fixed_bytes + self.each_bytes * n)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was measured.
+
+    Attributes:
+        loss: Of the first patterns, at the start values.
+        chunk: Patterns that are worked on at once, at most.
+        batch: Of n patterns of a chunk: prediction, loss, gradients, curvatures.
+        step: Of n bytes of the object: its regularizers and its step.
+        program_bytes: Resident memory of the process with the patterns, before anything is computed; 0 if not known.
+    """
+
+    loss: float
+    chunk: int
+    batch: Cost
+    step: Cost
+    program_bytes: int
+
+
+def try_problem(problem: Problem) -> Trial:
+    """Differentiate two small batches of ``problem``, and step a block of its object; nothing is changed.
+
+    Raises:
+        InputError: A component's own code is wrong, or gives no curvature for a step that divides by it.
+    """
+    program = _resident("VmRSS")
+    names = frozenset(n for n, v in problem.unknowns.items() if v.settings.refine and not v.spec.by_update)
+    chunk = min(chunk_size(problem), problem.dataset.n_patterns)
+    few, many = _sizes(problem, chunk)
+    losses: list[float] = []
+
+    def batch(n: int) -> Callable[[], None]:
+        patterns = np.unique(np.linspace(0, problem.dataset.n_patterns - 1, n).astype(int))
+        return lambda: losses.append(batch_gradients(problem, patterns, names)[0])
+
+    batch(few)()  # compiles
+    small, large = _measured(batch(few)), _measured(batch(many))
+    return Trial(losses[0], chunk, _line((few, *small), (many, *large)), _object_cost(problem), program)
+
+
+def _sizes(problem: Problem, chunk: int) -> tuple[int, int]:
+    if problem.bound.view.all_at_once:
+        return chunk, chunk
+    one = problem.bound.waves * math.prod(problem.dataset.window_px) * problem.xp.complex_dtype.itemsize
+    return min(FEWEST, chunk), max(1, min(chunk, max(2 * FEWEST, SAMPLE_BYTES // one)))
+
+
+def _object_cost(problem: Problem) -> Cost:
+    """Of a byte of the object: its regularizers' gradients and its step, tried on a block of it."""
+    if not problem.obj.settings.refine:
+        return Cost()
+    xp, optimizer, shape = problem.xp, problem.obj.optimizer, problem.store.shape
+    row_bytes = math.prod(shape[1:]) * xp.complex_dtype.itemsize
+    rows = min(shape[0], max(1, BLOCK_BYTES // row_bytes))
+    tile = xp.asarray(problem.store.read("value", 0, rows))
+    terms = [r for r in problem.regularizers if r.parameter == OBJECT and r.halo_px is not None]
+    state = optimizer.init(xp, tile)
+
+    def step() -> None:
+        gradient: Array = xp.zeros_like(tile)
+        for term in terms:
+            gradient = gradient + term_gradient(problem, term, tile, 1.0)[1]
+        curvature = xp.ones(tile.shape) if optimizer.needs_curvature else None
+        optimizer.step(xp, xp.copy(tile), Gradient(gradient, curvature, 1.0), tuple(map(xp.copy, state)), 1e-3)
+
+    step()
+    seconds, n_bytes = _measured(step)
+    return Cost(each_s=seconds / (rows * row_bytes), each_bytes=n_bytes / (rows * row_bytes))
+
+
+def _line(few: tuple[int, float, float], many: tuple[int, float, float]) -> Cost:
+    """The line through two measurements ``(n, seconds, bytes)``; through the larger one and zero if they are one."""
+    n = many[0] - few[0]
+    if n == 0:
+        return Cost(fixed_s=many[1], fixed_bytes=many[2])
+    seconds, n_bytes = (max(0.0, (b - a) / n) for a, b in zip(few[1:], many[1:], strict=True))
+    return Cost(max(0.0, many[1] - seconds * many[0]), seconds, max(0.0, many[2] - n_bytes * many[0]), n_bytes)
+
+
+def _measured(work: Callable[[], None]) -> tuple[float, float]:
+    """Seconds, and bytes that were resident at the peak beyond those at the beginning."""
+    before = _resident("VmRSS")
+    if CLEAR.exists():
+        CLEAR.write_text("5")  # the peak begins anew
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start, max(0, _resident("VmHWM") - before)
+
+
+def _resident(key: str) -> int:
+    """``VmRSS`` or ``VmHWM`` in bytes; 0 on a system that does not tell."""
+    if not STATUS.exists():
+        return 0
+    line = next((line for line in STATUS.read_text().splitlines() if line.startswith(key)), "")
+    return int(line.split()[1]) * 1024 if line else 0

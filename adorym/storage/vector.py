@@ -1,0 +1,147 @@
+"""A vector over all unknowns, of which the object's part lies where the object does: what solvers work on."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from adorym.storage.base import LikeObject, ObjectStore
+from adorym.wrapper.base import Array
+
+
+class StoreVector:
+    """Real numbers, a complex value being two of them; every operation makes a new vector.
+
+    Operations are collective. The part named ``"object"`` is laid out like the object: on the device in the store
+    ``dp``, in the rank's slab in ``do``, in a file in ``h5``, where blocks of it come into memory one by one. The other
+    parts are replicated NumPy arrays in double precision.
+
+    Attributes:
+        store: Where the object lives.
+        parts: By name; that of the object is what `ObjectStore.zeros` gave.
+    """
+
+    __array_ufunc__ = None  # NumPy's numbers leave the product to this class
+
+    def __init__(self, store: ObjectStore, parts: dict[str, LikeObject]) -> None:
+        self.store, self.parts = store, parts
+
+    # -- parts -------------------------------------------------------------------------------------------------------
+    def only(self, *names: str) -> StoreVector:
+        """The parts ``names`` alone, the same memory."""
+        return StoreVector(self.store, {name: self.parts[name] for name in names})
+
+    def __or__(self, other: StoreVector) -> StoreVector:
+        """The parts of both; those of ``other`` where both have them."""
+        return StoreVector(self.store, self.parts | other.parts)
+
+    # -- arithmetic --------------------------------------------------------------------------------------------------
+    def map(self, function: Callable[..., Array], *others: StoreVector) -> StoreVector:
+        """``function`` of the real numbers of this vector and of others; it may use operators alone."""
+        return self._each(partial(_by_reals, function), *others)
+
+    def _each(self, function: Callable[..., Array], *others: StoreVector) -> StoreVector:
+        made: dict[str, Any] = {}
+        for name, *arrays in self._arrays(*others):
+            if name != "object":
+                made[name] = function(*arrays)
+                continue
+            made[name] = self.store.zeros()
+            for _, (target, *tiles) in self.store.tiles(made[name], *arrays):
+                target[...] = function(*tiles)
+        return StoreVector(self.store, made)
+
+    def _arrays(self, *others: StoreVector) -> Iterable[tuple[Any, ...]]:
+        return ((name, array, *(other.parts[name] for other in others)) for name, array in self.parts.items())
+
+    def __add__(self, other: StoreVector) -> StoreVector:
+        return self._each(operator.add, other)
+
+    def __sub__(self, other: StoreVector) -> StoreVector:
+        return self._each(operator.sub, other)
+
+    def __neg__(self) -> StoreVector:
+        return self._each(operator.neg)
+
+    def __rmul__(self, factor: float) -> StoreVector:
+        factor = float(factor)
+        return self._each(lambda a: factor * a)
+
+    def __mul__(self, other: StoreVector) -> StoreVector:
+        """Element by element."""
+        return self.map(operator.mul, other)
+
+    def __truediv__(self, other: StoreVector) -> StoreVector:
+        """Element by element."""
+        return self.map(operator.truediv, other)
+
+    # -- numbers, the same on every rank -----------------------------------------------------------------------------
+    def __matmul__(self, other: StoreVector) -> float:
+        """The scalar product; every element is counted once, by the rank that owns it."""
+        total, (low, high) = 0.0, self.store.owned_rows
+        for name, a, b in self._arrays(other):
+            if name == "object":
+                for row, tiles in self.store.tiles(a, b):
+                    total += _dot(*(tile[max(low - row, 0) : max(high - row, 0)] for tile in tiles))
+            elif self.store.comm.is_root:
+                total += _dot(a, b)
+        return float(self.store.comm.sum(np.array([total]), "scalar product")[0])
+
+    def norm(self) -> float:
+        """Length."""
+        return math.sqrt(self @ self)
+
+    def largest(self) -> float:
+        """Largest element; infinity if one is not a number."""
+        found = -math.inf
+        for name, array in self._arrays():
+            for tile in (t for _, (t,) in self.store.tiles(array)) if name == "object" else (array,):
+                if math.prod(tile.shape):
+                    found = max([found, *(_number(part.max()) for part in _reals(tile))])
+        return self.store.comm.max(found, "largest element")
+
+    # -- from and to -------------------------------------------------------------------------------------------------
+    def signs(self, seed: int) -> StoreVector:
+        """Random signs, the same in every store: those of a row of the object depend on its number."""
+        made: dict[str, Any] = {}
+        for k, (name, array) in enumerate(self.parts.items()):
+            if name != "object":
+                made[name] = _signs((seed, 0, k), array)
+                continue
+            made[name] = self.store.zeros()
+            for row, (tile,) in self.store.tiles(made[name]):
+                like = self.store.read(made[name], row, row + len(tile))
+                self.store.write(made[name], row, np.stack([_signs((seed, 1, row + i), r) for i, r in enumerate(like)]))
+        return StoreVector(self.store, made)
+
+    def host(self, name: str) -> np.ndarray:
+        """A part as one NumPy array; of the object only where a rank holds all of it."""
+        return self.store.read(self.parts[name], 0, self.store.shape[0]) if name == "object" else self.parts[name]
+
+
+def _reals(a: Array) -> tuple[Array, ...]:
+    return (a.real, a.imag) if "complex" in str(a.dtype) else (a,)  # every library calls its types so
+
+
+def _by_reals(function: Callable[..., Array], *arrays: Array) -> Array:
+    made = [function(*parts) for parts in zip(*map(_reals, arrays), strict=True)]
+    return made[0] if len(made) == 1 else made[0] + 1j * made[1]
+
+
+def _dot(a: Array, b: Array) -> float:
+    return sum(float((x * y).sum()) for x, y in zip(_reals(a), _reals(b), strict=True))
+
+
+def _number(value: Any) -> float:
+    return float(value) if math.isfinite(value) else math.inf
+
+
+def _signs(seed: tuple[int, ...], like: np.ndarray) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    made = [rng.choice([-1.0, 1.0], like.shape) for _ in _reals(like)]
+    return made[0] if len(made) == 1 else made[0] + 1j * made[1]
