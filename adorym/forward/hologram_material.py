@@ -1,46 +1,49 @@
 r"""An object of one material and its delta over beta, found together from a series of holograms.
 
-With :math:`O = e^{-(1/\kappa + i)\varphi}` the misfit of amplitudes :math:`\sum (|\mathcal D_k O| - \sqrt{I_k})^2` is
-brought down by Gauss-Newton steps in :math:`\varphi` and :math:`\ln\kappa`, damped (Marquardt, J. Soc. Ind. Appl. Math.
-11, 431 (1963)) and solved by conjugate gradients. Gradient descent is slow here: slow changes of the phase show only
-through absorption, and whether they are strong or :math:`\kappa` is small is decided by a narrow band of frequencies.
-Two things make the steps fast.
+With :math:`O = e^{-(1/\kappa + i)\varphi}` the misfit of amplitudes :math:`\sum (|\mathcal D_k O| - \sqrt{I_k})^2 / 2`
+is brought down by damped Gauss-Newton steps (`adorym.solvers.newton`). Gradient descent is slow here: slow changes of
+the phase show only through absorption, and whether they are strong or :math:`\kappa` is small is decided by a narrow
+band of frequencies. The unknowns are therefore :math:`\ln\kappa` and the contrast u that the phase has in the
+holograms, as the contrast transfer function of the material tells it,
 
-- The contrast transfer function of the material, :math:`t_k = \sin\chi_k + \cos\chi_k/\kappa`, says how much of each
-  frequency the holograms show; conjugate gradients are preconditioned by :math:`(\langle t^2\rangle + \epsilon)^{-1}`.
-- When :math:`\kappa` changes, :math:`\varphi` goes with it so that the holograms stay what they are to first order,
-  :math:`\mathrm d\hat\varphi = \langle t \cos\chi/\kappa\rangle / \langle t^2\rangle\;\hat\varphi\,\mathrm d\ln\kappa`.
-  What is left is what decides on :math:`\kappa` (variable projection: Golub & Pereyra, SIAM J. Numer. Anal. 10, 413
-  (1973)).
+.. math:: \hat\varphi = \hat u \Big/ \sqrt{\textstyle\sum_k t_k^2 + \epsilon}, \qquad
+          t_k = \sin\chi_k + \cos\chi_k/\kappa .
+
+All frequencies of u are seen alike. When :math:`\kappa` changes, :math:`\varphi` goes with it so that the holograms
+stay what they are to first order; what is left is what decides on :math:`\kappa` (variable projection: Golub & Pereyra,
+SIAM J. Numer. Anal. 10, 413 (1973)).
 """
 
 from __future__ import annotations
 
 import logging
-import weakref
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy import fft
 
 from adorym.data.dataset import Dataset
 from adorym.forward.hologram_series import Series, series_of, solve
+from adorym.solvers.base import Objective
+from adorym.solvers.newton import LevenbergMarquardt
 from adorym.wrapper.fused import hologram_kernels as kernels
 
 LOG = logging.getLogger("adorym")
 # Of the linear start, and added to the transfer function where holograms show nothing.
-REGULARIZATION, FLOOR = 1e-3, 1e-2
-SCOUTING, STEPS, ITERATIONS, TOLERANCE = 10, 20, 8, 0.03
-DAMPING, LEAST_DAMPING, MOST_DAMPING = 1e-2, 1e-5, 1e3
+REGULARIZATION, FLOOR = 1e-3, 1e-4
+SCOUTING, STEPS = 10, 20
+SOLVER = LevenbergMarquardt(iterations=8, tolerance=0.03, damping=1e-2)
 # A step of ln(kappa) beyond this is not believed.
 MAX_LOG_STEP = 1.2
-# Factor on kappa beyond which nothing is sought.
-MAX_KAPPA_FACTOR = 100.0
+# Nothing is sought beyond a hundredth and a hundred times of kappa.
+MAX_LOG_CHANGE = np.log(100.0)
 # Relative fall of the misfit, and step of ln(kappa), below which nothing more is to be gained.
 FALL, LOG_STEP_TOLERANCE = 5e-3, 5e-3
 DARK, HALF = 1e-3, np.float32(0.5)
 # Added to intensities of vacuum 1, where a root is steep.
-INTENSITY_OFFSET = np.float32(1e-3)
+INTENSITY_OFFSET = 1e-3
 
 
 @dataclass(frozen=True)
@@ -48,86 +51,93 @@ class Material:
     """What was found.
 
     Attributes:
-        lag: ``(Y, X)`` phase shift phi, by which matter advances the wave.
+        phase: ``(Y, X)`` phase ``k t delta``.
         kappa: delta / beta.
     """
 
-    lag: np.ndarray
+    phase: np.ndarray
     kappa: float
 
     @property
     def transmission(self) -> np.ndarray:
         """``(Y, X)`` complex128."""
-        return np.exp(-(1 / self.kappa + 1j) * self.lag)
+        return np.exp(-(1 / self.kappa + 1j) * self.phase)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Point:
-    """A trial: unknowns, transmission, waves at the detector, amplitudes there and their residuals, misfit."""
+    """Where the misfit is looked at: what follows from the unknowns u.
 
-    lag: np.ndarray
-    log_kappa: float
-    obj: np.ndarray
-    waves: np.ndarray
-    amplitudes: np.ndarray
-    residual: np.ndarray
-    misfit: float
-
-
-@dataclass(frozen=True)
-class _Step:
-    """A damped step: of the lag, besides what kappa draws along, and of ln(kappa); the misfit's change foreseen."""
-
-    lag: np.ndarray
-    log_kappa: float
-    predicted: float
-
-
-def unwrapped_lag(transmission: np.ndarray) -> np.ndarray:
-    """Phase lag of a transmission; of one material, whose absorption tells it, without the turns it is taken modulo.
-
-    Absorption is proportional to the lag if it is where the lag is small; otherwise the lag is within half a turn.
+    Attributes:
+        u: The unknowns.
+        inverse_kappa: 1 / kappa.
+        phase: ``(Y, X)``.
+        whitening: ``(Y, X)`` factor from the spectrum of the contrast to that of the phase.
+        by_phase: Derivative of the transmission by the phase.
+        by_log_kappa: That by the logarithm of kappa, contrast kept.
+        waves: ``(d, Y, X)`` at the detector.
+        residual: ``(d, y, x)`` amplitudes minus measured ones.
+        per_intensity: Derivative of the amplitudes by the intensities.
     """
-    lag = -np.angle(transmission)
-    absorption = -np.log(np.maximum(np.abs(transmission), DARK))
-    sure = (np.abs(lag) < 0.5) & (absorption < absorption.max() / 8)
-    weight = float((lag[sure] ** 2).sum())
-    ratio = float((absorption[sure] * lag[sure]).sum()) / weight if weight > 0 else 0.0
-    if ratio <= 0 or float(np.abs(absorption - ratio * lag)[sure].max()) > 0.1 * ratio:
-        return lag
-    return lag + 2 * np.pi * np.round((absorption / ratio - lag) / (2 * np.pi))
+
+    u: np.ndarray
+    inverse_kappa: np.float32
+    phase: np.ndarray
+    whitening: np.ndarray
+    by_phase: np.ndarray
+    by_log_kappa: np.ndarray
+    waves: np.ndarray
+    residual: np.ndarray
+    per_intensity: np.ndarray
 
 
-class Fit:
-    """Gauss-Newton steps for a series.
+class Fit(Objective):
+    r"""Half the misfit of a series as a function of ``(n + 1,)`` numbers: the contrast, and :math:`\ln\kappa` over that
+    of the start, in units that make the misfit about as curved by it.
 
     Args:
         series: The holograms.
         vacuum: Whether there is nothing beyond the largest field of view.
+        kappa: delta / beta of the start; the start is the contrast transfer function's solution.
     """
 
-    def __init__(self, series: Series, vacuum: bool) -> None:
-        self.series, self.vacuum = series, vacuum
+    def __init__(self, series: Series, vacuum: bool, kappa: float) -> None:
+        self.series, self.kappa, self.unit = series, kappa, 1.0
         self.inside = _field(series) if vacuum else np.ones(series.grid.window_px, np.float32)
         self.measured = np.sqrt(np.maximum(series.measured, 0) + INTENSITY_OFFSET).astype(np.float32)
         self.maps = [np.array([ratio, 0.0, 0.0, 0.0, ratio, 0.0]) for ratio in series.pixel_ratios]
-        self.transfer = np.exp(-1j * series.chi).astype(np.complex64)
+        self.sine, self.cosine = np.sin(series.chi).astype(np.float32), np.cos(series.chi).astype(np.float32)
+        self.transfer = self.cosine - 1j * self.sine
+        shown = self.sine + self.cosine / np.float32(kappa)
+        signal = fft.fft2(np.log(np.maximum(series.pictures, DARK)))
+        (phase,) = solve(series, [-2 * shown], signal, REGULARIZATION)
+        contrast = fft.ifft2(np.sqrt((shown**2).sum(0) + FLOOR) * fft.fft2(phase)).real
+        self.point = self.at(np.append(contrast, 0.0))
+        self.unit = 1 / float(np.linalg.norm(self.forward(self.point, np.append(np.zeros(phase.size), 1.0))))
 
-    def start(self, kappa: float) -> _Point:
-        """The contrast transfer function's solution."""
-        signal = fft.fft2(np.log(np.maximum(self.series.pictures, DARK)))
-        transfer = -2 * (np.sin(self.series.chi) + np.cos(self.series.chi) / kappa)
-        (lag,) = solve(self.series, [transfer], signal, REGULARIZATION)
-        return self.at(lag.astype(np.float32), float(np.log(kappa)))
-
-    def at(self, lag: np.ndarray, log_kappa: float) -> _Point:
-        """Evaluate."""
-        lag = lag * self.inside
-        obj = np.exp(-(np.exp(-log_kappa) + 1j) * lag).astype(np.complex64)
+    # -- the misfit and its derivatives --------------------------------------------------------------------------------
+    def at(self, u: np.ndarray) -> _Point:
+        """Everything at ``u``."""
+        inverse_kappa = np.float32(np.exp(-self.unit * u[-1]) / self.kappa)
+        cosine = self.cosine * inverse_kappa
+        shown = self.sine + cosine
+        square = (shown**2).sum(0) + np.float32(FLOOR)
+        whitening = 1 / np.sqrt(square)
+        spectrum = whitening * fft.fft2(self._contrast(u))
+        phase = fft.ifft2(spectrum).real * self.inside
+        drawn = fft.ifft2((shown * cosine).sum(0) / square * spectrum).real * self.inside
+        obj = np.exp(-(inverse_kappa + np.complex64(1j)) * phase)
+        by_phase = -(inverse_kappa + np.complex64(1j)) * obj
         waves = fft.ifft2(self.transfer * fft.fft2(obj))
-        amplitudes = np.sqrt(np.maximum(self.read(_abs2(waves)), 0) + INTENSITY_OFFSET)
-        residual = amplitudes - self.measured
-        return _Point(lag, log_kappa, obj, waves, amplitudes, residual, _dot(residual, residual))
+        amplitudes = np.sqrt(np.maximum(self.read(waves.real**2 + waves.imag**2), 0) + np.float32(INTENSITY_OFFSET))
+        # Where a spline overshoots below zero the prediction stands still.
+        bright = amplitudes > (1 + 1e-6) * np.sqrt(INTENSITY_OFFSET)
+        by_log_kappa = by_phase * drawn + inverse_kappa * phase * obj
+        residual, per_intensity = amplitudes - self.measured, HALF * bright / amplitudes
+        return _Point(u, inverse_kappa, phase, whitening, by_phase, by_log_kappa, waves, residual, per_intensity)
+
+    def _contrast(self, u: np.ndarray) -> np.ndarray:
+        return u[:-1].reshape(self.inside.shape).astype(np.float32)
 
     def read(self, images: np.ndarray) -> np.ndarray:
         """``(d, Y, X)`` on the grid, read where the detector's pixels lie ``(d, y, x)``; ``images`` is used up."""
@@ -139,114 +149,60 @@ class Fit:
 
     def spread(self, pictures: np.ndarray) -> np.ndarray:
         """Adjoint of `read`."""
-        images = np.zeros((len(pictures), *self.series.grid.window_px), np.float32)
+        images = np.zeros((len(pictures), *self.inside.shape), np.float32)
         for image, each, picture in zip(images, self.maps, pictures, strict=True):
             kernels.interpolate_adjoint(picture, image, each, HALF, image, np.zeros(6), False)
             kernels.to_spline(image)
         return images
 
-    def run(self, kappa: float) -> _Point:
-        """From the linear solutions for ``kappa`` and a tenth of it: the one that does better is carried to its end.
+    def forward(self, point: _Point, v: np.ndarray) -> np.ndarray:
+        """Change ``(d, y, x)`` of the amplitudes with that of the unknowns."""
+        phase = fft.ifft2(point.whitening * fft.fft2(self._contrast(v))).real * self.inside
+        change = point.by_phase * phase + np.float32(self.unit * v[-1]) * point.by_log_kappa
+        waves = fft.ifft2(self.transfer * fft.fft2(change))
+        return self.read(2 * (point.waves.conj() * waves).real) * point.per_intensity
 
-        Too large a kappa makes too strong a phase, from where the way back is longer than to a minimum of its own.
-        """
-        trials = [self._descended(self.start(start), start, SCOUTING) for start in (kappa, kappa / 10)]
-        best = min(trials, key=lambda point: point.misfit)
-        return self._descended(best, kappa, STEPS)
-
-    def _descended(self, point: _Point, kappa: float, steps: int) -> _Point:
-        """After at most so many steps; not farther than `MAX_KAPPA_FACTOR` from ``kappa``."""
-        damping = DAMPING
-        for _ in range(steps):
-            local = _Local(self, point)
-            while True:
-                step, new = local.solved(damping), None
-                log_kappa = point.log_kappa + step.log_kappa
-                if abs(step.log_kappa) < MAX_LOG_STEP and abs(log_kappa - np.log(kappa)) < np.log(MAX_KAPPA_FACTOR):
-                    new = self.at(point.lag + step.lag + np.float32(step.log_kappa) * local.drawn, log_kappa)
-                ratio = -1.0 if new is None else (new.misfit - point.misfit) / step.predicted
-                if ratio > 0 or damping > MOST_DAMPING:
-                    break
-                damping = max(5 * damping, DAMPING)
-            if new is None or not ratio > 0:
-                return point
-            damping = max(damping / 5, LEAST_DAMPING) if ratio > 0.7 else 2 * damping if ratio < 0.25 else damping
-            still = point.misfit - new.misfit < FALL * point.misfit and abs(step.log_kappa) < LOG_STEP_TOLERANCE
-            point = new
-            if still:
-                break
-        return point
-
-
-class _Local:
-    """The problem made linear at a point."""
-
-    def __init__(self, fit: Fit, point: _Point) -> None:
-        self.fit, self.point = fit, point
-        self.inverse_kappa = np.float32(np.exp(-point.log_kappa))
-        cosine = np.cos(fit.series.chi) * self.inverse_kappa
-        shown = np.sin(fit.series.chi) + cosine
-        square = (shown**2).mean(0)
-        self.preconditioner = (1 / (square + FLOOR) / len(shown)).astype(np.float32)
-        along = (shown * cosine).mean(0) / (square + LEAST_DAMPING)
-        self.drawn = fft.ifft2(along * fft.fft2(point.lag)).real.astype(np.float32) * fit.inside
-        self.slope = -(self.inverse_kappa + np.complex64(1j)) * point.obj
-        # Where a spline overshoots below zero the prediction stands still.
-        bright = point.amplitudes > (1 + 1e-6) * np.sqrt(INTENSITY_OFFSET)
-        self.per_intensity = 0.5 * bright / point.amplitudes
-        by_kappa = self._amplitudes(point.obj * point.lag * self.inverse_kappa) + self.forward(self.drawn)
-        self.by_kappa, self.weight = by_kappa, _dot(by_kappa, by_kappa) + 1e-30
-
-    def _amplitudes(self, change: np.ndarray) -> np.ndarray:
-        """Change ``(d, Y, X)`` of the amplitudes with that of the transmission."""
-        waves = fft.ifft2(self.fit.transfer * fft.fft2(change))
-        return self.fit.read(2 * (self.point.waves.conj() * waves).real) * self.per_intensity
-
-    def forward(self, lag: np.ndarray) -> np.ndarray:
-        """Change of the amplitudes with that of the lag."""
-        return self._amplitudes(self.slope * (lag * self.fit.inside))
-
-    def adjoint(self, amplitudes: np.ndarray) -> np.ndarray:
+    def adjoint(self, point: _Point, amplitudes: np.ndarray) -> np.ndarray:
         """Adjoint of `forward`."""
-        slopes = 2 * self.fit.spread(amplitudes * self.per_intensity)
-        back = (self.fit.transfer.conj() * fft.fft2(self.point.waves * slopes)).sum(0)
-        return (fft.ifft2(back) * self.slope.conj()).real * self.fit.inside
+        slopes = 2 * self.spread(amplitudes * point.per_intensity)
+        back = fft.ifft2((self.transfer.conj() * fft.fft2(point.waves * slopes)).sum(0))
+        phase = (back * point.by_phase.conj()).real * self.inside
+        contrast = fft.ifft2(point.whitening * fft.fft2(phase)).real.astype(np.float64)
+        return np.append(contrast, self.unit * float((back * point.by_log_kappa.conj()).real.sum(dtype=np.float64)))
 
-    def solved(self, damping: float) -> _Step:
-        """Preconditioned conjugate gradients, truncated."""
-        n = len(self.fit.measured)
-        gradient, by_kappa = self.adjoint(self.point.residual), _dot(self.by_kappa, self.point.residual)
-        lag, kappa = np.zeros_like(gradient), 0.0
-        r, r_kappa = -gradient, -by_kappa
-        z, z_kappa = self._preconditioned(r), r_kappa / self.weight
-        p, p_kappa = z, z_kappa
-        size = first = _dot(r, z) + r_kappa * z_kappa
-        for _ in range(ITERATIONS):
-            if size <= TOLERANCE**2 * first:
-                break
-            moved = self.forward(p) + np.float32(p_kappa) * self.by_kappa
-            a = self.adjoint(moved) + damping * n * p
-            a_kappa = _dot(self.by_kappa, moved) + damping * self.weight * p_kappa
-            part = size / (_dot(p, a) + p_kappa * a_kappa)
-            lag, kappa = lag + np.float32(part) * p, kappa + part * p_kappa
-            r, r_kappa = r - np.float32(part) * a, r_kappa - part * a_kappa
-            z, z_kappa = self._preconditioned(r), r_kappa / self.weight
-            size, last = _dot(r, z) + r_kappa * z_kappa, size
-            p, p_kappa = z + np.float32(size / last) * p, z_kappa + size / last * p_kappa
-        moved = self.forward(lag) + np.float32(kappa) * self.by_kappa
-        fall = 2 * (_dot(gradient, lag) + by_kappa * kappa) + _dot(moved, moved)
-        return _Step(lag, kappa, min(fall, -1e-30))
+    def evaluate(self, u: np.ndarray) -> tuple[float, np.ndarray]:
+        if abs(u[-1] - self.point.u[-1]) > MAX_LOG_STEP / self.unit or abs(u[-1]) > MAX_LOG_CHANGE / self.unit:
+            return np.inf, u
+        tried = self.at(u)
+        value = 0.5 * float(np.sum(tried.residual**2, dtype=np.float64))
+        return value, self.adjoint(tried, tried.residual)
 
-    def _preconditioned(self, r: np.ndarray) -> np.ndarray:
-        return fft.ifft2(self.preconditioner * fft.fft2(r)).real * self.fit.inside
+    def product(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+        return self.adjoint(self.point, self.forward(self.point, v))
 
+    def prox(self, u: np.ndarray, step: float) -> np.ndarray:
+        return u  # nothing is left out
 
-def _dot(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.sum(a * b, dtype=np.float64))
+    def left_out(self, u: np.ndarray) -> float:
+        return 0.0
 
+    def descend(self, steps: int) -> float:
+        """Go on from `point` by so many steps, or until hardly anything is gained; returns the misfit."""
+        state: dict[str, Any] = {}
+        last = np.inf
+        for _ in range(steps):
+            step = SOLVER.iterate(self, self.point.u, state)
+            moved = self.unit * abs(step.u[-1] - self.point.u[-1])
+            self.point = self.at(step.u)
+            if step.finished or (last - step.value < FALL * last and moved < LOG_STEP_TOLERANCE):
+                return step.value
+            last = step.value
+        return last
 
-def _abs2(waves: np.ndarray) -> np.ndarray:
-    return waves.real**2 + waves.imag**2
+    @property
+    def found(self) -> Material:
+        """What the present point stands for."""
+        return Material(self.point.phase.astype(np.float64), 1 / float(self.point.inverse_kappa))
 
 
 def _field(series: Series) -> np.ndarray:
@@ -258,12 +214,12 @@ def _field(series: Series) -> np.ndarray:
     return inside
 
 
-# The last one found: the object and kappa of a run start from the same.
-_LAST: list[tuple[weakref.ref, tuple, Material]] = []
-
-
+@lru_cache(maxsize=1)  # object and kappa of a run start from the same
 def find_material(dataset: Dataset, shape: tuple[int, ...], kappa: float, vacuum: bool) -> Material:
-    """Phase lag on the object's grid and delta over beta, started from ``kappa``.
+    """Phase on the object's grid and delta over beta, from the linear solutions for ``kappa`` and a tenth of it.
+
+    The one that does better is carried to its end: too large a kappa makes too strong a phase, from where the way back
+    is longer than to a minimum of its own.
 
     Args:
         dataset: Holograms of one angle, aligned.
@@ -274,11 +230,10 @@ def find_material(dataset: Dataset, shape: tuple[int, ...], kappa: float, vacuum
     Raises:
         ConfigError: Several angles, or an object of several slices.
     """
-    key = (tuple(shape), kappa, vacuum)
-    if _LAST and _LAST[0][0]() is dataset and _LAST[0][1] == key:
-        return _LAST[0][2]
-    point = Fit(series_of(dataset, shape), vacuum).run(kappa)
-    found = Material(point.lag.astype(np.float64), float(np.exp(point.log_kappa)))
+    series = series_of(dataset, shape)
+    fits = [Fit(series, vacuum, start) for start in (kappa, kappa / 10)]
+    best = min(fits, key=lambda fit: fit.descend(SCOUTING))
+    best.descend(STEPS)
+    found = best.found
     LOG.info("one material: kappa %.4g from %.4g", found.kappa, kappa)
-    _LAST[:] = [(weakref.ref(dataset), key, found)]
     return found

@@ -1,12 +1,13 @@
-"""One material: object and delta over beta found together; lags without the turns they are taken modulo."""
+"""One material: object and delta over beta found together; phases without the turns they are taken modulo."""
 
 import numpy as np
 import pytest
 
 from adorym.errors import ConfigError
 from adorym.forward.hologram_geometry import hologram_geometry
-from adorym.forward.hologram_material import Fit, Material, _Local, find_material, unwrapped_lag
+from adorym.forward.hologram_material import Fit, Material, find_material
 from adorym.forward.hologram_series import series_of
+from adorym.optics.unwrap import unwrapped_phase
 from adorym.simulate.holograms import HolographyOfElectrode
 
 
@@ -29,24 +30,24 @@ def test_kappa_of_a_battery_is_found_from_ten_times_off(factor):
 
 def test_linear_maps_of_the_steps_are_adjoint_and_tangent():
     data, shape = electrode(size=40)
-    fit = Fit(series_of(data, shape), True)
-    point = fit.start(80.0)
-    local, rng = _Local(fit, point), np.random.default_rng(0)
-    lag = rng.normal(size=shape).astype(np.float32)
+    fit, rng = Fit(series_of(data, shape), True, 80.0), np.random.default_rng(0)
+    point, v = fit.point, rng.normal(size=fit.point.u.size)
     images = rng.normal(size=fit.measured.shape).astype(np.float32)
-    assert np.vdot(images, local.forward(lag)) == pytest.approx(np.vdot(local.adjoint(images), lag), rel=1e-3)
-    step = 1e-4
-    ends = [fit.at(point.lag + s * local.drawn, point.log_kappa + s).residual for s in (step, -step)]
-    slope = (ends[0] - ends[1]) / (2 * step)
-    assert np.linalg.norm(slope - local.by_kappa) < 0.02 * np.linalg.norm(local.by_kappa)
+    back = np.vdot(fit.adjoint(point, images), v)
+    assert np.vdot(images, fit.forward(point, v)) == pytest.approx(back, rel=1e-3)
+    by_kappa = np.append(np.zeros(v.size - 1), 1.0)
+    for way, step in ((by_kappa, 1e-3 / fit.unit), (v, 1e-3)):
+        ends = [fit.at(point.u + s * way).residual for s in (step, -step)]
+        slope = (ends[0] - ends[1]) / (2 * step)
+        assert np.linalg.norm(slope - fit.forward(point, way)) < 0.02 * np.linalg.norm(slope)
 
 
-def test_a_lag_of_several_turns_is_told_by_absorption():
-    lag = np.linspace(0, 12, 200).reshape(10, 20)
-    assert unwrapped_lag(Material(lag, 50.0).transmission) == pytest.approx(lag)
-    other = np.exp(-1j * np.minimum(lag, 3) - 0.1 * np.sin(lag) ** 2)
-    assert unwrapped_lag(other) == pytest.approx(np.minimum(lag, 3))
-    assert unwrapped_lag(np.ones((3, 4), complex)) == pytest.approx(np.zeros((3, 4)))
+def test_a_phase_of_several_turns_is_told_by_absorption():
+    phase = np.linspace(0, 12, 200).reshape(10, 20)
+    assert unwrapped_phase(Material(phase, 50.0).transmission) == pytest.approx(phase)
+    other = np.exp(-1j * np.minimum(phase, 3) - 0.1 * np.sin(phase) ** 2)
+    assert unwrapped_phase(other) == pytest.approx(np.minimum(phase, 3))
+    assert unwrapped_phase(np.ones((3, 4), complex)) == pytest.approx(np.zeros((3, 4)))
 
 
 def test_a_volume_is_refused():
