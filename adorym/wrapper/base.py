@@ -13,8 +13,8 @@ their Array API names, orthonormal FFTs, and `value_and_grad`. Rules that every 
 * nothing else in the package asks which backend is in use.
 
 What most array libraries call by the same name is written here once; a backend replaces what its library does
-otherwise. Adding a backend is one file that subclasses `Backend`: with a line in ``wrapper/__init__.py``, an entry point
-in the group ``adorym.backend``, or named as ``path/to/file.py:Class``.
+otherwise. Adding a backend is one file that subclasses `Backend`, with a line in ``wrapper/__init__.py``, an entry
+point in the group ``adorym.backend``, or named as ``path/to/file.py:Class``.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ class Backend(ABC):
     def pad(self, a: Array, widths: Sequence[tuple[int, int]], value: float = 0.0) -> Array:
         """``a`` with ``widths[i] = (before, after)`` constant elements added along axis ``i``."""
 
-    # -- linear algebra and Fourier transforms, zero frequency at the corner --------------------------------------------
+    # -- linear algebra and Fourier transforms, zero frequency at the corner -------------------------------------------
     def matmul(self, a: Array, b: Array) -> Array:
         return self.library.matmul(a, b)
 
