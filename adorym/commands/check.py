@@ -15,11 +15,12 @@ from adorym.commands.inspect import LOW_OVERLAP
 from adorym.commands.plan import Fact, MemoryItem, Plan, Refinement, size_text
 from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
-from adorym.data.survey import linear_overlap, nearest_step_px, probe_diameter_px
+from adorym.data.survey import linear_overlap, nearest_step_px
 from adorym.engine.gradients import CHUNK_PIXELS
 from adorym.engine.setup import default_batch_size
 from adorym.errors import GeometryError
 from adorym.optics.geometry import Geometry, Regime, depth_of_focus_m, fresnel_number, regime_of
+from adorym.optics.modes import beam_diameter_px
 from adorym.optics.propagation import critical_distance_m
 from adorym.report.text import number, quantity
 from adorym.schema import dump
@@ -118,7 +119,7 @@ def _given_modes(made: Draft) -> int:
 
 def _sampling(made: Draft, warnings: list[str]) -> Iterator[Fact]:
     geometry = made.config.forward_model.geometry(made.dataset)
-    diameter = probe_diameter_px(made.starts["probe"][: _given_modes(made)]) if "probe" in made.starts else None
+    diameter = beam_diameter_px(made.starts["probe"][: _given_modes(made)]) if "probe" in made.starts else None
     if made.dataset.probe_positions_px is not None:
         yield from _scan(made, geometry, diameter, warnings)
     far = _regime(made) == "far_field"

@@ -26,9 +26,9 @@ from adorym.data.survey import (
     nearest_step_px,
     orientation_test,
     pixel_survey,
-    probe_diameter_px,
 )
 from adorym.errors import DataError
+from adorym.optics.modes import beam_diameter_px
 from adorym.report.text import prefix
 from adorym.units import wavelength_m
 
@@ -183,7 +183,7 @@ def _scan(dataset: Dataset) -> ScanSummary | None:
         return None
     first = positions[dataset.angle_index == dataset.angle_index[0]]
     step = nearest_step_px(first) if len(first) > 1 else None
-    diameter = None if dataset.start_probe is None else probe_diameter_px(dataset.start_probe)
+    diameter = None if dataset.start_probe is None else beam_diameter_px(dataset.start_probe)
     overlap = None if step is None or diameter is None else linear_overlap(step, diameter)
     low, high = positions.min(axis=0), positions.max(axis=0)
     return ScanSummary((float(low[0]), float(low[1])), (float(high[0]), float(high[1])), step, diameter, overlap)
