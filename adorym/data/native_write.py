@@ -10,6 +10,7 @@ import numpy as np
 from adorym.data.atomic import whole_file
 from adorym.data.dataset import Dataset, Patterns
 from adorym.data.flat_fields import Drift, DriftingPatterns
+from adorym.data.lengths import LENGTHS
 from adorym.data.patterns import CorrectedPatterns, blocks
 from adorym.errors import DataError
 
@@ -99,24 +100,15 @@ def _write_metadata(file: h5py.File, dataset: Dataset) -> None:
     _put(file, "metadata/theta", np.asarray(dataset.theta_rad, dtype=np.float64), "rad")
     if tiles_per_angle(dataset) is None:
         _put(file, "metadata/angle_index", dataset.angle_index, "")
-    values = {
-        "energy_ev": (dataset.energy_ev, 1.0),
-        "psize_cm": (dataset.pixel_size_m, 100.0),
-        "detector_pixel_size_m": (dataset.detector_pixel_size_m, 1.0),
-        "distance_m": (dataset.distance_m, 1.0),
-        "source_distance_m": (dataset.source_distance_m, 1.0),
-        "free_prop_cm": (dataset.propagation_distance_m, 100.0),
-        "magnification": (dataset.magnification, 1.0),
-        "rotation_center_px": (dataset.rotation_center_px, 1.0),
-        "open_beam_counts": (dataset.open_beam_counts, 1.0),
-        "slice_pos_cm": (dataset.slice_positions_m, 100.0),
-    }
-    for name, (value, scale) in values.items():
-        if value is not None:
-            number = np.asarray(value, dtype=np.float64) * scale
-            if name == "psize_cm" and number[0] == number[1]:
+    for name in ("rotation_center_px", "open_beam_counts"):
+        if (value := getattr(dataset, name)) is not None:
+            _put(file, f"metadata/{name}", np.float64(value), UNIT_OF_SUFFIX.get(name.rpartition("_")[2], ""))
+    for q in LENGTHS:
+        if (value := getattr(dataset, q.field)) is not None:
+            number = np.asarray(value, dtype=np.float64) * (100.0 if q.stored_unit == "cm" else 1.0)
+            if q.field == "pixel_size_m" and number[0] == number[1]:
                 number = number[0]  # the original takes one number
-            _put(file, f"metadata/{name}", number, UNIT_OF_SUFFIX.get(name.rpartition("_")[2], ""))
+            _put(file, f"metadata/{q.stored}", number, q.stored_unit)
     if dataset.mask is not None:
         _put(file, "metadata/mask", dataset.mask.astype(np.uint8), "")
         file["metadata/mask"].attrs["meaning"] = "1 where a pixel is good"
