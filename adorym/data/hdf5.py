@@ -126,6 +126,11 @@ def unit_of(dataset: h5py.Dataset) -> str | None:
     return text_attribute(dataset, "units", "unit") or None
 
 
+def put(group: h5py.Group, name: str, value: object, unit: str) -> None:
+    """Write the dataset ``name`` with its ``@units``."""
+    group.create_dataset(name, data=value).attrs["units"] = unit
+
+
 @lru_cache(maxsize=64)
 def factor(unit: str, target: str) -> float:
     """Value of 1 ``unit`` in ``target``.
