@@ -31,7 +31,7 @@ def smooth(shape):
 
 def light(shape):
     y, x = (2 * np.pi * np.arange(n) / n for n in shape)
-    return 10 * (1 + 0.1 * np.cos(y)[:, None] + 0.1j * np.sin(x))
+    return 10 * (1 + 0.1 * np.cos(y)[:, None] + 0.3j * np.sin(x))
 
 
 def exact(wave, distances, maps, paraxial, scale=None):
