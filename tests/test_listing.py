@@ -129,7 +129,7 @@ def test_a_narrow_terminal_cuts_nothing_off():
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ("optimizer", r"list: nothing is called 'optimizer'; did you mean 'optimizer'\?"),
+        ("optimzer", r"list: nothing is called 'optimzer'; did you mean 'optimizer'\?"),
         ("forward_modells", r"did you mean 'forward_model'\?"),
         ("zzz", r"nothing is called 'zzz'; known: constraint, data, "),
     ],
@@ -143,7 +143,7 @@ def test_command(capsys):
     adorym = Adorym(capsys)
     assert "magnitude_limit" in adorym("list").out
     assert "Largest modulus." in adorym("list", "constraints").out
-    ended = adorym("list", "optimizer")
+    ended = adorym("list", "optimzer")
     assert ended.status == 2 and ended.messages == [
         "error: list: nothing is called 'optimizer'; did you mean 'optimizer'?"
     ]
