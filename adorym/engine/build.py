@@ -31,6 +31,7 @@ from adorym.engine.step import apply_update
 from adorym.errors import DataError, InputError
 from adorym.forward.base import BoundModel, Counts
 from adorym.forward.object import FirstObject
+from adorym.losses.base import Loss
 from adorym.optimizers.base import Optimizer
 from adorym.parameters import OBJECT, Value, make_value
 from adorym.storage.base import ObjectStore, blocks
@@ -91,27 +92,9 @@ def build(
     bound = bind(dataset, recipe, run)
     comm = communicator()
     xp = backend(run, comm)
-    measurements = Measurements(
-        xp, bound.dataset, bound.to_model_frame, recipe.loss.target, recipe.loss.floor_counts, comm
-    )
-    if measurements.valid_counts <= 0:
-        raise DataError(dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
-    per_pixel = measurements.mean_counts / math.prod(bound.dataset.window_px)
-    bound = bound.with_(counts=Counts(measurements.mean_counts, per_pixel))
+    measurements, bound = _measured(xp, bound, recipe.loss, comm)
     check_room(bound.shape, "h5" if dry else run.store, comm)
-    errors: list[InputError] = []
-    start, values = None, {}
-    with collected(errors):
-        found = first_object(bound, rng, comm, dry=dry)
-        start = unknown_of(bound, found)
-        obj = _object_value(xp, bound, start, comm)
-    for name in bound.settings:
-        if name != OBJECT:
-            with collected(errors):
-                values[name] = _value(xp, name, bound, rng)
-    if errors or start is None:
-        raise together(errors)
-    _try_constraints(xp, recipe, values, start)
+    found, start, obj, values = _first_values(xp, bound, rng, comm, dry=dry)
     problem = Problem(
         xp=xp,
         bound=bound,
@@ -126,11 +109,23 @@ def build(
         start_diagnostics=found.diagnostics,
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
+    _try_constraints(problem, start)
     state = State(0, run.epochs, problem.present(), {}, problem.store.values)
     for update in () if dry else bound.updates:
         if update.when == "start" and update.due(0, run.epochs):
             state = apply_update(problem, update, state)
     return problem
+
+
+def _measured(
+    xp: Backend, bound: BoundModel[Any], loss: Loss, comm: Communicator
+) -> tuple[Measurements, BoundModel[Any]]:
+    """What was measured as the loss wants it, and the model bound to data whose counts are known."""
+    made = Measurements(xp, bound.dataset, bound.to_model_frame, loss.target, loss.floor_counts, comm)
+    if made.valid_counts <= 0:
+        raise DataError(bound.dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
+    per_pixel = made.mean_counts / math.prod(bound.dataset.window_px)
+    return made, bound.with_(counts=Counts(made.mean_counts, per_pixel))
 
 
 def backend(run: RunSettings, comm: Communicator) -> Backend:
@@ -142,6 +137,26 @@ def backend(run: RunSettings, comm: Communicator) -> Backend:
 
 
 # -- first values ------------------------------------------------------------------------------------------------------
+def _first_values(
+    xp: Backend, bound: BoundModel[Any], rng: np.random.Generator, comm: Communicator, *, dry: bool
+) -> tuple[FirstObject, Start, Value, dict[str, Value]]:
+    """The first object, the unknown made from it, its declaration, and the other parameters; all errors at once."""
+    errors: list[InputError] = []
+    values: dict[str, Value] = {}
+    made = None
+    with collected(errors):
+        found = first_object(bound, rng, comm, dry=dry)
+        start = unknown_of(bound, found)
+        made = found, start, _object_value(xp, bound, start, comm)
+    for name in bound.settings:
+        if name != OBJECT:
+            with collected(errors):
+                values[name] = _value(xp, name, bound, rng)
+    if errors or made is None:
+        raise together(errors)
+    return *made, values
+
+
 def first_object(
     bound: BoundModel[Any], rng: np.random.Generator, comm: Communicator, *, dry: bool = False
 ) -> FirstObject:
@@ -205,14 +220,14 @@ def _value(xp: Backend, name: str, bound: BoundModel[Any], rng: np.random.Genera
     return value
 
 
-def _try_constraints(xp: Backend, recipe: Recipe, values: dict[str, Value], start: Start) -> None:
+def _try_constraints(problem: Problem, start: Start) -> None:
     """Apply each constraint to the first values: it may refuse their shape."""
-    for i, constraint in enumerate(recipe.constraints):
+    for i, constraint in enumerate(problem.constraints):
         if constraint.parameter == OBJECT:
             first = start.rows(0, start.shape[0] if constraint.whole else 1)
         else:
-            first = values[constraint.parameter].first
-        try_constraint(xp, i, constraint, xp.asarray(first.copy()), start.shape)
+            first = problem.values[constraint.parameter].first
+        try_constraint(problem.xp, i, constraint, problem.xp.asarray(first.copy()), start.shape)
 
 
 def make_store(xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, run: RunSettings) -> ObjectStore:
