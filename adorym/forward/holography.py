@@ -180,7 +180,7 @@ class Holography(ForwardModel):
         where = "parameters.object.representation"
         if object_settings(settings).representation != "real_imag":
             if self.homogeneous:
-                what = "has no effect: a homogeneous object is solved for as its phase"
+                what = "has no effect: a homogeneous object is represented by its phase"
                 yield ConfigError(where, what, remedy="leave it out, or 'forward_model.homogeneous'")
             for key in ("autofocus", "balance"):
                 if getattr(self, key) is not None:
