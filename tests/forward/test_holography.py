@@ -337,7 +337,9 @@ def test_cases_cover_every_parameter():
 
 # -- curvature ---------------------------------------------------------------------------------------------------------
 def curvature_of(data, model, names=()):
-    """Closed form and truth, both over the weight: the squared change of the amplitudes with one pixel, summed."""
+    """Closed form and truth, both over the weight: the squared changes of the amplitudes with the real and with
+    the imaginary part of a pixel.
+    """
     problem = reconstruction(model, data, names=names).problem
     obj = np.exp(0.1j * np.cos(np.indices(problem.store.shape).sum(0) / 3))
     insert(problem, {"object": obj})
@@ -351,7 +353,7 @@ def curvature_of(data, model, names=()):
             moved = obj.copy()
             moved[y, x] += step * way
             insert(problem, {"object": moved})
-            total += (weights * ((np.sqrt(predicted(problem)) - here) / step) ** 2).sum() / 2
+            total += (weights * ((np.sqrt(predicted(problem)) - here) / step) ** 2).sum()
         found.append(total)
     insert(problem, {"object": obj})
     seen, params, batch = problem.inputs(n)
