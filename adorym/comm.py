@@ -140,7 +140,7 @@ class MpiCommunicator(Communicator):
         self._watchdog = Watchdog(self.rank, timeout_s, self._abort)
 
     def sum(self, array: np.ndarray, name: str = "sum") -> np.ndarray:
-        array = np.require(array, requirements="CW")
+        array = np.require(array, requirements=["C", "W"])
         flat = _real(array).reshape(-1)
         step = max(1, PIECE_BYTES // flat.itemsize)
         with self._watchdog.waiting(name):

@@ -35,6 +35,7 @@ from adorym.regularizers.sparsity import L1, L2, ReweightedL1, Smoothness
 from adorym.regularizers.variation import TotalVariation
 from adorym.solvers.library import Scipy
 from adorym.solvers.memory import LBFGS
+from adorym.solvers.newton import Curveball, LevenbergMarquardt
 from adorym.solvers.preconditioners import Estimated
 from adorym.solvers.splitting import ProximalGradient
 from adorym.updates.autofocus import Autofocus
@@ -177,8 +178,8 @@ def solver_recipes() -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
     """A run with each solver; with terms of the object whose operator acts on single pixels, or that see neighbors."""
     data, thin, loss = Scan(modes=2, photons=1e5).noisy(), Ptychography(), LeastSquares()
     terms = (L1(weight=0.5), TotalVariation(weight=1.0), Smoothness(weight=1.0, parameter="probe_positions"))
-    solvers = [component(None) for component in CASES["solver"].values()]
-    solvers += [LBFGS(preconditioner=Estimated(probes=2))]
+    solvers = [case(None) for kind, case in CASES["solver"].items() if kind not in ("curveball", "levenberg_marquardt")]
+    solvers += [LBFGS(preconditioner=Estimated(probes=2)), LevenbergMarquardt(iterations=3), Curveball(damping=30.0)]
     names = [f"solver-{each.kind}-{each.preconditioner.kind}" for each in solvers]
     return {
         name: (data, Recipe(thin, _settings(None), loss, terms, solver=solver), {})

@@ -64,7 +64,7 @@ def test_assignments_that_make_no_sense(adorym, tmp_path, monkeypatch, assignmen
         (["export", "data.h5", "--to", "tif"], ("to:", "no export format 'tif'", "did you mean 'tiff'?")),
         (["simulate", "ptychography", "-o", "data.h5/new.h5"], ("data.h5/new.h5:", "cannot")),
         (["convert", "data.h5", "data.h5/new.h5"], ("data.h5/new.h5:", "cannot")),
-        (["list", "optimizer"], ("list:", "nothing is called 'optimizer'", "did you mean 'optimizer'?")),
+        (["list", "optimizzer"], ("list:", "nothing is called 'optimizzer'", "did you mean 'optimizer'?")),
     ],
 )
 def test_wrong_arguments(adorym, tmp_path, monkeypatch, arguments, words):

@@ -129,7 +129,7 @@ def test_a_narrow_terminal_cuts_nothing_off():
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
-        ("optimiser", r"list: nothing is called 'optimiser'; did you mean 'optimizer'\?"),
+        ("optimizzer", r"list: nothing is called 'optimizzer'; did you mean 'optimizer'\?"),
         ("forward_modells", r"did you mean 'forward_model'\?"),
         ("zzz", r"nothing is called 'zzz'; known: constraint, data, "),
     ],
@@ -143,7 +143,7 @@ def test_command(capsys):
     adorym = Adorym(capsys)
     assert "magnitude_limit" in adorym("list").out
     assert "Largest modulus." in adorym("list", "constraints").out
-    ended = adorym("list", "optimiser")
+    ended = adorym("list", "optimizzer")
     assert ended.status == 2 and ended.messages == [
-        "error: list: nothing is called 'optimiser'; did you mean 'optimizer'?"
+        "error: list: nothing is called 'optimizzer'; did you mean 'optimizer'?"
     ]

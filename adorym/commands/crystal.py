@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,8 @@ import h5py
 import numpy as np
 from pydantic import Field
 from rich.table import Table
-from rich.text import Text
-from ruamel.yaml import YAML
 
-from adorym.data.atomic import whole_file
+from adorym.data.atomic import whole_file, write_json
 from adorym.data.dataset import Dataset
 from adorym.data.open import open_dataset
 from adorym.data.result import Result, read_result
@@ -23,6 +20,7 @@ from adorym.metrics.strain import StrainField, TwinChoice, chosen_twin, flattene
 from adorym.optics.bragg_geometry import Beam, BraggGeometry, lattice_m, orthogonal, places_m
 from adorym.registry import component
 from adorym.report.crystal_pictures import save_crystal_pictures
+from adorym.report.score import table_of
 from adorym.report.text import quantity
 from adorym.report.vtk import write_vti, write_vts
 from adorym.schema import build
@@ -67,15 +65,13 @@ class Crystal:
 
     def render(self) -> Table:
         """The numbers as a table for a terminal."""
-        table = Table.grid(padding=(0, 2, 0, 0))
+        rows = []
         for name, value in self.figures.items():
             stem, _, unit = name.rpartition("_")
             known = unit in ("m", "rad", "px")
             text = quantity(value, unit) if known else f"{value:.4g}"
-            table.add_row(Text((stem if known else name).replace("_", " ")), Text(text, style="bold"))
-        for path in self.files:
-            table.add_row(Text("file"), Text(str(path)))
-        return table
+            rows.append(((stem if known else name).replace("_", " "), text))
+        return table_of(rows, [("file", str(path)) for path in self.files])
 
 
 def crystal(
@@ -176,10 +172,10 @@ def _beam(geometry: BraggGeometry, dataset: Dataset) -> Beam:
 
 
 def _data_path(result: Result, where: str) -> str:
-    settings = YAML(typ="safe").load(result.config) if result.config else None
-    if not isinstance(settings, dict) or "data" not in settings:
+    path = result.settings.get("data", {}).get("path")
+    if path is None:
         raise ConfigError(where, "does not say where its data are", remedy="name them with '--data'")
-    return str(settings["data"]["path"])
+    return str(path)
 
 
 def _write(made: Crystal, folder: Path) -> tuple[Path, ...]:
@@ -195,8 +191,7 @@ def _write(made: Crystal, folder: Path) -> tuple[Path, ...]:
     voxel = made.voxel_m or 1.0
     with whole_file(vti) as partial:
         write_vti(partial, fields, (voxel, voxel, voxel))
-    with whole_file(text) as partial:
-        partial.write_text(json.dumps(made.figures, indent=2) + "\n", encoding="utf-8")
+    write_json(text, made.figures)
     if made.skew is None:
         return hdf5, vti, text
     vts, (obj, places) = folder / "crystal_skew.vts", made.skew

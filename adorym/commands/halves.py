@@ -9,11 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from adorym import metrics
-from adorym.commands.score import in_frame, pixel_size, resolution_figure
+from adorym.commands.score import in_frame, resolution_figure
 from adorym.data.result import Result, read_result
 from adorym.errors import DataError
 from adorym.metrics import Region
@@ -39,7 +37,7 @@ def compare_halves(first_path: str | Path, second_path: str | Path) -> Score:
     if not covered[region].all():
         raise DataError(str(second_path), "the two reconstructions do not cover the same part of the object")
     alignment = metrics.align_object(framed, fixed, region)
-    rings = metrics.ring_correlation(alignment.aligned[region], fixed[region], pixel_size(first))
+    rings = metrics.ring_correlation(alignment.aligned[region], fixed[region], first.pixel_m)
     size = " x ".join(str(s.stop - s.start) for s in region)
     note = f"over {size} px, shift of ({alignment.shift_px[0]:.2f}, {alignment.shift_px[1]:.2f}) px removed"
     difference = Figure("halves_nrmse", "difference of the halves (NRMSE)", alignment.error, note=note)
@@ -52,11 +50,11 @@ def _check(first: Result, second: Result, where: str) -> None:
         raise DataError(
             where, "the objects are not of the same kind", expected=first.representation, found=second.representation
         )
-    if not np.allclose(pixel_size(first), pixel_size(second), rtol=1e-6, atol=0):
+    if not np.allclose(first.pixel_m, second.pixel_m, rtol=1e-6, atol=0):
         expected, found = first.pixel_size_m, second.pixel_size_m
         raise DataError(where, "the pixel sizes differ", expected=f"{expected} m", found=f"{found} m")
-    patterns = _patterns(first.config)
-    if patterns is not None and patterns == _patterns(second.config):
+    patterns = _patterns(first)
+    if patterns is not None and patterns == _patterns(second):
         raise DataError(
             where,
             "is from the same patterns: two runs over the same data agree in their noise, too",
@@ -66,16 +64,10 @@ def _check(first: Result, second: Result, where: str) -> None:
         )
 
 
-def _patterns(config: str) -> tuple[str, str] | None:
+def _patterns(result: Result) -> tuple[str, str] | None:
     """Path and choice of the patterns; ``None`` for a result whose configuration does not tell."""
-    try:
-        settings = YAML(typ="safe").load(config)
-    except YAMLError:
-        return None
-    data = settings.get("data") if isinstance(settings, dict) else None
-    if not isinstance(data, dict) or "path" not in data:
-        return None
-    return str(data["path"]), str(data.get("frames") or "")
+    data = result.settings.get("data", {})
+    return (str(data["path"]), str(data.get("frames") or "")) if "path" in data else None
 
 
 def _image(result: Result) -> np.ndarray:

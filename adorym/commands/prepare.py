@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
 from rich.table import Table
-from rich.text import Text
 
 from adorym.data.native_write import write_native
 from adorym.data.open import open_dataset
@@ -27,6 +26,7 @@ from adorym.data.volume import (
 )
 from adorym.errors import ConfigError
 from adorym.registry import component
+from adorym.report.score import table_of
 from adorym.schema import build
 
 Count = Annotated[int, Field(ge=1)]
@@ -66,12 +66,7 @@ class Prepared:
 
     def render(self) -> Table:
         """A table for a terminal."""
-        table = Table.grid(padding=(0, 2, 0, 0))
-        for name, text in self.rows:
-            table.add_row(Text(name), Text(text, style="bold"))
-        for text in self.warnings:
-            table.add_row(Text("warning", style="yellow"), Text(text))
-        return table
+        return table_of(self.rows, [("warning", text) for text in self.warnings])
 
 
 def prepare_peak(

@@ -59,7 +59,7 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
         )  # fmt: skip
     alignment = metrics.align_object(framed, true, region)
     found, wanted = alignment.aligned[alignment.region], true[alignment.region]
-    rings = metrics.ring_correlation(found, wanted, pixel_size(result), truth=True)
+    rings = metrics.ring_correlation(found, wanted, result.pixel_m, truth=True)
     figures = (
         *_object_figures(alignment, found, wanted),
         resolution_figure(rings, result),
@@ -70,11 +70,6 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
         *_hologram_figures(result, data, framed, true),
     )
     return Score(figures, alignment.region, rings)
-
-
-def pixel_size(result: Result) -> tuple[float, float]:
-    """(y, x) size of a pixel in meters, 1 where it is not known."""
-    return (1.0, 1.0) if result.pixel_size_m is None else (result.pixel_size_m[0], result.pixel_size_m[1])
 
 
 def resolution_figure(rings: RingCorrelation, result: Result) -> Figure:
@@ -264,7 +259,7 @@ def _hologram_figures(result: Result, data: Dataset, found: np.ndarray, true: np
         yield Figure("kappa_over_truth", "delta / beta over the true one", ratio, "", "of the material")
     if data.energy_ev is None or result.pixel_size_m is None:
         return
-    grid = Grid((true.shape[0], true.shape[1]), pixel_size(result), wavelength_m(data.energy_ev))
+    grid = Grid((true.shape[0], true.shape[1]), result.pixel_m, wavelength_m(data.energy_ev))
     width = filter_width_px(float(np.abs(distances).max()), grid)
     magnitude, phase = hologram_similarities(found, true, width)
     yield Figure("magnitude_ssim", "magnitude similarity (SSIM)", magnitude, "", "of the whole field")

@@ -16,7 +16,7 @@ from pydantic import Field
 from adorym._version import __version__
 from adorym.comm import started
 from adorym.config_file import load
-from adorym.data.atomic import whole_file
+from adorym.data.atomic import write_json
 from adorym.errors import ConfigError, suggestion
 from adorym.metrics.crystal import match
 from adorym.networks.shards import Examples, read_shards, shard_paths
@@ -97,8 +97,7 @@ def train_network(
     path = save_network(
         trainer.network, folder / WEIGHTS, {k: json.dumps(v) for k, v in card.items()}, made.half_precision
     )
-    with whole_file(folder / CARD) as partial:
-        partial.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / CARD, card)
     save_training_curves(history, folder / CURVES)
     return path
 

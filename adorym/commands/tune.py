@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from adorym.config import Config, load_config
+from adorym.data.atomic import write_json
 from adorym.data.open import open_dataset
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import predict_patterns
@@ -171,7 +172,7 @@ def _told(study: Any, ranges: list[Range], folder: Path) -> Study:
         raise RunError("tune", "every trial failed", found=f"{failed} trials", remedy="choose narrower ranges")
     _plot(finished, ranges, folder / PICTURE)
     best = {key: study.best_params[key] for key in study.best_params}
-    (folder / BEST).write_text(json.dumps({"score": study.best_value, "set": best}, indent=2) + "\n")
+    write_json(folder / BEST, {"score": study.best_value, "set": best})
     return Study(best, float(study.best_value), len(finished), failed, folder / PICTURE)
 
 

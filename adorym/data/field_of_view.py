@@ -32,11 +32,6 @@ class FieldOfView:
     bright: np.ndarray
     scanned: bool
 
-    @property
-    def corner_px(self) -> tuple[int, int]:
-        """(y, x) index of the box's first pixel in the object array."""
-        return self.crop[0].start, self.crop[1].start
-
 
 def illumination(result: Result, positions_px: np.ndarray | None = None) -> np.ndarray | None:
     """Photons that fell on every object pixel, ``(y, x)`` float64: sum_jm |P_m(r - r_j)|^2.

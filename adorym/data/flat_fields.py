@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adorym.data.dataset import Patterns
+from adorym.data.patterns import WrappedPatterns
 from adorym.errors import DataError
 
 
@@ -40,15 +40,10 @@ class Drift:
 
 
 @dataclass(frozen=True)
-class DriftingPatterns:
+class DriftingPatterns(WrappedPatterns):
     """Patterns over the change of the beam; ``base`` is over its mean already."""
 
-    base: Patterns
     drift: Drift
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.base.shape
 
     def read(self, index: np.ndarray) -> np.ndarray:
         frames, moment = self.base.read(index), self.drift.moment[np.asarray(index, dtype=np.intp)]

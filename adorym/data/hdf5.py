@@ -25,6 +25,7 @@ _FACTORS = {
     ("eV", "eV"): 1.0,
     ("keV", "eV"): 1e3,
     ("rad", "rad"): 1.0,
+    ("", ""): 1.0,
     ("px", "px"): 1.0,
     ("pixel", "px"): 1.0,
     ("pixels", "px"): 1.0,
@@ -123,6 +124,11 @@ def text_attribute(dataset: h5py.Dataset | h5py.Group, *names: str) -> str | Non
 def unit_of(dataset: h5py.Dataset) -> str | None:
     """What ``@units`` says, ``None`` where nothing is said."""
     return text_attribute(dataset, "units", "unit") or None
+
+
+def put(group: h5py.Group, name: str, value: object, unit: str) -> None:
+    """Write the dataset ``name`` with its ``@units``."""
+    group.create_dataset(name, data=value).attrs["units"] = unit
 
 
 @lru_cache(maxsize=64)

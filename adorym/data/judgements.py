@@ -19,8 +19,8 @@ from adorym.data.survey import (
     nearest_step_px,
     orientation_test,
     pixel_survey,
-    probe_diameter_px,
 )
+from adorym.optics.modes import beam_diameter_px
 
 LOW_OVERLAP = 0.4
 # Steps shorter than this are no steps of a scan.
@@ -111,7 +111,7 @@ def scan_of(dataset: Dataset, probe: np.ndarray | None) -> Scan | None:
         if len(each := positions[dataset.angle_index == angle]) > 1
     ]
     step = max(steps, default=None)
-    diameter = None if probe is None else probe_diameter_px(probe)
+    diameter = None if probe is None else beam_diameter_px(probe)
     overlap = None if step is None or diameter is None else linear_overlap(step, diameter)
     return Scan((float(low[0]), float(low[1])), (float(high[0]), float(high[1])), step, diameter, overlap)
 

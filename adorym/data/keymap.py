@@ -17,9 +17,10 @@ from adorym import units
 from adorym.data.containers import Container, open_container
 from adorym.data.dataset import ArrayPatterns, Dataset, Patterns
 from adorym.data.hdf5 import factor
+from adorym.data.lengths import LENGTHS, Lengths
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns, Orientation
-from adorym.data.readers.base import Lengths, Raw, assemble
+from adorym.data.readers.base import Raw, assemble
 from adorym.data.readers.motion import rows_of
 from adorym.errors import ConfigError, DataError, suggestion
 from adorym.registry import component
@@ -195,26 +196,8 @@ class KeyMap:
         return np.repeat(np.arange(len(theta)), n // len(theta)), theta
 
     def _lengths(self, container: Container, notes: list[str]) -> Lengths:
-        def values(name: str, target: str) -> np.ndarray | None:
-            text = getattr(self, name)
-            return None if text is None else _quantity(container, text, target, name, notes)
-
-        def one(name: str, target: str) -> float | None:
-            found = values(name, target)
-            return None if found is None else float(found[0])
-
-        def two(name: str) -> tuple[float, float] | None:
-            found = values(name, "m")
-            return None if found is None else (float(found[0]), float(found[-1]))
-
-        return Lengths(
-            energy_ev=one("energy", "eV"),
-            pixel_size_m=two("pixel_size"),
-            detector_pixel_size_m=two("detector_pixel_size"),
-            distance_m=one("distance", "m"),
-            source_distance_m=one("source_distance", "m"),
-            propagation_distance_m=values("propagation_distance", "m"),
-        )
+        said = {q: text for q in LENGTHS if (text := getattr(self, q.key, None)) is not None}
+        return Lengths(**{q.field: q.of(_quantity(container, t, q.unit, q.key, notes)) for q, t in said.items()})
 
     def _mask(self, mask: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
         good = mask == 0 if self.mask_good == "0" else mask != 0

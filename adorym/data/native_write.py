@@ -10,6 +10,8 @@ import numpy as np
 from adorym.data.atomic import whole_file
 from adorym.data.dataset import Dataset, Patterns
 from adorym.data.flat_fields import Drift, DriftingPatterns
+from adorym.data.hdf5 import put
+from adorym.data.lengths import LENGTHS
 from adorym.data.patterns import CorrectedPatterns, blocks
 from adorym.errors import DataError
 
@@ -36,9 +38,9 @@ def write_native(dataset: Dataset, path: str | Path) -> Path:
             _write_metadata(file, dataset)
             _write_positions(file, dataset)
             if dataset.start_probe is not None:
-                _put(file, "start/probe", dataset.start_probe, "sqrt(photons)")
+                put(file, "start/probe", dataset.start_probe, "sqrt(photons)")
             for name, value in dataset.truth.items():
-                _put(file, f"truth/{name}", value, UNIT_OF_SUFFIX.get(name.rpartition("_")[2], ""))
+                put(file, f"truth/{name}", value, UNIT_OF_SUFFIX.get(name.rpartition("_")[2], ""))
     except (OSError, TypeError) as error:
         raise DataError(str(path), "the data set cannot be written", found=str(error)) from error
     return path
@@ -86,39 +88,30 @@ def _write_fields(file: h5py.File, patterns: CorrectedPatterns, dataset: Dataset
     fields = flat[None] if drift is None else drift.flats(flat)
     if patterns.dark is not None:
         fields = fields + patterns.dark
-        _put(file, "exchange/data_dark", patterns.dark.astype(np.float32)[None], "photons")
-    _put(file, "exchange/data_white", fields.astype(np.float32), "photons")
+        put(file, "exchange/data_dark", patterns.dark.astype(np.float32)[None], "photons")
+    put(file, "exchange/data_white", fields.astype(np.float32), "photons")
     if drift is not None:  # the angles at which the moments of the patterns pass those of the fields
         theta, order = dataset.theta_rad[dataset.angle_index], np.argsort(drift.moment)
         at = np.interp(np.arange(len(fields)), drift.moment[order], theta[order])
-        _put(file, "exchange/theta_white", np.rad2deg(at), "deg")
+        put(file, "exchange/theta_white", np.rad2deg(at), "deg")
     return patterns.base
 
 
 def _write_metadata(file: h5py.File, dataset: Dataset) -> None:
-    _put(file, "metadata/theta", np.asarray(dataset.theta_rad, dtype=np.float64), "rad")
+    put(file, "metadata/theta", np.asarray(dataset.theta_rad, dtype=np.float64), "rad")
     if tiles_per_angle(dataset) is None:
-        _put(file, "metadata/angle_index", dataset.angle_index, "")
-    values = {
-        "energy_ev": (dataset.energy_ev, 1.0),
-        "psize_cm": (dataset.pixel_size_m, 100.0),
-        "detector_pixel_size_m": (dataset.detector_pixel_size_m, 1.0),
-        "distance_m": (dataset.distance_m, 1.0),
-        "source_distance_m": (dataset.source_distance_m, 1.0),
-        "free_prop_cm": (dataset.propagation_distance_m, 100.0),
-        "magnification": (dataset.magnification, 1.0),
-        "rotation_center_px": (dataset.rotation_center_px, 1.0),
-        "open_beam_counts": (dataset.open_beam_counts, 1.0),
-        "slice_pos_cm": (dataset.slice_positions_m, 100.0),
-    }
-    for name, (value, scale) in values.items():
-        if value is not None:
-            number = np.asarray(value, dtype=np.float64) * scale
-            if name == "psize_cm" and number[0] == number[1]:
+        put(file, "metadata/angle_index", dataset.angle_index, "")
+    for name in ("rotation_center_px", "open_beam_counts"):
+        if (value := getattr(dataset, name)) is not None:
+            put(file, f"metadata/{name}", np.float64(value), UNIT_OF_SUFFIX.get(name.rpartition("_")[2], ""))
+    for q in LENGTHS:
+        if (value := getattr(dataset, q.field)) is not None:
+            number = np.asarray(value, dtype=np.float64) * (100.0 if q.stored_unit == "cm" else 1.0)
+            if q.field == "pixel_size_m" and number[0] == number[1]:
                 number = number[0]  # the original takes one number
-            _put(file, f"metadata/{name}", number, UNIT_OF_SUFFIX.get(name.rpartition("_")[2], ""))
+            put(file, f"metadata/{q.stored}", number, q.stored_unit)
     if dataset.mask is not None:
-        _put(file, "metadata/mask", dataset.mask.astype(np.uint8), "")
+        put(file, "metadata/mask", dataset.mask.astype(np.uint8), "")
         file["metadata/mask"].attrs["meaning"] = "1 where a pixel is good"
     if dataset.notes:
         file["metadata/notes"] = list(dataset.notes)
@@ -130,15 +123,11 @@ def _write_positions(file: h5py.File, dataset: Dataset) -> None:
         return
     positions = np.asarray(positions, dtype=np.float64)
     if tiles is None:
-        _put(file, "metadata/probe_pos_px", positions, "px")
+        put(file, "metadata/probe_pos_px", positions, "px")
         return
     by_angle = positions.reshape(dataset.n_angles, tiles, 2)
     if (by_angle == by_angle[0]).all():
-        _put(file, "metadata/probe_pos_px", by_angle[0], "px")
+        put(file, "metadata/probe_pos_px", by_angle[0], "px")
         return
     for i, given in enumerate(by_angle):
-        _put(file, f"metadata/probe_pos_px_{i}", given, "px")
-
-
-def _put(file: h5py.File, name: str, value: object, unit: str) -> None:
-    file.create_dataset(name, data=value).attrs["units"] = unit
+        put(file, f"metadata/probe_pos_px_{i}", given, "px")

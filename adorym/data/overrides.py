@@ -115,6 +115,10 @@ class Overrides:
             raise ConfigError("data.wavelength", "has no effect beside 'data.energy'", remedy="leave one of them out")
         return energy_ev(self.wavelength)
 
+    def given(self, key: str) -> Any:
+        """What the user says of the length or energy ``key``, ``None`` where nothing."""
+        return self.photon_energy if key == "energy" else getattr(self, key, None)
+
     def with_map(self, entries: Iterable[str]) -> Overrides:
         """The same for a file of unknown layout."""
         return replace(self, map=tuple(entries))

@@ -141,10 +141,20 @@ class JoinedPatterns:
 
 
 @dataclass(frozen=True)
-class SelectedPatterns:
-    """The patterns ``selection`` of another stack."""
+class WrappedPatterns:
+    """Another stack, of which every pattern is changed on reading. Fill in ``read``."""
 
     base: Patterns
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.base.shape
+
+
+@dataclass(frozen=True)
+class SelectedPatterns(WrappedPatterns):
+    """The patterns ``selection`` of another stack."""
+
     selection: np.ndarray
 
     @property
@@ -156,19 +166,14 @@ class SelectedPatterns:
 
 
 @dataclass(frozen=True)
-class CorrectedPatterns:
+class CorrectedPatterns(WrappedPatterns):
     """Dark and flat correction: ``max(0, (I - dark) * gain)``, each ``(y, x)``.
 
     The noise of the dark makes some corrected counts negative; no likelihood takes these, hence the zero.
     """
 
-    base: Patterns
     dark: np.ndarray | None = None
     gain: np.ndarray | None = None
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.base.shape
 
     def read(self, index: np.ndarray) -> np.ndarray:
         frames = self.base.read(index)
@@ -180,32 +185,21 @@ class CorrectedPatterns:
 
 
 @dataclass(frozen=True)
-class Transmissions:
+class Transmissions(WrappedPatterns):
     """``exp(-p)`` of line integrals ``p = -log(I/I0)``."""
-
-    base: Patterns
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.base.shape
 
     def read(self, index: np.ndarray) -> np.ndarray:
         return np.exp(-self.base.read(index))
 
 
 @dataclass(frozen=True)
-class MaskedPatterns:
+class MaskedPatterns(WrappedPatterns):
     """Counts at bad pixels that no arithmetic survives (not finite or negative) read as 0.
 
     A weight of 0 does not cancel a NaN, so the model's mask alone would not do. ``good``: ``(y, x)`` or ``(n, y, x)``.
     """
 
-    base: Patterns
     good: np.ndarray
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return self.base.shape
 
     def read(self, index: np.ndarray) -> np.ndarray:
         frames = self.base.read(index)
@@ -263,10 +257,9 @@ class Orientation:
 
 
 @dataclass(frozen=True)
-class OrientedPatterns:
+class OrientedPatterns(WrappedPatterns):
     """Every pattern turned by an `Orientation`."""
 
-    base: Patterns
     orientation: Orientation
 
     @property

@@ -19,12 +19,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from adorym.data.atomic import whole_file
 from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous
+from adorym.data.hdf5 import put
 from adorym.errors import DataError
 
 REPRESENTATIONS = ("real_imag", "delta_beta", "attenuation")
@@ -124,6 +128,23 @@ class Result:
         return f"Result({self.representation} object {_shown_shape(self.object)}{probe}; {ran}{others})"
 
     @property
+    def pixel_m(self) -> tuple[float, float]:
+        """(y, x) pixel size in meters, 1 where it is not known."""
+        return (1.0, 1.0) if self.pixel_size_m is None else (self.pixel_size_m[0], self.pixel_size_m[1])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The configuration as plain data, its section ``data`` a mapping with a ``path``; empty if it is not YAML."""
+        try:
+            loaded = YAML(typ="safe").load(self.config)
+        except YAMLError:
+            return {}
+        if not isinstance(loaded, dict):
+            return {}
+        data = loaded.get("data")
+        return loaded | ({} if data is None or isinstance(data, dict) else {"data": {"path": data}})
+
+    @property
     def voxel_size_m(self) -> tuple[float, float, float] | None:
         """(y, x, z) voxel size; z is the slice spacing where one was refined or given, else the pixel size along x."""
         if self.pixel_size_m is None:
@@ -198,13 +219,13 @@ def _describe(result: Result, file: h5py.File) -> None:
     if result.pixel_size_m is not None:
         stored.attrs["pixel_size_m"] = result.pixel_size_m
     if result.probe is not None:
-        file.create_dataset("probe", data=result.probe).attrs["units"] = "sqrt(photons)"
+        put(file, "probe", result.probe, "sqrt(photons)")
     for group in ("parameters", "start", "history", "fit", "provenance"):
         file.create_group(group, track_order=True)  # tables come back in the order they were written in
     for name, parameter in result.parameters.items():
-        file.create_dataset(f"parameters/{name}", data=parameter.value).attrs["units"] = parameter.unit
+        put(file, f"parameters/{name}", parameter.value, parameter.unit)
         if parameter.start is not None:
-            file.create_dataset(f"start/{name}", data=parameter.start).attrs["units"] = parameter.unit
+            put(file, f"start/{name}", parameter.start, parameter.unit)
     for group, entries in (("history", result.history), ("fit", result.fit), ("provenance", result.provenance)):
         for name, entry in entries.items():
             file.create_dataset(f"{group}/{name}", data=entry)

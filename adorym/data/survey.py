@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 from adorym.data.checks import CountStatistics
 from adorym.data.dataset import Dataset
 from adorym.data.patterns import blocks
+from adorym.optics.windows import nearest_distances
 
 NEIGHBORS = 8  # of a position, to which a plane is fitted
 MIN_PATTERNS = 50  # fewer give no statistics worth telling
@@ -24,15 +25,7 @@ ORIENTATIONS = ("as it is", "flip_x (or flip_y)", "transpose", "transpose and fl
 
 def nearest_step_px(positions: np.ndarray) -> float:
     """Mean distance of a position ``(n, 2)`` to its nearest neighbor, in pixels."""
-    distance, _ = cKDTree(positions).query(positions, k=2)
-    return float(distance[:, 1].mean())
-
-
-def probe_diameter_px(probe: np.ndarray) -> float:
-    """Diameter of the disc with the probe's effective area ``(sum I)^2 / sum I^2``, probe ``(modes, y, x)``."""
-    intensity = np.sum(np.abs(probe) ** 2, axis=0)
-    area = intensity.sum() ** 2 / np.sum(intensity**2)
-    return float(2 * np.sqrt(area / np.pi))
+    return float(nearest_distances(positions).mean())
 
 
 def linear_overlap(step_px: float, diameter_px: float) -> float:

@@ -160,7 +160,7 @@ class FullBatchObjective(Objective):
         like = StoreVector(self.problem.store, parts)
         for name in self.names:
             array = _wide(like.host(name))
-            stop = start + array.view(np.float64).size
+            stop = start + array.reshape(-1).view(np.float64).size
             array = np.ascontiguousarray(flat[start:stop]).view(array.dtype).reshape(array.shape)
             start = stop
             if name == OBJECT:
@@ -302,4 +302,4 @@ class FullBatchObjective(Objective):
 
 
 def _wide(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, np.result_type(array, np.float64))
+    return np.asarray(array, np.result_type(array, np.float64), order="C")  # a single number stays one

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
-from skimage.metrics import structural_similarity
 from skimage.restoration import unwrap_phase
 
 from adorym.errors import DataError
+from adorym.metrics.similarity import picture_similarity, same_shape
 from adorym.optics.affine import apply, corners_px, half_side_px, to_pixels
 from adorym.optics.geometry import Grid
 
@@ -82,23 +82,7 @@ def hologram_similarities(found: np.ndarray, true: np.ndarray, width_px: tuple[f
     Raises:
         DataError: The shapes differ.
     """
-    if np.shape(found) != np.shape(true):
-        raise DataError("structural similarity", "the objects do not compare", expected=np.shape(true),
-                        found=np.shape(found))  # fmt: skip
+    same_shape("structural similarity", found, true)
     pairs = (np.abs(found), np.abs(true)), (high_passed_phase(found, width_px), high_passed_phase(true, width_px))
-    values = []
-    for picture, wanted in pairs:
-        low, span = wanted.min(), float(np.ptp(wanted)) or 1.0
-        values.append(
-            float(
-                structural_similarity(
-                    picture - low,
-                    wanted - low,
-                    data_range=span,
-                    gaussian_weights=True,
-                    sigma=1.5,
-                    use_sample_covariance=False,
-                )
-            )
-        )
-    return values[0], values[1]
+    magnitude, phase = (picture_similarity(picture - wanted.min(), wanted - wanted.min()) for picture, wanted in pairs)
+    return magnitude, phase

@@ -12,20 +12,17 @@ import numpy as np
 
 from adorym.errors import DataError
 from adorym.metrics.alignment import align_object
+from adorym.optics.modes import orthogonalize, powers
 
 
 def orthogonal_modes(modes: np.ndarray) -> np.ndarray:
     """The orthogonal modes of the same mutual intensity, strongest first: ``(m, y, x)`` from ``(m, y, x)`` complex."""
-    modes = _checked(modes)
-    flat = modes.reshape(len(modes), -1)
-    # Eigenvectors of the small Gram matrix (m, m) make the modes orthogonal without a decomposition of all pixels.
-    _, vectors = np.linalg.eigh(flat.conj() @ flat.T)
-    return (vectors[:, ::-1].T @ flat).reshape(modes.shape)
+    return orthogonalize(_checked(modes))
 
 
 def power_fractions(modes: np.ndarray) -> np.ndarray:
     """Share ``(m,)`` of the power in each orthogonal mode, largest first; they add to 1."""
-    power = (np.abs(orthogonal_modes(modes)) ** 2).sum((1, 2))
+    power = powers(orthogonal_modes(modes))
     return power / power.sum()
 
 

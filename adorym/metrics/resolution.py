@@ -108,17 +108,25 @@ def ring_correlation(
         )  # fmt: skip
     a, b = (_spectrum(image, taper) for image in (first, second))
     frequency, ring, limit = _rings(first.shape, pixel_size)
-    inside = (ring > 0) & (frequency <= limit)
-    ring = ring[inside]
-    count = np.bincount(ring)[1:]
+    ring = np.where(frequency <= limit, ring, 0)
+    return correlation_of(a, b, frequency, ring, limit, truth)
+
+
+def correlation_of(
+    a: np.ndarray, b: np.ndarray, frequency: np.ndarray, ring: np.ndarray, limit: float, truth: bool
+) -> RingCorrelation:
+    """Correlation of two spectra over rings or shells: ``ring`` numbers them from 1, 0 is left out."""
+    inside = ring > 0
+    samples = np.bincount(ring[inside])[1:]
 
     def ring_sum(values: np.ndarray) -> np.ndarray:
-        return np.bincount(ring, values[inside])[1:]
+        return np.bincount(ring[inside], values[inside])[1:]
 
     power = np.sqrt(ring_sum(np.abs(a) ** 2) * ring_sum(np.abs(b) ** 2))
     cross = ring_sum((a * b.conj()).real)
     correlation = np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)
-    return RingCorrelation(ring_sum(frequency) / count, correlation, half_bit_threshold(count, truth), count, limit)
+    threshold = half_bit_threshold(samples, truth)
+    return RingCorrelation(ring_sum(frequency) / samples, correlation, threshold, samples, limit)
 
 
 def half_bit_threshold(samples: np.ndarray, truth: bool = False) -> np.ndarray:

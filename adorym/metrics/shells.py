@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
-from adorym.metrics.resolution import RingCorrelation, half_bit_threshold
+from adorym.metrics.resolution import RingCorrelation, correlation_of
 
 LIMIT = float(np.exp(-1))
 
@@ -84,17 +84,7 @@ def shell_correlation(first: np.ndarray, second: np.ndarray, *, truth: bool = Fa
     """Fourier shell correlation of two aligned volumes; frequencies in parts of the sampling frequency."""
     a, b = (fft.fftshift(fft.fftn(volume)) for volume in (first, second))
     frequency, index, count = _shells(first.shape, None)
-    inside = (index < count) & (index > 0)
-    samples = np.bincount(index[inside], minlength=count)[1:]
-
-    def shell_sum(values: np.ndarray) -> np.ndarray:
-        return np.bincount(index[inside], values[inside], minlength=count)[1:]
-
-    power = np.sqrt(shell_sum(np.abs(a) ** 2) * shell_sum(np.abs(b) ** 2))
-    cross = shell_sum((a * b.conj()).real)
-    correlation = np.divide(cross, power, out=np.zeros_like(cross), where=power > 0)
-    radius = shell_sum(frequency) / samples
-    return RingCorrelation(radius, correlation, half_bit_threshold(samples, truth), samples, 0.5)
+    return correlation_of(a, b, frequency, np.where(index < count, index, 0), 0.5, truth)
 
 
 def _shells(shape: tuple[int, ...], shells: int | None) -> tuple[np.ndarray, np.ndarray, int]:

@@ -62,7 +62,7 @@ def phase_error(reconstruction: np.ndarray, true: np.ndarray) -> PhaseError:
     Raises:
         DataError: The shapes differ or the true phase is flat.
     """
-    _same_shape("phase error", reconstruction, true)
+    same_shape("phase error", reconstruction, true)
     difference = _phase_difference(reconstruction, true)
     spread = float(np.std(unwrap_phase(np.angle(true))))
     if spread < 1e-9:
@@ -85,16 +85,17 @@ def structural_similarities(reconstruction: np.ndarray, true: np.ndarray) -> tup
     Raises:
         DataError: The shapes differ or are too small.
     """
-    _same_shape("structural similarity", reconstruction, true)
+    same_shape("structural similarity", reconstruction, true)
     if min(np.shape(true)) < 11:
         raise DataError("structural similarity", "the images are too small", expected="11 pixels", found=np.shape(true))
     phase = unwrap_phase(np.angle(true))
     pairs = (np.abs(reconstruction), np.abs(true)), (phase + _phase_difference(reconstruction, true), phase)
-    amplitude, phases = (_similarity(found, wanted) for found, wanted in pairs)
+    amplitude, phases = (picture_similarity(found, wanted) for found, wanted in pairs)
     return amplitude, phases
 
 
-def _similarity(found: np.ndarray, wanted: np.ndarray) -> float:
+def picture_similarity(found: np.ndarray, wanted: np.ndarray) -> float:
+    """SSIM of two real pictures ``(y, x)``: Gaussian weights of 1.5 px, the data range of ``wanted``."""
     # A flat truth has no range of its own: compare on the scale of its value then.
     span = float(np.ptp(wanted)) or max(float(np.abs(wanted).max()), 1.0)
     return float(
@@ -112,7 +113,8 @@ def _phase_difference(reconstruction: np.ndarray, true: np.ndarray) -> np.ndarra
     return np.angle(unit * np.exp(-1j * offset))
 
 
-def _same_shape(what: str, reconstruction: np.ndarray, true: np.ndarray) -> None:
+def same_shape(what: str, reconstruction: np.ndarray, true: np.ndarray) -> None:
+    """Refuse objects that are not two images ``(y, x)`` of one shape."""
     if np.shape(reconstruction) != np.shape(true) or np.ndim(true) != 2:
         expected = f"(y, x) = {np.shape(true)}"
         raise DataError(what, "the objects do not compare", expected=expected, found=np.shape(reconstruction))

@@ -6,8 +6,6 @@ number of pixels, at which the object is cut out, and a fraction, by which the p
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from scipy.spatial import cKDTree
 
@@ -95,41 +93,9 @@ def coverage(corners_px: np.ndarray, shape_px: Shape, window_px: Shape) -> np.nd
     return edges.cumsum(0).cumsum(1)[:-1, :-1]
 
 
-def covered_area_px(corners_px: np.ndarray, shape_px: Shape, window_px: Shape) -> int:
-    """Number of object pixels that lie under at least one window."""
-    return int(np.count_nonzero(coverage(corners_px, shape_px, window_px)))
-
-
 def nearest_distances(positions_px: np.ndarray) -> np.ndarray:
     """Distance in pixels from each position to its nearest neighbor, ``(n,)``; infinite for a single position."""
     positions = np.asarray(positions_px, np.float64)
     if len(positions) < 2:
         return np.full(len(positions), np.inf)
     return cKDTree(positions).query(positions, k=2)[0][:, 1]
-
-
-def linear_overlap(positions_px: np.ndarray, diameter_px: float | tuple[float, float]) -> float:
-    """Linear overlap ``1 - d/D`` of neighboring illuminated discs; 0 where they do not touch.
-
-    Bunk et al., Ultramicroscopy 108, 481 (2008), find 0.6 to be best for ptychography.
-
-    Args:
-        positions_px: ``(n, 2)`` positions; d is the median distance to the nearest neighbor.
-        diameter_px: Diameter D of the beam, one number or (y, x).
-    """
-    return max(0.0, 1.0 - _relative_step(positions_px, diameter_px))
-
-
-def area_overlap(positions_px: np.ndarray, diameter_px: float | tuple[float, float]) -> float:
-    r"""Fraction of a disc's area that its nearest neighbor covers too.
-
-    :math:`\frac{2}{\pi}\big(\arccos s - s\sqrt{1 - s^2}\big)` with s = d/D, arguments as for `linear_overlap`.
-    """
-    s = min(1.0, _relative_step(positions_px, diameter_px))
-    return 2 / math.pi * (math.acos(s) - s * math.sqrt(1 - s * s))
-
-
-def _relative_step(positions_px: np.ndarray, diameter_px: float | tuple[float, float]) -> float:
-    if np.min(diameter_px) <= 0:
-        raise DataError("diameter_px", "must be positive", found=diameter_px)
-    return float(np.median(nearest_distances(np.asarray(positions_px, np.float64) / np.asarray(diameter_px))))

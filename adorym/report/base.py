@@ -27,12 +27,6 @@ class Scene:
         return _positions(self.result, self.dataset)
 
     @property
-    def pixel(self) -> tuple[float, float]:
-        """(y, x) pixel size of the object in meters, 1 where it is not known."""
-        size = self.result.pixel_size_m
-        return (1.0, 1.0) if size is None else (size[0], size[1])
-
-    @property
     def pixel_x_m(self) -> float | None:
         """Pixel size along x, for scale bars."""
         return None if self.result.pixel_size_m is None else self.result.pixel_size_m[1]

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from adorym._version import __version__
+from adorym.data.hdf5 import put
 from adorym.data.result import Result
 
 CXI_VERSION = 160
@@ -27,12 +28,12 @@ def write_cxi(path: Path, result: Result) -> None:
         _write_image(entry.create_group("image_1"), result)
         entry["data_1/data"] = h5py.SoftLink("/entry_1/image_1/data")
         if result.probe is not None:
-            _put(entry, "instrument_1/source_1/illumination", result.probe, "sqrt(photons)")
+            put(entry, "instrument_1/source_1/illumination", result.probe, "sqrt(photons)")
         positions = result.parameters.get("probe_positions")
         if positions is not None and result.pixel_size_m is not None and positions.value.ndim == 2:
             meters = positions.value[:, 1::-1] * result.pixel_size_m[1::-1]
             translation = -np.column_stack([meters, np.zeros(len(meters))])
-            _put(entry, "sample_1/geometry_1/translation", translation, "m")
+            put(entry, "sample_1/geometry_1/translation", translation, "m")
 
 
 def _write_image(image: h5py.Group, result: Result) -> None:
@@ -49,11 +50,11 @@ def _write_image(image: h5py.Group, result: Result) -> None:
     if result.voxel_size_m is not None:
         dy, dx, dz = result.voxel_size_m
         height, width, depth = obj.shape
-        _put(image, "x_pixel_size", dx, "m")
-        _put(image, "y_pixel_size", dy, "m")
+        put(image, "x_pixel_size", dx, "m")
+        put(image, "y_pixel_size", dy, "m")
         if data.ndim == 3:
-            _put(image, "z_pixel_size", dz, "m")
-        _put(image, "image_size", np.array([width * dx, height * dy, depth * dz])[: data.ndim], "m")
+            put(image, "z_pixel_size", dz, "m")
+        put(image, "image_size", np.array([width * dx, height * dy, depth * dz])[: data.ndim], "m")
     process = image.create_group("process_1")
     process["command"], process["configuration"] = "adorym run", result.config
     for name, text in result.provenance.items():
@@ -61,7 +62,3 @@ def _write_image(image: h5py.Group, result: Result) -> None:
     for name in ("epoch", "loss", "time_s"):
         if name in result.history:
             process[f"history/{name}"] = result.history[name]
-
-
-def _put(group: h5py.Group, name: str, value: object, units: str) -> None:
-    group.create_dataset(name, data=value).attrs["units"] = units

@@ -60,7 +60,6 @@ def _caption(result: Result, view: FieldOfView) -> str:
 def _slices(result: Result, view: FieldOfView) -> dict[str, list[Panel]]:
     depth = result.object.shape[2]
     chosen = np.unique(np.linspace(0, depth - 1, min(depth, SHOWN_SLICES)).round().astype(int))
-    size = (1.0, 1.0) if result.pixel_size_m is None else (result.pixel_size_m[0], result.pixel_size_m[1])
     factor, unit = prefix((depth - 1) * result.voxel_size_m[2], "m") if result.voxel_size_m else (1.0, "")
     rows: dict[str, list[Panel]] = {}
     for z in chosen:
@@ -69,7 +68,7 @@ def _slices(result: Result, view: FieldOfView) -> dict[str, list[Panel]]:
         if depth > 1 and result.voxel_size_m:
             where += f", z = {number(z * result.voxel_size_m[2] * factor, 3)} {unit}"
         for name, values, seen in _channels(plane, result.representation, view, ramp=view.scanned):
-            rows.setdefault(name, []).append(Panel(values, seen, seen & view.bright, size, where))
+            rows.setdefault(name, []).append(Panel(values, seen, seen & view.bright, result.pixel_m, where))
     return rows
 
 

@@ -11,8 +11,6 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from adorym.data.dataset import Dataset
 from adorym.data.result import ParameterResult, Result
@@ -65,8 +63,7 @@ def write_report(result: Result, path: str | Path, dataset: Dataset | None = Non
 def render(shown: Scene, pictures: list[Picture], name: str = "") -> str:
     """The page's HTML; ``name`` stands in its title where the configuration names no data file."""
     result, figures = shown.result, shown.score.figures if shown.score else ()
-    settings = _settings(result.config)
-    heading, subtitle = _headings(settings, name)
+    heading, subtitle = _headings(result.settings, name)
     return _template().render(
         heading=heading,
         subtitle=subtitle,
@@ -89,18 +86,8 @@ def _template() -> jinja2.Template:
     return jinja2.Environment(autoescape=True, **options).from_string(source)
 
 
-def _settings(config: str) -> dict[str, Any]:
-    """The configuration as plain data; empty if it is not YAML (a report must not fail on what it only decorates)."""
-    try:
-        loaded = YAML(typ="safe").load(config)
-    except YAMLError:
-        return {}
-    return loaded if isinstance(loaded, dict) else {}
-
-
 def _headings(settings: dict[str, Any], name: str) -> tuple[str, str]:
-    data, model = settings.get("data"), settings.get("forward_model")
-    path = data.get("path") if isinstance(data, dict) else data
+    path, model = settings.get("data", {}).get("path"), settings.get("forward_model")
     heading = Path(str(path)).name if path else name
     technique = str((model.get("kind") if isinstance(model, dict) else model) or "").rpartition(".py:")[2]
     return heading or "Reconstruction", title_of(technique) + " reconstruction" if technique else "Reconstruction"

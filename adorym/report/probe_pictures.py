@@ -26,7 +26,7 @@ def probe_picture(scene: Scene) -> tuple[Figure, str] | None:
     shown = min(len(modes), SHOWN_MODES)
     columns = min(shown, 4)
     rows = -(-shown // columns)
-    pixel = scene.pixel
+    pixel = scene.result.pixel_m
     aspect = probe.shape[1] * pixel[0] / (probe.shape[2] * pixel[1])
     width = (style.WIDTH_IN - 1.0) / max(columns, 2.6)
     drawn = style.figure(rows * (width * aspect + 0.4), columns * width + 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -60,11 +61,18 @@ class Score:
 
     def render(self) -> Table:
         """The numbers as a table for a terminal."""
-        table = Table.grid(padding=(0, 2, 0, 0))
-        for each in self.figures:
-            table.add_row(Text(each.name), Text(each.text, style="bold"), Text(each.note, style="dim"))
-        return table
+        return table_of([(each.name, each.text, each.note) for each in self.figures])
 
     def __getitem__(self, key: str) -> float:
         """Value of the figure ``key``."""
         return next(each.value for each in self.figures if each.key == key)
+
+
+def table_of(rows: Iterable[tuple[str, ...]], remarks: Iterable[tuple[str, str]] = ()) -> Table:
+    """Name, value and perhaps a note in each row, and plain remarks below, as a table for a terminal."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, value, *note in rows:
+        table.add_row(Text(name), Text(value, style="bold"), *(Text(each, style="dim") for each in note))
+    for name, text in remarks:
+        table.add_row(Text(name, style="yellow" if name == "warning" else ""), Text(text))
+    return table

@@ -25,8 +25,9 @@ from scipy import fft
 from scipy.signal import resample_poly
 
 from adorym.errors import GeometryError
-from adorym.metrics import orthogonal_modes
+from adorym.metrics import fourier_shift, orthogonal_modes
 from adorym.optics.geometry import Grid
+from adorym.optics.modes import powers
 
 _WEAKEST_MODE = 1e-4  # part of the power below which an equivalent mode is not worth keeping
 
@@ -94,16 +95,13 @@ class Scene:
 
     def probe_px(self) -> np.ndarray:
         """The orthogonal modes ``(m, y, x)`` complex128, strongest first, that explain a whole exposure."""
-        displaced = [fourier_crop(modes, self.oversample) for modes in self._displaced()]
+        modes = self.modes.astype(np.complex128)
+        displaced = [
+            fourier_crop(fourier_shift(modes, step), self.oversample) for step in self.path_px * self.oversample
+        ]
         modes = orthogonal_modes(np.concatenate(displaced)) / np.sqrt(len(self.path_px))
-        power = (np.abs(modes) ** 2).sum((1, 2))
+        power = powers(modes)
         return modes[power > _WEAKEST_MODE * power.sum()]
-
-    def _displaced(self) -> Iterator[np.ndarray]:
-        qy, qx = (fft.fftfreq(n) for n in self.modes.shape[1:])
-        spectrum = fft.fft2(self.modes.astype(np.complex128))
-        for dy, dx in self.path_px * self.oversample:
-            yield fft.ifft2(spectrum * np.exp(-2j * np.pi * (qy[:, None] * dy + qx * dx)))
 
 
 def fourier_crop(waves: np.ndarray, factor: int) -> np.ndarray:

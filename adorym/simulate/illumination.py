@@ -16,6 +16,7 @@ from scipy import fft
 
 from adorym.errors import GeometryError
 from adorym.optics.geometry import Grid
+from adorym.optics.modes import beam_sigma_px
 from adorym.registry import register
 from adorym.simulate.base import centered
 from adorym.units import Angle, Length, Pixels
@@ -134,13 +135,7 @@ def coherent_modes(wave: np.ndarray, powers: tuple[float, ...]) -> np.ndarray:
 
 def beam_diameter_px(modes: np.ndarray) -> np.ndarray:
     """(y, x) diameter of the uniform disc that has the beam's variance: 4 standard deviations (ISO 11146-1)."""
-    intensity = (np.abs(modes) ** 2).sum(0)
-    diameters = []
-    for axis, n in enumerate(intensity.shape):
-        profile, r = intensity.sum(1 - axis), np.arange(n)
-        middle = _mean(r, profile)
-        diameters.append(4 * np.sqrt(_mean((r - middle) ** 2, profile)))
-    return np.array(diameters)
+    return 4 * np.array(beam_sigma_px(modes))
 
 
 def check_beam_fits(modes: np.ndarray) -> None:

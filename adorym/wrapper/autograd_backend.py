@@ -111,7 +111,7 @@ class AutogradBackend(Backend):
         return _host_operation(operation, *arrays)
 
 
-# Primitives are made once: autograd keeps the derivative of each for ever. What differs from call to call is their
+# Primitives are made once, as autograd keeps the derivative of each for ever; what differs from call to call is their
 # first argument.
 class _Call:
     """One call of a fused operation, which finds the gradients together with the value."""

@@ -13,7 +13,7 @@ their Array API names, orthonormal FFTs, and `value_and_grad`. Rules that every 
 * nothing else in the package asks which backend is in use.
 
 What most array libraries call by the same name is written here once; a backend replaces what its library does
-otherwise. Adding a backend is one file that subclasses `Backend`: with a line in ``wrapper/__init__.py``, an entry
+otherwise. Adding a backend is one file that subclasses `Backend`, with a line in ``wrapper/__init__.py``, an entry
 point in the group ``adorym.backend``, or named as ``path/to/file.py:Class``.
 """
 

@@ -143,7 +143,7 @@ def _host_operation_forward(operation: HostOperation, *given: Any) -> tuple[Arra
 
 def _host_operation_backward(operation: HostOperation, kept: tuple, upstream: Array) -> tuple:
     arrays, wanted = kept
-    found = operation.adjoint(*_host((jnp.conj(upstream),)), _host(arrays), wanted)
+    found = operation.adjoint(_host((jnp.conj(upstream),))[0], _host(arrays), wanted)
     return tuple(None if g is None else jnp.array(np.conj(g), a.dtype) for g, a in zip(found, arrays, strict=True))
 
 

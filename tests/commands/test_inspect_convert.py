@@ -12,8 +12,9 @@ from adorym.commands.inspect import inspect
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.native_write import write_native
 from adorym.data.open import open_dataset
-from adorym.data.survey import linear_overlap, nearest_step_px, orientation_test, probe_diameter_px
+from adorym.data.survey import linear_overlap, nearest_step_px, orientation_test
 from adorym.errors import ConfigError, DataError
+from adorym.optics.modes import beam_diameter_px
 
 
 def shown(inspection):
@@ -173,4 +174,4 @@ def test_step_and_overlap():
     assert nearest_step_px(corners) == pytest.approx((3 + 3 + 4) / 3)
     assert linear_overlap(3, 10) == pytest.approx(0.7) and linear_overlap(30, 10) == 0
     disc = (np.hypot(*np.mgrid[-20:21, -25:26]) <= 12).astype(complex)
-    assert probe_diameter_px(disc[None]) == pytest.approx(24, abs=1)
+    assert beam_diameter_px(disc[None]) == pytest.approx(24, abs=1)

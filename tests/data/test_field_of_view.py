@@ -45,7 +45,7 @@ def test_the_field_of_view_is_the_box_around_the_scan():
     grid = np.stack(np.meshgrid(np.arange(0, 15, 2.0), np.arange(0, 20, 2.0)), -1).reshape(-1, 2)
     view = field_of_view(scanned(grid))
     assert view.scanned
-    top, left = view.corner_px
+    top, left = (side.start for side in view.crop)
     assert 3 <= top <= 6 and 5 <= left <= 9
     assert view.crop[0].stop <= 3 + 14 + 6 and view.crop[1].stop <= 5 + 18 + 9
     assert view.bright.sum() < view.seen.sum() and np.all(view.seen[view.bright])

@@ -23,7 +23,9 @@ from adorym.optics.probes import GaussianProbe
 from adorym.parameters import ParameterSettings
 from adorym.regularizers.sparsity import L1, L2, Smoothness
 from adorym.regularizers.variation import TotalVariation
+from adorym.solvers.library import Scipy
 from adorym.solvers.memory import LBFGS
+from adorym.solvers.newton import LevenbergMarquardt
 from adorym.solvers.preconditioners import Estimated, Intensity, Unscaled
 from adorym.solvers.splitting import ProximalGradient
 
@@ -180,7 +182,7 @@ def test_splitting_leaves_the_first_proximal_term_out():
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------
-def reconstruction(solver, epochs=6, backend="torch", regularizers=(), scale=1.0, **settings):
+def reconstruction(solver, epochs=6, backend="torch", regularizers=(), scale=1.0, precision="double", **settings):
     scan = Scan(grid=(5, 5))
     patterns = np.random.default_rng(0).poisson(scan.patterns()) * scale
     from tiny_scan import Exact
@@ -191,7 +193,7 @@ def reconstruction(solver, epochs=6, backend="torch", regularizers=(), scale=1.0
         "probe_positions": ParameterSettings(start=1),
     }
     recipe = Recipe(Ptychography(), parameters, LeastSquares(), regularizers, (), solver)
-    run = RunSettings(epochs=epochs, backend=backend, device="cpu", precision="double")
+    run = RunSettings(epochs=epochs, backend=backend, device="cpu", precision=precision)
     return Reconstruction(scan.dataset(patterns=Exact(patterns)), recipe, run)
 
 
@@ -218,7 +220,6 @@ def test_a_resumed_run_is_the_uninterrupted_one(name, tmp_path):
 
 def test_the_solver_ends_the_run_in_its_own_words():
     from adorym.engine.outcome import outcome
-    from adorym.solvers.library import Scipy
 
     run = reconstruction(Scipy(iterations=400, tolerance=1e-2), 8)
     list(run.epochs())
@@ -226,6 +227,25 @@ def test_the_solver_ends_the_run_in_its_own_words():
     provenance = outcome(run).provenance
     assert provenance["solver"] == "scipy" and "CONVERGENCE" in provenance["solver_ended"]
     assert int(provenance["loss_evaluations"]) == run.solving.evaluations
+
+
+@pytest.mark.parametrize("solver", [LBFGS(preconditioner=Estimated(probes=1)), Scipy()], ids=lambda s: s.kind)
+def test_a_single_number_keeps_its_shape(solver):
+    parameters = {"probe_defocus": ParameterSettings()}
+    recipe = Recipe(Ptychography(), parameters, LeastSquares(), solver=solver)
+    run = Reconstruction(full_scan("far_field", 1).dataset(), recipe, RunSettings(epochs=2, device="cpu"))
+    list(run.epochs())
+    value = run.problem.values["probe_defocus"]
+    assert tuple(value.array.shape) == value.first.shape
+
+
+@pytest.mark.parametrize("solver", [LBFGS(), LevenbergMarquardt()], ids=lambda s: s.kind)
+def test_single_precision_goes_on_from_the_point_it_left(solver):
+    run = reconstruction(solver, 6, precision="single")
+    losses = [record.loss for record in run.epochs(4)]
+    assert losses[-1] < 0.9 * losses[0]
+    assert "state.gradient" in run.solving.memory
+    assert run.problem.store.values().dtype == np.complex64
 
 
 def test_rest_is_vacuum_or_the_start():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from backends import BACKEND_PARAMS
 from cases import CASES, MODELS, full_scan, insert, ptychography_cases
 from laws import assert_gradients, noise, relative_error
 from tiny_scan import REGIMES, Scan
@@ -49,10 +50,19 @@ def objective(problem: Problem, batch, wanted, curvature=(), plain=False):
 
 
 # -- law 3: gradients --------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("backend", ["torch", "autograd"])
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("case", MODEL_CASES, ids=lambda c: c.name)
-def test_gradient_of_every_parameter(case, loss, backend, tmp_path):
+def test_gradient_of_every_parameter_by_every_loss(case, loss, tmp_path):
+    check_gradients(case, loss, "torch", tmp_path)
+
+
+@pytest.mark.parametrize("backend", BACKEND_PARAMS)
+@pytest.mark.parametrize("case", MODEL_CASES, ids=lambda c: c.name)
+def test_gradient_of_every_parameter_on_every_backend(case, backend, tmp_path):
+    check_gradients(case, "least_squares", backend, tmp_path)
+
+
+def check_gradients(case, loss, backend, tmp_path):
     problem = case.problem(CASES["loss"][loss](tmp_path), backend=backend)
     insert(problem, near_truth(case, problem))
     tree, batch = inputs(problem, np.array([0, 3, 4, 11, 18]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import adapter
 import numpy as np
@@ -27,12 +27,28 @@ from adorym.forward.multislice import Multislice
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.ptychotomography import PtychoTomography
+from adorym.forward.scanning import ScanningModel
 from adorym.forward.tomography import Tomography
 from adorym.losses.counting import LeastSquares, Poisson
 from adorym.optics.probes import GaussianProbe
+from adorym.optics.shift import fourier_shift
 from adorym.parameters import ParameterSettings
+from adorym.registry import component
 
 SMALL = LeastSquares(floor=1e-9)
+
+
+@component
+class Bare(ScanningModel):
+    """What somebody writes who fills in `predict` alone."""
+
+    kind: ClassVar[str] = "bare"
+
+    def predict(self, xp: Any, obj: Any, params: Any, batch: Any) -> Any:
+        wave = obj[:, None] * fourier_shift(xp, params["probe"], params["probe_positions"])
+        return xp.sum(xp.abs2(xp.fft2(wave)), axis=1)
+
+
 WINDOW, KAPPA = (6, 8), 0.2
 SIZES = {"rotation_angles": 1.0, "tilt": 1.0, "object_shift": 10.0, "probe_positions": 10.0, "intensity_scale": 1.0}
 # Where a difference is taken over the kinks of a linear interpolation; a factor of two is still seen.
@@ -182,6 +198,9 @@ TINY: dict[str, Callable[[], Tiny]] = {
     "ptychography-exponent": lambda: _thin(
         "far_field", 1, dark, ones, object=ObjectSettings(margin_px=0, representation="delta_beta")
     ),
+    "ptychography-bare": lambda: Tiny(
+        Bare(), _scan(Scan, "far_field", 2), _scanned(2), transmission, itself, blocks=("probe_positions",)
+    ),
     "multislice-far": lambda: _thick("far_field", 1),
     "multislice-near": lambda: _thick("fresnel", 2),
     "tomography-level": lambda: _tomography(moving=False),
@@ -200,7 +219,7 @@ def test_every_model_with_a_curvature_obeys_the_law():
 
     curved = {kind for kind, make in MODELS.items() if divides(make()[0].model)}
     volumes = {"tomography", "ptychotomography", "holotomography"}
-    assert curved | volumes == {make().model.kind for make in TINY.values()}
+    assert curved | volumes == {make().model.kind for make in TINY.values()} - {"bare"}
 
 
 @pytest.mark.parametrize("name", TINY)

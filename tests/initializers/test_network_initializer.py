@@ -37,7 +37,8 @@ def names_as_they_were(monkeypatch):
     """What a test registers is forgotten after it."""
     components = {group: dict(known) for group, known in registry._components.items()}
     monkeypatch.setattr(registry, "_components", components)
-    monkeypatch.setattr(registry, "_loaded_plugins", set(registry._loaded_plugins))
+    yield
+    registry._plugins.cache_clear()
 
 
 @pytest.fixture(scope="module")

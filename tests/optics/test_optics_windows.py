@@ -6,14 +6,11 @@ from hypothesis.extra.numpy import arrays
 
 from adorym.errors import DataError, GeometryError
 from adorym.optics.windows import (
-    area_overlap,
     clip_corners,
     corner_bounds,
     corners_and_offsets,
     coverage,
-    covered_area_px,
     inside,
-    linear_overlap,
     nearest_distances,
     object_shape,
 )
@@ -68,7 +65,6 @@ def test_coverage_counts_windows(p, window, room):
     for y, x in corners:
         expected[y : y + window[0], x : x + window[1]] += 1
     np.testing.assert_array_equal(coverage(corners, shape, window), expected)
-    assert covered_area_px(corners, shape, window) == (expected > 0).sum()
 
 
 def test_known_object():
@@ -90,23 +86,11 @@ def test_errors():
         corner_bounds((8, 8), (9, 4))
     with pytest.raises(GeometryError, match="probe_positions: a window reaches over the edge"):
         coverage(np.array([[5, 0]]), (8, 8), (4, 4))
-    with pytest.raises(DataError, match="diameter_px: must be positive"):
-        linear_overlap(np.zeros((2, 2)), 0.0)
 
 
 GRID = np.stack(np.meshgrid(np.arange(5) * 4.0, np.arange(7) * 4.0, indexing="ij"), -1).reshape(-1, 2)
 
 
-def test_overlap_of_a_grid():
+def test_nearest_neighbors_of_a_grid():
     np.testing.assert_allclose(nearest_distances(GRID), 4.0)
-    assert linear_overlap(GRID, 10.0) == pytest.approx(0.6)
-    assert linear_overlap(GRID, 3.0) == area_overlap(GRID, 3.0) == 0.0
-    assert linear_overlap(GRID, (10.0, 5.0)) == pytest.approx(0.6)  # the nearest is the one along y
-    assert linear_overlap(GRID[:1], 10.0) == 0.0
-
-
-@pytest.mark.parametrize("diameter", [5.0, 8.0, 40.0])
-def test_area_overlap_agrees_with_counting(diameter):
-    y, x = np.meshgrid(*2 * [np.linspace(-30, 30, 1201)], indexing="ij")
-    one, two = np.hypot(y, x) < diameter / 2, np.hypot(y, x - 4.0) < diameter / 2
-    assert area_overlap(GRID, diameter) == pytest.approx((one & two).sum() / one.sum(), abs=5e-3)
+    assert nearest_distances(GRID[:1]) == [np.inf]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adorym.simulate import ptychotomography
+from adorym.simulate import cones
 from adorym.simulate.cones import ConePtychoTomography
 from adorym.simulate.noise import Noise
 
@@ -19,7 +19,7 @@ def blob(shape: tuple[int, int, int], rng: np.random.Generator) -> np.ndarray:
 @pytest.mark.parametrize("finer", [2, 3])
 def test_grid_of_the_simulation_moves_nothing(monkeypatch, finer):
     """Middles of volume, scan and probe stay where they are: half a fine voxel changes the patterns by 2 %."""
-    monkeypatch.setattr(ptychotomography, "cone_with_grains", blob)
+    monkeypatch.setattr(cones, "cone_with_grains", blob)
 
     def amplitudes(oversample: int) -> np.ndarray:
         settings = {"volume_px": 24, "window_px": 16, "angles": 2, "probe_px": 3.0, "phase": 0.3, "tilt_error": 0.02}

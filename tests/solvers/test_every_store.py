@@ -33,7 +33,7 @@ def assert_same_way(found, expected, where):
 @pytest.mark.mpi
 @pytest.mark.parametrize("ranks", [2, 3])
 def test_every_store_on_some_ranks(tmp_path, alone, ranks):
-    ended = run(ranks, [SCRIPT, str(tmp_path), "double", "torch", ",".join(NAMES), ",".join(STORES)], tmp_path, 300)
+    ended = run(ranks, [SCRIPT, str(tmp_path), "double", "torch", ",".join(NAMES), ",".join(STORES)], tmp_path, 170)
     assert ended.status == 0, ended.err
     for name in NAMES:
         for store in STORES:

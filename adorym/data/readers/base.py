@@ -16,114 +16,14 @@ import numpy as np
 from adorym.data.containers import read_mask
 from adorym.data.dataset import Dataset, Patterns
 from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of
-from adorym.data.overrides import Overrides, Propagation, numbers_of, pair
+from adorym.data.lengths import LENGTHS, Lengths
+from adorym.data.overrides import Overrides, numbers_of
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
 from adorym.data.pictures import hot_pixels, read_fields
-from adorym.errors import ConfigError, DataError
-from adorym.optics.geometry import Geometry, fresnel_scaling
+from adorym.errors import DataError
 
 # Patterns that hot pixels are looked for in.
 HOT_PIXEL_SAMPLE = 64
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """Lengths and energy that a file states, each ``None`` where unknown; pairs are (y, x)."""
-
-    energy_ev: float | None = None
-    pixel_size_m: tuple[float, float] | None = None
-    detector_pixel_size_m: tuple[float, float] | None = None
-    distance_m: float | None = None
-    source_distance_m: float | None = None
-    propagation_distance_m: np.ndarray | None = None
-    slice_positions_m: np.ndarray | None = None
-    magnification: np.ndarray | None = None
-
-    def overridden(self, by: Overrides) -> Lengths:
-        """The same with the values that ``by`` gives."""
-        if isinstance(by.distance, tuple) or isinstance(by.source_distance, tuple):
-            return self._series(by)
-        given = {
-            "energy_ev": by.photon_energy,
-            "pixel_size_m": pair(by.pixel_size),
-            "detector_pixel_size_m": pair(by.detector_pixel_size),
-            "distance_m": by.distance,
-            "source_distance_m": by.source_distance,
-        }
-        return replace(self, **{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-
-    def _series(self, by: Overrides) -> Lengths:
-        """With the distances of a series of holograms in a cone beam."""
-        source = by.source_distance if by.source_distance is not None else self.source_distance_m
-        detector = by.distance if by.distance is not None else self.distance_m
-        detector_pixel = pair(by.detector_pixel_size) or self.detector_pixel_size_m
-        if source is None or detector is None:
-            lacking = "source_distance" if source is None else "distance"
-            raise ConfigError(
-                f"data.{lacking}",
-                "absent: a series of distances in a cone beam needs it",
-                remedy="give it; of a parallel beam, give 'data.propagation_distance'",
-            )
-        if by.propagation_distance is not None:
-            raise ConfigError(
-                "data.propagation_distance", "has no effect beside the distances of a series", remedy="leave it out"
-            )
-        effective, magnification, finest = fresnel_scaling(np.asarray(source), np.asarray(detector), detector_pixel)
-        return Lengths(
-            energy_ev=by.photon_energy or self.energy_ev,
-            pixel_size_m=pair(by.pixel_size) or finest,
-            detector_pixel_size_m=detector_pixel,
-            propagation_distance_m=effective,
-            magnification=magnification,
-        )
-
-    def transposed(self) -> Lengths:
-        """After rows and columns of the detector have changed places; the object's pixel stays."""
-        size = self.detector_pixel_size_m
-        return self if size is None else replace(self, detector_pixel_size_m=size[::-1])
-
-    def geometry(self, window_px: tuple[int, int]) -> Geometry:
-        """The geometry with the formulas."""
-        return Geometry(
-            window_px=window_px,
-            energy_ev=self.energy_ev,
-            detector_pixel_size_m=self.detector_pixel_size_m,
-            distance_m=self.distance_m,
-            source_distance_m=self.source_distance_m,
-            given_pixel_size_m=self.pixel_size_m,
-        )
-
-    def propagated(self, choice: Propagation, window_px: tuple[int, int], notes: list[str]) -> Lengths:
-        """With the propagation distance that the user chose."""
-        if choice == "far_field":
-            return replace(self, propagation_distance_m=None)
-        if choice == "near_field":
-            geometry = self.geometry(window_px)
-            distance = geometry.effective_distance_m
-            notes.append(f"near field: magnification {geometry.magnification:.6g}, effective distance {distance:.6g} m")
-            return replace(self, propagation_distance_m=np.array([distance]))
-        if choice is not None:
-            return replace(self, propagation_distance_m=np.atleast_1d(np.array(choice, dtype=np.float64)))
-        return self
-
-    def completed(self, window_px: tuple[int, int], notes: list[str]) -> Lengths:
-        """With the pixel size worked out, where it is not given and follows from the rest."""
-        if self.pixel_size_m is not None or self.detector_pixel_size_m is None:
-            return self
-        geometry, near = self.geometry(window_px), self.propagation_distance_m is not None
-        needed: tuple[float | None, ...] = (self.energy_ev, self.distance_m)
-        if near:  # a parallel beam has the detector's pixel, whatever the distance
-            needed = () if self.source_distance_m is None else (self.distance_m,)
-        if None in needed:
-            return self
-        size = geometry.pixel_size_m("near_field" if near else "far_field")
-        how = (
-            "detector pixel / magnification, near field"
-            if near
-            else "wavelength * distance / (n * detector pixel), far field"
-        )
-        notes.append(f"pixel size (y, x) = ({size[0]:.6g}, {size[1]:.6g}) m: {how}")
-        return replace(self, pixel_size_m=size)
 
 
 @dataclass(frozen=True)
@@ -230,7 +130,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         notes=tuple(notes),
         open_beam_counts=raw.open_beam_counts if raw.flat is None else float(raw.flat[_lit(raw.flat)].mean()),
         rotation_center_px=raw.rotation_center_px,
-        **{name: getattr(lengths, name) for name in Lengths.__dataclass_fields__},
+        **{q.field: getattr(lengths, q.field) for q in LENGTHS},
     )
     return _chosen(dataset, overrides)
 

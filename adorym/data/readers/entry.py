@@ -13,9 +13,10 @@ import h5py
 import numpy as np
 
 from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, single, text_attribute
+from adorym.data.lengths import Lengths
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns
-from adorym.data.readers.base import Lengths, Raw
+from adorym.data.readers.base import Raw
 from adorym.data.readers.beam import photon_energy
 from adorym.data.readers.motion import detector_axes, mean_field, probe_motion, sample_motion
 from adorym.errors import DataError, suggestion

@@ -26,15 +26,17 @@ Angles missing from a file of several angles are taken as the original takes the
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
 from adorym.data.flat_fields import beam_of, moments_of
 from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single, text_attribute
+from adorym.data.lengths import LENGTHS, Lengths, Quantity
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns
-from adorym.data.readers.base import Lengths, Raw, Reader
+from adorym.data.readers.base import Raw, Reader
 from adorym.errors import DataError
 from adorym.registry import register
 
@@ -91,61 +93,31 @@ class NativeReader(Reader):
 
 
 def _lengths(file: h5py.File, notes: list[str]) -> Lengths:
-    def one(name: str, target: str, default: str) -> float | None:
-        dataset = find(file, [f"metadata/{name}"])
-        value = None if dataset is None else single(quantity(dataset, target, default))
-        if dataset is not None and value is None:
-            notes.append(f"metadata/{name}: not a positive number, left out")
-        return value
+    stored = {q: found for q in LENGTHS if (found := find(file, [f"metadata/{q.stored}"])) is not None}
+    values = {q.field: _length(q, dataset, notes) for q, dataset in stored.items()}
+    return Lengths(**values)
 
-    def two(name: str, default: str) -> tuple[float, float] | None:
-        dataset = find(file, [f"metadata/{name}"])
-        if dataset is None:
-            return None
-        values = np.ravel(quantity(dataset, "m", default))
-        if values.size not in (1, 2) or not (values > 0).all():
-            raise DataError(
-                f"{file.filename}:/metadata/{name}", "not a pixel size", expected="one or (y, x), > 0", found=values
-            )
-        return float(values[0]), float(values[-1])
 
-    return Lengths(
-        energy_ev=one("energy_ev", "eV", "eV"),
-        pixel_size_m=two("psize_cm", "cm"),
-        detector_pixel_size_m=two("detector_pixel_size_m", "m"),
-        distance_m=one("distance_m", "m", "m"),
-        source_distance_m=one("source_distance_m", "m", "m"),
-        propagation_distance_m=_propagation(file),
-        slice_positions_m=_slices(file),
-        magnification=_magnification(file),
-    )
+def _length(q: Quantity, dataset: h5py.Dataset, notes: list[str]) -> Any:
+    """One of the lengths, ``None`` where the number stands for none."""
+    values = np.ravel(quantity(dataset, q.unit, q.stored_unit))
+    if q.count == "one":
+        number = single(quantity(dataset, q.unit, q.stored_unit))
+        if number is None:
+            notes.append(f"metadata/{q.stored}: not a positive number, left out")
+        return number
+    if q.count == "pair" and (values.size not in (1, 2) or not (values > 0).all()):
+        place = f"{dataset.file.filename}:{dataset.name}"
+        raise DataError(place, "not a pixel size", expected="one or (y, x), > 0", found=values)
+    # The original writes 0 or inf for the far field, and [0] for the slices of a thin object.
+    far = q.field == "propagation_distance_m" and not (np.isfinite(values).all() and (values != 0).any())
+    thin = q.field == "slice_positions_m" and len(values) < 2
+    return None if far or thin else q.of(values)
 
 
 def _number(file: h5py.File, *names: str) -> float | None:
     dataset = find(file, names)
     return None if dataset is None else float(np.ravel(numbers(dataset))[0])
-
-
-def _magnification(file: h5py.File) -> np.ndarray | None:
-    dataset = find(file, ["metadata/magnification"])
-    return None if dataset is None else np.ravel(numbers(dataset)).astype(np.float64)
-
-
-def _propagation(file: h5py.File) -> np.ndarray | None:
-    """Near-field distances; ``None`` for the far field, which the original writes as 0 or ``inf``."""
-    dataset = find(file, ["metadata/free_prop_cm"])
-    if dataset is None:
-        return None
-    if h5py.check_string_dtype(dataset.dtype) is not None and "inf" in str(dataset.asstr()[()]):
-        return None
-    values = np.ravel(quantity(dataset, "m", "cm"))
-    return values if np.isfinite(values).all() and (values != 0).any() else None
-
-
-def _slices(file: h5py.File) -> np.ndarray | None:
-    dataset = find(file, ["metadata/slice_pos_cm"])
-    values = None if dataset is None else np.ravel(quantity(dataset, "m", "cm"))
-    return None if values is None or len(values) < 2 else values  # the original writes [0] for a thin object
 
 
 def _angles(

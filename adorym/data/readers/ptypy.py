@@ -13,9 +13,10 @@ import numpy as np
 
 from adorym.data.dataset import Patterns
 from adorym.data.hdf5 import find, numbers, open_hdf5
+from adorym.data.lengths import Lengths
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns, JoinedPatterns
-from adorym.data.readers.base import Lengths, Raw, Reader
+from adorym.data.readers.base import Raw, Reader
 from adorym.errors import DataError
 from adorym.registry import register
 

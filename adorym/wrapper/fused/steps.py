@@ -31,8 +31,8 @@ def preconditioned_step(
     There ``v' = (1 - s (1 - m)) v + u`` with the momentum m, and ``s = min(1, curvature / unseen)`` is zero where the
     batch does not see the pixel. A velocity would carry on unchecked there, so it rests until the pixel is seen again.
 
-    On the host, arrays of equal pixel count are stepped by one compiled loop, in place where their memory may be
-    written to; elsewhere the plain expression.
+    On the host, arrays of equal pixel count are stepped by one compiled loop, in place where that is allowed; elsewhere
+    the plain expression.
     """
     arrays = [value, gradient, *state]
     if xp.on_host and curvature.shape == value.shape:
@@ -41,7 +41,7 @@ def preconditioned_step(
             real = flat[0].real.dtype
             flat = [np.require(a, requirements="W") for a in flat]
             views = [a.reshape(-1).view(real) for a in flat]
-            c = np.require(xp.to_numpy(curvature), real, "CW").reshape(-1)
+            c = np.require(xp.to_numpy(curvature), real, ["C", "W"]).reshape(-1)
             kernels.preconditioned_step(
                 views[0], views[1], views[2] if state else views[0][:0], c, tuple(real.type(s) for s in (*sizes, 1))
             )
