@@ -204,7 +204,7 @@ class Holography(ForwardModel):
                 yield ConfigError(f"parameters.{name}", what, remedy=f"leave out '{name}' or 'affine'")
 
     def object_curvature(self, point: Point) -> Array:
-        """Curvature by the transmission ``(k, Y, X)``, over the weight: that of the real and the imaginary part together.
+        """Curvature by the transmission ``(k, Y, X)``, over the weight, of real and imaginary part together.
 
         Propagation keeps energy: a pixel of the object matters as much as it is lit, times the pictures that see it and
         the part of its light that valid pixels of the detector receive.
