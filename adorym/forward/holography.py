@@ -181,7 +181,7 @@ class Holography(ForwardModel):
         where = "parameters.object.representation"
         if object_settings(settings).representation != "real_imag":
             if self.homogeneous:
-                what = "has no effect: a homogeneous object is solved for as its phase"
+                what = "has no effect: a homogeneous object is represented by its phase"
                 yield ConfigError(where, what, remedy="leave it out, or 'forward_model.homogeneous'")
             for key in ("autofocus", "balance"):
                 if getattr(self, key) is not None:
@@ -205,7 +205,7 @@ class Holography(ForwardModel):
                 yield ConfigError(f"parameters.{name}", what, remedy=f"leave out '{name}' or 'affine'")
 
     def object_curvature(self, point: Point) -> Array:
-        """Curvature by the transmission ``(k, Y, X)``, over the weight.
+        """Curvature by the transmission ``(k, Y, X)``, over the weight, of real and imaginary part together.
 
         Propagation keeps energy: a pixel of the object matters as much as it is lit, times the pictures that see it and
         the part of its light that valid pixels of the detector receive.
