@@ -18,7 +18,7 @@ from adorym.engine.outcome import outcome as outcome
 from adorym.engine.records import BatchProgress as BatchProgress
 from adorym.engine.records import EpochRecord as EpochRecord
 from adorym.forward.base import ForwardModel as ForwardModel
-from adorym.forward.base import Initializer as Initializer
+from adorym.forward.object import Initializer as Initializer
 from adorym.losses.base import Loss as Loss
 from adorym.optimizers.base import Optimizer as Optimizer
 from adorym.parameters import Parameter as Parameter

@@ -16,9 +16,9 @@ from adorym.comm import communicator
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.engine.gradients import shared_chunks
 from adorym.engine.loop import Reconstruction
-from adorym.engine.settings import RunSettings
 from adorym.engine.recipe import Recipe
-from adorym.forward.base import ObjectSettings
+from adorym.engine.settings import RunSettings
+from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.losses.counting import LeastSquares

@@ -13,8 +13,7 @@ import numpy as np
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import ArrayPatterns, Dataset
-from adorym.forward.base import Request
-from adorym.forward.scanning import ScanningModel
+from adorym.forward.base import ForwardModel, Request
 from adorym.losses.base import Loss
 from adorym.optics.propagation import propagate, transfer_function_fresnel
 from adorym.registry import component
@@ -26,7 +25,7 @@ WINDOW, OBJECT, STEP_PX, SIDE = 48, 112, 4.6, 13
 
 
 @component
-class TwoSlices(ScanningModel):
+class TwoSlices(ForwardModel):
     """Far field behind two slices, ``I = |F[O_2 D[O_1 P]]|^2`` with a Fresnel propagator D between them.
 
     Attributes:

@@ -1,10 +1,10 @@
 """A complete forward model, outside the package: far-field ptychography of a thin object."""
 
-from adorym.forward import ScanningModel
+from adorym.forward import ForwardModel
 from adorym.optics.shift import fourier_shift
 
 
-class ThinObject(ScanningModel):
+class ThinObject(ForwardModel):
     """I = sum_m |F[P_m(r - r_j) O(r)]|^2; Thibault & Menzel, Nature 494, 68 (2013), eq. (2)."""
 
     def predict(self, xp, obj, params, batch):

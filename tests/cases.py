@@ -37,13 +37,14 @@ from adorym.engine.outcome import predict_patterns
 from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
-from adorym.forward.base import ForwardModel, ObjectSettings
+from adorym.forward.base import ForwardModel
 from adorym.forward.bragg_cdi import BraggCdi
 from adorym.forward.crystal import CrystalObject
 from adorym.forward.holography import Holography
 from adorym.forward.holotomography import HoloTomography
 from adorym.forward.multi_peak import MultiPeak
 from adorym.forward.multislice import Multislice
+from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.ptychotomography import PtychoTomography

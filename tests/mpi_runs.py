@@ -18,8 +18,8 @@ from adorym.constraints.support import ShrinkWrap, Support
 from adorym.engine.loop import Reconstruction
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
-from adorym.forward.base import ObjectSettings, object_parameter
 from adorym.forward.holography import Holography
+from adorym.forward.object import ObjectSettings, object_parameter
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.initializers.simple import Random

@@ -66,7 +66,7 @@ def test_its_gradients_are_those_of_the_hand_written_adjoints():
         problem = reconstruction(model).problem
         insert(problem, {"object": Scan().object_array(problem.store.shape, problem.bound.origin_px)})
         obj, params, batch = problem.inputs(np.array([1, 5, 6, 13]))
-        request = Request(frozenset({"object", *params}), frozenset(), 1e-3)
+        request = Request(frozenset({"object", *params}), {}, 1e-3)
 
         def objective(tree, problem=problem, batch=batch, request=request):
             given = dict(tree)
@@ -124,7 +124,7 @@ def test_the_gradient_by_the_blur(backend):
     def objective(tree):
         given = params | tree
         arguments = (problem.xp, given.pop("object"), given, batch, problem.loss)
-        return problem.model.objective(*arguments, Request(frozenset(tree), frozenset(), 1e-3))
+        return problem.model.objective(*arguments, Request(frozenset(tree), {}, 1e-3))
 
     assert_gradients(problem.xp, objective, {"object": obj, "blur_px": params["blur_px"]}, {})
 

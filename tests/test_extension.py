@@ -17,10 +17,10 @@ from adorym.registry import lookup
 
 PARAMS = {"object": 1, "probe": 2}
 MODEL = """
-from adorym.forward.scanning import ScanningModel
+from adorym.forward.base import ForwardModel
 
 
-class Mine(ScanningModel):
+class Mine(ForwardModel):
     photons: float = 1.0
 
     def predict(self, xp, obj, params, batch):

@@ -15,7 +15,7 @@ from tiny_runs import finished, tiny, value_of
 
 import adorym
 from adorym.errors import ConfigError, ConfigErrors
-from adorym.forward.base import ObjectSettings
+from adorym.forward.object import ObjectSettings
 from adorym.optimizers.schedules import LateDecay
 from adorym.parameters import ParameterSettings
 

@@ -15,7 +15,7 @@ from adorym.data.dataset import Dataset
 from adorym.engine.loop import Reconstruction
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
-from adorym.forward.base import ObjectSettings
+from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.losses.counting import LeastSquares

@@ -25,12 +25,12 @@ from adorym.data.volume import (
     without_outliers,
 )
 from adorym.errors import ConfigError
+from adorym.optics.buffer import rough_part
 from adorym.registry import component
 from adorym.report.score import table_of
 from adorym.schema import build
 
 Count = Annotated[int, Field(ge=1)]
-FFT_FRIENDLY = (2, 3, 5, 7)
 
 
 @component
@@ -122,10 +122,6 @@ def _warnings(shape: tuple[int, ...], ratios: np.ndarray) -> list[str]:
     if ratios.min() < 2:
         found.append(f"oversampling of {ratios.min():.2g}: below 2 the pattern does not determine the crystal")
     for n in shape:
-        rest = n
-        for factor in FFT_FRIENDLY:
-            while rest % factor == 0:
-                rest //= factor
-        if rest > 1:
+        if (rest := rough_part(n)) > 1:
             found.append(f"a side of {n} voxels has a prime factor of {rest}: Fourier transforms are slow")
     return found

@@ -20,7 +20,7 @@ from adorym.data.hdf5 import factor
 from adorym.data.lengths import LENGTHS, Lengths
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns, Orientation
-from adorym.data.readers.base import Raw, assemble
+from adorym.data.readers.base import Raw, assemble, mean_field, modes_of
 from adorym.data.readers.motion import rows_of
 from adorym.errors import ConfigError, DataError, suggestion
 from adorym.registry import component
@@ -125,7 +125,7 @@ class KeyMap:
         in_px, scale = self.positions_unit == "px", IN_METRES.get(self.positions_unit, 1.0)
         index, theta = self._angles(container, patterns.shape[0], notes)
         lengths = self._lengths(container, notes)
-        dark, flat = self._field(container, self.dark), self._field(container, self.white)
+        dark, flat = (None if key is None else mean_field(container.read(key)) for key in (self.dark, self.white))
         mask = None if self.mask is None else container.read(self.mask)
         raw = Raw(
             patterns=patterns,
@@ -145,7 +145,7 @@ class KeyMap:
                 flip_x=self.flip_x,
                 keep_center=lengths.propagation_distance_m is None,
             ),
-            start_probe=None if self.probe is None else _modes(container.read(self.probe), f"{path}:{self.probe}"),
+            start_probe=None if self.probe is None else modes_of(container.read(self.probe), f"{path}:{self.probe}"),
             notes=tuple(notes),
         )
         return replace(assemble(raw, overrides or Overrides(), str(path)), format=f"map of {container.kind}")
@@ -203,12 +203,6 @@ class KeyMap:
         good = mask == 0 if self.mask_good == "0" else mask != 0
         return good.reshape(shape if good.size == np.prod(shape) else good.shape[-2:]) if good.ndim > 2 else good
 
-    def _field(self, container: Container, key: str | None) -> np.ndarray | None:
-        if key is None:
-            return None
-        field = np.asarray(container.read(key), dtype=np.float64)
-        return field.reshape(-1, *field.shape[-2:]).mean(axis=0) if field.ndim > 2 else field
-
 
 def _pairs(array: np.ndarray, order: str, n: int, place: str) -> np.ndarray:
     """``(k, 2)`` (y, x) from an array in ``order``; a third entry, z, may follow x and y only in this order."""
@@ -220,12 +214,6 @@ def _pairs(array: np.ndarray, order: str, n: int, place: str) -> np.ndarray:
         remedy = "set positions_order=xy for (x, y, z), or name rows and columns apart: positions=ROWS,COLUMNS"
         raise DataError(place, "positions have three entries and no order", found=array.shape, remedy=remedy)
     return rows
-
-
-def _modes(array: np.ndarray, place: str) -> np.ndarray:
-    if array.ndim < 2:
-        raise DataError(place, "not a probe", expected="(modes, y, x)", found=array.shape)
-    return array.reshape(-1, *array.shape[-2:])
 
 
 def _quantity(container: Container, text: str, target: str, field: str, notes: list[str]) -> np.ndarray:

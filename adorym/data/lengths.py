@@ -72,8 +72,9 @@ class Lengths:
         """The same with the values that ``by`` gives."""
         if isinstance(by.distance, tuple) or isinstance(by.source_distance, tuple):
             return self._series(by)
-        values = {q.field: pair(v) if q.count == "pair" else v for q in LENGTHS if (v := by.given(q.key)) is not None}
-        return replace(self, **{n: v for n, v in values.items() if n != "propagation_distance_m"})
+        values: dict[str, Any] = {q.field: by.given(q.key) for q in LENGTHS if q.key != "propagation_distance"}
+        pairs = {q.field: pair(values[q.field]) for q in LENGTHS if q.count == "pair"}
+        return replace(self, **{name: value for name, value in (values | pairs).items() if value is not None})
 
     def _series(self, by: Overrides) -> Lengths:
         """With the distances of a series of holograms in a cone beam."""

@@ -29,7 +29,8 @@ from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.engine.step import apply_update
 from adorym.errors import DataError, InputError
-from adorym.forward.base import BoundModel, Counts, FirstObject
+from adorym.forward.base import BoundModel, Counts
+from adorym.forward.object import FirstObject
 from adorym.optimizers.base import Optimizer
 from adorym.parameters import OBJECT, Value, make_value
 from adorym.storage.base import ObjectStore, blocks

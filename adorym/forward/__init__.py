@@ -11,15 +11,14 @@ from adorym.forward import (
     rocking_curve,
     tomography,
 )
-from adorym.forward.base import FirstObject, ForwardModel, Initializer, Request
-from adorym.forward.scanning import ScanningModel
+from adorym.forward.base import ForwardModel, Request
+from adorym.forward.object import FirstObject, Initializer
 
 __all__ = [
     "FirstObject",
     "ForwardModel",
     "Initializer",
     "Request",
-    "ScanningModel",
     "bragg_cdi",
     "holography",
     "holotomography",

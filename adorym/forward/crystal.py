@@ -23,7 +23,8 @@ import numpy as np
 
 from adorym.data.dataset import Dataset
 from adorym.errors import DataError
-from adorym.forward.base import BoundModel, FirstObject, ForwardModel, Initializer, Settings, object_parameter
+from adorym.forward.base import BoundModel, ForwardModel
+from adorym.forward.object import FirstObject, Initializer, Settings, object_parameter
 from adorym.forward.views import WholeObjectAtOnce
 from adorym.object_space import CrystalAmplitude
 from adorym.optics.geometry import Geometry

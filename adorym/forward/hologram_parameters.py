@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from adorym.data.tiles import whole
-from adorym.forward.base import BoundModel, object_parameter
+from adorym.forward.base import BoundModel
 from adorym.forward.hologram_geometry import HologramGeometry
 from adorym.forward.hologram_material import find_material
+from adorym.forward.object import object_parameter
 from adorym.forward.registration import coarse_maps
 from adorym.optics.affine import IDENTITY, half_side_px, parts_of, to_pixels
 from adorym.parameters import Derived, Parameter, ParameterSettings

@@ -35,7 +35,7 @@ from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.data.tiles import divide, tiled
 from adorym.errors import ConfigError
-from adorym.forward.base import BoundModel, ForwardModel, Request, Settings, margin_px, object_settings, thin_space
+from adorym.forward.base import BoundModel, ForwardModel, Request
 from adorym.forward.hologram_geometry import (
     HologramGeometry,
     Propagation,
@@ -44,6 +44,7 @@ from adorym.forward.hologram_geometry import (
     phase_rates,
 )
 from adorym.forward.hologram_parameters import PARAMETERS, derived, detector_maps, distances_of
+from adorym.forward.object import Settings, margin_px, object_settings, thin_space
 from adorym.forward.views import Tiles, distinct_corners
 from adorym.losses.base import Loss
 from adorym.object_space import SingleMaterial

@@ -16,10 +16,11 @@ import numpy as np
 from pydantic import Field
 
 from adorym.data.dataset import Dataset
-from adorym.forward.base import BoundModel, Request, Settings, margin_px
+from adorym.forward.base import BoundModel, Request
 from adorym.forward.hologram_geometry import HologramGeometry, Propagation, hologram_geometry
 from adorym.forward.hologram_parameters import PARAMETERS, derived
 from adorym.forward.holography import Group, HologramBatch, Holography, received
+from adorym.forward.object import Settings, margin_px
 from adorym.forward.views import WholeObject
 from adorym.forward.volume import GAUGES, VolumeModel, volume_parameters, volume_space
 from adorym.losses.base import Loss

@@ -24,8 +24,9 @@ from pydantic import Field
 from adorym.data.batches import Batch
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.errors import ConfigError, DataError
-from adorym.forward.base import BoundModel, FirstObject, Settings
+from adorym.forward.base import BoundModel
 from adorym.forward.crystal import CrystalModel, corner_rows, phased
+from adorym.forward.object import FirstObject, Settings
 from adorym.optics.geometry import Geometry
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.registry import register

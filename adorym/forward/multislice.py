@@ -32,9 +32,10 @@ from pydantic import Field
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError
-from adorym.forward.base import BoundModel, ForwardModel, Request, Settings, object_parameter
+from adorym.forward.base import BoundModel, ForwardModel, Request
+from adorym.forward.object import Settings, object_parameter
 from adorym.forward.ptychography import Ptychography
-from adorym.forward.scanning import by_object, by_probe
+from adorym.forward.thin import by_object, by_probe
 from adorym.losses.base import Loss
 from adorym.optics.propagation import critical_distance_m, propagate, transfer_function_angular_spectrum
 from adorym.optics.shift import fourier_shift, shift_kernel

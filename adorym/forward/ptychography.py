@@ -25,14 +25,15 @@ import numpy as np
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError, GeometryError
-from adorym.forward.base import BoundModel, Request, Settings
-from adorym.forward.scanning import ScanningModel, bound_scan, by_object, by_scale, check_scan, without_mean
+from adorym.forward.base import BoundModel, ForwardModel, Request, bound_scan
+from adorym.forward.object import Settings
+from adorym.forward.thin import SCANNED, by_object, by_scale, check_scan, without_mean
 from adorym.losses.base import Loss
 from adorym.optics.geometry import Geometry, Regime, fresnel_number
 from adorym.optics.propagation import TRANSFER_FUNCTIONS, angular_spectrum, check, propagate
 from adorym.optics.shift import fourier_shift, shift_kernel
 from adorym.parameters import Parameter, ParameterSettings
-from adorym.preconditioners import Diagonal, Point
+from adorym.preconditioners import Blocks, Diagonal, Point
 from adorym.registry import register
 from adorym.updates import FactorGauge
 from adorym.wrapper.base import Array, Backend, FusedCore
@@ -60,11 +61,12 @@ def _distance(bound: Bound, settings: ParameterSettings, rng: np.random.Generato
 
 def _fringe_distance(bound: Bound) -> float:
     """``dx^2 / lambda``: where a wave one pixel wide has spread to twice its width."""
-    return min(bound.geometry.pixel_size_m(bound.model.regime)) ** 2 / bound.geometry.wavelength_m
+    regime: Regime = "far_field" if bound.zero_at_corner else "near_field"
+    return min(bound.geometry.pixel_size_m(regime)) ** 2 / bound.geometry.wavelength_m
 
 
 @register("forward_model", "ptychography")
-class Ptychography(ScanningModel):
+class Ptychography(ForwardModel):
     """Scanning diffraction of a thin object by a probe of one or several incoherent modes.
 
     Attributes:
@@ -78,7 +80,7 @@ class Ptychography(ScanningModel):
     fused: bool = True
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
-        **ScanningModel.refinable,
+        **SCANNED,
         "probe_offset": Parameter(
             optional=True,
             unit="px",
@@ -135,8 +137,9 @@ class Ptychography(ScanningModel):
         geometry = self.geometry(dataset)
         geometry.check_pixel_size(self.regime)
         self.check_propagation(dataset, geometry, settings)
-        return bound_scan(self, dataset, geometry, settings).with_(
-            preconditioners={"object": Diagonal(self.object_curvature)},
+        exact = {"probe_positions": Blocks()} if self._own_prediction else {}
+        return bound_scan(self, dataset, geometry, settings, self.regime).with_(
+            preconditioners={"object": Diagonal(self.object_curvature), **exact},
             # A common factor belongs to the probe.
             updates=(FactorGauge("intensity_scale", ("probe",)),),
         )

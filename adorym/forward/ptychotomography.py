@@ -29,8 +29,9 @@ from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.data.tiles import TiledPatterns, Tiling, divide, tiled
 from adorym.errors import GeometryError
-from adorym.forward.base import BoundModel, Request, Settings, margin_px
+from adorym.forward.base import BoundModel, Request
 from adorym.forward.multislice import Multislice
+from adorym.forward.object import Settings, margin_px
 from adorym.forward.probe import probe_modes
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.volume import GAUGES, VolumeModel, frame, surrogate, volume_parameters, volume_space

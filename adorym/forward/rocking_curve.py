@@ -20,8 +20,9 @@ import numpy as np
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError
-from adorym.forward.base import BoundModel, Settings
+from adorym.forward.base import BoundModel
 from adorym.forward.crystal import CrystalModel
+from adorym.forward.object import Settings
 from adorym.optics.geometry import Geometry
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.registry import register

@@ -26,7 +26,8 @@ from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.data.rings import RingFilter, WithoutRings
 from adorym.errors import DataError
-from adorym.forward.base import BoundModel, Settings, margin_px
+from adorym.forward.base import BoundModel
+from adorym.forward.object import Settings, margin_px
 from adorym.forward.volume import GAUGES, VolumeModel, volume_parameters
 from adorym.object_space import Absorption
 from adorym.optics.filtered_back_projection import find_rotation_center

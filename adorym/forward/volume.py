@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from adorym.data.batches import Batch
-from adorym.forward.base import BoundModel, ForwardModel, ObjectSettings, Settings, object_parameter, slice_thickness_m
+from adorym.forward.base import BoundModel, ForwardModel
+from adorym.forward.object import ObjectSettings, Settings, object_parameter, slice_thickness_m
 from adorym.forward.views import Present, RowBand
 from adorym.object_space import VolumeExponent
 from adorym.optics.geometry import Geometry, Regime

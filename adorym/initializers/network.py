@@ -19,7 +19,7 @@ from pydantic import Field
 from adorym.data.block_dct import resized
 from adorym.data.dataset import Dataset
 from adorym.data.volume import Volume, cropped, oversampling, peak, read_volume
-from adorym.forward.base import FirstObject, Initializer
+from adorym.forward.object import FirstObject, Initializer
 from adorym.initializers.guess import Guess, fitted, moving, on_grid
 from adorym.initializers.phasing import Phasing, as_object, check_shape
 from adorym.initializers.phasing_run import Phaser, PhasingSettings, SupportUpdate

@@ -19,8 +19,8 @@ from scipy import fft
 
 from adorym.data.dataset import Dataset
 from adorym.errors import DataError
-from adorym.forward.base import Initializer
 from adorym.forward.hologram_series import series_of
+from adorym.forward.object import Initializer
 from adorym.optics.propagation import angular_spectrum_rate_rad_per_m
 from adorym.registry import register
 

@@ -25,9 +25,9 @@ from scipy import fft
 
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError
-from adorym.forward.base import Initializer
 from adorym.forward.hologram_material import find_material
 from adorym.forward.hologram_series import series_of, solve
+from adorym.forward.object import Initializer
 from adorym.optics.propagation import angular_spectrum_rate_rad_per_m, fresnel_rate_rad_per_m
 from adorym.registry import register
 

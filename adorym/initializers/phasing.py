@@ -12,7 +12,7 @@ from pydantic import Field
 from adorym.data.dataset import Dataset
 from adorym.data.volume import Volume, crystal_extent, read_volume
 from adorym.errors import ConfigError
-from adorym.forward.base import FirstObject, Initializer
+from adorym.forward.object import FirstObject, Initializer
 from adorym.initializers.phasing_run import LowPass, Phaser, PhasingSettings, SupportUpdate
 from adorym.initializers.starts import Ranked, Ranking, ranked
 from adorym.registry import register

@@ -10,7 +10,7 @@ from pydantic import Field
 from adorym.data.dataset import Dataset
 from adorym.data.result import read_result
 from adorym.errors import ConfigError
-from adorym.forward.base import FirstObject, Initializer
+from adorym.forward.object import FirstObject, Initializer
 from adorym.paths import InputPath
 from adorym.registry import register
 from adorym.units import Angle

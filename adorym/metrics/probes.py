@@ -12,7 +12,8 @@ import numpy as np
 
 from adorym.errors import DataError
 from adorym.metrics.alignment import align_object
-from adorym.optics.modes import orthogonalize, powers
+from adorym.optics.modes import orthogonalize
+from adorym.optics.modes import power_fractions as modes_power_fractions
 
 
 def orthogonal_modes(modes: np.ndarray) -> np.ndarray:
@@ -22,8 +23,7 @@ def orthogonal_modes(modes: np.ndarray) -> np.ndarray:
 
 def power_fractions(modes: np.ndarray) -> np.ndarray:
     """Share ``(m,)`` of the power in each orthogonal mode, largest first; they add to 1."""
-    power = powers(orthogonal_modes(modes))
-    return power / power.sum()
+    return modes_power_fractions(orthogonal_modes(modes))
 
 
 def probe_fidelity(reconstructed: np.ndarray, true: np.ndarray) -> float:

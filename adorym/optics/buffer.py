@@ -51,13 +51,14 @@ def buffer_px(
 def fast_width(least: int, parity: int) -> int:
     """Smallest number from ``least`` with the given parity and no prime factor above 7 (even: a factor 2 at least)."""
     n = least + (least + parity) % 2
-    while not _smooth(n):
+    while rough_part(n) > 1:
         n += 2
     return n
 
 
-def _smooth(n: int) -> bool:
+def rough_part(n: int) -> int:
+    """What is left of ``n`` without its prime factors up to 7: 1 where transforms of this width are fast."""
     for factor in _FACTORS:
         while n % factor == 0:
             n //= factor
-    return n == 1
+    return n

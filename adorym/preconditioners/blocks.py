@@ -14,21 +14,31 @@ from adorym.wrapper.base import Array
 class Blocks(Preconditioner):
     r"""Blocks :math:`J^T J` of a parameter with k numbers a pattern or angle, or in all: ``(n, k, k)`` or ``(k, k)``.
 
-    J is the difference of two predictions, so that any model has them.
+    J is the difference of two predictions, which any model has, or exact where forward derivatives serve.
 
     Attributes:
-        step: Of the differences, in the parameter's unit: far above rounding, far below the finest structure.
+        step: Of the differences, in the parameter's unit: far above rounding, far below the finest structure; forward
+            derivatives if ``None``.
     """
 
-    step: float
+    step: float | None = None
 
     def curvature(self, name: str, point: Point) -> Array:
         xp, values = point.xp, point.params[name]
-        here, of_run = point.amplitudes(), len(values.shape) == 1
-        slopes = []
-        for way in np.eye(values.shape[-1]):
-            moved = values + xp.asarray(self.step * (way if of_run else way[None]), exact=True)
-            slopes.append((point.amplitudes(**{name: moved}) - here) / self.step)
-        over = None if of_run else (-2, -1)
+        over = None if len(values.shape) == 1 else (-2, -1)
+        slopes = self._slopes(name, point)
         rows = [xp.stack([xp.sum(a * b, axis=over) for b in slopes], axis=-1) for a in slopes]
         return point.weight * xp.stack(rows, axis=-2)
+
+    def _slopes(self, name: str, point: Point) -> list[Array]:
+        """``(n, y, x)`` slope of the amplitudes along each of the k numbers."""
+        xp, values = point.xp, point.params[name]
+        here = None if self.step is None else point.amplitudes()
+        slopes = []
+        for way in np.eye(values.shape[-1]):
+            along = xp.asarray(np.broadcast_to(way, tuple(values.shape)).copy(), exact=True)
+            if self.step is None:
+                slopes.append(xp.jvp(lambda tree: point.amplitudes(**tree), {name: values}, {name: along})[1])
+            else:
+                slopes.append((point.amplitudes(**{name: values + self.step * along}) - here) / self.step)
+        return slopes

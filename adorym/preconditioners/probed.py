@@ -31,7 +31,7 @@ class Probed(Preconditioner):
 
     def curvature(self, name: str, point: Point) -> Array:
         xp, of_object = point.xp, name not in point.params
-        shape, total = point.amplitudes().shape, None
+        shape, total = point.amplitudes().shape, 0.0
 
         def seen(tree: dict[str, Array]) -> Array:
             if of_object:
@@ -44,5 +44,5 @@ class Probed(Preconditioner):
             slope = xp.vjp(seen, {name: start}, xp.asarray(np.stack(signs)))[name]
             # A complex number is two unknowns of about the same curvature.
             square = 0.5 * xp.abs2(slope) if xp.is_complex(slope) else xp.square(slope)
-            total = square if total is None else total + square
+            total = total + square
         return (point.weight / self.probes) * total

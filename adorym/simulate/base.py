@@ -24,6 +24,17 @@ class Simulation(ABC):
         """The data set that ``seed`` gives, the same each time, with what was put in under ``truth``."""
 
 
+class NamedExperiment(Simulation):
+    """Settings of another simulation under a name of their own."""
+
+    @abstractmethod
+    def experiment(self) -> Simulation:
+        """The settings that this name stands for."""
+
+    def run(self, seed: int) -> Dataset:
+        return self.experiment().run(seed)
+
+
 def generators(seed: int, n: int) -> list[np.random.Generator]:
     """``n`` independent random generators: what one of them draws does not change what the others do."""
     return [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(n)]

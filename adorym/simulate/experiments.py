@@ -14,7 +14,7 @@ from adorym.errors import ConfigError
 from adorym.optics.geometry import Geometry, Grid, Regime
 from adorym.registry import component, register
 from adorym.schema import ComponentOf, build
-from adorym.simulate.base import Simulation, generators, simulated
+from adorym.simulate.base import NamedExperiment, Simulation, generators, simulated
 from adorym.simulate.diffraction import Detector, FarField, NearField, Scene, fourier_crop, free_space
 from adorym.simulate.illumination import FocusedBeam, Illumination, beam_diameter_px, check_beam_fits
 from adorym.simulate.noise import Noise
@@ -203,7 +203,7 @@ class TwoPlanes(ScannedExperiment):
 
 
 @register("simulation", "siemens_star_fly_scan")
-class SiemensStarFlyScan(Simulation):
+class SiemensStarFlyScan(NamedExperiment):
     """A gold resolution target, scanned on the fly with a stage that is off by nearly two pixels.
 
     380 patterns of 64 x 64 pixels, 1e6 photons each, 13 nm pixel. The beam travels a whole step during an exposure, so
@@ -219,10 +219,6 @@ class SiemensStarFlyScan(Simulation):
     position_error: Annotated[Pixels, Field(ge=0)] = 1.75
     duty: Annotated[float, Field(gt=0, le=1)] = 1.0
 
-    def run(self, seed: int) -> Dataset:
-        return self.experiment().run(seed)
-
     def experiment(self) -> Ptychography:
-        """The settings that this name stands for."""
         scan = {"pattern": "fly", "step": 9.5, "duty": self.duty, "position_error": self.position_error}
         return build(Ptychography, {"photons": self.photons, "scan": scan})

@@ -22,7 +22,7 @@ from adorym.optics.buffer import buffer_px
 from adorym.optics.geometry import Grid, fresnel_scaling
 from adorym.registry import component, register
 from adorym.schema import ComponentOf
-from adorym.simulate.base import Simulation, generators, simulated
+from adorym.simulate.base import NamedExperiment, Simulation, generators, simulated
 from adorym.simulate.diffraction import free_space
 from adorym.simulate.noise import Noise
 from adorym.simulate.phantoms import Electrode, Phantom, Pictures
@@ -224,7 +224,7 @@ class Holography(Simulation):
 
 
 @register("simulation", "holography_of_pictures")
-class HolographyOfPictures(Simulation):
+class HolographyOfPictures(NamedExperiment):
     """Four holograms of two photographs, misaligned and stated 2 cm too near: section 3.2 of the Adorym paper.
 
     Magnitude 0.6 to 1 and phase +-0.5 rad, 17.5 keV, pixels of 1 um, 40, 60, 80 and 100 cm
@@ -246,11 +246,7 @@ class HolographyOfPictures(Simulation):
     photons: Annotated[float, Field(ge=0)] = 4000.0
     misaligned: bool = True
 
-    def run(self, seed: int) -> Dataset:
-        return self.experiment().run(seed)
-
     def experiment(self) -> Holography:
-        """The settings that this name stands for."""
         errors = Misalignment()
         if self.misaligned:
             errors = Misalignment(rotation=np.deg2rad(1.0), scale=0.01, shear=0.01, shift=self.size_px / 128)
@@ -272,7 +268,7 @@ class HolographyOfPictures(Simulation):
 
 
 @register("simulation", "holography_of_electrode")
-class HolographyOfElectrode(Simulation):
+class HolographyOfElectrode(NamedExperiment):
     """Three holograms of a battery's electrode in a cone beam, of one material: as in section 3.3 of the Adorym paper.
 
     The paper measured four and used three of them; here they are simulated, with materials and distances of its kind,
@@ -289,11 +285,10 @@ class HolographyOfElectrode(Simulation):
     photons: Annotated[float, Field(ge=0)] = 20000.0
 
     def run(self, seed: int) -> Dataset:
-        data = self.experiment().run(seed)
+        data = super().run(seed)
         return data.with_(truth=data.truth | {"kappa": np.array([self.kappa])})
 
     def experiment(self) -> Holography:
-        """The settings that this name stands for."""
         return Holography(
             window_px=(self.size_px, self.size_px),
             energy=17500.0,

@@ -9,7 +9,7 @@ from tiny_runs import calm, finished, stopped_after, tiny
 
 from adorym.engine.checkpoint import load_checkpoint, save_checkpoint
 from adorym.errors import RunError
-from adorym.forward.base import ObjectSettings
+from adorym.forward.object import ObjectSettings
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.optimizers.schedules import Constant
 

@@ -18,7 +18,7 @@ from adorym.constraints.probe import OrthogonalModes
 from adorym.engine.checkpoint import load_checkpoint, save_checkpoint
 from adorym.engine.settings import Plateau, RunSettings
 from adorym.errors import ConfigError, DataError, RunError
-from adorym.forward.base import ObjectSettings
+from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.losses.counting import Poisson

@@ -11,7 +11,7 @@ from tiny_scan import Scan
 
 from adorym.engine import gradients
 from adorym.engine.gradients import batch_gradients, chunk_size
-from adorym.forward.base import ObjectSettings
+from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.losses.counting import LeastSquares, Poisson

@@ -14,7 +14,7 @@ from tiny_scan import Scan
 
 from adorym.engine.settings import Plateau
 from adorym.errors import RunError
-from adorym.forward.base import ObjectSettings
+from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.optimizers.first_order import GradientDescent

@@ -10,7 +10,7 @@ from tiny_scan import PIXEL_M, Scan
 
 from adorym.data.result import read_result, write_result
 from adorym.engine.outcome import outcome, predict_patterns
-from adorym.forward.base import ObjectSettings
+from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.parameters import ParameterSettings

@@ -10,7 +10,7 @@ from tiny_runs import BACKENDS, SCAN, STEADY, calm, exact, finished, measured, s
 from tiny_scan import Exact, Scan
 
 from adorym.errors import ConfigError, DataError
-from adorym.forward.base import FIXED_MARGIN_PX, REFINED_MARGIN_PX, ObjectSettings
+from adorym.forward.object import FIXED_MARGIN_PX, REFINED_MARGIN_PX, ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.initializers import simple
 from adorym.parameters import ParameterSettings

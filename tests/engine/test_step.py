@@ -15,7 +15,7 @@ from adorym.constraints.probe import OrthogonalModes, ProbePower
 from adorym.constraints.support import ShrinkWrap, Support
 from adorym.engine.step import run_batch
 from adorym.engine.terms import projected
-from adorym.forward.base import ObjectSettings
+from adorym.forward.object import ObjectSettings
 from adorym.optimizers.first_order import Adam, GradientDescent
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.optimizers.schedules import Constant

@@ -12,7 +12,7 @@ from tiny_runs import calm, tiny
 from adorym.constraints.object import Homogeneous, MagnitudeLimit
 from adorym.engine.settings import RunSettings
 from adorym.errors import ConfigError, ConfigErrors
-from adorym.forward.base import ObjectSettings
+from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.optimizers.first_order import Adam
 from adorym.registry import component

@@ -18,7 +18,7 @@ from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.engine.terms import batch_terms, projected, proximal, share_of_rows, term_gradient
 from adorym.errors import ConfigErrors, InputError
-from adorym.forward.base import ObjectSettings
+from adorym.forward.object import ObjectSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.losses.counting import LeastSquares
 from adorym.optics.representation import (

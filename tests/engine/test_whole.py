@@ -15,7 +15,7 @@ from adorym.engine.settings import RunSettings
 from adorym.engine.terms import rest
 from adorym.engine.whole import FullBatchObjective
 from adorym.errors import ConfigError
-from adorym.forward.base import ObjectSettings
+from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.losses.counting import LeastSquares, Poisson

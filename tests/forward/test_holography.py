@@ -22,8 +22,8 @@ from adorym.engine.settings import RunSettings
 from adorym.engine.terms import projected, term_gradient
 from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.forward import holography
-from adorym.forward.base import ObjectSettings
 from adorym.forward.holography import Holography
+from adorym.forward.object import ObjectSettings
 from adorym.losses.counting import LeastSquares
 from adorym.metrics.holograms import map_error
 from adorym.parameters import ParameterSettings

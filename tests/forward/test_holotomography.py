@@ -15,9 +15,9 @@ from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.errors import ConfigError
-from adorym.forward.base import ObjectSettings
 from adorym.forward.holography import Holography
 from adorym.forward.holotomography import HoloTomography
+from adorym.forward.object import ObjectSettings
 from adorym.losses.counting import LeastSquares
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.parameters import ParameterSettings

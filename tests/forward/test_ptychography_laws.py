@@ -39,7 +39,8 @@ def inputs(problem: Problem, patterns: np.ndarray):
 
 def objective(problem: Problem, batch, wanted, curvature=(), plain=False):
     """``tree -> (loss, curvatures)`` of one batch, through the fused operation or without it."""
-    model, request = problem.model, Request(frozenset(wanted), frozenset(curvature), 1e-3)
+    model, bound = problem.model, problem.bound
+    request = Request(frozenset(wanted), {name: bound.preconditioner(name) for name in sorted(curvature)}, 1e-3)
 
     def f(tree):
         params = dict(tree)

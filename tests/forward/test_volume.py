@@ -53,7 +53,7 @@ def point_of(bound, values, mask=None):
 def test_updates_change_no_prediction(bound):
     """A common shift along x is one of the rotation axis, a common gain one of all scales: exactly."""
     values = values_of(bound)
-    state = State(1, 2, values, frozenset(values), bound.space, lambda: np.zeros(bound.shape))
+    state = State(1, 2, values, dict.fromkeys(values, 1.0), lambda: np.zeros(bound.shape))
     for update in bound.updates:
         state = update.apply(state)
     assert np.mean(state.values["object_shift"][:, 1]) == pytest.approx(0, abs=1e-15)

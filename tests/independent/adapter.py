@@ -72,7 +72,7 @@ def present(problem: Problem, name: str) -> np.ndarray:
 def loss_of(problem: Problem) -> float:
     """The loss of all patterns, by the way that a run takes."""
     obj, params, batch = problem.inputs(all_patterns(problem))
-    request = Request(frozenset(), frozenset(), problem.weight)
+    request = Request(frozenset(), {}, problem.weight)
     return float(problem.model.objective(problem.xp, obj, params, batch, problem.loss, request)[0])
 
 

@@ -20,14 +20,14 @@ from tiny_multislice import ThickScan
 from tiny_scan import Exact, Scan
 
 from adorym.data.dataset import Dataset
-from adorym.forward.base import ForwardModel, ObjectSettings
+from adorym.forward.base import ForwardModel
 from adorym.forward.holography import Holography
 from adorym.forward.holotomography import HoloTomography
 from adorym.forward.multislice import Multislice
+from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.ptychotomography import PtychoTomography
-from adorym.forward.scanning import ScanningModel
 from adorym.forward.tomography import Tomography
 from adorym.losses.counting import LeastSquares, Poisson
 from adorym.optics.probes import GaussianProbe
@@ -39,7 +39,7 @@ SMALL = LeastSquares(floor=1e-9)
 
 
 @component
-class Bare(ScanningModel):
+class Bare(ForwardModel):
     """What somebody writes who fills in `predict` alone."""
 
     kind: ClassVar[str] = "bare"

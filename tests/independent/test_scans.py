@@ -13,8 +13,8 @@ from laws import relative_error
 from tiny_multislice import ThickScan, slice_at
 from tiny_scan import ENERGY_EV, PIXEL_M, REGIMES, object_at
 
-from adorym.forward.base import ObjectSettings
 from adorym.forward.multislice import Multislice
+from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.optics.probes import GaussianProbe

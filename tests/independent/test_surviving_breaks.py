@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import adapter
 import numpy as np
+from adorym.forward.autofocus import Autofocus
 from cases import MODELS, insert
 from laws import noise
 from tiny_holograms import series
 from tiny_scan import Exact
 
-from adorym.forward.autofocus import Autofocus
-from adorym.forward.base import ObjectSettings
 from adorym.forward.holography import Holography
+from adorym.forward.object import ObjectSettings
 from adorym.initializers.simple import Random
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.parameters import ParameterSettings

@@ -1,6 +1,7 @@
 """Readers of data files, found by the content of the file."""
 
-from adorym.data.readers.base import Lengths, Raw, Reader
+from adorym.data.lengths import Lengths
+from adorym.data.readers.base import Raw, Reader
 from adorym.data.readers.cxi import CxiReader
 from adorym.data.readers.native import NativeReader
 from adorym.data.readers.nexus import NexusReader

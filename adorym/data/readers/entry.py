@@ -16,9 +16,9 @@ from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, single, text_at
 from adorym.data.lengths import Lengths
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns
-from adorym.data.readers.base import Raw
+from adorym.data.readers.base import Raw, mean_field
 from adorym.data.readers.beam import photon_energy
-from adorym.data.readers.motion import detector_axes, mean_field, probe_motion, sample_motion
+from adorym.data.readers.motion import detector_axes, probe_motion, sample_motion
 from adorym.errors import DataError, suggestion
 
 FRAMES = (
@@ -87,8 +87,9 @@ def extract_entry(path: Path, overrides: Overrides, source_first: bool) -> Raw:
         motion = sample_motion(entry, detector, patterns.shape[0])
         if motion is not None:
             notes.append(f"positions from {motion[1]}: motion of the sample, negated, along {axes_note}")
-        dark, flat = (mean_field(find(detector, [f"data_{name}", name])) for name in ("dark", "white"))
-        efficiency = mean_field(find(detector, ["qe_mask"]))
+        places = (["data_dark", "dark"], ["data_white", "white"], ["qe_mask"])
+        stored = [find(detector, names) for names in places]
+        dark, flat, efficiency = (None if each is None else mean_field(numbers(each)) for each in stored)
         return Raw(
             patterns=patterns,
             positions_m=None if motion is None else probe_motion(motion[0], axes),

@@ -14,7 +14,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 
-from adorym.data.hdf5 import find, numbers, quantity, unit_of
+from adorym.data.hdf5 import find, quantity, unit_of
 from adorym.errors import DataError
 
 Pair = tuple[float, float]
@@ -106,15 +106,3 @@ def _direction(motor: h5py.Dataset, default: tuple[int, int, int]) -> np.ndarray
 
 def _described(dataset: h5py.Dataset) -> str:
     return f"{dataset.name} {dataset.shape} in {unit_of(dataset) or 'm (not said)'}"
-
-
-def mean_field(dataset: h5py.Dataset | None) -> np.ndarray | None:
-    """``(y, x)`` mean over the leading axes of a field, values that are not finite left out."""
-    if dataset is None:
-        return None
-    field = numbers(dataset)
-    if field.ndim < 3:
-        return field
-    stack = field.reshape(-1, *field.shape[-2:])
-    finite = np.isfinite(stack)
-    return np.where(finite, stack, 0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)

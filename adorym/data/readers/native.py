@@ -36,7 +36,7 @@ from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single
 from adorym.data.lengths import LENGTHS, Lengths, Quantity
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns
-from adorym.data.readers.base import Raw, Reader
+from adorym.data.readers.base import Raw, Reader, mean_field, modes_of
 from adorym.errors import DataError
 from adorym.registry import register
 
@@ -67,7 +67,8 @@ class NativeReader(Reader):
             if measured is None:
                 measured = "intensity"
                 notes.append("measured: not said in the file, taken as intensity")
-            dark, flats = _mean_field(file, "exchange/data_dark"), _flat_fields(file)
+            dark, flats = find(file, ["exchange/data_dark"]), _flat_fields(file)
+            dark = None if dark is None else mean_field(numbers(dark))
             flat, drift = None, None
             if flats is not None:
                 flat, drift = beam_of(flats, dark, _moments(file, len(flats), theta[index], overrides.white_fields))
@@ -83,7 +84,7 @@ class NativeReader(Reader):
                 dark=dark,
                 flat=flat,
                 drift=drift,
-                start_probe=None if probe is None else _modes(probe),
+                start_probe=None if probe is None else modes_of(probe[()], f"{path}:{probe.name}"),
                 rotation_center_px=_number(file, "metadata/rotation_center_px", "metadata/rotation_centre_px"),
                 open_beam_counts=_number(file, "metadata/open_beam_counts"),
                 truth=_truth(file),
@@ -218,14 +219,6 @@ def _fitting(positions: np.ndarray, n: int, dataset: h5py.Dataset) -> np.ndarray
     return positions
 
 
-def _mean_field(file: h5py.File, name: str) -> np.ndarray | None:
-    dataset = find(file, [name])
-    if dataset is None:
-        return None
-    field = numbers(dataset)
-    return field.reshape(-1, *field.shape[-2:]).mean(axis=0) if field.ndim >= 2 else field
-
-
 def _flat_fields(file: h5py.File) -> np.ndarray | None:
     """``(k, y, x)``."""
     dataset = find(file, ["exchange/data_white"])
@@ -249,15 +242,6 @@ def _mask(file: h5py.File, shape: tuple[int, int, int]) -> np.ndarray | None:
         return None
     mask = np.asarray(dataset[()]) != 0
     return mask.reshape(shape) if mask.ndim > 2 and mask.size == np.prod(shape) else mask
-
-
-def _modes(dataset: h5py.Dataset) -> np.ndarray:
-    probe = np.asarray(dataset[()])
-    if probe.ndim < 2:
-        raise DataError(
-            f"{dataset.file.filename}:{dataset.name}", "not a probe", expected="(modes, y, x)", found=probe.shape
-        )
-    return probe.reshape(-1, *probe.shape[-2:])
 
 
 def _truth(file: h5py.File) -> dict[str, object]:

@@ -1,6 +1,6 @@
-r"""What models share that scan a probe over a thin object: parameters, frame, and preconditioners for fast steps.
+r"""What a probe scanned over a thin object has: parameters, and preconditioners for fast steps.
 
-A subclass has only to predict. The curvatures that the ``preconditioned`` steps divide by hold for every subclass whose
+The curvatures that the ``preconditioned`` steps divide by hold for every model whose
 detector sees :math:`I = \sum_m |\mathcal U[O P_m]|^2`, or nearly that, with any unitary :math:`\mathcal U`:
 
 .. math:: h_O = q\,c \sum_m |P_m|^2, \qquad h_P = q\,c \sum_j |O_j|^2, \qquad
@@ -13,18 +13,14 @@ predictions.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from adorym.data.dataset import Dataset
 from adorym.errors import DataError
-from adorym.forward.base import BoundModel, ForwardModel, Settings, margin_px, object_parameter, thin_space
-from adorym.forward.probe import probe_modes, probe_parameter
-from adorym.forward.views import ScanWindows
-from adorym.optics.geometry import Geometry, Regime
-from adorym.optics.windows import object_shape
+from adorym.forward.object import object_parameter
+from adorym.forward.probe import probe_parameter
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.preconditioners import Blocks, Diagonal, Point
 from adorym.wrapper.base import Array
@@ -69,43 +65,9 @@ def probe_intensity(point: Point) -> Array:
     return by_object(point, point.xp.sum(point.xp.abs2(point.params["probe"]), axis=0))
 
 
-def _positions(bound: BoundModel[Any], settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    return np.asarray(bound.dataset.probe_positions_px, np.float64)
-
-
-class ScanningModel(ForwardModel):
-    """A probe scanned over a thin object, in the far field unless `regime` says otherwise.
-
-    Fill in `predict`; add to `refinable` what else may be refined.
-    """
-
-    refinable: ClassVar[Mapping[str, Parameter]] = {
-        "object": object_parameter(preconditioner=Diagonal(probe_intensity)),
-        "probe": probe_parameter(Diagonal(by_probe)),
-        "probe_positions": Parameter(
-            unit="px",
-            help="(y, x) of each probe window's corner in object pixels",
-            start=_positions,
-            per="pattern",
-            optimizer={"kind": "preconditioned", "regularization": 0.0, "maximum_step": 1.0},
-            schedule={"kind": "constant"},
-            gauge=without_mean,
-            window_relative=True,
-            preconditioner=Blocks(STEP_PX),
-        ),
-    }
-
-    @property
-    def regime(self) -> Regime:
-        """``far_field`` or ``near_field``: where `predict` has the zero frequency, and how large a pixel is."""
-        return "far_field"
-
-    def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Any]:
-        """The object holds the windows of all positions, with room to spare where these are refined."""
-        check_scan(dataset)
-        geometry = Geometry.of(dataset)
-        geometry.check_pixel_size(self.regime)
-        return bound_scan(self, dataset, geometry, settings)
+def _positions(bound: Any, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    positions = bound.dataset.probe_positions_px
+    return np.zeros((bound.dataset.n_patterns, 2)) if positions is None else np.asarray(positions, np.float64)
 
 
 def check_scan(dataset: Dataset) -> None:
@@ -130,19 +92,18 @@ def check_scan(dataset: Dataset) -> None:
         )
 
 
-def bound_scan(model: ScanningModel, dataset: Dataset, geometry: Geometry, settings: Settings) -> BoundModel[Any]:
-    """``model`` bound to a scan whose geometry has been checked."""
-    assert dataset.probe_positions_px is not None  # `check_scan` looked
-    shape, origin = object_shape(dataset.probe_positions_px, dataset.window_px, margin_px(settings))
-    return BoundModel(
-        model=model,
-        dataset=dataset,
-        geometry=geometry,
-        settings=settings,
-        shape=shape,
-        origin_px=origin,
-        view=ScanWindows(dataset.window_px),
-        space=thin_space(settings, geometry, model.regime),
-        zero_at_corner=model.regime == "far_field",
-        waves=probe_modes(settings),
-    )
+SCANNED: dict[str, Parameter] = {
+    "object": object_parameter(preconditioner=Diagonal(probe_intensity)),
+    "probe": probe_parameter(Diagonal(by_probe)),
+    "probe_positions": Parameter(
+        unit="px",
+        help="(y, x) of each probe window's corner in object pixels",
+        start=_positions,
+        per="pattern",
+        optimizer={"kind": "preconditioned", "regularization": 0.0, "maximum_step": 1.0},
+        schedule={"kind": "constant"},
+        gauge=without_mean,
+        window_relative=True,
+        preconditioner=Blocks(STEP_PX),
+    ),
+}

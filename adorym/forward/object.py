@@ -1,0 +1,142 @@
+"""The object of a forward model: how it starts, how it is refined, and what models decide about it alike."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from adorym.data.dataset import Dataset
+from adorym.object_space import Exponent, ObjectSpace, Transmission
+from adorym.optics.geometry import Geometry, Regime
+from adorym.optics.representation import Representation
+from adorym.parameters import OBJECT, Parameter, ParameterSettings
+from adorym.registry import component
+from adorym.schema import ComponentOf
+from adorym.units import Length
+
+Settings = Mapping[str, ParameterSettings]
+
+# Parameters that move the object or its window as they are refined, and room for it: larger corrections are cut off.
+MOVING = ("probe_positions", "probe_offset", "object_shift", "tilt", "axis_tilt")
+REFINED_MARGIN_PX, FIXED_MARGIN_PX = 12, 2
+
+
+@dataclass(frozen=True, eq=False)
+class FirstObject:
+    """A first object, and what finding it has told.
+
+    Attributes:
+        rows: ``f(start, stop)`` gives rows of it, complex.
+        diagnostics: Arrays by name that the result keeps beside the fit, such as ``prtf`` and ``starts_chi2``.
+        whole: All of it, where it had to be made at once.
+    """
+
+    rows: Callable[[int, int], np.ndarray]
+    diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict)
+    whole: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, whole: np.ndarray, diagnostics: Mapping[str, np.ndarray] | None = None) -> FirstObject:
+        """One that was made at once."""
+        return cls(lambda start, stop: whole[start:stop], diagnostics or {}, whole)
+
+    @classmethod
+    def vacuum(cls, shape: tuple[int, ...]) -> FirstObject:
+        """Transmission 1 everywhere."""
+        return cls(lambda start, stop: np.ones((stop - start, *shape[1:]), np.complex128))
+
+
+class Initializer(ABC):
+    """Maps a data set to a first object.
+
+    Attributes:
+        expensive: Whether making it takes more than a moment; `adorym check` then leaves it out.
+    """
+
+    kind: ClassVar[str]
+    expensive: ClassVar[bool] = False
+
+    @abstractmethod
+    def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        """Complex object of ``shape``."""
+
+    def start(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
+        """The same by rows, and what an initializer has to tell besides.
+
+        To be overridden where rows can be made without the whole: of a large object each rank needs only a part.
+        """
+        return FirstObject.of(self.make(dataset, shape, rng))
+
+
+@component
+class ObjectSettings(ParameterSettings):
+    """How the object starts and is refined.
+
+    Attributes:
+        initial: Initial object; vacuum (transmission 1) if absent.
+        margin_px: Pixels around the scanned area, or rows above and below a tomogram; room for positions, shifts and
+            tilts that are refined. Chosen from the run if absent.
+        representation: What is solved for: the real and imaginary part of the transmission (``real_imag``), or delta
+            and beta of the refractive index (``delta_beta``), whose phase never wraps.
+        slice_thickness: Thickness of a slice, which delta and beta refer to; the pixel size along x if absent.
+    """
+
+    initial: Annotated[Initializer | None, ComponentOf("initializer")] = None  # type: ignore[assignment]
+    margin_px: int | None = Field(None, ge=0)
+    representation: Representation = "real_imag"
+    slice_thickness: Length | None = Field(None, gt=0)
+
+    def notices(self, where: str, dataset: Any) -> Iterator[str]:
+        if self.slice_thickness is not None and self.representation == "real_imag":
+            yield f"{where}.slice_thickness: has no effect: the run solves for the transmission"
+
+
+def object_parameter(**changes: Any) -> Parameter:
+    """The object as a refinable parameter; ``changes`` replace fields of the declaration."""
+    declared: dict[str, Any] = {
+        "help": "complex transmission of the object",
+        "optimizer": {"kind": "preconditioned", "learning_rate": 0.6, "regularization": 0.05, "momentum": 0.9},
+        "refined": True,
+        "settings": ObjectSettings,
+    }
+    return Parameter(**(declared | changes))
+
+
+# -- what models decide alike ------------------------------------------------------------------------------------------
+def object_settings(settings: Settings) -> ObjectSettings:
+    """Those of the object; the defaults where a model has others of its own."""
+    found = settings[OBJECT]
+    return found if isinstance(found, ObjectSettings) else ObjectSettings()
+
+
+def margin_px(settings: Settings, fixed: int = FIXED_MARGIN_PX, moving: int = REFINED_MARGIN_PX) -> int:
+    """Pixels around the scanned area: as given, or room for what is refined and moves the object or its window."""
+    given = object_settings(settings).margin_px
+    if given is not None:
+        return given
+    return moving if any(settings[name].refine for name in MOVING if name in settings) else fixed
+
+
+def slice_thickness_m(settings: Settings, geometry: Geometry, regime: Regime) -> float:
+    """The thickness that delta and beta refer to: as given, or the pixel size along x.
+
+    Raises:
+        GeometryError: The pixel size is not known.
+    """
+    return float(object_settings(settings).slice_thickness or geometry.pixel_size_m(regime)[1])
+
+
+def thin_space(settings: Settings, geometry: Geometry, regime: Regime) -> ObjectSpace:
+    """The space of an object whose transmission the model takes, as the settings of the object ask for it.
+
+    Raises:
+        GeometryError: Delta and beta are asked for, but energy or pixel size is not known.
+    """
+    if object_settings(settings).representation == "real_imag":
+        return Transmission()
+    return Exponent(slice_thickness_m(settings, geometry, regime), geometry.wavelength_m)
