@@ -32,7 +32,7 @@ class RunSettings:
         epochs: Times that every pattern is looked at.
         batch_size: Patterns in one batch, over all ranks; chosen from the number of patterns if absent.
         batch_order: ``random``, ``compact`` (neighbors together) or ``angle`` (one angle a batch).
-        backend: ``torch`` or ``autograd``.
+        backend: ``torch``, ``autograd`` or ``jax``.
         device: ``auto``, ``cpu`` or ``cuda[:index]``.
         precision: ``single`` or ``double``.
         threads: CPU threads of a rank; its share of the machine's cores if absent.
