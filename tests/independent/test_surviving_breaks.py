@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import adapter
 import numpy as np
-from adorym.forward.autofocus import Autofocus
+from adorym.updates.autofocus import Autofocus
 from cases import MODELS, insert
 from laws import noise
 from tiny_holograms import series
