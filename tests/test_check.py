@@ -218,7 +218,7 @@ SMALL = {case.name: case for make in MODELS.values() for case in make()}
 def test_every_technique_is_planned_as_it_is_run(tmp_path, name):
     case = SMALL[name]
     write_native(
-        case.dataset.with_(patterns=ArrayPatterns(case.dataset.patterns.read(np.arange(len(case.dataset.patterns))))),
+        case.dataset.with_(patterns=ArrayPatterns(case.dataset.patterns.read(np.arange(case.dataset.n_patterns)))),
         tmp_path / "data.h5",
     )
     sections = {

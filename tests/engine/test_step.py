@@ -16,6 +16,7 @@ from adorym.constraints.support import ShrinkWrap, Support
 from adorym.engine.step import run_batch
 from adorym.engine.terms import projected
 from adorym.forward.object import ObjectSettings
+from adorym.initializers.simple import Random
 from adorym.optimizers.first_order import Adam, GradientDescent
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.optimizers.schedules import Constant
@@ -179,6 +180,7 @@ def test_bounds_hold_after_every_batch():
 def test_a_batch_moves_the_rows_of_its_patterns_only(backend):
     """The others move together, by what the gauge takes out: the mean of all stays."""
     parameters = calm() | {
+        "object": ObjectSettings(initial=Random(), margin_px=4),  # vacuum would look the same from everywhere
         "probe_positions": ParameterSettings(optimizer=step(0.3, 0.5)),
         "probe_offset": ParameterSettings(optimizer=Adam(learning_rate=0.02)),
     }
