@@ -93,14 +93,14 @@ TURNED = {"theta_rad": np.linspace(0, 3, 10), "angle_index": np.repeat(np.arange
 LARGE: dict[str, Callable[[], Case]] = {
     "ptychography, far field": lambda: _scan(Ptychography()),
     "ptychography, near field": lambda: _scan(
-        Ptychography(propagation="fresnel"), propagation_distance_m=np.array([1e-3])
+        Ptychography(propagation="fresnel"), propagation_distance_m=np.array([1e-4])
     ),
     "ptychography, automatic": lambda: _scan(Ptychography(fused=False), 60),
     "multislice": lambda: _scan(Multislice(slices=4, spacing=1e-6), 60),
     "ptychotomography": lambda: _scan(PtychoTomography(), 200, 48, **TURNED),
     "tomography": lambda: _volume(Tomography(), (40, 24, 128), open_beam_counts=20.0),
     "holotomography": lambda: _volume(
-        HoloTomography(buffer_px=8), (20, 32, 96), propagation_distance_m=np.array([0.02]), open_beam_counts=20.0
+        HoloTomography(buffer_px=8), (20, 32, 96), propagation_distance_m=np.array([5e-3]), open_beam_counts=20.0
     ),
     "holography": lambda: _pictures(4, 512),
     "bragg_cdi": lambda: _crystal(BraggCdi()),
