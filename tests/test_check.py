@@ -522,7 +522,7 @@ def test_nothing_is_warned_about_without_reason(planned):
 
 
 def test_seeding_of_no_mode_is_warned_about(planned):
-    words = "parameters.probe.seeding: has no effect: there is no further mode to make"
+    words = "parameters.probe.seeding: has no effect: no modes are added"
     for modes, warned in ((2, True), (3, False)):
         _, plan = planned(Scan(modes=2), parameters={"probe": {"modes": modes, "seeding": "random"}})
         assert (words in plan.warnings) == warned

@@ -22,15 +22,17 @@ from adorym.engine.checks import (
     recipe_errors,
     start_value,
     together,
-    try_constraint,
 )
+from adorym.engine.foreign import try_backend, try_components, try_loss
 from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.engine.step import apply_update
 from adorym.errors import DataError, InputError
+from adorym.extension import check_kind
 from adorym.forward.base import BoundModel, Counts
 from adorym.forward.object import FirstObject
+from adorym.losses.base import Loss
 from adorym.optimizers.base import Optimizer
 from adorym.parameters import OBJECT, Value, make_value
 from adorym.storage.base import ObjectStore, blocks
@@ -67,6 +69,7 @@ def bind(dataset: Dataset, recipe: Recipe, run: RunSettings) -> BoundModel[Any]:
     if all(name in recipe.model.refinable for name in recipe.parameters):
         with collected(errors):
             bound = recipe.model.bind(dataset, settings)
+            check_kind(bound, BoundModel, recipe.model, "bind")
             errors += bound_errors(recipe, bound, run)
     if errors or bound is None:
         raise together(errors)
@@ -91,27 +94,10 @@ def build(
     bound = bind(dataset, recipe, run)
     comm = communicator()
     xp = backend(run, comm)
-    measurements = Measurements(
-        xp, bound.dataset, bound.to_model_frame, recipe.loss.target, recipe.loss.floor_counts, comm
-    )
-    if measurements.valid_counts <= 0:
-        raise DataError(dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
-    per_pixel = measurements.mean_counts / math.prod(bound.dataset.window_px)
-    bound = bound.with_(counts=Counts(measurements.mean_counts, per_pixel))
+    measurements, bound = _measured(xp, bound, recipe.loss, comm)
     check_room(bound.shape, "h5" if dry else run.store, comm)
-    errors: list[InputError] = []
-    start, values = None, {}
-    with collected(errors):
-        found = first_object(bound, rng, comm, dry=dry)
-        start = unknown_of(bound, found)
-        obj = _object_value(xp, bound, start, comm)
-    for name in bound.settings:
-        if name != OBJECT:
-            with collected(errors):
-                values[name] = _value(xp, name, bound, rng)
-    if errors or start is None:
-        raise together(errors)
-    _try_constraints(xp, recipe, values, start)
+    found, start, obj, values = _first_values(xp, bound, rng, comm, dry=dry)
+    try_components(xp, recipe, start, {OBJECT: obj, **values})
     problem = Problem(
         xp=xp,
         bound=bound,
@@ -133,15 +119,49 @@ def build(
     return problem
 
 
+def _measured(
+    xp: Backend, bound: BoundModel[Any], loss: Loss, comm: Communicator
+) -> tuple[Measurements, BoundModel[Any]]:
+    """What was measured as the loss wants it, and the model bound to data whose counts are known."""
+    try_loss(xp, loss, bound.dataset.window_px)
+    made = Measurements(xp, bound.dataset, bound.to_model_frame, loss.target, loss.floor_counts, comm)
+    if made.valid_counts <= 0:
+        raise DataError(bound.dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
+    per_pixel = made.mean_counts / math.prod(bound.dataset.window_px)
+    return made, bound.with_(counts=Counts(made.mean_counts, per_pixel))
+
+
 def backend(run: RunSettings, comm: Communicator) -> Backend:
     """The run's backend on this rank: with its share of the machine's cores, on one of the machine's GPUs."""
     threads = run.threads or threads_per_rank(comm)
-    return get_backend(
+    xp = get_backend(
         run.backend, device=run.device, precision=run.precision, threads=threads, local_rank=comm.local_rank
     )
+    try_backend(xp)
+    return xp
 
 
 # -- first values ------------------------------------------------------------------------------------------------------
+def _first_values(
+    xp: Backend, bound: BoundModel[Any], rng: np.random.Generator, comm: Communicator, *, dry: bool
+) -> tuple[FirstObject, Start, Value, dict[str, Value]]:
+    """The first object, the unknown made from it, its declaration, and the other parameters; all errors at once."""
+    errors: list[InputError] = []
+    values: dict[str, Value] = {}
+    made = None
+    with collected(errors):
+        found = first_object(bound, rng, comm, dry=dry)
+        start = unknown_of(bound, found)
+        made = found, start, _object_value(xp, bound, start, comm)
+    for name in bound.settings:
+        if name != OBJECT:
+            with collected(errors):
+                values[name] = _value(xp, name, bound, rng)
+    if errors or made is None:
+        raise together(errors)
+    return *made, values
+
+
 def first_object(
     bound: BoundModel[Any], rng: np.random.Generator, comm: Communicator, *, dry: bool = False
 ) -> FirstObject:
@@ -203,16 +223,6 @@ def _value(xp: Backend, name: str, bound: BoundModel[Any], rng: np.random.Genera
     if spec.window_relative:
         value.bounds = check_inside(name, value.first, bound.dataset, (bound.shape, bound.origin_px))
     return value
-
-
-def _try_constraints(xp: Backend, recipe: Recipe, values: dict[str, Value], start: Start) -> None:
-    """Apply each constraint to the first values: it may refuse their shape."""
-    for i, constraint in enumerate(recipe.constraints):
-        if constraint.parameter == OBJECT:
-            first = start.rows(0, start.shape[0] if constraint.whole else 1)
-        else:
-            first = values[constraint.parameter].first
-        try_constraint(xp, i, constraint, xp.asarray(first.copy()), start.shape)
 
 
 def make_store(xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, run: RunSettings) -> ObjectStore:

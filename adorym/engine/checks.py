@@ -16,11 +16,12 @@ from adorym.constraints.base import Constraint
 from adorym.data.dataset import Dataset
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
-from adorym.errors import ConfigError, ConfigErrors, InputError, suggestion
+from adorym.errors import ConfigError, ConfigErrors, InputError
+from adorym.extension import check_returned
 from adorym.forward.base import BoundModel, ForwardModel
 from adorym.optics.windows import inside
 from adorym.parameters import OBJECT, Parameter, ParameterSettings
-from adorym.regularizers.base import proximal_terms
+from adorym.regularizers.base import ProximalRegularizer
 from adorym.regularizers.sparsity import Smoothness
 from adorym.schema.fields import fields_of
 from adorym.schema.messages import prefixed
@@ -95,8 +96,8 @@ def _term_errors(
 ) -> Iterator[InputError]:
     name = term.parameter
     if name not in model.refinable:
-        remedy = suggestion(name, model.refinable)
-        yield ConfigError(f"{where}.parameter", f"forward model '{model.kind}' has no '{name}'", remedy=remedy)
+        what, known = f"forward model '{model.kind}' has no '{name}'", ", ".join(model.refinable)
+        yield ConfigError(f"{where}.parameter", what, expected=f"one of {known}")
     elif name not in settings or not settings[name].refine:
         yield ConfigError(
             where,
@@ -129,14 +130,16 @@ def _needs_whole(recipe: Recipe, bound: BoundModel[Any]) -> Iterator[tuple[str, 
         yield f"parameters.{OBJECT}.optimizer", optimizer.kind
     if recipe.solver is not None and recipe.solver.whole:
         yield "solver", recipe.solver.kind
-    # Of the operator of a sum over single pixels each rank knows its part.
-    terms = recipe.regularizers if recipe.solver is not None and recipe.solver.splits else ()
-    operator = proximal_terms(terms).get(OBJECT)
+    # The operator of the first proximal term is asked for the whole object, unless each pixel is for itself.
+    splits = recipe.solver is not None and recipe.solver.splits
     if optimizer.needs_curvature and bound.preconditioner(OBJECT).needs_whole:
         yield "forward_model.balance", "balance"
     for i, regularizer in enumerate(recipe.regularizers):
-        whole = regularizer.halo_px is None or (regularizer is operator and regularizer.halo_px > 0)
-        if regularizer.parameter == OBJECT and whole:
+        if regularizer.parameter != OBJECT:
+            continue
+        operator = splits and isinstance(regularizer, ProximalRegularizer)
+        splits = splits and not operator
+        if regularizer.halo_px is None or (operator and regularizer.halo_px > 0):
             yield f"regularizers[{i}]", regularizer.kind
     for i, constraint in enumerate(recipe.constraints):
         if constraint.parameter == OBJECT and constraint.whole:
@@ -188,6 +191,10 @@ def start_value(name: str, bound: BoundModel[Any], rng: np.random.Generator) -> 
         if error.where.startswith(("parameters", "data")) or not error.where:
             raise
         raise together(_at_initial(error, where, settings)) from None
+    spec, of = bound.model.refinable[name], bound.dataset
+    rows = {"pattern": (of.n_patterns,), "angle": (of.n_angles,), "run": ()}[spec.per]
+    if callable(spec.start):
+        check_returned(None, value, (*rows, *np.shape(value)[len(rows) :]), spec.start)
     need_numbers(where, value)
     return value
 
