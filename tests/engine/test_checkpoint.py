@@ -212,7 +212,9 @@ def test_a_checkpoint_of_a_former_version_is_refused_by_name(path):
     with h5py.File(path, "r+") as file:
         del file.attrs["format"]
         file.attrs["adorym_version"] = "0.1.0"
-    match = r"--resume: the checkpoint was written by adorym 0\.1\.0, in a format .*; finish the run with adorym 0\.1\.0"
+    match = (
+        r"--resume: the checkpoint was written by adorym 0\.1\.0, in a format .*; finish the run with adorym 0\.1\.0"
+    )
     with pytest.raises(ConfigError, match=match):
         resumed(path)
 
