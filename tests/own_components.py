@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import runpy
 from pathlib import Path
-from typing import Any
 
 from command_line import data_set
 
@@ -15,7 +14,7 @@ from adorym.data.native_write import write_native
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "extend"
 EXAMPLE = runpy.run_path(str(FOLDER / "run.py"), run_name="example")
 KINDS = tuple(EXAMPLE["KINDS"])
-SETTINGS = ("run.epochs=3", "run.device=cpu", "output.progress=quiet")
+SETTINGS = ("run.epochs=2", "run.device=cpu", "output.progress=quiet")
 
 
 def write_all(folder: Path) -> None:
@@ -35,10 +34,3 @@ def overrides(kind: str, folder: Path, code: Path = FOLDER) -> list[str]:
 def config(kind: str, folder: Path, *more: str) -> Config:
     """A run with the component of ``kind``."""
     return load_config(FOLDER / "config.yaml", [*overrides(kind, folder), *more])
-
-
-def component(kind: str, folder: Path) -> Any:
-    """The component itself."""
-    made = config(kind, folder)
-    lists = {"regularizer": "regularizers", "constraint": "constraints"}
-    return getattr(made, lists[kind])[0] if kind in lists else getattr(made, kind)
