@@ -141,7 +141,7 @@ class Ptychography(ForwardModel):
         return bound_scan(self, dataset, geometry, settings, self.regime).with_(
             preconditioners={"object": Diagonal(self.object_curvature), **exact},
             # The probe takes up a common factor.
-            updates=(FactorGauge("intensity_scale", ("probe",)),),
+            updates=(FactorGauge("intensity_scale", "probe"),),
         )
 
     def geometry(self, dataset: Dataset) -> Geometry:
