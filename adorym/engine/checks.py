@@ -17,6 +17,7 @@ from adorym.data.dataset import Dataset
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.errors import ConfigError, ConfigErrors, InputError
+from adorym.extension import check_returned, user_code
 from adorym.forward.base import BoundModel, ForwardModel
 from adorym.optics.windows import inside
 from adorym.parameters import OBJECT, Parameter, ParameterSettings
@@ -67,6 +68,10 @@ def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run
     for section in ("regularizers", "constraints"):
         for i, each in enumerate(getattr(recipe, section)):
             yield from _term_errors(f"{section}[{i}]", each, recipe.model, settings)
+    errors: list[InputError] = []
+    with collected(errors):
+        get_backend(run.backend, device=run.device, precision=run.precision)
+    yield from errors
 
 
 def _solver_errors(solver: str, settings: Mapping[str, ParameterSettings], run: RunSettings) -> Iterator[InputError]:
@@ -180,12 +185,17 @@ def start_value(name: str, bound: BoundModel[Any], rng: np.random.Generator) -> 
         InputError: It cannot be made; the error names the place in the configuration.
     """
     where, settings = f"parameters.{name}.initial", bound.settings[name]
+    spec, of = bound.model.refinable[name], bound.dataset
     try:
-        value = bound.model.refinable[name].start_value(name, bound, settings, rng)
+        with user_code(spec.start if callable(spec.start) else bound.model, method="start"):
+            value = spec.start_value(name, bound, settings, rng)
     except InputError as error:
         if error.where.startswith(("parameters", "data")) or not error.where:
             raise
         raise together(_at_initial(error, where, settings)) from None
+    rows = {"pattern": (of.n_patterns,), "angle": (of.n_angles,), "run": ()}[spec.per]
+    if callable(spec.start):
+        check_returned(None, value, (*rows, *np.shape(value)[len(rows) :]), spec.start)
     need_numbers(where, value)
     return value
 

@@ -22,8 +22,8 @@ DARKEST = 1e-6
 
 def transmission_of(xp: Backend, exponent: Array) -> Array:
     """``exp(-(b + i d))`` from ``b + i d`` complex, of the same shape."""
-    modulus, lag = xp.exp(-xp.real(exponent)), xp.imag(exponent)
-    return xp.complex(modulus * xp.cos(lag), -modulus * xp.sin(lag))
+    modulus, phase = xp.exp(-xp.real(exponent)), xp.imag(exponent)
+    return xp.complex(modulus * xp.cos(phase), -modulus * xp.sin(phase))
 
 
 def exponent_of(xp: Backend, transmission: Array) -> Array:

@@ -248,7 +248,7 @@ def test_what_has_no_effect_is_refused(model, names, message):
 def test_what_acts_on_the_transmission_needs_it(name):
     model = Holography(**{"autofocus": {"autofocus": Autofocus()}, "balance": {"balance": 0.1}}[name])
     settings = {"object": ObjectSettings(representation="delta_beta"), "common_distance": ParameterSettings()}
-    with pytest.raises(ConfigError, match=f"forward_model.{name}: '{name}' acts on the transmission, which is not"):
+    with pytest.raises(ConfigError, match=f"forward_model.{name}: '{name}' acts on the transmission, but this run"):
         build(series(), Recipe(model, settings, LeastSquares()), RUN, np.random.default_rng(0))
 
 
@@ -308,7 +308,7 @@ def test_vacuum_costs_nothing_where_there_is_one_material(term):
 
 def test_one_hologram_is_its_own_reference():
     one = series(patterns=type(series().patterns)(np.ones((1, 12, 14))), propagation_distance_m=np.array([0.1]))
-    with pytest.raises(ConfigError, match="parameters.affine: has no effect: there is one hologram an angle"):
+    with pytest.raises(ConfigError, match="parameters.affine: has no effect: the only hologram per angle"):
         reconstruction(dataset=one, names=["affine"])
 
 

@@ -93,7 +93,7 @@ def test_the_axis_is_where_it_is_said_to_be():
 def test_what_has_no_effect_is_refused():
     angles = {"angle_index": np.arange(N), "theta_rad": np.linspace(0, 3, N)}
     data = series((9, 12), propagation_distance_m=DISTANCES[:1], **angles)
-    with pytest.raises(ConfigError, match="parameters.affine: has no effect: there is one hologram an angle"):
+    with pytest.raises(ConfigError, match="parameters.affine: has no effect: the only hologram per angle"):
         reconstruction(HoloTomography(), data, ["affine"])
     reconstruction(HoloTomography(), data, ["intensity_scale"])
     with pytest.raises(ConfigError, match="of one angle; found 20 angles; choose one .* 'holotomography'"):
