@@ -1,6 +1,6 @@
 """The backends that laws are run on: those of the package, CUDA where there is one, and a device that is none.
 
-`BACKEND_PARAMS` are their names for ``pytest.mark.parametrize``, and good for ``run.backend``; `make_backend` makes one.
+`BACKEND_PARAMS` are their names for ``pytest.mark.parametrize``, good for ``run.backend``; `make_backend` makes one.
 Where the library of a backend is not installed, the test is skipped.
 """
 

@@ -11,6 +11,7 @@ from typing import Any
 from adorym.callbacks.base import Callback, RunInfo
 from adorym.callbacks.progress import ProgressReport
 from adorym.callbacks.save import LogFile, Snapshots
+from adorym.commands.draft import PROBE, beam_of
 from adorym.commands.report import REPORT_NAME, report_scored
 from adorym.config import Config, config_from, load_config
 from adorym.config_file import at_lines, load
@@ -201,9 +202,7 @@ def _hints(reconstruction: Reconstruction) -> tuple[str, ...]:
     problem = reconstruction.problem
     if not problem.comm.is_root:
         return ()
-    beam = problem.values.get("probe")
-    scanned = beam is not None
-    return judge(problem.dataset, beam.first if beam is not None else None, scanned=scanned).hints
+    return judge(problem.dataset, beam_of(problem), scanned=PROBE in problem.values).hints
 
 
 def _saver(reconstruction: Reconstruction, config: Config, folder: Path | None) -> Callable[[], None]:

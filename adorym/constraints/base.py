@@ -37,12 +37,12 @@ class Constraint(ABC):
     def project(self, xp: Backend, tile: Array) -> Array:
         """The nearest array that satisfies the constraint; may reuse the memory of ``tile``."""
 
-    def project_phase(self, xp: Backend, lag: Array, kappa: float) -> Array:
-        r"""The same for an object of one material, of which the phase lag :math:`\varphi` is known, real.
+    def project_phase(self, xp: Backend, phase: Array, kappa: float) -> Array:
+        r"""The same for the real phase :math:`\varphi = k t \delta` of a homogeneous object.
 
-        Its transmission is :math:`e^{-(1/\kappa + i)\varphi}`. Only asked of constraints with ``of_one_material``.
+        The transmission is :math:`e^{-(1/\kappa + i)\varphi}`. Only called for constraints with ``of_one_material``.
         """
-        return lag
+        return phase
 
     def active(self, epoch: int) -> bool:
         """Whether it is applied in ``epoch``, from 0."""

@@ -46,9 +46,9 @@ class MagnitudeLimit(Constraint):
         safe = xp.where(modulus > 0, modulus, xp.ones((1,)))
         return xp.where(modulus > 0, tile * (wanted / safe), xp.complex(wanted, xp.zeros((1,))))
 
-    def project_phase(self, xp: Backend, lag: Array, kappa: float) -> Array:
+    def project_phase(self, xp: Backend, phase: Array, kappa: float) -> Array:
         highest = None if self.minimum == 0 else -kappa * float(np.log(self.minimum))
-        return xp.clip(lag, -kappa * float(np.log(self.maximum)), highest)
+        return xp.clip(phase, -kappa * float(np.log(self.maximum)), highest)
 
 
 @register("constraint", "phase_limit")
@@ -77,8 +77,8 @@ class PhaseLimit(Constraint):
         highest = None if self.minimum is None else -self.minimum
         return xp.complex(xp.real(tile), xp.clip(xp.imag(tile), lowest, highest))
 
-    def project_phase(self, xp: Backend, lag: Array, kappa: float) -> Array:
-        return xp.imag(self.project(xp, xp.complex(0 * lag, lag)))
+    def project_phase(self, xp: Backend, phase: Array, kappa: float) -> Array:
+        return xp.imag(self.project(xp, xp.complex(0 * phase, phase)))
 
 
 @register("constraint", "non_negativity")
@@ -95,12 +95,12 @@ class NonNegativity(Constraint):
     parts: Literal["both", "delta", "beta"] = "both"
 
     def project(self, xp: Backend, tile: Array) -> Array:
-        absorption, lag = xp.real(tile), xp.imag(tile)
+        absorption, phase = xp.real(tile), xp.imag(tile)
         absorption = absorption if self.parts == "delta" else xp.maximum(absorption, 0.0)
-        return xp.complex(absorption, lag if self.parts == "beta" else xp.maximum(lag, 0.0))
+        return xp.complex(absorption, phase if self.parts == "beta" else xp.maximum(phase, 0.0))
 
-    def project_phase(self, xp: Backend, lag: Array, kappa: float) -> Array:
-        return xp.maximum(lag, 0.0)  # delta and beta have the same sign
+    def project_phase(self, xp: Backend, phase: Array, kappa: float) -> Array:
+        return xp.maximum(phase, 0.0)  # delta and beta have the same sign
 
 
 @register("constraint", "phase_only")

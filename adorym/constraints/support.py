@@ -44,8 +44,8 @@ class Support(Constraint):
         _need_shape(mask, tuple(tile.shape))
         return _within(xp, tile, mask)
 
-    def project_phase(self, xp: Backend, lag: Array, kappa: float) -> Array:
-        return lag * xp.asarray(self._mask().astype(xp.float_dtype))
+    def project_phase(self, xp: Backend, phase: Array, kappa: float) -> Array:
+        return phase * xp.asarray(self._mask().astype(xp.float_dtype))
 
     def of_rows(self, start: int, stop: int, shape: tuple[int, ...]) -> Support:
         mask = self._mask()

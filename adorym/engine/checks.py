@@ -68,6 +68,10 @@ def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run
     for section in ("regularizers", "constraints"):
         for i, each in enumerate(getattr(recipe, section)):
             yield from _term_errors(f"{section}[{i}]", each, recipe.model, settings)
+    errors: list[InputError] = []
+    with collected(errors):
+        get_backend(run.backend, device=run.device, precision=run.precision)
+    yield from errors
 
 
 def _solver_errors(solver: str, settings: Mapping[str, ParameterSettings], run: RunSettings) -> Iterator[InputError]:

@@ -6,6 +6,8 @@ is stepped, and what a run takes follows from these by proportion.
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import math
 import time
 from collections.abc import Callable
@@ -127,6 +129,9 @@ def _line(few: tuple[int, float, float], many: tuple[int, float, float]) -> Cost
 
 def _measured(work: Callable[[], None]) -> tuple[float, float]:
     """Seconds, and bytes that were resident at the peak beyond those at the beginning."""
+    gc.collect()
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)  # what the C library has kept for later would be used again unseen
     before = _resident("VmRSS")
     if CLEAR.exists():
         CLEAR.write_text("5")  # the peak begins anew

@@ -1,4 +1,4 @@
-"""Forward models: physics that predicts what the detector measures; importing the package registers them."""
+"""Forward models: the physics that predicts a measurement. Importing the package registers them."""
 
 from adorym.forward import (
     bragg_cdi,

@@ -1,4 +1,4 @@
-"""What a forward model is: physics that predicts what the detector measures, and what it is bound to."""
+"""The forward model: the physics that predicts a measurement, and its binding to one data set."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ G = TypeVar("G", bound=Geometry)
 
 @dataclass(frozen=True)
 class Request:
-    """What the engine wants to know of one batch.
+    """What the engine asks of a model for one batch.
 
     Attributes:
-        wanted: Names of the parameters that are refined now.
-        preconditioners: By name, of those whose optimizer divides by a curvature.
-        weight: Factor on the loss: one over the number of counts in the whole data set.
+        wanted: Names of the parameters that are refined in this epoch.
+        preconditioners: By name, for the parameters whose optimizer divides by a curvature.
+        weight: Factor on the loss: 1 / (total counts of the data set).
     """
 
     wanted: frozenset[str]
@@ -55,11 +55,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Counts:
-    """What all patterns count, masked pixels left out.
+    """Mean counts of the data set, without masked pixels.
 
     Attributes:
-        per_pattern: Mean of a pattern.
-        per_pixel: Mean of a valid pixel.
+        per_pattern: Mean counts per pattern.
+        per_pixel: Mean counts per valid pixel.
     """
 
     per_pattern: float = 1.0
@@ -68,25 +68,25 @@ class Counts:
 
 @dataclass(frozen=True, eq=False)
 class BoundModel(Generic[G]):
-    """A forward model and the data it describes, put together once, before anything is computed.
+    """A forward model with the data set that it describes, made once before the run.
 
     Attributes:
         model: The model.
-        dataset: The data, with what the model has found out about them.
+        dataset: The data, with quantities that the model derived from them.
         geometry: The experiment's geometry as the model uses it.
-        settings: Of every parameter that takes part.
-        shape: Of the object array.
-        origin_px: (y, x) index in it of the data's position (0, 0).
-        view: Which part of the object a batch sees.
-        space: What the unknown of the object is.
+        settings: By name, for every parameter in use.
+        shape: Shape of the object array.
+        origin_px: (y, x) index in the object array of the data's position (0, 0).
+        view: Which part of the object a batch needs.
+        space: The quantity that is solved for.
         zero_at_corner: Whether `ForwardModel.predict` has the zero frequency of a pattern at its corner (far field).
-        waves: Waves of each pattern that are kept for the gradient at once: probe modes times slices.
-        beam_counts: Photons of the beam in a pattern, where they are known; those of a mean pattern otherwise.
-        first_object: ``f(rng)``, what a run starts from whose configuration names no object; vacuum if ``None``.
-        updates: What else changes the unknowns, besides the gradient.
+        waves: Waves per pattern that are stored for the gradient: probe modes times slices.
+        beam_counts: Photons of the beam per pattern, if known; otherwise those of the mean pattern are used.
+        first_object: ``f(rng)``, the start object if the configuration names none; vacuum if ``None``.
+        updates: Changes of the unknowns after an epoch, in addition to the gradient steps.
         derived: ``f(values)``, quantities that follow from the parameters, for results and reports.
-        preconditioners: By name; those that the parameters declare, or the model makes in their place.
-        counts: Known once the data have been read.
+        preconditioners: By name; they replace those that the parameters declare.
+        counts: Mean counts, known once the data have been read.
     """
 
     model: ForwardModel
@@ -115,7 +115,7 @@ class BoundModel(Generic[G]):
         return np.fft.fftshift(patterns, axes=(-2, -1)) if self.zero_at_corner else patterns
 
     def preconditioner(self, name: str) -> Preconditioner:
-        """That of the parameter ``name``: the model's, else the declared one, else probed."""
+        """The preconditioner of parameter ``name``: the model's, else the declared one, else `Probed`."""
         return self.preconditioners.get(name) or self.model.refinable[name].preconditioner or Probed()
 
     def with_(self, **changes: Any) -> BoundModel[G]:
@@ -126,28 +126,28 @@ class BoundModel(Generic[G]):
 class ForwardModel(ABC):
     """Predicts what the detector measures from the object and the experimental parameters.
 
-    To write a new model, subclass and fill in `predict`; declare what else may be refined, and `bind` where the object
-    or its windows are not those of a scan. Gradients come from the backend's automatic differentiation.
+    To write a new model, subclass it and implement `predict`. List further refinable parameters in ``refinable``, and
+    override `bind` if the object or its windows are not those of a scan. Gradients are computed automatically.
 
     Attributes:
-        refinable: The parameters by name; ``object`` is always among them. Those of a scanned probe by default.
+        refinable: The parameters by name, always with ``object``; by default those of a scanned probe.
     """
 
     kind: ClassVar[str]
     refinable: ClassVar[Mapping[str, Parameter]] = SCANNED
 
     def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Any]:
-        """The model and ``dataset`` put together.
+        """Bind the model to ``dataset``.
 
-        By default a thin object that holds the windows of all positions, seen in the far field, zero frequency at the
-        corner. Without positions every pattern sees all of an object of its own size.
+        By default the object is thin and holds the windows of all positions; patterns are in the far field, zero
+        frequency at the corner. Without positions the object has the size of a pattern.
 
         Args:
-            dataset: What was measured.
-            settings: Of every parameter that takes part.
+            dataset: The measured data.
+            settings: By name, for every parameter in use.
 
         Raises:
-            InputError: This model cannot describe the data, or a parameter means nothing in it.
+            InputError: The model cannot describe the data, or a parameter has no effect in it.
         """
         geometry = Geometry.of(dataset)
         if dataset.probe_positions_px is not None:
@@ -172,7 +172,7 @@ class ForwardModel(ABC):
         Args:
             xp: The backend.
             obj: ``(n, y, x)`` complex windows of the object, or as many as the view says.
-            params: Values by name; of a parameter per pattern or angle, the ``n`` rows of this batch.
+            params: Values by name; for a parameter per pattern or angle, the ``n`` rows of this batch.
             batch: The patterns, their geometry and their measured values.
         """
 
@@ -192,7 +192,7 @@ class ForwardModel(ABC):
     def curvatures(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> dict[str, Array]:
-        """Curvatures of the weighted loss that ``request`` asks for; none of a loss whose curvature is not known."""
+        """Curvatures of the weighted loss that ``request`` asks for; none if the loss has no known curvature."""
         if loss.amplitude_curvature is None or not request.preconditioners:
             return {}
         constants = {name: xp.stop_gradient(value) for name, value in params.items()}
@@ -214,8 +214,8 @@ class ForwardModel(ABC):
 def bound_scan(
     model: ForwardModel, dataset: Dataset, geometry: Geometry, settings: Settings, regime: Regime
 ) -> BoundModel[Any]:
-    """``model`` bound to a scan of a thin object, whose geometry has been checked, seen in the far or near field."""
-    assert dataset.probe_positions_px is not None  # the callers looked
+    """``model`` bound to a scan of a thin object in the far or near field; the caller has checked the geometry."""
+    assert dataset.probe_positions_px is not None  # checked by the callers
     shape, origin = object_shape(dataset.probe_positions_px, dataset.window_px, margin_px(settings))
     return BoundModel(
         model=model,

@@ -2,8 +2,8 @@ r"""Bragg coherent diffraction of a crystal: the whole peak at once.
 
 .. math:: I(\mathbf q) = \left|\mathcal F[S O]\right|^2 \otimes g_\sigma + b
 
-with the complex crystal O within its support S, a Gaussian :math:`g_\sigma` of partial coherence and a uniform
-background b (see `adorym.forward.crystal`). Voxels that the mask leaves out are free.
+with the complex crystal O in its support S, a Gaussian :math:`g_\sigma` for partial coherence and a uniform background
+b (see `adorym.forward.crystal`). Masked voxels are not constrained.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-r"""What models of Bragg coherent diffraction share: a crystal within a support, and what blurs and adds to its pattern.
+r"""Shared by models of Bragg coherent diffraction: crystal and support, partial coherence, and background.
 
-The object is :math:`O = A e^{i\varphi}`, ``(y, x, z)`` complex in square root of photons, zero outside the crystal,
-on the voxels that the detector's frame and the rocking axis z are conjugate to. Frames are ``(z, y, x)`` counts, the
-Bragg peak near the middle of each axis.
+The object is :math:`O = A e^{i\varphi}`, ``(y, x, z)`` complex in square root of photons, zero outside the crystal, on
+the grid conjugate to the detector's pixels and the rocking steps (z). Frames are ``(z, y, x)`` counts, with the Bragg
+peak near the middle of each axis.
 
-**Support.** The unknown is multiplied by ``support``, which follows it by shrink-wrap every so many epochs and is
-kept in the checkpoint and in the result.
+**Support.** The unknown is multiplied by ``support``, which shrink-wrap updates at intervals; checkpoint and result
+hold it.
 
-**Partial coherence.** The mutual coherence of the beam over the crystal, here a Gaussian of its widths, multiplies the
-crystal's autocorrelation: the pattern is convolved with a Gaussian of standard deviations :math:`\sigma` (Vartanyants &
-Robinson, J. Phys.: Condens. Matter 13, 10593 (2001), eq. (16)),
+**Partial coherence.** The beam's mutual coherence function, here a Gaussian, multiplies the crystal's autocorrelation,
+so the pattern is convolved with a Gaussian of standard deviations :math:`\sigma` (Vartanyants & Robinson, J. Phys.:
+Condens. Matter 13, 10593 (2001), eq. (16)),
 
 .. math:: I = \mathcal F\!\left[\mathcal F^{-1}|\tilde O|^2 \; e^{-2\pi^2 \sum_i \sigma_i^2 f_i^2}\right] + b .
 """
@@ -34,7 +34,7 @@ from adorym.schema import ComponentOf
 from adorym.updates import SupportSettings, SupportUpdate
 from adorym.wrapper.base import Array, Backend
 
-# A pattern of fewer frames is a two-dimensional one.
+# With fewer frames there is no three-dimensional pattern.
 FEWEST_FRAMES = 4
 
 
@@ -58,13 +58,13 @@ def _background(bound: BoundModel[Geometry], settings: ParameterSettings, rng: n
 
 
 def phased(dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
-    """What iterative phasing from a random start makes of one peak."""
+    """The start object of one peak by iterative phasing from random phases."""
     made: Initializer = lookup("initializer", "phasing")()
     return made.start(dataset, shape, rng)
 
 
 class CrystalModel(ForwardModel):
-    """One crystal, whole in every frame. Fill in `predict`; add to `refinable` what else may be refined."""
+    """One crystal that contributes to every frame. Implement `predict`; list further parameters in `refinable`."""
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
         "object": object_parameter(
@@ -84,7 +84,7 @@ class CrystalModel(ForwardModel):
         "background": Parameter(
             optional=True,
             unit="photon",
-            help="intensity that every voxel has besides the diffracted one",
+            help="uniform intensity added to the diffracted one",
             start=_background,
             optimizer={"kind": "adam", "learning_rate": 0.02},
             relative=True,
@@ -93,7 +93,7 @@ class CrystalModel(ForwardModel):
         "coherence_blur": Parameter(
             optional=True,
             unit="px",
-            help="(z, y, x) standard deviations of the Gaussian that partial coherence convolves the pattern with",
+            help="(z, y, x) standard deviations of the Gaussian blur of the pattern by partial coherence",
             start=lambda bound, settings, rng: np.full(3, 0.3),
             optimizer={"kind": "adam", "learning_rate": "0.01 px"},
             bounds=(0.0, None),
@@ -132,7 +132,7 @@ class CrystalModel(ForwardModel):
         return xp.permute_dims(obj[0], (2, 0, 1))
 
     def measured(self, xp: Backend, intensity: Array, params: Mapping[str, Array]) -> Array:
-        """``intensity`` ``(z, y, x)``, zero frequency at the corner, as a partly coherent beam makes it."""
+        """``intensity`` ``(z, y, x)``, zero frequency at the corner, blurred by partial coherence."""
         if "coherence_blur" not in params:
             return intensity
         exponent = sum(
@@ -140,10 +140,10 @@ class CrystalModel(ForwardModel):
             for i, n in enumerate(intensity.shape)
         )
         blurred = xp.real(xp.ifftn(xp.fftn(intensity, (0, 1, 2)) * xp.exp(-2 * np.pi**2 * exponent), (0, 1, 2)))
-        return xp.maximum(blurred, 0.0)  # rounding of the transforms
+        return xp.maximum(blurred, 0.0)  # negative only by rounding
 
     def with_background(self, frames: Array, params: Mapping[str, Array]) -> Array:
-        """``frames`` ``(n, y, x)`` and the background."""
+        """``frames`` ``(n, y, x)`` plus the background."""
         return frames + params["background"][0] if "background" in params else frames
 
 
@@ -152,5 +152,5 @@ def _square_frequency(n: int, axis: int) -> np.ndarray:
 
 
 def corner_rows(frames: np.ndarray, n: int) -> np.ndarray:
-    """Index along an axis of ``n`` with zero frequency at the corner, of frames counted with it at ``n // 2``."""
+    """Convert frame indices along an axis of ``n``: zero frequency from ``n // 2`` to the corner."""
     return (np.asarray(frames) - n // 2) % n

@@ -1,4 +1,4 @@
-"""What a near-field model knows of its data: which distance a picture was taken at, and on which grid to compute."""
+"""Geometry of holograms: the distance of each image, and the grid of the object."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from adorym.optics.buffer import buffer_px
 from adorym.optics.geometry import Geometry, Grid
 
 Propagation = Literal["auto", "fresnel", "angular_spectrum"]
-# Room beyond the reach of light for pictures that are shifted, turned or scaled, as a part of their width.
+# Margin beyond the reach of diffraction, for shifted, rotated or scaled holograms, as a fraction of their width.
 ROOM = 0.025
-# An edge of the object at the edge of the field is a few pixels wide.
+# Width in pixels of the rim where the field of view fades out.
 RIM_PX = 4
-# Patterns that a missing intensity of the beam is estimated from.
+# Number of patterns from which an unknown beam intensity is estimated.
 SAMPLE = 8
 
 
@@ -27,16 +27,16 @@ class HologramGeometry(Geometry):
     """The geometry of a distance series.
 
     Attributes:
-        distances_m: ``(d,)`` effective distances, as the data state them.
-        pixel_ratios: ``(d,)`` pixel of each distance's pictures, in the object plane, over the pixel computed with.
-        distance_index: ``(pictures,)`` distance of each picture.
-        picture_index: ``(n,)`` picture of each pattern, which may be a tile of it.
-        picture_px: (y, x) size of a picture.
-        open_beam_counts: Counts in a pixel without the sample.
-        open_beam_known: Whether the data state that.
+        distances_m: ``(d,)`` effective distances, as given with the data.
+        pixel_ratios: ``(d,)`` pixel size at each distance, in the object plane, divided by that of the object's grid.
+        distance_index: ``(holograms,)`` distance of each hologram.
+        picture_index: ``(n,)`` hologram of each pattern, which may be a tile of it.
+        picture_px: (y, x) size of a hologram.
+        open_beam_counts: Counts per pixel without the sample.
+        open_beam_known: Whether the data give them; otherwise they are estimated.
         propagator: ``fresnel`` or ``angular_spectrum``.
-        extra_px: (y, x) what the object array is wider than a picture on each side.
-        buffer_px: (y, x) the part of that which lies beyond every field of view; cut short where `cut` says so.
+        extra_px: (y, x) pixels by which the object array exceeds a hologram on each side.
+        buffer_px: (y, x) the part of ``extra_px`` outside every field of view; shorter than wanted if `cut` is set.
     """
 
     distances_m: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -72,7 +72,7 @@ class HologramGeometry(Geometry):
         return (self.picture_px[0] + 2 * y, self.picture_px[1] + 2 * x), (y, x)
 
     def in_frame(self, window_px: tuple[int, int]) -> tuple[int, int]:
-        """(y, x) size of the object of which a pattern sees a window of that size."""
+        """(y, x) size of the object window that a pattern of that size needs."""
         y, x = (n + p - w for n, p, w in zip(window_px, self.picture_px, self.window_px, strict=True))
         return y, x
 
@@ -80,13 +80,13 @@ class HologramGeometry(Geometry):
 def hologram_geometry(
     dataset: Dataset, buffer: int | None, transfer_function: Propagation = "fresnel"
 ) -> HologramGeometry:
-    """The geometry of ``dataset``; ``buffer`` pixels on each side, or as many as light can reach.
+    """The geometry of ``dataset``, with ``buffer`` pixels on each side, or as many as diffraction reaches.
 
-    With ``auto`` the transfer function is Fresnel's unless its phase is wrong by more than 0.1 rad.
+    ``auto`` takes the Fresnel transfer function unless its phase is wrong by more than 0.1 rad.
 
     Raises:
-        DataError: The pictures do not divide among the distances.
-        GeometryError: No distance, energy or pixel size.
+        DataError: The number of holograms does not match the distances and angles.
+        GeometryError: Distance, energy or pixel size is not known.
     """
     base = Geometry.of(dataset)
     distances = _distances(dataset, base)
@@ -128,7 +128,7 @@ def hologram_geometry(
 
 
 def field_of_view(geometry: HologramGeometry, shape: tuple[int, int]) -> np.ndarray:
-    """1 in the middle of an array of ``shape`` where holograms look, `RIM_PX` more on each side, and 0 around."""
+    """``shape``: 1 in the largest field of view and a rim of `RIM_PX` around it, 0 outside."""
     inside = np.zeros(shape)
     seen = [n - 2 * e for n, e in zip(geometry.object_grid.window_px, geometry.buffer_px, strict=True)]
     edges = [max((n - w) // 2 - RIM_PX, 0) for n, w in zip(shape, seen, strict=True)]
@@ -137,16 +137,16 @@ def field_of_view(geometry: HologramGeometry, shape: tuple[int, int]) -> np.ndar
 
 
 def phase_rates(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """``pi lambda f_y^2`` ``(Y,)`` and ``pi lambda f_x^2`` ``(X,)``: phase a meter of path."""
+    """``pi lambda f_y^2`` ``(Y,)`` and ``pi lambda f_x^2`` ``(X,)``: phase in rad per meter of propagation."""
     f_y, f_x = grid.frequencies_per_m()
     return np.pi * grid.wavelength_m * f_y.ravel() ** 2, np.pi * grid.wavelength_m * f_x.ravel() ** 2
 
 
 def distance_index(dataset: Dataset, n_distances: int) -> np.ndarray:
-    """``(n,)`` number of the distance of each picture: every angle has one picture per distance, in order.
+    """``(n,)`` index of the distance of each hologram: every angle has one hologram per distance, in order.
 
     Raises:
-        DataError: It has not.
+        DataError: An angle has another number of holograms.
     """
     index = np.empty(dataset.n_pictures, int)
     for angle in range(dataset.n_angles):
@@ -178,7 +178,7 @@ def _distances(dataset: Dataset, base: Geometry) -> np.ndarray:
 
 
 def _mean_counts(dataset: Dataset) -> float:
-    """Mean counts in a good pixel of some of the pictures."""
+    """Mean counts per valid pixel of some of the holograms."""
     index = np.unique(np.linspace(0, dataset.n_patterns - 1, SAMPLE).astype(int))
     pictures = dataset.patterns.read(index).astype(np.float64)
     pictures = pictures**2 if dataset.measured == "amplitude" else pictures

@@ -1,17 +1,17 @@
 r"""An object of one material and its delta over beta, found together from a series of holograms.
 
-With :math:`O = e^{-(1/\kappa + i)\varphi}` the misfit of amplitudes :math:`\sum (|\mathcal D_k O| - \sqrt{I_k})^2 / 2`
-is brought down by damped Gauss-Newton steps (`adorym.solvers.newton`). Gradient descent is slow here: slow changes of
-the phase show only through absorption, and whether they are strong or :math:`\kappa` is small is decided by a narrow
-band of frequencies. The unknowns are therefore :math:`\ln\kappa` and the contrast u that the phase has in the
-holograms, as the contrast transfer function of the material tells it,
+With :math:`O = e^{-(1/\kappa + i)\varphi}`, damped Gauss-Newton steps (`adorym.solvers.newton`) minimize the misfit of
+amplitudes :math:`\sum (|\mathcal D_k O| - \sqrt{I_k})^2 / 2`. Gradient descent is slow here: low frequencies of the
+phase show only through absorption, and only a narrow band of frequencies separates a strong phase from a small
+:math:`\kappa`. The unknowns are therefore :math:`\ln\kappa` and the contrast u of the phase in the holograms, given by
+the contrast transfer function of the material,
 
 .. math:: \hat\varphi = \hat u \Big/ \sqrt{\textstyle\sum_k t_k^2 + \epsilon}, \qquad
           t_k = \sin\chi_k + \cos\chi_k/\kappa .
 
-All frequencies of u are seen alike. When :math:`\kappa` changes, :math:`\varphi` goes with it so that the holograms
-stay what they are to first order; what is left is what decides on :math:`\kappa` (variable projection: Golub & Pereyra,
-SIAM J. Numer. Anal. 10, 413 (1973)).
+All frequencies of u have equal weight. When :math:`\kappa` changes at constant u, :math:`\varphi` changes so that the
+holograms are constant to first order; the remaining change determines :math:`\kappa` (variable projection: Golub &
+Pereyra, SIAM J. Numer. Anal. 10, 413 (1973)).
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from adorym.solvers.newton import LevenbergMarquardt
 from adorym.wrapper.fused import hologram_kernels as kernels
 
 LOG = logging.getLogger("adorym")
-# Of the linear start, and added to the transfer function where holograms show nothing.
+# Regularization of the linear start, and epsilon above, where the holograms have no contrast.
 REGULARIZATION, FLOOR = 1e-3, 1e-4
 SCOUTING, STEPS = 10, 20
 SOLVER = LevenbergMarquardt(iterations=8, tolerance=0.03, damping=1e-2)
-# A step of ln(kappa) beyond this is not believed.
+# Largest step of ln(kappa).
 MAX_LOG_STEP = 1.2
-# Nothing is sought beyond a hundredth and a hundred times of kappa.
+# The search covers a hundredth to a hundred times the start value of kappa.
 MAX_LOG_CHANGE = np.log(100.0)
-# Relative fall of the misfit, and step of ln(kappa), below which nothing more is to be gained.
+# The search ends below this relative decrease of the misfit and this step of ln(kappa).
 FALL, LOG_STEP_TOLERANCE = 5e-3, 5e-3
 DARK, HALF = 1e-3, np.float32(0.5)
-# Added to intensities of vacuum 1, where a root is steep.
+# Added to intensities (vacuum is 1), since the square root is steep at zero.
 INTENSITY_OFFSET = 1e-3
 
 
 @dataclass(frozen=True)
 class Material:
-    """What was found.
+    """A homogeneous object.
 
     Attributes:
         phase: ``(Y, X)`` phase ``k t delta``.
@@ -66,7 +66,7 @@ class Material:
 
 @dataclass(frozen=True, eq=False)
 class _Point:
-    """Where the misfit is looked at: what follows from the unknowns u.
+    """One point of the search: the unknowns u, and what follows from them.
 
     Attributes:
         u: The unknowns.
@@ -74,9 +74,9 @@ class _Point:
         phase: ``(Y, X)``.
         whitening: ``(Y, X)`` factor from the spectrum of the contrast to that of the phase.
         by_phase: Derivative of the transmission by the phase.
-        by_log_kappa: That by the logarithm of kappa, contrast kept.
+        by_log_kappa: Its derivative by the logarithm of kappa at constant contrast.
         waves: ``(d, Y, X)`` at the detector.
-        residual: ``(d, y, x)`` amplitudes minus measured ones.
+        residual: ``(d, y, x)`` predicted minus measured amplitudes.
         per_intensity: Derivative of the amplitudes by the intensities.
     """
 
@@ -92,13 +92,13 @@ class _Point:
 
 
 class Fit(Objective):
-    r"""Half the misfit of a series as a function of ``(n + 1,)`` numbers: the contrast, and :math:`\ln\kappa` over that
-    of the start, in units that make the misfit about as curved by it.
+    r"""Half the misfit of a series as a function of ``(n + 1,)`` numbers: the contrast, and :math:`\ln\kappa` relative
+    to the start, scaled so that the misfit has similar curvature by all of them.
 
     Args:
         series: The holograms.
-        vacuum: Whether there is nothing beyond the largest field of view.
-        kappa: delta / beta of the start; the start is the contrast transfer function's solution.
+        vacuum: Whether there is vacuum outside the largest field of view.
+        kappa: Start value of delta / beta; the object starts from the solution by the contrast transfer function.
     """
 
     def __init__(self, series: Series, vacuum: bool, kappa: float) -> None:
@@ -130,7 +130,7 @@ class Fit(Objective):
         by_phase = -(inverse_kappa + np.complex64(1j)) * obj
         waves = fft.ifft2(self.transfer * fft.fft2(obj))
         amplitudes = np.sqrt(np.maximum(self.read(waves.real**2 + waves.imag**2), 0) + np.float32(INTENSITY_OFFSET))
-        # Where a spline overshoots below zero the prediction stands still.
+        # Where a spline overshoots below zero the prediction is constant.
         bright = amplitudes > (1 + 1e-6) * np.sqrt(INTENSITY_OFFSET)
         by_log_kappa = by_phase * drawn + inverse_kappa * phase * obj
         residual, per_intensity = amplitudes - self.measured, HALF * bright / amplitudes
@@ -140,7 +140,7 @@ class Fit(Objective):
         return u[:-1].reshape(self.inside.shape).astype(np.float32)
 
     def read(self, images: np.ndarray) -> np.ndarray:
-        """``(d, Y, X)`` on the grid, read where the detector's pixels lie ``(d, y, x)``; ``images`` is used up."""
+        """Interpolate ``(d, Y, X)`` at the detector's pixels ``(d, y, x)``; ``images`` is overwritten."""
         pictures = np.empty_like(self.measured)
         for image, each, picture in zip(images, self.maps, pictures, strict=True):
             kernels.to_spline(image)
@@ -156,7 +156,7 @@ class Fit(Objective):
         return images
 
     def forward(self, point: _Point, v: np.ndarray) -> np.ndarray:
-        """Change ``(d, y, x)`` of the amplitudes with that of the unknowns."""
+        """Derivative ``(d, y, x)`` of the amplitudes along the change ``v`` of the unknowns."""
         phase = fft.ifft2(point.whitening * fft.fft2(self._contrast(v))).real * self.inside
         change = point.by_phase * phase + np.float32(self.unit * v[-1]) * point.by_log_kappa
         waves = fft.ifft2(self.transfer * fft.fft2(change))
@@ -181,13 +181,13 @@ class Fit(Objective):
         return self.adjoint(self.point, self.forward(self.point, v))
 
     def prox(self, u: np.ndarray, step: float) -> np.ndarray:
-        return u  # nothing is left out
+        return u  # no proximal term
 
     def left_out(self, u: np.ndarray) -> float:
         return 0.0
 
     def descend(self, steps: int) -> float:
-        """Go on from `point` by so many steps, or until hardly anything is gained; returns the misfit."""
+        """Take up to ``steps`` steps from `point`, or fewer once converged; returns the misfit."""
         state: dict[str, Any] = {}
         last = np.inf
         for _ in range(steps):
@@ -201,12 +201,12 @@ class Fit(Objective):
 
     @property
     def found(self) -> Material:
-        """What the present point stands for."""
+        """The material at the current point."""
         return Material(self.point.phase.astype(np.float64), 1 / float(self.point.inverse_kappa))
 
 
 def _field(series: Series) -> np.ndarray:
-    """1 in the largest field of view, 0 around."""
+    """1 in the largest field of view, 0 outside."""
     inside = np.zeros(series.grid.window_px, np.float32)
     sizes = [int(np.ceil(n * series.pixel_ratios.max())) for n in series.measured.shape[1:]]
     edges = [(n - size) // 2 for n, size in zip(inside.shape, sizes, strict=True)]
@@ -214,18 +214,18 @@ def _field(series: Series) -> np.ndarray:
     return inside
 
 
-@lru_cache(maxsize=1)  # object and kappa of a run start from the same
+@lru_cache(maxsize=1)  # object and kappa of a run start from the same search
 def find_material(dataset: Dataset, shape: tuple[int, ...], kappa: float, vacuum: bool) -> Material:
     """Phase on the object's grid and delta over beta, from the linear solutions for ``kappa`` and a tenth of it.
 
-    The one that does better is carried to its end: too large a kappa makes too strong a phase, from where the way back
-    is longer than to a minimum of its own.
+    The better one is followed to convergence: too large a kappa gives too strong a phase, from which the search may end
+    in a local minimum.
 
     Args:
         dataset: Holograms of one angle, aligned.
         shape: (Y, X) of the object.
-        kappa: Where to start, right within a factor of about ten.
-        vacuum: Whether there is nothing beyond the largest field of view.
+        kappa: Start value, correct within a factor of about ten.
+        vacuum: Whether there is vacuum outside the largest field of view.
 
     Raises:
         ConfigError: Several angles, or an object of several slices.

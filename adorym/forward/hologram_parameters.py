@@ -67,7 +67,7 @@ def _log10_kappa(bound: Bound, settings: KappaSettings, rng: np.random.Generator
 
 
 def _illumination(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    """A plane wave, or the probe that came with the data, its edge carried on into the buffer."""
+    """A plane wave, or the probe of the data file, extended into the buffer by its edge values."""
     given, shape = bound.dataset.start_probe, bound.shape[:2]
     if given is None:
         return np.full(shape, np.sqrt(bound.geometry.open_beam_counts), np.complex128)
@@ -78,18 +78,18 @@ def _illumination(bound: Bound, settings: ParameterSettings, rng: np.random.Gene
 
 # -- natural steps -----------------------------------------------------------------------------------------------------
 def _fringe_distance(bound: Bound) -> float:
-    """``dx^2 / lambda``: where a wave one pixel wide has spread to twice its width."""
+    """``dx^2 / lambda``: the distance over which a wave one pixel wide spreads to about twice its width."""
     return float(min(bound.geometry.pixel_size_m("near_field")) ** 2 / bound.geometry.wavelength_m)
 
 
 def _pixel_of_map(bound: Bound) -> float:
-    """The change of a map's number that moves a corner by a pixel."""
+    """The change of a map's entry that moves a corner by one pixel."""
     return 1.0 / half_side_px(bound.dataset.picture_px)
 
 
 # -- gauges ------------------------------------------------------------------------------------------------------------
 def _no_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Relative distances: their mean is the common one."""
+    """Gauge of relative distances: the common distance holds their mean."""
     return values - values.mean() + first.mean()
 
 
@@ -98,14 +98,14 @@ def _geometric(rate: float, beta2: float = 0.99) -> dict[str, Any]:
 
 
 PARAMETERS: dict[str, Parameter] = {
-    # Propagation keeps energy, so that one curvature holds for all pixels; slow changes of the phase need momentum.
+    # Propagation conserves energy, so one curvature holds for all pixels; low frequencies of the phase need momentum.
     "object": object_parameter(
         optimizer={"kind": "preconditioned", "learning_rate": 1.0, "regularization": 0.0, "momentum": 0.95},
     ),
     "common_distance": Parameter(
         optional=True,
         unit="m",
-        help="correction of all distances alike; refocuses the object",
+        help="correction common to all distances; refocuses the object",
         start=lambda bound, settings, rng: np.zeros(1),
         optimizer=_geometric(0.2),
         scale=_fringe_distance,
@@ -113,7 +113,7 @@ PARAMETERS: dict[str, Parameter] = {
     "relative_distances": Parameter(
         optional=True,
         unit="m",
-        help="correction of each distance, without their mean",
+        help="correction of each distance, with zero mean",
         start=_each(0.0),
         optimizer=_geometric(0.035),
         scale=_fringe_distance,
@@ -131,13 +131,13 @@ PARAMETERS: dict[str, Parameter] = {
     "translation": Parameter(
         optional=True,
         unit="px",
-        help="(y, x) place of each hologram in the frame of the first",
+        help="(y, x) shift of each hologram in the frame of the first",
         start=lambda bound, settings, rng: np.zeros((bound.dataset.n_pictures, 2)),
         optimizer=_geometric(0.13),
     ),
     "pixel_ratio": Parameter(
         optional=True,
-        help="pixel of each distance over the stated one, relative to the first (magnification)",
+        help="pixel size at each distance divided by the stated one, relative to the first (magnification)",
         start=_each(1.0),
         optimizer=_geometric(0.13),
         scale=_pixel_of_map,
@@ -152,7 +152,7 @@ PARAMETERS: dict[str, Parameter] = {
     "illumination": Parameter(
         optional=True,
         unit="sqrt(photon)",
-        help="wave that falls on the object, on the object's grid",
+        help="incident wave at the object, on the object's grid",
         start=_illumination,
         optimizer={"kind": "adam", "learning_rate": 1e-3},
         relative=True,
@@ -167,9 +167,9 @@ PARAMETERS: dict[str, Parameter] = {
 }
 
 
-# -- from parameters to what the physics needs -------------------------------------------------------------------------
+# -- distances and maps from the parameters ----------------------------------------------------------------------------
 def distances_of(xp: Backend, params: Mapping[str, Array], geometry: HologramGeometry) -> Array:
-    """``(d,)`` distances in meters: stated + common + relative, the mean of the last left out."""
+    """``(d,)`` distances in meters: stated + common + relative, the last without its mean."""
     distances = xp.asarray(geometry.distances_m)
     if "common_distance" in params:
         distances = distances + params["common_distance"]
@@ -188,16 +188,16 @@ def detector_maps(
 ) -> tuple[Array, np.ndarray]:
     """``(maps (n, 6) in pixels, whether each is refined (n,))`` of the holograms ``pictures``.
 
-    The first hologram of an angle is the reference: whatever its entries hold, its map is the identity, or its pixel
-    ratio alone.
+    The first hologram of an angle is the reference: its map is the identity, or its pixel ratio alone, whatever its
+    entries are.
 
     Args:
         xp: Backend.
         params: Values by name.
-        geometry: Of the experiment.
-        pictures: ``(n,)`` their numbers.
-        off_middle_px: (y, x) from the middle of a picture to that of the tile that is looked at. Maps are counted from
-            the tile's middle.
+        geometry: Geometry of the experiment.
+        pictures: ``(n,)`` indices of the holograms.
+        off_middle_px: (y, x) from the middle of a hologram to that of the tile in use. Maps refer to the middle of the
+            tile.
     """
     free = geometry.distance_index[pictures] > 0
     weight = xp.asarray(free.astype(np.float64)[:, None])
@@ -225,7 +225,7 @@ def detector_maps(
     return maps, free & moves
 
 
-# -- what experimenters think in ---------------------------------------------------------------------------------------
+# -- derived quantities for results and reports ------------------------------------------------------------------------
 def _all_distances(values: Values, geometry: HologramGeometry) -> Derived | None:
     if not {"common_distance", "relative_distances"} & set(values):
         return None

@@ -1,7 +1,7 @@
-"""The holograms of a series side by side on the object's grid, and linear phase retrieval from them.
+"""The holograms of a series on the object's grid, and linear phase retrieval from them.
 
-Holograms are taken as aligned. Those of several magnifications are brought to the finest pixel. Beyond the field of
-view they are carried on by their edge.
+Holograms are assumed to be aligned. Several magnifications are resampled to the finest pixel. Outside the field of view
+the edge values are continued.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WHERE = "parameters.object.initial"
 
 @dataclass(frozen=True)
 class Series:
-    """Holograms over the incident intensity, all on one grid.
+    """Holograms divided by the incident intensity, all on one grid.
 
     Attributes:
         pictures: ``(d, Y, X)`` float64.
@@ -31,7 +31,7 @@ class Series:
         distances_m: ``(d,)``.
         grid: The grid.
         measured: ``(d, y, x)`` the same holograms on the detector's pixels.
-        pixel_ratios: ``(d,)`` detector's pixel over that of the grid.
+        pixel_ratios: ``(d,)`` detector pixel divided by that of the grid.
     """
 
     pictures: np.ndarray
@@ -51,7 +51,7 @@ def series_of(dataset: Dataset, shape: tuple[int, ...]) -> Series:
     if dataset.n_angles != 1 or len(shape) != 2:
         found = f"{dataset.n_angles} angles" if dataset.n_angles != 1 else f"an object of shape {shape}"
         raise ConfigError(
-            WHERE, "phase retrieval is of one angle and a thin object", found=found, remedy="choose with 'data.angles'"
+            WHERE, "needs one angle and a thin object", found=found, remedy="choose one angle with 'data.angles'"
         )
     dataset = whole(dataset)
     geometry = hologram_geometry(dataset, 0)
@@ -68,7 +68,7 @@ def series_of(dataset: Dataset, shape: tuple[int, ...]) -> Series:
 
 
 def without_bad(pictures: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """Bad pixels take the median of their neighbors."""
+    """Replace masked pixels by the median of their neighbors."""
     good = np.isfinite(pictures)
     if mask is not None:
         good &= mask
@@ -79,7 +79,7 @@ def without_bad(pictures: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
 
 
 def _on_grid(picture: np.ndarray, ratio: float, shape: tuple[int, int]) -> np.ndarray:
-    """``picture`` with pixels ``ratio`` times those of the grid, in its middle, its edges carried on."""
+    """``picture``, of pixels ``ratio`` times the grid's, resampled to the middle of ``shape``, edges continued."""
     rows, columns = (
         (np.arange(n) - (n - 1) / 2) / ratio + (m - 1) / 2 for n, m in zip(shape, picture.shape, strict=True)
     )
@@ -91,7 +91,7 @@ def solve(series: Series, transfers: list[np.ndarray], signal: np.ndarray, stren
     """Real images whose spectra ``x_i`` minimize ``sum_k |sum_i transfers[i][k] x_i - signal_k|^2 + strength |x|^2``.
 
     Args:
-        series: For its grid.
+        series: Defines the grid.
         transfers: One or two arrays ``(d, Y, X)``.
         signal: ``(d, Y, X)`` spectra.
         strength: Tikhonov regularization, times the number of distances.

@@ -5,16 +5,16 @@ r"""Near-field holography of a thin object at one or several distances.
     I_k(u) = s_k \left|\mathcal D_{z_k}[\psi_0\, O]\right|^2 (A_k u), \qquad z_k = z_k^0 + c + \rho_k
 
 with the illumination :math:`\psi_0` (a plane wave of the beam's intensity, or a given or refined one), the
-near-field propagator :math:`\mathcal D` and an affine map :math:`A_k` from the frame of the k-th picture to that of
-the first. The *prediction* is read where the map takes the detector's pixels: measured counts are never interpolated
-and keep their statistics (Du et al., Opt. Express 29, 10000 (2021), section 3.2).
+near-field propagator :math:`\mathcal D` and an affine map :math:`A_k` from the frame of the k-th hologram to that of
+the first. The *prediction* is interpolated at the mapped detector pixels, never the measured counts, which keep their
+statistics (Du et al., Opt. Express 29, 10000 (2021), section 3.2).
 
-**Distances** are the stated ones plus a common and a relative correction, with rates of their own: since
-:math:`\mathcal D_{z+c} = \mathcal D_z \mathcal D_c`, a common shift refocuses the object and is determined by its
-surroundings and its smoothness only, while differences are determined by the data themselves.
+**Distances** are the given ones :math:`z_k^0` plus a common correction c and relative corrections :math:`\rho_k`, with
+learning rates of their own. Since :math:`\mathcal D_{z+c} = \mathcal D_z \mathcal D_c`, a common shift only refocuses
+the object: it is determined by constraints on the object alone, differences by the data.
 
-**Cone beam.** By the Fresnel scaling theorem a point source is a parallel beam with the effective distance and pixel
-(`adorym.optics.geometry`). Pictures of several magnifications are predicted on the finest of their pixels.
+**Cone beam.** By the Fresnel scaling theorem a point source is equivalent to a parallel beam with an effective distance
+and pixel size (`adorym.optics.geometry`). Several magnifications are computed on the grid of the finest pixel.
 
 **One material.** With ``homogeneous`` the object is :math:`O = e^{-(1/\kappa + i)\varphi}` with one real unknown, the
 phase :math:`\varphi = k t \delta`, and :math:`\kappa = \delta/\beta`.
@@ -59,18 +59,18 @@ from adorym.wrapper.fused.hologram import Camera, Holograms, Misfit
 
 LOG = logging.getLogger("adorym")
 HologramBatch = Batch[HologramGeometry]
-# Of a pixel of the window: object, wave, spectra, their gradients and the image, in single precision.
+# Bytes per pixel of the window: object, wave, spectra, their gradients and the image, in single precision.
 BYTES = 8 * 8
 MAP_PARAMETERS = ("affine", "translation", "pixel_ratio")
 
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Patterns of a batch that see the same wave.
+    """Patterns of a batch that share one wave behind the object.
 
     Attributes:
-        index: ``(n,)`` their places in the batch.
-        off_middle_px: (y, x) from the middle of a picture to that of the window.
+        index: ``(n,)`` their indices in the batch.
+        off_middle_px: (y, x) from the middle of a hologram to that of the window.
     """
 
     index: np.ndarray
@@ -84,18 +84,18 @@ class Holography(ForwardModel):
     Attributes:
         propagation: Transfer function: ``fresnel``, ``angular_spectrum``, or ``auto``: the first, unless its phase is
             wrong by more than 0.1 rad.
-        buffer_px: Pixels that the object is wider than the holograms, on each side, so that fringes do not wrap
-            around; as many as light can reach if absent.
+        buffer_px: Pixels by which the object exceeds the holograms on each side, so that fringes do not wrap around;
+            if absent, the reach of the diffracted light.
         surroundings: Whether the object beyond the field of view is ``refined`` or ``vacuum``.
-        homogeneous: One material: the phase is the only unknown of the object, and absorption follows it.
+        homogeneous: One material: the phase is the only unknown of the object, and absorption is proportional to it.
         kappa: delta / beta of that material; ``parameters.log10_kappa`` refines it.
         autofocus: Search the common distance by the sharpness of the object; needs ``parameters.common_distance``.
-        balance: Makes steps of the object equally long for all spatial frequencies of its phase, down to those whose
-            contrast in the holograms is below this fraction; none for plain steps. Smaller is faster and less stable.
-        tile_memory_gib: If one hologram would take more, holograms are divided into tiles: less memory, more
-            transforms.
-        fused: Use the operation with hand-written adjoints where the run allows it; otherwise plain automatic
-            differentiation, its reference.
+        balance: Scales steps of the object so that all spatial frequencies of its phase converge equally fast, except
+            those with a contrast in the holograms below this fraction; none for plain steps. Smaller is faster and less
+            stable.
+        tile_memory_gib: Holograms are divided into tiles if one needs more memory: less memory, more transforms.
+        fused: Use the operation with hand-written adjoints where possible; otherwise plain automatic differentiation,
+            the reference.
     """
 
     propagation: Propagation = "auto"
@@ -112,7 +112,7 @@ class Holography(ForwardModel):
 
     def __post_init__(self) -> None:
         if self.homogeneous and self.kappa is None:
-            remedy = "give 'kappa', delta / beta of the material, and refine 'parameters.log10_kappa' if it is not sure"
+            remedy = "give 'kappa', delta / beta of the material; refine 'parameters.log10_kappa' if it is uncertain"
             raise ConfigError("kappa", "absent: a homogeneous object needs it", remedy=remedy)
         if self.kappa is not None and not self.homogeneous:
             raise ConfigError("kappa", "has no effect without 'homogeneous: true'", remedy="leave it out")
@@ -120,17 +120,17 @@ class Holography(ForwardModel):
             what = "has no effect: one material fixes the focus itself"
             raise ConfigError("autofocus", what, remedy="leave it out, and refine 'parameters.common_distance'")
 
-    # -- what the data and the settings make of it -------------------------------------------------------------------
+    # -- binding -----------------------------------------------------------------------------------------------------
     @property
     def regime(self) -> Literal["near_field"]:
         """Holograms are near-field patterns."""
         return "near_field"
 
     def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[HologramGeometry]:
-        """All pictures see the whole object, buffer included; those too large for memory are cut into tiles."""
+        """Bind the model: every hologram needs the whole object with its buffer; large holograms are tiled."""
         if dataset.n_angles > 1:
             remedy = "choose one with 'data.angles', or the forward model 'holotomography'"
-            raise ConfigError("data.angles", "holography of a thin object is of one angle",
+            raise ConfigError("data.angles", "holography of a thin object needs a single angle",
                               found=f"{dataset.n_angles} angles", remedy=remedy)  # fmt: skip
         geometry = hologram_geometry(dataset, self.buffer_px, self.propagation)
         self.check(dataset, geometry, settings)
@@ -146,7 +146,7 @@ class Holography(ForwardModel):
         if self.balance is not None:
             distances = tuple(geometry.distances_m.tolist())
             steps = ContrastTransfer(steps, geometry.grid_of, distances, self.balance, self.kappa)
-        # A common factor of the intensities belongs to the illumination.
+        # The illumination takes up a common factor of the intensities.
         updates: list[Update] = [FactorGauge("intensity_scale", ("illumination",))]
         if self.autofocus is not None:
             updates.append(FocusUpdate(self.autofocus, geometry.grid_of, geometry.buffer_px))
@@ -166,12 +166,12 @@ class Holography(ForwardModel):
         )
 
     def check(self, dataset: Dataset, geometry: HologramGeometry, settings: Settings) -> None:
-        """Refuse what this model cannot describe, and parameters that mean nothing in it.
+        """Refuse data that this model cannot describe, and parameters that have no effect.
 
         Raises:
-            InputError: The first of what does not go together.
+            InputError: The first such contradiction.
         """
-        if dataset.magnification is None:  # of a series in a cone beam, the pixel is that of the largest magnification
+        if dataset.magnification is None:  # a cone-beam series uses the pixel of the largest magnification
             geometry.check_pixel_size("near_field")
         propagation.check(geometry.propagator, geometry.object_grid, geometry.effective_distance_m)
         for error in self._errors(geometry, settings):
@@ -181,11 +181,11 @@ class Holography(ForwardModel):
         where = "parameters.object.representation"
         if object_settings(settings).representation != "real_imag":
             if self.homogeneous:
-                what = "has no effect: a homogeneous object is solved for as its phase"
+                what = "has no effect: a homogeneous object is represented by its phase"
                 yield ConfigError(where, what, remedy="leave it out, or 'forward_model.homogeneous'")
             for key in ("autofocus", "balance"):
                 if getattr(self, key) is not None:
-                    what = f"'{key}' acts on the transmission, which is not what this run solves for"
+                    what = f"'{key}' acts on the transmission, but this run solves for another quantity"
                     yield ConfigError(f"forward_model.{key}", what, remedy=f"leave it out, or '{where}'")
         if self.autofocus is not None and "common_distance" not in settings:
             remedy = "name 'parameters.common_distance', or leave it out"
@@ -197,18 +197,18 @@ class Holography(ForwardModel):
             alone = ("intensity_scale",) if len(geometry.distance_index) == 1 else ()
             for name in ("relative_distances", *MAP_PARAMETERS, *alone):
                 if name in settings:
-                    what = "has no effect: there is one hologram an angle, which is the reference"
+                    what = "has no effect: the only hologram per angle is the reference"
                     yield ConfigError(f"parameters.{name}", what, remedy="leave it out")
         for name in ("translation", "pixel_ratio"):
             if "affine" in settings and name in settings:
-                what = "is part of the affine map, which is refined, too"
+                what = "is part of the affine map, which is also refined"
                 yield ConfigError(f"parameters.{name}", what, remedy=f"leave out '{name}' or 'affine'")
 
     def object_curvature(self, point: Point) -> Array:
-        """Curvature by the transmission ``(k, Y, X)``, over the weight.
+        """Curvature ``(k, Y, X)`` by the complex transmission, divided by the weight.
 
-        Propagation keeps energy: a pixel of the object matters as much as it is lit, times the pictures that see it and
-        the part of its light that valid pixels of the detector receive.
+        Propagation conserves energy: the curvature of an object pixel is the intensity there, times the number of
+        patterns that contain it, times the fraction of its light that reaches valid detector pixels.
         """
         xp, batch, size = point.xp, point.batch, (point.obj.shape[-2], point.obj.shape[-1])
         seen = xp.asarray(_seen_by(batch, size))
@@ -231,14 +231,14 @@ class Holography(ForwardModel):
         return request.weight * value, self.curvatures(xp, obj, params, batch, loss, request)
 
     def misfit(self, xp: Backend, predicted: Array, batch: HologramBatch, loss: Loss) -> Array:
-        """The loss of a batch, in one pass where the fused operation serves and no pixel is masked."""
+        """The loss of a batch, in one pass if the fused operation is available and no pixel is masked."""
         noise = loss.fused_noise(batch.floor) if self.fuses(xp, batch) and batch.mask is None else None
         if noise is None:
             return loss.value(xp, predicted, batch.target, batch.mask, batch.floor)
         return xp.host_operation(Misfit(xp.to_numpy(batch.target), noise, batch.floor), predicted)
 
     def fuses(self, xp: Backend, batch: HologramBatch) -> bool:
-        """Whether the fused operation serves."""
+        """Whether the fused operation is used."""
         return self.fused and xp.on_host and batch.geometry.propagator == "fresnel"
 
     def _predict(
@@ -251,7 +251,7 @@ class Holography(ForwardModel):
     def gathered(
         self, xp: Backend, parts: list[Array], groups: list[Group], params: Mapping[str, Array], batch: HologramBatch
     ) -> Array:
-        """Intensities of a batch, in its order, from those of ``groups`` of its patterns, each times its scale."""
+        """Intensities of a batch in its order, from those of its ``groups``, times the scale of each pattern."""
         intensity = parts[0]
         if len(parts) > 1:
             order = np.argsort(np.concatenate([group.index for group in groups]))
@@ -282,10 +282,10 @@ class Holography(ForwardModel):
             return xp.host_operation(Holograms(xp, camera), wave, distances, maps)
         transfer = propagation.TRANSFER_FUNCTIONS[kind](xp, grid, distances)
         images = xp.abs2(xp.ifft2(transfer * xp.fft2(wave)[None]))
-        return xp.maximum(interpolate(xp, images, maps, geometry.window_px), 0.0)  # a spline overshoots
+        return xp.maximum(interpolate(xp, images, maps, geometry.window_px), 0.0)  # splines overshoot
 
     def _waves(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch) -> Array:
-        """Waves behind the windows of the object ``(k, Y, X)``, in the square root of counts."""
+        """Waves ``(k, Y, X)`` behind the windows of the object, in square root of counts."""
         size = (obj.shape[-2], obj.shape[-1])
         if self.surroundings == "vacuum":
             inside = xp.asarray(field_of_view(batch.geometry, batch.geometry.in_frame(size)))
@@ -304,15 +304,15 @@ def _groups(batch: HologramBatch) -> list[Group]:
 
 
 def _windows(xp: Backend, array: Array, batch: HologramBatch, size: tuple[int, int]) -> Array:
-    """``(k, y, x)`` windows of what is as large as the object, without a copy of a single one."""
+    """``(k, y, x)`` windows of an array of the object's size; a single one is not copied."""
     cut = [array[y : y + size[0], x : x + size[1]] for y, x in batch.view_corners_px.tolist()]
     return cut[0][None] if len(cut) == 1 else xp.stack(cut)
 
 
 def _seen_by(batch: HologramBatch, size: tuple[int, int]) -> np.ndarray:
-    """``(k, Y, X)``: how many patterns of the batch look at each pixel of its windows; a tile at those before it.
+    """``(k, Y, X)``: number of patterns of the batch that contain each pixel of its windows.
 
-    What lies beyond the picture counts to the tiles at its edge.
+    Pixels outside the hologram count for the tiles at its edge.
     """
     geometry, counts = batch.geometry, np.zeros((len(batch.view_corners_px), *size))
     for k, (corner, group) in enumerate(zip(batch.view_corners_px, _groups(batch), strict=True)):
@@ -325,10 +325,10 @@ def _seen_by(batch: HologramBatch, size: tuple[int, int]) -> np.ndarray:
 
 
 def received(xp: Backend, mask: Array, geometry: HologramGeometry, size: tuple[int, int], groups: list[Group]) -> Array:
-    """The part of a pixel's light that valid pixels receive, on average over each group: ``(k or 1, Y, X)``.
+    """Fraction of a pixel's light that valid pixels receive, averaged over each group: ``(k or 1, Y, X)``.
 
-    Free space spreads the light of a pixel evenly over a square ``lambda z / dx^2`` pixels wide, over which ``mask``
-    ``(1 or n, y, x)`` is averaged; maps are left out. What falls beyond the detector counts as received.
+    The light of a pixel is taken to spread evenly over a square ``lambda z / dx^2`` pixels wide, over which ``mask``
+    ``(1 or n, y, x)`` is averaged; maps are neglected. Light outside the detector counts as received.
     """
     if mask.shape[0] > 1:
         mask = xp.stack([xp.mean(mask[group.index], axis=0) for group in groups])

@@ -2,9 +2,9 @@ r"""Holotomography: near-field holograms of a volume, at one or several distance
 
 .. math:: T_a = e^{-A_a w}, \qquad w = k\Delta(\beta + i\delta)
 
-with the line integrals :math:`A_a w` of the volume at each angle (`adorym.forward.volume`), and what follows is
-holography of a thin object (`adorym.forward.holography`), with all its refinements (Cloetens et al., Appl. Phys. Lett.
-75, 2912 (1999)). The volume is as high and wide as the holograms with their buffer, so that fringes do not wrap around.
+with the line integrals :math:`A_a w` of the volume at each angle (`adorym.forward.volume`), followed by holography of a
+thin object (`adorym.forward.holography`) with all its refinements (Cloetens et al., Appl. Phys. Lett. 75, 2912 (1999)).
+The volume is as high and wide as the holograms with their buffer, so that fringes do not wrap around.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from adorym.units import Pixels
 from adorym.updates import FactorGauge
 from adorym.wrapper.base import Array, Backend
 
-# Of one angle's object, that the volume has otherwise.
+# Parameters of the thin object at one angle that the volume replaces.
 NOT_OF_VOLUME = ("object", "log10_kappa")
 
 
@@ -40,15 +40,15 @@ NOT_OF_VOLUME = ("object", "log10_kappa")
 class HoloTomography(VolumeModel):
     """In-line holography of a volume at many angles, at one or several distances, in a parallel or a cone beam.
 
-    The rays of an angle are parallel: of a cone beam this is right for a sample much smaller than its distance from the
-    focus.
+    The rays of one angle are taken as parallel, which in a cone beam requires a sample much smaller than its distance
+    from the focus.
 
     Attributes:
         propagation: Transfer function, as `adorym.forward.holography.Holography` has it.
-        buffer_px: Pixels that the volume is wider than the holograms, on each side; as many as light can reach if
-            absent.
+        buffer_px: Pixels by which the volume exceeds the holograms on each side; if absent, the reach of the
+            diffracted light.
         center: x of the rotation axis from the middle of the detector; that of the data, or 0, if absent.
-        fused: Use the operation with hand-written adjoints where the run allows it.
+        fused: Use the operation with hand-written adjoints where possible.
     """
 
     propagation: Propagation = "auto"
@@ -125,8 +125,8 @@ class HoloTomography(VolumeModel):
     def object_curvature(self, point: Point) -> Array:
         r"""Curvature by the volume ``(1, y, x, z)``, over the weight.
 
-        That by a line integral w is :math:`|\partial T/\partial w|^2 = |T|^2` times the light and the pictures at the
-        angle; propagation keeps energy.
+        By a line integral w it is :math:`|\partial T/\partial w|^2 = |T|^2` times the incident intensity and the number
+        of patterns at the angle, since propagation conserves energy.
         """
         xp, params, batch, groups = point.xp, point.params, point.batch, _groups(point.batch)
         seen = self.transmissions(xp, point.obj, params, batch)

@@ -3,13 +3,13 @@ r"""Several Bragg peaks of one crystal, which share its shape and its displaceme
 .. math:: I_p(\mathbf q) = s_p \left|\mathcal F\!\left[S A\, e^{i \mathbf G_p \cdot \mathbf u}\right]\right|^2
           \otimes g_\sigma + b
 
-with the amplitude A (the real part of the object), the displacement u of the lattice, and the reciprocal lattice
-vector of each reflection, :math:`\mathbf G = 2\pi (h, k, l) / a` for a cubic lattice. Three reflections that are not
-in one plane determine u; fewer determine its components along them, and the others stay zero. The peaks must lie on
-one grid, in one frame of axes (z, y, x) along the crystal's (Newton et al., Nat. Mater. 9, 120 (2010); Wilkin et
-al., Phys. Rev. B 103, 214103 (2021)).
+with the support S, the amplitude A (the real part of the object), the displacement u of the lattice, the reciprocal
+lattice vector of each reflection, :math:`\mathbf G = 2\pi (h, k, l) / a` for a cubic lattice, partial coherence
+:math:`g_\sigma` and the background b. Three non-coplanar reflections determine u; fewer determine its components along
+them, and the others stay zero. All peaks must be on one grid with axes (z, y, x) along those of the crystal (Newton et
+al., Nat. Mater. 9, 120 (2010); Wilkin et al., Phys. Rev. B 103, 214103 (2021)).
 
-The data hold the frames of one reflection after those of another.
+The data hold the frames of the reflections one after another.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Bound = BoundModel[Geometry]
 
 
 def _displacement(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    """From the phase of the first reflection, along it: the shortest displacement that explains it."""
+    """The shortest displacement that gives the phase of the first reflection, along its vector."""
     model: Any = bound.model
     if settings.initial is not None:
         return np.zeros((3, *bound.shape))
@@ -48,14 +48,14 @@ def _displacement(bound: Bound, settings: ParameterSettings, rng: np.random.Gene
 
 
 def _relative_counts(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    """``(p,)`` counts of each reflection over those of the first."""
+    """``(p,)`` counts of each reflection divided by those of the first."""
     n = bound.shape[-1]
     sums = [_counts(bound.dataset, p, n).sum(dtype=np.float64) for p in range(bound.dataset.n_patterns // n)]
     return np.array(sums) / sums[0]
 
 
 def _counts(dataset: Dataset, reflection: int, n: int) -> np.ndarray:
-    """``(n, y, x)`` of one reflection, zero where nothing was measured."""
+    """``(n, y, x)`` counts of one reflection, zero at masked pixels."""
     index = np.arange(reflection * n, (reflection + 1) * n)
     good = True if dataset.mask is None else dataset.mask[index] if dataset.mask.ndim == 3 else dataset.mask
     counts = dataset.patterns.read(index)
@@ -65,7 +65,7 @@ def _counts(dataset: Dataset, reflection: int, n: int) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def first_reflection(dataset: Dataset, shape: tuple[int, ...]) -> FirstObject:
-    """What phasing makes of the first reflection alone: the amplitude and the displacement start from it."""
+    """The first reflection phased alone: the start of the amplitude and the displacement."""
     n = shape[-1]
     mask = dataset.mask[:n] if dataset.mask is not None and dataset.mask.ndim == 3 else dataset.mask
     alone = dataset.with_(
@@ -80,7 +80,7 @@ class MultiPeak(CrystalModel):
     """Several reflections of one cubic crystal.
 
     Attributes:
-        reflections: Miller indices (h, k, l) of each, along the axes (z, y, x).
+        reflections: Miller indices (h, k, l) of each reflection, along the axes (z, y, x).
         lattice: Lattice constant.
     """
 
@@ -91,7 +91,7 @@ class MultiPeak(CrystalModel):
         **CrystalModel.refinable,
         "displacement": Parameter(
             unit="m",
-            help="(z, y, x) components of the lattice's displacement",
+            help="(z, y, x) components of the lattice displacement",
             start=_displacement,
             refined=True,
             optimizer={"kind": "adam", "learning_rate": "0.5 pm"},
@@ -109,7 +109,7 @@ class MultiPeak(CrystalModel):
     def __post_init__(self) -> None:
         if len(set(self.reflections)) < 2 or (0, 0, 0) in self.reflections:
             raise ConfigError(
-                "reflections", "needs two different reflections at least, none of them (0, 0, 0)",
+                "reflections", "expected at least two different reflections, none of them (0, 0, 0)",
                 found=self.reflections, remedy="for one reflection choose the model 'bragg_cdi'",
             )  # fmt: skip
 
@@ -124,7 +124,7 @@ class MultiPeak(CrystalModel):
     def bind(self, dataset: Dataset, settings: Settings) -> Bound:
         if dataset.n_patterns % len(self.reflections):
             raise DataError(
-                dataset.path, "the frames cannot be shared out among the reflections",
+                dataset.path, "the number of frames does not fit the number of reflections",
                 expected=f"a multiple of {len(self.reflections)} frames", found=dataset.n_patterns,
             )  # fmt: skip
         bound = super().bind(dataset, settings)

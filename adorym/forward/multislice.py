@@ -8,15 +8,15 @@ r"""Multislice ptychography: an object too thick for its depth of focus, as slic
 
 with the angular spectrum :math:`\mathcal P_d` over the slice spacings :math:`d_z` and the propagator :math:`\mathcal D`
 from the last slice to the detector (Cowley & Moodie, Acta Cryst. 10, 609 (1957); Maiden, Humphry & Rodenburg, J. Opt.
-Soc. Am. A 29, 1606 (2012)). Slices at a constant spacing describe a dense object; a few slices at places of their own
+Soc. Am. A 29, 1606 (2012)). Slices at a constant spacing describe a dense object; a few slices at given positions
 describe a stack of thin layers, and their spacings may be refined.
 
-**Memory.** The gradient needs the wave in front of every slice. For deep objects the slices are worked on in segments,
-and only the waves between segments are kept; what lies within is computed again on the way back (Griewank & Walther,
+**Memory.** The gradient needs the wave in front of every slice. Deep objects are divided into segments, and only the
+waves between segments are stored; those within are recomputed in the backward pass (Griewank & Walther,
 ACM Trans. Math. Softw. 26, 19 (2000)). Memory then grows as the square root of the depth.
 
-**Steps.** The curvature of a slice is that of a thin object, :math:`q c \sum_m |P_{m,z}|^2` with the probe as it would
-be at that depth in free space, times the number of slices: all of them explain the same pattern.
+**Steps.** The curvature of a slice is that of a thin object, :math:`q c \sum_m |P_{m,z}|^2` with the probe propagated
+to that depth in free space, times the number of slices, since all slices contribute to the same pattern.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from adorym.registry import register
 from adorym.units import Length
 from adorym.wrapper.base import Array, Backend
 
-# Objects of fewer slices are not worth a second computation of their waves.
+# With fewer slices, recomputing waves does not pay.
 SHALLOW = 8
 
 
@@ -59,13 +59,13 @@ def _smallest_spacing(bound: BoundModel[Any]) -> float:
 
 @register("forward_model", "multislice")
 class Multislice(Ptychography):
-    """Scanning diffraction of a thick object, slice by slice, by one or several incoherent probe modes.
+    """Scanning diffraction of a thick object in slices, by one or several incoherent probe modes.
 
     Attributes:
         slices: Number of slices, ``spacing`` apart.
-        spacing: Distance from one slice to the next, the same for all; the pixel size along x if absent.
+        spacing: Distance between slices, the same for all; the pixel size along x if absent.
         slice_positions: Instead of both: position of each slice along the beam. Those of the data if nothing is given.
-        binning: Slices that are multiplied together and propagated at once, to save time where the object changes
+        binning: Number of slices that are multiplied before each propagation; saves time where the object changes
             slowly along the beam.
     """
 
@@ -102,7 +102,7 @@ class Multislice(Ptychography):
         farthest, steps = min(critical_distance_m(grid)), self.spacing_m(dataset) * self.binning
         if steps.max() > farthest:
             raise ConfigError(
-                "forward_model.spacing", "slices are too far apart to be propagated in this window",
+                "forward_model.spacing", "slices are too far apart for propagation in this window",
                 expected=f"at most {farthest:.4g} m, N pixel^2 / wavelength", found=f"{steps.max():.4g} m",
                 remedy="more slices, a smaller binning or a larger window",
             )  # fmt: skip
@@ -133,7 +133,7 @@ class Multislice(Ptychography):
             return None
         if dataset.slice_positions_m is None:
             raise ConfigError(
-                "forward_model.slices", "how many slices the object has is not known",
+                "forward_model.slices", "the number of slices is not known",
                 remedy="give 'slices' and 'spacing', or 'slice_positions'",
             )  # fmt: skip
         _check_positions("data: metadata/slice_pos_cm", dataset.slice_positions_m)
@@ -166,7 +166,7 @@ class Multislice(Ptychography):
             steps = [xp.sum(spacing[a:b]) for a, b in pairwise(starts)]
 
         def segment(wave: Array, *inputs: Array) -> Array:
-            # As many slices as steps, but for the last slice of all, which none follows.
+            # One propagation per slice, except after the last slice of all.
             parts, after = inputs[: -(-len(inputs) // 2)], inputs[-(-len(inputs) // 2) :]
             for i, part in enumerate(parts):
                 wave = wave * part[:, None]
@@ -192,7 +192,7 @@ class Multislice(Ptychography):
         return ForwardModel.objective(self, xp, obj, params, batch, loss, request)
 
     def object_curvature(self, point: Point) -> Array:
-        """Curvature by every slice: all of them explain the same pattern, so each counts as often as there are any."""
+        """Curvature by every slice: that of a thin object times the number of slices."""
         depth = point.obj.shape[-1]
         return depth * by_object(point, self.illumination(point.xp, point.params, depth, point.batch))
 
@@ -209,15 +209,15 @@ class Multislice(Ptychography):
 
 
 def _probe_curvature(point: Point) -> Array:
-    """Curvature by the probe: what all slices together transmit."""
+    """Curvature by the probe: the intensity that all slices together transmit."""
     xp = point.xp
     return by_probe(point, xp.exp(xp.sum(xp.log(xp.abs2(point.obj) + 1e-12), axis=-1)))
 
 
 def segment_length(depth: int, wanted: int | None) -> int:
-    r"""Slices in a segment of which only the first wave is kept: as wanted, 0 for all of them.
+    r"""Slices per segment of which only the first wave is stored; 0 stores all waves.
 
-    By default :math:`\sqrt{depth}`, where waves between segments and waves within one take the same memory.
+    By default :math:`\sqrt{depth}`: the waves between segments and those within one then take the same memory.
     """
     if wanted is None:
         return depth if depth < SHALLOW else math.isqrt(depth)
@@ -225,10 +225,10 @@ def segment_length(depth: int, wanted: int | None) -> int:
 
 
 def kept_slices(depth: int, length: int) -> int:
-    """Last slices, whose waves are all kept.
+    """Number of last slices whose waves are all stored.
 
-    The way back begins with them, and they are gone before the gradient by the others takes its memory: three segments
-    cost little of it, and as many are not computed again; never more than half of all slices.
+    The backward pass starts with them and frees them before it needs memory for the others. Three segments therefore
+    cost little memory and save their recomputation; never more than half of all slices.
     """
     return min(3 * length, depth // 2)
 

@@ -1,4 +1,4 @@
-"""The object of a forward model: how it starts, how it is refined, and what models decide about it alike."""
+"""The object of a forward model: its start, its settings, and choices common to all models."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from adorym.units import Length
 
 Settings = Mapping[str, ParameterSettings]
 
-# Parameters that move the object or its window as they are refined, and room for it: larger corrections are cut off.
+# Parameters whose refinement moves the object or its windows, and the margin for it; larger corrections are cut off.
 MOVING = ("probe_positions", "probe_offset", "object_shift", "tilt", "axis_tilt")
 REFINED_MARGIN_PX, FIXED_MARGIN_PX = 12, 2
 
 
 @dataclass(frozen=True, eq=False)
 class FirstObject:
-    """A first object, and what finding it has told.
+    """A start object, with diagnostics of how it was found.
 
     Attributes:
-        rows: ``f(start, stop)`` gives rows of it, complex.
-        diagnostics: Arrays by name that the result keeps beside the fit, such as ``prtf`` and ``starts_chi2``.
-        whole: All of it, where it had to be made at once.
+        rows: ``f(start, stop)`` returns these rows of it, complex.
+        diagnostics: Arrays by name that are stored with the result, such as ``prtf`` and ``starts_chi2``.
+        whole: The whole object, if it had to be made at once.
     """
 
     rows: Callable[[int, int], np.ndarray]
@@ -43,7 +43,7 @@ class FirstObject:
 
     @classmethod
     def of(cls, whole: np.ndarray, diagnostics: Mapping[str, np.ndarray] | None = None) -> FirstObject:
-        """One that was made at once."""
+        """From a whole object."""
         return cls(lambda start, stop: whole[start:stop], diagnostics or {}, whole)
 
     @classmethod
@@ -53,10 +53,10 @@ class FirstObject:
 
 
 class Initializer(ABC):
-    """Maps a data set to a first object.
+    """Makes a start object from a data set.
 
     Attributes:
-        expensive: Whether making it takes more than a moment; `adorym check` then leaves it out.
+        expensive: Whether making it takes long; `adorym check` then leaves it out.
     """
 
     kind: ClassVar[str]
@@ -67,9 +67,9 @@ class Initializer(ABC):
         """Complex object of ``shape``."""
 
     def start(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
-        """The same by rows, and what an initializer has to tell besides.
+        """The same by rows, with the initializer's diagnostics.
 
-        To be overridden where rows can be made without the whole: of a large object each rank needs only a part.
+        Override it if rows can be made without the whole: each rank needs only a part of a large object.
         """
         made = self.make(dataset, shape, rng)
         check_returned(None, made, shape, self, "make")
@@ -112,13 +112,13 @@ def object_parameter(**changes: Any) -> Parameter:
 
 # -- what models decide alike ------------------------------------------------------------------------------------------
 def object_settings(settings: Settings) -> ObjectSettings:
-    """Those of the object; the defaults where a model has others of its own."""
+    """The settings of the object; the defaults if the model's object has settings of another class."""
     found = settings[OBJECT]
     return found if isinstance(found, ObjectSettings) else ObjectSettings()
 
 
 def margin_px(settings: Settings, fixed: int = FIXED_MARGIN_PX, moving: int = REFINED_MARGIN_PX) -> int:
-    """Pixels around the scanned area: as given, or room for what is refined and moves the object or its window."""
+    """Pixels around the scanned area: as given, or room for refined parameters that move the object or its windows."""
     given = object_settings(settings).margin_px
     if given is not None:
         return given
@@ -135,7 +135,7 @@ def slice_thickness_m(settings: Settings, geometry: Geometry, regime: Regime) ->
 
 
 def thin_space(settings: Settings, geometry: Geometry, regime: Regime) -> ObjectSpace:
-    """The space of an object whose transmission the model takes, as the settings of the object ask for it.
+    """The object space that the settings choose, for a model that takes the object's transmission.
 
     Raises:
         GeometryError: Delta and beta are asked for, but energy or pixel size is not known.

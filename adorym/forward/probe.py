@@ -1,4 +1,4 @@
-"""The probe as a refinable parameter: its first modes, shared by all scanning models."""
+"""The probe as a refinable parameter of all scanning models, and its start."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ProbeSettings(ParameterSettings):
     """How the probe starts and is refined.
 
     Attributes:
-        initial: First probe; the one that came with the data if there is one, else from the mean pattern.
+        initial: Start probe; if absent, the probe of the data file, else one made from the mean pattern.
         modes: Number of mutually incoherent modes.
         seeding: How the added modes start: the first mode times polynomials (``hermite``), times a smooth
             random phase (``random``), or shifted copies (``shifted``).
@@ -45,16 +45,16 @@ class ProbeSettings(ParameterSettings):
         if self.modes <= there:
             for key, default in (("seeding", "hermite"), ("first_fraction", 0.6)):
                 if getattr(self, key) != default:
-                    yield f"{where}.{key}: has no effect: there is no further mode to make"
+                    yield f"{where}.{key}: has no effect: no modes are added"
 
 
 def start_probe(bound: Any, settings: ProbeSettings, rng: np.random.Generator) -> np.ndarray:
-    """``(modes, y, x)`` complex128 whose modes together carry the photons of the beam in a pattern.
+    """``(modes, y, x)`` complex128 whose power is the number of photons of the beam per pattern.
 
-    Those are ``settings.power``, or what the model knows of the beam, or the counts of a mean pattern.
+    That is ``settings.power``, else the model's ``beam_counts``, else the counts of the mean pattern.
 
     Raises:
-        ConfigError: The first probe does not fit the patterns, or has no power.
+        ConfigError: The start probe does not fit the patterns, or has no power.
     """
     dataset = bound.dataset
     initial = settings.initial
@@ -74,16 +74,16 @@ def start_probe(bound: Any, settings: ProbeSettings, rng: np.random.Generator) -
 
 
 def probe_modes(settings: Any) -> int:
-    """Number of modes that the settings of all parameters ask for; 1 where there is no probe."""
+    """Number of probe modes in the settings; 1 if there is no probe."""
     found = settings.get("probe")
     return found.modes if isinstance(found, ProbeSettings) else 1
 
 
 def probe_parameter(preconditioner: Preconditioner) -> Parameter:
-    """The probe modes as a refinable parameter; the result shows them orthogonal, the strongest first."""
+    """The probe modes as a refinable parameter; the result holds them orthogonal, the strongest first."""
     return Parameter(
         unit="sqrt(photon)",
-        help="probe modes; the square of all of them sums to the photons in a pattern",
+        help="probe modes; their squared moduli sum to the photons per pattern",
         start=start_probe,
         optimizer={"kind": "preconditioned", "learning_rate": 0.3, "regularization": 0.1, "momentum": 0.9},
         refined=True,

@@ -8,10 +8,10 @@ with probe modes :math:`P_m`, probe positions :math:`r_j` and a common offset :m
 :math:`a`. The propagator :math:`\mathcal D` is the Fourier transform (far field) or a near-field propagator over the
 distance between sample and detector. Thibault & Menzel, Nature 494, 68 (2013), eq. (2).
 
-The object is cut out at whole pixels; the rest of the position shifts the *probe*, every mode alike, by Fourier
-interpolation. When a refined position passes half a pixel its window moves on, so the shift never exceeds half a pixel
-and never wraps around. In the near field, where a shifted wave is a shifted pattern, the wave is shifted back on its
-way to the detector, which stands still as the beam does.
+The object is cut out at whole pixels; the sub-pixel rest of the position shifts all modes of the *probe* by Fourier
+interpolation. When a refined position passes half a pixel its window moves by one pixel, so the shift stays below half
+a pixel and never wraps around. In the near field a shifted wave gives a shifted pattern; since detector and beam are
+fixed, the wave is shifted back on its way to the detector.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _distance(bound: Bound, settings: ParameterSettings, rng: np.random.Generato
 
 
 def _fringe_distance(bound: Bound) -> float:
-    """``dx^2 / lambda``: where a wave one pixel wide has spread to twice its width."""
+    """``dx^2 / lambda``: the distance over which a wave one pixel wide spreads to about twice its width."""
     regime: Regime = "far_field" if bound.zero_at_corner else "near_field"
     return min(bound.geometry.pixel_size_m(regime)) ** 2 / bound.geometry.wavelength_m
 
@@ -72,8 +72,8 @@ class Ptychography(ForwardModel):
     Attributes:
         propagation: From the object to the detector: ``far_field`` (Fourier transform), or over the near-field
             distance of the data by the ``fresnel`` or the ``angular_spectrum`` transfer function.
-        fused: Use the operation with hand-written adjoints where the run allows it; otherwise plain automatic
-            differentiation, its reference.
+        fused: Use the operation with hand-written adjoints where possible; otherwise plain automatic
+            differentiation, the reference.
     """
 
     propagation: Literal["far_field", "fresnel", "angular_spectrum"] = "far_field"
@@ -111,7 +111,7 @@ class Ptychography(ForwardModel):
         "background": Parameter(
             optional=True,
             unit="photon",
-            help="intensity that every pattern has besides the diffracted one",
+            help="intensity added to every pattern, such as parasitic scattering",
             start=_background,
             optimizer={"kind": "adam", "learning_rate": 0.05},
             scale=lambda bound: bound.counts.per_pixel,
@@ -140,12 +140,12 @@ class Ptychography(ForwardModel):
         exact = {"probe_positions": Blocks()} if self._own_prediction else {}
         return bound_scan(self, dataset, geometry, settings, self.regime).with_(
             preconditioners={"object": Diagonal(self.object_curvature), **exact},
-            # A common factor belongs to the probe.
+            # The probe takes up a common factor.
             updates=(FactorGauge("intensity_scale", ("probe",)),),
         )
 
     def geometry(self, dataset: Dataset) -> Geometry:
-        """The experiment's geometry: in the near field, a file may state the effective distance itself."""
+        """The experiment's geometry; in the near field a file may give the effective distance itself."""
         geometry = Geometry.of(dataset)
         if self.regime == "near_field" and dataset.propagation_distance_m is not None:
             distance = float(np.ravel(dataset.propagation_distance_m)[0])
@@ -153,10 +153,10 @@ class Ptychography(ForwardModel):
         return geometry
 
     def check_propagation(self, dataset: Dataset, geometry: Geometry, settings: Settings) -> None:
-        """Refuse a propagator that does not describe the data, and parameters that mean nothing with it.
+        """Refuse a propagator that does not describe the data, and parameters that have no effect with it.
 
         Raises:
-            InputError: What does not go together.
+            InputError: Propagator, data and parameters do not match.
         """
         if "probe_defocus" in settings:
             geometry.grid(self.regime)  # refuses where energy or pixel size are not known
@@ -179,13 +179,13 @@ class Ptychography(ForwardModel):
             )
         if geometry.energy_ev is None or geometry.distance_m is None or geometry.detector_pixel_size_m is None:
             return
-        # A quadratic phase over the window is taken up by the probe, so a Fresnel number up to 1 still does.
+        # The probe takes up a quadratic phase over the window, so Fresnel numbers up to 1 are allowed.
         grid = geometry.grid("far_field")
         if fresnel_number(max(grid.extent_m) / 2, geometry.wavelength_m, geometry.distance_m) > 1:
             check("far_field", grid, geometry.distance_m)
 
     def probe_at_object(self, xp: Backend, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
-        """Probe modes ``(m, y, x)`` as they meet the object, but for the shift to their position."""
+        """Probe modes ``(m, y, x)`` at the object, before the sub-pixel shift to each position."""
         if "probe_defocus" not in params:
             return params["probe"]
         return angular_spectrum(xp, params["probe"], batch.geometry.grid(self.regime), params["probe_defocus"][0])
@@ -206,7 +206,7 @@ class Ptychography(ForwardModel):
         if self.regime == "far_field":
             wave = xp.fft2(wave)
         else:
-            # Beam and detector stand still while the object moves: a pattern is seen in the frame of the probe.
+            # Beam and detector are fixed and the object moves: a pattern is in the frame of the probe.
             back = shift_kernel(xp, tuple(obj.shape[-2:]), -offsets)[:, None]
             wave = propagate(xp, wave, self._transfer(xp, params, batch) * back)
         intensity = xp.sum(xp.abs2(wave), axis=1)
@@ -215,7 +215,7 @@ class Ptychography(ForwardModel):
         return intensity + params["background"] if "background" in params else intensity
 
     def object_curvature(self, point: Point) -> Array:
-        """Curvature by the object, over the weight: the intensity of all modes as they meet it."""
+        """Curvature by the object, divided by the weight: the intensity of all modes at the object."""
         modes = self.probe_at_object(point.xp, point.params, point.batch)
         return by_object(point, point.xp.sum(point.xp.abs2(modes), axis=0))
 
@@ -231,7 +231,7 @@ class Ptychography(ForwardModel):
 
     @property
     def _own_prediction(self) -> bool:
-        # A subclass with another prediction has other gradients: the fused operation knows only this one.
+        # The fused operation implements this prediction only; a subclass with another one has other gradients.
         return type(self).predict is Ptychography.predict
 
     def _inputs(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> tuple[Array, ...]:
@@ -249,7 +249,7 @@ class Ptychography(ForwardModel):
         self, xp: Backend, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> FusedCore:
         noise = loss.fused_noise(batch.floor)
-        assert noise is not None  # the callers looked
+        assert noise is not None  # checked by the callers
         far = self.regime == "far_field"
         constants = {name: xp.stop_gradient(p) for name, p in params.items()}
         detector = Detector(

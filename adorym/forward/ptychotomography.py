@@ -1,16 +1,16 @@
 r"""Ptychotomography: a volume scanned by a probe at many angles, and full-field tomography with diffraction.
 
-At each angle the volume is projected (``thickness: thin``) or turned and gone through slice by slice (``multislice``):
+At each angle the volume is projected (``thickness: thin``) or rotated and divided into slices (``multislice``):
 
 .. math:: T_a = e^{-A_a w} \quad\text{or}\quad T_{a,z} = e^{-(R_a w)_z}, \qquad w = k\Delta(\beta + i\delta)
 
-and what follows is ptychography of a thin object, or multislice ptychography, window by window. The projection of
-:math:`\delta` and :math:`\beta` is the cheapest way and right while the object is thinner than the depth of focus; each
-angle costs one projection of the rows in the batch, however many positions it has: ``run.batch_order: angle`` puts
-patterns of one angle together.
+followed by ptychography of a thin object, or multislice ptychography, in each window. Projecting :math:`\delta` and
+:math:`\beta` is cheapest, and valid while the object is thinner than the depth of focus. Each angle in a batch costs
+one projection of the batch's rows, however many positions it has: ``run.batch_order: angle`` groups the patterns of
+one angle.
 
-Without positions each pattern sees the whole field, lit by a plane wave: full-field tomography, thin or multislice,
-from the near field. Large fields are worked on in tiles of the detector that overlap by a safe zone
+Without positions each pattern is an image of the whole field in a plane wave: full-field tomography, thin or
+multislice, in the near field. Large fields are divided into detector tiles that overlap by a safe zone
 (`adorym.data.tiles`).
 """
 
@@ -62,14 +62,14 @@ class PtychoTomography(VolumeModel):
         propagation: From the object to the detector: ``far_field``, or ``fresnel`` or ``angular_spectrum`` over the
             near-field distance.
         thickness: ``thin``: delta and beta are projected; ``multislice``: the wave passes through the rotated volume.
-        binning: Slices that are multiplied together and propagated at once (multislice).
+        binning: Number of slices that are multiplied before each propagation (multislice).
         volume_px: (y, x, z) size of the volume, whose corner is the data's position (0, 0); if absent, as high and wide
             as the scan, and as deep as wide.
         axis: x of the rotation axis in the data's pixels; the middle of the volume if absent.
-        tile_memory_gib: Full field: images are divided into tiles if their volume and waves would take more, for one
-            angle.
-        safe_zone: Full field: width of the rim that tiles overlap by; as far as the finest fringe spreads if absent.
-        fused: Use the operation with hand-written adjoints where the run allows it (thin).
+        tile_memory_gib: Full field: images are divided into tiles if the volume and the waves of one angle would take
+            more than this.
+        safe_zone: Full field: width by which tiles overlap; if absent, the distance by which the finest fringe spreads.
+        fused: Use the operation with hand-written adjoints where possible (thin).
     """
 
     propagation: Literal["far_field", "fresnel", "angular_spectrum"] = "far_field"
@@ -100,9 +100,9 @@ class PtychoTomography(VolumeModel):
             return Ptychography(propagation=self.propagation, fused=self.fused)
         return Multislice(propagation=self.propagation, slices=2, binning=self.binning)
 
-    # -- the model and its data ----------------------------------------------------------------------------------------
+    # -- binding -------------------------------------------------------------------------------------------------------
     def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Geometry]:
-        """The model and ``dataset``: each angle is a scan, where the data hold no positions one of tiles."""
+        """Bind the model: each angle is a scan, of tiles if the data hold no positions."""
         n = dataset.n_patterns
         first = (
             dataset if dataset.probe_positions_px is not None else dataset.with_(probe_positions_px=np.zeros((n, 2)))
@@ -143,15 +143,15 @@ class PtychoTomography(VolumeModel):
         y, x = geometry.pixel_size_m(self.regime)
         if abs(y / x - 1) > 0.01:
             raise GeometryError(
-                "data.pixel_size", "voxels of a turning volume are cubes", expected="square pixels",
+                "data.pixel_size", "voxels of a rotating volume are cubes", expected="square pixels",
                 found=f"{y:.4g} x {x:.4g} m", remedy="crop the patterns, or choose 'thin'",
             )  # fmt: skip
 
     def tiling(self, dataset: Dataset, geometry: Geometry) -> Tiling | None:
-        """How full-field images are divided, ``None`` where they fit into memory whole.
+        """How full-field images are divided into tiles; ``None`` if whole images fit into memory.
 
         Raises:
-            GeometryError: They fit in no way, or energy or pixel size is not known.
+            GeometryError: No tiling fits into memory, or energy or pixel size is not known.
         """
         if self.regime == "far_field":
             return None
@@ -165,7 +165,7 @@ class PtychoTomography(VolumeModel):
 
     @staticmethod
     def _as_scan(dataset: Dataset, tiling: Tiling | None) -> Dataset:
-        """Images as a scan: a tile is a position of it, and the whole field one window."""
+        """Images as a scan: each tile is a position; without tiling the whole field is one window."""
         if dataset.probe_positions_px is not None:
             return dataset
         if tiling is None:
@@ -180,15 +180,15 @@ class PtychoTomography(VolumeModel):
             ny, nx, nz = self.volume_px
             return (ny + 2 * margin_px, nx + 2 * margin_px, nz), (margin_px, margin_px)
         (ny, nx), origin = object_shape(dataset.probe_positions_px, dataset.window_px, margin_px)  # type: ignore[arg-type]
-        # The detector's distance counts from the last slice: margins and the rim of tiles make the volume no deeper.
+        # Margins and overlaps of tiles add no depth: the detector distance starts at the last slice.
         tiles = dataset.patterns.tiling if isinstance(dataset.patterns, TiledPatterns) else None
         return (ny, nx, nx - 2 * margin_px if tiles is None else tiles.field_px[1]), origin
 
-    # -- from the volume to what a scan sees ---------------------------------------------------------------------------
+    # -- from the volume to the transmissions of a scan ----------------------------------------------------------------
     def _seen(
         self, xp: Backend, band: Array, params: Mapping[str, Array], batch: Batch[Geometry], projector: Projector
     ) -> Array:
-        """``(n, y, x)`` or ``(n, y, x, z)``, linear in the ``band`` ``(y, x, z)``: what lies under each window."""
+        """Exponents ``(n, y, x)`` or ``(n, y, x, z)`` under each window, linear in the ``band`` ``(y, x, z)``."""
         _, first, which = np.unique(batch.angles, return_index=True, return_inverse=True)
         poses, window = self.poses(xp, params, first), batch.geometry.window_px
         low = int(batch.corners_px[:, 0].min())
@@ -203,7 +203,7 @@ class PtychoTomography(VolumeModel):
     def of_scan(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Geometry]
     ) -> tuple[Array, dict[str, Array]]:
-        """Transmissions ``(n, y, x)`` or ``(n, y, x, z)`` under the windows of a batch, and parameters of the scan."""
+        """Transmissions ``(n, y, x)`` or ``(n, y, x, z)`` under the windows of a batch, and the scan's parameters."""
         given = {name: params[name] for name in SCANNED if name in params}
         if self.thickness == "multislice":
             spacing = batch.geometry.pixel_size_m(self.regime)[1]
@@ -217,7 +217,7 @@ class PtychoTomography(VolumeModel):
     def objective(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Geometry], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
-        # The object of one angle's model is what the volume gives: wanted, whatever is refined.
+        # The gradient by the transmissions is always needed: those by the volume and its pose follow from it.
         asked = {name: each.scan for name, each in request.preconditioners.items() if isinstance(each, _OfScan)}
         inner = Request(request.wanted & OF_SCAN | {OBJECT}, asked, request.weight)
         windows, scanned = self.of_scan(xp, obj, params, batch)
@@ -231,7 +231,7 @@ class PtychoTomography(VolumeModel):
     def spread(
         self, xp: Backend, windows: Array, curvature: Any, params: Mapping[str, Array], batch: Batch[Geometry]
     ) -> Array:
-        """Curvature ``(1, y, x, z)`` by the band, from that by the ``windows`` of it; nothing is traced."""
+        """Curvature ``(1, y, x, z)`` by the band, from that by its ``windows``, outside the AD graph."""
         by_exponent, shape = xp.asarray(curvature) * xp.abs2(windows), (*batch.view_px, batch.object_shape[2])
 
         def seen(band: Array) -> Array:
@@ -239,13 +239,13 @@ class PtychoTomography(VolumeModel):
 
         if self.thickness == "thin":
             return surrogate(xp, seen, shape, by_exponent)[None]
-        # No sum along a ray: each voxel of the turned volume has the curvature of its own.
+        # Nothing is summed along a ray: each voxel of the rotated volume has its own curvature.
         return xp.vjp(lambda tree: seen(tree["band"]), {"band": xp.zeros(shape)}, by_exponent)["band"][None]
 
 
 @dataclass(frozen=True)
 class _OfScan(Preconditioner):
-    """The preconditioner of one angle's scan, at what it sees of the volume."""
+    """The preconditioner of one angle's scan, for the transmissions computed from the volume."""
 
     model: PtychoTomography
     scan: Preconditioner
@@ -263,7 +263,7 @@ class _OfScan(Preconditioner):
 
 
 def _bytes(field_px: tuple[int, int], window_px: tuple[int, int], depth: int) -> float:
-    """Band, turned band, their gradients; slices, their gradients and the waves of one segment; single precision."""
+    """Bytes of band, rotated band, slices, their gradients, and the waves of one segment, in single precision."""
     band = 4 * window_px[0] * field_px[1] * max(depth, field_px[1])
     waves = 3 * window_px[0] * window_px[1] * (depth + 2 * math.isqrt(depth))
     return 8 * (band + waves)
@@ -271,7 +271,7 @@ def _bytes(field_px: tuple[int, int], window_px: tuple[int, int], depth: int) ->
 
 # -- windows out of images ---------------------------------------------------------------------------------------------
 def cut(xp: Backend, images: Array, corners: np.ndarray, window_px: tuple[int, int]) -> Array:
-    """``(n, wy, wx, ...)`` windows of ``images`` ``(a, y, x, ...)``; ``corners`` ``(n, 3)``: which image, y, x."""
+    """``(n, wy, wx, ...)`` windows of ``images`` ``(a, y, x, ...)``; ``corners`` ``(n, 3)``: image, y, x."""
     if xp.on_host:
         return xp.host_operation(_Cut(corners, window_px), images)
     each = [images[a, y : y + window_px[0], x : x + window_px[1]] for a, y, x in corners.tolist()]
@@ -279,7 +279,7 @@ def cut(xp: Backend, images: Array, corners: np.ndarray, window_px: tuple[int, i
 
 
 class _Cut(HostOperation):
-    """Windows of images, and their adjoint: the images are one tall image to the compiled loops."""
+    """Windows of images, and the adjoint; the compiled loops treat the images as one tall image."""
 
     def __init__(self, corners: np.ndarray, window_px: tuple[int, int]) -> None:
         self.corners, self.window_px = corners, window_px

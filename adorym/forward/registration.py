@@ -1,10 +1,10 @@
-r"""Coarse alignment of holograms: how each lies in the frame of the first, from the pictures alone.
+r"""Coarse alignment: affine maps of holograms into the frame of the first, from the images alone.
 
-Fringes differ from one distance to the next, so the pictures are smoothed over a third of the first fringe of the
-longest distance, :math:`\sqrt{\lambda z}`, which leaves shadows and the slow contrast that all share. The translation
-is the peak of the phase correlation of the images' gradients (Foroosh, Zerubia & Berthod, IEEE Trans. Image Process.
-11, 188 (2002)); the whole affine map then minimizes the squared difference of the normalized pictures by Gauss-Newton
-steps (Baker & Matthews, Int. J. Comput. Vis. 56, 221 (2004), forward additive).
+Fringes differ from one distance to the next, so the images are smoothed over a third of the first fringe of the
+longest distance, :math:`\sqrt{\lambda z}`, which leaves the low-frequency contrast that all distances share. The
+translation is the peak of the phase correlation of the images' gradients (Foroosh, Zerubia & Berthod, IEEE Trans. Image
+Process. 11, 188 (2002)); the whole affine map then minimizes the squared difference of the normalized images by
+Gauss-Newton steps (Baker & Matthews, Int. J. Comput. Vis. 56, 221 (2004), forward additive).
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from adorym.forward.hologram_series import without_bad
 from adorym.optics.affine import IDENTITY, compose, from_pixels, half_side_px
 
 STEPS = 60
-# Of the first fringe: wider loses shadows, narrower compares fringes.
+# Fraction of the first fringe: a wider filter loses contrast, a narrower one compares fringes.
 SMOOTHED = 0.3
-# A change of the corners below this many pixels ends the search.
+# The search ends when the corners move by less than this, in pixels.
 SETTLED_PX = 1e-3
 
 
 def coarse_maps(dataset: Dataset, geometry: HologramGeometry) -> np.ndarray:
-    """``(n, 6)`` maps of all holograms, as the parameter ``affine`` holds them; the first of each angle the identity.
+    """``(n, 6)`` maps of all holograms in units of the parameter ``affine``; the first per angle is the identity.
 
-    Pictures of a cone beam are compared at their own magnification.
+    Images in a cone beam are compared at equal magnification.
     """
     maps = np.tile(IDENTITY, (dataset.n_pictures, 1))
     fringe = math.sqrt(geometry.wavelength_m * abs(geometry.effective_distance_m))
@@ -43,7 +43,7 @@ def coarse_maps(dataset: Dataset, geometry: HologramGeometry) -> np.ndarray:
         pictures = every[here].astype(np.float64)
         smooth = [_normal(ndimage.gaussian_filter(picture, width)) for picture in pictures]
         for k in range(1, len(here)):
-            # From the pixels of picture k to those of the first, by the magnification alone.
+            # From the pixels of image k to those of the first, by the magnification alone.
             scale = ratios[k] / ratios[0]
             known = IDENTITY * np.array([scale, scale, 1, scale, scale, 1])
             maps[here[k]] = align(smooth[0], smooth[k], known)
@@ -56,7 +56,7 @@ def align(reference: np.ndarray, picture: np.ndarray, known: np.ndarray) -> np.n
     Args:
         reference: ``(y, x)``, mean 0 and variance 1.
         picture: ``(y, x)``, likewise.
-        known: The part of the way that is not looked for.
+        known: The known part of the map.
     """
     seen = _read(reference, known)
     shift = phase_correlation(seen, picture)
@@ -69,7 +69,7 @@ def align(reference: np.ndarray, picture: np.ndarray, known: np.ndarray) -> np.n
         whole = compose(known, found)
         difference = (_normal(_read(reference, whole)) - picture)[inner].ravel()
         g = [_read(slope, whole) for slope in slopes]
-        # Of the place in the reference by the numbers of the map, known being a scaling.
+        # Derivative of the position in the reference by the six entries of the map; known is a scaling.
         columns = [g[axis] * known[4 * axis] * r for axis in (0, 1) for r in (r_y, r_x, np.ones_like(r_y))]
         jacobian = np.stack([c[inner].ravel() for c in columns], axis=1)
         step = np.linalg.lstsq(jacobian, -difference, rcond=1e-6)[0]
@@ -81,14 +81,14 @@ def align(reference: np.ndarray, picture: np.ndarray, known: np.ndarray) -> np.n
 
 
 def phase_correlation(reference: np.ndarray, picture: np.ndarray) -> tuple[float, float]:
-    """(y, x) whole pixels d such that ``picture(u)`` is most like ``reference(u + d)``."""
+    """(y, x) whole pixels d such that ``picture(u)`` best matches ``reference(u + d)``."""
     window = np.hanning(reference.shape[0])[:, None] * np.hanning(reference.shape[1])
     spectra = []
     for each in (reference, picture):
         gradient = np.gradient(each, axis=0) + 1j * np.gradient(each, axis=1)
         spectra.append(fft.fft2(gradient * window))
     cross = spectra[0] * spectra[1].conj()
-    # The smallest magnitudes are noise: whitened softly.
+    # The smallest magnitudes are noise and must not be amplified.
     size = np.abs(cross)
     peak = np.abs(fft.ifft2(cross / np.maximum(size, 1e-3 * size.max())))
     found = np.unravel_index(int(peak.argmax()), peak.shape)
@@ -97,7 +97,7 @@ def phase_correlation(reference: np.ndarray, picture: np.ndarray) -> tuple[float
 
 
 def _better(reference: np.ndarray, picture: np.ndarray, known: np.ndarray, found: np.ndarray, inner: tuple) -> bool:
-    """Whether the pictures agree better with the map than without."""
+    """Whether the images agree better with the map than without it."""
     errors = [
         np.square(_normal(_read(reference, compose(known, each))) - picture)[inner].mean() for each in (found, IDENTITY)
     ]

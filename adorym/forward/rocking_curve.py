@@ -1,12 +1,10 @@
-r"""Bragg coherent diffraction frame by frame: each is a projection of the crystal along the exit beam, with its own
-ramp.
+r"""Bragg coherent diffraction frame by frame: each is a projection of the crystal times a phase ramp along z.
 
-At the rocking angle :math:`\theta_j` the detector cuts the reciprocal space :math:`f_j` steps from the middle of the
-peak, and
+At rocking angle :math:`\theta_j` the detector cuts reciprocal space :math:`f_j` steps from the middle of the peak, and
 
 .. math:: I_j(q_y, q_x) = \Big|\mathcal F_{yx} \sum_z O(y, x, z)\, e^{-2\pi i f_j z / N_z}\Big|^2 N_z^{-1} + b .
 
-With whole steps this is `bragg_cdi`; here the places of the frames may be refined (a stage that does not turn
+For integer :math:`f_j` this is `bragg_cdi`; here :math:`f_j` may be refined (for a stage that does not rotate
 evenly), and ranks share the frames. Hruszkewycz et al., Nat. Mater. 16, 244 (2017), eq. (1).
 """
 
@@ -40,7 +38,7 @@ def _steps(bound: BoundModel[Geometry], settings: ParameterSettings, rng: np.ran
 
 
 def without_shift_and_stretch(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Gauge: a common shift of all frames is a phase ramp of the object, a stretch another voxel size along z."""
+    """Gauge: a common shift of all frames is a phase ramp of the object; a stretch changes the voxel size along z."""
     design = np.stack([np.ones(len(first)), first[:, 0]], axis=1)
     change = values[:, 0] - first[:, 0]
     return values - (design @ np.linalg.lstsq(design, change, rcond=None)[0])[:, None]
@@ -48,13 +46,13 @@ def without_shift_and_stretch(values: np.ndarray, first: np.ndarray) -> np.ndarr
 
 @register("forward_model", "rocking_curve")
 class RockingCurve(CrystalModel):
-    """Bragg coherent diffraction, frame by frame, at places on the rocking curve that may be refined."""
+    """Bragg coherent diffraction frame by frame, at refinable positions on the rocking curve."""
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
         **{name: spec for name, spec in CrystalModel.refinable.items() if name != "coherence_blur"},
         "rocking_positions": Parameter(
             unit="px",
-            help="place of each frame on the rocking curve in steps, 0 at the middle frame",
+            help="position of each frame on the rocking curve in steps, 0 at the middle frame",
             start=_steps,
             per="pattern",
             optimizer={"kind": "adam", "learning_rate": "0.01 px"},

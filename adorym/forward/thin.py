@@ -1,13 +1,13 @@
-r"""What a probe scanned over a thin object has: parameters, and preconditioners for fast steps.
+r"""A probe scanned over a thin object: its parameters, and the preconditioners for their steps.
 
-The curvatures that the ``preconditioned`` steps divide by hold for every model whose
-detector sees :math:`I = \sum_m |\mathcal U[O P_m]|^2`, or nearly that, with any unitary :math:`\mathcal U`:
+The curvatures that the ``preconditioned`` steps divide by hold, at least approximately, for every model with the
+intensity :math:`I = \sum_m |\mathcal U[O P_m]|^2` and any unitary :math:`\mathcal U`:
 
 .. math:: h_O = q\,c \sum_m |P_m|^2, \qquad h_P = q\,c \sum_j |O_j|^2, \qquad
           h_{r_j} = q\,c\, J_j^T J_j, \quad J_j = \partial\sqrt{I_j}/\partial r_j
 
 with the weight c of the loss and its second derivative q by the amplitude. The first two bound the diagonal of the
-Gauss-Newton matrix of a whole batch (Maiden, Johnson & Li, Optica 4, 736 (2017)); :math:`J` is the difference of two
+Gauss-Newton matrix of a whole batch (Maiden, Johnson & Li, Optica 4, 736 (2017)); :math:`J` is a finite difference of
 predictions.
 """
 
@@ -25,7 +25,7 @@ from adorym.parameters import Parameter, ParameterSettings
 from adorym.preconditioners import Blocks, Diagonal, Point
 from adorym.wrapper.base import Array
 
-# Step of the difference that stands for a derivative: far above rounding, far below the finest structure of a pattern.
+# Step of the finite difference: far above rounding errors, far below the finest structure of a pattern.
 STEP_PX = 0.05
 
 
@@ -41,18 +41,18 @@ def _times_scale(point: Point, windows: Array) -> Array:
 
 
 def by_object(point: Point, illumination: Array) -> Array:
-    """Curvature ``(1 or n, y, x, ...)`` by an object that is lit by ``illumination`` ``(y, x, ...)``."""
+    """Curvature ``(1 or n, y, x, ...)`` by an object in the intensity ``illumination`` ``(y, x, ...)``."""
     return _times_scale(point, illumination[None])
 
 
 def by_probe(point: Point, transmitted: Array | None = None) -> Array:
-    """Curvature ``(1, y, x)`` by the probe: the sum of what the windows ``(n, y, x)`` transmit, of a thin object."""
+    """Curvature ``(1, y, x)`` by the probe: the summed ``|O|^2`` of the windows ``(n, y, x)`` of a thin object."""
     power = point.xp.abs2(point.obj) if transmitted is None else transmitted
     return point.xp.sum(_times_scale(point, power), axis=0, keepdims=True)
 
 
 def by_scale(point: Point) -> Array:
-    """Curvature ``(n, 1)`` by a factor on the intensity of each pattern, over which a background may lie."""
+    """Curvature ``(n, 1)`` by a factor on the intensity of each pattern, with or without a background."""
     xp, scale = point.xp, point.params["intensity_scale"]
     intensity = point.predict(point.obj, point.params)
     signal = xp.square(intensity - point.params.get("background", 0.0)) / (intensity + point.batch.floor)
@@ -71,7 +71,7 @@ def _positions(bound: Any, settings: ParameterSettings, rng: np.random.Generator
 
 
 def check_scan(dataset: Dataset) -> None:
-    """Refuse data that are no scan of one thin object.
+    """Refuse data that are not a scan of one thin object.
 
     Raises:
         DataError: There are no positions, or several rotation angles.

@@ -4,13 +4,12 @@ r"""Tomography from raw counts.
 
 with the counts of the open beam :math:`I_0`, the gain g of each pixel, a scale :math:`s_a` of each angle, and line
 integrals :math:`A_a b` of the absorption :math:`b = k\Delta\beta`, half the linear attenuation coefficient times the
-voxel. The counts are compared, not their logarithm: a dark pixel counts for what it is worth, and a dead one for
-nothing. Dark and flat fields are taken out by the reader.
+voxel size. The counts are compared, not their logarithm, so that dark pixels have their proper statistical weight and
+dead pixels none. The reader corrects for dark and flat fields.
 
-The rotation axis is found before the run (`adorym.optics.filtered_back_projection.find_rotation_center`) unless it is
-given, and may be refined, as may angles, tilts and shifts: alignment and reconstruction in one. Rings come from pixels
-that count differently than their neighbors: ``pixel_gain`` may be refined with the volume instead of being filtered
-away before.
+Unless it is given, the rotation axis is found before the run (`adorym.optics.filtered_back_projection`). It may be
+refined with the volume, as may angles, tilts and shifts. Rings come from pixels whose response differs from that of
+their neighbors; instead of filtering them beforehand, ``pixel_gain`` may be refined.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from adorym.wrapper.base import Array, Backend
 
 LOG = logging.getLogger("adorym")
 SEARCHED_ROWS = 16
-DARKEST = 1e-4  # transmission below which a pixel counts as this dark, where a logarithm is taken
+DARKEST = 1e-4  # lower limit of the transmission before its logarithm is taken
 
 
 def line_integrals(dataset: Dataset, rows: slice = slice(None)) -> np.ndarray:
@@ -60,10 +59,11 @@ class Tomography(VolumeModel):
     """Absorption tomography in a parallel beam, of 180 or 360 degrees, at any angles, upright or tilted.
 
     Attributes:
-        incident: Counts in a pixel without sample; from the flat field if absent. 1 for transmissions.
+        incident: Counts per pixel without sample; from the flat field if absent. 1 for transmissions.
         center: x of the rotation axis from the middle of the detector: in pixels, ``auto`` to search it, or ``middle``.
-        rings: Filter against rings, applied to the line integrals of all counts before the run; none if absent.
-        search: How far from where the center of mass turns about the axis is searched; a tenth of the width if absent.
+        rings: Ring filter, applied to the line integrals before the run; none if absent.
+        search: Range of the axis search, to each side of the estimate from the centers of mass; a tenth of the width if
+            absent.
     """
 
     incident: float | None = Field(None, gt=0)
@@ -75,7 +75,7 @@ class Tomography(VolumeModel):
         **volume_parameters(),
         "pixel_gain": Parameter(
             optional=True,
-            help="what each detector pixel counts, relative to the others: the cause of rings",
+            help="response of each detector pixel relative to the others; its errors cause rings",
             start=lambda bound, settings, rng: np.ones((1, *bound.dataset.window_px)),
             optimizer={"kind": "adam", "learning_rate": 5e-3},
             bounds=(0.0, None),
@@ -91,7 +91,7 @@ class Tomography(VolumeModel):
     }
 
     def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Geometry]:
-        """The model and ``dataset``; all counts are read where rings are filtered or the rotation axis is searched."""
+        """Bind the model; all counts are read if rings are filtered or the rotation axis is searched."""
         if dataset.n_angles < 2:
             raise DataError(dataset.path, "tomography needs several rotation angles", found=dataset.n_angles,
                             remedy="give them with 'data.theta' or 'data.theta_range'")  # fmt: skip
@@ -105,7 +105,7 @@ class Tomography(VolumeModel):
         if self.rings is not None:
             integrals = self.rings.filtered(line_integrals(dataset), dataset.theta_rad[dataset.angle_index])
             dataset = dataset.with_(patterns=WithoutRings(integrals.astype(np.float32), level), measured="intensity")
-        # Columns turn within the volume: room is needed above and below the detector only.
+        # Columns stay inside the volume as it rotates: room is needed above and below the detector only.
         margin, (ny, nx) = margin_px(settings, 0), dataset.window_px
         return BoundModel(
             model=self,
@@ -129,14 +129,14 @@ class Tomography(VolumeModel):
             return dataset.rotation_center_px
         mass = line_integrals(dataset).sum((0, 2))
         row = int(np.argmax(mass))
-        # The axis is common to all rows: their mean is the sinogram of their mean, with less noise.
+        # The axis is common to all rows: the mean of their sinograms has less noise.
         near = slice(max(0, row - SEARCHED_ROWS // 2), row + SEARCHED_ROWS // 2)
         sinogram = line_integrals(dataset, near).mean(1)
         found = find_rotation_center(sinogram, dataset.theta_rad[dataset.angle_index], self.search)
         LOG.info("rotation axis at %.2f px from the middle, from row %d", found.center_px, row)
         if found.on_border:
             LOG.warning(
-                "forward_model.center: the best rotation axis, %.2f px, is at the end of the search; "
+                "forward_model.center: the best rotation axis, %.2f px, is at the limit of the search range; "
                 "give 'forward_model.center', or raise 'forward_model.search'", found.center_px,
             )  # fmt: skip
         return found.center_px
@@ -153,7 +153,7 @@ class Tomography(VolumeModel):
         return counts
 
     def _curvature(self, point: Point) -> Array:
-        # The amplitude is the root of the counts: its slope by a line integral is minus itself.
+        # The derivative of the amplitude by a line integral is minus the amplitude.
         counts, batch = point.predict(point.obj, point.params), point.batch
         weights = counts if batch.mask is None else counts * batch.mask
         poses, first_row = self.poses(point.xp, point.params), int(batch.corners_px[0, 0])

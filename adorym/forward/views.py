@@ -1,4 +1,4 @@
-"""Views: which part of the object a batch of patterns sees."""
+"""Views: which part of the object a batch of patterns needs."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from adorym.storage.base import Windows
 
-# The present values of a parameter, one row a pattern of the batch; ``None`` if it takes no part.
+# The current values of a parameter, one row per pattern of the batch; ``None`` if it is not in use.
 Present = Callable[[str], np.ndarray | None]
-# ``f(present, object shape)`` -> rows that a pattern sees above and below its own.
+# ``f(present, object shape)`` -> number of rows that a pattern needs above and below its own.
 Reach = Callable[[Present, tuple[int, ...]], int]
 
 
@@ -23,7 +23,7 @@ class View(ABC):
     Attributes:
         all_at_once: Whether a part of the patterns costs as much as all of them: a batch is then the whole data set,
             and is never divided.
-        by_rows: Whether patterns that lie in the same rows of the object should come together.
+        by_rows: Whether batches should group patterns that cover the same rows of the object.
     """
 
     all_at_once: ClassVar[bool] = False
@@ -31,12 +31,12 @@ class View(ABC):
 
     @abstractmethod
     def windows(self, corners_px: np.ndarray, object_shape: tuple[int, ...], present: Present) -> Windows:
-        """The windows of a batch whose patterns' own windows have ``corners_px`` ``(n, 2)`` in the object."""
+        """The object windows of a batch whose patterns have their corners at ``corners_px`` ``(n, 2)``."""
 
 
 @dataclass(frozen=True)
 class ScanWindows(View):
-    """The window under each pattern, of its size."""
+    """One window per pattern, of the pattern's size."""
 
     window_px: tuple[int, int]
 
@@ -45,7 +45,7 @@ class ScanWindows(View):
 
 
 class WholeObject(View):
-    """All of the object, once for all patterns of a batch: ``(1, y, x, ...)``."""
+    """The whole object, once for all patterns of a batch: ``(1, y, x, ...)``."""
 
     def windows(self, corners_px: np.ndarray, object_shape: tuple[int, ...], present: Present) -> Windows:
         return Windows(np.zeros((1, 2), np.int64), (object_shape[0], object_shape[1]))
@@ -59,11 +59,11 @@ class WholeObjectAtOnce(WholeObject):
 
 @dataclass(frozen=True)
 class RowBand(View):
-    """All columns of the rows that a batch lies on, and of those that tilts and shifts bring in: ``(1, y, x, z)``.
+    """All columns of the rows that a batch covers, and of those that tilts and shifts bring in: ``(1, y, x, z)``.
 
     Attributes:
-        height_px: Rows of a pattern.
-        reach: How many rows beyond its own a pattern may need.
+        height_px: Rows per pattern.
+        reach: Number of rows that a pattern may need beyond its own.
     """
 
     height_px: int
@@ -79,11 +79,11 @@ class RowBand(View):
 
 @dataclass(frozen=True)
 class Tiles(View):
-    """The windows of a batch that differ, each once, with a rim: pictures at the same place see the same window.
+    """The distinct windows of a batch, with a rim: patterns at the same place share one window.
 
     Attributes:
-        window_px: (y, x) size of a pattern, which may be a tile of a picture.
-        picture_px: (y, x) size of a whole picture: what the object is larger than that is the rim.
+        window_px: (y, x) size of a pattern, which may be a tile of a detector image.
+        picture_px: (y, x) size of a whole image; the rim is the object's size beyond it.
     """
 
     window_px: tuple[int, int]
@@ -97,6 +97,6 @@ class Tiles(View):
 
 
 def distinct_corners(corners_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``(k, 2)`` distinct corners, and which of them each pattern has ``(n,)``."""
+    """``(k, 2)`` distinct corners, and for each pattern the index of its corner ``(n,)``."""
     places, which = np.unique(corners_px, axis=0, return_inverse=True)
     return places, which.ravel()

@@ -1,9 +1,9 @@
-r"""What models share that see a volume from several angles: how it stands in the beam, and which rows they need.
+r"""Shared by models of a volume at several angles: its pose in the beam, and the rows that a batch needs.
 
 The unknown is the exponent of each voxel, :math:`w = k\,\Delta\,(\beta + i\delta)`, dimensionless and linear in the
-optical constants, so that turning and interpolating it means what it says. A batch needs all columns of the rows that
-its windows lie on, and with tilts or shifts some rows more: the store hands out that band, whatever rank or file holds
-it, and the turning is part of the model. Its adjoint is then exact, in every store.
+optical constants, so that it can be rotated and interpolated. A batch needs all columns of the rows that its windows
+cover, and some more rows with tilts or shifts. The store provides this band, whichever rank or file holds it, and the
+model rotates it, so that the adjoint is exact in every store.
 
 The curvature for the ``preconditioned`` steps is that of a separable surrogate (Erdogan & Fessler, Phys. Med. Biol.
 44, 2835 (1999)): :math:`h = A^T[c\, (A 1)]` with the curvature c of the loss by the line integrals.
@@ -39,23 +39,23 @@ class VolumeSettings(ObjectSettings):
     """How the volume starts and is refined.
 
     Attributes:
-        representation: Delta and beta of the refractive index: what is solved for.
+        representation: The unknowns, always delta and beta of the refractive index.
     """
 
     representation: Literal["delta_beta"] = "delta_beta"
 
 
 def without_common(values: np.ndarray, first: np.ndarray) -> np.ndarray:
-    """Gauge of turns about y and shifts along y, the first column: what all angles have in common moves the object.
+    """Gauge of rotations about y and shifts along y (first column): a value common to all angles moves the object.
 
-    What is common to the other columns moves the rotation axis, and is seen.
+    A common value of the other columns moves the rotation axis, which the data determine.
     """
     common = np.zeros(values.shape[1])
     common[0] = (values - first)[:, 0].mean()
     return values - common
 
 
-# A common shift along x is one of the rotation axis, exactly.
+# A common shift along x is the same as a shift of the rotation axis.
 GAUGES: tuple[Update, ...] = (OffsetGauge("object_shift", into="rotation_center", column=1),)
 
 
@@ -76,10 +76,10 @@ def _axis_tilt(bound: BoundModel[Any], settings: ParameterSettings, rng: np.rand
 
 
 def volume_parameters(**changes: Any) -> dict[str, Parameter]:
-    """The volume, and everything that says how it stands in the beam; ``changes`` to the declaration of the volume."""
+    """The parameters of the volume and of its pose; ``changes`` apply to the declaration of the volume."""
     angle: dict[str, Any] = {"unit": "rad", "optimizer": {"kind": "adam", "learning_rate": 1e-3, "beta2": 0.99}}
     length: dict[str, Any] = {"unit": "px", "optimizer": {"kind": "adam", "learning_rate": "0.05 px", "beta2": 0.99}}
-    # The volume follows wrong poses for a while, along a narrow valley of the loss: momentum leads out of it.
+    # The volume adapts to wrong poses, a narrow valley of the loss: momentum leads out of it.
     block = {"kind": "preconditioned", "learning_rate": 0.5, "momentum": 0.9}
     pose: dict[str, Any] = {"per": "angle", "schedule": {"kind": "constant"}, "gauge": without_common}
     turned = pose | {"unit": "rad", "optimizer": block | {"maximum_step": 5e-3}, "preconditioner": Blocks(1e-3)}
@@ -88,7 +88,7 @@ def volume_parameters(**changes: Any) -> dict[str, Parameter]:
         "object": object_parameter(
             help="exponent k Delta (beta + i delta) of every voxel",
             settings=VolumeSettings,
-            # A voxel of an object that dims the beam to about 1/e.
+            # A voxel of an object that attenuates the beam to about 1/e.
             scale=lambda bound: 1.0 / bound.dataset.window_px[1],
             **changes,
         ),
@@ -124,7 +124,7 @@ def volume_space(settings: Settings, geometry: Geometry, regime: Regime) -> Volu
 
 
 def surrogate(xp: Backend, seen: Callable[[Array], Array], shape: tuple[int, ...], curvature: Array) -> Array:
-    """``A^T[c A 1]`` of ``shape`` with the linear map ``seen`` for A and the ``curvature`` c by what it returns."""
+    """``A^T[c A 1]`` of ``shape`` for the linear map ``seen`` (A) and the ``curvature`` c by its result."""
 
     def weighted(tree: dict[str, Array]) -> tuple[Array, None]:
         found = seen(tree["ones"])
@@ -146,7 +146,7 @@ class VolumeModel(ForwardModel):
     axis_tilt: tuple[Angle, Angle] = (0.0, 0.0)
 
     def row_band(self, height_px: int) -> RowBand:
-        """The band of rows that windows of this height need, with those that tilts and shifts bring in."""
+        """The band of rows that windows of this height need, including those that tilts and shifts bring in."""
 
         def reach(present: Present, object_shape: tuple[int, ...]) -> int:
             tilt, shift, common = present("tilt"), present("object_shift"), present("axis_tilt")
@@ -180,20 +180,20 @@ class VolumeModel(ForwardModel):
         return make_poses(xp, theta[:, 0], tilt, rows("object_shift"), params["rotation_center"])
 
     def project(self, xp: Backend, band: Array, poses: Poses, rows: tuple[int, int], batch: Batch[Any]) -> Array:
-        """Line integrals ``(a, y', x')`` of the band ``(y, x, z)``, of the object's rows ``rows`` (first, number)."""
+        """Line integrals ``(a, y', x')`` of the band ``(y, x, z)`` at the object's rows ``rows`` (first, number)."""
         return self.projector.project(xp, band, poses, frame(poses, rows, batch))
 
     def surrogate(
         self, xp: Backend, band: Array, poses: Poses, curvature: Array, batch: Batch[Any], first_row: int
     ) -> Array:
-        """``A^T[c A 1]`` ``(y, x, z)`` from curvatures ``(a, y', x')`` by the line integrals; nothing is traced.
+        """``A^T[c A 1]`` ``(y, x, z)`` from curvatures ``(a, y', x')`` by the line integrals, outside the AD graph.
 
-        A is Joseph's, whatever the projector: the bound holds for weights that are not negative.
+        A is Joseph's projector, whichever is in use: the bound holds only for non-negative weights.
         """
         rows = frame(poses, (first_row, int(curvature.shape[1])), batch)
         return surrogate(xp, lambda ones: Joseph().project(xp, ones, poses, rows), tuple(band.shape), curvature)
 
 
 def frame(poses: Poses, rows: tuple[int, int], batch: Batch[Any]) -> Frame:
-    """The rows of the band of ``batch``, and those of the object that are wanted: the first, and their number."""
+    """The rows of the band of ``batch``, and the object's rows that are needed (first, number)."""
     return Frame(batch.object_shape[0], int(batch.view_corners_px[0, 0]), *rows, level=poses.level)

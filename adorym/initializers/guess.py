@@ -39,9 +39,7 @@ def on_grid(obj: np.ndarray, shape: tuple[int, ...], zoom: np.ndarray) -> np.nda
     Real and imaginary part are interpolated, not the phase: it wraps.
     """
     axes = [(np.arange(n) - (n - 1) / 2) / z + (m - 1) / 2 for n, m, z in zip(shape, obj.shape, zoom, strict=True)]
-    places = np.meshgrid(*axes, indexing="ij")
-    parts = [ndimage.map_coordinates(part, places, order=1, mode="constant") for part in (obj.real, obj.imag)]
-    return parts[0] + 1j * parts[1]
+    return ndimage.map_coordinates(obj, np.meshgrid(*axes, indexing="ij"), order=1, mode="constant")
 
 
 def largest_piece(obj: np.ndarray, threshold: float) -> np.ndarray:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
+from scipy import fft, ndimage
 
 from adorym.errors import DataError
 
@@ -89,7 +89,8 @@ def align_object(reconstruction: np.ndarray, true: np.ndarray, region: Region | 
     power = np.vdot(found, found).real
     factor = complex(np.vdot(found, wanted) / power) if power > 0 else 0j
     error = float(np.linalg.norm(factor * found - wanted) / np.linalg.norm(wanted))
-    return Alignment(factor * current, region, _pair(shift), _pair(2 * np.pi * ramp), factor, error)
+    (down, across), (tilt_y, tilt_x) = shift.tolist(), (2 * np.pi * ramp).tolist()
+    return Alignment(factor * current, region, (down, across), (tilt_y, tilt_x), factor, error)
 
 
 def object_error(reconstruction: np.ndarray, true: np.ndarray, region: Region | None = None) -> float:
@@ -99,10 +100,8 @@ def object_error(reconstruction: np.ndarray, true: np.ndarray, region: Region | 
 
 def fourier_shift(image: np.ndarray, shift_px: np.ndarray) -> np.ndarray:
     """``image`` ``(..., y, x)`` moved by ``shift_px`` (y, x) towards larger indices, periodically, to any fraction."""
-    ny, nx = image.shape[-2:]
-    phase_y = np.exp(-2j * np.pi * fft.fftfreq(ny) * shift_px[0])[:, None]
-    phase_x = np.exp(-2j * np.pi * fft.fftfreq(nx) * shift_px[1])
-    return fft.ifft2(fft.fft2(image) * phase_y * phase_x)
+    whole = np.pad(shift_px, (image.ndim - 2, 0))
+    return fft.ifft2(ndimage.fourier_shift(fft.fft2(image), whole))
 
 
 def plane_wave(shape: tuple[int, int], frequency: np.ndarray) -> np.ndarray:
@@ -175,10 +174,6 @@ def _hann(shape: tuple[int, ...], region: Region) -> np.ndarray:
     y, x = (np.hanning(s.stop - s.start) for s in region)
     taper[region] = y[:, None] * x
     return taper
-
-
-def _pair(values: np.ndarray) -> tuple[float, float]:
-    return float(values[0]), float(values[1])
 
 
 def _checked_region(reconstruction: np.ndarray, true: np.ndarray, region: Region | None) -> Region:

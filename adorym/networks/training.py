@@ -13,7 +13,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -209,7 +209,7 @@ class Trainer:
         self._scaler.update()
         return value
 
-    def _parts(self, examples: list[np.ndarray], branches: tuple[str, ...]) -> dict[str, Tensor]:
+    def _parts(self, examples: Sequence[np.ndarray], branches: tuple[str, ...]) -> dict[str, Tensor]:
         """Weighted parts of the loss of a batch."""
         settings = self.settings
         modulus, shape, phase = (torch.from_numpy(a).to(self.device, torch.float32) for a in examples)
@@ -238,7 +238,7 @@ class Trainer:
         with torch.no_grad():
             for start in range(0, len(self.validation), self.settings.batch_size):
                 part = self.validation.rows(slice(start, start + self.settings.batch_size))
-                for name, value in self._parts(list(_arrays(part)), BRANCHES).items():
+                for name, value in self._parts(part.arrays, BRANCHES).items():
                     sums[name] = sums.get(name, 0.0) + float(value) * len(part)
         return {f"validation_{name}": value / len(self.validation) for name, value in sums.items()}
 
@@ -327,10 +327,6 @@ def _lower_precision(settings: TrainingSettings, device: str) -> torch.dtype | N
     if device.startswith("cuda"):
         return torch.float16 if settings.mixed_precision else None
     return torch.bfloat16 if settings.bfloat16 else None
-
-
-def _arrays(examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return examples.modulus, examples.shape, examples.phase
 
 
 def _device(name: str) -> str:

@@ -22,8 +22,8 @@ DARKEST = 1e-6
 
 def transmission_of(xp: Backend, exponent: Array) -> Array:
     """``exp(-(b + i d))`` from ``b + i d`` complex, of the same shape."""
-    modulus, lag = xp.exp(-xp.real(exponent)), xp.imag(exponent)
-    return xp.complex(modulus * xp.cos(lag), -modulus * xp.sin(lag))
+    modulus, phase = xp.exp(-xp.real(exponent)), xp.imag(exponent)
+    return xp.complex(modulus * xp.cos(phase), -modulus * xp.sin(phase))
 
 
 def exponent_of(xp: Backend, transmission: Array) -> Array:
@@ -36,9 +36,3 @@ def optical_constants_of(exponent: np.ndarray, thickness_m: float, wavelength_m:
     """``(..., 2)`` delta and beta from ``b + i d``."""
     k_t = 2 * math.pi / wavelength_m * thickness_m
     return np.stack([exponent.imag, exponent.real], axis=-1) / k_t
-
-
-def exponent_from_constants(delta_beta: np.ndarray, thickness_m: float, wavelength_m: float) -> np.ndarray:
-    """Inverse of `optical_constants_of`: ``b + i d`` from delta and beta ``(..., 2)``."""
-    k_t = 2 * math.pi / wavelength_m * thickness_m
-    return k_t * (delta_beta[..., 1] + 1j * delta_beta[..., 0])

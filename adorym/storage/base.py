@@ -102,7 +102,7 @@ class ObjectStore(ABC):
     def tiles(self, *arrays: LikeObject) -> Iterator[tuple[int, tuple[Array, ...]]]:
         """``(first row, tile of each of the arrays)`` for all rows that this rank holds.
 
-        Tiles of what `zeros` gave are the memory itself, to be written to; those of the store's own arrays are not.
+        They are not to be written to.
         """
 
     # -- the whole, for files and for people ---------------------------------------------------------------------
@@ -115,8 +115,11 @@ class ObjectStore(ABC):
         """Rows of one of the `arrays`, within ``local_rows``; not to be written to."""
 
     @abstractmethod
-    def write(self, array: LikeObject, start: int, rows: Array) -> None:
-        """Replace rows of one of the `arrays`, within ``local_rows``, from ``start`` on."""
+    def write(self, array: LikeObject, start: int, rows: Array) -> LikeObject:
+        """One of the `arrays`, or what `zeros` gave, with other rows from ``start`` on, within ``local_rows``.
+
+        What is returned takes its place: some backends cannot change an array that is there.
+        """
 
     def values(self) -> np.ndarray:
         """The whole object, on every rank."""

@@ -72,14 +72,15 @@ class Backend(ABC):
     """
 
     name: str
-    device: str = "cpu"
+    device: str
     library: Any
-    on_host: bool = True
+    on_host: bool
 
     def __init__(
         self, device: str = "auto", precision: str = "single", threads: int | None = None, local_rank: int = 0
     ) -> None:
         self.device = self._find_device(device, local_rank)
+        self.on_host = self.device == "cpu"
         self.precision, self._threads = precision, threads
         self.float_dtype = np.dtype("float32" if precision == "single" else "float64")
         self.complex_dtype = np.dtype("complex64" if precision == "single" else "complex128")

@@ -107,7 +107,6 @@ class TorchBackend(Backend):
         self, device: str = "auto", precision: str = "single", threads: int | None = None, local_rank: int = 0
     ) -> None:
         super().__init__(device, precision, threads, local_rank)
-        self.on_host = self.device == "cpu"
         self._real, self._complex = _REAL[precision], _COMPLEX[precision]
         self._direct: list[_Direct] | None = None  # what `fused` made without a graph; `None` if it must make one
         if threads is not None:

@@ -52,5 +52,5 @@ def test_a_phase_of_several_turns_is_told_by_absorption():
 
 def test_a_volume_is_refused():
     data, shape = electrode(size=40)
-    with pytest.raises(ConfigError, match="phase retrieval is of one angle and a thin object"):
+    with pytest.raises(ConfigError, match="needs one angle and a thin object"):
         find_material(data, (*shape, 4), 100.0, True)

@@ -27,6 +27,7 @@ from adorym.forward.object import ObjectSettings
 from adorym.losses.counting import LeastSquares
 from adorym.metrics.holograms import map_error
 from adorym.parameters import ParameterSettings
+from adorym.preconditioners import Point
 from adorym.regularizers.sparsity import L1, L2, ReweightedL1
 from adorym.regularizers.variation import TotalVariation
 from adorym.simulate.holograms import Holography as Experiment
@@ -247,7 +248,7 @@ def test_what_has_no_effect_is_refused(model, names, message):
 def test_what_acts_on_the_transmission_needs_it(name):
     model = Holography(**{"autofocus": {"autofocus": Autofocus()}, "balance": {"balance": 0.1}}[name])
     settings = {"object": ObjectSettings(representation="delta_beta"), "common_distance": ParameterSettings()}
-    with pytest.raises(ConfigError, match=f"forward_model.{name}: '{name}' acts on the transmission, which is not"):
+    with pytest.raises(ConfigError, match=f"forward_model.{name}: '{name}' acts on the transmission, but this run"):
         build(series(), Recipe(model, settings, LeastSquares()), RUN, np.random.default_rng(0))
 
 
@@ -307,7 +308,7 @@ def test_vacuum_costs_nothing_where_there_is_one_material(term):
 
 def test_one_hologram_is_its_own_reference():
     one = series(patterns=type(series().patterns)(np.ones((1, 12, 14))), propagation_distance_m=np.array([0.1]))
-    with pytest.raises(ConfigError, match="parameters.affine: has no effect: there is one hologram an angle"):
+    with pytest.raises(ConfigError, match="parameters.affine: has no effect: the only hologram per angle"):
         reconstruction(dataset=one, names=["affine"])
 
 
@@ -332,3 +333,42 @@ def test_distances_must_be_there_and_fit():
 def test_cases_cover_every_parameter():
     covered = {name for case in holography_cases() for name in case.settings}
     assert covered == set(Holography.refinable)
+
+
+# -- curvature ---------------------------------------------------------------------------------------------------------
+def curvature_of(data, model, names=()):
+    """Closed form and truth, both over the weight: the squared changes of the amplitudes with the real and with
+    the imaginary part of a pixel.
+    """
+    problem = reconstruction(model, data, names=names).problem
+    obj = np.exp(0.1j * np.cos(np.indices(problem.store.shape).sum(0) / 3))
+    insert(problem, {"object": obj})
+    n = np.arange(problem.dataset.n_patterns)
+    weights = 1.0 if data.mask is None else data.mask
+    found, step = [], 1e-4
+    here = np.sqrt(predicted(problem))
+    for y, x in PIXELS:
+        total = 0.0
+        for way in (1, 1j):
+            moved = obj.copy()
+            moved[y, x] += step * way
+            insert(problem, {"object": moved})
+            total += (weights * ((np.sqrt(predicted(problem)) - here) / step) ** 2).sum()
+        found.append(total)
+    insert(problem, {"object": obj})
+    seen, params, batch = problem.inputs(n)
+    point = Point(problem.xp, None, seen, params, batch, 1.0)
+    made = problem.xp.to_numpy(model.object_curvature(point))[0]
+    return np.array([made[y, x] for y, x in PIXELS]), np.array(found)
+
+
+PIXELS = ((20, 16), (20, 24), (20, 32), (20, 40), (12, 28))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_masked_pixels_do_not_count_in_the_curvature(masked):
+    mask = np.ones((32, 40), bool)
+    mask[:, :20] = not masked
+    data = series((32, 40), propagation_distance_m=np.linspace(0.03, 0.06, N), mask=mask)
+    made, true = curvature_of(data, Holography(buffer_px=8))
+    np.testing.assert_allclose(made, true, rtol=0.3, atol=0.05 * true.max())

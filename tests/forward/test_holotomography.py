@@ -21,6 +21,7 @@ from adorym.forward.object import ObjectSettings
 from adorym.losses.counting import LeastSquares
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.parameters import ParameterSettings
+from adorym.preconditioners import Point
 
 DISTANCES = np.linspace(0.03, 0.1, 4)
 MATERIAL = (Homogeneous(ratio=10.0), NonNegativity())
@@ -92,7 +93,7 @@ def test_the_axis_is_where_it_is_said_to_be():
 def test_what_has_no_effect_is_refused():
     angles = {"angle_index": np.arange(N), "theta_rad": np.linspace(0, 3, N)}
     data = series((9, 12), propagation_distance_m=DISTANCES[:1], **angles)
-    with pytest.raises(ConfigError, match="parameters.affine: has no effect: there is one hologram an angle"):
+    with pytest.raises(ConfigError, match="parameters.affine: has no effect: the only hologram per angle"):
         reconstruction(HoloTomography(), data, ["affine"])
     reconstruction(HoloTomography(), data, ["intensity_scale"])
     with pytest.raises(ConfigError, match="of one angle; found 20 angles; choose one .* 'holotomography'"):
@@ -114,3 +115,22 @@ def test_poses_may_take_preconditioned_steps():
     losses = [record.loss for record in again.epochs()]
     found = again.problem.xp.to_numpy(again.problem.values["object_shift"].array)
     assert losses[-1] < 0.05 * losses[0] and np.abs(found).max() < 0.1
+
+
+def test_every_picture_of_an_angle_counts_in_the_curvature():
+    mask = np.zeros((N, 9, 12), bool)
+    mask[:10] = True
+    data = series((9, 12), **SEVERAL, theta_rad=np.linspace(0.2, 3, 5))
+    for given, blind in ((data, False), (data.with_(mask=mask), True)):
+        made = reconstruction(HoloTomography(buffer_px=3), given).problem
+        insert(made, {"object": ball(made.store.shape)})
+
+        def curvature(patterns, made=made):
+            seen, params, batch = made.inputs(np.array(patterns))
+            found = made.bound.model.object_curvature(Point(made.xp, None, seen, params, batch, 1.0))
+            return made.xp.to_numpy(found)[0]
+
+        inner = (slice(6, 9), slice(6, 12), slice(6, 12))
+        one, four, other = curvature([0]), curvature([0, 1, 2, 3]), curvature([16, 17])
+        assert four == pytest.approx(4 * one)
+        assert (other[inner].max() < 0.3 * one[inner].min()) == blind

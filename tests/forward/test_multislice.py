@@ -72,14 +72,14 @@ def test_contradicting_slices(fields, message):
 
 def test_number_of_slices_is_needed():
     dataset = multislice_cases()[0].dataset.with_(slice_positions_m=None)
-    with pytest.raises(ConfigError, match=r"forward_model.slices: how many slices.*give 'slices' and 'spacing'"):
+    with pytest.raises(ConfigError, match=r"forward_model.slices: the number of slices.*give 'slices' and 'spacing'"):
         Multislice().spacing_m(dataset)
 
 
 def test_slices_too_far_apart():
     case = multislice_cases()[0]
     model = Multislice(slice_positions=(0.0, 1.0))
-    with pytest.raises(ConfigError, match=r"too far apart to be propagated.*N pixel\^2 / wavelength"):
+    with pytest.raises(ConfigError, match=r"too far apart for propagation.*N pixel\^2 / wavelength"):
         model.check(case.dataset, model.geometry(case.dataset), ())
 
 

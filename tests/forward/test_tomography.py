@@ -98,7 +98,7 @@ def test_border_of_the_search_warns(foam, caplog):
     """Noise moves the center of mass by more than so short a search."""
     with caplog.at_level(logging.WARNING, logger="adorym"):
         Tomography(search=0.05).bind(open_dataset(foam), SETTINGS)
-    assert any("is at the end of the search" in r.message for r in caplog.records)
+    assert any("is at the limit of the search range" in r.message for r in caplog.records)
 
 
 # -- geometries beside the full half turn ------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
-from adorym.engine.whole import WholeLoss
+from adorym.engine.whole import FullBatchObjective
 from adorym.forward.base import ForwardModel, Request
 from adorym.losses.base import Loss
 from adorym.losses.counting import LeastSquares
@@ -55,7 +55,7 @@ def all_patterns(problem: Problem) -> np.ndarray:
 
 def prediction(problem: Problem) -> np.ndarray:
     """``(n, y, x)`` predicted counts, as a file holds them."""
-    return problem.model.from_model_frame(problem.xp.to_numpy(predict_patterns(problem, all_patterns(problem))))
+    return problem.bound.from_model_frame(problem.xp.to_numpy(predict_patterns(problem, all_patterns(problem))))
 
 
 def inserted(problem: Problem, values: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -115,8 +115,9 @@ def curved_names(problem: Problem) -> list[str]:
 
 def gauss_newton(problem: Problem, name: str, direction: np.ndarray) -> np.ndarray:
     """The Gauss-Newton matrix of all patterns times ``direction``, both with the parameter's shape."""
-    whole = WholeLoss(problem, [name], all_patterns(problem), LevenbergMarquardt())
-    return whole.parts[0].array(whole.raw_product(whole.parts[0].flat(direction)))
+    whole = FullBatchObjective(problem, [name], all_patterns(problem), LevenbergMarquardt())
+    flat = np.ascontiguousarray(direction).reshape(-1).view(np.float64)
+    return whole.raw_product(whole.vector(flat)).host(name)
 
 
 def slope(problem: Problem, name: str, size: float) -> Callable[[np.ndarray], np.ndarray]:

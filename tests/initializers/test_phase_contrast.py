@@ -93,5 +93,5 @@ def test_what_cannot_be_is_refused():
         ContrastTransfer(sample="homogeneous")
     with pytest.raises(ValueError, match="kappa: has no effect for this sample"):
         TransportOfIntensity(kappa=3.0)
-    with pytest.raises(ConfigError, match="phase retrieval is of one angle and a thin object; found an object of"):
+    with pytest.raises(ConfigError, match="needs one angle and a thin object; found an object of"):
         Paganin(kappa=3.0).make(series(), (30, 30, 4), np.random.default_rng(0))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 
+import autograd
 import numpy as np
 import pytest
 import torch
-from backends import NAMES, NEEDS_JAX, PRECISIONS, make_backend
+from backends import DOUBLE, NAMES, NEEDS_JAX, PRECISIONS, make_backend
 from laws import assert_adjoint, assert_gradients, inner, noise, numeric_gradient, relative_error
 
 from adorym.errors import BackendError
 from adorym.wrapper import get_backend
-from adorym.wrapper.base import Backend
+from adorym.wrapper.base import Backend, HostOperation
 from adorym.wrapper.memory import keep_freed_memory
 
 ALL = [(name, precision) for name in NAMES for precision in PRECISIONS]
@@ -428,6 +429,42 @@ def test_fused_operation_without_gradient(xp):
     value, aux = xp.fused(core, xp.asarray(C), xp.asarray(R))
     assert float(value) == pytest.approx(inner(R * C, C), rel=1e-4, abs=1e-4)
     assert aux["power"].shape == C.shape
+
+
+def test_autograd_keeps_nothing_of_a_call():
+    """Its table of derivatives, which is never emptied, does not grow with the calls."""
+    xp = make_backend("autograd")
+
+    class Twice(HostOperation):
+        def forward(self, *arrays):
+            return 2 * arrays[0]
+
+        def adjoint(self, upstream, arrays, wanted):
+            return (2 * upstream,)
+
+    def loss(tree):
+        value, _ = xp.fused(core, xp.checkpoint(lambda a: a * a, tree["a"]), xp.host_operation(Twice(), tree["b"]))
+        return value, None
+
+    before = len(autograd.core.primitive_vjps)
+    assert_gradients(xp, loss, {"a": C, "b": R})
+    assert len(autograd.core.primitive_vjps) == before
+
+
+# -- the device double -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_numpy_may_not_touch_what_the_device_makes(name):
+    xp, (function, _, inputs) = make_backend(DOUBLE), DIFFERENTIABLE[name]
+    made = function(xp, *map(xp.asarray, inputs[0]))
+    _, _, gradients = xp.value_and_grad(lambda t: (xp.sum(xp.abs2(function(xp, *t.values()))), None))(
+        {str(i): xp.asarray(a) for i, a in enumerate(inputs[0])}
+    )
+    for array in (made, *gradients.values()):
+        for touch in (np.asarray, np.array, np.abs, lambda a: a.numpy(), lambda a: a * np.ones(2)):
+            with pytest.raises(TypeError, match=r"array of the (device|host)"):
+                touch(array)
+    assert xp.crossings == 0
+    assert xp.to_numpy(made).size and xp.crossings == 1
 
 
 # -- choosing a backend ------------------------------------------------------------------------------------------------

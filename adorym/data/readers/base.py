@@ -228,7 +228,7 @@ def _corrected(raw: Raw, mask: np.ndarray | None, notes: list[str], path: str) -
         patterns = CorrectedPatterns(patterns, raw.dark, gain)
     if raw.drift is not None:
         patterns = DriftingPatterns(patterns, raw.drift)
-        notes.append(f"flat fields of {len(raw.drift.ratio)} moments: the beam is linear in between")
+        notes.append(f"flat fields of {len(raw.drift.ratio)} moments, interpolated linearly in between")
     return patterns if mask is None else MaskedPatterns(patterns, mask)
 
 

@@ -33,8 +33,6 @@ from adorym.wrapper.base import Backend
 from adorym.wrapper.fused import kernels
 from adorym.wrapper.fused.noise import FusedNoise
 
-_EMPTY: dict[str, np.ndarray] = {c: np.zeros(0, c) for c in ("float32", "float64")}
-_PART: dict[str, np.dtype] = {"F": np.dtype("float32"), "D": np.dtype("float64")}
 INPUTS = ("object", "probe", "probe_positions", "intensity_scale", "background")
 
 
@@ -90,7 +88,7 @@ def exit_wave_loss(
 
 
 def _real(a: np.ndarray) -> np.ndarray:
-    return a.view(_PART[a.dtype.char])
+    return a.view(a.real.dtype)
 
 
 class _Shift:
@@ -156,8 +154,7 @@ class _Pass:
         self.real = self.obj.real.dtype
         # |D psi|^2 = unit |raw wave|^2: the far-field transform is left unnormalized, its scale is folded in here.
         self.unit = 1.0 if detector.transfer is not None else 1.0 / self.pixels
-        empty = _EMPTY[self.real.name]
-        self.mask = empty.reshape(1, 0) if detector.mask is None else detector.mask.reshape(-1, self.pixels)
+        self.mask = np.zeros((1, 0), self.real) if detector.mask is None else detector.mask.reshape(-1, self.pixels)
         self.transfer = detector.transfer
 
     def _flat(self, a: np.ndarray, lead: int) -> np.ndarray:
@@ -264,7 +261,7 @@ class _Pass:
         if "object" in names:
             # A curvature only conditions the step: the sub-pixel part of the probe's position is left out of it.
             power = np.zeros(self.pixels, self.real)
-            kernels.power_sum(self._flat(self.probe, 1), _EMPTY[self.real.name], power)
+            kernels.power_sum(self._flat(self.probe, 1), np.zeros(0, self.real), power)
             scales = self.scale[:, None, None] if self.scale.size else np.ones((1, 1, 1), self.real)
             out["object"] = (q * scales * power.reshape(1, *self.shape[2:])).astype(self.real)
         if "probe" in names and self.scale.size:  # without scales it is a by-product of the gradient
