@@ -96,11 +96,9 @@ def as_object(crystal: np.ndarray) -> np.ndarray:
 def first_support(volume: Volume, factor: float) -> np.ndarray:
     """A box in the middle of the array, ``factor`` times as wide as the crystal seems to be."""
     sides = np.clip(np.rint(factor * crystal_extent(volume)), 2, np.array(volume.shape) - 1)
-    inside = np.ones(volume.shape, bool)
-    for axis, (n, side) in enumerate(zip(volume.shape, sides, strict=True)):
-        near = np.abs(np.arange(n) - (n - 1) / 2) <= side / 2
-        inside &= near.reshape([-1 if i == axis else 1 for i in range(3)])
-    return inside
+    near = [np.abs(np.arange(n) - (n - 1) / 2) <= side / 2 for n, side in zip(volume.shape, sides, strict=True)]
+    z, y, x = np.meshgrid(*near, indexing="ij", sparse=True)
+    return z & y & x
 
 
 def random_start(volume: Volume, support: np.ndarray, rng: np.random.Generator) -> np.ndarray:
