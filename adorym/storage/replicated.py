@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -87,8 +87,11 @@ class ReplicatedStore(ObjectStore):
     def apply(self, function: Function) -> None:
         self._object = function(self._object, 0)
 
-    def zeros(self) -> LikeObject:
+    def empty(self) -> LikeObject:
         return self._xp.zeros_like(self._object)
+
+    def map(self, function: Callable[..., Array], *arrays: LikeObject) -> LikeObject:
+        return self._xp.asarray(function(0, *map(self._array, arrays)))
 
     def tiles(self, *arrays: LikeObject) -> Iterator[tuple[int, tuple[Array, ...]]]:
         yield 0, tuple(self._array(array) for array in arrays)
@@ -100,17 +103,18 @@ class ReplicatedStore(ObjectStore):
     def read(self, array: LikeObject, start: int, stop: int) -> np.ndarray:
         return self._xp.to_numpy(self._array(array)[start:stop])
 
-    def write(self, array: LikeObject, start: int, rows: Array) -> None:
+    def write(self, array: LikeObject, start: int, rows: Array) -> LikeObject:
         made = self._xp.put_rows(
             self._array(array), slice(start, start + len(rows)), self._xp.asarray(rows, exact=True)
         )
         if not isinstance(array, str):
-            return  # its own memory has been written to
+            return made
         if array == "value":
             self._object = made
         else:
             i = self._number(array)
             self._state = (*self._state[:i], made, *self._state[i + 1 :])
+        return array
 
     def values(self) -> np.ndarray:
         return self._xp.to_numpy(self._object).copy()
