@@ -93,7 +93,7 @@ class Holography(ForwardModel):
         balance: Scales steps of the object so that all spatial frequencies of its phase converge equally fast, except
             those with a contrast in the holograms below this fraction; none for plain steps. Smaller is faster and less
             stable.
-            |tile_memory_gib: Holograms are divided into tiles if one needs more memory: less memory, more transforms.
+        tile_memory_gib: Holograms are divided into tiles if one needs more memory: less memory, more transforms.
         fused: Use the operation with hand-written adjoints where possible; otherwise plain automatic differentiation,
             the reference.
     """

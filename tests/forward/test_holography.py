@@ -253,7 +253,7 @@ def test_what_acts_on_the_transmission_needs_it(name):
 
 
 def test_balanced_steps_need_the_whole_object():
-    with pytest.raises(ConfigError, match="forward_model.balance: 'balance' needs the whole object, of which a rank"):
+    with pytest.raises(ConfigError, match="forward_model.balance: 'balance' needs the whole object, but a rank"):
         reconstruction(Holography(balance=0.1), store="do")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import adapter
 import numpy as np
-from adorym.updates.autofocus import Autofocus
 from cases import MODELS, insert
 from laws import noise
 from tiny_holograms import series
@@ -15,6 +14,7 @@ from adorym.forward.object import ObjectSettings
 from adorym.initializers.simple import Random
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.parameters import ParameterSettings
+from adorym.updates.autofocus import Autofocus
 
 
 def test_an_object_that_autofocus_replaces_has_no_velocity():
