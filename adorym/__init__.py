@@ -20,7 +20,7 @@ _HOME = {
     "Dataset": "adorym.data.dataset",
     "EpochRecord": "adorym.engine.records",
     "ForwardModel": "adorym.forward.base",
-    "Initializer": "adorym.forward.base",
+    "Initializer": "adorym.forward.object",
     "Loss": "adorym.losses.base",
     "Optimizer": "adorym.optimizers.base",
     "Parameter": "adorym.parameters",

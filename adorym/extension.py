@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
+import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import CodeType, FrameType
+from types import CodeType, FrameType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,8 @@ from adorym.errors import AdorymError, ExtensionError, suggestion
 
 # What NumPy, torch and autograd say when a function of NumPy gets an array of the backend.
 _NUMPY_SIGNS = ("numpy()", "ArrayBox", "loop of ufunc", "to numpy")
+# How Python begins when a function takes other arguments.
+_ARGUMENTS = re.compile(r"([\w.]+)\(\) (?:takes|missing|got)")
 LOADED: set[str] = set()  # names of the modules that the registry has loaded from users' files and plug-ins
 
 
@@ -56,9 +60,9 @@ def check_returned(
     array: Any,
     shape: Sequence[int],
     owner: object,
-    method: str,
+    method: str = "",
     *,
-    real: bool = False,
+    real: bool | None = None,
     finite: bool = False,
 ) -> None:
     """Raise unless ``array``, which ``owner.method`` returned, is one of the backend ``xp`` and has ``shape``.
@@ -66,7 +70,9 @@ def check_returned(
     Components of this package are not looked at.
 
     Args:
-        real: Complex values are a mistake.
+        xp: The backend; ``None`` for arrays of NumPy.
+        owner: A component, or a function, which has no ``method``.
+        real: Complex values are a mistake if true, real ones if false.
         finite: Values that are not finite are a mistake; this waits for the device.
 
     Raises:
@@ -77,22 +83,42 @@ def check_returned(
     what: str
     expected: object
     found: Any = getattr(array, "shape", None)
-    remedy: str | None = "use the functions of 'xp', and return what they give"
-    if found is None or (isinstance(array, np.ndarray) and not isinstance(xp.zeros((1,)), np.ndarray)):
-        what, expected, found = "no array of the backend", "an array of the backend", type(array).__name__
+    remedy: str | None = None
+    of_numpy = xp is None or isinstance(xp.zeros((1,)), np.ndarray)
+    if found is None or (isinstance(array, np.ndarray) and not of_numpy):
+        kind = "of NumPy" if xp is None else "of the backend"
+        what, expected, found = f"no array {kind}", f"an array {kind}", type(array).__name__
+        remedy = None if xp is None else "use the functions of 'xp', and return what they give"
     elif tuple(found) != tuple(shape):
-        what, expected, found, remedy = "an array of the wrong shape", tuple(shape), tuple(found), None
-    elif real and xp.is_complex(array):
-        what, expected, found, remedy = "complex numbers", "real ones", None, "of a wave 'xp.abs2' is the intensity"
+        what, expected, found = "an array of the wrong shape", tuple(shape), tuple(found)
+    elif real is not None and (np.iscomplexobj(array) if xp is None else xp.is_complex(array)) is real:
+        what, expected, found = (
+            ("complex numbers", "real ones", None) if real else ("real numbers", "complex ones", None)
+        )
+        remedy = "of a wave 'xp.abs2' is the intensity" if real else None
     elif finite and not bool(xp.to_numpy(xp.isfinite(array)).all()):
         what, expected, found = "numbers that are not finite", "finite ones", None
         remedy = "look for a division by zero, or the root or logarithm of it"
     else:
         return
+    _refuse(owner, method, what, expected, found, remedy)
+
+
+def check_kind(returned: object, kind: type, owner: object, method: str) -> None:
+    """Raise unless ``owner.method`` has returned a ``kind``.
+
+    Raises:
+        ExtensionError: It has returned something else.
+    """
+    if is_foreign(owner) and not isinstance(returned, kind):
+        _refuse(owner, method, f"no {kind.__name__}", kind.__name__, type(returned).__name__)
+
+
+def _refuse(owner: object, method: str, what: str, expected: object, found: object, remedy: str | None = None) -> None:
     code = _written(owner, method)
     where = _name(owner) if code is None else f"{shown_path(code.co_filename)}:{code.co_firstlineno}"
-    what = f"{_name(owner)}.{method}() returns {what}"
-    raise ExtensionError(where, what, expected=expected, found=found, remedy=remedy)
+    called = f"{_name(owner)}.{method}" if method else _name(owner)
+    raise ExtensionError(where, f"{called}() returns {what}", expected=expected, found=found, remedy=remedy)
 
 
 def is_foreign(owner: object) -> bool:
@@ -107,7 +133,7 @@ def shown_path(path: str) -> str:
 
 def _packages(owner: object) -> set[str]:
     """Top-level package of a module, or of a component's class; empty for this package itself."""
-    name = owner if isinstance(owner, str) else _class(owner).__module__
+    name = owner if isinstance(owner, str) else owner.__module__
     return {name.partition(".")[0]} - {"adorym"}
 
 
@@ -116,7 +142,7 @@ def _class(owner: object) -> type:
 
 
 def _name(owner: object) -> str:
-    return _class(owner).__name__
+    return str(getattr(owner, "__name__", _class(owner).__name__))
 
 
 def _told(error: BaseException, owners: Sequence[object], method: str) -> ExtensionError | None:
@@ -131,6 +157,8 @@ def _told(error: BaseException, owners: Sequence[object], method: str) -> Extens
         frame, line = own[-1]
         file, what = frame.f_code.co_filename, f"{_called(frame)}{what}"
         text = linecache.getline(file, line)
+    elif (called := _miscalled(error, packages)) is not None:
+        file, line = called.co_filename, called.co_firstlineno
     elif code is not None:
         file, line, what = code.co_filename, code.co_firstlineno, f"{_name(owners[0])}.{method}(): {what}"
     else:
@@ -151,11 +179,26 @@ def _called(frame: FrameType) -> str:
 
 
 def _written(owner: object, method: str) -> CodeType | None:
-    """Code of a method of ``owner``, unless it is this package's own."""
+    """Code of a method of ``owner``, or of the function that it is, unless it is this package's own."""
+    if isinstance(owner, FunctionType):
+        return owner.__code__ if is_foreign(owner) else None
     base = next((b for b in _class(owner).__mro__ if method in vars(b)), None)
     if base is None or not _packages(base.__module__):
         return None
     return getattr(vars(base)[method], "__code__", None)
+
+
+def _miscalled(error: BaseException, packages: set[str]) -> CodeType | None:
+    """The function in one of ``packages`` that was called with other arguments than it takes, as Python names it."""
+    told = _ARGUMENTS.match(str(error)) if isinstance(error, TypeError) else None
+    for name, module in list(sys.modules.items()) if told else ():
+        if name.partition(".")[0] in packages:
+            holder: Any = module
+            for step in told[1].split("."):  # type: ignore[index]
+                holder = getattr(holder, step, None)
+            if isinstance(holder, FunctionType) and holder.__module__ == name:
+                return holder.__code__
+    return None
 
 
 def _remedy(error: BaseException, frames: Sequence[FrameType]) -> str | None:

@@ -228,7 +228,9 @@ def test_failed_run_ends_with_status_1(adorym, folder):
     optimizer = {"optimizer": {"kind": "gradient_descent", "learning_rate": 1e30}}
     ended = adorym("run", write_config(folder, parameters={"object": optimizer, "probe": optimizer}))
     assert ended.status == 1 and len(ended.messages) == 1
-    assert ended.err.startswith("run failed: run: the loss is not a finite number in epoch ") and "lower them" in ended.err
+    assert (
+        ended.err.startswith("run failed: run: the loss is not a finite number in epoch ") and "lower them" in ended.err
+    )
 
 
 def test_debug_shows_the_traceback(folder):

@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adorym.errors import ConfigError
-from adorym.forward.ptychography import Ptychography, with_unit_mean, without_mean
+from adorym.forward.ptychography import Ptychography
+from adorym.forward.thin import without_mean
 from adorym.optimizers.first_order import Adam
 from adorym.optimizers.schedules import Cosine
 from adorym.parameters import Parameter, ParameterSettings, make_value
+from adorym.updates import FactorGauge, OffsetGauge, State
 from adorym.wrapper import get_backend
 
 RNG = np.random.default_rng(0)
@@ -23,7 +25,7 @@ def xp(request):
 
 
 def start(spec, **given_settings):
-    return spec.start_value("thing", None, None, ParameterSettings(**given_settings), RNG)
+    return spec.start_value("thing", None, ParameterSettings(**given_settings), RNG)
 
 
 # -- when --------------------------------------------------------------------------------------------------------------
@@ -173,6 +175,42 @@ def test_gauges_are_idempotent_and_do_nothing_to_the_start():
     np.testing.assert_allclose(fixed - fixed.mean(0), moved - moved.mean(0))
     np.testing.assert_allclose(without_mean(fixed, first), fixed)
     np.testing.assert_allclose(without_mean(first, first), first)
-    scales = RNG.uniform(0.5, 2, (6, 1))
-    assert with_unit_mean(scales, scales).mean() == pytest.approx(1)
-    np.testing.assert_allclose(with_unit_mean(scales, scales) / scales, 1 / scales.mean())
+
+
+def state(values, refined):
+    return State(1, 2, values, dict.fromkeys(refined, 0.1), lambda: np.zeros(0))
+
+
+@pytest.mark.parametrize(("taker", "power"), [("probe", 2.0), ("total", 1.0)])
+def test_a_common_factor_goes_into_what_it_multiplies(taker, power):
+    """The product, and with it the prediction, stays; a second time nothing changes."""
+    scales, taken = RNG.uniform(0.5, 2, (6, 1)), RNG.uniform(1, 2, (3, 4))
+    before = state({"scale": scales, taker: taken}, ["scale", taker])
+    gauge = FactorGauge("scale", ("elsewhere", taker), power)
+    after = gauge.apply(before).changed
+    assert after["scale"].mean() == pytest.approx(1)
+    np.testing.assert_allclose(after["scale"] / scales, 1 / scales.mean())
+    np.testing.assert_allclose(
+        np.multiply.outer(after["scale"], after[taker] ** power), np.multiply.outer(scales, taken**power)
+    )
+    again = gauge.apply(state(after, ["scale", taker])).changed
+    np.testing.assert_allclose(again["scale"], after["scale"])
+    np.testing.assert_allclose(again[taker], after[taker])
+
+
+def test_a_common_offset_goes_into_what_it_is_added_to():
+    tilts, center = RNG.normal(size=(6, 3)), np.array([2.0])
+    gauge = OffsetGauge("tilt", "center", 1, -1.0)
+    after = gauge.apply(state({"tilt": tilts, "center": center}, ["tilt", "center"])).changed
+    assert after["tilt"][:, 1].mean() == pytest.approx(0, abs=1e-15)
+    np.testing.assert_array_equal(np.delete(after["tilt"], 1, 1), np.delete(tilts, 1, 1))
+    np.testing.assert_allclose(after["center"] - after["tilt"][:, 1], center - tilts[:, 1])
+
+
+@pytest.mark.parametrize("refined", [["scale"], ["probe"], []])
+def test_a_factor_that_nothing_else_takes_over_is_what_the_data_say(refined):
+    values = {"scale": RNG.uniform(0.5, 2, (6, 1)), "probe": np.ones((2, 2))}
+    before = state(values, refined)
+    assert FactorGauge("scale", ("probe",)).apply(before) is before
+    offset = state({"tilt": values["scale"], "center": np.zeros(1)}, refined)
+    assert OffsetGauge("tilt", "center", 0).apply(offset) is offset

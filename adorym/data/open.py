@@ -72,7 +72,7 @@ def _weighted(dataset: Dataset, source: str | Path | np.ndarray) -> Dataset:
 
 def _read(reader: Reader, file: Path, wanted: Overrides) -> Dataset:
     try:
-        with user_code(reader, method="read"):
+        with user_code(reader, method="extract"):
             return reader.read(file, wanted)
     except KeyError as error:
         raise DataError(

@@ -22,13 +22,14 @@ from adorym.engine.checks import (
     recipe_errors,
     start_value,
     together,
-    try_constraint,
 )
+from adorym.engine.foreign import try_backend, try_components, try_loss
 from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.engine.step import apply_update
 from adorym.errors import DataError, InputError
+from adorym.extension import check_kind
 from adorym.forward.base import BoundModel, Counts
 from adorym.forward.object import FirstObject
 from adorym.losses.base import Loss
@@ -68,6 +69,7 @@ def bind(dataset: Dataset, recipe: Recipe, run: RunSettings) -> BoundModel[Any]:
     if all(name in recipe.model.refinable for name in recipe.parameters):
         with collected(errors):
             bound = recipe.model.bind(dataset, settings)
+            check_kind(bound, BoundModel, recipe.model, "bind")
             errors += bound_errors(recipe, bound, run)
     if errors or bound is None:
         raise together(errors)
@@ -95,6 +97,7 @@ def build(
     measurements, bound = _measured(xp, bound, recipe.loss, comm)
     check_room(bound.shape, "h5" if dry else run.store, comm)
     found, start, obj, values = _first_values(xp, bound, rng, comm, dry=dry)
+    try_components(xp, recipe, start, {OBJECT: obj, **values})
     problem = Problem(
         xp=xp,
         bound=bound,
@@ -109,7 +112,6 @@ def build(
         start_diagnostics=found.diagnostics,
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
-    _try_constraints(problem, start)
     state = State(0, run.epochs, problem.present(), {}, problem.store.values)
     for update in () if dry else bound.updates:
         if update.when == "start" and update.due(0, run.epochs):
@@ -121,6 +123,7 @@ def _measured(
     xp: Backend, bound: BoundModel[Any], loss: Loss, comm: Communicator
 ) -> tuple[Measurements, BoundModel[Any]]:
     """The measured values in the form that the loss needs, and the bound model with its mean counts."""
+    try_loss(xp, loss, bound.dataset.window_px)
     made = Measurements(xp, bound.dataset, bound.to_model_frame, loss.target, loss.floor_counts, comm)
     if made.valid_counts <= 0:
         raise DataError(bound.dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
@@ -131,9 +134,11 @@ def _measured(
 def backend(run: RunSettings, comm: Communicator) -> Backend:
     """The run's backend on this rank, with its share of the machine's cores and one of its GPUs."""
     threads = run.threads or threads_per_rank(comm)
-    return get_backend(
+    xp = get_backend(
         run.backend, device=run.device, precision=run.precision, threads=threads, local_rank=comm.local_rank
     )
+    try_backend(xp)
+    return xp
 
 
 # -- start values ------------------------------------------------------------------------------------------------------
@@ -218,16 +223,6 @@ def _value(xp: Backend, name: str, bound: BoundModel[Any], rng: np.random.Genera
     if spec.window_relative:
         value.bounds = check_inside(name, value.first, bound.dataset, (bound.shape, bound.origin_px))
     return value
-
-
-def _try_constraints(problem: Problem, start: Start) -> None:
-    """Apply each constraint to the start values: it may refuse their shape."""
-    for i, constraint in enumerate(problem.constraints):
-        if constraint.parameter == OBJECT:
-            first = start.rows(0, start.shape[0] if constraint.whole else 1)
-        else:
-            first = problem.values[constraint.parameter].first
-        try_constraint(problem.xp, i, constraint, problem.xp.asarray(first.copy()), start.shape)
 
 
 def make_store(xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, run: RunSettings) -> ObjectStore:

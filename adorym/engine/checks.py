@@ -17,6 +17,7 @@ from adorym.data.dataset import Dataset
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.errors import ConfigError, ConfigErrors, InputError
+from adorym.extension import check_returned
 from adorym.forward.base import BoundModel, ForwardModel
 from adorym.optics.windows import inside
 from adorym.parameters import OBJECT, Parameter, ParameterSettings
@@ -67,6 +68,10 @@ def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run
     for section in ("regularizers", "constraints"):
         for i, each in enumerate(getattr(recipe, section)):
             yield from _term_errors(f"{section}[{i}]", each, recipe.model, settings)
+    errors: list[InputError] = []
+    with collected(errors):
+        get_backend(run.backend, device=run.device, precision=run.precision)
+    yield from errors
 
 
 def _solver_errors(solver: str, settings: Mapping[str, ParameterSettings], run: RunSettings) -> Iterator[InputError]:
@@ -186,6 +191,10 @@ def start_value(name: str, bound: BoundModel[Any], rng: np.random.Generator) -> 
         if error.where.startswith(("parameters", "data")) or not error.where:
             raise
         raise together(_at_initial(error, where, settings)) from None
+    spec, of = bound.model.refinable[name], bound.dataset
+    rows = {"pattern": (of.n_patterns,), "angle": (of.n_angles,), "run": ()}[spec.per]
+    if callable(spec.start):
+        check_returned(None, value, (*rows, *np.shape(value)[len(rows) :]), spec.start)
     need_numbers(where, value)
     return value
 

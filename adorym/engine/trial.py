@@ -6,6 +6,8 @@ extrapolated from the measured time and memory, so no formula for each technique
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import math
 import time
 from collections.abc import Callable
@@ -127,6 +129,9 @@ def _line(few: tuple[int, float, float], many: tuple[int, float, float]) -> Cost
 
 def _measured(work: Callable[[], None]) -> tuple[float, float]:
     """Seconds, and the peak of the resident memory minus that at the beginning, in bytes."""
+    gc.collect()
+    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
+        trim(0)  # otherwise reused memory of the C library would not be measured
     before = _resident("VmRSS")
     if CLEAR.exists():
         CLEAR.write_text("5")  # resets the peak

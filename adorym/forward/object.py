@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from adorym.data.dataset import Dataset
+from adorym.extension import check_returned
 from adorym.object_space import Exponent, ObjectSpace, Transmission
 from adorym.optics.geometry import Geometry, Regime
 from adorym.optics.representation import Representation
@@ -70,7 +71,9 @@ class Initializer(ABC):
 
         Override it if rows can be made without the whole: each rank needs only a part of a large object.
         """
-        return FirstObject.of(self.make(dataset, shape, rng))
+        made = self.make(dataset, shape, rng)
+        check_returned(None, made, shape, self, "make")
+        return FirstObject.of(made)
 
 
 @component

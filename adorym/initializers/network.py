@@ -100,11 +100,13 @@ class NetworkInitializer(Initializer):
         diagnostics = {"network_chi2": np.array(guess.chi2), "network_voxels": np.array(int(guess.support.sum()))}
         if not self.sequence:
             return FirstObject.of(as_object(guess.object), diagnostics)
-        phaser = self._phaser(volume)
+        like: dict[str, Any] = {"sequence": self.sequence, "shrink_wrap": self.shrink_wrap}
+        xp = get_backend("torch", device=self.device, precision="single")
+        phaser = Phaser(xp, volume.modulus, volume.good, PhasingSettings(**like))
         found = phaser.run(guess.object[None], guess.support[None])
         diagnostics |= {"refined_chi2": found.chi2, "refined_voxels": found.supports.sum(axis=(1, 2, 3))}
         if self.compare:
-            random = self._like_random().phase(volume, rng)
+            random = Phasing(**like, starts=self.compare, device=self.device).phase(volume, rng)
             diagnostics |= {"random_chi2": random.chi2, "random_voxels": random.voxels}
         LOG.info("network: chi2 %.4f, after '%s' %.5f", guess.chi2, self.sequence, float(found.chi2[0]))
         return FirstObject.of(as_object(found.objects[0]), diagnostics)
@@ -114,14 +116,6 @@ class NetworkInitializer(Initializer):
         view = network_view(volume, self.length)
         obj = on_grid(self.predict(view.modulus), volume.shape, view.zoom)
         return fitted(obj * moving(volume.shape, view.moved), volume, self.support)
-
-    def _phaser(self, volume: Volume) -> Phaser:
-        xp = get_backend("torch", device=self.device, precision="single")
-        settings = PhasingSettings(sequence=self.sequence, shrink_wrap=self.shrink_wrap)
-        return Phaser(xp, volume.modulus, volume.good, settings)
-
-    def _like_random(self) -> Phasing:
-        return Phasing(sequence=self.sequence, shrink_wrap=self.shrink_wrap, starts=self.compare, device=self.device)
 
 
 @register("initializer", "cdi_nn")

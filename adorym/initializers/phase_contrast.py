@@ -17,6 +17,7 @@ view they are carried on by their edge.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -29,21 +30,31 @@ from adorym.forward.hologram_material import find_material
 from adorym.forward.hologram_series import series_of, solve
 from adorym.forward.object import Initializer
 from adorym.optics.propagation import angular_spectrum_rate_rad_per_m, fresnel_rate_rad_per_m
-from adorym.registry import register
+from adorym.registry import component, register
 
 Positive = Annotated[float, Field(gt=0)]
 # A pixel without counts has no logarithm: it counts as this part of the incident intensity.
 DARKEST = 1e-3
 
 
-class _Linear(Initializer):
-    """Linear phase retrieval with a given transfer function."""
+@component
+class LinearRetrieval(Initializer):
+    """Linear phase retrieval; a subclass says with which transfer function.
+
+    Attributes:
+        sample: ``absorbing``: absorption and phase are independent (two distances or more); ``transparent``: no
+            absorption; ``homogeneous``: one material.
+        kappa: delta / beta of a homogeneous sample.
+        regularization: Added to the squared transfer function.
+        logarithm: Work on the logarithm of the intensities.
+    """
 
     expensive: ClassVar[bool] = True
-    sample: Literal["absorbing", "transparent", "homogeneous"]
-    kappa: float | None
-    regularization: float
-    logarithm: bool
+
+    sample: Literal["absorbing", "transparent", "homogeneous"] = "absorbing"
+    kappa: Positive | None = None
+    regularization: Positive = 1e-3
+    logarithm: bool = True
 
     def __post_init__(self) -> None:
         if (self.sample == "homogeneous") != (self.kappa is not None):
@@ -66,44 +77,25 @@ class _Linear(Initializer):
         absorption, phase = solve(series, [-2 * cosine, 2 * sine], signal, self.regularization)
         return np.exp(-absorption + 1j * phase)
 
+    @abstractmethod
     def transfer(self, chi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Transfer of absorption and of phase, over 2."""
-        return np.cos(chi), np.sin(chi)
 
 
 @register("initializer", "contrast_transfer")
-class ContrastTransfer(_Linear):
+class ContrastTransfer(LinearRetrieval):
     """Contrast transfer function: one or several distances, weakly or slowly varying objects.
 
-    Attributes:
-        sample: ``absorbing``: absorption and phase are independent (two distances or more); ``transparent``: no
-            absorption; ``homogeneous``: one material.
-        kappa: delta / beta of a homogeneous sample.
-        regularization: Added to the squared transfer function, whose mean over all is about 2.
-        logarithm: Work on the logarithm of the intensities.
+    Over all frequencies the squared transfer function is about 2 on average.
     """
 
-    sample: Literal["absorbing", "transparent", "homogeneous"] = "absorbing"
-    kappa: Positive | None = None
-    regularization: Positive = 1e-3
-    logarithm: bool = True
+    def transfer(self, chi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.cos(chi), np.sin(chi)
 
 
 @register("initializer", "transport_of_intensity")
-class TransportOfIntensity(_Linear):
-    """Transport of intensity: short distances, where an edge has one fringe.
-
-    Attributes:
-        sample: ``absorbing`` (two distances or more), ``transparent`` or ``homogeneous``.
-        kappa: delta / beta of a homogeneous sample.
-        regularization: Added to the squared transfer function.
-        logarithm: Work on the logarithm of the intensities.
-    """
-
-    sample: Literal["absorbing", "transparent", "homogeneous"] = "absorbing"
-    kappa: Positive | None = None
-    regularization: Positive = 1e-3
-    logarithm: bool = True
+class TransportOfIntensity(LinearRetrieval):
+    """Transport of intensity: short distances, where an edge has one fringe."""
 
     def transfer(self, chi: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.ones_like(chi), chi

@@ -13,7 +13,7 @@ from adorym.data.dataset import Dataset
 from adorym.data.volume import Volume, crystal_extent, read_volume
 from adorym.errors import ConfigError
 from adorym.forward.object import FirstObject, Initializer
-from adorym.initializers.phasing_run import LowPass, Phaser, PhasingSettings, SupportUpdate
+from adorym.initializers.phasing_run import Phaser, PhasingSettings
 from adorym.initializers.starts import Ranked, Ranking, ranked
 from adorym.registry import register
 from adorym.wrapper import get_backend
@@ -24,15 +24,10 @@ BATCH_VOXELS = 1 << 25
 
 
 @register("initializer", "phasing")
-class Phasing(Initializer):
+class Phasing(PhasingSettings, Initializer):
     """Phases by alternating projections: ER, HIO, RAAR, difference map, with shrink-wrap, from random starts.
 
     Attributes:
-        sequence: Algorithms and how often, as a sum: ``3*(180*HIO + 20*ER) + 20*ER``.
-        algorithms: Settings of algorithms by name, such as ``{hio: {beta: 0.8}}``.
-        shrink_wrap: How the support is updated.
-        low_pass: Start at low resolution; not if absent.
-        average: Number of last steps whose objects are averaged.
         starts: Number of random starts, which run together.
         rank_by: Which start is the best.
         mean_of: Number of best starts to average, without those that do not agree; 1 takes the best alone.
@@ -44,11 +39,6 @@ class Phasing(Initializer):
 
     expensive: ClassVar[bool] = True
 
-    sequence: str = "3*(180*HIO + 20*ER) + 20*ER"
-    algorithms: dict[str, dict[str, float]] = Field(default_factory=dict)
-    shrink_wrap: SupportUpdate = SupportUpdate()
-    low_pass: LowPass | None = None
-    average: int = Field(20, ge=1)
     starts: int = Field(1, ge=1)
     rank_by: Ranking = "chi2"
     mean_of: int = Field(1, ge=1)
@@ -57,13 +47,9 @@ class Phasing(Initializer):
     device: Literal["auto", "cpu", "cuda"] | str = "auto"
 
     def __post_init__(self) -> None:
-        self.settings()
+        super().__post_init__()
         if self.mean_of > self.starts:
             raise ConfigError("mean_of", "more than there are starts", expected=f"<= {self.starts}", found=self.mean_of)
-
-    def settings(self) -> PhasingSettings:
-        """What is done to each start."""
-        return PhasingSettings(**{f.name: getattr(self, f.name) for f in dataclass_fields(PhasingSettings)})
 
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         return self.start(dataset, shape, rng).rows(0, shape[0])
@@ -77,7 +63,7 @@ class Phasing(Initializer):
     def phase(self, volume: Volume, rng: np.random.Generator) -> Ranked:
         """All starts, the best first."""
         xp = get_backend("torch", device=self.device, precision="single")
-        phaser = Phaser(xp, volume.modulus, volume.good, self.settings())
+        phaser = Phaser(xp, volume.modulus, volume.good, self)
         support = first_support(volume, self.first_support)
         objects = np.stack([random_start(volume, support, rng) for _ in range(self.starts)])
         supports = np.broadcast_to(support, objects.shape)

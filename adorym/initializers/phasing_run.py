@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,7 +131,7 @@ class Phaser:
         """Work off the sequence from ``starts`` ``(n, z, y, x)`` complex within ``supports`` bool."""
         xp, wrap = self.xp, self.settings.shrink_wrap
         x, support = xp.asarray(starts), xp.asarray(np.ascontiguousarray(supports))
-        schedule = list(self._schedule())
+        schedule = [name for name, count in steps_of(self.settings.sequence) for _ in range(count)]
         total, last = len(schedule), len(schedule) - self.settings.average
         mean = xp.zeros(x.shape, complex_values=True)
         algorithm = next(iter(self._algorithms.values()), None)
@@ -156,10 +155,6 @@ class Phaser:
                 mean = mean + x
         objects = xp.where(support, mean / min(self.settings.average, total), 0 * mean)
         return Phased(xp.to_numpy(objects), xp.to_numpy(support), self.misfit(objects))
-
-    def _schedule(self) -> Iterator[str]:
-        for name, count in steps_of(self.settings.sequence):
-            yield from [name] * count
 
     def to_modulus(self, x: Array, modulus: Array) -> Array:
         """The nearest object whose transform has the given modulus where it was measured."""
@@ -189,16 +184,13 @@ class Phaser:
         wrap, amplitude = self.settings.shrink_wrap, self.xp.abs(x)
         return shrink_wrap(self.xp, amplitude, sigma, wrap.threshold, AXES, dilate=wrap.dilate)
 
-    def _square(self) -> np.ndarray:
-        z, y, x = np.meshgrid(*self._frequencies, indexing="ij", sparse=True)
-        return z**2 + y**2 + x**2
-
     def _damped(self, number: int) -> Array:
         low = self.settings.low_pass
         if low is None or number >= low.steps:
             return self.modulus
         width = 0.5 * (low.first + (1 - low.first) * number / low.steps)
-        weaker = np.exp(-0.5 * self._square() / width**2 * (1 - number / low.steps))
+        z, y, x = np.meshgrid(*self._frequencies, indexing="ij", sparse=True)
+        weaker = np.exp(-0.5 * (z**2 + y**2 + x**2) / width**2 * (1 - number / low.steps))
         return self.modulus * self.xp.asarray(weaker)
 
     def _half(self, supports: np.ndarray) -> Array:

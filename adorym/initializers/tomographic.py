@@ -73,11 +73,17 @@ class PhaseFilter:
         return geometry.effective_distance_m if given is None else float(np.ravel(given)[0])
 
 
+@component
 class TomographicInitializer(Initializer):
-    """A volume from line integrals."""
+    """A volume from line integrals.
+
+    Attributes:
+        paganin: Phase retrieval before it; none if absent.
+    """
 
     expensive: ClassVar[bool] = True
-    paganin: PhaseFilter | None
+
+    paganin: PhaseFilter | None = None
 
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         center = dataset.rotation_center_px or 0.0
@@ -107,13 +113,7 @@ class TomographicInitializer(Initializer):
 
 @register("initializer", "filtered_back_projection")
 class FilteredBackProjection(TomographicInitializer):
-    """The direct inversion.
-
-    Attributes:
-        paganin: Phase retrieval before it; none if absent.
-    """
-
-    paganin: PhaseFilter | None = None
+    """The direct inversion."""
 
     def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, center_px: float, width: int) -> np.ndarray:
         return filtered_back_projection(integrals, theta_rad, center_px, width)
@@ -148,12 +148,10 @@ class Sirt(TomographicInitializer):
     Attributes:
         iterations: Steps.
         positive: Set what is negative to zero after every step.
-        paganin: Phase retrieval before it; none if absent.
     """
 
     iterations: int = Field(100, ge=1)
     positive: bool = False
-    paganin: PhaseFilter | None = None
 
     def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, center_px: float, width: int) -> np.ndarray:
         rays = _Rays(theta_rad, center_px, width, integrals.shape[2])
@@ -178,11 +176,9 @@ class Cgls(TomographicInitializer):
 
     Attributes:
         iterations: Steps.
-        paganin: Phase retrieval before it; none if absent.
     """
 
     iterations: int = Field(20, ge=1)
-    paganin: PhaseFilter | None = None
 
     def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, center_px: float, width: int) -> np.ndarray:
         rays = _Rays(theta_rad, center_px, width, integrals.shape[2])

@@ -1,1 +1,1 @@
-"""X-ray optics: geometry, free-space propagation, refraction, windows on the object, and first guesses of the probe."""
+"""X-ray optics: geometry, free-space propagation, windows on the object, and first guesses of the probe."""

@@ -43,20 +43,6 @@ PARAXIAL_ERROR_RAD = 0.1
 NUMBER = (int, float, np.number)
 
 
-# -- the far field -------------------------------------------------------------------------------------------------
-def fraunhofer(xp: Backend, wave: Array) -> Array:
-    r"""Far-field wave :math:`\mathcal F[\psi]` ``(..., y, x)`` complex, zero frequency at the corner.
-
-    The detector pixel behind it is lambda z / (N Delta) along each axis. Energy is conserved.
-    """
-    return xp.fft2(wave)
-
-
-def inverse_fraunhofer(xp: Backend, wave: Array) -> Array:
-    """Exit wave of a far-field wave: inverse, and adjoint, of `fraunhofer`."""
-    return xp.ifft2(wave)
-
-
 # -- transfer functions --------------------------------------------------------------------------------------------
 def transfer_function_fresnel(xp: Backend, grid: Grid, distance_m: Array | float) -> Array:
     """``exp(-i pi lambda z f^2)`` ``(y, x)`` complex: paraxial propagation (Goodman, 4.2)."""

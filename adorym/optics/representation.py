@@ -36,9 +36,3 @@ def optical_constants_of(exponent: np.ndarray, thickness_m: float, wavelength_m:
     """``(..., 2)`` delta and beta from ``b + i d``."""
     k_t = 2 * math.pi / wavelength_m * thickness_m
     return np.stack([exponent.imag, exponent.real], axis=-1) / k_t
-
-
-def exponent_from_constants(delta_beta: np.ndarray, thickness_m: float, wavelength_m: float) -> np.ndarray:
-    """Inverse of `optical_constants_of`: ``b + i d`` from delta and beta ``(..., 2)``."""
-    k_t = 2 * math.pi / wavelength_m * thickness_m
-    return k_t * (delta_beta[..., 1] + 1j * delta_beta[..., 0])

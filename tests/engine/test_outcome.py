@@ -66,8 +66,8 @@ def test_detector_images_are_in_the_frame_of_the_patterns():
     scan = Scan(modes=1, window=SCAN.window, background=1.0 + 0.2 * y + 0.05 * x)
     centered = np.asarray(scan.background)
     run = tiny(exact(scan), calm() | {"background": ParameterSettings(refine=False, initial=0.5)})
-    model = run.problem.model
-    run.problem.values["background"].array = run.problem.xp.asarray(model.to_model_frame(centered[None]))
+    problem = run.problem
+    problem.values["background"].array = problem.xp.asarray(problem.bound.to_model_frame(centered[None]))
     np.testing.assert_allclose(outcome(run).parameters["background"].value, centered[None])
     np.testing.assert_allclose(outcome(run).parameters["background"].start, 0.5)
 

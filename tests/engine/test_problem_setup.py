@@ -80,7 +80,7 @@ def test_margin_leaves_room_for_positions_that_are_refined():
 def test_known_object_gives_the_probe(tmp_path):
     scan = Scan(window=(24, 28), size_px=2.3)
     frame = tiny(exact(scan), with_probe()).problem
-    truth = scan.object_array(frame.store.shape, frame.origin_px)
+    truth = scan.object_array(frame.store.shape, frame.bound.origin_px)
     np.save(tmp_path / "truth.npy", truth)
     known = ObjectSettings(refine=False, initial=simple.File(path=str(tmp_path / "truth.npy")), margin_px=4)
     other = exact(scan, start_probe=Scan(window=(24, 28), size_px=2.0).probe() * np.exp(0.05j * np.arange(28)))

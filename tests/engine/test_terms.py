@@ -22,7 +22,6 @@ from adorym.forward.object import ObjectSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.losses.counting import LeastSquares
 from adorym.optics.representation import (
-    exponent_from_constants,
     exponent_of,
     optical_constants_of,
     transmission_of,
@@ -165,6 +164,10 @@ def test_a_phase_beyond_pi_keeps_its_turns():
 
 
 # -- delta and beta ----------------------------------------------------------------------------------------------------
+def exponent_from_constants(delta_beta, thickness_m, wavelength_m):
+    return 2 * np.pi / wavelength_m * thickness_m * (delta_beta[..., 1] + 1j * delta_beta[..., 0])
+
+
 @pytest.mark.parametrize("backend", ["torch", "autograd"])
 def test_conversions_are_inverse(backend):
     xp, rng = get_backend(backend, device="cpu", precision="double"), np.random.default_rng(0)

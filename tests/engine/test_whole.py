@@ -12,7 +12,7 @@ from adorym.engine.checkpoint import load_checkpoint, save_checkpoint
 from adorym.engine.loop import Reconstruction
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
-from adorym.engine.terms import rest
+from adorym.engine.terms import reference_value
 from adorym.engine.whole import FullBatchObjective
 from adorym.errors import ConfigError
 from adorym.forward.object import ObjectSettings
@@ -250,10 +250,10 @@ def test_single_precision_goes_on_from_the_point_it_left(solver):
 
 def test_rest_is_vacuum_or_the_start():
     problem = reconstruction(LBFGS()).problem
-    assert rest(problem, "object") == 1 and rest(problem, "probe") == 0
-    positions = problem.xp.to_numpy(rest(problem, "probe_positions"))
+    assert reference_value(problem, "object") == 1 and reference_value(problem, "probe") == 0
+    positions = problem.xp.to_numpy(reference_value(problem, "probe_positions"))
     np.testing.assert_array_equal(positions, problem.values["probe_positions"].first)
-    assert rest(reconstruction(LBFGS(), representation="delta_beta").problem, "object") == 0
+    assert reference_value(reconstruction(LBFGS(), representation="delta_beta").problem, "object") == 0
 
 
 # -- no rate to tune ---------------------------------------------------------------------------------------------------

@@ -116,12 +116,9 @@ def curved_names(problem: Problem) -> list[str]:
 
 def gauss_newton(problem: Problem, name: str, direction: np.ndarray) -> np.ndarray:
     """The Gauss-Newton matrix of all patterns times ``direction``, both with the parameter's shape."""
-    store, part = problem.store, direction
-    if name == "object":
-        part = store.zeros()
-        store.write(part, 0, problem.xp.asarray(direction))
     whole = FullBatchObjective(problem, [name], all_patterns(problem), LevenbergMarquardt())
-    return np.array(whole.raw_product(StoreVector(store, {name: part})).host(name))
+    flat = np.ascontiguousarray(direction).reshape(-1).view(np.float64)
+    return whole.raw_product(whole.vector(flat)).host(name)
 
 
 def slope(problem: Problem, name: str, size: float) -> Callable[[np.ndarray], np.ndarray]:

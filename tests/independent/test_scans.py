@@ -60,11 +60,11 @@ def predicted(model, scan, obj, **more):
     if "slices" in more:
         data = data.with_(slice_positions_m=more["slices"])
     problem = adapter.ready(model, data, settings).problem
-    y, x = (np.arange(n) - o for n, o in zip(problem.store.shape[:2], problem.origin_px, strict=True))
+    y, x = (np.arange(n) - o for n, o in zip(problem.store.shape[:2], problem.bound.origin_px, strict=True))
     values = {
         "object": obj(y[:, None], x[None, :]), "probe": scan.probe(), "probe_offset": scan.offset_px,
         "probe_defocus": np.array([scan.defocus_m]), "intensity_scale": scan.scale[:, None],
-        "background": model.to_model_frame(np.asarray(scan.background)[None]),
+        "background": problem.bound.to_model_frame(np.asarray(scan.background)[None]),
     }  # fmt: skip
     return adapter.inserted(problem, values)
 

@@ -99,7 +99,7 @@ def test_crystal_is_recovered(sequence):
     found = Phasing(sequence=sequence, starts=3, shrink_wrap=TIGHT).start(dataset, SHAPE, np.random.default_rng(3))
     assert found.whole.shape == SHAPE
     assert match(found.whole, obj).overlap > 0.9
-    assert (np.diff(found.curves["starts_chi2"]) >= 0).all() and found.curves["prtf"][0] > 0.9
+    assert (np.diff(found.diagnostics["starts_chi2"]) >= 0).all() and found.diagnostics["prtf"][0] > 0.9
 
 
 def test_same_seed_same_object_and_low_pass_start():

@@ -15,10 +15,8 @@ from adorym.optics.propagation import (
     check_transfer_function,
     choose,
     critical_distance_m,
-    fraunhofer,
     fresnel,
     fresnel_rate_rad_per_m,
-    inverse_fraunhofer,
     paraxial_error_rad,
     propagate,
     transfer_function_angular_spectrum,
@@ -199,13 +197,6 @@ def test_transfer_function_agrees_with_a_defocus_in_square_pixels(xp64):
     k = np.hypot(np.fft.fftfreq(16)[:, None], np.fft.fftfreq(20)[None, :])
     kernel = xp64.to_numpy(transfer_function_fresnel(xp64, grid, 90.0 * 1e-16 / 1.24e-10))
     np.testing.assert_allclose(kernel, np.exp(-1j * np.pi * 90.0 * k**2), atol=1e-12)
-
-
-def test_fraunhofer_is_orthonormal_and_undone(xp, tolerance, waves):
-    a = waves(3, 24, 34)
-    far = fraunhofer(xp, xp.asarray(a))
-    np.testing.assert_allclose(xp.to_numpy(far), np.fft.fft2(a, norm="ortho"), atol=10 * tolerance)
-    np.testing.assert_allclose(xp.to_numpy(inverse_fraunhofer(xp, far)), a, atol=10 * tolerance)
 
 
 def test_small_angles_keep_their_digits():

@@ -21,6 +21,7 @@ from adorym.data.overrides import Overrides, numbers_of
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
 from adorym.data.pictures import hot_pixels, read_fields
 from adorym.errors import DataError
+from adorym.extension import check_kind, check_returned, is_foreign, user_code
 
 # Patterns that hot pixels are looked for in.
 HOT_PIXEL_SAMPLE = 64
@@ -88,8 +89,25 @@ class Reader(ABC):
 
     def read(self, path: Path, overrides: Overrides) -> Dataset:
         """The data set in ``path`` with ``overrides`` applied; counts are not checked, patterns not loaded."""
-        dataset = assemble(self.extract(path, overrides), overrides, str(path))
+        raw = self.extract(path, overrides)
+        _look_at(raw, self)
+        dataset = assemble(raw, overrides, str(path))
         return replace(dataset, format=self.kind)
+
+
+def _look_at(raw: Raw, reader: Reader) -> None:
+    """Raise unless what somebody's own reader returned has the shapes of a `Raw`, and patterns that can be read."""
+    if not is_foreign(reader):
+        return
+    check_kind(raw, Raw, reader, "extract")
+    patterns, n = raw.patterns, raw.patterns.shape[0]
+    shape = patterns.shape if len(patterns.shape) == 3 else ("n", "y", "x")
+    check_returned(None, getattr(patterns, "array", patterns), shape, reader, "extract", real=True)
+    for positions in (raw.positions_px, raw.positions_m):
+        if positions is not None:
+            check_returned(None, positions, (n, 2), reader, "extract", real=True)
+    with user_code(patterns, reader, method="read"):
+        check_returned(None, patterns.read(np.arange(min(n, 2))), (min(n, 2), *shape[1:]), patterns, "read", real=True)
 
 
 def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
