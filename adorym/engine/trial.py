@@ -119,7 +119,7 @@ def _object_cost(problem: Problem) -> Cost:
 
 
 def _line(few: tuple[int, float, float], many: tuple[int, float, float]) -> Cost:
-    """The line through two measurements ``(n, seconds, bytes)``; through the origin if both have the same n."""
+    """The line through two measurements ``(n, seconds, bytes)``; constant if both have the same n."""
     n = many[0] - few[0]
     if n == 0:
         return Cost(fixed_s=many[1], fixed_bytes=many[2])

@@ -27,7 +27,6 @@ from adorym.losses.base import Loss
 from adorym.losses.counting import LeastSquares
 from adorym.parameters import ParameterSettings
 from adorym.solvers.newton import LevenbergMarquardt
-from adorym.storage.vector import StoreVector
 
 # Step of the differences that stand for slopes of predictions, as a part of an unknown's natural size.
 STEP = 1e-4
