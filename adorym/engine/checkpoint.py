@@ -29,6 +29,8 @@ from adorym.storage.vector import StoreVector
 
 LOG = logging.getLogger("adorym")
 CHECKPOINT_NAME = "checkpoint.h5"
+# Counts up whenever what a checkpoint holds changes its meaning.
+FORMAT = 2
 Parts = tuple[np.ndarray, tuple[np.ndarray, ...]]  # a value and the state of its optimizer
 
 
@@ -76,7 +78,7 @@ def _frame(reconstruction: Reconstruction, path: Path, identity: Mapping[str, An
     """Write everything but the object's arrays; returns the offset of these in the file."""
     problem = reconstruction.problem
     with h5py.File(path, "w", **ALIGNMENT) as file:
-        file.attrs["adorym_version"] = __version__
+        file.attrs["adorym_version"], file.attrs["format"] = __version__, FORMAT
         file.attrs["progress"] = json.dumps(asdict(reconstruction.progress))
         file.attrs["identity"] = json.dumps(identity)
         for name, value in problem.values.items():
@@ -149,6 +151,7 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
         LOG.warning("%s cannot be read; resuming from the one before it, %s", path, chosen)
     try:
         with h5py.File(chosen, "r") as file:
+            _need_format(file)
             _same_run(json.loads(file.attrs["identity"]), identity, chosen)
             progress, parameters = _checked(file, problem)  # before anything is changed
             memory = {name: _remembered(entry, problem.store) for name, entry in file.get("solver", {}).items()}
@@ -186,6 +189,7 @@ def _is_whole(path: Path, problem: Problem) -> bool:
 
 def _checked(file: h5py.File, problem: Problem) -> tuple[Progress, dict[str, Parts]]:
     """Progress and parameters, with the shapes of all arrays checked, the object's included."""
+    _need_format(file)
     kept, group = problem.store.arrays(), file[OBJECT]
     if set(group) != set(kept):
         raise KeyError("the optimizer's state in '/object' is incomplete")
@@ -201,6 +205,18 @@ def _checked(file: h5py.File, problem: Problem) -> tuple[Progress, dict[str, Par
             raise KeyError(f"the optimizer's state in '{group.name}' is incomplete")
         parameters[name] = group["value"][()], state
     return Progress(**json.loads(file.attrs["progress"])), parameters
+
+
+def _need_format(file: h5py.File) -> None:
+    version, found = file.attrs["adorym_version"], int(file.attrs.get("format", 1))
+    if found != FORMAT:
+        raise ConfigError(
+            "--resume",
+            f"the checkpoint was written by adorym {version}, in a format that this version does not continue",
+            expected=f"format {FORMAT}, of adorym {__version__}",
+            found=f"format {found}",
+            remedy=f"finish the run with adorym {version}, or start anew without '--resume'",
+        )
 
 
 def _need_shape(stored: h5py.Dataset, shape: tuple[int, ...]) -> None:

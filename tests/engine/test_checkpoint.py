@@ -207,6 +207,18 @@ def test_damaged_checkpoint_is_refused(path, damage):
     assert_same_state(fresh, untouched)
 
 
+def test_a_checkpoint_of_a_former_version_is_refused_by_name(path):
+    save_checkpoint(full(), path, IDENTITY)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["format"]
+        file.attrs["adorym_version"] = "0.1.0"
+    match = (
+        r"--resume: the checkpoint was written by adorym 0\.1\.0, in a format .*; finish the run with adorym 0\.1\.0"
+    )
+    with pytest.raises(ConfigError, match=match):
+        resumed(path)
+
+
 def test_missing_checkpoint_is_refused(path):
     with pytest.raises(ConfigError, match=r"--resume: no checkpoint '.*checkpoint\.h5'; leave '--resume' out"):
         load_checkpoint(full(), path, IDENTITY)
