@@ -2,7 +2,7 @@
 
 Propagation spreads the light of each object pixel, so a tile is propagated with a rim. Either the rim is part of the
 tile (the *safe zone*), predicted and discarded; or the model takes a window of the object wider than the tile, and the
-rim here is 0. Either way every detector pixel counts once. At the edges of an image the rim extends beyond the detector.
+rim here is 0. Every detector pixel counts once. At the edges of an image the rim extends beyond the detector.
 """
 
 from __future__ import annotations
