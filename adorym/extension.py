@@ -92,16 +92,15 @@ def check_returned(
     elif tuple(found) != tuple(shape):
         what, expected, found = "an array of the wrong shape", tuple(shape), tuple(found)
     elif real is not None and (np.iscomplexobj(array) if xp is None else xp.is_complex(array)) is real:
-        what, expected, found = (
-            ("complex numbers", "real ones", None) if real else ("real numbers", "complex ones", None)
-        )
+        what, expected = ("complex numbers", "real ones") if real else ("real numbers", "complex ones")
+        found = None
         remedy = "of a wave 'xp.abs2' is the intensity" if real else None
     elif finite and not bool(xp.to_numpy(xp.isfinite(array)).all()):
         what, expected, found = "numbers that are not finite", "finite ones", None
         remedy = "look for a division by zero, or the root or logarithm of it"
     else:
         return
-    _refuse(owner, method, what, expected, found, remedy)
+    refuse(owner, method, what, expected, found, remedy)
 
 
 def check_kind(returned: object, kind: type, owner: object, method: str) -> None:
@@ -111,10 +110,17 @@ def check_kind(returned: object, kind: type, owner: object, method: str) -> None
         ExtensionError: It has returned something else.
     """
     if is_foreign(owner) and not isinstance(returned, kind):
-        _refuse(owner, method, f"no {kind.__name__}", kind.__name__, type(returned).__name__)
+        refuse(owner, method, f"no {kind.__name__}", kind.__name__, type(returned).__name__)
 
 
-def _refuse(owner: object, method: str, what: str, expected: object, found: object, remedy: str | None = None) -> None:
+def refuse(
+    owner: object, method: str, what: str, expected: object = None, found: object = None, remedy: str | None = None
+) -> None:
+    """Say that ``owner.method`` returns ``what``, where it is written.
+
+    Raises:
+        ExtensionError: That.
+    """
     code = _written(owner, method)
     where = _name(owner) if code is None else f"{shown_path(code.co_filename)}:{code.co_firstlineno}"
     called = f"{_name(owner)}.{method}" if method else _name(owner)

@@ -96,5 +96,7 @@ def _json(*arguments: str) -> dict:
     return json.loads(done.stdout[done.stdout.index("{") :])
 
 
+MAKERS = {f.__name__: f for f in (contract, lines, plans)}
+
 if __name__ == "__main__":
-    sys.exit(main(__doc__.splitlines()[0], {"contract": contract, "lines": lines, "plans": plans}))
+    sys.exit(main(__doc__.splitlines()[0], MAKERS))

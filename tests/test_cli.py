@@ -26,7 +26,7 @@ from adorym.report import style
 SIMULATION = (
     "window_px=[16, 20]",
     "object_px=[34, 40]",
-    "scan.step=5 px",
+    "scan.step=3 px",
     "illumination={kind: focused_beam, aperture: 4 px}",
 )
 
@@ -88,7 +88,7 @@ def test_seed_decides_what_is_simulated(adorym, tmp_path):
 def test_convert_applies_settings_and_maps(adorym, folder):
     np.savez("unknown.npz", frames=open_dataset("data.h5").patterns.array, where=np.arange(40.0).reshape(20, 2))
     known = adorym("convert", "data.h5", "part.h5", "--set", "frames=0:5", "--set", "energy='9 keV'")
-    assert known.status == 0 and known.out == "part.h5: 5 patterns of 12 x 14\n"
+    assert known.status == 0 and known.out == "part.h5: 5 patterns of 12 x 14 pixels\n"
     assert open_dataset("part.h5").energy_ev == pytest.approx(9000)
     maps = ("--map", "patterns=frames", "--map", "positions=where")
     assert adorym("convert", "unknown.npz", "mapped.h5", *maps).status == 0
@@ -96,7 +96,7 @@ def test_convert_applies_settings_and_maps(adorym, folder):
 
 
 def test_inspect_takes_settings(adorym, folder):
-    assert "9000 eV" in adorym("inspect", "data.h5", "--set", "energy=9 keV").out
+    assert "9 keV" in adorym("inspect", "data.h5", "--set", "energy=9 keV").out
 
 
 def test_lines_are_printed_whole_so_that_a_command_can_be_copied(adorym, tmp_path):

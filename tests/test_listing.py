@@ -145,5 +145,5 @@ def test_command(capsys):
     assert "Largest modulus." in adorym("list", "constraints").out
     ended = adorym("list", "optimizzer")
     assert ended.status == 2 and ended.messages == [
-        "error: list: nothing is called 'optimzer'; did you mean 'optimizer'?"
+        "error: list: nothing is called 'optimizzer'; did you mean 'optimizer'?"
     ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from adorym.commands.cost import memory, store_facts, time_facts
 from adorym.commands.draft import PROBE, Draft, draft
-from adorym.commands.plan import Fact, Plan, Refinement
+from adorym.commands.plan import Fact, Plan, Refinement, length_facts
 from adorym.data.dataset import Dataset
 from adorym.errors import GeometryError
 from adorym.optics.geometry import Geometry, Regime, depth_of_focus_m, fresnel_number, regime_of
@@ -19,7 +19,6 @@ from adorym.parameters import OBJECT, Value
 from adorym.report.text import counted, number, quantity
 from adorym.schema import dump
 from adorym.schema.fields import fields_of
-from adorym.units import wavelength_m
 
 # If the beam fills more than this fraction of the window, its fringes are undersampled.
 LOW_OVERSAMPLING = 2.0
@@ -66,22 +65,7 @@ def _data(dataset: Dataset, geometry: Geometry, counts: float) -> Iterator[Fact]
     if dataset.n_angles > 1:
         yield Fact("angles", "angles", dataset.n_angles, str(dataset.n_angles))
     yield Fact("counts_per_pattern", "counts per pattern", counts, f"{counts:.6g} on average")
-    if geometry.energy_ev is not None:
-        wavelength = wavelength_m(geometry.energy_ev)
-        yield Fact("energy_ev", "energy", geometry.energy_ev, quantity(geometry.energy_ev, "eV"))
-        yield Fact("wavelength_m", "wavelength", wavelength, quantity(wavelength, "m"))
-    for key, name, size in (
-        ("pixel_size_m", "pixel size", geometry.given_pixel_size_m),
-        ("detector_pixel_size_m", "detector pixel size", geometry.detector_pixel_size_m),
-    ):
-        if size is not None:
-            yield Fact(key, name, list(size), f"{quantity(size[0], 'm')} x {quantity(size[1], 'm')} (y, x)")
-    for key, name, length in (
-        ("distance_m", "sample to detector", geometry.distance_m),
-        ("source_distance_m", "focus to sample", geometry.source_distance_m),
-    ):
-        if length is not None:
-            yield Fact(key, name, length, quantity(length, "m"))
+    yield from length_facts(geometry)
 
 
 # -- sampling ----------------------------------------------------------------------------------------------------------

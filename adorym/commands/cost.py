@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from adorym.commands.draft import Draft
-from adorym.commands.plan import Fact, MemoryItem, duration_text, size_text
+from adorym.commands.plan import Fact, MemoryItem, size_text
 from adorym.engine.problem import Problem
+from adorym.report.text import duration
 from adorym.storage.base import BLOCK_BYTES
 
 
@@ -25,9 +26,9 @@ def time_facts(made: Draft) -> Iterator[Fact]:
         full * trial.batch.seconds(trial.chunk) + (trial.batch.seconds(rest) if rest else 0) for full, rest in chunks
     )
     epoch = batches + len(sizes) * trial.step.seconds(_object_bytes(made.problem))
-    text = f"{duration_text(epoch)}, from two small batches measured on this machine"
+    text = f"{duration(epoch)}, from two small batches measured on this machine"
     yield Fact("epoch_s", "one epoch, about", epoch, text)
-    yield Fact("run_s", "all epochs, about", epochs * epoch, duration_text(epochs * epoch))
+    yield Fact("run_s", "all epochs, about", epochs * epoch, duration(epochs * epoch))
 
 
 def _object_bytes(problem: Problem) -> int:

@@ -118,14 +118,14 @@ def _tried(config: Config, dataset: Dataset) -> Draft:
             raise
         warnings.append(error.message())
         problem, here = build(dataset, recipe, config.on_host().run, rng, dry=True), False
-    judgement = judge(dataset, _beam(problem), scanned=PROBE in problem.values)
+    judgement = judge(dataset, beam_of(problem), scanned=PROBE in problem.values)
     starts = {name: value.first for name, value in problem.values.items()}
     warnings += config.notices(dataset)
     warnings += [*judgement.hints, *idle_constraints(recipe.constraints, starts, problem.store.shape)]
     return Draft(config, problem, judgement, try_problem(problem) if here else None, tuple(warnings))
 
 
-def _beam(problem: Problem) -> np.ndarray | None:
+def beam_of(problem: Problem) -> np.ndarray | None:
     """Probe modes for the beam's size: those of the data file, or the first mode of the start probe.
 
     Added modes are not used, since they start wider than the beam.

@@ -9,24 +9,23 @@ from typing import Any
 
 import numpy as np
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from adorym.data.checks import CountStatistics, count_statistics
+from adorym.commands.plan import columns, length_facts
+from adorym.data.checks import CountStatistics, count_statistics, faults
 from adorym.data.containers import ArrayInfo, open_container
 from adorym.data.dataset import Dataset
-from adorym.data.judgements import SHOWN_PIXELS, Scan, judge
+from adorym.data.judgements import Judgement, judge, shown_places
 from adorym.data.open import open_dataset
 from adorym.data.overrides import Overrides
 from adorym.data.suggest import suggest_map
-from adorym.data.survey import ORIENTATIONS, OrientationTest, PixelSurvey
+from adorym.data.survey import ORIENTATIONS
 from adorym.errors import DataError
-from adorym.report.text import prefix
-from adorym.units import wavelength_m
+from adorym.optics.geometry import Geometry
 
 
-@dataclass(frozen=True)
-class Inspection:
+@dataclass(frozen=True, kw_only=True)
+class Inspection(Judgement):
     """Findings about a data file.
 
     Attributes:
@@ -37,12 +36,8 @@ class Inspection:
         n_patterns: Number of patterns, 0 if they could not be read.
         window_px: (y, x) size of a pattern.
         counts: Statistics of the counts.
-        scan: The scan; ``None`` without positions.
-        orientation: Orientation of the patterns relative to the positions; ``None`` if it cannot be determined.
-        pixels: Bad, hot and dead pixels.
         notes: Decisions of the reader.
         problems: Errors that prevent the use of the file.
-        hints: Suspicious findings that may be correct.
         suggested_map: Entries for ``--map`` of an unknown file.
     """
 
@@ -53,20 +48,21 @@ class Inspection:
     n_patterns: int = 0
     window_px: tuple[int, int] = (0, 0)
     counts: CountStatistics | None = None
-    scan: Scan | None = None
-    orientation: OrientationTest | None = None
-    pixels: PixelSurvey | None = None
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
-    hints: tuple[str, ...] = ()
     suggested_map: tuple[str, ...] = ()
 
     def render(self) -> Group:
         """The findings as tables for a terminal."""
-        parts: list[Any] = [Text(f"{self.path}: {_format_words(self.format)}"), _array_table(self.arrays)]
-        facts = _facts(self)
-        if facts:
-            table = Table("", "", show_header=False, box=None, padding=(0, 2, 0, 0))
+        words = {"unknown": "no known format", "refused": "a known format, but it cannot be used as it is"}
+        table = columns("array", "shape", "type", "unit")
+        for info in self.arrays:
+            shape = " x ".join(map(str, info.shape)) or "scalar"
+            table.add_row(*map(Text, (info.key, shape, info.dtype, info.unit)))
+        title = words.get(self.format, f"format '{self.format}'")
+        parts: list[Any] = [Text(f"{self.path}: {title}"), table]
+        if facts := _facts(self):
+            table = columns("", "")
             for name, value in facts.items():
                 table.add_row(Text(name, style="bold"), Text(value))
             parts += [Text(), table]
@@ -116,27 +112,14 @@ def inspect(path: str | Path, overrides: Mapping[str, Any] | Overrides | None = 
         n_patterns=dataset.n_patterns,
         window_px=dataset.window_px,
         counts=statistics,
-        scan=found.scan,
-        orientation=found.orientation,
-        pixels=found.pixels,
         notes=dataset.notes,
-        problems=_problems(dataset, statistics),
-        hints=found.hints,
+        problems=tuple(f"{each.what}, {each.found} (data.bad_counts)" for each in faults(dataset, statistics)),
+        **vars(found),
     )
 
 
 def _geometry(dataset: Dataset) -> dict[str, str]:
-    known: dict[str, str] = {}
-    if dataset.energy_ev is not None:
-        known["energy"] = f"{dataset.energy_ev:.6g} eV (wavelength {1e9 * wavelength_m(dataset.energy_ev):.6g} nm)"
-    for name in ("pixel_size_m", "detector_pixel_size_m"):
-        size = getattr(dataset, name)
-        if size is not None:
-            factor, unit = prefix(max(size), "m")
-            known[name[:-2].replace("_", " ")] = f"{factor * size[0]:.6g} x {factor * size[1]:.6g} {unit} (y, x)"
-    for name in ("distance_m", "source_distance_m"):
-        if (value := getattr(dataset, name)) is not None:
-            known[name[:-2].replace("_", " ")] = f"{value:.6g} m"
+    known = {fact.name: fact.text for fact in length_facts(Geometry.of(dataset))}
     if dataset.propagation_distance_m is not None:
         distances = ", ".join(f"{value:.6g}" for value in dataset.propagation_distance_m)
         known["propagation"] = f"near field, effective distance {distances} m"
@@ -144,32 +127,6 @@ def _geometry(dataset: Dataset) -> dict[str, str]:
         low, high = np.rad2deg([dataset.theta_rad.min(), dataset.theta_rad.max()])
         known["rotation"] = f"{dataset.n_angles} angles, {low:.6g} to {high:.6g} deg"
     return known
-
-
-def _problems(dataset: Dataset, statistics: CountStatistics) -> tuple[str, ...]:
-    """Bad counts, in the words of `adorym.data.checks`."""
-    found = []
-    for count, what in ((statistics.not_finite, "not finite"), (statistics.negative, "negative")):
-        if count.any():
-            found.append(
-                f"{count.sum()} counts are {what}, first in pattern {np.flatnonzero(count)[0]} (data.bad_counts)"
-            )
-    if len(statistics.empty):
-        found.append(f"{len(statistics.empty)} patterns hold no counts, first: {statistics.empty[0]} (data.bad_counts)")
-    return tuple(found)
-
-
-def _format_words(name: str) -> str:
-    words = {"unknown": "no known format", "refused": "a known format, but it cannot be used as it is"}
-    return words.get(name, f"format '{name}'")
-
-
-def _array_table(arrays: tuple[ArrayInfo, ...]) -> Table:
-    table = Table("array", "shape", "type", "unit", box=None, padding=(0, 2, 0, 0))
-    for info in arrays:
-        shape = " x ".join(map(str, info.shape)) or "scalar"
-        table.add_row(Text(info.key), Text(shape), Text(info.dtype), Text(info.unit))
-    return table
 
 
 def _facts(found: Inspection) -> dict[str, str]:
@@ -201,10 +158,6 @@ def _facts(found: Inspection) -> dict[str, str]:
     if (pixels := found.pixels) is not None:
         named = [f"{pixels.bad} masked"]
         for name, where in (("hot", pixels.hot), ("dead", pixels.dead)):
-            places = ", ".join(f"({y}, {x})" for y, x in where[:SHOWN_PIXELS])
-            named.append(
-                f"{len(where)} {name}"
-                + (f" [{places}{', ...' if len(where) > SHOWN_PIXELS else ''}]" if places else "")
-            )
+            named.append(f"{len(where)} {name}" + (f" [{shown_places(where)}]" if len(where) else ""))
         facts["pixels"] = ", ".join(named)
     return facts

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+
+from adorym.optics.geometry import Geometry
+from adorym.report.text import quantity
 
 PADDING = (0, 2, 0, 0)
 
@@ -135,6 +138,26 @@ class Plan:
         return Group(*parts)
 
 
+def length_facts(geometry: Geometry) -> Iterator[Fact]:
+    """Energy, pixel sizes and distances, those that are known."""
+    if geometry.energy_ev is not None:
+        yield Fact("energy_ev", "energy", geometry.energy_ev, quantity(geometry.energy_ev, "eV"))
+        wavelength = geometry.wavelength_m
+        yield Fact("wavelength_m", "wavelength", wavelength, quantity(wavelength, "m"))
+    for key, name, size in (
+        ("pixel_size_m", "pixel size", geometry.given_pixel_size_m),
+        ("detector_pixel_size_m", "detector pixel size", geometry.detector_pixel_size_m),
+    ):
+        if size is not None:
+            yield Fact(key, name, list(size), f"{quantity(size[0], 'm')} x {quantity(size[1], 'm')} (y, x)")
+    for key, name, length in (
+        ("distance_m", "sample to detector", geometry.distance_m),
+        ("source_distance_m", "focus to sample", geometry.source_distance_m),
+    ):
+        if length is not None:
+            yield Fact(key, name, length, quantity(length, "m"))
+
+
 def size_text(n_bytes: float) -> str:
     """``1.5 MiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
@@ -142,14 +165,6 @@ def size_text(n_bytes: float) -> str:
             return f"{n_bytes:.4g} {unit}"
         n_bytes /= 1024
     return f"{n_bytes:.4g} TiB"
-
-
-def duration_text(seconds: float) -> str:
-    """``1.5 min``."""
-    for unit, size in (("h", 3600.0), ("min", 60.0)):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.3g} s"
 
 
 def _settings(each: Refinement) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from adorym.callbacks.base import Callback, RunInfo
 from adorym.callbacks.progress import ProgressReport
 from adorym.callbacks.save import LogFile, Snapshots
+from adorym.commands.draft import PROBE, beam_of
 from adorym.commands.report import REPORT_NAME, report_scored
 from adorym.config import Config, config_from, load_config
 from adorym.config_file import at_lines, load
@@ -108,7 +109,10 @@ def carry_out(
         load_checkpoint(reconstruction, folder / CHECKPOINT_NAME, config.identity())
     if comm.is_root:
         _writable(folder, where)
-    result = drive(reconstruction, config, folder, [*_callbacks(config), *callbacks])
+    watching: list[Callback] = [ProgressReport(config.output.progress), LogFile()]
+    if config.output.snapshots_every is not None:
+        watching.append(Snapshots(config.output.snapshots_every))
+    result = drive(reconstruction, config, folder, [*watching, *callbacks])
     report = None
     if config.output.report and comm.is_root:
         report = report_scored(folder / RESULT_NAME, folder / REPORT_NAME, reconstruction.problem.dataset)
@@ -201,9 +205,7 @@ def _hints(reconstruction: Reconstruction) -> tuple[str, ...]:
     problem = reconstruction.problem
     if not problem.comm.is_root:
         return ()
-    beam = problem.values.get("probe")
-    scanned = beam is not None
-    return judge(problem.dataset, beam.first if beam is not None else None, scanned=scanned).hints
+    return judge(problem.dataset, beam_of(problem), scanned=PROBE in problem.values).hints
 
 
 def _saver(reconstruction: Reconstruction, config: Config, folder: Path | None) -> Callable[[], None]:
@@ -234,13 +236,6 @@ def _remarks(result: Result) -> tuple[str, ...]:
     if trend is None:
         return ()
     return tuple(line for line in (f"Positions {trend.summary}.", trend.hint) if line)
-
-
-def _callbacks(config: Config) -> list[Callback]:
-    callbacks: list[Callback] = [ProgressReport(config.output.progress), LogFile()]
-    if config.output.snapshots_every is not None:
-        callbacks.append(Snapshots(config.output.snapshots_every))
-    return callbacks
 
 
 def _writable(folder: Path, where: str) -> None:

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from adorym._version import __version__
 from adorym.comm import started
-from adorym.config_file import load
+from adorym.config_file import assigned, load
 from adorym.data.atomic import write_json
 from adorym.errors import ConfigError, suggestion
 from adorym.metrics.crystal import match
@@ -50,7 +49,7 @@ class TrainingConfig:
     crystals: TrainingSet = TrainingSet()
     atomistic: AtomisticSettings | None = None
     training: TrainingSettings = TrainingSettings()
-    half_precision: bool = Field(True)
+    half_precision: bool = True
 
 
 def train_network(
@@ -80,7 +79,8 @@ def train_network(
     """
     if name not in NETWORKS:
         raise ConfigError("network", f"no trainable network named '{name}'", remedy=suggestion(name, NETWORKS))
-    made, folder = read_config(config, assignments), Path(output)
+    given = assigned(assignments) if config is None else load(config, assignments).mapping
+    made, folder = build(TrainingConfig, given), Path(output)
     data = _shards(made, folder)
     examples, origins = read_shards(shard_paths(data))
     trainer = Trainer(examples, made.training, folder)
@@ -100,15 +100,6 @@ def train_network(
     write_json(folder / CARD, card)
     save_training_curves(history, folder / CURVES)
     return path
-
-
-def read_config(config: str | Path | None, assignments: Iterable[str] = ()) -> TrainingConfig:
-    """The training's configuration, from a file and assignments that override it."""
-    if config is None:
-        from adorym.config_file import assigned
-
-        return build(TrainingConfig, assigned(assignments))
-    return build(TrainingConfig, load(Path(config), tuple(assignments))[0])
 
 
 def _shards(made: TrainingConfig, folder: Path) -> Path:

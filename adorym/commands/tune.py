@@ -122,7 +122,8 @@ def tune(
 
     def objective(trial: Any) -> float:
         chosen = {each.key: each.suggest(trial) for each in ranges}
-        made = load_config(path, (*assignments, *(f"{key}={_plain(value)}" for key, value in chosen.items())))
+        texts = (f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in chosen.items())
+        made = load_config(path, (*assignments, *texts))
         try:
             return score(made, dataset, left_out)
         except RunError as error:
@@ -171,17 +172,15 @@ def _told(study: Any, ranges: list[Range], folder: Path) -> Study:
     if not finished:
         raise RunError("tune", "every trial failed", found=f"{failed} trials", remedy="choose narrower ranges")
     _plot(finished, ranges, folder / PICTURE)
-    best = {key: study.best_params[key] for key in study.best_params}
+    best = dict(study.best_params)
     write_json(folder / BEST, {"score": study.best_value, "set": best})
     return Study(best, float(study.best_value), len(finished), failed, folder / PICTURE)
 
 
 def _plot(trials: list[Any], ranges: list[Range], path: Path) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow to import
-    from matplotlib.figure import Figure
+    from adorym.report import style  # slow to import
 
-    figure = Figure(figsize=(3.2 * (1 + len(ranges)), 3.0), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = style.figure(3.0, 3.2 * (1 + len(ranges)))
     first, *axes = np.atleast_1d(figure.subplots(1, 1 + len(ranges), sharey=True))
     scores = np.array([t.value for t in trials])
     first.plot([t.number for t in trials], scores, "o", ms=3)
@@ -192,11 +191,7 @@ def _plot(trials: list[Any], ranges: list[Range], path: Path) -> None:
         axis.plot([str(v) if each.choices else v for v, _ in here], [s for _, s in here], "o", ms=3)
         axis.set(xlabel=each.key)
         axis.set_xscale("log" if each.logarithmic else axis.get_xscale())
-    figure.savefig(path, dpi=120)
-
-
-def _plain(value: Any) -> str:
-    return json.dumps(value) if not isinstance(value, str) else value
+    figure.savefig(path)
 
 
 def _optuna() -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -98,20 +99,20 @@ def check_counts(dataset: Dataset, on_bad: Literal["error", "mask_pixels", "drop
             raise DataError(dataset.path, "every pattern is bad or empty: nothing is left")
         return choose(dataset, keep, f"{len(bad)} bad or empty patterns left out, first: {bad[0]}")
     if on_bad == "mask_pixels" and statistics.bad_pixels.any():
-        return check_counts(_masked(dataset, statistics.bad_pixels))
-    _refuse(dataset, statistics)
+        good = ~statistics.bad_pixels if dataset.mask is None else dataset.mask & ~statistics.bad_pixels
+        if not good.any():
+            raise DataError(dataset.path, "every pixel is bad in some pattern: nothing is left")
+        note = f"{int(statistics.bad_pixels.sum())} pixels with counts that are not finite or negative were masked"
+        patterns = MaskedPatterns(dataset.patterns, good)
+        return check_counts(replace(dataset, patterns=patterns, mask=good, notes=(*dataset.notes, note)))
+    for fault in faults(dataset, statistics):
+        raise fault
     return dataset
 
 
-def _masked(dataset: Dataset, bad: np.ndarray) -> Dataset:
-    good = ~bad if dataset.mask is None else dataset.mask & ~bad
-    if not good.any():
-        raise DataError(dataset.path, "every pixel is bad in some pattern: nothing is left")
-    note = f"{int(bad.sum())} pixels with counts that are not finite or negative were masked"
-    return replace(dataset, patterns=MaskedPatterns(dataset.patterns, good), mask=good, notes=(*dataset.notes, note))
-
-
-def _refuse(dataset: Dataset, statistics: CountStatistics) -> None:
+def faults(dataset: Dataset, statistics: CountStatistics) -> Iterator[DataError]:
+    """What is wrong with the counts, an error for each kind of fault."""
+    n = dataset.n_patterns
     remedy = (
         "mask the pixels (data.bad_counts: mask_pixels, or data.mask) "
         "or leave out the patterns (data.bad_counts: drop_patterns)"
@@ -120,14 +121,10 @@ def _refuse(dataset: Dataset, statistics: CountStatistics) -> None:
         (statistics.not_finite, "counts are not finite (NaN or infinite)"),
         (statistics.negative, "counts are negative"),
     ):
-        if count.any():
-            where = np.flatnonzero(count)
-            value = f"in {len(where)} of {dataset.n_patterns} patterns, first in pattern {where[0]}"
-            raise DataError(dataset.path, f"{count.sum()} {what}", found=value, remedy=remedy)
+        if len(where := np.flatnonzero(count)):
+            found = f"in {len(where)} of {n} patterns, first in pattern {where[0]}"
+            yield DataError(dataset.path, f"{count.sum()} {what}", found=found, remedy=remedy)
     if len(empty := statistics.empty):
-        raise DataError(
-            dataset.path,
-            f"{len(empty)} of {dataset.n_patterns} patterns hold no counts at all",
-            found=f"only zeros, first in pattern {empty[0]}",
-            remedy="leave them out (data.bad_counts: drop_patterns, or data.frames)",
-        )
+        found = f"only zeros, first in pattern {empty[0]}"
+        remedy = "leave them out (data.bad_counts: drop_patterns, or data.frames)"
+        yield DataError(dataset.path, f"{len(empty)} of {n} patterns hold no counts at all", found=found, remedy=remedy)

@@ -81,7 +81,7 @@ def open_container(path: str | Path) -> Container:
     """
     path = check_file(path)
     try:
-        head = _head(path)
+        head = _content(path, 16)
         if head.startswith(SIGNATURE) or (h5py.is_hdf5(path) and not head.startswith(b"PK")):
             return Container(path, "hdf5", _hdf5_arrays(path))
         for kind, (magic, load) in _LOADERS.items():
@@ -98,24 +98,13 @@ def open_container(path: str | Path) -> Container:
     raise DataError(str(path), "unknown kind of file", expected=expected, found=found)
 
 
-def _head(path: Path) -> bytes:
-    """First bytes of the content, what is around it taken off."""
+def _content(path: Path, size: int = -1) -> bytes:
+    """The first ``size`` bytes of the content, or all of it; what it is packed in is taken off."""
     with open(path, "rb") as file:
-        head = file.read(16)
-    if head.startswith(b"BZh"):
-        with bz2.open(path) as unpacked:
-            return unpacked.read(16)
-    if head.startswith(b"\x1f\x8b"):
-        with gzip.open(path) as unzipped:
-            return unzipped.read(16)
-    return head
-
-
-def _content(path: Path) -> bytes:
-    raw = path.read_bytes()
-    if raw.startswith(b"BZh"):
-        return bz2.decompress(raw)
-    return gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
+        start = file.read(3)
+    unpack: Any = bz2.open if start == b"BZh" else gzip.open if start.startswith(b"\x1f\x8b") else open
+    with unpack(path, "rb") as file:
+        return file.read(size)
 
 
 def _hdf5_arrays(path: Path) -> dict[str, ArrayInfo]:

@@ -49,21 +49,21 @@ class Scan:
     overlap: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Judgement:
     """Properties of a data set, and what is suspicious about it.
 
     Attributes:
         scan: The scan; ``None`` without positions.
         orientation: Orientation of the patterns relative to the positions; ``None`` if it cannot be determined.
-        pixels: Bad, hot and dead pixels.
-        hints: Suspicious findings, one per line.
+        pixels: Bad, hot and dead pixels; ``None`` if the patterns were not read.
+        hints: Suspicious findings that may be correct, one per line.
     """
 
-    scan: Scan | None
-    orientation: OrientationTest | None
-    pixels: PixelSurvey
-    hints: tuple[str, ...]
+    scan: Scan | None = None
+    orientation: OrientationTest | None = None
+    pixels: PixelSurvey | None = None
+    hints: tuple[str, ...] = ()
 
 
 def judge(
@@ -86,7 +86,8 @@ def judge(
     scan = scan_of(dataset, probe) if scanned else None
     orientation = orientation_test(part) if scanned else None
     pixels = pixel_survey(part, statistics if statistics is not None and part is dataset else count_statistics(part))
-    return Judgement(scan, orientation, pixels, tuple(_hints(dataset, scan, orientation, pixels)))
+    hints = tuple(_hints(dataset, scan, orientation, pixels))
+    return Judgement(scan=scan, orientation=orientation, pixels=pixels, hints=hints)
 
 
 def _part(dataset: Dataset) -> Dataset:
@@ -132,7 +133,11 @@ def _hints(
     if scan is not None and scan.step_px is not None and scan.step_px < SHORTEST_STEP_PX:
         yield f"positions: neighbors are less than {SHORTEST_STEP_PX} px apart; are they in pixels?"
     if len(pixels.hot):
-        places = ", ".join(f"({y}, {x})" for y, x in pixels.hot[:SHOWN_PIXELS])
-        more = ", ..." if len(pixels.hot) > SHOWN_PIXELS else ""
         number = f"{len(pixels.hot)} hot pixel" + ("s" if len(pixels.hot) > 1 else "")
-        yield f"pixels: {number} at (y, x) {places}{more}; mask them with 'data.mask' or 'data.hot_pixels'"
+        yield f"pixels: {number} at (y, x) {shown_places(pixels.hot)}; mask them with 'data.mask' or 'data.hot_pixels'"
+
+
+def shown_places(places: np.ndarray) -> str:
+    """The first of ``places`` ``(n, 2)``: ``(3, 4), (15, 20)``."""
+    shown = [f"({y}, {x})" for y, x in places[:SHOWN_PIXELS]]
+    return ", ".join(shown + ["..."] * (len(places) > SHOWN_PIXELS))

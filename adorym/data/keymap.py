@@ -19,7 +19,7 @@ from adorym.data.dataset import ArrayPatterns, Dataset, Patterns
 from adorym.data.hdf5 import factor
 from adorym.data.lengths import LENGTHS, Lengths
 from adorym.data.overrides import Overrides
-from adorym.data.patterns import Hdf5Patterns, Orientation
+from adorym.data.patterns import Hdf5Patterns, Orientation, check_stack
 from adorym.data.readers.base import Raw, assemble, mean_field, modes_of
 from adorym.data.readers.motion import rows_of
 from adorym.errors import ConfigError, DataError, suggestion
@@ -161,12 +161,8 @@ class KeyMap:
         name = container.name_of(self.patterns)
         if container.kind == "hdf5" and self.frame_axis == "first":
             return Hdf5Patterns(container.path, name)
-        stack, place = container.read(name), f"{container.path}:{name}"
-        if stack.ndim < 2 or 0 in stack.shape:
-            expected = "(n, y, x) or (angle, tile, y, x), none of them 0"
-            raise DataError(place, "patterns have the wrong shape", expected=expected, found=stack.shape)
-        if stack.dtype.kind not in "iufb":
-            raise DataError(place, "patterns are not real numbers", found=str(stack.dtype))
+        stack = container.read(name)
+        check_stack(stack, f"{container.path}:{name}")
         if self.frame_axis == "last" and stack.ndim >= 3:
             stack = np.moveaxis(stack, (0, 1), (-2, -1))
         return ArrayPatterns(stack.reshape(-1, *stack.shape[-2:]))

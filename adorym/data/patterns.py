@@ -22,6 +22,15 @@ from adorym.errors import DataError
 BLOCK_BYTES = 64 * 2**20
 
 
+def check_stack(stack: np.ndarray | h5py.Dataset, place: str) -> None:
+    """Refuse an array that cannot be a stack of patterns."""
+    if stack.ndim < 2 or 0 in stack.shape:
+        expected = "(n, y, x) or (angle, tile, y, x), none of them 0"
+        raise DataError(place, "patterns have the wrong shape", expected=expected, found=stack.shape)
+    if stack.dtype.kind not in "iufb":
+        raise DataError(place, "patterns are not real numbers", found=str(stack.dtype))
+
+
 class Hdf5Patterns:
     """Patterns in an HDF5 dataset ``(n, y, x)``, or ``(..., y, x)`` with the leading axes counted in C order.
 
@@ -44,12 +53,7 @@ class Hdf5Patterns:
         self._owner, self._lock = 0, threading.Lock()
         with open_hdf5(path) as file:
             dataset = require(file, key)
-            place = f"{self.path}:{dataset.name}"
-            if dataset.ndim < 2 or 0 in dataset.shape:
-                expected = "(n, y, x) or (angle, tile, y, x), none of them 0"
-                raise DataError(place, "patterns have the wrong shape", expected=expected, found=dataset.shape)
-            if dataset.dtype.kind not in "iufb":
-                raise DataError(place, "patterns are not real numbers", found=str(dataset.dtype))
+            check_stack(dataset, f"{self.path}:{dataset.name}")
             self.stack_shape: tuple[int, ...] = dataset.shape[:-2] or (1,)
             self.window: tuple[int, int] = dataset.shape[-2:]
 

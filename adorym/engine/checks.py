@@ -17,7 +17,7 @@ from adorym.data.dataset import Dataset
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.errors import ConfigError, ConfigErrors, InputError
-from adorym.extension import check_returned
+from adorym.extension import check_returned, user_code
 from adorym.forward.base import BoundModel, ForwardModel
 from adorym.optics.windows import inside
 from adorym.parameters import OBJECT, Parameter, ParameterSettings
@@ -185,13 +185,14 @@ def start_value(name: str, bound: BoundModel[Any], rng: np.random.Generator) -> 
         InputError: It cannot be made; the error names the configuration key.
     """
     where, settings = f"parameters.{name}.initial", bound.settings[name]
+    spec, of = bound.model.refinable[name], bound.dataset
     try:
-        value = bound.model.refinable[name].start_value(name, bound, settings, rng)
+        with user_code(spec.start if callable(spec.start) else bound.model, method="start"):
+            value = spec.start_value(name, bound, settings, rng)
     except InputError as error:
         if error.where.startswith(("parameters", "data")) or not error.where:
             raise
         raise together(_at_initial(error, where, settings)) from None
-    spec, of = bound.model.refinable[name], bound.dataset
     rows = {"pattern": (of.n_patterns,), "angle": (of.n_angles,), "run": ()}[spec.per]
     if callable(spec.start):
         check_returned(None, value, (*rows, *np.shape(value)[len(rows) :]), spec.start)

@@ -231,7 +231,9 @@ class Reconstruction:
 
     def _state(self, total: int, epoch: int, rates: Mapping[str, float]) -> State:
         """The state of the run between two batches, for updates."""
-        return State(epoch, total, self.problem.present(), rates, self.problem.store.values)
+        problem = self.problem
+        constrained = frozenset(constraint.parameter for constraint in problem.constraints)
+        return State(epoch, total, problem.present(), rates, problem.store.values, constrained)
 
     def _apply_updates(self, when: str, state: State) -> None:
         """Apply every update that is due ``when``, in order."""

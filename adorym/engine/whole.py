@@ -52,8 +52,8 @@ class FullBatchObjective(Objective):
             if name != OBJECT:
                 parts[name] = parts[name] + xp.to_numpy(self.problem.values[name].array)
                 continue
-            for _, (target, value) in store.tiles(parts[name], "value"):
-                target[...] = value
+            for row, (value,) in store.tiles("value"):
+                parts[name] = store.write(parts[name], row, value)
         return StoreVector(store, parts)
 
     def pack(self) -> StoreVector:
@@ -139,7 +139,8 @@ class FullBatchObjective(Objective):
                 x.parts[name] = xp.to_numpy(proximal(self.problem, term, array, step_here))
                 continue
             for row, (tile,) in store.tiles(x.parts[name]):
-                store.write(x.parts[name], row, proximal(self.problem, term, xp.asarray(tile, exact=True), step_here))
+                made = proximal(self.problem, term, xp.asarray(tile, exact=True), step_here)
+                x.parts[name] = store.write(x.parts[name], row, made)
         return x / self.scaling
 
     def left_out(self, u: StoreVector) -> float:
@@ -164,7 +165,7 @@ class FullBatchObjective(Objective):
             array = np.ascontiguousarray(flat[start:stop]).view(array.dtype).reshape(array.shape)
             start = stop
             if name == OBJECT:
-                self.problem.store.write(parts[name], 0, array)
+                parts[name] = self.problem.store.write(parts[name], 0, array)
             else:
                 parts[name] = array
         return like
@@ -263,12 +264,12 @@ class FullBatchObjective(Objective):
 
     def _taken(self, parts: dict[str, Any], of: Callable[[Gradient], Array] = _values) -> StoreVector:
         """``parts``, with the object's part taken from the store's gradient, which is then cleared."""
-        store, array = self.problem.store, parts.get(OBJECT)
+        store = self.problem.store
 
         def step(
             tile: Array, gradient: Gradient, state: tuple[Array, ...], row: int
         ) -> tuple[Array, tuple[Array, ...]]:
-            store.write(array, row, of(gradient))
+            parts[OBJECT] = store.write(parts[OBJECT], row, of(gradient))
             return tile, state
 
         if OBJECT in parts:

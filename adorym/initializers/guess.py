@@ -39,9 +39,7 @@ def on_grid(obj: np.ndarray, shape: tuple[int, ...], zoom: np.ndarray) -> np.nda
     Real and imaginary part are interpolated, not the phase: it wraps.
     """
     axes = [(np.arange(n) - (n - 1) / 2) / z + (m - 1) / 2 for n, m, z in zip(shape, obj.shape, zoom, strict=True)]
-    places = np.meshgrid(*axes, indexing="ij")
-    parts = [ndimage.map_coordinates(part, places, order=1, mode="constant") for part in (obj.real, obj.imag)]
-    return parts[0] + 1j * parts[1]
+    return ndimage.map_coordinates(obj, np.meshgrid(*axes, indexing="ij"), order=1, mode="constant")
 
 
 def largest_piece(obj: np.ndarray, threshold: float) -> np.ndarray:
@@ -79,8 +77,6 @@ def fitted(obj: np.ndarray, volume: Volume, threshold: float = 0.05) -> Guess:
 
 def moving(shape: tuple[int, ...], offset: np.ndarray) -> np.ndarray:
     """The linear phase factor that moves an object's pattern by ``offset`` voxels."""
-    made = np.ones(shape, complex)
-    for axis, (n, by) in enumerate(zip(shape, offset, strict=True)):
-        phase = 2 * np.pi * by * (np.arange(n) - (n - 1) / 2) / n
-        made = made * np.exp(1j * phase).reshape([-1 if i == axis else 1 for i in range(len(shape))])
-    return made
+    turns = [by * (np.arange(n) - (n - 1) / 2) / n for n, by in zip(shape, offset, strict=True)]
+    z, y, x = np.meshgrid(*(np.exp(2j * np.pi * turn) for turn in turns), indexing="ij", sparse=True)
+    return z * y * x

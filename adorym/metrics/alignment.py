@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
+from scipy import fft, ndimage
 
 from adorym.errors import DataError
 
@@ -23,6 +23,11 @@ Region = tuple[slice, slice]
 
 _MAX_ROUNDS = 40
 _SETTLED = 1e-5  # px, and periods over the region: far below what changes the error's third digit
+
+
+_STEP = 8  # px to which a region's edges are rounded: the same scan with another seed is then judged over the same part
+
+_PERCENTILES = (3, 97)
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,8 @@ def align_object(reconstruction: np.ndarray, true: np.ndarray, region: Region | 
     power = np.vdot(found, found).real
     factor = complex(np.vdot(found, wanted) / power) if power > 0 else 0j
     error = float(np.linalg.norm(factor * found - wanted) / np.linalg.norm(wanted))
-    return Alignment(factor * current, region, _pair(shift), _pair(2 * np.pi * ramp), factor, error)
+    (down, across), (tilt_y, tilt_x) = shift.tolist(), (2 * np.pi * ramp).tolist()
+    return Alignment(factor * current, region, (down, across), (tilt_y, tilt_x), factor, error)
 
 
 def object_error(reconstruction: np.ndarray, true: np.ndarray, region: Region | None = None) -> float:
@@ -99,10 +105,8 @@ def object_error(reconstruction: np.ndarray, true: np.ndarray, region: Region | 
 
 def fourier_shift(image: np.ndarray, shift_px: np.ndarray) -> np.ndarray:
     """``image`` ``(..., y, x)`` moved by ``shift_px`` (y, x) towards larger indices, periodically, to any fraction."""
-    ny, nx = image.shape[-2:]
-    phase_y = np.exp(-2j * np.pi * fft.fftfreq(ny) * shift_px[0])[:, None]
-    phase_x = np.exp(-2j * np.pi * fft.fftfreq(nx) * shift_px[1])
-    return fft.ifft2(fft.fft2(image) * phase_y * phase_x)
+    whole = np.pad(shift_px, (image.ndim - 2, 0))
+    return fft.ifft2(ndimage.fourier_shift(fft.fft2(image), whole))
 
 
 def plane_wave(shape: tuple[int, int], frequency: np.ndarray) -> np.ndarray:
@@ -177,10 +181,6 @@ def _hann(shape: tuple[int, ...], region: Region) -> np.ndarray:
     return taper
 
 
-def _pair(values: np.ndarray) -> tuple[float, float]:
-    return float(values[0]), float(values[1])
-
-
 def _checked_region(reconstruction: np.ndarray, true: np.ndarray, region: Region | None) -> Region:
     if reconstruction.shape != true.shape or true.ndim != 2:
         raise DataError(
@@ -195,3 +195,28 @@ def _checked_region(reconstruction: np.ndarray, true: np.ndarray, region: Region
     if not np.any(true[y, x]):
         raise DataError("true object", "is 0 everywhere in the region", remedy="choose another region")
     return y, x
+
+
+# -- the part of an object that a scan determines well enough to be judged by ---------------------------------------
+def scanned_region(positions_px: np.ndarray, window_px: tuple[int, int], shape: tuple[int, int]) -> Region:
+    """The rectangle that the middle of the probe swept, without the outermost positions of every side.
+
+    Between the 3rd and the 97th percentile of the windows' centers every pixel was lit from all sides.
+
+    Args:
+        positions_px: ``(n, 2)`` (y, x) of the windows' corners in the object array.
+        window_px: (y, x) size of a window.
+        shape: (y, x) of the object array, which bounds the region.
+    """
+    centers = np.asarray(positions_px, float) + (np.asarray(window_px) - 1) / 2
+    slices = []
+    for low, high, size in zip(*np.percentile(centers, _PERCENTILES, axis=0), shape, strict=True):
+        step = _STEP if high - low > 4 * _STEP else 1
+        start, stop = (int(step * np.rint(edge / step)) for edge in (low, high))
+        slices.append(slice(max(0, start), min(size, stop)))
+    return slices[0], slices[1]
+
+
+def inner_region(shape: tuple[int, int]) -> Region:
+    """A frame without its outer eighth on every side, for objects that no probe was moved over."""
+    return slice(shape[0] // 8, shape[0] - shape[0] // 8), slice(shape[1] // 8, shape[1] - shape[1] // 8)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
+from scipy import fft, ndimage
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +50,8 @@ def chi_square(predicted: np.ndarray, measured: np.ndarray, good: np.ndarray | N
 def shifted(obj: np.ndarray, by: np.ndarray) -> np.ndarray:
     """``obj`` moved by ``by`` voxels along each axis, fractions by Fourier interpolation; it wraps around."""
     whole = np.rint(by).astype(int)
-    obj = np.roll(obj, tuple(whole), range(obj.ndim))
-    rest = np.asarray(by, float) - whole
-    if not rest.any():
-        return obj
-    kernel = np.ones(obj.shape, complex)
-    for axis, (n, s) in enumerate(zip(obj.shape, rest, strict=True)):
-        kernel = kernel * np.exp(-2j * np.pi * fft.fftfreq(n) * s).reshape(
-            [-1 if i == axis else 1 for i in range(obj.ndim)]
-        )
-    return fft.ifftn(fft.fftn(obj) * kernel)
+    obj, rest = np.roll(obj, tuple(whole), range(obj.ndim)), by - whole
+    return fft.ifftn(ndimage.fourier_shift(fft.fftn(obj), rest)) if rest.any() else obj
 
 
 def ramp(obj: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

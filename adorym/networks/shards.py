@@ -6,7 +6,7 @@ Each holds ``modulus``, ``shape`` and ``phase``, ``(n, z, y, x)`` float16, and s
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,16 @@ class Examples:
     modulus: np.ndarray
     shape: np.ndarray
     phase: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence[Examples]) -> Examples:
+        """All of ``parts``, one after the other."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS))
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Modulus, shape and phase."""
+        return self.modulus, self.shape, self.phase
 
     def __len__(self) -> int:
         return len(self.modulus)
@@ -56,8 +66,7 @@ class Turn:
 
     def of(self, examples: Examples) -> list[np.ndarray]:
         """Modulus, shape and phase, turned."""
-        arrays = (examples.modulus, examples.shape, examples.phase)
-        turned = [np.flip(a.transpose(0, *self.axes), self.mirrored) for a in arrays]
+        turned = [np.flip(a.transpose(0, *self.axes), self.mirrored) for a in examples.arrays]
         # Crystals are mirrored at their middle between two voxels, patterns at the zero frequency, which is a voxel.
         turned[0] = np.roll(turned[0], 1, self.mirrored) if self.mirrored else turned[0]
         return [np.ascontiguousarray(a) for a in turned]
@@ -72,6 +81,21 @@ def write_shard(path: str | Path, examples: Examples, made_by: Mapping[str, obje
             stored = file.create_dataset(name, data=getattr(examples, name).astype(np.float16))
             stored.attrs["units"] = "rad" if name == "phase" else ""
     return path
+
+
+def write_shards(
+    folder: str | Path, names: Sequence[str], own: slice, make: Callable[[int], tuple[Examples, Mapping[str, object]]]
+) -> Iterator[Path]:
+    """Write those of the shards ``names[own]`` that are not there yet; yields each path.
+
+    ``make(number)`` gives the examples of a shard, and how they were made.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(len(names))[own]:
+        path = folder / names[number]
+        if not path.exists():
+            yield write_shard(path, *make(number))
 
 
 def shard_paths(folder: str | Path) -> list[Path]:
@@ -109,4 +133,4 @@ def read_shards(paths: Sequence[Path]) -> tuple[Examples, list[dict[str, object]
                 str(path), "the shards hold arrays of different sizes",
                 expected=parts[0].modulus.shape[1:], found=parts[-1].modulus.shape[1:],
             )  # fmt: skip
-    return Examples(*(np.concatenate([getattr(p, name) for p in parts]) for name in ARRAYS)), origins
+    return Examples.joined(parts), origins

@@ -13,7 +13,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -147,7 +147,9 @@ class Trainer:
                     p.data = p.data.contiguous(memory_format=torch.channels_last_3d)
         self.training, self.validation = examples.rows(slice(held_out, None)), examples.rows(slice(0, held_out))
         self._optimizer = self._new_optimizer()
-        self._lower = _lower_precision(settings, self.device)
+        on_gpu = self.device.startswith("cuda")
+        lower = torch.float16 if on_gpu else torch.bfloat16
+        self._lower = lower if (settings.mixed_precision if on_gpu else settings.bfloat16) else None
         self._scaler = torch.amp.GradScaler("cuda", enabled=self._lower == torch.float16)
 
     # -- the loop ----------------------------------------------------------------------------------------------------
@@ -209,7 +211,7 @@ class Trainer:
         self._scaler.update()
         return value
 
-    def _parts(self, examples: list[np.ndarray], branches: tuple[str, ...]) -> dict[str, Tensor]:
+    def _parts(self, examples: Sequence[np.ndarray], branches: tuple[str, ...]) -> dict[str, Tensor]:
         """Weighted parts of the loss of a batch."""
         settings = self.settings
         modulus, shape, phase = (torch.from_numpy(a).to(self.device, torch.float32) for a in examples)
@@ -238,7 +240,7 @@ class Trainer:
         with torch.no_grad():
             for start in range(0, len(self.validation), self.settings.batch_size):
                 part = self.validation.rows(slice(start, start + self.settings.batch_size))
-                for name, value in self._parts(list(_arrays(part)), BRANCHES).items():
+                for name, value in self._parts(part.arrays, BRANCHES).items():
                     sums[name] = sums.get(name, 0.0) + float(value) * len(part)
         return {f"validation_{name}": value / len(self.validation) for name, value in sums.items()}
 
@@ -321,16 +323,6 @@ PHASE_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "cosine": lambda difference: 1 - torch.cos(difference),
     "mean": lambda difference: difference.abs() / (2 * math.pi),
 }
-
-
-def _lower_precision(settings: TrainingSettings, device: str) -> torch.dtype | None:
-    if device.startswith("cuda"):
-        return torch.float16 if settings.mixed_precision else None
-    return torch.bfloat16 if settings.bfloat16 else None
-
-
-def _arrays(examples: Examples) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return examples.modulus, examples.shape, examples.phase
 
 
 def _device(name: str) -> str:

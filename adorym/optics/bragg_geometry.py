@@ -137,5 +137,4 @@ def orthogonal(obj: np.ndarray, lattice: np.ndarray, voxel_m: float | None = Non
     y, x, z = np.meshgrid(axes[1], axes[0], axes[2], indexing="ij")
     back = np.linalg.inv(lattice)
     places = [back[i, 0] * x + back[i, 1] * y + back[i, 2] * z + middle[i] for i in range(3)]
-    parts = [ndimage.map_coordinates(part, places, order=1, mode="constant") for part in (obj.real, obj.imag)]
-    return parts[0] + 1j * parts[1], size
+    return ndimage.map_coordinates(obj, places, order=1, mode="constant"), size

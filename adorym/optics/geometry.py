@@ -44,6 +44,19 @@ _REMEDY = {
 }
 
 
+class Patterns(Protocol):
+    """A stack of patterns that is read by index, so that it need not fit into memory."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(n, y, x)``."""
+        ...
+
+    def read(self, index: np.ndarray) -> np.ndarray:
+        """Patterns ``index`` as ``(len(index), y, x)`` float32, in detector units, zero frequency at the center."""
+        ...
+
+
 class Measured(Protocol):
     """The metadata that the geometry uses (`adorym.data.dataset.Dataset` has them)."""
 
@@ -120,23 +133,16 @@ class Geometry:
     given_pixel_size_m: Pair | None = None
 
     def __post_init__(self) -> None:
-        if self.energy_ev is not None and not self.energy_ev > 0:
-            raise GeometryError("data.energy", "must be positive", found=f"{self.energy_ev} eV")
-        for key, pair in (
-            ("pixel_size", self.given_pixel_size_m),
-            ("detector_pixel_size", self.detector_pixel_size_m),
+        for key, value, unit in (
+            ("energy", self.energy_ev, "eV"),
+            ("pixel_size", self.given_pixel_size_m, "m"),
+            ("detector_pixel_size", self.detector_pixel_size_m, "m"),
+            ("distance", self.distance_m, "m"),
+            ("source_distance", self.source_distance_m, "m"),
         ):
-            if pair is not None and not all(p > 0 for p in pair):
-                raise GeometryError(f"data.{key}", "must be positive", found=f"{pair} m")
-        if self.distance_m is not None and not self.distance_m > 0:
-            raise GeometryError("data.distance", "must be positive", found=f"{self.distance_m} m")
-        if self.source_distance_m is not None and not self.source_distance_m > 0:
-            raise GeometryError(
-                "data.source_distance",
-                "must be positive",
-                found=f"{self.source_distance_m} m",
-                remedy="leave it out for a parallel beam",
-            )
+            if value is not None and not np.all(np.asarray(value) > 0):
+                remedy = "leave it out for a parallel beam" if key == "source_distance" else None
+                raise GeometryError(f"data.{key}", "must be positive", found=f"{value} {unit}", remedy=remedy)
 
     @classmethod
     def of(cls, dataset: Measured) -> Geometry:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import center_of_mass, fourier_shift, gaussian_filter
 
 from adorym.errors import ConfigError, DataError, suggestion
 
@@ -50,9 +50,8 @@ def scale_power(modes: np.ndarray, photons: float) -> np.ndarray:
 
 def beam_center_px(modes: np.ndarray) -> tuple[float, float]:
     """(y, x) center of mass of the summed intensity, in pixel indices."""
-    weight = _intensity(modes)
-    y, x = np.indices(weight.shape)
-    return float((weight * y).sum()), float((weight * x).sum())
+    y, x = center_of_mass(_intensity(modes))
+    return float(y), float(x)
 
 
 def beam_sigma_px(modes: np.ndarray) -> tuple[float, float]:
@@ -147,11 +146,12 @@ def _candidates(first: np.ndarray, n: int, kind: Seeding, rng: np.random.Generat
         y, x = np.indices(first.shape)
         return first * np.array(list(itertools.islice(_polynomials((y - cy) / sy, (x - cx) / sx), n)))
     if kind == "random":
-        length = max(beam_diameter_px(first[None]) / 4, 1.0)
-        return first * np.exp(1j * np.array([_smooth_noise(first.shape, length, rng) for _ in range(n)]))
+        length = max(beam_diameter_px(first[None]) / 4, 1.0)  # over which the phase varies, by about a radian rms
+        noise = gaussian_filter(rng.standard_normal((n, *first.shape)), (0, length, length), mode="wrap")
+        return first * np.exp(1j * noise / noise.std(axis=(1, 2), keepdims=True))
     angles = 2 * math.pi * np.arange(n) / n
     steps = beam_diameter_px(first[None]) / 4 * np.stack([np.sin(angles), np.cos(angles)], 1)
-    return np.array([_shifted(first, dy, dx) for dy, dx in steps])
+    return np.array([np.fft.ifft2(fourier_shift(np.fft.fft2(first), step)) for step in steps])
 
 
 def _polynomials(y: Any, x: Any) -> Iterator[np.ndarray]:
@@ -159,18 +159,6 @@ def _polynomials(y: Any, x: Any) -> Iterator[np.ndarray]:
     low = (x, y, x * y, x**2 - y**2, x**2 + y**2)
     high = (x ** (degree - k) * y**k for degree in itertools.count(3) for k in range(degree + 1))
     return itertools.chain(low, high)
-
-
-def _smooth_noise(shape: tuple[int, int], length: float, rng: np.random.Generator) -> np.ndarray:
-    """Phase of about one radian rms that varies over ``length`` pixels."""
-    noise = gaussian_filter(rng.standard_normal(shape), length, mode="wrap")
-    return noise / noise.std()
-
-
-def _shifted(a: np.ndarray, dy: float, dx: float) -> np.ndarray:
-    """``a`` moved by (dy, dx) pixels; the NumPy sibling of `adorym.optics.shift.fourier_shift`."""
-    ky, kx = np.fft.fftfreq(a.shape[0])[:, None], np.fft.fftfreq(a.shape[1])[None, :]
-    return np.fft.ifft2(np.fft.fft2(a) * np.exp(-2j * np.pi * (ky * dy + kx * dx)))
 
 
 def _orthonormal(modes: np.ndarray) -> np.ndarray:

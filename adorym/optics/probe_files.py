@@ -115,13 +115,7 @@ def _as_modes(array: np.ndarray, where: str) -> np.ndarray:
 def _around_middle(a: np.ndarray, window_px: tuple[int, int]) -> np.ndarray:
     """Crop or zero-pad the last two axes; the middle stays the middle, to half a pixel when parities differ."""
     for axis, n in zip((-2, -1), window_px, strict=True):
-        surplus = a.shape[axis] - n
-        if surplus > 0:
-            a = np.take(a, np.arange(n) + surplus // 2, axis)
-        else:
-            widths = [(0, 0)] * a.ndim
-            widths[axis] = (-surplus // 2, -surplus - (-surplus // 2))
-            a = np.pad(a, widths)
+        a = _span(a, axis, int((a.shape[axis] - n) / 2), n)
     return a
 
 
@@ -132,17 +126,13 @@ def _resample(a: np.ndarray, window_px: tuple[int, int]) -> np.ndarray:
     # With the middle as the origin, both grids see the same spectrum; only its extent differs.
     spectrum = np.fft.fftshift(np.fft.fft2(a, norm="ortho") * ramps[0][:, None] * ramps[1][None, :], axes=(-2, -1))
     for axis, n in zip((-2, -1), after, strict=True):
-        spectrum = _zero_frequency_kept(spectrum, axis, n)
+        spectrum = _span(spectrum, axis, spectrum.shape[axis] // 2 - n // 2, n)  # the zero frequency comes to n // 2
     spectrum = np.fft.ifftshift(spectrum, axes=(-2, -1))
     return np.fft.ifft2(spectrum * ramps[2].conj()[:, None] * ramps[3].conj()[None, :], norm="ortho")
 
 
-def _zero_frequency_kept(spectrum: np.ndarray, axis: int, n: int) -> np.ndarray:
-    """Crop or pad a centered spectrum along ``axis`` so that its zero frequency lies at ``n // 2``."""
-    have = spectrum.shape[axis]
-    first = have // 2 - n // 2
-    if first >= 0 and first + n <= have:
-        return np.take(spectrum, np.arange(n) + first, axis)
-    widths = [(0, 0)] * spectrum.ndim
-    widths[axis] = (-first, n - have + first)
-    return np.pad(spectrum, widths)
+def _span(a: np.ndarray, axis: int, first: int, n: int) -> np.ndarray:
+    """Entries ``first`` to ``first + n`` along ``axis``, 0 where there are none."""
+    have, widths = a.shape[axis], [(0, 0)] * a.ndim
+    widths[axis] = (max(0, -first), max(0, first + n - have))
+    return np.take(np.pad(a, widths), np.arange(n) + max(0, first), axis)

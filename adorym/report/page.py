@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from adorym.data.dataset import Dataset
 from adorym.data.result import ParameterResult, Result
 from adorym.errors import DataError
-from adorym.report.base import Picture, Scene, scene
+from adorym.report.base import Picture, Scene
 from adorym.report.object_pictures import extent_text
 from adorym.report.pictures import draw_pictures, save_pictures
 from adorym.report.position_trend import position_trend
@@ -23,17 +22,6 @@ from adorym.report.score import Score
 from adorym.report.text import counted, duration, number, prefix, quantity, title_of, values
 
 PICTURE_DIRECTORY = "pictures"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table of refined parameters, as text."""
-
-    name: str
-    shape: str
-    start: str
-    refined: str
-    change: str
 
 
 def write_report(result: Result, path: str | Path, dataset: Dataset | None = None, score: Score | None = None) -> Path:
@@ -49,7 +37,7 @@ def write_report(result: Result, path: str | Path, dataset: Dataset | None = Non
         DataError: The files cannot be written.
     """
     path = Path(path)
-    shown = scene(result, dataset, score)
+    shown = Scene(result, dataset, score)
     pictures = draw_pictures(shown)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +115,8 @@ def _facts(shown: Scene) -> list[tuple[str, str, str]]:
     return facts
 
 
-def _row(name: str, parameter: ParameterResult) -> Row:
+def _row(name: str, parameter: ParameterResult) -> tuple[str, ...]:
+    """Name, shape, start, value and change of a refined parameter."""
     value, start, unit = parameter.value, parameter.start, parameter.unit
     comparable = start is not None and start.shape == value.shape and value.dtype.kind in "fciu" and value.size > 0
     change = ""
@@ -135,13 +124,8 @@ def _row(name: str, parameter: ParameterResult) -> Row:
         difference = np.abs(value.astype(complex) - start.astype(complex))
         rms = float(np.sqrt(np.mean(difference**2)))
         change = quantity(rms, unit, 3) + (" rms" if value.size > 1 else "") if rms > 0 else "none"
-    return Row(
-        name=title_of(name),
-        shape=" × ".join(map(str, value.shape)) or "scalar",
-        start=_text(start, unit) if start is not None else "",
-        refined=_text(value, unit),
-        change=change,
-    )
+    shape = " × ".join(map(str, value.shape)) or "scalar"
+    return title_of(name), shape, "" if start is None else _text(start, unit), _text(value, unit), change
 
 
 def _text(array: np.ndarray, unit: str) -> str:

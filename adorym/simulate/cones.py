@@ -55,10 +55,7 @@ def turned(volume: np.ndarray, theta: float, tilt: np.ndarray, shift: np.ndarray
     poses = make_poses(xp, np.array([theta]), tilt[None], shift[None])
     matrix, middle = poses.matrices[0], (np.array(volume.shape) - 1) / 2
     offset = middle + poses.shifts[0] - matrix @ middle
-    parts = [
-        ndimage.affine_transform(part, matrix, offset, order=3, mode="constant") for part in (volume.real, volume.imag)
-    ]
-    return parts[0] + 1j * parts[1]
+    return ndimage.affine_transform(volume, matrix, offset, order=3, mode="constant")
 
 
 def slices_of(volume: np.ndarray) -> np.ndarray:

@@ -11,12 +11,12 @@ the core than near the surface, so that a network that learns from pictures has 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
+from adorym.networks.shards import Examples
 from adorym.registry import component
 from adorym.simulate.elasticity import affine, relaxed
 from adorym.simulate.polyhedra import NORMALS, Shape, orientations, polyhedra
@@ -69,26 +69,8 @@ class CrystalSettings:
     offset: float = Field(0.3, ge=0, le=0.5)
 
 
-@dataclass(frozen=True)
-class Crystals:
-    """A batch of simulated crystals, ``(n, z, y, x)`` float32 each.
-
-    Attributes:
-        modulus: Measured modulus divided by its maximum, zero frequency at the center.
-        shape: Amplitude of the object, between 0 and 1.
-        phase: In radian, 0 where there is no crystal.
-    """
-
-    modulus: np.ndarray
-    shape: np.ndarray
-    phase: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.modulus)
-
-
-def crystals(xp: Backend, rng: np.random.Generator, n: int, settings: CrystalSettings) -> Crystals:
-    """``n`` random crystals and their patterns."""
+def crystals(xp: Backend, rng: np.random.Generator, n: int, settings: CrystalSettings) -> Examples:
+    """``n`` random crystals and their patterns, float32, zero frequency at the center, phase 0 outside."""
     array = (settings.size,) * 3
     turns = orientations(rng, n)
     filling = polyhedra(xp, rng, turns, array, settings.shape)
@@ -99,7 +81,7 @@ def crystals(xp: Backend, rng: np.random.Generator, n: int, settings: CrystalSet
     phase = phase - ramp_phase(xp, offsets, array)
     solid = xp.to_numpy(filling)
     wrapped = np.angle(np.exp(1j * xp.to_numpy(phase)))
-    return Crystals(modulus, solid.astype(np.float32), np.where(solid > 0, wrapped, 0).astype(np.float32))
+    return Examples(modulus, solid.astype(np.float32), np.where(solid > 0, wrapped, 0).astype(np.float32))
 
 
 def phases(xp: Backend, rng: np.random.Generator, filling: Array, turns: np.ndarray, strain: Strain) -> Array:

@@ -26,6 +26,7 @@ from scipy.signal import resample_poly
 
 from adorym.errors import GeometryError
 from adorym.metrics import fourier_shift, orthogonal_modes
+from adorym.metrics.alignment import plane_wave
 from adorym.optics.geometry import Grid
 from adorym.optics.modes import powers
 
@@ -89,10 +90,6 @@ class Scene:
             obj = resample_poly(obj, 1, self.oversample, axis=axis, padtype="line", window=("kaiser", 8.0))
         return obj if self.behind else obj[..., 0]
 
-    def probe_at_rest_px(self) -> np.ndarray:
-        """The probe modes ``(m, y, x)`` complex128 on the reconstruction's pixels."""
-        return fourier_crop(self.modes.astype(np.complex128), self.oversample)
-
     def probe_px(self) -> np.ndarray:
         """The orthogonal modes ``(m, y, x)`` complex128, strongest first, that explain a whole exposure."""
         modes = self.modes.astype(np.complex128)
@@ -139,7 +136,7 @@ class FarField(Detector):
             return _central(fft.fftshift(_photons(fft.fft2(waves, norm="ortho"))), self.window_px)
         # Twice the window halves the step between directions; half of that step centers two samples on a pixel.
         padded = np.zeros((len(waves), 2 * shape[0], 2 * shape[1]), np.complex64)
-        padded[:, : shape[0], : shape[1]] = waves * _ramp(shape, tuple(0.25 / n for n in shape))
+        padded[:, : shape[0], : shape[1]] = waves * plane_wave(shape, 0.25 / np.array(shape)).astype(np.complex64)
         fine = fft.fftshift(_photons(fft.fft2(padded, norm="ortho")))
         return _binned(_central(fine, (2 * self.window_px[0], 2 * self.window_px[1])), 2)
 
@@ -208,8 +205,3 @@ def _central(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def _binned(image: np.ndarray, factor: int) -> np.ndarray:
     height, width = (n // factor for n in image.shape)
     return image.reshape(height, factor, width, factor).sum((1, 3))
-
-
-def _ramp(shape: tuple[int, ...], frequency: tuple[float, ...]) -> np.ndarray:
-    y, x = (np.exp(2j * np.pi * f * np.arange(n)) for f, n in zip(frequency, shape, strict=True))
-    return (y[:, None] * x).astype(np.complex64)

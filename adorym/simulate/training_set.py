@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from pydantic import Field
 
 from adorym.errors import RunError
-from adorym.networks.shards import ARRAYS, Examples, write_shard
+from adorym.networks.shards import Examples, write_shards
 from adorym.registry import component
 from adorym.schema import dump
 from adorym.simulate.crystals import CrystalSettings, crystals
@@ -40,20 +40,17 @@ class TrainingSet:
 
 def write_training_set(settings: TrainingSet, folder: str | Path, rank: int = 0, ranks: int = 1) -> Iterator[Path]:
     """Write the shards that are not there yet; of several processes each its own share. Yields each path."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     xp = get_backend("torch", device=settings.device, precision="single")
-    n_shards = -(-settings.crystals // settings.shard)
-    for number in range(rank, n_shards, ranks):
-        path = folder / f"{number:05d}.h5"
-        if path.exists():
-            continue
+
+    def make(number: int) -> tuple[Examples, Mapping[str, object]]:
         left = min(settings.shard, settings.crystals - number * settings.shard)
         rng = np.random.default_rng((settings.seed, number))
         parts = [crystals(xp, rng, min(BATCH, left - done), settings.kind) for done in range(0, left, BATCH)]
-        examples = Examples(*(np.concatenate([getattr(p, name) for p in parts]) for name in ARRAYS))
         made_by = {"generator": "polyhedra", "seed": [settings.seed, number], "settings": dump(settings.kind)}
-        yield write_shard(path, examples, made_by)
+        return Examples.joined(parts), made_by
+
+    names = [f"{number:05d}.h5" for number in range(-(-settings.crystals // settings.shard))]
+    return write_shards(folder, names, slice(rank, None, ranks), make)
 
 
 def wait_for_shards(folder: Path, number: tuple[int, int], patience_s: float = 3600.0) -> None:

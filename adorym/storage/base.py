@@ -102,7 +102,7 @@ class ObjectStore(ABC):
     def tiles(self, *arrays: LikeObject) -> Iterator[tuple[int, tuple[Array, ...]]]:
         """``(first row, tile of each of the arrays)`` for all rows that this rank holds.
 
-        Tiles of an array from `zeros` may be written to; those of the store's own arrays may not.
+        They are read-only.
         """
 
     # -- the whole object, for files and results -----------------------------------------------------------------
@@ -115,8 +115,11 @@ class ObjectStore(ABC):
         """Rows of one of the `arrays`, within ``local_rows``; read-only."""
 
     @abstractmethod
-    def write(self, array: LikeObject, start: int, rows: Array) -> None:
-        """Replace rows of one of the `arrays`, within ``local_rows``, from ``start`` on."""
+    def write(self, array: LikeObject, start: int, rows: Array) -> LikeObject:
+        """Replace rows of one of the `arrays`, or of an array from `zeros`, from ``start`` on, within ``local_rows``.
+
+        Returns the new array, since some backends cannot change an existing one.
+        """
 
     def values(self) -> np.ndarray:
         """The whole object, on every rank."""

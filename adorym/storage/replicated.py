@@ -100,17 +100,18 @@ class ReplicatedStore(ObjectStore):
     def read(self, array: LikeObject, start: int, stop: int) -> np.ndarray:
         return self._xp.to_numpy(self._array(array)[start:stop])
 
-    def write(self, array: LikeObject, start: int, rows: Array) -> None:
+    def write(self, array: LikeObject, start: int, rows: Array) -> LikeObject:
         made = self._xp.put_rows(
             self._array(array), slice(start, start + len(rows)), self._xp.asarray(rows, exact=True)
         )
         if not isinstance(array, str):
-            return  # ``rows`` is this memory already
+            return made
         if array == "value":
             self._object = made
         else:
             i = self._number(array)
             self._state = (*self._state[:i], made, *self._state[i + 1 :])
+        return array
 
     def values(self) -> np.ndarray:
         return self._xp.to_numpy(self._object).copy()

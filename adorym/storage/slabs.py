@@ -326,9 +326,11 @@ class SlabStore(ObjectStore):
     def read(self, array: LikeObject, start: int, stop: int) -> np.ndarray:
         return self._array(array).read(start, stop)
 
-    def write(self, array: LikeObject, start: int, rows: Array) -> None:
-        kept = self._kept[array if isinstance(array, str) else "value"]
-        self._array(array).write(start, np.asarray(self._xp.to_numpy(rows), kept.dtype))
+    def write(self, array: LikeObject, start: int, rows: Array) -> LikeObject:
+        kept, into = self._kept[array if isinstance(array, str) else "value"], self._array(array)
+        into.write(start, np.asarray(self._xp.to_numpy(rows), kept.dtype))
+        into.done(start, start + len(rows))
+        return array
 
     def _array(self, array: LikeObject) -> RowBackend:
         return self._rows[array] if isinstance(array, str) else array

@@ -52,8 +52,8 @@ class StoreVector:
                 made[name] = function(*arrays)
                 continue
             made[name] = self.store.zeros()
-            for _, (target, *tiles) in self.store.tiles(made[name], *arrays):
-                target[...] = function(*tiles)
+            for row, tiles in self.store.tiles(*arrays):
+                made[name] = self.store.write(made[name], row, function(*tiles))
         return StoreVector(self.store, made)
 
     def _arrays(self, *others: StoreVector) -> Iterable[tuple[Any, ...]]:
@@ -116,7 +116,8 @@ class StoreVector:
             made[name] = self.store.zeros()
             for row, (tile,) in self.store.tiles(made[name]):
                 like = self.store.read(made[name], row, row + len(tile))
-                self.store.write(made[name], row, np.stack([_signs((seed, 1, row + i), r) for i, r in enumerate(like)]))
+                rows = np.stack([_signs((seed, 1, row + i), r) for i, r in enumerate(like)])
+                made[name] = self.store.write(made[name], row, rows)
         return StoreVector(self.store, made)
 
     def host(self, name: str) -> np.ndarray:

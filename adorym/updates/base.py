@@ -24,6 +24,7 @@ class State:
         epochs: All planned epochs.
         values: The parameters by name, except the object.
         rates: Learning rate in this epoch by name, for all refined parameters including the object.
+        constrained: Names of constrained parameters, which a gauge must not change.
         read_object: Returns the whole unknown of the object; expensive, so call it only if needed.
         patterns: ``(n,)`` sorted indices of the current batch; empty at the start and at the end of an epoch.
         loss: Loss of that batch, once it is known.
@@ -38,6 +39,7 @@ class State:
     values: Mapping[str, np.ndarray]
     rates: Mapping[str, float]
     read_object: Callable[[], np.ndarray]
+    constrained: frozenset[str] = frozenset()
     patterns: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     loss: float = 0.0
     changed: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -51,7 +51,7 @@ class JaxBackend(Backend):
         return jnp.pad(a, widths, constant_values=value)
 
     def put_rows(self, a: Array, index: np.ndarray | slice, rows: Array) -> jax.Array:
-        return a.at[index].set(rows)
+        return a.at[index].set(rows.astype(a.dtype))
 
     def gather_windows(self, a: Array, corners: np.ndarray, window: tuple[int, int]) -> jax.Array:
         return a[_pixels(corners, window)]

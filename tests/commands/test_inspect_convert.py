@@ -58,7 +58,7 @@ def test_inspection_of_a_scan(tmp_path):
     assert found.orientation.best == 0 and found.orientation.decided
     assert found.problems == found.hints == ()
     text = shown(found)
-    for words in ("format 'adorym'", "8800 eV (wavelength 0.14", "10 x 12 nm (y, x)", "144 of 16 x 20 px",
+    for words in ("format 'adorym'", "8.8 keV", "140.9 pm", "10 nm x 12 nm (y, x)", "144 of 16 x 20 px",
                   "3 px to the nearest", "exchange/data", "the file's fits best"):  # fmt: skip
         assert words in text
 
@@ -113,15 +113,18 @@ def test_bad_counts_are_problems_not_the_end(tmp_path):
     patterns[3, 0, 0] = -1
     found = inspect(native(tmp_path / "a.h5", exchange__data=patterns[None]))
     text = "\n".join(found.problems)
-    assert "1 counts are not finite, first in pattern 1" in text and "1 counts are negative, first in pattern 3" in text
-    assert "1 patterns hold no counts, first: 2" in text and "Problems" in shown(found)
+    assert "1 counts are not finite (NaN or infinite), in 1 of 5 patterns, first in pattern 1" in text
+    assert "1 counts are negative, in 1 of 5 patterns, first in pattern 3" in text
+    assert "1 of 5 patterns hold no counts at all, only zeros, first in pattern 2" in text and "Problems" in shown(
+        found
+    )
 
 
 def test_refused_file_shows_its_arrays_and_the_reason(tmp_path):
     found = inspect(cxi(tmp_path / "a.cxi", instrument_1__detector_1__distance=None))
     assert found.format == "refused" and "missing of the geometry: data.distance" in found.problems[0]
     assert "entry_1/data_1/data" in shown(found) and found.suggested_map == ()
-    assert inspect(tmp_path / "a.cxi", {"distance": "2 m"}).geometry["distance"] == "2 m"
+    assert inspect(tmp_path / "a.cxi", {"distance": "2 m"}).geometry["sample to detector"] == "2 m"
 
 
 def test_unknown_file_gets_a_map(tmp_path):

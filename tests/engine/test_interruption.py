@@ -21,7 +21,7 @@ from tiny_scan import Scan
 from adorym import cli
 from adorym.commands import run as run_command
 from adorym.data.result import read_result
-from adorym.engine import loop
+from adorym.engine import step
 
 SCAN = Scan(modes=2)
 STEADY = {"kind": "constant"}
@@ -85,7 +85,7 @@ def observed(monkeypatch: pytest.MonkeyPatch, event: Callable[[], None]) -> None
 
         monkeypatch.setattr(owner, name, wrapped)
 
-    for owner, name in ((loop, "run_batch"), (h5py.Group, "__setitem__"), (os, "fsync"), (os, "replace")):
+    for owner, name in ((step, "run_batch"), (h5py.Group, "__setitem__"), (os, "fsync"), (os, "replace")):
         before(owner, name)
 
 

@@ -228,7 +228,8 @@ def test_vectors_over_the_object(xp, make, rng, depth):
     vectors = []
     for each in parts:
         vectors.append(StoreVector(store, {"object": store.zeros(), "background": each["background"]}))
-        store.write(vectors[-1].parts["object"], 0, xp.asarray(each["object"]))
+        made = vectors[-1].parts
+        made["object"] = store.write(made["object"], 0, xp.asarray(each["object"]))
     a, b = vectors
 
     def flat(v):

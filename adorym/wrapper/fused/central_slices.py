@@ -108,12 +108,8 @@ class _Plan:
             self.points = columns[:, None] + (self.matrices[:, :, 0][:, None, :] * self.k[0][:, None])[:, :, None]
         phase = np.einsum("a...i,ai->a...", self.points, self.shifts)
         phase = phase - self.points[..., self.axes] @ self.offset
-        self.phase = np.exp(1j * phase) * self._known()
-
-    def _known(self) -> np.ndarray:
-        """0 at the Nyquist frequencies, which stand for two directions, else 1."""
-        x = np.abs(self.k[1]) < np.pi
-        return x.astype(float) if self.level else (np.abs(self.k[0]) < np.pi)[:, None] * x
+        y, x = (np.abs(k) < np.pi for k in self.k)  # the Nyquist frequencies stand for two directions: they are 0
+        self.phase = np.exp(1j * phase) * (x if self.level else y[:, None] * x)
 
     def _flat_points(self) -> list[np.ndarray]:
         real = np.float32 if self.complex == np.complex64 else np.float64

@@ -33,8 +33,6 @@ from adorym.wrapper.base import Backend
 from adorym.wrapper.fused import kernels
 from adorym.wrapper.fused.noise import FusedNoise
 
-_EMPTY: dict[str, np.ndarray] = {c: np.zeros(0, c) for c in ("float32", "float64")}
-_PART: dict[str, np.dtype] = {"F": np.dtype("float32"), "D": np.dtype("float64")}
 INPUTS = ("object", "probe", "probe_positions", "intensity_scale", "background")
 
 
@@ -90,7 +88,7 @@ def exit_wave_loss(
 
 
 def _real(a: np.ndarray) -> np.ndarray:
-    return a.view(_PART[a.dtype.char])
+    return a.view(a.real.dtype)
 
 
 class _Shift:
@@ -156,8 +154,7 @@ class _Pass:
         self.real = self.obj.real.dtype
         # |D psi|^2 = unit |raw wave|^2: the far-field transform is left unnormalized, its scale is folded in here.
         self.unit = 1.0 if detector.transfer is not None else 1.0 / self.pixels
-        empty = _EMPTY[self.real.name]
-        self.mask = empty.reshape(1, 0) if detector.mask is None else detector.mask.reshape(-1, self.pixels)
+        self.mask = np.zeros((1, 0), self.real) if detector.mask is None else detector.mask.reshape(-1, self.pixels)
         self.transfer = detector.transfer
 
     def _flat(self, a: np.ndarray, lead: int) -> np.ndarray:
@@ -216,7 +213,11 @@ class _Pass:
         loss = kernels.detect(flat, measured, sizes, self.scale, self.background.reshape(-1), intensity, slope)
         curvatures = self._curvatures(curvature, shift, flat, intensity)
         power = np.zeros(self.pixels if "probe" in curvature and not self.scale.size else 0, self.real)
-        g_scale, g_background = self._linear_gradients(wanted, intensity, slope)
+        g_scale = g_background = None
+        if "intensity_scale" in wanted:
+            g_scale = (self.detector.weight * (slope * self._signal(intensity)).sum(1) / self.scale).astype(self.real)
+        if "background" in wanted:
+            g_background = (self.detector.weight * slope.sum(0)).astype(self.real).reshape(self.background.shape)
         if whole:
             kernels.multiply_slope(flat, slope, self.scale, self.real.type(factor))
         g_obj, g_probe, g_offsets = self._wave_gradients(wave, (probes, power), shift, wanted)
@@ -247,15 +248,14 @@ class _Pass:
         g_probe, g_offsets = shift.adjoint(g, "probe_positions" in wanted)
         return g_obj, g_probe, None if g_offsets is None else g_offsets + through_back
 
-    def _linear_gradients(self, wanted: frozenset[str], intensity: np.ndarray, slope: np.ndarray) -> tuple[Any, Any]:
-        g_scale = g_background = None
-        weight = self.detector.weight
-        if "intensity_scale" in wanted:
-            signal = intensity - (self.background.reshape(-1) if self.background.size else 0)
-            g_scale = (weight * (slope * signal).sum(1) / self.scale).astype(self.real)
-        if "background" in wanted:
-            g_background = (weight * slope.sum(0)).astype(self.real).reshape(self.background.shape)
-        return g_scale, g_background
+    def _signal(self, intensity: np.ndarray) -> np.ndarray:
+        """``intensity`` ``(n, k)`` without the background."""
+        return intensity - (self.background.reshape(-1) if self.background.size else 0)
+
+    def _over(self, values: np.ndarray | float, intensity: np.ndarray) -> np.ndarray:
+        """``values`` over the intensity and the floor, 0 where pixels are masked."""
+        ratio = values / (intensity + self.real.type(self.detector.floor))
+        return ratio if self.mask.size == 0 else ratio * self.mask
 
     def _curvatures(
         self, names: frozenset[str], shift: _Shift | None, wave: np.ndarray, intensity: np.ndarray
@@ -264,7 +264,7 @@ class _Pass:
         if "object" in names:
             # A curvature only conditions the step: the sub-pixel part of the probe's position is left out of it.
             power = np.zeros(self.pixels, self.real)
-            kernels.power_sum(self._flat(self.probe, 1), _EMPTY[self.real.name], power)
+            kernels.power_sum(self._flat(self.probe, 1), np.zeros(0, self.real), power)
             scales = self.scale[:, None, None] if self.scale.size else np.ones((1, 1, 1), self.real)
             out["object"] = (q * scales * power.reshape(1, *self.shape[2:])).astype(self.real)
         if "probe" in names and self.scale.size:  # without scales it is a by-product of the gradient
@@ -272,14 +272,10 @@ class _Pass:
             kernels.power_sum(self._flat(self.obj, 1), self.scale, power)
             out["probe"] = (q * power.reshape(1, *self.shape[2:])).astype(self.real)
         if "intensity_scale" in names and self.scale.size:
-            signal = intensity - (self.background.reshape(-1) if self.background.size else 0)
-            square = signal**2 / (intensity + self.real.type(self.detector.floor))
-            square = square if self.mask.size == 0 else square * self.mask
+            square = self._over(self._signal(intensity) ** 2, intensity)
             out["intensity_scale"] = (q * square.sum(1) / (4 * self.scale**2)).astype(self.real)[:, None]
         if "probe_positions" in names and shift is not None:
             d_y, d_x = (self._flat(self._moved(shift, axis), 2) for axis in (0, 1))
             factor = (self.unit * (self.scale if self.scale.size else np.ones(self.shape[0]))).astype(self.real)
-            weight = 1 / (intensity + self.real.type(self.detector.floor))
-            weight = weight if self.mask.size == 0 else weight * self.mask
-            out["probe_positions"] = q * kernels.gauss_newton(wave, d_y, d_x, weight, factor)
+            out["probe_positions"] = q * kernels.gauss_newton(wave, d_y, d_x, self._over(1, intensity), factor)
         return out

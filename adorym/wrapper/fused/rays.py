@@ -10,14 +10,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from adorym.wrapper.base import Array, Backend, HostOperation
 from adorym.wrapper.fused import ray_kernels
-
-_PART: dict[str, np.dtype[Any]] = {"F": np.dtype("float32"), "D": np.dtype("float64")}
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def rotate(xp: Backend, volume: Array, matrix: Array, shift: Array, frame: Frame
 def _lay(array: np.ndarray, rows: int = 0) -> np.ndarray:
     """Real, with axis ``rows`` last but one and channels last: ``(x, z, y, channel)`` of a volume ``(y, x, z)``."""
     laid = np.ascontiguousarray(np.moveaxis(array, rows, -1))
-    return laid.view(_PART.get(array.dtype.char, array.dtype)).reshape(*laid.shape, -1)
+    return laid.view(array.real.dtype).reshape(*laid.shape, -1)
 
 
 def _unlay(laid: np.ndarray, dtype: np.dtype, rows: int = 0) -> np.ndarray:
