@@ -92,7 +92,9 @@ def try_components(xp: Backend, recipe: Recipe, start: Start, unknowns: Mapping[
             check_returned(xp, made, tile.shape, constraint, "project", real=not xp.is_complex(tile))
     for term in recipe.regularizers:
         if is_foreign(term):
-            _try_regularizer(xp, term, _some(xp, start, unknowns[term.parameter], term.halo_px and ROWS))
+            _try_regularizer(
+                xp, term, _some(xp, start, unknowns[term.parameter], None if term.halo_px is None else ROWS)
+            )
     for value in unknowns.values():
         like = _some(xp, start, value, ROWS)
         for _ in _owned(value.optimizer):
