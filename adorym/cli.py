@@ -46,6 +46,10 @@ ResultPath = Annotated[Path, typer.Argument(metavar="RESULT", help="result.h5, o
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides, such as run.epochs=50.")
 ]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the command.")]
+ToFolder = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for what is written.")]
+ToFile = Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DataAssignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Data settings, such as energy='8.8 keV'.")
@@ -96,10 +100,8 @@ def options(
 def run(
     config: ConfigPath,
     assign: Assignments = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for what the run writes.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")] = False,
+    output: ToFolder = None,
+    resume: Resume = False,
     quick: Annotated[bool, typer.Option("--quick", help="A few epochs only, to see whether it works.")] = False,
 ) -> None:
     """Reconstruct: result.h5, checkpoint.h5, log.txt and report.html in the output folder."""
@@ -140,10 +142,7 @@ def check(config: ConfigPath, assign: Assignments = None, as_json: AsJson = Fals
 
 
 @app.command()
-def inspect(
-    file: DataPath,
-    assign: DataAssignments = None,
-) -> None:
+def inspect(file: DataPath, assign: DataAssignments = None) -> None:
     """Show what a data file holds: format, arrays, units, geometry, overlap, and what looks suspicious."""
     from adorym.commands.inspect import inspect as work
 
@@ -153,7 +152,7 @@ def inspect(
 @app.command()
 def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Data file.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")],
+    target: ToFile,
     mapping: Annotated[
         list[str] | None,
         typer.Option("--map", metavar="NAME=KEY", help="Which array is which; 'adorym inspect' lists the names."),
@@ -172,9 +171,7 @@ def convert(
 def simulate(
     name: Annotated[str, typer.Argument(help="A simulation; 'adorym list simulation' shows them.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Native HDF5 file to write.")],
-    assign: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the simulation.")
-    ] = None,
+    assign: Settings = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random generator.")] = 0,
 ) -> None:
     """Simulate a data set and store its ground truth with it."""
@@ -239,10 +236,8 @@ def export(
 @app.command()
 def prepare(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Data file with a rocking scan.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")],
-    assign: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the preparation.")
-    ] = None,
+    target: ToFile,
+    assign: Settings = None,
     about: Annotated[
         list[str] | None, typer.Option("--data", metavar="KEY=VALUE", help="Data settings that the file lacks.")
     ] = None,
@@ -256,7 +251,7 @@ def prepare(
 @app.command()
 def crystal(
     result: ResultPath,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.")] = None,
+    output: ToFolder = None,
     data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="The data file.")] = None,
     assign: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Geometry, twin, threshold, voxel.")
@@ -275,10 +270,8 @@ def train(
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="Configuration of the training.")
     ] = None,
-    assign: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings that override it.")
-    ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")] = False,
+    assign: Settings = None,
+    resume: Resume = False,
 ) -> None:
     """Train a network on simulated crystals; also under mpirun or torchrun."""
     from adorym.commands.train import train_network as work
@@ -338,7 +331,8 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     start = launched()
     if start is not None and start[1] > 0:
-        _be_silent()
+        # Only rank 0 prints; an error of another rank goes to the process's own standard error.
+        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
         if not PARALLEL & set(given):
             sys.exit(0)  # every other command is the work of one process
     try:
@@ -362,11 +356,6 @@ def _fail(error: AdorymError, debug: bool) -> None:
         raise error
     kind = "error" if error.exit_status == 2 else "run failed"
     _end([f"{kind}: {line}" for line in error.message().splitlines()], error.exit_status)
-
-
-def _be_silent() -> None:
-    """Only rank 0 prints; an error of another rank goes to the process's own standard error."""
-    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
 
 
 def _end(lines: list[str], status: int) -> None:

@@ -123,11 +123,8 @@ def at_lines(error: InputError, lines: Mapping[str, int]) -> InputError:
     line = line_of(error.where, lines)
     if line is None:
         return error
-    parts = {"what": error.what, "expected": error.expected, "found": error.found, "remedy": error.remedy}
-    last = [name for name, part in parts.items() if part is not None][-1]
-    parts[last] = f"{parts[last]} (line {line})" if line else f"{parts[last]} (--set)"
-    what, remedy = str(parts["what"]), None if parts["remedy"] is None else str(parts["remedy"])
-    return type(error)(error.where, what, expected=parts["expected"], found=parts["found"], remedy=remedy)
+    last = [name for name in ("what", "expected", "found", "remedy") if getattr(error, name) is not None][-1]
+    return error.with_(**{last: f"{getattr(error, last)} {f'(line {line})' if line else '(--set)'}"})
 
 
 def line_of(where: str, lines: Mapping[str, int]) -> int | None:

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+from typing_extensions import Self
 
 
 class AdorymError(Exception):
@@ -46,15 +50,16 @@ class AdorymError(Exception):
             parts.append(self.remedy)
         return "; ".join(parts)
 
+    def _parts(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("where", "what", "expected", "found", "remedy")}
+
+    def with_(self, **changes: Any) -> Self:
+        """The same error with some of its parts replaced."""
+        return type(self)(**(self._parts() | changes))
+
     def __reduce__(self) -> tuple:
         # Exceptions with keyword-only arguments do not survive pickling (MPI, multiprocessing) without this.
-        return _rebuild, (type(self), self.where, self.what, self.expected, self.found, self.remedy)
-
-
-def _rebuild(
-    cls: type[AdorymError], where: str, what: str, expected: object, found: object, remedy: str
-) -> AdorymError:
-    return cls(where, what, expected=expected, found=found, remedy=remedy)
+        return partial(type(self), **self._parts()), ()
 
 
 class InputError(AdorymError, ValueError):

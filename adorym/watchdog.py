@@ -47,17 +47,14 @@ class Watchdog:
             time.sleep(min(1.0, self._limit_s / 4))
             waits = self._waits
             if waits is not None and time.monotonic() - waits[1] > self._limit_s:
-                write_error(self._report(waits[0]))
+                frame = sys._current_frames().get(self._main)
+                stack = "".join(traceback.format_stack(frame)) if frame else ""
+                where = f" ({self.where})" if self.where else ""
+                write_error(
+                    f"rank {self._rank} has waited {self._limit_s:g} s for the other ranks in '{waits[0]}'{where}; "
+                    f"another rank has left, hangs, or is far behind\n{stack}"
+                )
                 end_process(1, self._abort)
-
-    def _report(self, name: str) -> str:
-        frame = sys._current_frames().get(self._main)
-        stack = "".join(traceback.format_stack(frame)) if frame else ""
-        where = f" ({self.where})" if self.where else ""
-        return (
-            f"rank {self._rank} has waited {self._limit_s:g} s for the other ranks in '{name}'{where}; "
-            f"another rank has left, hangs, or is far behind\n{stack}"
-        )
 
 
 def write_error(text: str) -> None:

@@ -27,9 +27,8 @@ from adorym.constraints import probe as of_probe
 from adorym.constraints.support import ShrinkWrap, Support
 from adorym.data import rings
 from adorym.data.dataset import Dataset
-from adorym.data.readers.cxi import CxiReader
+from adorym.data.readers.entry import CxiReader, NexusReader
 from adorym.data.readers.native import NativeReader
-from adorym.data.readers.nexus import NexusReader
 from adorym.data.readers.ptypy import PtypyReader
 from adorym.engine.checks import start_value
 from adorym.engine.loop import Reconstruction

@@ -96,7 +96,7 @@ def test_convert_applies_settings_and_maps(adorym, folder):
 
 
 def test_inspect_takes_settings(adorym, folder):
-    assert "9000 eV" in adorym("inspect", "data.h5", "--set", "energy=9 keV").out
+    assert "9 keV" in adorym("inspect", "data.h5", "--set", "energy=9 keV").out
 
 
 def test_lines_are_printed_whole_so_that_a_command_can_be_copied(adorym, tmp_path):

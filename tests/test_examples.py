@@ -25,7 +25,7 @@ from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.losses.counting import LeastSquares
 from adorym.report import style
-from adorym.report.base import scene
+from adorym.report.base import Scene
 from adorym.report.curve_pictures import parameters_picture
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -133,7 +133,7 @@ def test_the_blur_is_found_to_ten_per_cent(tmp_path):
     blur, trace = result.parameters["blur_px"], result.history["blur_px"]
     assert len(trace) == 25 and trace[-1] == float(blur.value), "a single number is kept epoch by epoch"
     with style.styled():
-        assert parameters_picture(scene(result)) is not None
+        assert parameters_picture(Scene(result)) is not None
     assert blur.unit == "px" and float(blur.start) == 1.0
     assert float(blur.value) == pytest.approx(1.2, rel=0.1)
     sharp = adorym.load_config(EXTEND / "config.yaml", [*overrides, "parameters.blur_px=false"])

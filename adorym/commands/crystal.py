@@ -14,7 +14,7 @@ from rich.table import Table
 from adorym.data.atomic import whole_file, write_json
 from adorym.data.dataset import Dataset
 from adorym.data.open import open_dataset
-from adorym.data.result import Result, read_result
+from adorym.data.result import read_result
 from adorym.errors import ConfigError, GeometryError
 from adorym.metrics.strain import StrainField, TwinChoice, chosen_twin, flattened, strain_field
 from adorym.optics.bragg_geometry import Beam, BraggGeometry, lattice_m, orthogonal, places_m
@@ -104,7 +104,10 @@ def crystal(
     if view.geometry is None:
         made = _on_skew_voxels(obj, view)
     else:
-        dataset = open_dataset(data or _data_path(result, str(result_path)), check=False)
+        place = data or result.settings.get("data", {}).get("path")
+        if place is None:
+            raise ConfigError(str(result_path), "does not say where its data are", remedy="name them with '--data'")
+        dataset = open_dataset(place, check=False)
         made = _in_laboratory(obj, view, view.geometry, dataset)
     folder.mkdir(parents=True, exist_ok=True)
     files = (*_write(made, folder), *save_crystal_pictures(made.field, made.voxel_m, folder / "pictures"))
@@ -169,13 +172,6 @@ def _beam(geometry: BraggGeometry, dataset: Dataset) -> Beam:
     assert dataset.energy_ev is not None and dataset.distance_m is not None  # looked at above
     assert dataset.detector_pixel_size_m is not None
     return Beam(dataset.energy_ev, dataset.distance_m, dataset.detector_pixel_size_m, step)
-
-
-def _data_path(result: Result, where: str) -> str:
-    path = result.settings.get("data", {}).get("path")
-    if path is None:
-        raise ConfigError(where, "does not say where its data are", remedy="name them with '--data'")
-    return str(path)
 
 
 def _write(made: Crystal, folder: Path) -> tuple[Path, ...]:

@@ -114,14 +114,11 @@ def prepare_peak(
         ("counts", f"{volume.counts.sum(dtype=np.float64):.6g}"),
         ("oversampling", ", ".join(f"{r:.2f}" for r in ratios) + " (z, y, x): array / crystal"),
     )
-    return Prepared(rows, tuple(_warnings(volume.shape, ratios)))
-
-
-def _warnings(shape: tuple[int, ...], ratios: np.ndarray) -> list[str]:
-    found = []
+    warnings = [
+        f"a side of {n} voxels has a prime factor of {rest}: Fourier transforms are slow"
+        for n in volume.shape
+        if (rest := rough_part(n)) > 1
+    ]
     if ratios.min() < 2:
-        found.append(f"oversampling of {ratios.min():.2g}: below 2 the pattern does not determine the crystal")
-    for n in shape:
-        if (rest := rough_part(n)) > 1:
-            found.append(f"a side of {n} voxels has a prime factor of {rest}: Fourier transforms are slow")
-    return found
+        warnings.insert(0, f"oversampling of {ratios.min():.2g}: below 2 the pattern does not determine the crystal")
+    return Prepared(rows, tuple(warnings))

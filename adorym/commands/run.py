@@ -109,7 +109,10 @@ def carry_out(
         load_checkpoint(reconstruction, folder / CHECKPOINT_NAME, config.identity())
     if comm.is_root:
         _writable(folder, where)
-    result = drive(reconstruction, config, folder, [*_callbacks(config), *callbacks])
+    watching: list[Callback] = [ProgressReport(config.output.progress), LogFile()]
+    if config.output.snapshots_every is not None:
+        watching.append(Snapshots(config.output.snapshots_every))
+    result = drive(reconstruction, config, folder, [*watching, *callbacks])
     report = None
     if config.output.report and comm.is_root:
         report = report_scored(folder / RESULT_NAME, folder / REPORT_NAME, reconstruction.problem.dataset)
@@ -233,13 +236,6 @@ def _remarks(result: Result) -> tuple[str, ...]:
     if trend is None:
         return ()
     return tuple(line for line in (f"Positions {trend.summary}.", trend.hint) if line)
-
-
-def _callbacks(config: Config) -> list[Callback]:
-    callbacks: list[Callback] = [ProgressReport(config.output.progress), LogFile()]
-    if config.output.snapshots_every is not None:
-        callbacks.append(Snapshots(config.output.snapshots_every))
-    return callbacks
 
 
 def _writable(folder: Path, where: str) -> None:

@@ -33,17 +33,14 @@ def resized(intensity: np.ndarray, size: int = 32) -> np.ndarray:
 def _reblocked(a: np.ndarray, before: int, after: int) -> np.ndarray:
     """Every block of ``before``^3 voxels as one of ``after``^3, zeros added around to fill whole blocks."""
     n = -(-a.shape[0] // before)
-    blocks = _padded(a, n * before).reshape(n, before, n, before, n, before).transpose(0, 2, 4, 1, 3, 5)
+    added = n * before - a.shape[0]  # an odd layer goes in front: the middle stays at size // 2
+    padded = np.pad(a, (-(-added // 2), added // 2))
+    blocks = padded.reshape(n, before, n, before, n, before).transpose(0, 2, 4, 1, 3, 5)
     low = min(before, after)
     coefficients = np.zeros((n, n, n, after, after, after))
     coefficients[..., :low, :low, :low] = dctn(blocks, axes=(3, 4, 5), norm="ortho")[..., :low, :low, :low]
     made = idctn(coefficients, axes=(3, 4, 5), norm="ortho")
     return made.transpose(0, 3, 1, 4, 2, 5).reshape((n * after,) * 3)
-
-
-def _padded(a: np.ndarray, size: int) -> np.ndarray:
-    before = -(-(size - a.shape[0]) // 2)  # the odd layer goes in front: the middle stays at size // 2
-    return np.pad(a, (before, size - a.shape[0] - before))
 
 
 def _center(a: np.ndarray, size: int) -> np.ndarray:

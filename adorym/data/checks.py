@@ -99,18 +99,15 @@ def check_counts(dataset: Dataset, on_bad: Literal["error", "mask_pixels", "drop
             raise DataError(dataset.path, "every pattern is bad or empty: nothing is left")
         return choose(dataset, keep, f"{len(bad)} bad or empty patterns left out, first: {bad[0]}")
     if on_bad == "mask_pixels" and statistics.bad_pixels.any():
-        return check_counts(_masked(dataset, statistics.bad_pixels))
+        good = ~statistics.bad_pixels if dataset.mask is None else dataset.mask & ~statistics.bad_pixels
+        if not good.any():
+            raise DataError(dataset.path, "every pixel is bad in some pattern: nothing is left")
+        note = f"{int(statistics.bad_pixels.sum())} pixels with counts that are not finite or negative were masked"
+        patterns = MaskedPatterns(dataset.patterns, good)
+        return check_counts(replace(dataset, patterns=patterns, mask=good, notes=(*dataset.notes, note)))
     for fault in faults(dataset, statistics):
         raise fault
     return dataset
-
-
-def _masked(dataset: Dataset, bad: np.ndarray) -> Dataset:
-    good = ~bad if dataset.mask is None else dataset.mask & ~bad
-    if not good.any():
-        raise DataError(dataset.path, "every pixel is bad in some pattern: nothing is left")
-    note = f"{int(bad.sum())} pixels with counts that are not finite or negative were masked"
-    return replace(dataset, patterns=MaskedPatterns(dataset.patterns, good), mask=good, notes=(*dataset.notes, note))
 
 
 def faults(dataset: Dataset, statistics: CountStatistics) -> Iterator[DataError]:

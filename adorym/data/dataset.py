@@ -8,24 +8,12 @@ angles are numbered one after the other; ``angle_index`` says which angle a patt
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from adorym.errors import DataError
-
-
-class Patterns(Protocol):
-    """A stack of patterns that is read by index, so that it need not fit into memory."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """``(n, y, x)``."""
-        ...
-
-    def read(self, index: np.ndarray) -> np.ndarray:
-        """Patterns ``index`` as ``(len(index), y, x)`` float32, in detector units, zero frequency at the center."""
-        ...
+from adorym.optics.geometry import Patterns as Patterns
 
 
 @dataclass(frozen=True)

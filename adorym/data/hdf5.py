@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -66,19 +67,10 @@ def open_hdf5(path: str | Path) -> h5py.File:
         # Parallel file systems often refuse locks, and reading needs none.
         return h5py.File(path, "r", locking="best-effort")
     except OSError as error:
-        being_written = _single_writer(path)
-        if being_written is not None:
-            return being_written
+        with suppress(OSError):  # a detector may still be writing to it (single writer, multiple readers)
+            return h5py.File(path, "r", swmr=True, libver="latest", locking="best-effort")
         what = "the HDF5 file is truncated" if "truncated" in str(error) else "the HDF5 file is damaged"
         raise DataError(str(path), what, found=str(error), remedy="copy the file again from its origin") from error
-
-
-def _single_writer(path: Path) -> h5py.File | None:
-    """The file as one of its readers, if a detector is still writing to it (single writer, multiple readers)."""
-    try:
-        return h5py.File(path, "r", swmr=True, libver="latest", locking="best-effort")
-    except OSError:
-        return None
 
 
 @lru_cache(maxsize=1)

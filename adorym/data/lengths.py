@@ -101,11 +101,6 @@ class Lengths:
             magnification=magnification,
         )
 
-    def transposed(self) -> Lengths:
-        """After rows and columns of the detector have changed places; the object's pixel stays."""
-        size = self.detector_pixel_size_m
-        return self if size is None else replace(self, detector_pixel_size_m=size[::-1])
-
     def geometry(self, window_px: tuple[int, int]) -> Geometry:
         """The geometry with the formulas."""
         return Geometry(

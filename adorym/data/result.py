@@ -15,7 +15,7 @@ Arrays in detector space have the zero frequency at the center, as in every file
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +115,10 @@ class Result:
                 raise DataError("pixel_size_m", "not a pixel size", expected="(y, x) or (y, x, z) > 0", found=sizes)
             object.__setattr__(self, "pixel_size_m", sizes)
         for group in ("parameters", "history", "provenance", "fit"):
-            _check_names(group, getattr(self, group))
+            for name in getattr(self, group):
+                if not name or name == "." or "/" in name or "\0" in name:
+                    what = "this name cannot stand in a result file"
+                    raise DataError(f"{group}.{name}", what, expected="a name without '/'")
         for group in ("history", "fit"):
             object.__setattr__(self, group, {name: np.asarray(a) for name, a in getattr(self, group).items()})
 
@@ -163,12 +166,6 @@ class Result:
         if self.representation == "attenuation":
             return {"attenuation": self.object}
         return {"delta": self.object[..., 0], "beta": self.object[..., 1]}
-
-
-def _check_names(group: str, entries: Mapping[str, object]) -> None:
-    for name in entries:
-        if not name or name == "." or "/" in name or "\0" in name:
-            raise DataError(f"{group}.{name}", "this name cannot stand in a result file", expected="a name without '/'")
 
 
 def write_result(result: Result, path: str | Path) -> Path:

@@ -117,11 +117,8 @@ def sub_voxel_peak(volume: Volume, radius: int = 2) -> np.ndarray:
     """(z, y, x) of the center of mass of the counts within ``radius`` voxels of the brightest one."""
     center = peak(volume)
     window = tuple(slice(max(0, c - radius), c + radius + 1) for c in center)
-    part = volume.counts[window].astype(np.float64)
-    grids = np.meshgrid(
-        *(np.arange(s.start, s.start + n) for s, n in zip(window, part.shape, strict=True)), indexing="ij"
-    )
-    return np.array([float((g * part).sum() / part.sum()) for g in grids])
+    inside = ndimage.center_of_mass(volume.counts[window].astype(np.float64))
+    return np.array([s.start for s in window]) + inside
 
 
 def cropped(volume: Volume, shape: tuple[int, int, int], center: np.ndarray | None = None) -> Volume:

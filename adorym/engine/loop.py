@@ -232,7 +232,9 @@ class Reconstruction:
 
     def _state(self, total: int, epoch: int, rates: Mapping[str, float]) -> State:
         """Where the run stands between two batches, as updates see it."""
-        return State(epoch, total, self.problem.present(), rates, self.problem.store.values)
+        problem = self.problem
+        constrained = frozenset(constraint.parameter for constraint in problem.constraints)
+        return State(epoch, total, problem.present(), rates, problem.store.values, constrained)
 
     def _apply_updates(self, when: str, state: State) -> None:
         """Every update that is due ``when``, one after the other."""

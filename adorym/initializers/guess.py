@@ -77,8 +77,6 @@ def fitted(obj: np.ndarray, volume: Volume, threshold: float = 0.05) -> Guess:
 
 def moving(shape: tuple[int, ...], offset: np.ndarray) -> np.ndarray:
     """The linear phase factor that moves an object's pattern by ``offset`` voxels."""
-    made = np.ones(shape, complex)
-    for axis, (n, by) in enumerate(zip(shape, offset, strict=True)):
-        phase = 2 * np.pi * by * (np.arange(n) - (n - 1) / 2) / n
-        made = made * np.exp(1j * phase).reshape([-1 if i == axis else 1 for i in range(len(shape))])
-    return made
+    turns = [by * (np.arange(n) - (n - 1) / 2) / n for n, by in zip(shape, offset, strict=True)]
+    z, y, x = np.meshgrid(*(np.exp(2j * np.pi * turn) for turn in turns), indexing="ij", sparse=True)
+    return z * y * x

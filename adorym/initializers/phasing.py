@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import fields as dataclass_fields
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -13,7 +12,7 @@ from adorym.data.dataset import Dataset
 from adorym.data.volume import Volume, crystal_extent, read_volume
 from adorym.errors import ConfigError
 from adorym.forward.object import FirstObject, Initializer
-from adorym.initializers.phasing_run import Phaser, PhasingSettings
+from adorym.initializers.phasing_run import Phased, Phaser, PhasingSettings
 from adorym.initializers.starts import Ranked, Ranking, ranked
 from adorym.registry import register
 from adorym.wrapper import get_backend
@@ -67,7 +66,9 @@ class Phasing(PhasingSettings, Initializer):
         support = first_support(volume, self.first_support)
         objects = np.stack([random_start(volume, support, rng) for _ in range(self.starts)])
         supports = np.broadcast_to(support, objects.shape)
-        return phase_all(phaser, volume, objects, supports, self.rank_by)
+        size = max(1, BATCH_VOXELS // support.size)
+        parts = [phaser.run(objects[i : i + size], supports[i : i + size]) for i in range(0, self.starts, size)]
+        return ranked(Phased.joined(parts), volume.modulus, volume.good, self.rank_by)
 
     def chosen(self, found: Ranked) -> np.ndarray:
         """``(z, y, x)`` the best, or the mean of the best that agree."""
@@ -75,16 +76,6 @@ class Phasing(PhasingSettings, Initializer):
         if len(alike) < self.mean_of:
             LOG.warning("%d of %d starts agree with the best: only they are averaged", len(alike), self.mean_of)
         return alike.mean(0)
-
-
-def phase_all(phaser: Phaser, volume: Volume, objects: np.ndarray, supports: np.ndarray, by: Ranking) -> Ranked:
-    """Every start, as many at once as memory is meant for, ranked."""
-    size = max(1, BATCH_VOXELS // objects[0].size)
-    parts = [phaser.run(objects[i : i + size], supports[i : i + size]) for i in range(0, len(objects), size)]
-    joined = type(parts[0])(
-        *(np.concatenate([getattr(p, f.name) for p in parts]) for f in dataclass_fields(type(parts[0])))
-    )
-    return ranked(joined, volume.modulus, volume.good, by)
 
 
 def check_shape(volume: Volume, shape: tuple[int, ...]) -> None:
@@ -105,11 +96,9 @@ def as_object(crystal: np.ndarray) -> np.ndarray:
 def first_support(volume: Volume, factor: float) -> np.ndarray:
     """A box in the middle of the array, ``factor`` times as wide as the crystal seems to be."""
     sides = np.clip(np.rint(factor * crystal_extent(volume)), 2, np.array(volume.shape) - 1)
-    inside = np.ones(volume.shape, bool)
-    for axis, (n, side) in enumerate(zip(volume.shape, sides, strict=True)):
-        near = np.abs(np.arange(n) - (n - 1) / 2) <= side / 2
-        inside &= near.reshape([-1 if i == axis else 1 for i in range(3)])
-    return inside
+    near = [np.abs(np.arange(n) - (n - 1) / 2) <= side / 2 for n, side in zip(volume.shape, sides, strict=True)]
+    z, y, x = np.meshgrid(*near, indexing="ij", sparse=True)
+    return z & y & x
 
 
 def random_start(volume: Volume, support: np.ndarray, rng: np.random.Generator) -> np.ndarray:

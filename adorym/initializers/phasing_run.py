@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,6 +107,11 @@ class Phased:
     objects: np.ndarray
     supports: np.ndarray
     chi2: np.ndarray
+
+    @classmethod
+    def joined(cls, parts: Sequence[Phased]) -> Phased:
+        """All of ``parts``, one after the other."""
+        return cls(*map(np.concatenate, zip(*((p.objects, p.supports, p.chi2) for p in parts), strict=True)))
 
 
 class Phaser:

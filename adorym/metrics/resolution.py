@@ -65,10 +65,8 @@ class RingCorrelation:
         above = np.flatnonzero(self.correlation >= self.threshold)
         if above.size == 0:
             return float(self.frequency[0])
-        last = int(above[-1])
-        margin = (self.correlation - self.threshold)[last : last + 2]
-        part = margin[0] / (margin[0] - margin[1])
-        return float(self.frequency[last] + part * (self.frequency[last + 1] - self.frequency[last]))
+        pair = [above[-1] + 1, above[-1]]
+        return float(np.interp(0.0, (self.correlation - self.threshold)[pair], self.frequency[pair]))
 
     @property
     def half_period(self) -> float:

@@ -45,12 +45,8 @@ class TransferFunction:
         below = np.flatnonzero(self.value < LIMIT)
         if below.size == 0:
             return float(self.frequency[-1])
-        last = int(below[0])
-        if last == 0:
-            return float(self.frequency[0])
-        high, low = self.value[last - 1], self.value[last]
-        part = (high - LIMIT) / (high - low)
-        return float(self.frequency[last - 1] + part * (self.frequency[last] - self.frequency[last - 1]))
+        pair = [below[0], max(below[0] - 1, 0)]
+        return float(np.interp(LIMIT, self.value[pair], self.frequency[pair]))
 
     @property
     def half_period_px(self) -> float:

@@ -147,7 +147,9 @@ class Trainer:
                     p.data = p.data.contiguous(memory_format=torch.channels_last_3d)
         self.training, self.validation = examples.rows(slice(held_out, None)), examples.rows(slice(0, held_out))
         self._optimizer = self._new_optimizer()
-        self._lower = _lower_precision(settings, self.device)
+        on_gpu = self.device.startswith("cuda")
+        lower = torch.float16 if on_gpu else torch.bfloat16
+        self._lower = lower if (settings.mixed_precision if on_gpu else settings.bfloat16) else None
         self._scaler = torch.amp.GradScaler("cuda", enabled=self._lower == torch.float16)
 
     # -- the loop ----------------------------------------------------------------------------------------------------
@@ -321,12 +323,6 @@ PHASE_LOSSES: dict[str, Callable[[Tensor], Tensor]] = {
     "cosine": lambda difference: 1 - torch.cos(difference),
     "mean": lambda difference: difference.abs() / (2 * math.pi),
 }
-
-
-def _lower_precision(settings: TrainingSettings, device: str) -> torch.dtype | None:
-    if device.startswith("cuda"):
-        return torch.float16 if settings.mixed_precision else None
-    return torch.bfloat16 if settings.bfloat16 else None
 
 
 def _device(name: str) -> str:

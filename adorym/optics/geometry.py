@@ -44,6 +44,19 @@ _REMEDY = {
 }
 
 
+class Patterns(Protocol):
+    """A stack of patterns that is read by index, so that it need not fit into memory."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(n, y, x)``."""
+        ...
+
+    def read(self, index: np.ndarray) -> np.ndarray:
+        """Patterns ``index`` as ``(len(index), y, x)`` float32, in detector units, zero frequency at the center."""
+        ...
+
+
 class Measured(Protocol):
     """What the geometry needs to know of a data set (fulfilled by `adorym.data.dataset.Dataset`)."""
 

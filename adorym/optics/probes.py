@@ -20,7 +20,7 @@ from scipy.special import expit
 
 from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.optics import geometry
-from adorym.optics.geometry import Grid, Pair, sample_grid
+from adorym.optics.geometry import Grid, Pair, Patterns, sample_grid
 from adorym.optics.probe_files import Fit, fit_window, read_probe
 from adorym.optics.propagation import fresnel_rate_rad_per_m
 from adorym.paths import InputPath
@@ -28,14 +28,6 @@ from adorym.registry import register
 from adorym.units import Length, Pixels, parse
 
 INTENSITY_FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
-
-
-class Patterns(Protocol):
-    """A stack of patterns that is read by index."""
-
-    @property
-    def shape(self) -> tuple[int, int, int]: ...
-    def read(self, index: np.ndarray) -> np.ndarray: ...
 
 
 class Measurement(geometry.Measured, Protocol):
@@ -109,8 +101,8 @@ class GaussianProbe(InitialProbe):
             sy, sx = in_pixels(self.sigma, dataset)
         else:
             sy, sx = (w / INTENSITY_FWHM_PER_SIGMA for w in in_pixels(self.fwhm or "", dataset))
-        y, x = centered_indices(dataset.window_px)
-        return np.exp(-((y / sy) ** 2 + (x / sx) ** 2) / 4)[None].astype(np.complex128)
+        y, x = (np.arange(n) - (n - 1) / 2 for n in dataset.window_px)
+        return np.exp(-((y[:, None] / sy) ** 2 + (x / sx) ** 2) / 4)[None].astype(np.complex128)
 
 
 @register("probe", "aperture")
@@ -238,12 +230,6 @@ class DataProbe(InitialProbe):
             remedy = "choose another initial probe, such as {kind: mean_pattern}"
             raise DataError("data", "the start probe is dark or not finite", remedy=remedy)
         return probe
-
-
-def centered_indices(window_px: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Pixel coordinates ``(y, 1)``, ``(1, x)`` float64 counted from the window's middle (N - 1)/2."""
-    ny, nx = window_px
-    return np.arange(ny)[:, None] - (ny - 1) / 2, np.arange(nx)[None, :] - (nx - 1) / 2
 
 
 def in_pixels(text: str, dataset: Measurement) -> Pair:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -14,34 +15,29 @@ from adorym.report.score import Score
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """All that the pictures show: the result, the part of it the data saw, the data and a score where there are any."""
+    """All that the pictures show: the result, and the data and a score where there are any."""
 
     result: Result
-    view: FieldOfView
     dataset: Dataset | None = None
     score: Score | None = None
+
+    @cached_property
+    def view(self) -> FieldOfView:
+        """The part of the object that the data saw."""
+        return field_of_view(self.result, self.positions_px)
 
     @property
     def positions_px(self) -> np.ndarray | None:
         """``(n, 2)`` refined probe positions, else those of the data set."""
-        return _positions(self.result, self.dataset)
+        refined = self.result.parameters.get("probe_positions")
+        if refined is not None and refined.value.ndim == 2 and refined.value.shape[1] == 2:
+            return refined.value
+        return None if self.dataset is None else self.dataset.probe_positions_px
 
     @property
     def pixel_x_m(self) -> float | None:
         """Pixel size along x, for scale bars."""
         return None if self.result.pixel_size_m is None else self.result.pixel_size_m[1]
-
-
-def scene(result: Result, dataset: Dataset | None = None, score: Score | None = None) -> Scene:
-    """The `Scene` of ``result``: finds out which part of the object was seen."""
-    return Scene(result, field_of_view(result, _positions(result, dataset)), dataset, score)
-
-
-def _positions(result: Result, dataset: Dataset | None) -> np.ndarray | None:
-    refined = result.parameters.get("probe_positions")
-    if refined is not None and refined.value.ndim == 2 and refined.value.shape[1] == 2:
-        return refined.value
-    return None if dataset is None else dataset.probe_positions_px
 
 
 @dataclass(frozen=True)

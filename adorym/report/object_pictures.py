@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy import ndimage
 
 from adorym.data.field_of_view import FieldOfView, robust_range, without_ramp
 from adorym.data.result import Result
@@ -98,7 +99,7 @@ def _solid(amplitude: np.ndarray) -> np.ndarray:
 def _sections(result: Result, view: FieldOfView) -> dict[str, list[Panel]]:
     volume = result.object[view.crop]
     density = np.nan_to_num(np.abs(volume if volume.ndim == 3 else volume[..., 0]))
-    center = [_center(density.sum(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    center = [round(float(c)) for c in ndimage.center_of_mass(density if density.any() else np.ones(density.shape))]
     dy, dx, dz = result.voxel_size_m or (1.0, 1.0, 1.0)
     planes = {
         "x–y": (volume[:, :, center[2]], (dy, dx)),
@@ -110,12 +111,6 @@ def _sections(result: Result, view: FieldOfView) -> dict[str, list[Panel]]:
         for name, values, seen in _channels(plane, result.representation, None):
             rows.setdefault(name, []).append(Panel(values, seen, seen, size, title))
     return rows
-
-
-def _center(profile: np.ndarray) -> int:
-    total = profile.sum()
-    middle = np.sum(np.arange(profile.size) * profile) / total if total > 0 else (profile.size - 1) / 2
-    return round(float(middle))
 
 
 def _grid(rows: dict[str, list[Panel]], known_size: bool) -> Figure:

@@ -14,7 +14,7 @@ import numpy as np
 from adorym.data.dataset import Dataset
 from adorym.data.result import ParameterResult, Result
 from adorym.errors import DataError
-from adorym.report.base import Picture, Scene, scene
+from adorym.report.base import Picture, Scene
 from adorym.report.object_pictures import extent_text
 from adorym.report.pictures import draw_pictures, save_pictures
 from adorym.report.position_trend import position_trend
@@ -37,7 +37,7 @@ def write_report(result: Result, path: str | Path, dataset: Dataset | None = Non
         DataError: The files cannot be written.
     """
     path = Path(path)
-    shown = scene(result, dataset, score)
+    shown = Scene(result, dataset, score)
     pictures = draw_pictures(shown)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

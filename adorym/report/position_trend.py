@@ -51,6 +51,7 @@ class PositionTrend:
         """Name and value of every number, as text."""
         affine = self.affine
         y, x = (f"{_percent(s - 1)} ± {100 * e:.2f} %" for s, e in zip(affine.scale, affine.scale_error, strict=True))
+        shifts = (f"{round(shift, 3) + 0.0:.3f}" for shift in self.shift_px)  # -0.0 + 0.0 is 0.0
         return [
             ("Correction, mean removed", f"{number(self.rms_px, 3)} px rms"),
             ("Correction, affine map removed", f"{number(self.rms_affine_px, 3)} px rms"),
@@ -58,7 +59,7 @@ class PositionTrend:
             ("Scale in x", x),
             ("Shear of y with x", _percent(affine.shear)),
             ("Rotation from y towards x", quantity(affine.rotation_rad, "rad", 3)),
-            ("Mean shift in y, x", ", ".join(_fixed(shift) for shift in self.shift_px) + " px"),
+            ("Mean shift in y, x", ", ".join(shifts).replace("-", "−") + " px"),
         ]
 
     @property
@@ -101,7 +102,3 @@ def position_trend(result: Result) -> PositionTrend | None:
 
 def _percent(part: float) -> str:
     return f"{100 * part:+.2f} %".replace("-", "−")
-
-
-def _fixed(value: float) -> str:
-    return f"{round(value, 3) + 0.0:.3f}".replace("-", "−")  # -0.0 + 0.0 is 0.0

@@ -60,8 +60,7 @@ def prefixed(error: InputError, path: str) -> list[InputError]:
         return [inner for each in error.errors for inner in prefixed(each, path)]
     if isinstance(error, ExtensionError):  # its place is in a file of its own
         return [error]
-    where = path if not error.where else join(path, error.where)
-    return [type(error)(where, error.what, expected=error.expected, found=error.found, remedy=error.remedy)]
+    return [error.with_(where=join(path, error.where) if error.where else path)]
 
 
 def translate(

@@ -12,7 +12,7 @@ from adorym.data.dataset import Dataset
 from adorym.optics.bragg_geometry import BraggGeometry
 from adorym.registry import register
 from adorym.simulate.base import Simulation, generators, simulated
-from adorym.simulate.crystals import Strain, phases, without_ramp
+from adorym.simulate.crystals import Strain, phases, ramp_phase, without_ramp
 from adorym.simulate.polyhedra import Shape, orientations, polyhedra
 from adorym.units import Angle, Energy, Length, Pixels
 from adorym.wrapper import get_backend
@@ -98,9 +98,7 @@ class BraggCrystal(Simulation):
         filling = polyhedra(xp, rng, turns, (z, y, x), self.shape)
         phase = xp.to_numpy(without_ramp(xp, phases(xp, rng, filling, turns, self.strain), filling))[0]
         offset = rng.uniform(-self.peak_offset, self.peak_offset, 3)
-        axes = np.meshgrid(*((np.arange(n) - (n - 1) / 2) / n for n in (z, y, x)), indexing="ij", sparse=True)
-        shift = sum(2 * np.pi * o * a for o, a in zip(offset, axes, strict=True))
-        return xp.to_numpy(filling)[0] * np.exp(1j * (phase + shift))
+        return xp.to_numpy(filling)[0] * np.exp(1j * (phase + xp.to_numpy(ramp_phase(xp, offset[None], (z, y, x)))[0]))
 
     def _expected(self, crystal: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Expected counts ``(z, y, x)`` and the crystal on the reconstruction's voxels, in square root of photons."""

@@ -90,10 +90,6 @@ class Scene:
             obj = resample_poly(obj, 1, self.oversample, axis=axis, padtype="line", window=("kaiser", 8.0))
         return obj if self.behind else obj[..., 0]
 
-    def probe_at_rest_px(self) -> np.ndarray:
-        """The probe modes ``(m, y, x)`` complex128 on the reconstruction's pixels."""
-        return fourier_crop(self.modes.astype(np.complex128), self.oversample)
-
     def probe_px(self) -> np.ndarray:
         """The orthogonal modes ``(m, y, x)`` complex128, strongest first, that explain a whole exposure."""
         modes = self.modes.astype(np.complex128)

@@ -83,6 +83,7 @@ class ScannedExperiment(Simulation):
         scene = Scene(first, probe, self.scan.path_px(beam), self.oversample, tuple((gap, each) for each in others))
         true = self.scan.positions_px(np.subtract(self.object_px, self.window_px), beam, for_scan)
         patterns, mask = self.noise.measure(scene.expected(true, self._detector(window)), for_noise)
+        modes_at_rest = probe.astype(np.complex128)
         guess = np.sqrt(self.photons) * fourier_crop(self.illumination.first_guess(window), self.oversample)
         known = {
             "probe_positions_px": self.scan.recorded_px(true, for_scan),
@@ -96,7 +97,7 @@ class ScannedExperiment(Simulation):
                 "object": scene.object_px().astype(np.complex64),
                 "object_origin_px": np.zeros(2, int),
                 "probe": scene.probe_px().astype(np.complex64),
-                "probe_at_rest": scene.probe_at_rest_px().astype(np.complex64),
+                "probe_at_rest": fourier_crop(modes_at_rest, self.oversample).astype(np.complex64),
                 "probe_positions_px": true,
             },
         }

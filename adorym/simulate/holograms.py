@@ -71,9 +71,8 @@ class _Plane:
 
     def embedded(self, transmission: np.ndarray) -> np.ndarray:
         """``transmission`` of the field in vacuum."""
-        whole = np.ones(self.fine.window_px, np.complex128)
-        whole[self._middle(transmission.shape)] = transmission
-        return whole
+        edges = [n - k for n, k in zip(self.fine.window_px, transmission.shape, strict=True)]
+        return np.pad(transmission, [(edge // 2, edge - edge // 2) for edge in edges], constant_values=1)
 
     def _middle(self, shape: tuple[int, ...]) -> tuple[slice, ...]:
         first = [(n - k) // 2 for n, k in zip(self.fine.window_px, shape, strict=True)]

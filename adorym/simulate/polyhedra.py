@@ -99,19 +99,14 @@ def _extents(normals: np.ndarray, distances: np.ndarray) -> np.ndarray:
 
 
 def _filled(xp: Backend, normals: np.ndarray, offsets: np.ndarray, shape: tuple[int, int, int]) -> Array:
-    axes = [xp.asarray(np.arange(m) - (m - 1) / 2.0) for m in shape]
+    axes = np.meshgrid(*(np.arange(m) - (m - 1) / 2.0 for m in shape), indexing="ij", sparse=True)
+    places = [xp.asarray(axis[None]) for axis in axes]
     n, planes = offsets.shape
     filled = xp.ones((n, *shape))
     widths = np.abs(normals).sum(-1)
     for k in range(planes):
-        z, y, x = (
-            xp.reshape(xp.asarray(normals[:, k, i]), (n, 1, 1, 1)) * xp.reshape(axes[i], _along(i)) for i in range(3)
-        )
+        z, y, x = (xp.reshape(xp.asarray(normals[:, k, i]), (n, 1, 1, 1)) * place for i, place in enumerate(places))
         distance = xp.reshape(xp.asarray(offsets[:, k]), (n, 1, 1, 1)) - (z + y + x)
         # The part of a voxel under an oblique plane, to first order in its distance.
         filled = filled * xp.clip(0.5 + distance / xp.reshape(xp.asarray(widths[:, k]), (n, 1, 1, 1)), 0.0, 1.0)
     return filled
-
-
-def _along(axis: int) -> tuple[int, ...]:
-    return tuple(-1 if i == axis + 1 else 1 for i in range(4))

@@ -24,6 +24,7 @@ class State:
         epochs: All planned epochs.
         values: The parameters by name, the object excepted.
         rates: Learning rate in this epoch of everything that is refined, by name, the object among them.
+        constrained: Names of what a constraint holds: what a gauge moved would be moved back.
         read_object: Returns the whole unknown of the object; expensive, so to be called only if needed.
         patterns: ``(n,)`` sorted indices of the present batch; none at the beginning and at the end of an epoch.
         loss: Of that batch, once it is known.
@@ -38,6 +39,7 @@ class State:
     values: Mapping[str, np.ndarray]
     rates: Mapping[str, float]
     read_object: Callable[[], np.ndarray]
+    constrained: frozenset[str] = frozenset()
     patterns: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     loss: float = 0.0
     changed: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -19,23 +19,23 @@ class FactorGauge(Update):
 
     Attributes:
         factor: Name of the parameter that is a factor on the predicted intensity.
-        into: Names of parameters that may take it over, the first one that is refined does.
-        power: The intensity is proportional to this power of these: 2 for amplitudes, 1 for factors.
+        into: Name of the parameter that takes the mean over. Nothing happens unless it is refined, and free of
+            constraints: otherwise the data determine the mean.
+        power: The intensity is proportional to this power of it: 2 for amplitudes, 1 for factors.
     """
 
     factor: str
-    into: tuple[str, ...]
+    into: str
     power: float = 2.0
 
     def apply(self, state: State) -> State:
-        taker = next((name for name in self.into if name in state.rates and name in state.values), None)
-        if self.factor not in state.rates or taker is None:
-            return state  # the data determine it
+        if not _free(state, self.factor, self.into):
+            return state
         values, mean = state.values[self.factor], float(state.values[self.factor].mean())
         if not (np.isfinite(mean) and mean > 0):
             return state
-        taken = state.values[taker] * mean ** (1 / self.power)
-        return state.with_values(**{self.factor: values / mean, taker: taken.astype(state.values[taker].dtype)})
+        taken = state.values[self.into] * mean ** (1 / self.power)
+        return state.with_values(**{self.factor: values / mean, self.into: taken.astype(state.values[self.into].dtype)})
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,14 @@ class OffsetGauge(Update):
     sign: float = 1.0
 
     def apply(self, state: State) -> State:
-        if self.offset not in state.rates or self.into not in state.rates:
+        if not _free(state, self.offset, self.into):
             return state
         values = np.array(state.values[self.offset])
         mean = float(values[:, self.column].mean())
         values[:, self.column] -= mean
         return state.with_values(**{self.offset: values, self.into: state.values[self.into] + self.sign * mean})
+
+
+def _free(state: State, *names: str) -> bool:
+    """Whether all of these are refined, and no constraint would move back what a gauge moves."""
+    return all(name in state.rates and name not in state.constrained for name in names)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from adorym.errors import DataError
 from adorym.metrics import position_errors, scanned_region
-from adorym.metrics.region import inner_region
+from adorym.metrics.alignment import inner_region
 
 TRUE = np.random.default_rng(3).uniform(0, (180, 120), (60, 2))
 

@@ -13,7 +13,7 @@ from result_cases import ptychography_result
 from adorym.data.result import ParameterResult, Result, read_result, write_result
 from adorym.errors import DataError
 from adorym.report import style
-from adorym.report.base import scene
+from adorym.report.base import Scene
 from adorym.report.page import render, write_report
 from adorym.report.score import Figure, Score
 
@@ -80,23 +80,23 @@ def test_the_page_stands_alone_and_shows_everything(tmp_path):
 
 def test_text_from_files_is_escaped():
     result = replace(RESULT, config="data: {path: '<script>alert(1)</script>'}", provenance={"<b>": "<i>"})
-    html = render(scene(result), [])
+    html = render(Scene(result), [])
     assert "<script>" not in html and "<b>" not in html and "<i>" not in html
 
 
 def test_the_page_of_a_bare_result_needs_nothing():
-    page = check(render(scene(Result(np.ones((3, 4, 1)))), [], name="out"))
+    page = check(render(Scene(Result(np.ones((3, 4, 1)))), [], name="out"))
     assert "out" in page.text and "Configuration" not in page.text and "Score" not in page.text
 
 
 @pytest.mark.parametrize("config", ["", "just text", "[1, 2]", "a: [", "data: a.h5", "forward_model: ptychography"])
 def test_any_configuration_can_be_shown(config):
-    check(render(scene(replace(RESULT, config=config)), []))
+    check(render(Scene(replace(RESULT, config=config)), []))
 
 
 def test_a_model_from_a_file_is_called_by_its_class():
     config = "data: a.h5\nforward_model: {kind: /home/me/models.py:ThinObject}\n"
-    page = check(render(scene(replace(RESULT, config=config)), []))
+    page = check(render(Scene(replace(RESULT, config=config)), []))
     assert "ThinObject reconstruction" in page.text.split("Configuration")[0]
 
 
@@ -107,7 +107,7 @@ def test_the_table_says_what_was_not_changed():
         "c": ParameterResult(np.zeros((0, 2)), "px", np.zeros((0, 2))),
         "d": ParameterResult(np.ones(2), "px", np.ones(3)),
     }
-    cells = re.findall(r"<td>(.*?)</td>", render(scene(replace(RESULT, parameters=parameters, provenance={})), []))
+    cells = re.findall(r"<td>(.*?)</td>", render(Scene(replace(RESULT, parameters=parameters, provenance={})), []))
     assert cells[:5] == ["A", "3", "1 m", "1 m", "none"]
     assert cells[5:10] == ["B", "3", "", "|…| 1.414", ""]
     assert cells[10:15] == ["C", "0 × 2", "none", "none", ""]
@@ -121,4 +121,4 @@ def test_a_page_that_cannot_be_written_is_an_error(tmp_path):
 
 def test_reports_of_results_read_from_files_are_the_same(tmp_path):
     again = read_result(write_result(RESULT, tmp_path / "result.h5"))
-    assert render(scene(again), [], "x") == render(scene(RESULT), [], "x")
+    assert render(Scene(again), [], "x") == render(Scene(RESULT), [], "x")

@@ -14,7 +14,7 @@ from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.result import ParameterResult, Result
 from adorym.metrics.resolution import ring_correlation
 from adorym.report import style
-from adorym.report.base import scene
+from adorym.report.base import Scene
 from adorym.report.curve_pictures import fit_picture, frc_picture, loss_picture, parameters_picture
 from adorym.report.object_pictures import extent_text, object_picture
 from adorym.report.pictures import draw_pictures, save_pictures
@@ -46,7 +46,7 @@ def test_all_pictures_are_drawn_and_saved(tmp_path):
     rng = np.random.default_rng(0)
     star = siemens((48, 60)).real
     frc = ring_correlation(star + rng.normal(0, 0.1, star.shape), star + rng.normal(0, 0.1, star.shape), PIXEL_M)
-    pictures = draw_pictures(scene(RESULT, score=Score(ring_correlation=frc)))
+    pictures = draw_pictures(Scene(RESULT, score=Score(ring_correlation=frc)))
     names = ["object", "resolution", "probe", "loss", "fit", "positions", "parameters"]
     assert [p.name for p in pictures] == names
     for picture, path in zip(pictures, save_pictures(pictures, tmp_path / "pictures"), strict=True):
@@ -55,7 +55,7 @@ def test_all_pictures_are_drawn_and_saved(tmp_path):
 
 
 def test_object_colors_ignore_the_margin_and_the_ramp_is_gone():
-    amplitude, phase = images(object_picture(scene(RESULT)))
+    amplitude, phase = images(object_picture(Scene(RESULT)))
     assert 0.7 < amplitude.get_clim()[0] < amplitude.get_clim()[1] < 1.1
     low, high = phase.get_clim()
     assert -0.8 < low < -0.3 and 0.2 < high < 0.7  # a star of 0.9 rad, its mean removed
@@ -66,18 +66,18 @@ def test_object_colors_ignore_the_margin_and_the_ramp_is_gone():
 def test_phase_that_wraps_gets_a_cyclic_map():
     y, x = np.indices((40, 50))
     result = Result(np.exp(8j * np.sin(y / 7) * np.sin(x / 9))[..., None])
-    _, phase = images(object_picture(scene(result)))
+    _, phase = images(object_picture(Scene(result)))
     assert phase.get_cmap().name == "twilight" and phase.get_clim() == (-np.pi, np.pi)
 
 
 def test_slices_and_volumes():
-    few = object_picture(scene(replace(RESULT, object=np.repeat(RESULT.object, 3, 2))))
+    few = object_picture(Scene(replace(RESULT, object=np.repeat(RESULT.object, 3, 2))))
     assert len(images(few)) == 6 and "slice 2, z = 10 µm" in titles(few)
-    many = object_picture(scene(replace(RESULT, object=np.repeat(RESULT.object, 9, 2))))
+    many = object_picture(Scene(replace(RESULT, object=np.repeat(RESULT.object, 9, 2))))
     assert len(images(many)) == 8 and "4 of 9 slices" in many[1]
     volume = np.zeros((20, 24, 18, 2))
     volume[8:15, 6:20, 5:9] = (1e-5, 1e-7)
-    sections = object_picture(scene(Result(volume, "delta_beta", pixel_size_m=(1e-8, 1e-8))))
+    sections = object_picture(Scene(Result(volume, "delta_beta", pixel_size_m=(1e-8, 1e-8))))
     shown = images(sections)
     assert [image.get_array().shape for image in shown[:3]] == [(20, 24), (20, 18), (18, 24)]
     assert all(image.get_array().max() == pytest.approx(1) for image in shown)  # through the body, in powers of ten
@@ -87,34 +87,34 @@ def test_slices_and_volumes():
 def test_phase_of_empty_space_is_not_shown():
     crystal = 0.001 * np.exp(1j * np.random.default_rng(0).uniform(-3, 3, (20, 24, 18)))
     crystal[6:14, 8:18, 4:13] = np.exp(0.4j * np.sin(np.arange(10) / 3))[None, :, None]
-    amplitude, _, _, phase, _, _ = images(object_picture(scene(Result(crystal))))
+    amplitude, _, _, phase, _, _ = images(object_picture(Scene(Result(crystal))))
     assert np.ma.count_masked(np.ma.masked_invalid(phase.get_array())) == 20 * 24 - 8 * 10
     assert np.ma.count_masked(np.ma.masked_invalid(amplitude.get_array())) == 0
     assert phase.get_clim()[1] - phase.get_clim()[0] < 1
 
 
 def test_extent_is_physical_where_the_pixel_size_is_known():
-    shown = scene(RESULT)
+    shown = Scene(RESULT)
     height, width = shown.view.seen.shape
     assert extent_text(RESULT, shown.view) == f"{width * 10:.3g} × {height * 12:.3g} nm"
     assert extent_text(replace(RESULT, pixel_size_m=None), shown.view) == f"{width} × {height} px"
 
 
 def test_probe_modes_are_named_with_their_power():
-    drawn = probe_picture(scene(RESULT))
+    drawn = probe_picture(Scene(RESULT))
     assert [t for t in titles(drawn) if t] == ["Mode 1   80.0 %", "Mode 2   15.0 %", "Mode 3   5.0 %"]
     assert "1.00×10⁵ photons" in drawn[1]
-    single = probe_picture(scene(replace(RESULT, probe=RESULT.probe[:1])))
+    single = probe_picture(Scene(replace(RESULT, probe=RESULT.probe[:1])))
     assert titles(single)[0] == "Probe"
-    ten = probe_picture(scene(replace(RESULT, probe=np.repeat(RESULT.probe, 4, 0)[:10])))
+    ten = probe_picture(Scene(replace(RESULT, probe=np.repeat(RESULT.probe, 4, 0)[:10])))
     assert sum(t.startswith("Mode") for t in titles(ten)) == 8
 
 
 def test_corrections_leave_the_common_shift_out():
     start = RESULT.parameters["probe_positions"].start
     moved = {"probe_positions": ParameterResult(start + np.array([5, -3]), "px", start)}
-    assert "corrected" not in positions_picture(scene(replace(RESULT, parameters=moved)))[1]
-    drawn = positions_picture(scene(RESULT))
+    assert "corrected" not in positions_picture(Scene(replace(RESULT, parameters=moved)))[1]
+    drawn = positions_picture(Scene(RESULT))
     shift = RESULT.parameters["probe_positions"].value - start
     rms = np.sqrt(np.mean(np.sum((shift - shift.mean(0)) ** 2, axis=1)))
     assert f"100 positions, corrected by {rms:.3g} px rms" in drawn[1] and "nm" in drawn[1]
@@ -126,46 +126,46 @@ def test_positions_come_from_the_data_where_they_were_not_refined():
     positions = RESULT.parameters["probe_positions"].value
     index = np.repeat([0, 1], 50)
     dataset = Dataset(ArrayPatterns(np.zeros((100, 24, 32))), positions, index, np.zeros(2))
-    bare = scene(replace(RESULT, parameters={}), dataset)
+    bare = Scene(replace(RESULT, parameters={}), dataset)
     assert bare.view.scanned
     assert positions_picture(bare)[1] == "50 probe positions."  # those of the first angle
 
 
 def test_loss_is_logarithmic_where_it_falls_far():
-    steep, flat = loss_picture(scene(RESULT)), None
+    steep, flat = loss_picture(Scene(RESULT)), None
     assert isinstance(steep[0].axes[0].yaxis.get_minor_formatter(), NullFormatter)  # labels would overlap
     assert steep[0].axes[0].get_yscale() == "log" and "270 ms per epoch" in steep[1]
     history = {"loss": np.array([1.0, 0.9, 0.8, 0.7]), "loss_total_variation": np.full(4, 0.1)}
-    flat = loss_picture(scene(replace(RESULT, history=history)))
+    flat = loss_picture(Scene(replace(RESULT, history=history)))
     assert flat[0].axes[0].get_yscale() == "linear"
     assert [t.get_text() for t in flat[0].axes[0].get_legend().get_texts()] == ["Loss", "Total variation"]
-    assert loss_picture(scene(replace(RESULT, history={}))) is None
+    assert loss_picture(Scene(replace(RESULT, history={}))) is None
 
 
 def test_fit_is_on_one_logarithmic_scale():
-    drawn = fit_picture(scene(RESULT))
+    drawn = fit_picture(Scene(RESULT))
     measured, predicted, difference = (ax.images[0] for ax in drawn[0].axes[:3])
     assert isinstance(measured.norm, LogNorm) and measured.norm is predicted.norm
     assert difference.norm.vmin == -difference.norm.vmax
     assert drawn[1].startswith("Pattern 17; R = ")
     masked = RESULT.fit | {"measured": np.where(RESULT.fit["predicted"] > 100, np.nan, RESULT.fit["measured"])}
-    assert "R = " in fit_picture(scene(replace(RESULT, fit=masked)))[1]
+    assert "R = " in fit_picture(Scene(replace(RESULT, fit=masked)))[1]
     dark = RESULT.fit | {"measured": np.zeros((24, 32))}
-    assert fit_picture(scene(replace(RESULT, fit=dark))) is None
+    assert fit_picture(Scene(replace(RESULT, fit=dark))) is None
 
 
 def test_resolution_is_in_the_unit_of_the_pixel():
     star = siemens((48, 60)).real
     noise = np.random.default_rng(1).normal(0, 0.15, (2, *star.shape))
     frc = ring_correlation(star + noise[0], star + noise[1], PIXEL_M)
-    drawn = frc_picture(scene(RESULT, score=Score(ring_correlation=frc)))
+    drawn = frc_picture(Scene(RESULT, score=Score(ring_correlation=frc)))
     assert f"{frc.half_period * 1e9:.3g} nm" in drawn[1] and drawn[0].axes[0].get_xlabel().endswith("(1/nm)")
-    same = frc_picture(scene(RESULT, score=Score(ring_correlation=ring_correlation(star, star, PIXEL_M))))
+    same = frc_picture(Scene(RESULT, score=Score(ring_correlation=ring_correlation(star, star, PIXEL_M))))
     assert "better than the pixels show" in same[1]
 
 
 def test_parameters_are_shown_as_what_changed():
-    panels = parameters_picture(scene(RESULT))[0].axes
+    panels = parameters_picture(Scene(RESULT))[0].axes
     assert [ax.get_title("left") for ax in panels] == ["Propagation distance", "Slice spacing", "Tilt"]
     assert panels[0].get_xlabel() == "epoch" and panels[0].get_ylabel() == "mm"
     assert panels[1].get_ylabel() == "change (nm)"
@@ -181,7 +181,7 @@ def test_parameters_that_were_not_refined_or_have_their_own_picture_are_left_out
         "background": ParameterResult(background, "photons", np.zeros((1, 9, 12))),
         "labels": ParameterResult(np.array([True, False])),
     }
-    drawn = parameters_picture(scene(replace(RESULT, parameters=parameters)))
+    drawn = parameters_picture(Scene(replace(RESULT, parameters=parameters)))
     assert [t for t in titles(drawn) if t] == ["Background"] and len(images(drawn)) >= 1
 
 
@@ -211,7 +211,7 @@ ODD = {
 
 @pytest.mark.parametrize("name", ODD)
 def test_odd_results_do_not_break_the_pictures(name):
-    for picture in draw_pictures(scene(ODD[name])):
+    for picture in draw_pictures(Scene(ODD[name])):
         assert picture.png.startswith(b"\x89PNG")
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from result_cases import ptychography_result
 
 from adorym.data.result import ParameterResult, Result, read_result, write_result
-from adorym.report.base import scene
+from adorym.report.base import Scene
 from adorym.report.page import render
 from adorym.report.position_trend import position_trend
 
@@ -118,10 +118,10 @@ def test_no_trend_where_there_is_none_to_find(without):
 
 def test_the_report_shows_the_trend():
     base = replace(ptychography_result(), object=np.ones((12, 14, 1), complex), probe=None)
-    html = render(scene(replace(base, parameters=moved(affine((0.992, 0.992))).parameters)), [])
+    html = render(Scene(replace(base, parameters=moved(affine((0.992, 0.992))).parameters)), [])
     for text in ('id="trend"', 'href="#trend"', "Scale in y", "Mean shift in y, x", "pixel size seems too small"):
         assert text in html
-    unrefined = render(scene(replace(base, parameters=result(RECORDED, RECORDED).parameters)), [])
+    unrefined = render(Scene(replace(base, parameters=result(RECORDED, RECORDED).parameters)), [])
     assert 'id="trend"' not in unrefined
 
 

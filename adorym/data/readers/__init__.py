@@ -2,9 +2,8 @@
 
 from adorym.data.lengths import Lengths
 from adorym.data.readers.base import Raw, Reader
-from adorym.data.readers.cxi import CxiReader
+from adorym.data.readers.entry import CxiReader, NexusReader
 from adorym.data.readers.native import NativeReader
-from adorym.data.readers.nexus import NexusReader
 from adorym.data.readers.ptypy import PtypyReader
 
 __all__ = ["CxiReader", "Lengths", "NativeReader", "NexusReader", "PtypyReader", "Raw", "Reader"]

@@ -132,7 +132,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     for turn in (raw.orientation, overrides.orientation(keep_center=not near)):
         if not turn.is_identity:
             patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
-            lengths = lengths.transposed() if turn.transpose else lengths
+            if turn.transpose and lengths.detector_pixel_size_m is not None:  # the object's pixel stays
+                lengths = replace(lengths, detector_pixel_size_m=lengths.detector_pixel_size_m[::-1])
             notes.append(f"patterns: {turn.describe()}")
     lengths = lengths.completed(patterns.shape[1:], notes)
     dataset = Dataset(

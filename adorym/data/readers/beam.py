@@ -40,26 +40,15 @@ def photon_energy(entry: h5py.Group, source_first: bool, notes: list[str]) -> fl
             dataset = find(entry, [f"{group}/{name}"])
             if dataset is None:
                 continue
-            value = _from_wavelength(dataset) if name in WAVELENGTH else _from_energy(dataset)
+            unit, is_length = unit_of(dataset), name in WAVELENGTH
+            value = single(quantity(dataset, "m" if is_length else "eV"))
+            if value is not None and is_length:
+                value = energy_ev(value)
+            elif value is not None and unit is None and value < 1e-6:  # then it can only be joule
+                value /= JOULE_PER_EV
             if value is not None and PHOTON_EV[0] <= value <= PHOTON_EV[1]:
-                notes.append(f"energy {value:.6g} eV from {dataset.name} in {unit_of(dataset) or _guessed(name)}")
+                guessed = "m (not said)" if is_length else "a unit judged by its size"
+                notes.append(f"energy {value:.6g} eV from {dataset.name} in {unit or guessed}")
                 return value
             notes.append(f"{dataset.name}: not a photon energy, passed over")
     return None
-
-
-def _from_wavelength(dataset: h5py.Dataset) -> float | None:
-    length = single(quantity(dataset, "m"))
-    return None if length is None else energy_ev(length)
-
-
-def _from_energy(dataset: h5py.Dataset) -> float | None:
-    """Electronvolt; a number without unit below 1e-6 can only be joule."""
-    value = single(quantity(dataset, "eV", "eV"))
-    if value is not None and unit_of(dataset) is None and value < 1e-6:
-        return value / JOULE_PER_EV
-    return value
-
-
-def _guessed(name: str) -> str:
-    return "m (not said)" if name in WAVELENGTH else "a unit judged by its size"

@@ -2,6 +2,11 @@
 
 CXI names its groups ``entry_1/instrument_1/detector_1``; NeXus marks them with ``@NX_class``, whatever their name. Both
 are searched by name first, then by class. What is missing is left out; what was used is noted.
+
+CXI (1.3 and later, https://www.cxidb.org/cxi.html) is in SI units, the energy of the photons in joule; translations are
+the sample's, in meters. NeXus (NXcxi_ptycho, NXptycho) is read leniently, since files in use leave out much of what the
+definition requires: every ``@units`` is honored, the photon energy is that of the beam, positions are a list of
+translations or the motors of a raster.
 """
 
 from __future__ import annotations
@@ -16,10 +21,11 @@ from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, single, text_at
 from adorym.data.lengths import Lengths
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns
-from adorym.data.readers.base import Raw, mean_field
+from adorym.data.readers.base import Raw, Reader, mean_field
 from adorym.data.readers.beam import photon_energy
 from adorym.data.readers.motion import detector_axes, probe_motion, sample_motion
 from adorym.errors import DataError, suggestion
+from adorym.registry import register
 
 FRAMES = (
     "data_1/data",
@@ -31,6 +37,7 @@ FRAMES = (
 )
 DETECTOR = ("instrument_1/detector_1", "instrument_1/detector", "instrument/detector_1", "instrument/detector")
 PROBE = ("instrument_1/source_1/illumination", "instrument_1/source_1/probe", "instrument/source/probe")
+DEFINITIONS = ("NXcxi_ptycho", "NXptycho")
 HAS_SIGNAL = 0x1000  # a bit of CXI's mask that does not make a pixel bad
 
 
@@ -61,6 +68,45 @@ def definition_of(group: h5py.Group) -> str:
     if dataset is None or h5py.check_string_dtype(dataset.dtype) is None:
         return ""
     return str(np.ravel(dataset.asstr()[()])[0])
+
+
+def is_nexus(file: h5py.File) -> bool:
+    """Whether an entry names a definition of ptychography, or the file is NeXus with patterns and not marked as CXI."""
+    groups = entry_groups(file).values()
+    if any(definition_of(group) in DEFINITIONS for group in groups):
+        return True
+    if find(file, ["cxi_version"]) is not None:
+        return False
+    return any(text_attribute(g, "NX_class") == "NXentry" and frames_of(g) is not None for g in groups)
+
+
+@register("reader", "cxi")
+class CxiReader(Reader):
+    """CXI files, and files with the layout of CXI that do not say so."""
+
+    def recognizes(self, path: Path) -> bool:
+        with open_hdf5(path) as file:
+            if is_nexus(file):
+                return False
+            groups = entry_groups(file)
+            if find(file, ["cxi_version"]) is not None:
+                return bool(groups)
+            return any(frames_of(group) is not None for group in groups.values())
+
+    def extract(self, path: Path, overrides: Overrides) -> Raw:
+        return extract_entry(path, overrides, source_first=True)
+
+
+@register("reader", "nexus")
+class NexusReader(Reader):
+    """NeXus files of ptychography."""
+
+    def recognizes(self, path: Path) -> bool:
+        with open_hdf5(path) as file:
+            return is_nexus(file)
+
+    def extract(self, path: Path, overrides: Overrides) -> Raw:
+        return extract_entry(path, overrides, source_first=False)
 
 
 def extract_entry(path: Path, overrides: Overrides, source_first: bool) -> Raw:

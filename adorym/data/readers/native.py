@@ -67,12 +67,14 @@ class NativeReader(Reader):
             if measured is None:
                 measured = "intensity"
                 notes.append("measured: not said in the file, taken as intensity")
-            dark, flats = find(file, ["exchange/data_dark"]), _flat_fields(file)
+            dark, white = find(file, ["exchange/data_dark"]), find(file, ["exchange/data_white"])
             dark = None if dark is None else mean_field(numbers(dark))
             flat, drift = None, None
-            if flats is not None:
+            if white is not None:
+                flats = numbers(white)
+                flats = flats.reshape(-1, *flats.shape[-2:])
                 flat, drift = beam_of(flats, dark, _moments(file, len(flats), theta[index], overrides.white_fields))
-            probe = find(file, ["start/probe"])
+            probe, stored_notes = find(file, ["start/probe"]), find(file, ["metadata/notes"])
             raw = Raw(
                 patterns=patterns,
                 positions_px=_positions(file, index, lengths, notes),
@@ -88,7 +90,7 @@ class NativeReader(Reader):
                 rotation_center_px=_number(file, "metadata/rotation_center_px", "metadata/rotation_centre_px"),
                 open_beam_counts=_number(file, "metadata/open_beam_counts"),
                 truth=_truth(file),
-                notes=(*_stored_notes(file), *notes),
+                notes=(*(() if stored_notes is None else stored_notes.asstr()[()]), *notes),
             )
         return raw
 
@@ -219,15 +221,6 @@ def _fitting(positions: np.ndarray, n: int, dataset: h5py.Dataset) -> np.ndarray
     return positions
 
 
-def _flat_fields(file: h5py.File) -> np.ndarray | None:
-    """``(k, y, x)``."""
-    dataset = find(file, ["exchange/data_white"])
-    if dataset is None:
-        return None
-    fields = numbers(dataset)
-    return fields.reshape(-1, *fields.shape[-2:]) if fields.ndim >= 2 else fields[None]
-
-
 def _moments(
     file: h5py.File, n_flats: int, theta_rad: np.ndarray, kind: str | None
 ) -> tuple[np.ndarray, np.ndarray] | None:
@@ -256,8 +249,3 @@ def _truth(file: h5py.File) -> dict[str, object]:
     if isinstance(file.get("truth"), h5py.Group):
         file["truth"].visititems(add)
     return found
-
-
-def _stored_notes(file: h5py.File) -> tuple[str, ...]:
-    dataset = find(file, ["metadata/notes"])
-    return () if dataset is None else tuple(dataset.asstr()[()])

@@ -16,7 +16,7 @@ import importlib
 import importlib.util
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -55,6 +55,8 @@ def central_slices(
 
 
 class _CentralSlices(HostOperation):
+    linear: ClassVar[bool] = True
+
     def __init__(self, frame: Frame, tolerance: float, oversampling: float) -> None:
         self.frame, self.tolerance, self.oversampling = frame, tolerance, oversampling
 
@@ -108,12 +110,8 @@ class _Plan:
             self.points = columns[:, None] + (self.matrices[:, :, 0][:, None, :] * self.k[0][:, None])[:, :, None]
         phase = np.einsum("a...i,ai->a...", self.points, self.shifts)
         phase = phase - self.points[..., self.axes] @ self.offset
-        self.phase = np.exp(1j * phase) * self._known()
-
-    def _known(self) -> np.ndarray:
-        """0 at the Nyquist frequencies, which stand for two directions, else 1."""
-        x = np.abs(self.k[1]) < np.pi
-        return x.astype(float) if self.level else (np.abs(self.k[0]) < np.pi)[:, None] * x
+        y, x = (np.abs(k) < np.pi for k in self.k)  # the Nyquist frequencies stand for two directions: they are 0
+        self.phase = np.exp(1j * phase) * (x if self.level else y[:, None] * x)
 
     def _flat_points(self) -> list[np.ndarray]:
         real = np.float32 if self.complex == np.complex64 else np.float64

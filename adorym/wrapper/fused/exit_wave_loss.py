@@ -213,7 +213,11 @@ class _Pass:
         loss = kernels.detect(flat, measured, sizes, self.scale, self.background.reshape(-1), intensity, slope)
         curvatures = self._curvatures(curvature, shift, flat, intensity)
         power = np.zeros(self.pixels if "probe" in curvature and not self.scale.size else 0, self.real)
-        g_scale, g_background = self._linear_gradients(wanted, intensity, slope)
+        g_scale = g_background = None
+        if "intensity_scale" in wanted:
+            g_scale = (self.detector.weight * (slope * self._signal(intensity)).sum(1) / self.scale).astype(self.real)
+        if "background" in wanted:
+            g_background = (self.detector.weight * slope.sum(0)).astype(self.real).reshape(self.background.shape)
         if whole:
             kernels.multiply_slope(flat, slope, self.scale, self.real.type(factor))
         g_obj, g_probe, g_offsets = self._wave_gradients(wave, (probes, power), shift, wanted)
@@ -244,15 +248,14 @@ class _Pass:
         g_probe, g_offsets = shift.adjoint(g, "probe_positions" in wanted)
         return g_obj, g_probe, None if g_offsets is None else g_offsets + through_back
 
-    def _linear_gradients(self, wanted: frozenset[str], intensity: np.ndarray, slope: np.ndarray) -> tuple[Any, Any]:
-        g_scale = g_background = None
-        weight = self.detector.weight
-        if "intensity_scale" in wanted:
-            signal = intensity - (self.background.reshape(-1) if self.background.size else 0)
-            g_scale = (weight * (slope * signal).sum(1) / self.scale).astype(self.real)
-        if "background" in wanted:
-            g_background = (weight * slope.sum(0)).astype(self.real).reshape(self.background.shape)
-        return g_scale, g_background
+    def _signal(self, intensity: np.ndarray) -> np.ndarray:
+        """``intensity`` ``(n, k)`` without the background."""
+        return intensity - (self.background.reshape(-1) if self.background.size else 0)
+
+    def _over(self, values: np.ndarray | float, intensity: np.ndarray) -> np.ndarray:
+        """``values`` over the intensity and the floor, 0 where pixels are masked."""
+        ratio = values / (intensity + self.real.type(self.detector.floor))
+        return ratio if self.mask.size == 0 else ratio * self.mask
 
     def _curvatures(
         self, names: frozenset[str], shift: _Shift | None, wave: np.ndarray, intensity: np.ndarray
@@ -269,14 +272,10 @@ class _Pass:
             kernels.power_sum(self._flat(self.obj, 1), self.scale, power)
             out["probe"] = (q * power.reshape(1, *self.shape[2:])).astype(self.real)
         if "intensity_scale" in names and self.scale.size:
-            signal = intensity - (self.background.reshape(-1) if self.background.size else 0)
-            square = signal**2 / (intensity + self.real.type(self.detector.floor))
-            square = square if self.mask.size == 0 else square * self.mask
+            square = self._over(self._signal(intensity) ** 2, intensity)
             out["intensity_scale"] = (q * square.sum(1) / (4 * self.scale**2)).astype(self.real)[:, None]
         if "probe_positions" in names and shift is not None:
             d_y, d_x = (self._flat(self._moved(shift, axis), 2) for axis in (0, 1))
             factor = (self.unit * (self.scale if self.scale.size else np.ones(self.shape[0]))).astype(self.real)
-            weight = 1 / (intensity + self.real.type(self.detector.floor))
-            weight = weight if self.mask.size == 0 else weight * self.mask
-            out["probe_positions"] = q * kernels.gauss_newton(wave, d_y, d_x, weight, factor)
+            out["probe_positions"] = q * kernels.gauss_newton(wave, d_y, d_x, self._over(1, intensity), factor)
         return out

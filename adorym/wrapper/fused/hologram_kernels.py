@@ -13,16 +13,14 @@ beyond the image's edge are those of its edge.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from adorym.wrapper.fused.kernels import _jit
 from adorym.wrapper.fused.kernels import _residual as pixel_losses
 
 # Pole of the recursive filter, and samples after which its power is below rounding.
 POLE, HORIZON = float(np.sqrt(3.0) - 2.0), 28
 # Rows that are filtered side by side.
 BLOCK = 16
-
-_jit = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
 
 
 @_jit

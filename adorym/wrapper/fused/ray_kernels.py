@@ -26,9 +26,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numba import njit
 
-_jit = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+from adorym.wrapper.fused.kernels import _jit
+
 FORWARD, ADJOINT, BY_POSE = 0, 1, 2
 
 
