@@ -13,13 +13,13 @@ from adorym.engine.terms import proximal, term_gradient
 from adorym.errors import ConfigError
 from adorym.optimizers.base import Gradient
 from adorym.parameters import OBJECT
-from adorym.regularizers.base import Regularizer, proximal_terms
+from adorym.regularizers.base import ProximalRegularizer, Regularizer, proximal_terms
 from adorym.solvers.base import Objective, Solver
 from adorym.storage.base import Slope
 from adorym.storage.vector import StoreVector
 from adorym.wrapper.base import Array, Tree
 
-# Step of the difference of gradients that stands for the curvature of a regularizer, as a part of the vector's length.
+# Step of the finite difference for the curvature of a regularizer, relative to the norm of the vector.
 NUDGE = 1e-4
 
 
@@ -31,10 +31,10 @@ class FullBatchObjective(Objective):
     """The loss of ``patterns`` and the regularizers, over the parameters ``names`` of a problem; collective.
 
     Args:
-        problem: Its values are those of the last evaluation.
-        names: Parameters that are moved.
+        problem: The problem; it holds the values of the last evaluation.
+        names: Parameters that are refined.
         patterns: ``(n,)`` sorted indices.
-        solver: Says how the unknowns are scaled, and whether proximal terms are left out.
+        solver: Determines the scaling of the unknowns, and whether proximal terms are left out.
     """
 
     def __init__(self, problem: Problem, names: list[str], patterns: np.ndarray, solver: Solver) -> None:
@@ -54,17 +54,17 @@ class FullBatchObjective(Objective):
         return StoreVector(store, {name: parts[name] for name in self.names})
 
     def pack(self) -> StoreVector:
-        """The present values in scaled units."""
+        """The current values in scaled units."""
         return self.values() / self.scaling
 
     def unpack(self, u: StoreVector) -> StoreVector:
-        """Take over the values; returns them in their own units."""
+        """Set the problem's values from ``u``; returns them in their own units."""
         x = self._rounded(u)
         self._place(x)
         return x
 
     def is_at(self, u: StoreVector) -> bool:
-        """Whether the present values are those of ``u``."""
+        """Whether the current values are those of ``u``."""
         return (self._rounded(u) - self.values()).norm() == 0
 
     def _rounded(self, u: StoreVector) -> StoreVector:
@@ -94,7 +94,7 @@ class FullBatchObjective(Objective):
         return self.values().map(lambda a: np.full(a.shape, value))
 
     def rescale(self, rng: np.random.Generator) -> None:
-        """Scale by the present curvature, ``x = h^{-1/2} u``; vectors made before mean nothing any more."""
+        """Scale by the current curvature, ``x = h^{-1/2} u``; earlier vectors are then invalid."""
         found, made = self.solver.preconditioner.diagonal(self, rng), StoreVector(self.problem.store, {})
         alpha = self.solver.preconditioner.regularization
         for name in self.names:
@@ -107,7 +107,7 @@ class FullBatchObjective(Objective):
             made |= h.map(lambda a, add=(alpha + 1e-9) * largest: ((1 - alpha) * a + add) ** -0.5)
         self.scaling = made
 
-    # -- what solvers ask --------------------------------------------------------------------------------------------
+    # -- for solvers -------------------------------------------------------------------------------------------------
     def evaluate(self, u: StoreVector) -> tuple[float, StoreVector]:
         self.evaluations += 1
         self.unpack(u)
@@ -132,7 +132,7 @@ class FullBatchObjective(Objective):
         for name, term in self.proximal.items():
             step_here = step * self.scaling.only(name).largest() ** 2  # one number a parameter
 
-            def moved(_: int, tile: Array, term: Regularizer = term, step: float = step_here) -> Array:
+            def moved(_: int, tile: Array, term: ProximalRegularizer = term, step: float = step_here) -> Array:
                 return proximal(self.problem, term, xp.asarray(tile, exact=True), step)
 
             part = x.parts[name]
@@ -145,7 +145,7 @@ class FullBatchObjective(Objective):
         self.unpack(u)
         parts = self._blank()
         value = sum(self._add_term(term, parts) for term in self.proximal.values())
-        self._taken(parts)  # nobody wants the gradient
+        self._taken(parts)  # discards the gradient
         return self._over_ranks(value)
 
     def flat(self, u: StoreVector) -> np.ndarray:
@@ -174,7 +174,7 @@ class FullBatchObjective(Objective):
             sides.append(np.concatenate(rows))
         return (sides[0], sides[1]) if np.isfinite(sides).any() else None
 
-    # -- what preconditioners ask ------------------------------------------------------------------------------------
+    # -- for preconditioners -----------------------------------------------------------------------------------------
     def scales(self) -> StoreVector:
         """Natural size of each unknown."""
         made = self._filled(0.0)
@@ -187,7 +187,7 @@ class FullBatchObjective(Objective):
         return self.scaling.signs(int(rng.integers(1 << 62)))
 
     def model_curvature(self) -> StoreVector:
-        """The diagonal of the parts of which the model knows one; of complex values, that of both their parts."""
+        """The diagonal for parts with a known curvature; complex values have one for both real and imaginary part."""
         problem, xp = self.problem, self.problem.xp
         known = frozenset(name for name in self.names if problem.unknowns[name].optimizer.needs_curvature)
         if not known:
@@ -206,13 +206,13 @@ class FullBatchObjective(Objective):
         return self._taken(made, both if OBJECT in known else _values).only(*known)
 
     def raw_product(self, v: StoreVector) -> StoreVector:
-        """The Gauss-Newton matrix of the loss at the present values times ``v``, both in the unknowns' units."""
+        """Product of the Gauss-Newton matrix of the loss at the current values with ``v``, in the unknowns' units."""
         if self.problem.loss.amplitude_curvature is None:
             remedy = "choose a solver that needs gradients only, such as {kind: lbfgs}"
             raise ConfigError("solver", f"the curvature of loss '{self.problem.loss.kind}' is not known", remedy=remedy)
         parts = self._blank()
         for patterns in own_chunks(self.problem, self.patterns):
-            # One pattern without weight where there is none: the store is asked as often as by the other ranks.
+            # An empty chunk uses one pattern with zero weight, so that all ranks call the store equally often.
             self._chunk_product(patterns if len(patterns) else self.patterns[:1], v, parts, float(len(patterns) > 0))
         for name in self.names:
             if name != OBJECT:
@@ -254,7 +254,7 @@ class FullBatchObjective(Objective):
         return float(self.problem.comm.sum(np.array([value]), "sum of the loss")[0])
 
     def _taken(self, parts: dict[str, Any], of: Callable[[Gradient], Array] = _values) -> StoreVector:
-        """``parts``, with the object's filled from what its store has gathered, which is then cleared."""
+        """``parts``, with the object's part taken from the store's gradient, which is then cleared."""
         store = self.problem.store
 
         def step(
@@ -268,7 +268,7 @@ class FullBatchObjective(Objective):
         return StoreVector(store, parts)
 
     def _add_term(self, term: Regularizer, parts: dict[str, Any]) -> float:
-        """This rank's part of a term at the present values; its gradient goes into ``parts``, or into the store."""
+        """This rank's part of a term at the current values; its gradient goes into ``parts``, or into the store."""
         problem, name = self.problem, term.parameter
 
         def of_tile(tile: Array) -> Slope:
@@ -294,4 +294,4 @@ class FullBatchObjective(Objective):
 
 
 def _wide(array: np.ndarray) -> np.ndarray:
-    return np.asarray(array, np.result_type(array, np.float64), order="C")  # a single number stays one
+    return np.asarray(array, np.result_type(array, np.float64), order="C")  # keeps scalars scalar

@@ -1,9 +1,9 @@
-"""An object in a file: object, gradient and optimizer state in one HDF5 file, of which memory holds a few blocks.
+"""An object in a file: object, gradient and optimizer state in one HDF5 file, with a few blocks in memory.
 
 The datasets are contiguous and allocated at once, ``(y, x, ..., 2)`` real numbers. With the driver ``memmap`` HDF5 only
-says where they lie; from then on each rank maps the file into its memory, which needs neither a parallel HDF5 nor a
-lock, and the kernel decides what of it stays in memory. With ``mpio`` the datasets are read and written through
-a parallel HDF5. The file has no name any more while the run lasts: whatever ends the run, nothing is left of it.
+provides their offsets; each rank then maps the file into memory, which needs neither a parallel HDF5 nor a lock, and
+the kernel decides which pages stay in memory. With ``mpio`` the datasets are read and written through a parallel HDF5.
+The file is unlinked once created, so nothing remains however the run ends.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from adorym.storage.layout import pack
 from adorym.storage.slabs import MemoryRows, Plan, RowBackend, SlabStore, Start, copy_unless_same
 from adorym.wrapper.base import Backend
 
-# What a step makes on the way, as a multiple of its block of the object: Adam's temporaries, and what autograd keeps of
-# a regularizer, measured; the messages of a batch come on top of it.
+# Temporaries of a step as a multiple of its block of the object, measured: those of Adam, and those of a regularizer's
+# gradient. The messages of a batch are not included.
 STEP_FACTOR = 16
 
 
 @dataclass(frozen=True)
 class FileSettings:
-    """How a file takes the place of memory.
+    """Settings of the store in a file.
 
     Attributes:
-        folder: Where the file is made.
-        memory_bytes: What a rank may use for its blocks.
+        folder: Folder of the file.
+        memory_bytes: Memory that a rank may use for its blocks.
         driver: ``memmap`` or ``mpio``.
     """
 
@@ -51,7 +51,7 @@ class FileSettings:
 
     @property
     def block_bytes(self) -> int:
-        """Object bytes that are worked on at once."""
+        """Object bytes per block."""
         return BLOCK_BYTES if self.memory_bytes is None else int(min(BLOCK_BYTES, self.memory_bytes / STEP_FACTOR))
 
 
@@ -71,7 +71,7 @@ class MappedRows(RowBackend):
         copy_unless_same(self.read(start, start + len(rows)), rows)
 
     def done(self, start: int, stop: int) -> None:
-        self._advise(mmap.MADV_DONTNEED, start, stop)  # of a file's pages nothing is lost by that
+        self._advise(mmap.MADV_DONTNEED, start, stop)  # pages of a file lose no data by that
 
     def soon(self, start: int, stop: int) -> None:
         self._advise(mmap.MADV_WILLNEED, start, stop)
@@ -89,7 +89,7 @@ def _mapped(path: Path, offset: int, kept: ArraySpec) -> np.memmap:
 
 
 class DatasetRows(RowBackend):
-    """Rows of a dataset that HDF5 itself reads and writes: real numbers with the parts of complex ones last."""
+    """Rows of a dataset accessed through HDF5: real numbers, the two parts of complex ones on the last axis."""
 
     def __init__(self, dataset: h5py.Dataset, kept: ArraySpec) -> None:
         self._dataset, self._kept = dataset, kept
@@ -139,7 +139,7 @@ class Hdf5Store(SlabStore):
 
     def _make_rows(self, kept: dict[str, ArraySpec]) -> dict[str, RowBackend]:
         made = self.comm.broadcast(self._reserved(kept) if self.comm.is_root else None, "make the object's file")
-        if isinstance(made, ConfigError):  # every rank ends alike
+        if isinstance(made, ConfigError):  # raised on every rank
             raise made
         path, offsets = made
         try:
@@ -185,7 +185,7 @@ class Hdf5Store(SlabStore):
         return path, offsets
 
     def _fetch(self, plan: Plan, array: RowBackend) -> np.ndarray:
-        # On one machine all ranks see the same pages of the file; elsewhere only the owner of a row may be asked.
+        # On one machine all ranks share the file's pages; on several, only the owner of a row has its current values.
         shared = array is self._rows["value"] and self._settings.driver == "memmap"
         if not shared or self.comm.local_size < self.comm.size:
             return super()._fetch(plan, array)
@@ -208,10 +208,10 @@ class Hdf5Store(SlabStore):
 
 
 def reserve(path: Path) -> None:
-    """Make sure that the file's whole size is there on the disk: a full disk would else kill whoever maps the file.
+    """Reserve the file's whole size on the disk, since a full disk would kill processes that map the file.
 
     Raises:
-        OSError: It is not.
+        OSError: There is not enough space.
     """
     with open(path, "r+b") as file:
         os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)

@@ -20,7 +20,7 @@ class ReplicatedStore(ObjectStore):
     Args:
         xp: Backend.
         first: Start value ``(y, x, ...)``, complex.
-        optimizer: Decides what state and whether a curvature are kept.
+        optimizer: Determines the state, and whether a curvature is stored.
         comm: The ranks; each calls with its own windows.
     """
 
@@ -58,7 +58,7 @@ class ReplicatedStore(ObjectStore):
         return total
 
     def _parts(self, halo_px: int | None) -> Iterator[tuple[int, int]]:
-        """Rows that this rank finds a term of, with those that they need after them."""
+        """Rows over which this rank computes a term, with the rows that they need after them."""
         if halo_px is not None:
             for start, stop in blocks(*self.owned_rows, self._object[:1].nbytes):
                 yield start, min(stop + halo_px, self.shape[0])

@@ -1,4 +1,4 @@
-"""A vector over all unknowns, of which the object's part lies where the object does: what solvers work on."""
+"""The vector of all unknowns that solvers work on; its part for the object is in the object's store."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from adorym.wrapper.base import Array
 
 
 class StoreVector:
-    """Real numbers, a complex value being two of them; every operation makes a new vector.
+    """Real numbers, two for a complex value; every operation makes a new vector.
 
     Operations are collective. The part named ``"object"`` is laid out like the object: on the device in the store
-    ``dp``, in the rank's slab in ``do``, in a file in ``h5``, where blocks of it come into memory one by one. The other
-    parts are replicated NumPy arrays in double precision.
+    ``dp``, in the rank's slab in ``do``, in a file in ``h5``, where it is processed block by block. The other parts are
+    replicated NumPy arrays in double precision.
 
     Attributes:
         store: Where the object lives.
         parts: By name; that of the object was made by the store.
     """
 
-    __array_ufunc__ = None  # NumPy's numbers leave the product to this class
+    __array_ufunc__ = None  # NumPy scalars defer products to this class
 
     def __init__(self, store: ObjectStore, parts: dict[str, LikeObject]) -> None:
         self.store, self.parts = store, parts
@@ -103,7 +103,7 @@ class StoreVector:
 
     # -- from and to -------------------------------------------------------------------------------------------------
     def signs(self, seed: int) -> StoreVector:
-        """Random signs, the same in every store: those of a row of the object depend on its number."""
+        """Random signs, the same in every store: those of an object row depend on its index."""
         made: dict[str, Any] = {}
         for k, (name, array) in enumerate(self.parts.items()):
             here = name == "object"
@@ -111,12 +111,12 @@ class StoreVector:
         return StoreVector(self.store, made)
 
     def host(self, name: str) -> np.ndarray:
-        """A part as one NumPy array; of the object only where a rank holds all of it."""
+        """A part as one NumPy array; the object's only if a rank holds all of it."""
         return self.store.read(self.parts[name], 0, self.store.shape[0]) if name == "object" else self.parts[name]
 
 
 def _reals(a: Array) -> tuple[Array, ...]:
-    return (a.real, a.imag) if "complex" in str(a.dtype) else (a,)  # every library calls its types so
+    return (a.real, a.imag) if "complex" in str(a.dtype) else (a,)  # true in every library
 
 
 def _by_reals(function: Callable[..., Array], *arrays: Array) -> Array:

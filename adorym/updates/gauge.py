@@ -1,7 +1,7 @@
-"""Gauges of several unknowns together: what one of them loses another takes over, so that the loss stays.
+"""Gauges of several unknowns: a change of one is compensated by another, so that the loss is unchanged.
 
-A gauge of a single parameter (`adorym.parameters.Parameter.gauge`) restricts its steps. Where a change of one parameter
-can be made up for exactly by another, the gauge moves both.
+A gauge of a single parameter (`adorym.parameters.Parameter.gauge`) restricts its steps. If another parameter can
+compensate a change exactly, the gauge changes both.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from adorym.updates.base import State, Update
 
 @dataclass(frozen=True)
 class FactorGauge(Update):
-    """The mean of a factor on intensities is 1: the rest goes into what it multiplies, if that is refined.
+    """Keeps the mean of an intensity factor at 1, and moves the rest into what it multiplies, if that is refined.
 
     Attributes:
-        factor: Name of the parameter that is a factor on the predicted intensity.
-        into: Name of the parameter that takes the mean over. Nothing happens unless it is refined, and free of
-            constraints: otherwise the data determine the mean.
+        factor: Name of the parameter that multiplies the predicted intensity.
+        into: Name of the parameter that takes up the mean. Without effect unless it is refined and unconstrained:
+            otherwise the data determine the mean.
         power: The intensity is proportional to this power of it: 2 for amplitudes, 1 for factors.
     """
 
@@ -40,13 +40,13 @@ class FactorGauge(Update):
 
 @dataclass(frozen=True)
 class OffsetGauge(Update):
-    """The mean of one column of a parameter is what it was at the start: the rest is added to another parameter.
+    """Keeps the mean of one column of a parameter at its start value, and adds the rest to another parameter.
 
     Attributes:
-        offset: Name of the parameter, one row an angle or pattern.
-        into: Name of the parameter that takes it over; nothing happens unless it is refined.
-        column: Number of the column.
-        sign: The taker grows by this times the mean.
+        offset: Name of the parameter, one row per angle or pattern.
+        into: Name of the other parameter; without effect unless it is refined.
+        column: Index of the column.
+        sign: The other parameter changes by this times the mean.
     """
 
     offset: str
