@@ -35,7 +35,8 @@ examples: $(DEVELOP) ## run every example, small
 	$(BIN)/python examples/run_all.py --quick
 
 unit: $(DEVELOP) ## the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not mpi" -n auto
+	$(BIN)/python -m pytest -m mpi
 
 clean: ## remove what the other targets wrote, but keep .venv
 	rm -rf build dist demo docs/_build docs/_generated .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info

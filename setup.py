@@ -50,7 +50,14 @@ EXTRAS = {
     # What `benchmarks/` needs besides: the cores, memory and load of the machine that they ran on.
     "bench": ["psutil>=5.9"],
     "docs": ["furo>=2024.8", "latex2mathml>=3.77", "myst-parser>=3.0", "sphinx>=7.4", "sphinx-copybutton>=0.5"],
-    "test": ["hypothesis>=6.100", "mypy>=1.11", "pytest>=8.2", "pytest-timeout>=2.3", "ruff>=0.11"],
+    "test": [
+        "hypothesis>=6.100",
+        "mypy>=1.11",
+        "pytest>=8.2",
+        "pytest-timeout>=2.3",
+        "pytest-xdist>=3.5",
+        "ruff>=0.11",
+    ],
 }
 
 PACKAGE_DATA = {

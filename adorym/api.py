@@ -1,4 +1,4 @@
-"""Reconstructions from Python: one call, or a loop of one's own."""
+"""Reconstructions from Python: one call, or your own loop."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ def reconstruct(
 ) -> Result:
     """Run a configuration to its end and return the result.
 
-    With an output folder this leaves what ``adorym run`` leaves, as the configuration's section ``output`` says:
-    ``result.h5``, checkpoints, ``log.txt`` and the report; and it shows the same progress. SIGINT and SIGTERM end the
-    run early, as the end of ``run.max_time`` does: the state is saved and the result so far returned; ``resume=True``
-    goes on from there as if nothing had happened. SIGUSR1 has the state saved.
+    With an output folder it writes the same files as ``adorym run``, following the section ``output`` of the
+    configuration: ``result.h5``, checkpoints, ``log.txt`` and the report; and it shows the same progress. SIGINT and
+    SIGTERM end the run early, as does ``run.max_time``: the state is saved and the result so far returned;
+    ``resume=True`` continues exactly from there. SIGUSR1 saves the state.
 
     Args:
         config: A `Config`, a mapping, or the path of a configuration file.
-        output: Folder for all that is written; nothing is written or shown if absent.
-        resume: Go on from the checkpoint in ``output``.
-        callbacks: Watch the run, besides those of the configuration.
+        output: Folder for all files; nothing is written or shown if absent.
+        resume: Resume from the checkpoint in ``output``.
+        callbacks: Further callbacks, in addition to those of the configuration.
 
     Raises:
         InputError: Configuration, data or geometry cannot be used.
-        RunError: The loss is not a number any more, or grows without bound.
+        RunError: The loss is not a finite number, or grows without bound.
     """
     made = as_config(config)
     if output is None:

@@ -1,8 +1,8 @@
 """The command line: run, check, inspect, convert, simulate, score, report, export, tune, prepare,
 crystal, train, list.
 
-Each command's work is in `adorym.commands`; here are only its options, and what becomes of its errors: wrong input ends
-with status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
+The work of each command is in `adorym.commands`; this module has the options and handles errors: wrong input ends with
+status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from adorym.comm import Communicator, communicator, launched, started
 from adorym.errors import AdorymError, RunError
 from adorym.extension import user_code
 
-PARALLEL = {"run", "train"}  # commands that many processes work on together
+PARALLEL = {"run", "train"}  # commands that run on several processes
 
 app = typer.Typer(
     name="adorym",
@@ -36,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# Output to a pipe or a file has no width of its own: a wide one keeps tables from being folded.
+# Pipes and files have no width: a large one keeps tables from being wrapped.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -57,7 +57,7 @@ DataAssignments = Annotated[
 
 
 class Findings(Protocol):
-    """What a command shows to people or to programs."""
+    """Findings of a command, as tables or as plain data."""
 
     def render(self) -> RenderableType: ...
     def as_dict(self) -> dict[str, Any]: ...
@@ -71,7 +71,7 @@ def _show(found: Findings, as_json: bool) -> None:
 
 
 def _print(found: RenderableType) -> None:
-    """Tables fold to the terminal's width; lines stay whole, so that a path or a command can be copied."""
+    """Print tables wrapped to the terminal's width, and lines unwrapped, so that paths and commands can be copied."""
     for part in found.renderables if isinstance(found, Group) else [found]:
         out.print(part, soft_wrap=isinstance(part, Text))
 
@@ -334,14 +334,14 @@ def main(arguments: list[str] | None = None) -> None:
         # Only rank 0 prints; an error of another rank goes to the process's own standard error.
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
         if not PARALLEL & set(given):
-            sys.exit(0)  # every other command is the work of one process
+            sys.exit(0)  # all other commands run in one process
     try:
         with user_code():
             app(given, prog_name="adorym")
     except AdorymError as error:
         _fail(error, "--debug" in given)
     except MemoryError as error:
-        _fail(RunError("", f"not enough memory: {error}", remedy="choose something smaller"), "--debug" in given)
+        _fail(RunError("", f"not enough memory: {error}", remedy="reduce the size of the problem"), "--debug" in given)
     except Exception as error:
         if "--debug" in given:
             raise
@@ -359,10 +359,10 @@ def _fail(error: AdorymError, debug: bool) -> None:
 
 
 def _end(lines: list[str], status: int) -> None:
-    """End with an error, told once, without leaving other ranks waiting."""
+    """End with an error, printed once, without leaving other ranks waiting."""
     try:
         comm: Communicator | None = communicator()
-    except AdorymError:  # MPI itself does not work
+    except AdorymError:  # MPI itself fails
         comm = None
     if comm is not None and comm.size > 1:
         comm.end("\n".join(lines), status)

@@ -1,7 +1,7 @@
 """The ranks of a run: one process alone, or many under ``mpirun`` or ``srun``.
 
-The first call of `communicator` looks at what the launcher left in the environment. Under a launcher it needs mpi4py;
-without one mpi4py is never imported. This is the only module that imports it.
+The first call of `communicator` reads the launcher's environment variables. Under a launcher it needs mpi4py; without
+one mpi4py is never imported. This is the only module that imports it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ import numpy as np
 from adorym.errors import ConfigError
 from adorym.watchdog import Watchdog, end_process, write_error
 
-# (number of ranks, this rank) as launchers tell them: MPICH and Intel MPI, Open MPI, a step of Slurm. A batch script
-# itself has SLURM_NTASKS, too; only what srun starts has SLURM_STEP_NUM_TASKS.
+# Launchers' variables of (number of ranks, this rank): MPICH and Intel MPI, Open MPI, a step of Slurm. A batch script
+# itself has SLURM_NTASKS, too; only processes started by srun have SLURM_STEP_NUM_TASKS.
 LAUNCHERS = (
     ("PMI_SIZE", "PMI_RANK"),
     ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK"),
     ("SLURM_STEP_NUM_TASKS", "SLURM_PROCID"),
 )
-SWITCH = "ADORYM_MPI"  # "0": every process is on its own, whatever started it
+SWITCH = "ADORYM_MPI"  # "0": every process runs alone, whatever started it
 TIMEOUT = "ADORYM_MPI_TIMEOUT"  # seconds
 DEFAULT_TIMEOUT_S = 1800.0
-# How long a rank that has failed waits for the others to fail alike, so that an error common to all is told once.
+# Time in s that a failed rank waits for the others to fail, too, so that a common error is printed once.
 COMMON_ERROR_WAIT_S = 1.5
 PIECE_BYTES = 64 << 20  # of one message: MPI keeps a temporary as large
 
@@ -44,8 +44,8 @@ class Communicator(ABC):
         rank: Number of this process.
         size: Number of processes.
         local_rank: Number of this process among those on the same machine.
-        local_size: How many those are.
-        sent_bytes: What `exchange` has sent to other ranks so far.
+        local_size: Number of those processes.
+        sent_bytes: Bytes that `exchange` has sent to other ranks so far.
     """
 
     rank: int
@@ -83,15 +83,15 @@ class Communicator(ABC):
     def exchange(
         self, send: np.ndarray, send_counts: Sequence[int], receive_counts: Sequence[int], name: str = "exchange"
     ) -> np.ndarray:
-        """Parts of the flat real array ``send``, in the order of the ranks, each to its rank; what came, likewise."""
+        """Send the parts of the flat real array ``send``, ordered by rank; returns the received parts, likewise."""
 
     def at(self, where: str) -> None:  # noqa: B027 - one process never waits
-        """Say what this rank is working on, for messages."""
+        """Set the current place in the run, for messages."""
 
     def end(self, text: str, status: int) -> int:
-        """Before a process ends with an error: see that ``text`` is shown once, and that no rank is left waiting.
+        """Before a process ends with an error: print ``text`` once, and leave no rank waiting.
 
-        Returns ``status`` where every rank ends like this; otherwise it does not return.
+        Returns ``status`` if every rank ends in the same way; otherwise it does not return.
         """
         write_error(text)
         return status
@@ -124,16 +124,16 @@ class SerialCommunicator(Communicator):
 
 
 class MpiCommunicator(Communicator):
-    """The processes that ``mpirun`` or ``srun`` started, through mpi4py.
+    """The processes started by ``mpirun`` or ``srun``, through mpi4py.
 
     Args:
         mpi: The module ``mpi4py.MPI``.
-        timeout_s: How long a collective operation may wait before the job is ended.
+        timeout_s: Longest wait in a collective operation before the job is ended.
     """
 
     def __init__(self, mpi: Any, timeout_s: float) -> None:
         self._mpi, self._world = mpi, mpi.COMM_WORLD.Dup()
-        self._last_words = mpi.COMM_WORLD.Dup()  # never mixed up with what a run sends
+        self._last_words = mpi.COMM_WORLD.Dup()  # separate from the messages of a run
         self.rank, self.size = self._world.rank, self._world.size
         node = self._world.Split_type(mpi.COMM_TYPE_SHARED)
         self.local_rank, self.local_size = node.rank, node.size
@@ -191,7 +191,7 @@ class MpiCommunicator(Communicator):
         return status
 
     def _all_are_here(self) -> bool:
-        """Whether every rank comes here within a short while; the lowest rank's patience ends first."""
+        """Whether every rank gets here within a short time; the lowest rank stops waiting first."""
         request = self._last_words.Ibarrier()
         until = time.monotonic() + COMMON_ERROR_WAIT_S + 0.25 * min(self.rank, 6)
         while not request.Test():
@@ -209,9 +209,9 @@ def _real(array: np.ndarray) -> np.ndarray:
     return array.view(array.real.dtype) if array.dtype.kind == "c" else array
 
 
-# -- which of them ---------------------------------------------------------------------------------------------------
+# -- choice of the communicator --------------------------------------------------------------------------------------
 def launched() -> tuple[int, int] | None:
-    """``(number of ranks, this rank)`` as the launcher says; ``None`` without a launcher."""
+    """``(number of ranks, this rank)`` from the launcher; ``None`` without a launcher."""
     if os.environ.get(SWITCH) == "0":
         return None
     for size, rank in LAUNCHERS:
@@ -221,7 +221,7 @@ def launched() -> tuple[int, int] | None:
 
 
 def started() -> tuple[int, int]:
-    """``(number of processes, this one's number)`` as any launcher says, that of PyTorch (``torchrun``) too."""
+    """``(number of processes, this process)`` from any launcher, including PyTorch's (``torchrun``)."""
     if "WORLD_SIZE" in os.environ:
         return int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
     return launched() or (1, 0)
@@ -252,7 +252,7 @@ def communicator() -> Communicator:
     made = MpiCommunicator(mpi, float(os.environ.get(TIMEOUT, DEFAULT_TIMEOUT_S)))
     if made.size > 1:
         sys.excepthook = _excepthook
-    if not made.is_root:  # what all ranks notice is said once
+    if not made.is_root:  # messages common to all ranks are printed once
         log = logging.getLogger("adorym")
         log.addHandler(logging.NullHandler())
         log.propagate = False
@@ -260,10 +260,10 @@ def communicator() -> Communicator:
 
 
 def check_size(launched_size: int, world_size: int, library: str) -> None:
-    """See that the launcher and the library that mpi4py has loaded belong together.
+    """Check that the launcher and the library loaded by mpi4py belong together.
 
     Raises:
-        ConfigError: They do not: every process would run the whole job on its own.
+        ConfigError: They do not, so that every process would run the whole job alone.
     """
     if launched_size != world_size:
         raise ConfigError(
@@ -287,20 +287,20 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
 
 
 def threads_per_rank(comm: Communicator) -> int | None:
-    """Threads that this rank may use: the cores it may run on, shared out among the ranks that may run there, too.
+    """Threads of this rank: its available cores, divided among the ranks that may use the same cores.
 
-    ``None`` leaves the libraries' own choice: one process alone, or a number asked for by OMP_NUM_THREADS.
+    ``None`` leaves the choice to the libraries: for a single process, or with OMP_NUM_THREADS.
     """
     if comm.local_size == 1 or "OMP_NUM_THREADS" in os.environ:
         return None
     cores = os.sched_getaffinity(0)
-    # A launcher may have bound every rank to cores of its own, or left all of them to everyone.
+    # A launcher may bind every rank to its own cores, or give all cores to all ranks.
     bound = len(cores) <= max(1, (os.cpu_count() or 1) // comm.local_size)
     return len(cores) if bound else max(1, len(cores) // comm.local_size)
 
 
 def parallel_hdf5_options(comm: Communicator) -> dict[str, Any]:
-    """What `h5py.File` needs so that all ranks write to one file.
+    """Arguments of `h5py.File` with which all ranks write to one file.
 
     Raises:
         ConfigError: This h5py was not built for MPI.

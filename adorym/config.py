@@ -1,4 +1,4 @@
-"""The whole of a reconstruction's configuration: one class, which is the schema of the file, too."""
+"""The configuration of a reconstruction; its class is also the schema of the file."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ FILE_STORE = ("memory", "driver", "scratch")
 
 @component
 class DataSettings(Overrides):
-    """Where the data are, and metadata that the file lacks or has wrong.
+    """The data file, with missing or corrected metadata.
 
     Attributes:
-        path: The file. Here and wherever a file is named, a relative path starts at the configuration file's folder, or
-            at the working directory if it is typed on the command line.
+        path: The file. This and all other relative paths start at the configuration file's folder, or at the working
+            directory if typed on the command line.
     """
 
     path: InputPath
@@ -50,7 +50,7 @@ class DataSettings(Overrides):
 
 @component
 class OutputSettings:
-    """What a run leaves behind.
+    """The output of a run.
 
     Attributes:
         directory: Folder for result, checkpoint, log and report; a relative path starts at the working directory.
@@ -71,19 +71,19 @@ def _parameter_classes(model: type[ForwardModel]) -> Mapping[str, type[Parameter
 
 @component
 class Config:
-    """A reconstruction: data, model, what is refined and how.
+    """A reconstruction: data, forward model, parameters, and the run.
 
     Attributes:
         data: The measured data and their metadata.
         forward_model: Predicts the detector's signal from the object.
-        parameters: What is refined, and how; parameters that are not named use the model's defaults.
+        parameters: Refinement of each parameter; those that are not named have the model's defaults.
         loss: How prediction and measurement are compared.
-        regularizers: Terms of the object added to the loss.
+        regularizers: Terms of single parameters added to the loss.
         constraints: Projections applied to parameters after their steps.
         solver: Updates all refined parameters together, from the loss of the whole data set, one iteration per epoch;
             if absent, each parameter has its own optimizer, which steps after every batch.
         run: How the run is carried out.
-        output: What it leaves behind.
+        output: Files that the run writes, and progress on the screen.
     """
 
     data: DataSettings
@@ -105,14 +105,13 @@ class Config:
 
     @property
     def recipe(self) -> Recipe:
-        """Everything but data, run and output."""
+        """Everything except data, run and output."""
         return Recipe(self.forward_model, self.parameters, self.loss, self.regularizers, self.constraints, self.solver)
 
     def identity(self) -> dict[str, Any]:
-        """The settings that a resumed run must share with the one that it goes on with.
+        """The settings that must be the same when a run is resumed.
 
-        Left out is what may change in between: how many epochs, how long, where the object lives, on how many threads,
-        and where output goes.
+        Number of epochs, time limit, store, threads and output may change.
         """
         plain = dump(self)
         plain.pop("output")
@@ -121,7 +120,7 @@ class Config:
         return plain
 
     def notices(self, dataset: Dataset) -> list[str]:
-        """Options that have no effect in this run, each with its place."""
+        """Messages about options that have no effect in this run."""
         found = [*_data_notices(self.data, dataset)]
         found += notices(self.recipe, self.recipe.settings, self.run, dataset)
         every = self.output.snapshots_every
@@ -130,7 +129,7 @@ class Config:
         return found
 
     def on_host(self) -> Config:
-        """The same, carried out on the CPU."""
+        """The same configuration, run on the CPU."""
         return replace(self, run=replace(self.run, device="cpu"))
 
     def to_yaml(self) -> str:
@@ -154,11 +153,11 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), *, quick: bool 
 
     Args:
         path: The file.
-        overrides: ``key.path=value`` assignments, applied before anything is checked.
-        quick: Shrink the run to a few epochs, to see whether it works.
+        overrides: ``key.path=value`` assignments, applied before all checks.
+        quick: Shorten the run to a few epochs, to test it.
 
     Raises:
-        ConfigErrors: Everything that is wrong, each with its line.
+        ConfigErrors: All errors, each with its line.
     """
     path = Path(path)
     mapping, lines = config_file.load(path, overrides)
@@ -169,7 +168,7 @@ def load_config(path: str | Path, overrides: Iterable[str] = (), *, quick: bool 
 
 
 def path_starts(path: Path, lines: Mapping[str, int]) -> Callable[[str], Path]:
-    """Where a relative path starts that stands at a dotted place of the configuration file ``path``."""
+    """The folder where relative paths at a dotted key of the configuration file ``path`` start."""
     beside = Path(os.path.abspath(path)).parent  # the same file has the same name wherever it is run from
 
     def folder(where: str) -> Path:
@@ -183,7 +182,7 @@ def config_from(mapping: Mapping[str, Any], *, folder: Folder = None, quick: boo
     """The configuration in a mapping; relative paths start at ``folder``, the working directory if absent.
 
     Raises:
-        ConfigErrors: Everything that is wrong.
+        ConfigErrors: All errors.
     """
     errors: list[InputError] = []
     config = build(Config, _with_data(mapping), errors=errors, folder=folder)
@@ -204,7 +203,7 @@ def _quick(config: Config) -> Config:
     ratio = QUICK_EPOCHS / config.run.epochs
     parameters = {}
     for name, each in config.parameters.items():
-        # What waits for the others in the whole run does in this one, and what is refined for a while for an epoch.
+        # Delays between refinements are kept, and every refinement lasts at least one epoch.
         start = min(math.ceil(each.start * ratio), QUICK_EPOCHS - 1)
         stop = None if each.stop is None else max(math.ceil(each.stop * ratio), start + 1)
         parameters[name] = _changed(each, start=start, stop=stop)

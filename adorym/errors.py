@@ -18,11 +18,11 @@ class AdorymError(Exception):
     """Base of all errors raised on purpose by this package.
 
     Args:
-        where: Dotted config path, argument or file that is at fault.
-        what: What is wrong, in one clause.
-        expected: What would have been right.
-        found: What was there instead.
-        remedy: What the user can do about it.
+        where: Configuration key, argument or file at fault.
+        what: The problem, in one clause.
+        expected: A correct value.
+        found: The actual value.
+        remedy: What the user can do.
     """
 
     exit_status = 1
@@ -93,19 +93,19 @@ class ConfigErrors(InputError):
 
 
 class BackendError(InputError):
-    """The asked backend, device or precision is not available."""
+    """The requested backend, device or precision is not available."""
 
 
 class ExtensionError(InputError):
-    """A mistake in the code of somebody's own component; ``where`` is the file and the line."""
+    """An error in the code of a user's component; ``where`` is the file and the line."""
 
 
 class RunError(AdorymError):
-    """A reconstruction could not go on (not-a-number, divergence, lost file)."""
+    """A reconstruction failed (values that are not finite, divergence, lost file)."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """``did you mean 'probe_positions'?``, or the list of what is known."""
+    """``did you mean 'probe_positions'?``, or the list of known names."""
     known = sorted(known)
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.6)
     if close:

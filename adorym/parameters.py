@@ -1,8 +1,8 @@
-"""Refinable parameters: what they are, what a run does with them, and their values while it runs.
+"""Refinable parameters: their declaration, their settings, and their values during a run.
 
-A forward model declares each of its parameters once, as a `Parameter`. From that entry alone the parameter gets a
-section in the configuration, an optimizer, a learning rate in its own unit, a schedule, a gauge, a place in the
-checkpoint and in the result with its unit, and a plot in the report.
+A forward model declares each of its parameters once, as a `Parameter`. This gives the parameter a section in the
+configuration, an optimizer, a learning rate in its own unit, a schedule, a gauge, an entry in the checkpoint and in the
+result, and a plot in the report.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from adorym.schema import ComponentOf
 from adorym.units import parse
 from adorym.wrapper.base import Array, Backend
 
-# Name of the unknown that is kept in the store, in configurations, messages and files.
+# Name of the object in configurations, messages and files; its values are in the store.
 OBJECT = "object"
 
 
@@ -34,12 +34,12 @@ class ParameterSettings:
     Attributes:
         refine: Whether it is refined; otherwise it keeps its start value.
         start: First epoch in which it is refined.
-        stop: First epoch in which it no longer is; to the end if absent.
+        stop: First epoch in which it is no longer refined; refined to the end if absent.
         every: Refine in every k-th epoch only.
         initial: Start value: a number, a quantity with a unit, or the path of a ``.npy`` file; the model's own if
             absent.
-        optimizer: How it is updated; the parameter's default if absent.
-        schedule: How its learning rate changes over the run; the parameter's default if absent.
+        optimizer: Its optimizer; the parameter's default if absent.
+        schedule: Change of its learning rate over the run; the parameter's default if absent.
     """
 
     refine: bool = True
@@ -51,7 +51,7 @@ class ParameterSettings:
     schedule: Annotated[RateSchedule | None, ComponentOf("schedule")] = None
 
     def notices(self, where: str, dataset: Any) -> Iterator[str]:
-        """Settings that have no effect on ``dataset``, or hardly the intended one, each with its place."""
+        """Messages about settings with no effect, or probably not the intended one, on ``dataset``."""
         yield from ()
 
     def active(self, epoch: int) -> bool:
@@ -72,31 +72,31 @@ class Parameter:
     """One refinable parameter of a forward model, declared once.
 
     Attributes:
-        unit: Unit of its values, as `adorym.units.parse` knows it.
-        help: What it is, for documentation and error messages.
-        start: Start value: a number, or ``f(bound, settings, rng)`` that returns an array, ``bound`` being the model
+        unit: Unit of its values, in the notation of `adorym.units.parse`.
+        help: Description, for documentation and error messages.
+        start: Start value: a number, or ``f(bound, settings, rng)`` that returns an array; ``bound`` is the model
             bound to its data (`adorym.forward.base.BoundModel`).
-        per: ``"run"``: one array; ``"pattern"`` or ``"angle"``: one row a pattern or angle, and ``predict`` receives
+        per: ``"run"``: one array; ``"pattern"`` or ``"angle"``: one row per pattern or angle, and ``predict`` receives
             the rows of its batch.
-        optimizer: Default optimizer, as a configuration would write it.
+        optimizer: Default optimizer, in the form of a configuration.
         schedule: Default schedule of the learning rate, likewise.
-        refined: Whether it is refined when the configuration does not name it.
+        refined: Whether it is refined if the configuration does not name it.
         relative: Whether a learning rate without unit is a fraction of the largest magnitude of the start value.
-        scale: ``f(bound)``: what a learning rate without unit is a fraction of, where the start value does not tell; so
-            a rate fits whatever the counts or the pixel size are.
-        preconditioner: How the curvature is found that a ``preconditioned`` step divides by; probed if absent.
+        scale: ``f(bound)``: unit of a learning rate given as a number, if the start value does not provide it; a rate
+            then fits any counts or pixel size.
+        preconditioner: Computes the curvature that a ``preconditioned`` step divides by; `Probed` if absent.
         bounds: Smallest and largest value allowed.
-        gauge: ``f(values, start values) -> values`` on NumPy arrays, applied after every step: takes out of it what the
-            data cannot determine. What another parameter can make up for is the business of an update instead
+        gauge: ``f(values, start values) -> values`` on NumPy arrays, applied after every step: removes what the data
+            do not determine. If another parameter can compensate a change, use an update instead
             (`adorym.updates.gauge`).
         window_relative: Rows are positions in the object array; ``predict`` receives them relative to the corner of
             their window, which follows them: within half a pixel, `window_shift` included.
         window_shift: Rows are added to those positions; windows follow them, too.
         optional: Left out of ``params`` unless the configuration names it.
         settings: Class of its section in the configuration.
-        by_update: An update of the model moves it, not a gradient.
+        by_update: Changed by an update of the model instead of a gradient.
         object_frame: Its last axes are those of the object, not of the detector.
-        export: ``f(values) -> values``, the form in which the result shows it, such as probe modes made orthogonal.
+        export: ``f(values) -> values``, the form of it in the result, such as orthogonalized probe modes.
     """
 
     unit: str = ""
@@ -120,7 +120,7 @@ class Parameter:
     export: Callable[[np.ndarray], np.ndarray] | None = None
 
     def start_value(self, name: str, bound: Any, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-        """The first value, from the settings if they give one."""
+        """The start value, from the settings if they give one."""
         value = self.start(bound, settings, rng) if callable(self.start) else np.array(self.start)
         initial = settings.initial
         if not isinstance(initial, (int, float, str)):
@@ -134,11 +134,11 @@ class Parameter:
             ) from None
 
     def default_optimizer(self) -> Optimizer:
-        """The optimizer of a run whose configuration names none."""
+        """The default optimizer."""
         return _build("optimizer", self.optimizer)
 
     def default_schedule(self) -> RateSchedule:
-        """The learning-rate schedule of a run whose configuration names none."""
+        """The default learning-rate schedule."""
         return _build("schedule", self.schedule)
 
 
@@ -161,7 +161,7 @@ def _read_initial(initial: float | str, unit: str, where: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Derived:
-    """A quantity that follows from parameters: its value, its unit, and what it was at the start."""
+    """A quantity derived from parameters: its value, its unit, and its start value."""
 
     value: np.ndarray
     unit: str
@@ -170,10 +170,10 @@ class Derived:
 
 @dataclass
 class Value:
-    """A parameter while a run goes on: its current value and the state of its optimizer.
+    """A parameter during a run: its current value and the state of its optimizer.
 
     Attributes:
-        array: Current value, one row a pattern or angle unless the parameter is per run.
+        array: Current value, one row per pattern or angle unless the parameter is per run.
         first: Start value, for the gauge and the report.
         rate: Learning rate in the parameter's unit (or as a pure number), before the schedule.
         scale: Natural size of its values or of their changes, in its unit.
@@ -206,7 +206,7 @@ class Value:
         return distinct, inverse
 
     def fix_gauge(self, xp: Backend) -> None:
-        """Take out what the data cannot determine."""
+        """Remove what the data do not determine."""
         if self.spec.gauge is not None:
             fixed = self.spec.gauge(xp.to_numpy(self.array), self.first)
             self.array = xp.asarray(np.ascontiguousarray(fixed, dtype=self.first.dtype), exact=True)
@@ -228,11 +228,11 @@ def make_value(
     first: np.ndarray,
     scale: float | None = None,
 ) -> Value:
-    """The run-time value of a parameter, from its declaration, its settings and its first value.
+    """The run-time value of a parameter, from its declaration, its settings and its start value.
 
     Positions and other small parameters stay in double precision: a float32 has no sub-pixel digits left at 10^5 px.
-    Complex arrays and parameters with more than two axes follow the backend's precision. ``scale`` is the natural size
-    of a change, where the parameter does not follow its start value.
+    Complex arrays and parameters with more than two axes have the backend's precision. ``scale`` is the natural size
+    of a change, if it does not follow from the start value.
 
     Raises:
         ConfigError: The learning rate is not positive or has the wrong unit.

@@ -1,4 +1,4 @@
-"""A thread that notices when a rank waits for the others without end, and says where before it ends the job."""
+"""A thread that detects when a rank waits endlessly for the others, reports where, and ends the job."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-# A rank that cannot even abort its job any more (MPI itself hangs) leaves after this long.
+# A rank that cannot abort its job, because MPI itself hangs, exits after this time.
 LAST_RESORT_S = 3.0
 
 
@@ -19,11 +19,11 @@ class Watchdog:
 
     Args:
         rank: Number of this rank, for the message.
-        limit_s: How long one operation may wait.
+        limit_s: Longest wait in one operation.
         abort: Ends all ranks with an exit status.
 
     Attributes:
-        where: What the rank is working on, such as ``epoch 3, batch 5``; for the message.
+        where: Current place in the run, such as ``epoch 3, batch 5``, for the message.
     """
 
     def __init__(self, rank: int, limit_s: float, abort: Callable[[int], None]) -> None:
@@ -35,7 +35,7 @@ class Watchdog:
 
     @contextmanager
     def waiting(self, name: str) -> Iterator[None]:
-        """While the context lasts, the rank is inside the collective operation ``name``."""
+        """Context of the collective operation ``name``."""
         self._waits = (name, time.monotonic())
         try:
             yield
@@ -66,7 +66,7 @@ def write_error(text: str) -> None:
 
 
 def end_process(status: int, abort: Callable[[int], None]) -> None:
-    """Call ``abort(status)``; should it hang, leave without it."""
+    """Call ``abort(status)``; exit without it if it hangs."""
     timer = threading.Timer(LAST_RESORT_S, os._exit, (status,))
     timer.daemon = True
     timer.start()

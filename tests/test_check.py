@@ -373,7 +373,7 @@ def test_what_a_solver_leaves_idle_is_refused(tmp_path):
     config = {**sections, "solver": "lbfgs", "parameters": parameters, "run": run_settings}
     with pytest.raises(ConfigErrors) as found:
         prepare(config)
-    what = "has no effect: solver 'lbfgs' moves all parameters together, on all patterns at once"
+    what = "has no effect: solver 'lbfgs' updates all parameters together, on all patterns at once"
     assert {(error.where, error.what) for error in found.value.errors} == {
         (where, what)
         for where in (
@@ -460,11 +460,11 @@ WARNINGS = {
     "stop": ({"parameters": {"probe": {"stop": 3}}}, "parameters.probe.stop: has no effect: the run has 3 epochs"),
     "every": (
         {"parameters": {"probe": {"every": 9}}},
-        "parameters.probe.every: is refined only once, in epoch 0 counted from 0",
+        "parameters.probe.every: is refined only once, in epoch 0 (counted from 0)",
     ),
     "schedule": (
         {"parameters": {"probe": {"schedule": {"kind": "steps", "at": [5]}}}},
-        "parameters.probe.schedule: 'steps' leaves the learning rate as it is in this run",
+        "parameters.probe.schedule: 'steps' does not change the learning rate in this run",
     ),
     "modes": (
         {"parameters": {"probe": {"modes": 1}}},
@@ -472,13 +472,13 @@ WARNINGS = {
     ),
     "batch size": (
         {"run": {"batch_size": 21}},
-        "run.batch_size: 21, but the data hold 20 patterns: they are one batch",
+        "run.batch_size: 21, but the data hold only 20 patterns, which form one batch",
     ),
     "batch order": (
         {"run": {"batch_order": "compact", "batch_size": 20}},
         "run.batch_order: 'compact' has no effect: all patterns are in one batch",
     ),
-    "plateau": ({"run": {"plateau": {"patience": 3}}}, "run.plateau: has no effect: its patience is not over"),
+    "plateau": ({"run": {"plateau": {"patience": 3}}}, "run.plateau: has no effect: its patience is not exceeded"),
     "snapshots": ({"output": {"snapshots_every": 4}}, "output.snapshots_every: no picture is taken in 3 epochs"),
     "mask": ({"data": {"invert_mask": True}}, "data.invert_mask: has no effect: there is no mask"),
     "angles": (

@@ -163,7 +163,7 @@ def test_resuming_a_finished_run_says_that_nothing_is_left(adorym, folder):
     assert adorym("run", config).status == 0
     again = adorym("run", config, "--resume", "--set", "run.epochs=2")
     assert again.status == 0 and len(read_result("out").history["loss"]) == 3
-    assert again.messages == ["warning: run.epochs: nothing is left to do: 3 of 2 epochs are done; raise it"]
+    assert again.messages == ["warning: run.epochs: nothing to do: 3 of 2 epochs are done; raise it"]
 
 
 def test_interrupted_run_says_how_to_go_on(adorym, folder, monkeypatch):
@@ -228,7 +228,9 @@ def test_failed_run_ends_with_status_1(adorym, folder):
     optimizer = {"optimizer": {"kind": "gradient_descent", "learning_rate": 1e30}}
     ended = adorym("run", write_config(folder, parameters={"object": optimizer, "probe": optimizer}))
     assert ended.status == 1 and len(ended.messages) == 1
-    assert ended.err.startswith("run failed: run: the loss is not a number in epoch ") and "lower them" in ended.err
+    assert (
+        ended.err.startswith("run failed: run: the loss is not a finite number in epoch ") and "lower them" in ended.err
+    )
 
 
 def test_debug_shows_the_traceback(folder):
@@ -261,7 +263,7 @@ def test_status_of_what_ends_a_command(adorym, folder, monkeypatch, raised, stat
     ended = adorym("run", write_config(folder))
     assert ended.status == status
     if isinstance(raised, MemoryError):
-        assert ended.messages == ["run failed: not enough memory: 28 PiB; choose something smaller"]
+        assert ended.messages == ["run failed: not enough memory: 28 PiB; reduce the size of the problem"]
 
 
 @pytest.mark.parametrize(

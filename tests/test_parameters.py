@@ -186,7 +186,7 @@ def test_a_common_factor_goes_into_what_it_multiplies(taker, power):
     """The product, and with it the prediction, stays; a second time nothing changes."""
     scales, taken = RNG.uniform(0.5, 2, (6, 1)), RNG.uniform(1, 2, (3, 4))
     before = state({"scale": scales, taker: taken}, ["scale", taker])
-    gauge = FactorGauge("scale", ("elsewhere", taker), power)
+    gauge = FactorGauge("scale", taker, power)
     after = gauge.apply(before).changed
     assert after["scale"].mean() == pytest.approx(1)
     np.testing.assert_allclose(after["scale"] / scales, 1 / scales.mean())
@@ -211,6 +211,6 @@ def test_a_common_offset_goes_into_what_it_is_added_to():
 def test_a_factor_that_nothing_else_takes_over_is_what_the_data_say(refined):
     values = {"scale": RNG.uniform(0.5, 2, (6, 1)), "probe": np.ones((2, 2))}
     before = state(values, refined)
-    assert FactorGauge("scale", ("probe",)).apply(before) is before
+    assert FactorGauge("scale", "probe").apply(before) is before
     offset = state({"tilt": values["scale"], "center": np.zeros(1)}, refined)
     assert OffsetGauge("tilt", "center", 0).apply(offset) is offset

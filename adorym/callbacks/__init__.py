@@ -1,1 +1,1 @@
-"""Those who watch a run: progress on the screen, log file, snapshots."""
+"""Callbacks during a run: progress on the screen, log file, snapshots."""

@@ -1,8 +1,7 @@
-"""What a run tells those who watch it.
+"""The interface of callbacks.
 
-The engine is handed a sequence of `Callback`; it calls them on **every rank**, in order, and never asks anything of
-them. What a callback writes or shows, it writes on rank 0 alone; what needs the whole object (`RunInfo.current`) it
-asks for on every rank, because gathering a distributed object is a collective operation.
+The engine calls its callbacks on **every rank**, in order, and ignores what they return. A callback writes and shows
+on rank 0 only, but calls `RunInfo.current` on every rank, because gathering a distributed object is collective.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ __all__ = ["BatchProgress", "Callback", "EpochRecord", "RunInfo"]
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What is known before the first batch.
+    """Information about a run before its first batch.
 
     Attributes:
-        title: One line for people: technique and data.
-        epochs: Epochs this run ends at.
+        title: Displayed title: technique and data.
+        epochs: Last epoch of the run.
         n_batches: Batches per epoch.
         n_patterns: Measured patterns of the data set.
-        output: Directory that takes what the run writes; ``None`` to write nothing.
-        rank: Of this process; only rank 0 shows or writes anything.
-        current: Collective; the reconstruction as it is now. ``None`` where the run cannot tell.
+        output: Directory for all output; ``None`` to write nothing.
+        rank: Rank of this process; only rank 0 shows or writes anything.
+        current: Returns the current reconstruction; collective. ``None`` if not available.
     """
 
     title: str
@@ -49,7 +48,7 @@ class RunInfo:
 
 
 class Callback(ABC):  # noqa: B024 - nobody has to override anything
-    """Watches a run; override what is of interest. Every call is made on every rank."""
+    """Receives the events of a run; override the methods of interest. All are called on every rank."""
 
     def on_start(self, run: RunInfo) -> None:  # noqa: B027 - a default that does nothing is the point
         """Before the first batch."""
@@ -61,4 +60,4 @@ class Callback(ABC):  # noqa: B024 - nobody has to override anything
         """After every epoch."""
 
     def on_end(self, run: RunInfo, result: Result | None) -> None:  # noqa: B027
-        """Always last; ``result`` is ``None`` if the run failed or was interrupted."""
+        """Always called last; ``result`` is ``None`` if the run failed or was interrupted."""

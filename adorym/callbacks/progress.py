@@ -1,4 +1,4 @@
-"""Progress on the screen: a live bar for people, plain lines for batch systems, or nothing."""
+"""Progress on the screen: a live bar on terminals, plain lines for batch systems, or nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODES = ("auto", "live", "plain", "quiet")
 
 
 def clock(seconds: float) -> str:
-    """``h:mm:ss``; ``-:--:--`` where the time is not known."""
+    """``h:mm:ss``; ``-:--:--`` if the time is not known."""
     if not math.isfinite(seconds) or seconds < 0:
         return "-:--:--"
     minutes, second = divmod(round(seconds), 60)
@@ -31,17 +31,17 @@ def duration(seconds: float) -> str:
 
 
 def of_an_epoch(progress: BatchProgress) -> float:
-    """The loss of an epoch all of whose batches were like this one: what compares with an epoch's loss."""
+    """The loss of a batch, scaled to a whole epoch for comparison."""
     return progress.loss * progress.n_batches
 
 
 class ProgressReport(Callback):
-    """Shows loss, time a batch and time to go.
+    """Shows loss, time per batch and remaining time.
 
     Args:
-        mode: ``"live"`` redraws one line; ``"plain"`` prints a line now and then, without control codes; ``"quiet"``
+        mode: ``"live"`` redraws one line; ``"plain"`` prints lines at intervals, without control codes; ``"quiet"``
             prints nothing; ``"auto"`` is live on a terminal and plain elsewhere.
-        every_s: Least time between two plain lines.
+        every_s: Shortest time between two plain lines.
         console: Where to print; standard output by default.
     """
 
@@ -75,7 +75,7 @@ class ProgressReport(Callback):
 
 
 class _Live:
-    """One line that is redrawn, four times a second at most."""
+    """One line, redrawn at most four times per second."""
 
     def __init__(self, run: RunInfo, console: Console) -> None:
         self._n_batches = run.n_batches
@@ -99,7 +99,7 @@ class _Live:
     def batch(self, progress: BatchProgress) -> None:
         done = (progress.epoch - 1) * self._n_batches + progress.batch
         loss, pace = f"{of_an_epoch(progress):.4e}", f"{duration(progress.time_s)}/batch"
-        if self._task is None:  # a resumed run starts in the middle: its first batches took no time here
+        if self._task is None:  # the earlier batches of a resumed run took no time here
             where = f"epoch {progress.epoch}"
             self._task = self._bar.add_task(where, total=self._total, completed=done - 1, loss=loss, pace=pace)
         self._bar.update(self._task, completed=done, loss=loss, pace=pace)
@@ -116,7 +116,7 @@ class _Plain:
     """A line for the first epoch, the last one, and in between whenever ``every_s`` have passed."""
 
     def __init__(self, run: RunInfo, file: IO[str], every_s: float) -> None:
-        # Escape codes have no place in a log, not even where a batch system sets FORCE_COLOR.
+        # No escape codes in logs, even if a batch system sets FORCE_COLOR.
         self._console = Console(file=file, force_terminal=False, color_system=None, highlight=False, markup=False)
         self._every_s, self._start, self._last = every_s, time.monotonic(), time.monotonic()
         self._total, self._n_batches = run.epochs * run.n_batches, run.n_batches

@@ -1,4 +1,4 @@
-"""What a run leaves behind while it runs: ``log.txt``, and a picture of the object now and then."""
+"""Output during a run: ``log.txt``, and snapshots of the object."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOG_NAME = "log.txt"
 
 
 class LogFile(Callback):
-    """Appends to ``log.txt``: one line per epoch, and every warning of the package while the run lasts."""
+    """Appends to ``log.txt``: one line per epoch, and every warning of the package during the run."""
 
     def __init__(self) -> None:
         self._handler: logging.FileHandler | None = None
@@ -49,7 +49,7 @@ class LogFile(Callback):
 
     def _line(self, text: str) -> None:
         if self._handler:
-            # Straight to the file: a console handler of the package's logger shows progress in its own way.
+            # Written directly: the package's logger also has a console handler.
             self._handler.handle(logging.makeLogRecord({"name": "adorym.run", "level": logging.INFO, "msg": text}))
 
 

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a configuration, or what its run will do and need: the run itself, built and tried."""
+"""`adorym check`: builds and tries a run, and reports all its errors, or what it will do and need."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from adorym.report.text import counted, number, quantity
 from adorym.schema import dump
 from adorym.schema.fields import fields_of
 
-# A window that the beam fills to more than this leaves the fringes between its edges undersampled.
+# If the beam fills more than this fraction of the window, its fringes are undersampled.
 LOW_OVERSAMPLING = 2.0
 
 
@@ -32,7 +32,7 @@ def check(path: str | Path, overrides: Iterable[str] = ()) -> Plan:
         overrides: ``key.path=value`` assignments.
 
     Raises:
-        InputError: What is wrong; of several errors all, as `adorym.errors.ConfigErrors`.
+        InputError: The errors found; several together as `adorym.errors.ConfigErrors`.
     """
     made = draft(path, tuple(overrides))
     warnings = list(made.warnings)
@@ -70,7 +70,7 @@ def _data(dataset: Dataset, geometry: Geometry, counts: float) -> Iterator[Fact]
 
 # -- sampling ----------------------------------------------------------------------------------------------------------
 def _regime(made: Draft) -> Regime:
-    """What the model says it works in; a model that does not say so, what the data say."""
+    """The propagation regime of the model, or that of the data if the model declares none."""
     return getattr(made.config.forward_model, "regime", regime_of(made.dataset))
 
 
@@ -91,7 +91,7 @@ def _sampling(made: Draft, warnings: list[str]) -> Iterator[Fact]:
     try:
         grid = geometry.grid(_regime(made))
         distance = geometry.distance_m if far else geometry.effective_distance_m
-    except GeometryError:  # nothing in this run needs what is not known
+    except GeometryError:  # the run does not need the unknown quantity
         return
     thickness = depth_of_focus_m(max(grid.pixel_size_m), grid.wavelength_m)
     text = f"{quantity(thickness, 'm')} at a resolution of one pixel"
@@ -110,7 +110,7 @@ def _sampling(made: Draft, warnings: list[str]) -> Iterator[Fact]:
 
 def _scan(made: Draft) -> Iterator[Fact]:
     scan, given = made.judgement.scan, made.geometry.given_pixel_size_m
-    assert scan is not None  # the caller looked
+    assert scan is not None  # checked by the caller
     field = np.subtract(scan.maximum_px, scan.minimum_px)
     text = f"{number(field[0])} x {number(field[1])} px (y, x) between the outermost positions"
     if given is not None:
@@ -122,21 +122,21 @@ def _scan(made: Draft) -> Iterator[Fact]:
     if scan.probe_diameter_px is None or scan.overlap is None:
         return
     focus = _is_focus(made)
-    text = f"{number(scan.probe_diameter_px)} px" + (", a focus: what the patterns allow at least" if focus else "")
+    text = f"{number(scan.probe_diameter_px)} px" + (" in focus: the smallest that fits the patterns" if focus else "")
     yield Fact("probe_diameter_px", "probe diameter", scan.probe_diameter_px, text)
     text = f"{'at least ' if focus else ''}{100 * scan.overlap:.0f} % of the diameter; 60 % is good"
     yield Fact("linear_overlap", "linear overlap", scan.overlap, text)
 
 
 def _is_focus(made: Draft) -> bool:
-    """Whether the start probe was made from the mean pattern, which does not tell how far the beam is out of focus."""
+    """Whether the start probe was made from the mean pattern, which does not determine the beam's defocus."""
     initial = made.problem.values[PROBE].settings.initial if PROBE in made.problem.values else None
     if initial is None:
         return made.dataset.start_probe is None
     return getattr(initial, "kind", "") == "mean_pattern" and not getattr(initial, "defocus", 0.0)
 
 
-# -- what is computed --------------------------------------------------------------------------------------------------
+# -- object, batches and fit -------------------------------------------------------------------------------------------
 def _object(made: Draft) -> Iterator[Fact]:
     bound = made.problem.bound
     yield Fact("shape_px", "shape", list(bound.shape), " x ".join(map(str, bound.shape)) + " px")
@@ -163,7 +163,7 @@ def _fit(made: Draft) -> Iterator[Fact]:
 
 
 def _in_words(component: Any, without: tuple[str, ...] = (), *, changed: bool = False) -> str:
-    """``adam (beta1 0.8)``: the kind and its settings, or of these only what differs from the defaults."""
+    """``adam (beta1 0.8)``: the kind and its settings, or only those that differ from the defaults."""
     plain, fields = dump(component), fields_of(type(component))
     names = [name for name in fields if name not in without]
     if changed:
@@ -182,7 +182,7 @@ def _refinement(made: Draft, value: Value) -> Refinement:
         return Refinement(value.name, values, refined=False)
     unit = spec.unit
     if optimizer.needs_curvature:
-        unit = ""  # a pure number: the curvature brings the unit
+        unit = ""  # a pure number: the curvature provides the unit
     elif spec.relative and not _has_unit(optimizer.learning_rate):
         unit = "of the largest value"
     elif spec.scale is not None and not _has_unit(optimizer.learning_rate):

@@ -1,4 +1,4 @@
-"""What a run takes: time and memory of a rank, from what was measured when it was tried (`adorym.engine.trial`)."""
+"""Time and memory of a run per rank, extrapolated from the measurements of `adorym.engine.trial`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from adorym.storage.base import BLOCK_BYTES
 
 
 def time_facts(made: Draft) -> Iterator[Fact]:
-    """Seconds of an epoch and of the run, from two small batches."""
+    """Duration of an epoch and of the run, from two small batches."""
     trial, sizes, epochs = made.trial, made.batch_sizes, made.config.run.epochs
     if trial is None:
         return
@@ -26,7 +26,7 @@ def time_facts(made: Draft) -> Iterator[Fact]:
         full * trial.batch.seconds(trial.chunk) + (trial.batch.seconds(rest) if rest else 0) for full, rest in chunks
     )
     epoch = batches + len(sizes) * trial.step.seconds(_object_bytes(made.problem))
-    text = f"{duration(epoch)}, as two small batches took on this machine"
+    text = f"{duration(epoch)}, from two small batches measured on this machine"
     yield Fact("epoch_s", "one epoch, about", epoch, text)
     yield Fact("run_s", "all epochs, about", epochs * epoch, duration(epochs * epoch))
 
@@ -36,14 +36,14 @@ def _object_bytes(problem: Problem) -> int:
 
 
 def _stored(problem: Problem) -> Iterator[MemoryItem]:
-    """What of the size of the object is kept, over all ranks: in memory, or in a file."""
+    """Stored arrays of the object's size, over all ranks, in memory or in a file."""
     xp, optimizer, n_bytes = problem.xp, problem.obj.optimizer, _object_bytes(problem)
     shape = " x ".join(map(str, problem.store.shape))
     yield MemoryItem("object", f"{shape} x {xp.complex_dtype.itemsize} B", n_bytes)
     yield MemoryItem("gradient", "as the object", n_bytes)
     if optimizer.needs_curvature:
         yield MemoryItem("curvature", f"{shape} x {xp.float_dtype.itemsize} B", n_bytes // 2)
-    # Every state array has as many rows as the object; whether a row is whole or one number, a small one tells.
+    # Every state array has the object's rows; a small array shows whether its rows are complete or single numbers.
     small = optimizer.init(xp, xp.zeros((2, 16), complex_values=True))
     rows = problem.store.shape[0]
     arrays = [xp.to_numpy(s) for s in small]
@@ -53,7 +53,7 @@ def _stored(problem: Problem) -> Iterator[MemoryItem]:
 
 
 def memory(made: Draft, store: str, ranks: int) -> Iterator[MemoryItem]:
-    """What a rank keeps in memory, with the object in ``store``."""
+    """Memory of a rank, with the object in ``store``."""
     problem, run, trial = made.problem, made.config.run, made.trial
     n_bytes = _object_bytes(problem)
     shared = ranks if store == "do" else 1
@@ -84,7 +84,7 @@ def memory(made: Draft, store: str, ranks: int) -> Iterator[MemoryItem]:
 
 
 def store_facts(made: Draft) -> Iterator[Fact]:
-    """What each store takes of a rank's memory on a few numbers of ranks."""
+    """Memory per rank in each store, for several numbers of ranks."""
     for store in ("dp", "do", "h5"):
         sizes = {n: sum(item.n_bytes for item in memory(made, store, n)) for n in sorted({1, 4, 16, 64, made.ranks})}
         text = ", ".join(f"{size_text(size)} on {n}" for n, size in sizes.items())

@@ -1,4 +1,4 @@
-"""A run before its first batch, or everything that is wrong with it: built as the run builds it, and tried."""
+"""A run before its first batch: built as for the run, and tried; or all its errors."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Draft:
     """A run before its first batch.
 
     Attributes:
-        problem: Built as the run builds it, but for an expensive first object and the store.
-        judgement: What looks right and wrong about the data.
-        trial: Two small batches; ``None`` where the run's device is not in this machine.
+        problem: Built as for the run, except for an expensive start object and the store.
+        judgement: Properties of the data, and what is suspicious about them.
+        trial: Result of two small batches; ``None`` if this machine lacks the run's device.
     """
 
     config: Config
@@ -45,12 +45,12 @@ class Draft:
 
     @property
     def dataset(self) -> Dataset:
-        """The data, as the model has prepared them."""
+        """The data, as prepared by the model."""
         return self.problem.dataset
 
     @property
     def geometry(self) -> Geometry:
-        """As the model uses it."""
+        """The geometry, as the model uses it."""
         return self.problem.bound.geometry
 
     @property
@@ -65,7 +65,7 @@ class Draft:
 
     @property
     def ranks(self) -> int:
-        """On how many ranks the run would be now."""
+        """Number of ranks of the run."""
         start = launched()
         return 1 if start is None else start[0]
 
@@ -75,8 +75,8 @@ def draft(path: str | Path, overrides: tuple[str, ...] = ()) -> Draft:
     """The run that the configuration file ``path`` describes, built and tried.
 
     Raises:
-        InputError: What is wrong: first what contradicts the schema, together with the data, then what does not go
-            together.
+        InputError: The errors found: first those of the schema and the data, then contradictions between valid
+            settings.
     """
     mapping, lines = config_file.load(path, overrides)
     errors: list[InputError] = []
@@ -84,7 +84,7 @@ def draft(path: str | Path, overrides: tuple[str, ...] = ()) -> Draft:
     try:
         config = load_config(path, overrides)
     except InputError as error:
-        errors += flat(error)  # with lines already
+        errors += flat(error)  # already with line numbers
     try:
         data = config.data if config is not None else _data_settings(mapping, path_starts(Path(path), lines))
         dataset = None if data is None else open_dataset(data.path, data)
@@ -100,10 +100,10 @@ def draft(path: str | Path, overrides: tuple[str, ...] = ()) -> Draft:
 
 
 def _data_settings(mapping: Mapping[str, Any], folder: Any) -> Any:
-    """The section ``data`` of a configuration that is wrong elsewhere."""
+    """The section ``data`` of a configuration with errors in other sections."""
     try:
         return config_from({"data": mapping.get("data"), "forward_model": "ptychography"}, folder=folder).data
-    except InputError:  # reported with everything else
+    except InputError:  # reported with the other errors
         return None
 
 
@@ -113,7 +113,7 @@ def _tried(config: Config, dataset: Dataset) -> Draft:
     try:
         problem, here = build(dataset, recipe, run, rng, dry=True), True
     except BackendError as error:
-        # A GPU that only this machine lacks is worth a warning.
+        # The run may be meant for another machine, so a missing GPU is a warning.
         if not (run.backend == "torch" and run.device.startswith("cuda") and error.where == "run.device"):
             raise
         warnings.append(error.message())
@@ -126,9 +126,9 @@ def _tried(config: Config, dataset: Dataset) -> Draft:
 
 
 def beam_of(problem: Problem) -> np.ndarray | None:
-    """The modes that the beam is known by: those that came with the data, or the one that a run starts from.
+    """Probe modes for the beam's size: those of the data file, or the first mode of the start probe.
 
-    Modes that are seeded from them start wider than the beam is.
+    Added modes are not used, since they start wider than the beam.
     """
     if problem.dataset.start_probe is not None:
         return problem.dataset.start_probe

@@ -1,7 +1,7 @@
-"""Compare reconstructions from two halves of the data: how far two independent measurements of one object agree.
+"""Compare reconstructions from two halves of the data, as two independent measurements of one object.
 
-Where no truth is known this is what resolution means (van Heel & Schatz, J. Struct. Biol. 151, 250 (2005)). What both
-halves share, such as a wrong photon energy or the trace of a regular scan, agrees and is not seen.
+Without a ground truth this gives the resolution (van Heel & Schatz, J. Struct. Biol. 151, 250 (2005)). Errors that both
+halves share, such as a wrong photon energy or the trace of a regular scan, do not show.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def _check(first: Result, second: Result, where: str) -> None:
 
 
 def _patterns(result: Result) -> tuple[str, str] | None:
-    """Path and choice of the patterns; ``None`` for a result whose configuration does not tell."""
+    """Path and choice of the patterns; ``None`` if the result's configuration lacks them."""
     data = result.settings.get("data", {})
     return (str(data["path"]), str(data.get("frames") or "")) if "path" in data else None
 
@@ -79,7 +79,7 @@ def _image(result: Result) -> np.ndarray:
 
 
 def _common_region(first: Result, second: Result) -> Region:
-    """(y, x) slices, in the frame of ``first``, of what both scans cover well."""
+    """(y, x) slices, in the frame of ``first``, of the region that both scans cover well."""
     shape = (first.object.shape[0], first.object.shape[1])
     found = []
     for result in (first, second):

@@ -1,4 +1,4 @@
-"""What a data file holds, and what in it looks wrong, before any reconstruction."""
+"""`adorym inspect`: the contents of a data file, and what is suspicious about them."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from adorym.optics.geometry import Geometry
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection(Judgement):
-    """What was found in a file.
+    """Findings about a data file.
 
     Attributes:
         path: The file.
-        format: Name of the reader, ``unknown`` where none recognizes the file.
-        arrays: Every array of the file, as it lies there.
+        format: Name of the reader; ``unknown`` if none recognizes the file.
+        arrays: Every array in the file, unconverted.
         geometry: Lengths, angles and energy with their units; only those that are known.
-        n_patterns: Number of patterns, 0 where they could not be read.
+        n_patterns: Number of patterns, 0 if they could not be read.
         window_px: (y, x) size of a pattern.
         counts: Statistics of the counts.
-        notes: What the reader decided.
-        problems: What keeps the file from being used.
+        notes: Decisions of the reader.
+        problems: Errors that prevent the use of the file.
         suggested_map: Entries for ``--map`` of an unknown file.
     """
 
@@ -81,14 +81,13 @@ class Inspection(Judgement):
 
 
 def inspect(path: str | Path, overrides: Mapping[str, Any] | Overrides | None = None) -> Inspection:
-    """Look into a data file. Patterns are read once, block by block.
+    """Inspect a data file. Patterns are read once, block by block.
 
-    A file that no reader recognizes, or that a reader refuses, is inspected as far as it goes: the reason is in
-    ``problems``.
+    A file that no reader recognizes or accepts is inspected as far as possible; the reason is in ``problems``.
 
     Raises:
-        DataError: No such file, a damaged one, or a kind that holds no arrays.
-        ConfigError: A wrong override.
+        DataError: The file is missing, damaged, or holds no arrays.
+        ConfigError: An override is wrong.
     """
     wanted, container = Overrides.of(overrides), open_container(path)
     arrays = tuple(container.arrays.values())
@@ -131,13 +130,13 @@ def _geometry(dataset: Dataset) -> dict[str, str]:
 
 
 def _facts(found: Inspection) -> dict[str, str]:
-    """The findings, a line each."""
+    """The findings, one per line."""
     if not found.n_patterns or found.counts is None:
         return {}
     counts, window = found.counts, found.window_px
     facts = {"patterns": f"{found.n_patterns} of {window[0]} x {window[1]} px (y, x)", **found.geometry}
     facts["counts"] = (
-        f"{counts.minimum:.6g} to {counts.maximum:.6g}, {counts.pattern_sum.mean():.6g} a pattern "
+        f"{counts.minimum:.6g} to {counts.maximum:.6g}, {counts.pattern_sum.mean():.6g} per pattern "
         f"({counts.pattern_sum.min():.6g} to {counts.pattern_sum.max():.6g})"
     )
     if (scan := found.scan) is not None:

@@ -1,4 +1,4 @@
-"""What a run will do and need, as tables for people and as plain data for programs."""
+"""The plan of a run, as tables for a terminal and as plain data for programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PADDING = (0, 2, 0, 0)
 
 
 def columns(*names: str) -> Table:
-    """An empty table without lines; on a narrow terminal its cells fold, and nothing is cut off."""
+    """An empty table without lines, whose cells wrap on a narrow terminal."""
     table = Table(box=None, padding=PADDING, show_header=any(names))
     for name in names:
         table.add_column(name, overflow="fold")
@@ -26,13 +26,13 @@ def columns(*names: str) -> Table:
 
 @dataclass(frozen=True)
 class Fact:
-    """One thing that is known before the run.
+    """One fact about a run.
 
     Attributes:
         key: Name for programs, with the unit as a suffix.
-        name: Name for people.
+        name: Displayed name.
         value: Plain data.
-        text: The value as people read it, with its unit.
+        text: The value as displayed, with its unit.
     """
 
     key: str
@@ -43,20 +43,20 @@ class Fact:
 
 @dataclass(frozen=True)
 class Refinement:
-    """What happens to one parameter.
+    """The refinement of one parameter.
 
     Attributes:
         parameter: Its name.
-        values: How many real numbers it has.
-        refined: Whether it is refined; the rest means nothing otherwise.
+        values: Number of real numbers in it.
+        refined: Whether it is refined; if not, the other attributes have no meaning.
         start: First epoch, counted from 0.
-        stop: First epoch in which it no longer is refined; ``None`` for the end of the run.
+        stop: First epoch in which it is no longer refined; ``None`` for the end of the run.
         every: Refined in every k-th epoch.
-        epochs: In how many epochs it is refined.
-        optimizer: Kind, and what differs from its defaults.
-        learning_rate: Before the schedule.
+        epochs: Number of epochs in which it is refined.
+        optimizer: Kind, and settings that differ from the defaults.
+        learning_rate: Learning rate before the schedule.
         rate_unit: Unit of the learning rate; empty for a pure number.
-        schedule: Kind, and what differs from its defaults.
+        schedule: Kind, and settings that differ from the defaults.
     """
 
     parameter: str
@@ -83,7 +83,7 @@ class Refinement:
 
 @dataclass(frozen=True)
 class MemoryItem:
-    """Something that a run keeps in memory: what, how its size is worked out, and the size."""
+    """Something in a rank's memory: its name, how its size is computed, and the size."""
 
     name: str
     formula: str
@@ -97,10 +97,10 @@ class Plan:
     Attributes:
         title: One line: technique and data.
         sections: Facts by subject: data, sampling, object, batches, fit, work.
-        refinements: The parameters that take part, the object first.
-        memory: What one rank keeps in memory; estimates.
-        notes: What the reader of the data decided.
-        warnings: What is suspicious, or has no effect in this run.
+        refinements: The parameters in use, the object first.
+        memory: Estimated memory of one rank.
+        notes: Decisions of the data reader.
+        warnings: Suspicious findings, and settings without effect in this run.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""``adorym prepare``: a measured Bragg peak made ready: outliers, centering, binning, cropping."""
+"""``adorym prepare``: removes outliers from a measured Bragg peak, bins, crops and centers it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ Count = Annotated[int, Field(ge=1)]
 
 @component
 class Preparation:
-    """What is done to a Bragg peak, in this order.
+    """The steps of the preparation of a Bragg peak, in this order.
 
     Attributes:
-        outliers: Standard deviations above its neighbors from which a voxel counts as stray; 0 leaves all.
-        isolated: Lone sets of counts of at most so many voxels are stray, too.
-        bin: (z, y, x) voxels that are added up.
-        shape: (z, y, x) size of the box around the peak; the largest that the detector holds if absent.
-        center: Bring the brightest voxel to the middle.
+        outliers: A voxel is stray if it exceeds its neighbors by this many standard deviations; 0 keeps all.
+        isolated: Isolated groups of counts of at most this many voxels are stray, too.
+        bin: (z, y, x) number of voxels that are summed.
+        shape: (z, y, x) size of the box around the peak; the largest within the detector if absent.
+        center: Move the brightest voxel to the middle.
     """
 
     outliers: float = Field(8.0, ge=0)
@@ -54,11 +54,11 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What was done, for people.
+    """Report of the preparation.
 
     Attributes:
         rows: Name and text of each finding.
-        warnings: What is suspicious.
+        warnings: Suspicious findings.
     """
 
     rows: tuple[tuple[str, str], ...]
@@ -81,10 +81,10 @@ def prepare_peak(
         source: Any readable file of frames (rocking, y, x).
         target: Native HDF5 file.
         settings: Fields of `Preparation`.
-        overrides: What is known better than the file knows it.
+        overrides: Corrections to the file's metadata.
 
     Raises:
-        InputError: The file cannot be read or written, or a setting does not fit.
+        InputError: The file cannot be read or written, or a setting is invalid.
     """
     wanted: Preparation = build(Preparation, dict(settings or {}))
     dataset = open_dataset(source, overrides, check=False)
@@ -95,21 +95,21 @@ def prepare_peak(
         volume = binned(volume, wanted.bin)
     shape = wanted.shape or volume.shape
     if any(s > 2 * n for s, n in zip(shape, volume.shape, strict=True)):
-        raise ConfigError("shape", "more than twice what was measured", expected=f"<= {volume.shape}", found=shape)
+        raise ConfigError("shape", "more than twice the measured size", expected=f"<= {volume.shape}", found=shape)
     before = peak(volume)
     middle = None if wanted.center else np.array([n // 2 for n in volume.shape])
     if wanted.center or wanted.shape is not None:
         volume = cropped(volume, shape, middle)
     ratios = oversampling(volume)
     notes = (*dataset.notes, f"prepared: {removed} stray voxels left out, binned {wanted.bin}, shape {volume.shape}")
-    # A truth on other voxels is none.
+    # The ground truth is on other voxels and no longer applies.
     truth = dataset.truth if volume.shape == (dataset.n_patterns, *dataset.window_px) else {}
     write_native(to_dataset(volume, dataset).with_(notes=notes, truth=truth), target)
     place = sub_voxel_peak(volume) - [n // 2 for n in volume.shape]
     rows = (
         ("stray voxels", str(removed)),
         ("brightest voxel", ", ".join(map(str, before)) + " (z, y, x)"),
-        ("peak off the middle now", ", ".join(f"{v:+.2f}" for v in place) + " voxels: a phase ramp of the object"),
+        ("offset of the peak", ", ".join(f"{v:+.2f}" for v in place) + " voxels: a phase ramp of the object"),
         ("shape", " x ".join(map(str, volume.shape)) + " (z, y, x)"),
         ("counts", f"{volume.counts.sum(dtype=np.float64):.6g}"),
         ("oversampling", ", ".join(f"{r:.2f}" for r in ratios) + " (z, y, x): array / crystal"),

@@ -33,14 +33,14 @@ LOG = logging.getLogger("adorym")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run left behind.
+    """The outcome of a run.
 
     Attributes:
         result: The result, also in ``folder/result.h5``.
         stopped: Why the run ended early; empty if it did not.
         report: The report's path, if one was asked for.
-        remarks: What the result says about the experiment, a line each: the trend of refined positions.
-        ranks: On how many ranks it ran.
+        remarks: Remarks on the experiment, one per line: the trend of refined positions.
+        ranks: Number of ranks.
     """
 
     result: Result
@@ -52,7 +52,7 @@ class Outcome:
 
     @property
     def interrupted(self) -> bool:
-        """Whether the run has not come to an end of its own and waits to be resumed."""
+        """Whether the run ended early and can be resumed."""
         return self.stopped == TIME_IS_OVER or self.stopped.startswith("SIG")
 
 
@@ -70,7 +70,7 @@ def run(
         path: YAML, TOML or JSON.
         overrides: ``key.path=value`` assignments.
         output: Folder, instead of the configured one.
-        resume: Go on from the checkpoint in that folder.
+        resume: Resume from the checkpoint in that folder.
         quick: Only a few epochs.
 
     Raises:
@@ -97,12 +97,12 @@ def carry_out(
     callbacks: Sequence[Callback] = (),
     where: str = "output",
 ) -> Outcome:
-    """Run to the end, and leave in ``folder`` what the configuration's section ``output`` says.
+    """Run to the end, and write the files of the configuration's section ``output`` to ``folder``.
 
     Args:
-        reconstruction: As `prepare` made it from ``config``.
-        callbacks: Watch the run, besides those of the configuration.
-        where: What named the folder, for messages.
+        reconstruction: Made by `prepare` from ``config``.
+        callbacks: Further callbacks, in addition to those of the configuration.
+        where: Option or key that named the folder, for messages.
     """
     comm = reconstruction.problem.comm
     if resume:
@@ -120,10 +120,10 @@ def carry_out(
 
 
 def as_config(config: Config | Mapping[str, Any] | str | Path) -> Config:
-    """A `Config` from one, from a mapping, or from a file's path.
+    """A `Config` from another `Config`, a mapping, or the path of a file.
 
     Raises:
-        ConfigErrors: Everything that is wrong in it.
+        ConfigErrors: All its errors.
     """
     if isinstance(config, Config):
         return config
@@ -132,9 +132,9 @@ def as_config(config: Config | Mapping[str, Any] | str | Path) -> Config:
 
 @user_code()
 def prepare(config: Config | Mapping[str, Any] | str | Path, folder: Path | None = None) -> Reconstruction:
-    """Make a reconstruction that is ready to run, for callers who own the loop.
+    """Make a reconstruction that is ready to run, for use in your own loop.
 
-    That is::
+    Example::
 
         reconstruction = adorym.prepare("config.yaml")
         for epoch in reconstruction.epochs(50):
@@ -143,7 +143,7 @@ def prepare(config: Config | Mapping[str, Any] | str | Path, folder: Path | None
 
     Args:
         config: A `Config`, a mapping, or the path of a configuration file.
-        folder: Where the run's output goes, and the object's file with the store ``h5``; as configured if absent.
+        folder: Folder of the run's output, and of the object's file with the store ``h5``; as configured if absent.
 
     Raises:
         InputError: Configuration, data or geometry cannot be used.
@@ -170,14 +170,14 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
     )
     result: Result | None = None
     if folder is not None and reconstruction.problem.comm.is_root:
-        remove_partial(folder)  # of a run in the same folder that was killed
+        remove_partial(folder)  # from a killed run in the same folder
     for callback in callbacks:
         callback.on_start(info)
     for notice in (*config.notices(reconstruction.problem.dataset), *_hints(reconstruction)):
         LOG.warning(notice)
     done = reconstruction.progress.epoch
     if done >= config.run.epochs > 0:
-        LOG.warning("run.epochs: nothing is left to do: %d of %d epochs are done; raise it", done, config.run.epochs)
+        LOG.warning("run.epochs: nothing to do: %d of %d epochs are done; raise it", done, config.run.epochs)
 
     def watch(progress: BatchProgress) -> None:
         for callback in callbacks:
@@ -201,7 +201,7 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
 
 
 def _hints(reconstruction: Reconstruction) -> tuple[str, ...]:
-    """What `adorym inspect` would have said of the data: on one rank, for all of them."""
+    """Log the suspicious findings of `adorym inspect` about the data; on one rank."""
     problem = reconstruction.problem
     if not problem.comm.is_root:
         return ()
@@ -209,7 +209,7 @@ def _hints(reconstruction: Reconstruction) -> tuple[str, ...]:
 
 
 def _saver(reconstruction: Reconstruction, config: Config, folder: Path | None) -> Callable[[], None]:
-    """What writes a checkpoint, unless the run stands where it stood at the last one; collective."""
+    """A function that writes a checkpoint, unless nothing has changed since the last one; collective."""
     identity, saved = config.identity(), None
 
     def save() -> None:
@@ -223,7 +223,7 @@ def _saver(reconstruction: Reconstruction, config: Config, folder: Path | None) 
 
 
 def _saved(records: Iterator[EpochRecord], every: int, save: Callable[[], None]) -> Iterator[EpochRecord]:
-    """``records``, with a checkpoint every few epochs and at the end, even if that comes before the first batch."""
+    """``records``, with a checkpoint every few epochs and at the end, even before the first batch."""
     for record in records:
         if record.epoch % every == 0:
             save()
@@ -239,7 +239,7 @@ def _remarks(result: Result) -> tuple[str, ...]:
 
 
 def _writable(folder: Path, where: str) -> None:
-    """Find out before an hour's run whether its result can be written."""
+    """Check before a long run that its result can be written."""
     probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)

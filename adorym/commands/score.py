@@ -1,4 +1,4 @@
-"""Compare a reconstruction with the truth that a simulation stored beside its data."""
+"""Compare a reconstruction with the ground truth that a simulation stored with its data."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
 
     Args:
         result_path: ``result.h5``, or the directory of a run.
-        truth_path: Data file with ``/truth/object`` and, for what goes with them, ``/truth/probe`` and
+        truth_path: Data file with ``/truth/object`` and, for their errors, ``/truth/probe`` and
             ``/truth/probe_positions_px``.
-        region: (y, x) slices of the true object to compare over; by default what the scan covers well
+        region: (y, x) slices of the true object to compare; by default the region that the scan covers well
             (`adorym.metrics.scanned_region`).
 
     Raises:
@@ -134,7 +134,7 @@ def _probe_figures(result: Result, data: Dataset) -> Iterator[Figure]:
 
 
 def _slice_figures(result: Result, data: Dataset, region: Region) -> Iterator[Figure]:
-    """Of an object in slices, the error of each and of their spacing."""
+    """Errors of the slices of an object, and of their spacing."""
     true = np.asarray(data.truth["object"])
     if true.ndim != 3 or true.shape[2] < 2 or result.object.shape[2] != true.shape[2]:
         return
@@ -202,7 +202,7 @@ def in_frame(obj: np.ndarray, first: tuple[int, int], shape: tuple[int, int]) ->
 
 # -- volumes -----------------------------------------------------------------------------------------------------------
 def _volume_figures(result: Result, data: Dataset) -> Iterator[Figure]:
-    """Errors of the volume, and of how it stands in the beam."""
+    """Errors of the volume and of its pose."""
     true = np.asarray(data.truth[result.representation], np.float64)
     found = _volume_in_frame(result, true.shape)
     channels = [(found, true)] if true.ndim == 3 else [(found[..., i], true[..., i]) for i in (0, 1)]
@@ -215,7 +215,7 @@ def _volume_figures(result: Result, data: Dataset) -> Iterator[Figure]:
 
 
 def _volume_in_frame(result: Result, shape: tuple[int, ...]) -> np.ndarray:
-    """The part of the result that the truth is of; the axes x and z share their middles."""
+    """The part of the result that the truth covers; along x and z their middles coincide."""
     first = (*result.origin_px, (result.object.shape[2] - shape[2]) // 2)
     stop = tuple(f + n for f, n in zip(first, shape[:3], strict=True))
     if min(first) < 0 or any(s > n for s, n in zip(stop, result.object.shape[:3], strict=True)):
@@ -231,7 +231,7 @@ def _pose_figures(result: Result, data: Dataset) -> Iterator[Figure]:
         yield Figure("rotation_center_error_px", "error of the rotation center", error, "px")
     if "tilt" in result.parameters and "tilt_rad" in data.truth:
         error, note = tilt_error_rad(result.parameters["tilt"].value, data.truth["tilt_rad"], data.theta_rad), "rms"
-        yield Figure("tilt_rms_rad", "tilt error", error, "rad", f"{note}, a turn of the whole object removed")
+        yield Figure("tilt_rms_rad", "tilt error", error, "rad", f"{note}, a rotation of the whole object removed")
     if "object_shift" in result.parameters and "object_shift_px" in data.truth:
         error = shift_error_px(result.parameters["object_shift"].value, data.truth["object_shift_px"], data.theta_rad)
         yield Figure("shift_rms_px", "shift error", error, "px", "rms, a shift of the whole object and axis removed")
@@ -239,7 +239,7 @@ def _pose_figures(result: Result, data: Dataset) -> Iterator[Figure]:
 
 # -- distance series ---------------------------------------------------------------------------------------------------
 def _hologram_figures(result: Result, data: Dataset, found: np.ndarray, true: np.ndarray) -> Iterator[Figure]:
-    """Of a distance series, from ``found`` in the frame of ``true``: distances, maps, high-passed similarity."""
+    """Errors of a distance series, with ``found`` in the frame of ``true``: distances, maps, high-passed similarity."""
     if "propagation_distances_m" not in data.truth:
         return
     distances = np.asarray(data.truth["propagation_distances_m"], np.float64)

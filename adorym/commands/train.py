@@ -1,4 +1,4 @@
-"""``adorym train``: make crystals, train a network on them, and write its weights with a model card."""
+"""``adorym train``: makes crystals, trains a network on them, and writes its weights with a model card."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ SCORED = 200
 
 @component
 class TrainingConfig:
-    """A training: the crystals, and how the network learns from them.
+    """The configuration of a training.
 
     Attributes:
         data: Folder of shards; made in the output folder from ``crystals`` if absent.
-        crystals: Which crystals are made.
-        atomistic: Crystals relaxed atom by atom instead (needs LAMMPS); as many as ``crystals`` says.
-        training: How the network is trained.
+        crystals: Generator of the crystals.
+        atomistic: Crystals relaxed atom by atom instead (needs LAMMPS), in the number given by ``crystals``.
+        training: Settings of the training.
         half_precision: Write the weights in 16 bits.
     """
 
@@ -61,18 +61,18 @@ def train_network(
     resume: bool = False,
     watch: Callable[[Mapping[str, float]], None] | None = None,
 ) -> Path:
-    """Train the network ``name`` and return the path of its weights; ``model_card.json`` and the curves of
-    the training, ``training.png``, lie beside them.
+    """Train the network ``name`` and return the path of its weights; ``model_card.json`` and ``training.png``, with
+    the training curves, are in the same folder.
 
-    Also under ``mpirun`` or ``torchrun``: the processes share the crystals to make and the batches to learn from.
+    Also under ``mpirun`` or ``torchrun``: crystals and batches are divided among the processes.
 
     Args:
         name: ``cdi_nn``.
         output: Folder for shards, checkpoint, weights and model card.
         config: YAML, TOML or JSON of `TrainingConfig`; the defaults if absent.
         assignments: ``key.path=value``.
-        resume: Go on from the checkpoint in the folder.
-        watch: Called after every epoch with what the history keeps.
+        resume: Resume from the checkpoint in the folder.
+        watch: Called after every epoch with its entry of the history.
 
     Raises:
         InputError: Unknown network, wrong configuration, unreadable shards.
@@ -87,7 +87,7 @@ def train_network(
     if resume or (folder / CHECKPOINT).is_file():
         if not resume:
             raise ConfigError(
-                str(folder), "holds a training already", remedy="go on with '--resume', or choose another"
+                str(folder), "already holds a training", remedy="continue it with '--resume', or choose another folder"
             )
         trainer.resume()
     history = train(trainer, watch if trainer.ranks.rank == 0 else None)
@@ -119,7 +119,7 @@ def _shards(made: TrainingConfig, folder: Path) -> Path:
 def model_card(
     trainer: Trainer, made: TrainingConfig, origins: list[dict[str, object]], history: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """What was trained, on what, for how long, and how good it is on crystals that it has not seen."""
+    """The network, its training data, the duration of the training, and its scores on held-out crystals."""
     digest = hashlib.sha256()
     for array in (trainer.training.modulus, trainer.validation.modulus):
         digest.update(np.ascontiguousarray(array).tobytes())
@@ -143,9 +143,7 @@ def model_card(
 
 
 def held_out_scores(trainer: Trainer, held_out: Examples) -> dict[str, float]:
-    """Medians over crystals that were held out, the nearer of each object and its twin taken, shift and ramp
-    removed.
-    """
+    """Median scores on held-out crystals, for the better of each object and its twin, without shift and ramp."""
     from adorym.networks.cdi_nn import predict
 
     errors, overlaps, phases, misfits = [], [], [], []

@@ -1,4 +1,4 @@
-"""``adorym tune``: a small study over named keys, scored on patterns that the runs do not see."""
+"""``adorym tune``: a small study over named keys, scored on held-out patterns."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def _value(text: str) -> Any:
 
 @dataclass(frozen=True)
 class Study:
-    """What a study found.
+    """The result of a study.
 
     Attributes:
-        best: The best values by key, as ``--set`` takes them.
+        best: The best values by key, in the form of ``--set``.
         score: Their score: misfit of the amplitudes of held-out patterns, per count.
         trials: Finished trials, those of earlier calls included.
         failed: Trials whose run failed.
@@ -103,9 +103,9 @@ def tune(
 ) -> Study:
     """Search the values of the keys in ``vary`` for the configuration file ``path``.
 
-    Every trial reconstructs from all patterns but ``held_out`` of them, the same ones in every trial, and is scored by
-    how well it predicts those: a run that fits noise, or has not converged, predicts badly. The study is kept in
-    ``output/tune.db``: called again, it goes on.
+    Every trial leaves out the same fraction ``held_out`` of the patterns and is scored by how well it predicts them: a
+    run that fits noise, or has not converged, predicts badly. The study is stored in ``output/tune.db``, and another
+    call continues it.
 
     Raises:
         ConfigError: A key or a range is wrong, optuna is not installed, or every run failed.
@@ -139,9 +139,9 @@ def tune(
 
 
 def held_out_patterns(n: int, fraction: float, seed: int) -> np.ndarray:
-    """Sorted indices of the patterns that no trial sees; at least one."""
+    """Sorted indices of the held-out patterns; at least one."""
     if not 0 < fraction < 1:
-        raise ConfigError("--held-out", "not a part of the patterns", expected="between 0 and 1", found=fraction)
+        raise ConfigError("--held-out", "not a fraction of the patterns", expected="between 0 and 1", found=fraction)
     count = min(n - 1, max(1, round(fraction * n)))
     return np.sort(np.random.default_rng((seed, 77)).choice(n, count, replace=False))
 

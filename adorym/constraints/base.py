@@ -1,4 +1,4 @@
-"""What a constraint is: a projection."""
+"""The constraint: a projection."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Constraint(ABC):
         when: After every ``batch`` or every ``epoch``.
         logarithmic: Whether `project` of the object takes :math:`b + i d = -\log O`, the absorption and the phase shift
             of a slice, :math:`k t (\beta + i \delta)`, instead of its transmission :math:`O = e^{-(b + i d)}`. The
-            engine converts where the run represents the object the other way.
-        of_one_material: Whether `project_phase` says what it means for an object of one material.
+            engine converts if the run's representation differs.
+        of_one_material: Whether `project_phase` applies it to an object of one material.
         relative: Whether `project` takes the deviation from the start value.
     """
 
@@ -30,7 +30,7 @@ class Constraint(ABC):
 
     @property
     def whole(self) -> bool:
-        """Whether it needs the whole array at once; otherwise it may be applied tile by tile."""
+        """Whether it needs the whole array at once instead of tiles."""
         return False
 
     @abstractmethod
@@ -45,7 +45,7 @@ class Constraint(ABC):
         return phase
 
     def active(self, epoch: int) -> bool:
-        """Whether it is applied in ``epoch``, from 0."""
+        """Whether it is applied in ``epoch``, counted from 0."""
         return True
 
     def of_rows(self, start: int, stop: int, shape: tuple[int, ...]) -> Constraint:

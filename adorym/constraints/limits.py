@@ -15,11 +15,11 @@ from adorym.wrapper.base import Array, Backend
 
 @register("constraint", "position_limit")
 class PositionLimit(Constraint):
-    """Positions stay within a distance from where they started.
+    """Keeps positions within a distance from their start.
 
     Attributes:
         parameter: Positions ``(n, 2)`` in pixels.
-        maximum: That distance.
+        maximum: Largest distance.
     """
 
     relative: ClassVar[bool] = True
@@ -33,7 +33,7 @@ class PositionLimit(Constraint):
 
 @register("constraint", "limit")
 class Limit(Constraint):
-    """Values of a real parameter stay within bounds.
+    """Keeps values of a real parameter within bounds.
 
     Attributes:
         parameter: Its name.

@@ -15,14 +15,14 @@ from adorym.wrapper.base import Array, Backend
 
 
 def in_order(minimum: float | None, maximum: float | None) -> None:
-    """Raise a `ConfigError` if the limits are the wrong way round."""
+    """Raise a `ConfigError` if the limits are reversed."""
     if minimum is not None and maximum is not None and minimum > maximum:
         raise ConfigError("minimum", "exceeds the maximum", expected=f"<= {maximum}", found=minimum)
 
 
 @register("constraint", "magnitude_limit")
 class MagnitudeLimit(Constraint):
-    r"""Keeps the modulus of the transmission within bounds, its phase untouched.
+    r"""Keeps the modulus of the transmission within bounds; the phase is unchanged.
 
     A passive object does not amplify: :math:`|O| \le 1`.
 
@@ -42,7 +42,7 @@ class MagnitudeLimit(Constraint):
     def project(self, xp: Backend, tile: Array) -> Array:
         modulus = xp.abs(tile)
         wanted = xp.clip(modulus, self.minimum, self.maximum)
-        # Where the modulus is 0 there is no phase to keep: the minimum is then taken as real.
+        # A modulus of 0 has no phase: the result is then real.
         safe = xp.where(modulus > 0, modulus, xp.ones((1,)))
         return xp.where(modulus > 0, tile * (wanted / safe), xp.complex(wanted, xp.zeros((1,))))
 
@@ -53,13 +53,12 @@ class MagnitudeLimit(Constraint):
 
 @register("constraint", "phase_limit")
 class PhaseLimit(Constraint):
-    r"""Keeps the phase of the transmission within bounds, its modulus untouched.
+    r"""Keeps the phase of the transmission within bounds; the modulus is unchanged.
 
-    Represented by its real and imaginary part, the object has a phase within :math:`(-\pi, \pi]`; represented by delta
-    and beta, one that may be larger.
+    With the representation ``real_imag`` the phase is within :math:`(-\pi, \pi]`; with ``delta_beta`` it may be larger.
 
     Attributes:
-        maximum: Largest phase; 0 for X-rays, since matter advances the wave: its phase is negative.
+        maximum: Largest phase; 0 for X-rays, since matter advances the wave and its phase is negative.
         minimum: Smallest phase.
     """
 
@@ -86,7 +85,7 @@ class NonNegativity(Constraint):
     r"""Neither :math:`\delta` nor :math:`\beta` is negative: matter absorbs and advances the phase of X-rays.
 
     Attributes:
-        parts: Which of them.
+        parts: Which of the two are constrained.
     """
 
     parameter: ClassVar[str] = "object"  # type: ignore[misc]
@@ -130,9 +129,9 @@ class Homogeneous(Constraint):
     r"""One material: :math:`\delta = \kappa \beta` everywhere.
 
     With :math:`b + i d = k t (\beta + i \delta)`, the nearest point of that line is
-    :math:`b' = (b + \kappa d)/(1 + \kappa^2)`, :math:`d' = \kappa b'`. Without a given ratio, the line is the one
-    through the origin that the present values scatter least about, the principal axis of all :math:`(b, d)`: it is
-    refined as the object is. (For one material and one distance: Paganin et al., J. Microsc. 206, 33 (2002).)
+    :math:`b' = (b + \kappa d)/(1 + \kappa^2)`, :math:`d' = \kappa b'`. Without a given ratio, the line is the
+    principal axis through the origin of all current :math:`(b, d)`, so the ratio is refined with the object. (For one
+    material and one distance: Paganin et al., J. Microsc. 206, 33 (2002).)
 
     Attributes:
         ratio: :math:`\kappa = \delta/\beta`; refined if absent.

@@ -16,10 +16,10 @@ from adorym.wrapper.base import Array, Backend
 
 @register("constraint", "probe_power")
 class ProbePower(Constraint):
-    """All modes together carry a given number of photons.
+    """Sets the total power of all modes to a given number of photons.
 
     Attributes:
-        photons: Photons in one pattern without an object.
+        photons: Photons per pattern without an object.
     """
 
     parameter: ClassVar[str] = "probe"  # type: ignore[misc]
@@ -33,9 +33,9 @@ class ProbePower(Constraint):
 
 @register("constraint", "orthogonal_modes")
 class OrthogonalModes(Constraint):
-    """The modes as the principal components of the same mutual intensity, strongest first.
+    """Replaces the modes by the principal components of their mutual intensity, strongest first.
 
-    Any unitary mixture of the modes predicts the same patterns; this picks the one whose modes are orthogonal
+    Any unitary mixture of the modes predicts the same patterns; this one has orthogonal modes
     (Thibault & Menzel, Nature 494, 68 (2013), methods).
     """
 
@@ -49,10 +49,10 @@ class OrthogonalModes(Constraint):
 
 @register("constraint", "probe_support")
 class ProbeSupport(Constraint):
-    """No light in the object plane farther than a radius from the middle of the window.
+    """Sets the probe to zero outside a radius around the middle of the window.
 
     Attributes:
-        radius: That radius.
+        radius: Radius in the object plane.
     """
 
     parameter: ClassVar[str] = "probe"  # type: ignore[misc]
@@ -65,11 +65,11 @@ class ProbeSupport(Constraint):
 
 @register("constraint", "probe_fourier_support")
 class ProbeFourierSupport(Constraint):
-    """No light beyond a radius in the far field of the probe: the aperture of the optics that made it.
+    """Sets the far field of the probe to zero outside a radius, the aperture of its optics.
 
     Attributes:
-        radius: Radius of the aperture in pixels of the Fourier transform of the window: of the detector in the far
-            field.
+        radius: Radius of the aperture in pixels of the Fourier transform of the window, which are detector pixels in
+            the far field.
         stop: Radius of a central stop.
     """
 

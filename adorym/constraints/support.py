@@ -1,4 +1,4 @@
-"""Constraints that say where the object is."""
+"""Constraints on the region of the object."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Support(Constraint):
     """Vacuum (transmission 1) outside a mask.
 
     Attributes:
-        mask: File (.npy, .tif or ``file.h5:/path/to/dataset``) or array, non-zero where there is object: of the
-            object's shape, or ``(y, x)`` for all slices alike.
+        mask: File (.npy, .tif or ``file.h5:/path/to/dataset``) or array, non-zero inside the object, of the object's
+            shape, or ``(y, x)`` for all slices.
     """
 
     parameter: ClassVar[str] = "object"  # type: ignore[misc]
@@ -62,7 +62,7 @@ class Support(Constraint):
 
 @lru_cache(maxsize=4)
 def _load(path: str, changed_ns: int) -> np.ndarray:
-    """The mask as it was at the time ``changed_ns``: a file that is replaced is read again."""
+    """The mask at the time ``changed_ns``: a replaced file is read again."""
     try:
         mask = read_array(path, "mask of the support")[0]
     except DataError as error:
@@ -85,13 +85,13 @@ def _within(xp: Backend, tile: Array, mask: np.ndarray) -> Array:
 
 @register("constraint", "shrink_wrap")
 class ShrinkWrap(Constraint):
-    r"""A support found from the object itself: vacuum where :math:`|O - 1|`, blurred, is weak.
+    r"""A support found from the object itself: vacuum where the blurred :math:`|O - 1|` is weak.
 
-    Marchesini et al., Phys. Rev. B 68, 140101 (2003). The support is shrunk until the object within it no longer
-    changes it, so that shrinking again does nothing. Each slice has its own.
+    Marchesini et al., Phys. Rev. B 68, 140101 (2003). The support is shrunk until it is stable, so that the projection
+    is idempotent. Each slice has its own.
 
     Attributes:
-        threshold: Fraction of the largest blurred deviation below which there is vacuum.
+        threshold: Fraction of the largest blurred deviation below which the object is set to vacuum.
         blur: Standard deviation of the blur.
         start: First epoch in which it is applied.
         every: Applied in every k-th epoch from there.

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, written by one process or by all ranks together."""
+"""Files that are written completely or not at all, by one process or by all ranks together."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PARTIAL = ".partial-"
 def whole_file(
     path: str | Path, comm: Communicator | None = None, switch: Callable[[Path, Path], None] = os.replace
 ) -> Iterator[Path]:
-    """Context that yields a name to write to; when it ends well, the file moves to ``path``, else it is removed.
+    """Context that yields a name to write to; on success the file moves to ``path``, otherwise it is removed.
 
-    Whoever reads ``path`` sees the old file or the new one, never a part, even after a power cut. Missing directories
-    are made.
+    A reader of ``path`` finds the old file or the complete new one, even after a power cut. Missing directories are
+    created.
 
     Args:
         path: The file.
@@ -33,7 +33,7 @@ def whole_file(
         RunError: The same, where ranks write together.
     """
     path, leads = Path(path), comm is None or comm.is_root
-    # The ending stays the last part: libraries choose a format by it.
+    # The suffix stays last: libraries choose a format by it.
     partial = path.with_name(f"{PARTIAL}{os.getpid() if comm is None else 'shared'}-{path.name}")
     try:
         if leads:
@@ -42,7 +42,7 @@ def whole_file(
         if comm is not None:
             comm.barrier(f"write {path.name}")
         if leads:
-            _to_disk(partial)  # the content must be on the disk before the name points at it
+            _to_disk(partial)  # the content must be on the disk before the name refers to it
             switch(partial, path)
             _to_disk(path.parent)
     except OSError as error:
@@ -61,7 +61,7 @@ def write_json(path: Path, value: object) -> None:
 
 
 def remove_partial(folder: str | Path) -> None:
-    """Remove what a process that was killed while it wrote has left in ``folder``."""
+    """Remove partial files of killed processes from ``folder``."""
     for path in Path(folder).glob(f"{PARTIAL}*"):
         path.unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Which patterns are looked at together, and in which order."""
+"""Batches of patterns, and their order."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ G = TypeVar("G", bound=Geometry, covariant=True)
 
 @dataclass(frozen=True)
 class Batch(Generic[G]):
-    """One share of the patterns, ready for the forward model.
+    """One batch of patterns, ready for the forward model.
 
     Attributes:
         patterns: ``(n,)`` indices into the data set.
         angles: ``(n,)`` index of each pattern's angle.
         corners_px: ``(n, 2)`` corner of each pattern's window in the object array.
-        targets: ``(m, y, x)`` what the loss compares the prediction with, in the model's frame.
-        rows: ``(n,)`` rows of ``targets`` that are the batch's: copying them out would cost a pass over memory.
+        targets: ``(m, y, x)`` values that the loss compares the prediction with, in the model's frame.
+        rows: ``(n,)`` rows of ``targets`` that belong to the batch; copying them would cost a pass over memory.
         mask: ``(1 or n, y, x)`` pixel weights, or ``None``.
         floor: Intensity that the loss adds to prediction and measurement.
-        geometry: The experiment's geometry, of the type that the model makes.
-        object_shape: Of the whole object array.
-        open_beam_counts: Counts in a pixel without sample, where they are known.
+        geometry: The experiment's geometry, of the model's type.
+        object_shape: Shape of the whole object array.
+        open_beam_counts: Counts per pixel without sample, if known.
         view_corners_px: ``(k, 2)`` corners of the parts of the object that the model needs for the batch.
         view_px: (y, x) size of each.
-        origin_px: (y, x) index in it of the data's position (0, 0).
-        checkpoint_slices: Slices whose waves are computed again for the gradient, instead of being kept; 0 to keep all
-            of them, chosen by the model if ``None``.
+        origin_px: (y, x) index in the object array of the data's position (0, 0).
+        checkpoint_slices: Number of slices whose waves are recomputed for the gradient instead of being stored; 0 to
+            store all of them, chosen by the model if ``None``.
     """
 
     patterns: np.ndarray
@@ -58,15 +58,15 @@ class Batch(Generic[G]):
 
     @property
     def target(self) -> Array:
-        """``(n, y, x)`` what the loss compares the prediction with."""
+        """``(n, y, x)`` values that the loss compares the prediction with."""
         return self.targets[self.rows]
 
 
 def epoch_order(dataset: Dataset, batch_size: int, order: Order, rng: np.random.Generator) -> list[np.ndarray]:
-    """The patterns of one epoch, shared out into batches; every pattern occurs exactly once.
+    """The patterns of one epoch, divided into batches; every pattern occurs exactly once.
 
-    ``random``: a random permutation, cut. ``compact``: patterns close to each other in the object, along a random
-    direction each epoch. ``angle``: batches hold patterns of one angle only, angles in random order.
+    ``random``: a random permutation, divided. ``compact``: patterns close to each other in the object, along a random
+    direction in each epoch. ``angle``: batches hold patterns of one angle only, angles in random order.
     """
     n = dataset.n_patterns
     if order == "random":
@@ -95,20 +95,20 @@ def _split(index: np.ndarray, positions: np.ndarray, size: int, rng: np.random.G
 
 
 class Measurements:
-    """The measured patterns as the loss wants them: in the model's frame, transformed once, kept if they fit.
+    """The measured patterns in the form of the loss and the model's frame, transformed once and cached if they fit.
 
     Args:
         xp: Backend.
-        dataset: Where the patterns come from.
+        dataset: The data set.
         to_model_frame: From the file's frame to the model's (far field: zero frequency to the corner).
         transform: ``f(counts, floor)``, from counts to the target of the loss.
-        floor: ``f(mean count in a pixel)``: the intensity that the loss adds.
-        comm: The ranks: they share out the first reading, and the memory of their machine.
+        floor: ``f(mean count per pixel)``: the intensity that the loss adds.
+        comm: The ranks: they divide the first reading, and the memory of their machine.
 
     Attributes:
         valid_counts: Weighted sum of all counts.
-        mean_counts: Counts of the mean pattern: each pixel's weighted mean over the patterns that show it. A pixel that
-            none shows counts nothing, as in the probe that is made from the mean pattern.
+        mean_counts: Counts of the mean pattern: each pixel's weighted mean over the patterns in which it is valid. A
+            pixel that is never valid has no counts, as in the probe made from the mean pattern.
         floor: Intensity that the loss adds to prediction and measurement.
     """
 
@@ -125,7 +125,7 @@ class Measurements:
         self._xp, self._dataset, self._to_model_frame, self._transform = xp, dataset, to_model_frame, transform
         given = [a for a in (dataset.mask, dataset.weights) if a is not None]
         self._factors = [self._factor(a) for a in given]
-        # One mask for all patterns is on the device once; one a pattern is made for each batch.
+        # A common mask is on the device once; masks per pattern are made for each batch.
         shared = all(len(f) == 1 for f in self._factors)
         self._single_mask = xp.asarray(self._mask_rows(np.zeros(1, int))) if shared and given else None
         n, ny, nx = dataset.patterns.shape
@@ -183,13 +183,13 @@ class Measurements:
         counts = measured**2 if self._dataset.measured == "amplitude" else measured
         counts = np.nan_to_num(np.maximum(self._to_model_frame(counts), 0), nan=0.0, posinf=0.0)
         mask = self._mask_rows(index)
-        # A masked pixel may hold anything; its weight is zero, but zero times what overflows is not a number.
+        # A masked pixel may hold any value; its weight is zero, but zero times infinity is not a number.
         return counts if mask is None else np.where(mask > 0, counts, counts.dtype.type(0))
 
     def prefetch(self, patterns: list[np.ndarray]) -> None:
-        """Begin to read, in a thread, what `batch` will be asked for: these patterns, in this order.
+        """Begin to read, in a thread, the patterns of the next calls of `batch`, in this order.
 
-        Of no use where all patterns are in memory; at most two batches are read ahead.
+        Without effect if all patterns are in memory; at most two batches are read ahead.
         """
         self._ahead.prefetch(patterns)
 

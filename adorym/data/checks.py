@@ -1,4 +1,4 @@
-"""The counts of a data set, looked at once, block by block: statistics, and errors that name the first bad pattern."""
+"""Statistics of the counts of a data set, read once block by block, and errors that name the first bad pattern."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from adorym.errors import DataError
 
 @dataclass(frozen=True)
 class CountStatistics:
-    """What the good pixels of all patterns hold.
+    """Statistics of the good pixels of all patterns.
 
     Attributes:
         minimum: Smallest finite value.
@@ -27,7 +27,7 @@ class CountStatistics:
         not_finite: ``(n,)`` number of values that are NaN or infinite.
         negative: ``(n,)`` number of values below 0.
         bad_pixels: ``(y, x)`` True where any pattern is not finite or negative.
-        masked: ``(n,)`` True where the mask leaves no good pixel of a pattern.
+        masked: ``(n,)`` True where a pattern has no good pixel.
     """
 
     minimum: float
@@ -42,12 +42,12 @@ class CountStatistics:
 
     @property
     def empty(self) -> np.ndarray:
-        """Numbers of the patterns without any count."""
+        """Indices of the patterns without any count."""
         return np.flatnonzero((self.pattern_sum == 0) & (self.not_finite + self.negative == 0) & ~self.masked)
 
     @property
     def bad_patterns(self) -> np.ndarray:
-        """Numbers of the patterns with a value that is not finite or negative."""
+        """Indices of the patterns with a value that is not finite or negative."""
         return np.flatnonzero((self.not_finite > 0) | (self.negative > 0))
 
 
@@ -80,14 +80,14 @@ def count_statistics(dataset: Dataset, block_bytes: int = BLOCK_BYTES) -> CountS
 
 
 def check_counts(dataset: Dataset, on_bad: Literal["error", "mask_pixels", "drop_patterns"] = "error") -> Dataset:
-    """``dataset``, once its counts are known to be finite, not negative, and not all 0 in any pattern.
+    """``dataset``, after a check that its counts are finite, not negative, and not all 0 in any pattern.
 
     Args:
         dataset: Any data set; its patterns are read once.
         on_bad: Stop with an error, or repair by masking the pixels, or by dropping the patterns, that are bad.
 
     Raises:
-        DataError: Says how many values are bad and in which pattern the first is.
+        DataError: With the number of bad values and the first pattern that has any.
     """
     statistics = count_statistics(dataset)
     if on_bad == "drop_patterns":

@@ -1,8 +1,8 @@
-"""What was measured, and the geometry it was measured in.
+"""A measured data set and its geometry.
 
-A `Dataset` is what every reader returns, whatever the file format: patterns as they lie in the file (zero frequency
-at the center of a far-field pattern), positions in object pixels, everything else in SI units. Patterns of several
-angles are numbered one after the other; ``angle_index`` says which angle a pattern belongs to.
+Every reader returns a `Dataset`, whatever the file format: patterns in the frame of the file (zero frequency at the
+center of a far-field pattern), positions in object pixels, everything else in SI units. Patterns of several angles are
+numbered consecutively; ``angle_index`` gives the angle of each pattern.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class ArrayPatterns:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Measured patterns and all that is known about how they were taken.
+    """Measured patterns and their metadata.
 
     Attributes:
         patterns: ``(n, y, x)`` in photon counts (``measured="intensity"``) or their square root (``"amplitude"``).
-        probe_positions_px: ``(n, 2)`` float64, (y, x) of the probe window's corner in object pixels; ``None`` where
-            nothing was scanned.
+        probe_positions_px: ``(n, 2)`` float64, (y, x) of the probe window's corner in object pixels; ``None`` without
+            a scan.
         angle_index: ``(n,)`` int, index into ``theta_rad`` for every pattern.
         theta_rad: ``(n_angles,)`` rotation angles.
         energy_ev: Photon energy.
@@ -48,19 +48,18 @@ class Dataset:
         propagation_distance_m: ``(n_distances,)`` effective near-field distances, ``None`` for the far field.
         magnification: ``(n_distances,)`` magnification at each distance of a cone beam, ``None`` for a parallel one;
             the pixel size is that of the largest.
-        slice_positions_m: ``(slices,)`` places along the beam of the slices of a thick object, ``None`` where unknown.
-        open_beam_counts: Counts in every pixel without a sample, once the flat field is divided out; ``None`` where
-            unknown.
-        rotation_center_px: x of the rotation axis from the middle of the detector, ``None`` where unknown.
-        mask: ``(y, x)`` or ``(n, y, x)`` bool, True where a pixel is good; ``None`` when all are.
-        weights: What a pixel counts in the loss, besides the mask: ``(y, x)``, ``(n, 1, 1)`` or ``(n, y, x)``, not
-            negative; ``None`` when all count alike.
-        start_probe: ``(modes, y, x)`` complex first guess of the probe that came with the data.
-        tile_corners_px: ``(t, 2)`` int, first pixel of each tile where pictures are cut: the patterns are then all
-            pictures at the first tile, all at the second, ...; ``None`` where each pattern is a picture.
-        picture_px: (y, x) size of a whole picture; that of a pattern if not given.
-        truth: What a simulation knows: ``object``, ``probe``, ``probe_positions_px``, ...
-        notes: What the reader decided: keys used, axes flipped, units assumed.
+        slice_positions_m: ``(slices,)`` positions along the beam of the slices of a thick object; ``None`` if unknown.
+        open_beam_counts: Counts per pixel without a sample, after flat-field correction; ``None`` if unknown.
+        rotation_center_px: x of the rotation axis from the middle of the detector; ``None`` if unknown.
+        mask: ``(y, x)`` or ``(n, y, x)`` bool, True for good pixels; ``None`` if all are good.
+        weights: Weight of each pixel in the loss, in addition to the mask: ``(y, x)``, ``(n, 1, 1)`` or ``(n, y, x)``,
+            not negative; ``None`` if all weights are equal.
+        start_probe: ``(modes, y, x)`` complex start probe from the data file.
+        tile_corners_px: ``(t, 2)`` int, first pixel of each tile of divided images: the patterns are then all images at
+            the first tile, all at the second, ...; ``None`` if each pattern is a whole image.
+        picture_px: (y, x) size of a whole image; that of a pattern if not given.
+        truth: Ground truth of a simulation: ``object``, ``probe``, ``probe_positions_px``, ...
+        notes: Decisions of the reader: keys used, axes flipped, units assumed.
     """
 
     patterns: Patterns
@@ -155,7 +154,7 @@ class Dataset:
 
     @property
     def n_pictures(self) -> int:
-        """Number of whole pictures."""
+        """Number of whole images."""
         return self.n_patterns // (1 if self.tile_corners_px is None else len(self.tile_corners_px))
 
     @property

@@ -1,7 +1,7 @@
-"""Flat fields: the beam without sample, and a beam that changes while the sample turns.
+"""Flat fields: images of the beam without sample, and a beam that changes during a scan.
 
-One flat field is enough while the beam stands still. Where a file holds flat fields from several moments of a scan,
-each pattern is divided by the field that lies between those before and after it, linear in between.
+One flat field suffices for a stable beam. If a file holds flat fields from several moments of a scan, each pattern is
+divided by the linear interpolation between the fields before and after it.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class Drift:
     """How the beam changes during a scan.
 
     Attributes:
-        ratio: ``(k, y, x)`` float32 mean flat field over that of each moment; 1 where no light falls.
-        moment: ``(n,)`` which of them each pattern belongs to, between 0 and ``k - 1``.
+        ratio: ``(k, y, x)`` float32 mean flat field divided by that of each moment; 1 without light.
+        moment: ``(n,)`` moment of each pattern, a fractional index between 0 and ``k - 1``.
     """
 
     ratio: np.ndarray
@@ -41,7 +41,7 @@ class Drift:
 
 @dataclass(frozen=True)
 class DriftingPatterns(WrappedPatterns):
-    """Patterns over the change of the beam; ``base`` is over its mean already."""
+    """Patterns divided by the change of the beam; ``base`` is already divided by the mean beam."""
 
     drift: Drift
 
@@ -49,7 +49,7 @@ class DriftingPatterns(WrappedPatterns):
         frames, moment = self.base.read(index), self.drift.moment[np.asarray(index, dtype=np.intp)]
         before = np.clip(np.floor(moment).astype(int), 0, len(self.drift.ratio) - 2)
         part = (moment - before).astype(np.float32)[:, None, None]
-        # The field is linear in between, not the correction: 1 / ratio is the field in units of its mean.
+        # The field is interpolated, not the correction: 1 / ratio is the field relative to its mean.
         field = (1 - part) / self.drift.ratio[before] + part / self.drift.ratio[before + 1]
         return frames / field
 
@@ -70,12 +70,12 @@ def beam_of(
 
 
 def drift_of(flats: np.ndarray, when: np.ndarray, of_patterns: np.ndarray) -> Drift | None:
-    """The drift between flat fields ``(k, y, x)`` taken at moments ``when`` ``(k,)``; ``None`` if there is but one.
+    """The drift between flat fields ``(k, y, x)`` taken at moments ``when`` ``(k,)``; ``None`` for a single moment.
 
     Args:
         flats: Dark subtracted.
-        when: Rotation angle, time or number at which each was taken; those of one moment are averaged.
-        of_patterns: ``(n,)`` the same for the patterns; before the first and after the last the beam stands still.
+        when: Rotation angle, time or index of each; those of the same moment are averaged.
+        of_patterns: ``(n,)`` the same for the patterns; the beam is constant before the first and after the last.
     """
     moments, which = np.unique(when, return_inverse=True)
     if len(moments) < 2:
@@ -87,18 +87,18 @@ def drift_of(flats: np.ndarray, when: np.ndarray, of_patterns: np.ndarray) -> Dr
 def moments_of(
     kind: str | None, n_flats: int, theta_flat: np.ndarray | None, of_patterns: np.ndarray, path: str
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """When flat fields and patterns were taken, ``None`` where all flat fields are to be averaged.
+    """Moments of flat fields and patterns; ``None`` if all flat fields are averaged.
 
     Args:
-        kind: What the user says: ``mean``, ``before_and_after`` (the first half of the flat fields before the scan,
-            the rest after it), or nothing.
+        kind: The user's choice: ``mean``, ``before_and_after`` (the first half of the flat fields before the scan, the
+            rest after it), or ``None``.
         n_flats: Number of flat fields.
-        theta_flat: Rotation angles of the flat fields, where the file has them.
+        theta_flat: Rotation angles of the flat fields, if the file has them.
         of_patterns: ``(n,)`` rotation angles of the patterns.
         path: For messages.
 
     Raises:
-        DataError: One flat field is no two moments, or angles and fields differ in number.
+        DataError: There is only one flat field, or the numbers of angles and fields differ.
     """
     if kind == "mean" or (kind is None and theta_flat is None):
         return None

@@ -1,4 +1,4 @@
-"""What looks wrong with a scan before it is reconstructed: said alike by `adorym inspect`, `check` and `run`."""
+"""Checks of a data set before reconstruction, shared by `adorym inspect`, `check` and `run`."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from adorym.data.survey import (
 from adorym.optics.modes import beam_diameter_px
 
 LOW_OVERLAP = 0.4
-# Steps shorter than this are no steps of a scan.
+# Shorter mean steps indicate a wrong unit.
 SHORTEST_STEP_PX = 0.01
-# Of a larger data set so many patterns are looked at: those nearest to the middle of the scan.
+# Largest number of patterns that are read: those nearest to the middle of the scan.
 MOST_PATTERNS = 1024
 SHOWN_PIXELS = 5
 
 
 @dataclass(frozen=True)
 class Scan:
-    """Where the probe was.
+    """Extent, step and overlap of a scan.
 
     Attributes:
-        minimum_px: (y, x).
-        maximum_px: (y, x).
+        minimum_px: Smallest (y, x) position.
+        maximum_px: Largest (y, x) position.
         step_px: Mean distance to the nearest neighbor, ``None`` for a single position.
-        probe_diameter_px: Effective diameter of the probe, ``None`` where it is not known.
-        overlap: Share of that diameter which neighbors have in common.
+        probe_diameter_px: Effective diameter of the probe, ``None`` if not known.
+        overlap: Linear overlap of neighbors, as a fraction of that diameter.
     """
 
     minimum_px: tuple[float, float]
@@ -51,13 +51,13 @@ class Scan:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What is told of a data set, and what looks wrong with it.
+    """Properties of a data set, and what is suspicious about it.
 
     Attributes:
-        scan: Where the probe was; ``None`` without a scan.
-        orientation: Which way round the patterns lie against the positions; ``None`` where it cannot be told.
-        pixels: Bad, hot and dead pixels; ``None`` where the patterns were not looked at.
-        hints: What looks wrong and may be right, a line each.
+        scan: The scan; ``None`` without positions.
+        orientation: Orientation of the patterns relative to the positions; ``None`` if it cannot be determined.
+        pixels: Bad, hot and dead pixels; ``None`` if the patterns were not read.
+        hints: Suspicious findings that may be correct, one per line.
     """
 
     scan: Scan | None = None
@@ -73,13 +73,13 @@ def judge(
     *,
     scanned: bool = True,
 ) -> Judgement:
-    """Look at a data set as an experimenter would.
+    """Check a data set for common mistakes.
 
     Args:
-        dataset: Whose patterns are read once or twice: at most `MOST_PATTERNS` of them.
-        probe: ``(modes, y, x)`` that a run starts from; that of the data if absent.
-        statistics: Of the counts, where they have been made already.
-        scanned: Whether patterns are taken for those of a scanned probe.
+        dataset: The data; at most `MOST_PATTERNS` patterns are read, once or twice.
+        probe: Start probe ``(modes, y, x)`` of the run; that of the data if absent.
+        statistics: Statistics of the counts, if already computed.
+        scanned: Whether the patterns are those of a scanned probe.
     """
     part = _part(dataset)
     probe = dataset.start_probe if probe is None else probe
@@ -91,7 +91,7 @@ def judge(
 
 
 def _part(dataset: Dataset) -> Dataset:
-    """The patterns nearest to the middle of the scan, or of the stack: neighbors stay neighbors."""
+    """The patterns nearest to the middle of the scan or of the stack, so that neighbors are kept together."""
     n = dataset.n_patterns
     if n <= MOST_PATTERNS:
         return dataset
@@ -101,7 +101,7 @@ def _part(dataset: Dataset) -> Dataset:
 
 
 def scan_of(dataset: Dataset, probe: np.ndarray | None) -> Scan | None:
-    """Extent, step and overlap of a scan with ``probe``; ``None`` where nothing was scanned."""
+    """Extent, step and overlap of a scan with ``probe``; ``None`` without positions."""
     positions = dataset.probe_positions_px
     if positions is None:
         return None
@@ -124,10 +124,10 @@ def _hints(
         curl, best = orientation.curl, orientation.best
         yield (
             f"orientation: patterns fit the positions better after {ORIENTATIONS[best]}: relative curl of the centers "
-            f"of mass {curl[best]:.3g} against {curl[0]:.3g} (a turn by 180 deg cannot be told)"
+            f"of mass {curl[best]:.3g} instead of {curl[0]:.3g} (a rotation by 180 deg cannot be detected)"
         )
     if scan is not None and dataset.propagation_distance_m is None and zero_at_corner(dataset.patterns):
-        yield "zero frequency: the counts crowd at the corners; patterns are expected to have it in the middle"
+        yield "zero frequency: the counts are concentrated at the corners; expected in the middle of the patterns"
     if scan is not None and scan.overlap is not None and scan.overlap < LOW_OVERLAP:
         yield f"overlap: neighbors share {100 * scan.overlap:.0f} % of the probe's diameter; 60 % is good"
     if scan is not None and scan.step_px is not None and scan.step_px < SHORTEST_STEP_PX:

@@ -1,4 +1,4 @@
-"""Where things lie in a file that no reader knows, said in a few words: ``patterns=data positions=scan``.
+"""Names of the arrays in a file of unknown layout, in a short form: ``patterns=data positions=scan``.
 
 A `KeyMap` reads any container of arrays (HDF5, npz, npy, mat, tif; bz2 or gzip around it) as a data set.
 """
@@ -38,11 +38,11 @@ class KeyMap:
     Attributes:
         patterns: Stack of patterns, ``(n, y, x)``; with more leading axes they are counted in C order.
         positions: ``(n, 2)`` or ``(2, n)``, with z ``(n, 3)``, or two names ``rows,columns``.
-        probe: First guess of the probe, ``(..., y, x)``, its beam in the middle of the window.
+        probe: Start probe ``(..., y, x)``, with the beam in the middle of the window.
         mask: Detector mask; see ``mask_good``.
         dark: Dark counts ``(..., y, x)``, averaged.
-        white: Counts without sample ``(..., y, x)``, averaged.
-        theta: Rotation angles (radian unless the file or the map says otherwise).
+        white: Flat field, counts without sample ``(..., y, x)``, averaged.
+        theta: Rotation angles (radian unless the file or the map has a unit).
         energy: Photon energy.
         pixel_size: Pixel size in the object plane, one or (y, x).
         detector_pixel_size: Pixel pitch of the detector, one or (y, x).
@@ -50,9 +50,9 @@ class KeyMap:
         source_distance: Focus to sample.
         propagation_distance: Effective near-field distances.
         positions_unit: Unit of the positions; those in pixels keep their values.
-        positions_order: Which of the two comes first.
+        positions_order: Which of the two coordinates comes first.
         positions_sign: ``-`` where the positions are the sample's, which the probe moves against.
-        zero_frequency: Where the patterns have theirs.
+        zero_frequency: Place of the zero frequency in the patterns.
         measured: Intensities (counts) or amplitudes (their square root).
         frame_axis: Whether the patterns are counted along the first axes or the last.
         mask_good: Value of the mask's good pixels; every other value is bad if it is 0, only 0 is bad if it is 1.
@@ -87,10 +87,10 @@ class KeyMap:
 
     @classmethod
     def parse(cls, entries: Iterable[str]) -> KeyMap:
-        """The map that ``["patterns=data", "positions=scan"]`` says; an empty value counts as not given.
+        """Parse a map such as ``["patterns=data", "positions=scan"]``; an empty value counts as absent.
 
         Raises:
-            ConfigError: An entry is not ``name=value``, a name is unknown or twice there, or a value does not fit.
+            ConfigError: An entry is not ``name=value``, a name is unknown or repeated, or a value is invalid.
         """
         given: dict[str, Any] = {}
         fields = cls.__dataclass_fields__
@@ -220,7 +220,7 @@ def _quantity(container: Container, text: str, target: str, field: str, notes: l
         if info is not None:
             used = stated or info.unit or target
             if not (stated or info.unit):
-                notes.append(f"{field}: no unit said for '{info.key}', taken as {target}")
+                notes.append(f"{field}: '{info.key}' has no unit, taken as {target}")
             try:
                 return np.ravel(container.read(info.key)).astype(np.float64) * factor(used, target)
             except ValueError as error:

@@ -1,7 +1,7 @@
-"""What a user says about a data file, over what the file says itself.
+"""The user's corrections to a data file.
 
-Every field but the path of the ``data`` section of a configuration is a field of `Overrides`; a value given here wins
-over the file's.
+Every key of the ``data`` section of a configuration, except ``path``, is a field of `Overrides`. A value given here
+replaces that of the file.
 """
 
 from __future__ import annotations
@@ -31,34 +31,35 @@ class Overrides:
     Attributes:
         format: Name of the reader, or ``path/to/file.py:ClassName``, instead of recognizing the file from its content.
         entry: Entry of a CXI or NeXus file (``entry_2``).
-        map: Where things lie in a file of unknown layout: ``["patterns=data", "positions=scan", ...]``.
+        map: Which array is which in a file of unknown layout: ``["patterns=data", "positions=scan", ...]``.
         energy: Photon energy.
         wavelength: Wavelength, in the medium, instead of the photon energy.
         white: Flat field, without the sample: array, file, or pattern of several files (``flat_*.tif``), averaged.
-        dark: Picture without beam, likewise.
+        dark: Dark field, without beam, likewise.
         hot_pixels: Mask pixels that differ from the median of their neighbors by more than this many standard
             deviations in the mean over all patterns; none if absent.
         pixel_size: Pixel size in the object plane, one or (y, x).
         detector_pixel_size: Pixel pitch of the detector, one or (y, x).
-        distance: Sample to detector; for a series of holograms in a cone beam, one a hologram.
+        distance: Sample to detector; for a series of holograms in a cone beam, one per hologram.
         source_distance: Focus to sample of a cone beam; likewise.
-        propagation_distance: Effective near-field distance, one or several; ``near_field`` to work it out from
+        propagation_distance: Effective near-field distance, one or several; ``near_field`` to compute it from
             ``distance`` and ``source_distance``; or ``far_field``.
         measured: Whether the numbers are intensities (counts), amplitudes (their square root), or line integrals
             -log(I/I0).
         mask: Array, or file (.npy, .tif, or ``file.h5:/path/to/dataset``), non-zero where a pixel is good.
         invert_mask: The mask (of the file, or the one given here) is non-zero where a pixel is bad.
-        weights: What pixels or patterns count in the loss: array or file, ``(y, x)`` in the frame of the patterns,
-            ``(n,)``, one a pattern that is used, or ``(n, y, x)``.
-        theta: Rotation angle of every angle in the data.
-        theta_range: First and last rotation angle of an even spacing, both included.
+        weights: Weights of pixels or patterns in the loss: array or file, ``(y, x)`` in the frame of the patterns,
+            ``(n,)``, one for each pattern that is used, or ``(n, y, x)``.
+        theta: Rotation angles of the data.
+        theta_range: First and last of evenly spaced rotation angles, both included.
         angles: Which angles to use: ``"0:10"``, ``"::2"`` or a list of numbers.
         frames: Which patterns to use, counted after the choice of angles, in the same way.
         transpose: Exchange rows and columns of the patterns.
         flip_y: Reverse the rows of the patterns.
         flip_x: Reverse the columns of the patterns.
-        white_fields: Of several flat fields: their ``mean``, or the beam between those from ``before_and_after`` the
-            scan. If absent: between the angles ``exchange/theta_white``, where the file has them, else the mean.
+        white_fields: How several flat fields are used: their ``mean``, or interpolated between those from
+            ``before_and_after`` the scan. If absent: interpolated between the angles ``exchange/theta_white``, or the
+            mean if the file has none.
         bad_counts: What to do with counts that are not finite or negative: stop with an ``error``, ``mask_pixels``
             that have any, or ``drop_patterns`` that have any (and patterns without a single count).
         memory_limit_gib: Patterns that take more than this are read from the file batch by batch.
@@ -97,7 +98,7 @@ class Overrides:
         """Overrides from a mapping of field names.
 
         Raises:
-            ConfigError: A key is unknown or a value does not fit; all such mistakes at once as `ConfigErrors`.
+            ConfigError: A key is unknown or a value is invalid; all such errors at once as `ConfigErrors`.
         """
         if isinstance(values, Overrides):
             return values
@@ -116,7 +117,7 @@ class Overrides:
         return energy_ev(self.wavelength)
 
     def given(self, key: str) -> Any:
-        """What the user says of the length or energy ``key``, ``None`` where nothing."""
+        """The user's value of the length or energy ``key``, or ``None``."""
         return self.photon_energy if key == "energy" else getattr(self, key, None)
 
     def with_map(self, entries: Iterable[str]) -> Overrides:
@@ -124,12 +125,12 @@ class Overrides:
         return replace(self, map=tuple(entries))
 
     def orientation(self, keep_center: bool) -> Orientation:
-        """The turn of the patterns that is asked for."""
+        """The requested orientation of the patterns."""
         return Orientation(transpose=self.transpose, flip_y=self.flip_y, flip_x=self.flip_x, keep_center=keep_center)
 
 
 def _translated(error: ValidationError, cls: type) -> ConfigError | ConfigErrors:
-    """Pydantic's findings as this package's errors, one a key (a union reports every branch that failed)."""
+    """Pydantic's findings as this package's errors, one per key (a union reports every branch that failed)."""
     found: dict[str, ConfigError] = {}
     for entry in error.errors():
         key = str(entry["loc"][0])
@@ -142,7 +143,7 @@ def _translated(error: ValidationError, cls: type) -> ConfigError | ConfigErrors
 
 
 def pair(value: float | tuple[float, float] | None) -> tuple[float, float] | None:
-    """(y, x) of a size given once or twice."""
+    """(y, x) of a size given as one or two numbers."""
     if value is None:
         return None
     y, x = value if isinstance(value, tuple) else (value, value)
@@ -150,15 +151,15 @@ def pair(value: float | tuple[float, float] | None) -> tuple[float, float] | Non
 
 
 def numbers_of(choice: str | tuple[int, ...], n: int, where: str) -> np.ndarray:
-    """Numbers out of ``range(n)`` that ``choice`` names.
+    """The indices out of ``range(n)`` that ``choice`` selects.
 
     Args:
         choice: ``"start:stop:step"`` with Python's meaning, one number, or a tuple of numbers.
-        n: How many there are.
-        where: Config key, for the error.
+        n: Number of entries.
+        where: Configuration key, for the error.
 
     Raises:
-        ConfigError: Not a choice, outside the range, or nothing chosen.
+        ConfigError: Not a valid choice, out of range, or empty.
     """
     expected = f"'start:stop:step' or numbers from 0 to {n - 1}"
     if isinstance(choice, str):

@@ -1,7 +1,7 @@
-"""Stacks of patterns: read lazily from HDF5, joined, turned, corrected, selected; all by index, all float32.
+"""Stacks of patterns: read lazily from HDF5, joined, oriented, corrected, selected; all by index, all float32.
 
-Each class here is a `adorym.data.dataset.Patterns`: it has ``shape`` ``(n, y, x)`` and ``read(index)``. They wrap each
-other, so a file of any size costs only the memory of the patterns that are asked for.
+Each class is a `adorym.data.dataset.Patterns`, with ``shape`` ``(n, y, x)`` and ``read(index)``. They wrap each other,
+so a file of any size takes only the memory of the patterns in use.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Hdf5Patterns:
     Args:
         path: The file.
         key: The dataset in it.
-        selection: Numbers of the patterns that make up this stack; all of them when not given.
+        selection: Indices of the patterns in this stack; all if not given.
 
     Raises:
         DataError: File or dataset missing, fewer than two axes, or not real numbers.
@@ -91,7 +91,7 @@ class Hdf5Patterns:
         return self._handle[self.key]
 
     def _read_sorted(self, unique: np.ndarray) -> np.ndarray:
-        """Patterns of sorted, unique numbers; h5py takes a list along one axis only, so one read a leading index."""
+        """Patterns of sorted, unique indices; h5py takes a list along one axis only, so one read per leading index."""
         frames = np.empty((len(unique), *self.window), np.float32)
         if len(unique) == 0:
             return frames
@@ -146,7 +146,7 @@ class JoinedPatterns:
 
 @dataclass(frozen=True)
 class WrappedPatterns:
-    """Another stack, of which every pattern is changed on reading. Fill in ``read``."""
+    """Another stack, each of whose patterns is changed on reading. Implement ``read``."""
 
     base: Patterns
 
@@ -173,7 +173,7 @@ class SelectedPatterns(WrappedPatterns):
 class CorrectedPatterns(WrappedPatterns):
     """Dark and flat correction: ``max(0, (I - dark) * gain)``, each ``(y, x)``.
 
-    The noise of the dark makes some corrected counts negative; no likelihood takes these, hence the zero.
+    The noise of the dark field makes some corrected counts negative, which no likelihood allows; they are set to 0.
     """
 
     dark: np.ndarray | None = None
@@ -214,15 +214,15 @@ class MaskedPatterns(WrappedPatterns):
 
 @dataclass(frozen=True)
 class Orientation:
-    """How the pictures of a file are turned into this package's: zero frequency to the center, transpose, flip.
+    """How the patterns of a file are converted to this package's convention: zero frequency, transpose, flips.
 
     Attributes:
-        from_corner: The zero frequency lies at the corner and is brought to the center, index ``n // 2``.
+        from_corner: The zero frequency is at the corner and is moved to the center, index ``n // 2``.
         transpose: Exchange rows and columns.
         flip_y: Reverse the rows.
         flip_x: Reverse the columns.
-        keep_center: A flip leaves index ``n // 2`` in its place: with an even number of pixels the outermost row, which
-            has no counterpart, then stays too. Right for far-field patterns, not for pictures.
+        keep_center: A flip leaves index ``n // 2`` in place; with an even number of pixels the outermost row, which has
+            no counterpart, then stays, too. Right for far-field patterns, not for images.
     """
 
     from_corner: bool = False
@@ -237,7 +237,7 @@ class Orientation:
         return not (self.from_corner or self.transpose or self.flip_y or self.flip_x)
 
     def apply(self, frames: np.ndarray) -> np.ndarray:
-        """``frames`` ``(..., y, x)`` turned; ``(..., x, y)`` after a transpose."""
+        """Convert ``frames`` ``(..., y, x)``; ``(..., x, y)`` after a transpose."""
         if self.from_corner:
             frames = np.fft.fftshift(frames, axes=(-2, -1))
         if self.transpose:
@@ -262,7 +262,7 @@ class Orientation:
 
 @dataclass(frozen=True)
 class OrientedPatterns(WrappedPatterns):
-    """Every pattern turned by an `Orientation`."""
+    """Every pattern converted by an `Orientation`."""
 
     orientation: Orientation
 
@@ -285,7 +285,7 @@ def select(patterns: Patterns, index: np.ndarray) -> Patterns:
 
 
 def blocks(patterns: Patterns, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, np.ndarray]]:
-    """All patterns in order, a block at a time: number of the first, and ``(k, y, x)`` float32."""
+    """All patterns in order, block by block: index of the first, and ``(k, y, x)`` float32."""
     n, y, x = patterns.shape
     step = max(1, block_bytes // (4 * y * x))
     for start in range(0, n, step):
@@ -293,7 +293,7 @@ def blocks(patterns: Patterns, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple
 
 
 def load(patterns: Patterns, limit_bytes: float) -> Patterns:
-    """``patterns`` in memory when they take at most ``limit_bytes`` as float32, else as they are."""
+    """``patterns`` in memory if they take at most ``limit_bytes`` as float32, else unchanged."""
     n, y, x = patterns.shape
     in_memory = isinstance(patterns, ArrayPatterns) and patterns.array.dtype == np.float32
     if in_memory or 4 * n * y * x > limit_bytes:

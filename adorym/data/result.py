@@ -1,11 +1,11 @@
-"""What comes out of a reconstruction, and the file that keeps it.
+"""The result of a reconstruction, and its file.
 
 A `Result` is written to one HDF5 file, readable without this package::
 
     /object             (y, x, z, 2) float32, @representation, @origin_px, @pixel_size_m; attenuation (y, x, z, 1)
     /probe              (m, y, x) complex64
     /parameters/<name>  @units; its value before refinement is /start/<name>
-    /history/<name>     one entry an epoch: epoch, loss, time_s, ...
+    /history/<name>     one entry per epoch: epoch, loss, time_s, ...
     /fit/<name>         measured, predicted and index of one pattern
     /config             the resolved configuration, YAML
     /provenance/<name>  version, backend, device, ranks, seed, ...
@@ -41,7 +41,7 @@ def _shown_shape(array: np.ndarray) -> str:
 
 @dataclass(frozen=True, eq=False)
 class ParameterResult:
-    """A refined parameter: ``value`` and, where it had one, its ``start``, both in ``unit``."""
+    """A refined parameter: ``value`` and, if it had one, its ``start``, both in ``unit``."""
 
     value: np.ndarray
     unit: str = ""
@@ -58,25 +58,25 @@ class ParameterResult:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """A reconstructed object and everything that was found, or used, on the way.
+    """A reconstructed object, the refined parameters, and the settings that were used.
 
     Attributes:
         object: Modulation function ``(y, x, z)`` complex64 (``"real_imag"``), or delta and beta of the refractive index
             n = 1 - delta + i beta ``(y, x, z, 2)`` float32 (``"delta_beta"``), or the linear attenuation coefficient
-            ``(y, x, z)`` float32 in 1/m, 1/voxel where the pixel size is not known (``"attenuation"``).
+            ``(y, x, z)`` float32 in 1/m, or 1/voxel if the pixel size is not known (``"attenuation"``).
         representation: ``"real_imag"``, ``"delta_beta"`` or ``"attenuation"``.
         origin_px: (y, x) index in ``object`` of the data's position (0, 0): the window of a probe position ``p`` has
             its corner at ``origin_px + p``.
         pixel_size_m: Pixel size of ``object``: (y, x), or (y, x, z) for a volume.
         probe: ``(modes, y, x)`` complex64 in square root of photons.
         parameters: Refined parameters by name.
-        history: Arrays with one entry an epoch; ``epoch`` counts from 1, ``time_s`` is the time each epoch took.
+        history: Arrays with one entry per epoch; ``epoch`` counts from 1, ``time_s`` is the duration of each epoch.
         config: The resolved configuration as YAML.
-        provenance: What ran: version, backend, device, ranks, seed, ...
+        provenance: Version, backend, device, ranks, seed, ...
         fit: One pattern ``measured`` and ``predicted``, ``(y, x)``, and its ``index``.
 
     Raises:
-        DataError: An array has the wrong shape, or a name cannot stand in the file.
+        DataError: An array has the wrong shape, or a name is not valid in the file.
     """
 
     object: np.ndarray
@@ -132,7 +132,7 @@ class Result:
 
     @property
     def pixel_m(self) -> tuple[float, float]:
-        """(y, x) pixel size in meters, 1 where it is not known."""
+        """(y, x) pixel size in meters; 1 if not known."""
         return (1.0, 1.0) if self.pixel_size_m is None else (self.pixel_size_m[0], self.pixel_size_m[1])
 
     @property
@@ -169,7 +169,7 @@ class Result:
 
 
 def write_result(result: Result, path: str | Path) -> Path:
-    """Write ``result`` to ``path`` so that a reader sees the old file or the new one, never a part of it.
+    """Write ``result`` to ``path`` atomically: a reader finds the old file or the complete new one.
 
     Raises:
         DataError: The directory cannot be written, or an entry is neither a number nor a text.
@@ -184,10 +184,10 @@ def write_result(result: Result, path: str | Path) -> Path:
 
 
 def write_frame(result: Result, path: Path) -> tuple[int, ArraySpec]:
-    """Write all of ``result`` but its object, whose values are written later with `adorym.data.contiguous.write_rows`.
+    """Write all of ``result`` except the object, whose rows follow with `adorym.data.contiguous.write_rows`.
 
     Returns:
-        Where in the file the object begins, and what it is.
+        Offset of the object in the file, and its layout.
     """
     with h5py.File(path, "w", **ALIGNMENT) as file:
         parts = (1,) if result.representation == "attenuation" else ()
@@ -295,7 +295,7 @@ def _read_parameters(file: h5py.File, path: str) -> dict[str, ParameterResult]:
 
 
 def _read_group(file: h5py.File, group: str, path: str) -> dict[str, np.ndarray]:
-    """Every dataset of ``group``: arrays, or text as ``str``; empty where there is no such group."""
+    """Every dataset of ``group``: arrays, or text as ``str``; empty if there is no such group."""
     found = {}
     for name in file.get(group, ()):
         stored = _dataset(file, f"{group}/{name}", path)

@@ -1,4 +1,4 @@
-"""What can be told of a scan before it is reconstructed: step, overlap, orientation, pixels that stand out.
+"""Properties of a scan before reconstruction: step, overlap, orientation, hot and dead pixels.
 
 These are estimates that help to find mistakes in a data file. No reconstruction depends on them.
 """
@@ -16,10 +16,10 @@ from adorym.data.dataset import Dataset
 from adorym.data.patterns import blocks
 from adorym.optics.windows import nearest_distances
 
-NEIGHBORS = 8  # of a position, to which a plane is fitted
-MIN_PATTERNS = 50  # fewer give no statistics worth telling
-MIN_CURL_CONTRAST = 2.0  # another orientation must have a curl so many times smaller to be worth a warning
-HOT, DEAD = 20.0, 0.05  # of the median around a pixel
+NEIGHBORS = 8  # number of neighbors of a position, to which a plane is fitted
+MIN_PATTERNS = 50  # with fewer the statistics are too poor
+MIN_CURL_CONTRAST = 2.0  # there is a warning if another orientation has a curl smaller by this factor
+HOT, DEAD = 20.0, 0.05  # relative to the median around a pixel
 ORIENTATIONS = ("as it is", "flip_x (or flip_y)", "transpose", "transpose and flip_x (or flip_y)")
 
 
@@ -29,7 +29,7 @@ def nearest_step_px(positions: np.ndarray) -> float:
 
 
 def linear_overlap(step_px: float, diameter_px: float) -> float:
-    """Share of the probe's diameter that neighboring discs have in common, ``max(0, 1 - step / diameter)``.
+    """Overlap of neighboring discs as a fraction of the probe's diameter, ``max(0, 1 - step / diameter)``.
 
     Bunk et al., Ultramicroscopy 108, 481 (2008), found 60 % to be a good choice.
     """
@@ -52,12 +52,12 @@ def centers_of_mass(dataset: Dataset) -> np.ndarray:
 
 @dataclass(frozen=True)
 class OrientationTest:
-    """Relative curl of the patterns' centers of mass for each orientation; the right one has the least.
+    """Relative curl of the patterns' centers of mass for each orientation; it is smallest for the right one.
 
     The center of mass of a far-field pattern is the gradient of the object's phase, averaged over the probe
-    (Waddell & Chapman, Optik 54, 83 (1979)), and a gradient has no curl. Turning the patterns against the positions
-    gives it one, but for half a turn: patterns turned by 180 degrees are those of the complex-conjugate object and
-    probe, and no test on the data can tell.
+    (Waddell & Chapman, Optik 54, 83 (1979)), and a gradient has no curl. A wrong orientation of the patterns gives it
+    one, except a rotation by 180 degrees: the patterns are then those of the complex-conjugate object and probe, and no
+    test on the data can detect it.
 
     Attributes:
         curl: Mean square curl over mean square derivative, for each of `ORIENTATIONS`.
@@ -67,7 +67,7 @@ class OrientationTest:
 
     @property
     def best(self) -> int:
-        """Number of the orientation with the least curl."""
+        """Index of the orientation with the smallest curl."""
         return int(np.argmin(self.curl))
 
     @property
@@ -83,9 +83,9 @@ class OrientationTest:
 
 
 def orientation_test(dataset: Dataset) -> OrientationTest | None:
-    """Compare the four orientations of patterns to positions that data can tell apart.
+    """Compare the four orientations of patterns relative to positions that the data distinguish.
 
-    ``None`` where the test means nothing: near field, no scan, several angles, too few patterns.
+    ``None`` where the test does not apply: near field, no scan, several angles, too few patterns.
     """
     positions = dataset.probe_positions_px
     if positions is None or dataset.propagation_distance_m is not None or dataset.n_angles != 1:
@@ -111,7 +111,7 @@ def _local_gradients(positions: np.ndarray, field: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PixelSurvey:
-    """Detector pixels that stand out.
+    """Bad, hot and dead detector pixels.
 
     Attributes:
         bad: Marked by the mask.
@@ -125,9 +125,9 @@ class PixelSurvey:
 
 
 def pixel_survey(dataset: Dataset, statistics: CountStatistics) -> PixelSurvey:
-    """Compare every pixel's mean with its surroundings, where these are bright enough for a pixel to stand out.
+    """Compare every pixel's mean with its surroundings, where these are bright enough.
 
-    The brightest 7 x 7 pixels around the zero frequency are left out: a sharp central peak is no hot pixel.
+    The brightest 7 x 7 pixels around the zero frequency are left out: a sharp central peak is not a hot pixel.
     """
     mean, mask = statistics.pixel_mean, dataset.mask
     good = np.ones(mean.shape, bool) if mask is None else (mask if mask.ndim == 2 else mask.any(axis=0))

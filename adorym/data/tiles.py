@@ -1,9 +1,8 @@
-"""Large pictures divided into tiles, each a pattern of its own, so that a picture larger than memory fits in parts.
+"""Large images divided into tiles, each a pattern of its own, to limit the memory.
 
-Free space spreads what a pixel sees over its surroundings. A tile is therefore propagated with a rim. Either it is
-part of the tile (the *safe zone*), predicted and thrown away; or the model asks for a window of the object wider
-than the tile, and the rim here is 0. In both every pixel of the detector counts once, and the tiles together say what
-the whole picture says. Beyond the edges of a picture the rim shows object that no pixel sees.
+Propagation spreads the light of each object pixel, so a tile is propagated with a rim. Either the rim is part of the
+tile (the *safe zone*), predicted and discarded; or the model takes a window of the object wider than the tile, and the
+rim here is 0. Every detector pixel counts once. At the edges of an image the rim extends beyond the detector.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Tiling:
         return self._nodes(lambda i, inner, size: min(i * inner, size - inner) - self.safe_px)
 
     def counted(self) -> np.ndarray:
-        """``(tile, y, x)`` bool: the pixels that count: not those of the rim, nor those of the tile before."""
+        """``(tile, y, x)`` bool, pixels that count: those neither in the rim nor in an earlier tile."""
         found = np.zeros((len(self.corners_px), *self.window_px), bool)
         skipped = self._nodes(lambda i, inner, size: self.safe_px + max(0, i * inner - (size - inner)))
         ends = [n + self.safe_px for n in self.inner_px]
@@ -76,7 +75,7 @@ class Tiling:
 
 @dataclass(frozen=True)
 class TiledPatterns:
-    """Every picture of ``source`` cut into tiles: all pictures at the first tile, all at the second, ..."""
+    """Every image of ``source`` divided into tiles: all images at the first tile, all at the second, ..."""
 
     source: Dataset
     tiling: Tiling
@@ -93,11 +92,11 @@ class TiledPatterns:
 
 
 def tiled(dataset: Dataset, tiling: Tiling) -> Dataset:
-    """``dataset`` of pictures as one of tiles."""
+    """``dataset`` of images as one of tiles."""
     n, t = dataset.n_patterns, len(tiling.corners_px)
 
     def parts(stack: np.ndarray) -> np.ndarray:
-        """Of what has one entry a picture, or one a pixel, or both."""
+        """Divide an array with one entry per image, per pixel, or both."""
         if stack.shape[-2:] != tiling.field_px:
             return np.concatenate([stack] * t)
         every = list(np.broadcast_to(stack, (n, *tiling.field_px)))
@@ -116,20 +115,20 @@ def tiled(dataset: Dataset, tiling: Tiling) -> Dataset:
 
 
 def whole(dataset: Dataset) -> Dataset:
-    """The pictures that the tiles of ``dataset`` were cut from, or ``dataset`` itself."""
+    """The data set of whole images that ``dataset`` was made from, or ``dataset`` itself."""
     return dataset.patterns.source if isinstance(dataset.patterns, TiledPatterns) else dataset
 
 
 def divide(field_px: tuple[int, int], safe_px: int, memory_gib: float, needed: Needed) -> Tiling | None:
-    """The fewest tiles of which each fits into the memory; ``None`` if the whole field does.
+    """The smallest number of tiles that each fit into the memory; ``None`` if the whole field does.
 
-    Rows are divided first: of a volume, a band of fewer rows has to be turned for them.
+    Rows are divided first, so that fewer rows of a volume have to be rotated.
 
     Args:
-        field_px: (y, x) size of the pictures.
+        field_px: (y, x) size of the images.
         safe_px: Width of the rim.
-        memory_gib: For one picture, object, waves and gradients included.
-        needed: What a tile takes.
+        memory_gib: Memory for one image, with object, waves and gradients.
+        needed: Memory of a tile.
 
     Raises:
         GeometryError: Not even the smallest tile fits.

@@ -1,4 +1,4 @@
-"""From data and recipe to a problem that can be solved: the one way in, for a run and for `adorym check`."""
+"""Build a problem from data and recipe, for a run and for `adorym check`."""
 
 from __future__ import annotations
 
@@ -48,20 +48,20 @@ from adorym.wrapper.base import Backend
 
 
 def default_batch_size(bound: BoundModel[Any]) -> int:
-    """All patterns at once where each of them sees the whole object; otherwise five batches per epoch.
+    """All patterns at once if each needs the whole object; otherwise five batches per epoch.
 
-    There are fewer where a batch would have less than twenty patterns. A batch has to cover the object: momentum
-    carries on where a batch says nothing.
+    There are fewer if a batch would have less than twenty patterns: a batch should cover the object, since momentum
+    continues where it does not.
     """
     n = bound.dataset.n_patterns
     return n if bound.view.all_at_once else -(-n // min(5, max(1, n // 20)))
 
 
 def bind(dataset: Dataset, recipe: Recipe, run: RunSettings) -> BoundModel[Any]:
-    """The model and the data put together, once everything that can be seen to be wrong has been looked for.
+    """Bind the model to the data, after all checks that need no computation.
 
     Raises:
-        InputError: What is wrong; several errors together as `adorym.errors.ConfigErrors`.
+        InputError: The errors found; several together as `adorym.errors.ConfigErrors`.
     """
     settings = recipe.settings
     errors: list[InputError] = [*recipe_errors(recipe, settings, run), *order_errors(run, dataset)]
@@ -79,17 +79,17 @@ def bind(dataset: Dataset, recipe: Recipe, run: RunSettings) -> BoundModel[Any]:
 def build(
     dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.random.Generator, *, dry: bool = False
 ) -> Problem:
-    """The problem with all first values, on the run's backend.
+    """The problem with all start values, on the run's backend.
 
     Args:
-        dataset: What was measured.
-        recipe: What is reconstructed.
-        run: How it is carried out.
-        rng: For first values.
-        dry: Leave out what takes long or much memory: an expensive first object, and the object's store.
+        dataset: The measured data.
+        recipe: Model, loss, parameters, regularizers and constraints.
+        run: Settings of the run.
+        rng: Random generator for start values.
+        dry: Leave out what takes long or much memory: an expensive start object, and the object's store.
 
     Raises:
-        InputError: Data, configuration or geometry do not go together; all that is wrong at once.
+        InputError: Data, configuration or geometry contradict each other; all errors at once.
     """
     bound = bind(dataset, recipe, run)
     comm = communicator()
@@ -122,7 +122,7 @@ def build(
 def _measured(
     xp: Backend, bound: BoundModel[Any], loss: Loss, comm: Communicator
 ) -> tuple[Measurements, BoundModel[Any]]:
-    """What was measured as the loss wants it, and the model bound to data whose counts are known."""
+    """The measured values in the form that the loss needs, and the bound model with its mean counts."""
     try_loss(xp, loss, bound.dataset.window_px)
     made = Measurements(xp, bound.dataset, bound.to_model_frame, loss.target, loss.floor_counts, comm)
     if made.valid_counts <= 0:
@@ -132,7 +132,7 @@ def _measured(
 
 
 def backend(run: RunSettings, comm: Communicator) -> Backend:
-    """The run's backend on this rank: with its share of the machine's cores, on one of the machine's GPUs."""
+    """The run's backend on this rank, with its share of the machine's cores and one of its GPUs."""
     threads = run.threads or threads_per_rank(comm)
     xp = get_backend(
         run.backend, device=run.device, precision=run.precision, threads=threads, local_rank=comm.local_rank
@@ -141,11 +141,11 @@ def backend(run: RunSettings, comm: Communicator) -> Backend:
     return xp
 
 
-# -- first values ------------------------------------------------------------------------------------------------------
+# -- start values ------------------------------------------------------------------------------------------------------
 def _first_values(
     xp: Backend, bound: BoundModel[Any], rng: np.random.Generator, comm: Communicator, *, dry: bool
 ) -> tuple[FirstObject, Start, Value, dict[str, Value]]:
-    """The first object, the unknown made from it, its declaration, and the other parameters; all errors at once."""
+    """The start object, the unknown made from it, its declaration, and the other parameters; all errors at once."""
     errors: list[InputError] = []
     values: dict[str, Value] = {}
     made = None
@@ -165,21 +165,21 @@ def _first_values(
 def first_object(
     bound: BoundModel[Any], rng: np.random.Generator, comm: Communicator, *, dry: bool = False
 ) -> FirstObject:
-    """The first object: what the settings name, or the model's own; vacuum in place of an expensive one if ``dry``.
+    """The start object of the settings or of the model; vacuum in place of an expensive one if ``dry``.
 
     Raises:
-        InputError: It cannot be made; making rows of it may raise it, too.
+        InputError: It cannot be made; making rows of it may also raise this.
     """
     initial = bound.settings[OBJECT].initial
     own = bound.first_object is not None
     if (initial is None and (dry or not own)) or (dry and getattr(initial, "expensive", False)):
         return FirstObject.vacuum(bound.shape)
     if initial is None:
-        assert bound.first_object is not None  # looked at above
+        assert bound.first_object is not None  # checked above
         found = bound.first_object(rng)
     else:
         found = initial.start(bound.dataset, bound.shape, rng)  # type: ignore[union-attr]
-    if found.whole is not None and comm.size > 1:  # rounding may have led each rank elsewhere
+    if found.whole is not None and comm.size > 1:  # ranks may differ by rounding
         found = FirstObject.of(comm.broadcast(found.whole, "share the first object"), found.diagnostics)
 
     def rows(start: int, stop: int) -> np.ndarray:
@@ -191,7 +191,7 @@ def first_object(
 
 
 def unknown_of(bound: BoundModel[Any], first: FirstObject) -> Start:
-    """The unknown that the store holds, from the first object."""
+    """The unknown that the store holds, from the start object."""
     space = bound.space
     if space.needs_whole_start:
         whole = space.from_start(first.rows(0, bound.shape[0]))
@@ -200,7 +200,7 @@ def unknown_of(bound: BoundModel[Any], first: FirstObject) -> Start:
 
 
 def _object_value(xp: Backend, bound: BoundModel[Any], start: Start, comm: Communicator) -> Value:
-    """Of the object there is only the declaration here, and a row of it: the store keeps the rest."""
+    """The object's declaration with one row of it; the store holds the object."""
     spec = bound.model.refinable[OBJECT]
     scale = _largest(start, comm) if spec.relative else None
     scale = scale if spec.scale is None else spec.scale(bound)
@@ -210,7 +210,7 @@ def _object_value(xp: Backend, bound: BoundModel[Any], start: Start, comm: Commu
 
 
 def _largest(start: Start, comm: Communicator) -> float:
-    """Largest modulus of the first object: each rank looks at its part."""
+    """Largest modulus of the start object; each rank computes its part."""
     rows = blocks(*Slabs(start.shape[0], comm.size).of(comm.rank), 16 * math.prod(start.shape[1:]))
     found = max((float(np.abs(start.rows(a, b)).max(initial=0)) for a, b in rows), default=0.0)
     return comm.max(found, "largest value of the first object")
@@ -226,10 +226,10 @@ def _value(xp: Backend, name: str, bound: BoundModel[Any], rng: np.random.Genera
 
 
 def make_store(xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, run: RunSettings) -> ObjectStore:
-    """The store that the run asks for.
+    """The store of the run.
 
     Raises:
-        ConfigError: There is no room for it.
+        ConfigError: It does not fit into memory or on the disk.
     """
     if run.store == "do":
         return DistributedStore(xp, start, optimizer, comm)

@@ -1,7 +1,7 @@
-"""The complete state of a run in one file: written atomically, read back equal, resumed bit for bit.
+"""The complete state of a run in one file, written atomically; a run resumes from it bit for bit.
 
-Every rank writes and reads its own rows of the object and of its optimizer's state; nowhere is the object gathered. A
-run resumes from it in any store and on any number of ranks.
+Every rank writes and reads its own rows of the object and of its optimizer's state; the object is never gathered. A
+run resumes in any store and on any number of ranks.
 """
 
 from __future__ import annotations
@@ -35,22 +35,21 @@ Parts = tuple[np.ndarray, tuple[np.ndarray, ...]]  # a value and the state of it
 
 
 def previous(path: Path) -> Path:
-    """Where the checkpoint before the last one is kept."""
+    """Path of the checkpoint before the last one."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
 def save_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mapping[str, Any]) -> None:
-    """Write the state of ``reconstruction`` to ``path``; collective. What was there before is kept as `previous`.
+    """Write the state of ``reconstruction`` to ``path``; collective. An existing checkpoint is kept as `previous`.
 
     Args:
         reconstruction: A run between two batches.
-        path: Where to write.
-        identity: The settings that a resumed run must share; plain data.
+        path: File to write.
+        identity: The settings that a resumed run must have, too; plain data.
 
     Raises:
-        RunError: A value is not a number any more, or the file cannot be written; the checkpoint before is left as it
-            is.
+        RunError: A value is not finite, or the file cannot be written; an existing checkpoint is left unchanged.
     """
     store, comm = reconstruction.problem.store, reconstruction.problem.comm
     _need_numbers(reconstruction)
@@ -62,7 +61,7 @@ def save_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
 
 
 def _laid_out(reconstruction: Reconstruction) -> dict[str, tuple[ArraySpec, LikeObject]]:
-    """Where each array that is laid out like the object lies in the file, its shape, and what the store calls it."""
+    """By key in the file: the layout of each array shaped like the object, and its name in the store."""
     kept = reconstruction.problem.store.arrays()
     found: dict[str, tuple[ArraySpec, LikeObject]] = {f"{OBJECT}/{name}": (each, name) for name, each in kept.items()}
     for name, each in _memory(reconstruction).items():
@@ -76,7 +75,7 @@ def _memory(reconstruction: Reconstruction) -> dict[str, Any]:
 
 
 def _frame(reconstruction: Reconstruction, path: Path, identity: Mapping[str, Any]) -> dict[str, int]:
-    """Everything but the object's arrays; where these begin."""
+    """Write everything but the object's arrays; returns the offset of these in the file."""
     problem = reconstruction.problem
     with h5py.File(path, "w", **ALIGNMENT) as file:
         file.attrs["adorym_version"], file.attrs["format"] = __version__, FORMAT
@@ -107,9 +106,9 @@ def _need_numbers(reconstruction: Reconstruction) -> None:
     if lost:
         raise RunError(
             "run",
-            f"values are not numbers any more after epoch {reconstruction.progress.epoch}",
+            f"values are not finite after epoch {reconstruction.progress.epoch}",
             found=", ".join(lost),
-            remedy="lower the learning rates; the checkpoint before is kept",
+            remedy="lower the learning rates; the previous checkpoint is kept",
         )
 
 
@@ -123,7 +122,7 @@ def _switch(partial: Path, path: Path) -> None:
     before.unlink(missing_ok=True)
     try:
         if path.exists():
-            os.link(path, before)  # `path` is never missing, not for a moment
+            os.link(path, before)  # so that `path` always exists
         os.replace(partial, path)
         if before.exists():
             os.replace(before, previous(path))
@@ -133,9 +132,9 @@ def _switch(partial: Path, path: Path) -> None:
 
 # -- reading -----------------------------------------------------------------------------------------------------------
 def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mapping[str, Any]) -> None:
-    """Put ``reconstruction`` into the state that `save_checkpoint` wrote; collective.
+    """Restore the state that `save_checkpoint` wrote; collective.
 
-    A last checkpoint that is lost or damaged is replaced by the one before it.
+    If the last checkpoint is missing or damaged, the one before is used.
 
     Raises:
         ConfigError: There is no checkpoint, or it belongs to a run with other settings.
@@ -149,7 +148,7 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
             "--resume", f"no checkpoint '{path}'", remedy="leave '--resume' out to start from the beginning"
         )
     if chosen != path and comm.is_root:
-        LOG.warning("%s cannot be read; going on from the one before it, %s", path, chosen)
+        LOG.warning("%s cannot be read; resuming from the one before it, %s", path, chosen)
     try:
         with h5py.File(chosen, "r") as file:
             _need_format(file)
@@ -172,7 +171,7 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
 
 
 def _choose(path: Path, problem: Problem) -> Path | None:
-    """The checkpoint to resume from; the last one even if it is damaged, where there is no better one."""
+    """The checkpoint to resume from; the last one, even if damaged, if there is no better one."""
     there = [each for each in (path, previous(path)) if each.is_file()]
     return next((each for each in there if _is_whole(each, problem)), there[0] if there else None)
 
@@ -184,12 +183,12 @@ def _is_whole(path: Path, problem: Problem) -> bool:
             return "identity" in file.attrs
     except (OSError, KeyError, TypeError, json.JSONDecodeError):
         return False
-    except ConfigError:  # whole, but of another run, as will be said
+    except ConfigError:  # whole, but of another run, which is reported later
         return True
 
 
 def _checked(file: h5py.File, problem: Problem) -> tuple[Progress, dict[str, Parts]]:
-    """Progress and parameters, and a look at the object: everything has the shape that it should have."""
+    """Progress and parameters, with the shapes of all arrays checked, the object's included."""
     _need_format(file)
     kept, group = problem.store.arrays(), file[OBJECT]
     if set(group) != set(kept):
@@ -225,18 +224,20 @@ def _need_shape(stored: h5py.Dataset, shape: tuple[int, ...]) -> None:
         raise ConfigError("--resume", f"'{stored.name}' has another size", expected=shape, found=stored.shape)
 
 
-def _restore_rows(stored: h5py.Dataset, store: ObjectStore, array: LikeObject, kept: ArraySpec) -> None:
+def _restore_rows(stored: h5py.Dataset, store: ObjectStore, array: LikeObject, kept: ArraySpec) -> LikeObject:
     for start, stop in blocks(*store.local_rows, kept.row_bytes):
-        store.write(array, start, read_rows(stored, kept, start, stop))
+        array = store.write(array, start, read_rows(stored, kept, start, stop))
+    return array
 
 
 def _remembered(entry: h5py.Dataset | h5py.Group, store: ObjectStore) -> float | StoreVector:
-    """What a solver remembers: a number, or a vector, of whose object each rank reads its rows."""
+    """An entry of a solver's state: a number, or a vector, of whose object each rank reads its rows."""
     if isinstance(entry, h5py.Dataset):
         return float(entry[()])
-    parts = {name: store.zeros() if name == OBJECT else part[()] for name, part in entry.items()}
-    if OBJECT in parts:
-        _restore_rows(entry[OBJECT], store, parts[OBJECT], store.arrays()["value"])
+    parts: dict[str, Any] = {}
+    for name, part in entry.items():
+        here = name == OBJECT
+        parts[name] = _restore_rows(part, store, store.empty(), store.arrays()["value"]) if here else part[()]
     return StoreVector(store, parts)
 
 

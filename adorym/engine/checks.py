@@ -1,4 +1,4 @@
-"""What can be seen to be wrong with a reconstruction, or to be without effect, before anything is computed."""
+"""Errors and options without effect that can be found before anything is computed."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from adorym.schema.messages import prefixed
 from adorym.wrapper import get_backend
 from adorym.wrapper.base import Array, Backend
 
-# Constraints are tried on values of all magnitudes that may occur.
+# Magnitudes of the values on which constraints are tried.
 DECADES = 6
 REFINEMENT = ("start", "stop", "every", "optimizer", "schedule")
 
 
 def flat(error: InputError) -> list[InputError]:
-    """The single errors that ``error`` stands for."""
+    """The single errors in ``error``."""
     return list(error.errors) if isinstance(error, ConfigErrors) else [error]
 
 
 def together(errors: Iterable[InputError]) -> InputError:
-    """The only one of ``errors``, or all of them as one."""
+    """The only one of ``errors``, or all of them in one."""
     every = [single for error in errors for single in flat(error)]
     return every[0] if len(every) == 1 else ConfigErrors(every)
 
 
 @contextmanager
 def collected(errors: list[InputError]) -> Iterator[None]:
-    """An `InputError` raised inside is kept in ``errors``, and what comes after goes on."""
+    """Append an `InputError` raised inside to ``errors``, and continue after the block."""
     try:
         yield
     except InputError as error:
@@ -55,7 +55,7 @@ def collected(errors: list[InputError]) -> Iterator[None]:
 
 # -- errors ------------------------------------------------------------------------------------------------------------
 def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run: RunSettings) -> Iterator[InputError]:
-    """What is wrong whatever the data are; ``settings`` are those of every parameter that takes part."""
+    """Errors that do not depend on the data; ``settings`` are those of every parameter in use."""
     for name in recipe.parameters:
         if name not in recipe.model.refinable:
             yield ConfigError(f"parameters.{name}", f"unknown parameter for forward model '{recipe.model.kind}'")
@@ -75,7 +75,7 @@ def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run
 
 
 def _solver_errors(solver: str, settings: Mapping[str, ParameterSettings], run: RunSettings) -> Iterator[InputError]:
-    """What says how batches and single parameters step, where a solver moves everything on all data at once."""
+    """Settings of batches and of single parameters, which have no effect with a solver."""
     idle = [
         f"parameters.{name}.{key}"
         for name, each in settings.items()
@@ -87,7 +87,7 @@ def _solver_errors(solver: str, settings: Mapping[str, ParameterSettings], run: 
         f"run.{key}" for key in ("batch_size", "batch_order", "backoff") if getattr(run, key) != known[key].default
     ]
     for where in idle:
-        what = f"has no effect: solver '{solver}' moves all parameters together, on all patterns at once"
+        what = f"has no effect: solver '{solver}' updates all parameters together, on all patterns at once"
         yield ConfigError(where, what, remedy="leave it out, or leave out 'solver'")
 
 
@@ -105,12 +105,12 @@ def _term_errors(
             remedy="leave it out, or refine the parameter",
         )
     elif isinstance(term, Smoothness) and model.refinable[name].per == "run":
-        remedy = "choose a parameter that has one row a pattern or angle"
-        yield ConfigError(f"{where}.parameter", f"'{name}' has no course over angle or time", remedy=remedy)
+        remedy = "choose a parameter with one row per pattern or angle"
+        yield ConfigError(f"{where}.parameter", f"'{name}' is not a series over patterns or angles", remedy=remedy)
 
 
 def bound_errors(recipe: Recipe, bound: BoundModel[Any], run: RunSettings) -> Iterator[InputError]:
-    """What has no meaning for the object as it is solved for, or needs more of it than a rank has."""
+    """Terms that do not apply to the unknown of the object, or need more of it than a rank holds."""
     for i, constraint in enumerate(recipe.constraints):
         reason = bound.space.refuses(constraint) if constraint.parameter == OBJECT else None
         if reason is not None:
@@ -119,18 +119,18 @@ def bound_errors(recipe: Recipe, bound: BoundModel[Any], run: RunSettings) -> It
     if run.store == "dp":
         return
     for where, kind in _needs_whole(recipe, bound):
-        what = f"'{kind}' needs the whole object, of which a rank has only a part in the store '{run.store}'"
+        what = f"'{kind}' needs the whole object, but a rank holds only a part of it in the store '{run.store}'"
         yield ConfigError(where, what, remedy="choose another, or the store 'dp'")
 
 
 def _needs_whole(recipe: Recipe, bound: BoundModel[Any]) -> Iterator[tuple[str, str]]:
-    """Place and name of what needs the whole object at once."""
+    """Configuration key and kind of every component that needs the whole object at once."""
     optimizer = bound.settings[OBJECT].optimizer or bound.model.refinable[OBJECT].default_optimizer()
     if not optimizer.by_rows:
         yield f"parameters.{OBJECT}.optimizer", optimizer.kind
     if recipe.solver is not None and recipe.solver.whole:
         yield "solver", recipe.solver.kind
-    # The operator of the first proximal term is asked for the whole object, unless each pixel is for itself.
+    # The operator of the first proximal term acts on the whole object, unless it acts on each pixel alone.
     splits = recipe.solver is not None and recipe.solver.splits
     if optimizer.needs_curvature and bound.preconditioner(OBJECT).needs_whole:
         yield "forward_model.balance", "balance"
@@ -169,7 +169,7 @@ def _parameter_errors(where: str, spec: Parameter, each: ParameterSettings, epoc
 
 
 def order_errors(run: RunSettings, dataset: Dataset) -> Iterator[InputError]:
-    """An order of batches that the data do not have."""
+    """Orders of batches that do not apply to the data."""
     if run.batch_order == "angle" and dataset.n_angles == 1:
         remedy = "choose 'random' or 'compact'"
         yield ConfigError("run.batch_order", "'angle' has no effect: the data hold one angle", remedy=remedy)
@@ -182,7 +182,7 @@ def start_value(name: str, bound: BoundModel[Any], rng: np.random.Generator) -> 
     """Start value of the parameter ``name``.
 
     Raises:
-        InputError: It cannot be made; the error names the place in the configuration.
+        InputError: It cannot be made; the error names the configuration key.
     """
     where, settings = f"parameters.{name}.initial", bound.settings[name]
     spec, of = bound.model.refinable[name], bound.dataset
@@ -201,7 +201,7 @@ def start_value(name: str, bound: BoundModel[Any], rng: np.random.Generator) -> 
 
 
 def _at_initial(error: InputError, where: str, settings: ParameterSettings) -> list[InputError]:
-    """``error`` of a start value, which names a field of its settings or a file."""
+    """Errors of a start value, with the configuration key of the field or file that ``error`` names."""
     first = error.where.partition(".")[0].partition("[")[0]
     if is_dataclass(settings.initial) and first not in {each.name for each in fields(settings.initial)}:
         what = f"{error.where}: {error.what}"
@@ -218,14 +218,14 @@ def need_numbers(where: str, value: np.ndarray, place: str = "") -> None:
 
 
 def check_room(shape: tuple[int, ...], store: str = "dp", comm: Communicator | None = None) -> None:
-    """Refuse an object that, with its gradient, is larger than this machine's memory; a file is checked elsewhere.
+    """Refuse an object that, with its gradient, exceeds this machine's memory; files are checked elsewhere.
 
     Raises:
-        ConfigError: Usually positions have the wrong unit.
+        ConfigError: It is too large, usually because positions have the wrong unit.
     """
     try:
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # a system that does not tell
+    except (AttributeError, OSError, ValueError):  # not available on this system
         return
     ranks, of = (1, 1) if comm is None or store == "dp" else (comm.local_size, comm.size)
     needed = 2 * 8 * math.prod(shape) * ranks / of
@@ -245,7 +245,7 @@ def try_constraint(
     """``values`` projected by constraint ``number`` of the configuration: a parameter, or the object's first rows.
 
     Raises:
-        InputError: It cannot act on such values; the error names the place in the configuration.
+        InputError: It cannot act on such values; the error names the configuration key.
     """
     try:
         if constraint.parameter == OBJECT:
@@ -258,7 +258,7 @@ def try_constraint(
 def check_inside(
     name: str, positions_px: np.ndarray, dataset: Dataset, frame: tuple[tuple[int, ...], tuple[int, int]]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest (y, x) position whose window lies inside the object of ``frame``: its shape and origin.
+    """Smallest and largest (y, x) position whose window is inside the object; ``frame`` is its shape and origin.
 
     Raises:
         ConfigError: A position ``(n, 2)`` lies outside.
@@ -279,20 +279,20 @@ def check_inside(
     return low, high
 
 
-# -- options that do nothing -------------------------------------------------------------------------------------------
+# -- options without effect --------------------------------------------------------------------------------------------
 def notices(recipe: Recipe, settings: Mapping[str, ParameterSettings], run: RunSettings, dataset: Dataset) -> list[str]:
-    """Options that have no effect in this run, or hardly the intended one, each with its place."""
+    """Messages about options with no effect, or probably not the intended one, in this run."""
     moved = {n: each for n, each in settings.items() if each.refine and not recipe.model.refinable[n].by_update}
     found = [n for name, each in moved.items() for n in _parameter_notices(name, each, run.epochs)]
     for name, each in settings.items():
         found += each.notices(f"parameters.{name}", dataset)
     n = dataset.n_patterns
     if run.batch_size is not None and run.batch_size > n:
-        found.append(f"run.batch_size: {run.batch_size}, but the data hold {n} patterns: they are one batch")
+        found.append(f"run.batch_size: {run.batch_size}, but the data hold only {n} patterns, which form one batch")
     if run.batch_order == "compact" and (run.batch_size or n) >= n:
         found.append("run.batch_order: 'compact' has no effect: all patterns are in one batch")
     if run.plateau is not None and run.plateau.patience >= run.epochs:
-        found.append(f"run.plateau: has no effect: its patience is not over before the last of {run.epochs} epochs")
+        found.append(f"run.plateau: has no effect: its patience is not exceeded within {run.epochs} epochs")
     return found
 
 
@@ -302,18 +302,18 @@ def _parameter_notices(name: str, each: ParameterSettings, epochs: int) -> Itera
     if epochs and each.stop is not None and each.stop >= epochs:
         yield f"{where}.stop: has no effect: the run has {epochs} epochs"
     if each.every > 1 and len(active) == 1:
-        yield f"{where}.every: is refined only once, in epoch {active[0]} counted from 0"
+        yield f"{where}.every: is refined only once, in epoch {active[0]} (counted from 0)"
     schedule = each.schedule
     if schedule is None or schedule.kind == "constant":
         return
     if active and all(schedule.factor(epoch, epochs) == 1 for epoch in active):
-        yield f"{where}.schedule: '{schedule.kind}' leaves the learning rate as it is in this run"
+        yield f"{where}.schedule: '{schedule.kind}' does not change the learning rate in this run"
 
 
 def idle_constraints(
     constraints: Iterable[Constraint], starts: Mapping[str, np.ndarray], shape: tuple[int, ...]
 ) -> Iterator[str]:
-    """Constraints that leave random values of their parameter, of all magnitudes, as they are; of the object 8 rows."""
+    """Constraints that leave random values of all magnitudes unchanged; for the object, 8 rows are tried."""
     xp, rng = get_backend("autograd", precision="double"), np.random.default_rng(0)
     for i, constraint in enumerate(constraints):
         of_object = constraint.parameter == OBJECT

@@ -1,7 +1,7 @@
-"""Loss, gradients and curvatures of one batch, a chunk of patterns at a time so that memory stays bounded.
+"""Loss, gradients and curvatures of one batch, in chunks of patterns to bound the memory.
 
-Each rank works on its part of the batch. What is found of the parameters is summed over the ranks at once; what is
-found of the object goes into its store, which does the same in its own way.
+Each rank works on its part of the batch. Gradients by parameters are summed over the ranks here; those by the object go
+into its store, which combines them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from adorym.forward.base import Request
 from adorym.parameters import OBJECT
 from adorym.wrapper.base import Array, Backend, Tree
 
-# Pixels of exit waves that are worked on at once: larger chunks gain nothing and take memory.
+# Pixels of exit waves per chunk: larger chunks take memory and are not faster.
 CHUNK_PIXELS = 1 << 22
 
 
 @dataclass(frozen=True)
 class ParameterGradient:
-    """Gradient and curvature of a parameter, and the rows of it that they belong to (all of them if ``None``)."""
+    """Gradient and curvature of a parameter, and the rows that they belong to (all if ``None``)."""
 
     gradient: Array
     curvature: Array | None
@@ -36,15 +36,15 @@ class ParameterGradient:
 def batch_gradients(
     problem: Problem, patterns: np.ndarray, names: frozenset[str], curvature: frozenset[str] | None = None
 ) -> tuple[float, dict[str, ParameterGradient]]:
-    """``(loss, what was found of each parameter)``; what is found of the object goes into its store.
+    """``(loss, gradients by name)``; the object's gradient goes into its store.
 
-    The loss is that of this rank's part of the batch, what was found that of the whole.
+    The loss is that of this rank's part of the batch, the gradients are those of the whole batch.
 
     Args:
-        problem: Whose values are used; only its store changes.
+        problem: The problem; only its store changes.
         patterns: ``(n,)`` sorted indices of the batch's patterns, the same on every rank.
         names: Parameters to differentiate by.
-        curvature: Those of them whose curvature is wanted; those whose optimizer uses it, if not given.
+        curvature: Parameters whose curvature is needed; by default those whose optimizer uses it.
     """
     if curvature is None:
         curvature = frozenset(name for name in names if problem.unknowns[name].optimizer.needs_curvature)
@@ -54,8 +54,8 @@ def batch_gradients(
         if len(chunk):
             value, found = _chunk_gradients(problem, chunk, request)
         else:
-            # One pattern without weight: the stores are asked as often as by the other ranks, and every array found
-            # has its shape.
+            # An empty chunk uses one pattern with zero weight: all ranks then call the store equally often, and all
+            # arrays have their shapes.
             value, found = _chunk_gradients(problem, patterns[:1], replace(request, weight=0.0))
             found = {name: _no_rows(each) for name, each in found.items()}
         total += value
@@ -65,7 +65,7 @@ def batch_gradients(
 
 
 def prefetch_batches(problem: Problem, batches: list[np.ndarray]) -> None:
-    """Begin to read what this rank will need of ``batches``, unless it is in memory."""
+    """Begin to read this rank's part of ``batches``, unless it is in memory."""
     if problem.measurements.in_memory:
         return
     chunks = [c for patterns in batches for c in own_chunks(problem, patterns)]
@@ -73,10 +73,10 @@ def prefetch_batches(problem: Problem, batches: list[np.ndarray]) -> None:
 
 
 def own_chunks(problem: Problem, patterns: np.ndarray) -> list[np.ndarray]:
-    """This rank's part of a batch in chunks, each sorted; every rank has equally many, possibly empty.
+    """This rank's part of a batch in sorted chunks; every rank has equally many, some possibly empty.
 
-    Where a model sees a chunk as one band of rows, patterns that lie in the same rows come together: bands are narrow
-    then, and mostly in the rank's own slab.
+    If a chunk needs one band of rows, patterns in the same rows are grouped: bands are then narrow, and mostly in the
+    rank's own slab.
     """
     positions = problem.dataset.probe_positions_px
     if problem.bound.view.by_rows and positions is not None:
@@ -85,13 +85,13 @@ def own_chunks(problem: Problem, patterns: np.ndarray) -> list[np.ndarray]:
 
 
 def shared_chunks(patterns: np.ndarray, size: int, comm: Communicator) -> list[np.ndarray]:
-    """This rank's part of a batch in chunks of at most ``size``; every rank has equally many, possibly empty."""
+    """This rank's part of a batch in chunks of at most ``size``; all ranks have equally many, some possibly empty."""
     longest = -(-len(patterns) // comm.size)
     return np.array_split(np.array_split(patterns, comm.size)[comm.rank], max(1, -(-longest // size)))
 
 
 def chunk_size(problem: Problem) -> int:
-    """Patterns that are worked on at once."""
+    """Number of patterns per chunk."""
     if problem.bound.view.all_at_once:
         return problem.dataset.n_patterns
     by_work = CHUNK_PIXELS // (problem.bound.waves * math.prod(problem.dataset.window_px))
@@ -130,7 +130,7 @@ def _chunk_gradients(
         problem.store.scatter_add(windows, gradients[OBJECT], curvatures.pop(OBJECT, None))
     for name, curvature in curvatures.items():
         inverse = rows[name].inverse
-        if inverse is not None:  # one row a pattern, of which several share a row of the parameter
+        if inverse is not None:  # one row per pattern; several patterns share a row of the parameter
             curvatures[name] = _added(xp, [curvature], inverse, len(rows[name].index))  # type: ignore[arg-type]
     found = {n: ParameterGradient(gradients[n], curvatures.get(n), rows[n].index) for n in names if n != OBJECT}
     return value, found
@@ -142,13 +142,13 @@ def _need_curvature(asked: frozenset[str], given: dict[str, Array], problem: Pro
         raise ConfigError(
             f"parameters.{missing[0]}.optimizer",
             f"forward model '{problem.model.kind}' with loss '{problem.loss.kind}' gives no curvature for it, "
-            "which the 'preconditioned' step divides by",
+            "which the 'preconditioned' step needs",
             remedy="choose another optimizer, such as {kind: adam}",
         )
 
 
 def _no_rows(found: ParameterGradient) -> ParameterGradient:
-    """``found`` with no row of a parameter that has rows."""
+    """``found`` without any rows, for a parameter that has rows."""
     if found.index is None:
         return found
     curvature = None if found.curvature is None else found.curvature[:0]
@@ -156,7 +156,7 @@ def _no_rows(found: ParameterGradient) -> ParameterGradient:
 
 
 def _over_ranks(problem: Problem, name: str, found: ParameterGradient) -> ParameterGradient:
-    """What all ranks have found."""
+    """Sum of the gradients of all ranks."""
     xp, comm = problem.xp, problem.comm
     if comm.size == 1:
         return found
@@ -173,7 +173,7 @@ def _over_ranks(problem: Problem, name: str, found: ParameterGradient) -> Parame
 
 
 def _combined(xp: Backend, parts: list[ParameterGradient]) -> ParameterGradient:
-    """What several chunks found, as if it had been found at once."""
+    """Sum of the gradients of several chunks."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
@@ -192,7 +192,7 @@ def _combined(xp: Backend, parts: list[ParameterGradient]) -> ParameterGradient:
 
 
 def _added(xp: Backend, parts: list[Array], place: np.ndarray, n: int) -> Array:
-    """``(n, ...)`` sums of the rows that belong to the same place."""
+    """``(n, ...)`` sums of the rows with the same index in ``place``."""
     rows = np.concatenate([xp.to_numpy(part) for part in parts])
     total = np.zeros((n, *rows.shape[1:]), rows.dtype)
     np.add.at(total, place, rows)

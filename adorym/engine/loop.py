@@ -1,4 +1,4 @@
-"""The loop: the only place that decides what is done when."""
+"""The loop: it alone decides the order of batches, updates, checkpoints and the end of a run."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ from adorym.updates.base import State
 
 LOG = logging.getLogger("adorym")
 
-# A loss this many times its smallest value so far is no fluctuation of the batches.
+# The run has diverged if the loss exceeds its smallest value so far by this factor.
 DIVERGENCE_FACTOR = 20.0
-# A loss this many times that of the epoch before: the steps are too long.
+# The steps are too long if the loss rises by this factor from one epoch to the next.
 RISE = 1.1
 TIME_IS_OVER = "run.max_time is over"
 # Epochs after an update replaced the object in which the loss may rise.
@@ -41,16 +41,16 @@ SETTLING = 10
 
 @dataclass
 class Progress:
-    """Where a run stands; with the problem's values, all that a checkpoint has to hold.
+    """The progress of a run; with the problem's values it is all that a checkpoint holds.
 
     Attributes:
         epoch: Epochs completed.
-        batch: Batches of the next epoch that are done already (an interrupted epoch).
+        batch: Completed batches of the next epoch (if it was interrupted).
         partial_loss: Their loss.
         backoff: Factor on all learning rates.
-        replaced: Number of the epoch after which an update last replaced the object, 0 for none.
-        new_problem: Number of the last epoch whose loss is not to be compared with the one before it.
-        epoch_rng: State of the random numbers at the beginning of the next epoch.
+        replaced: Epoch after which an update last replaced the object, 0 for none.
+        new_problem: Last epoch whose loss cannot be compared with the one before.
+        epoch_rng: State of the random generator at the beginning of the next epoch.
     """
 
     epoch: int = 0
@@ -65,9 +65,9 @@ class Progress:
 
 
 class Reconstruction:
-    """A reconstruction whose loop the caller may own.
+    """A reconstruction, run epoch by epoch from the caller's own loop.
 
-    That is::
+    Example::
 
         for epoch in reconstruction.epochs(50):
             print(epoch.loss)
@@ -75,10 +75,10 @@ class Reconstruction:
     Args:
         dataset: The measured data and their metadata.
         recipe: Model, loss, parameters, regularizers and constraints.
-        run: How it is carried out.
+        run: Settings of the run.
 
     Raises:
-        InputError: Data, configuration or geometry do not go together.
+        InputError: Data, configuration or geometry contradict each other.
     """
 
     def __init__(self, dataset: Dataset, recipe: Recipe, run: RunSettings) -> None:
@@ -103,24 +103,23 @@ class Reconstruction:
         watch: Callable[[BatchProgress], None] | None = None,
         save: Callable[[], None] | None = None,
     ) -> Iterator[EpochRecord]:
-        """Run ``count`` more epochs (by default: up to those configured), yielding a record after each.
+        """Run ``count`` more epochs (by default the configured ones), and yield a record after each.
 
-        Schedules belong to the run: they are planned for the epochs configured, or for more if more are asked for, so
-        that twenty times one epoch is what twenty epochs are. The iteration ends early when
-        `stop` is called, from another thread or a signal handler too, on a plateau, or when the time is over; the state
-        is then that after the last completed batch.
+        Schedules span the configured epochs, or more if more are asked for, so that twenty calls for one epoch equal
+        one call for twenty. The iteration ends early when `stop` is called, also from another thread or a signal
+        handler, on a plateau, or when the time is over; the state is then that after the last completed batch.
 
         Args:
             count: Epochs.
             watch: Called after every batch.
-            save: Called between two batches when a checkpoint has been asked for (`save_soon`), on every rank.
+            save: Called on every rank between two batches after `save_soon`.
 
         Raises:
-            RunError: The loss is not a number any more, or grows without bound.
+            RunError: The loss is not a finite number, or grows without bound.
         """
         total = self.settings.epochs if count is None else self.progress.epoch + count
         self._horizon = max(self.settings.epochs, total)
-        # At once, not at the first step of the iteration: a signal may come in between.
+        # Set here, not in the generator: a signal may arrive before its first step.
         self.stop_reason, self._asked_to_stop, self._asked_to_save = "", "", False
         self._watch, self._save = watch, save
         return self._records(total)
@@ -138,14 +137,14 @@ class Reconstruction:
 
     # -- changes in the middle of a run ------------------------------------------------------------------------------
     def set_rate(self, name: str, rate: float | str) -> None:
-        """Change the learning rate of ``name`` from the next epoch on; its schedule goes on as a factor.
+        """Change the learning rate of ``name`` from the next epoch on; its schedule continues as a factor.
 
         Args:
             name: ``"object"`` or a parameter.
             rate: As ``optimizer.learning_rate`` in a configuration: a number, or text with a unit, ``"0.05 px"``.
 
         Raises:
-            ConfigError: No such parameter, or a solver moves them all.
+            ConfigError: No such parameter, or a solver updates them all.
             ConfigErrors: The rate is not positive, or has the wrong unit.
         """
         value, where = self._unknown(name), f"parameters.{name}.optimizer"
@@ -157,10 +156,10 @@ class Reconstruction:
             raise ConfigErrors(prefixed(error, where)) from None
 
     def refine(self, name: str, on: bool = True) -> None:
-        """Refine ``name`` in every epoch from the next one on, or hold it where it is.
+        """Refine ``name`` in every epoch from the next one on, or keep it fixed.
 
         Raises:
-            ConfigError: No such parameter, or a solver moves them all.
+            ConfigError: No such parameter, or a solver updates them all.
         """
         value, epoch = self._unknown(name), self.progress.epoch
         if on and not value.settings.active(epoch):
@@ -173,7 +172,7 @@ class Reconstruction:
     def _unknown(self, name: str) -> Value:
         known = self.problem.unknowns
         if self.solving is not None:
-            raise ConfigError(f"parameters.{name}", "cannot be changed: the solver moves all parameters together")
+            raise ConfigError(f"parameters.{name}", "cannot be changed: the solver updates all parameters together")
         if name not in known:
             raise ConfigError("parameters", f"no parameter named '{name}' in this run", remedy=suggestion(name, known))
         return known[name]
@@ -187,15 +186,15 @@ class Reconstruction:
         return f"Reconstruction({problem.model.kind}: object {shape}, {state}; refines {', '.join(refined)})"
 
     def stop(self, reason: str = "asked to stop") -> None:
-        """End the loop after the batch that is being worked on; it is enough if one rank asks."""
+        """End the loop after the current batch; one rank's call suffices."""
         self._asked_to_stop = self._asked_to_stop or reason
 
     def save_soon(self) -> None:
-        """Ask for a checkpoint after the batch that is being worked on."""
+        """Ask for a checkpoint after the current batch."""
         self._asked_to_save = True
 
     def _agreed_to_stop(self) -> bool:
-        """Between two batches: what any rank has been asked for, all ranks do now."""
+        """Whether to stop, or save now: all ranks act if any of them was asked to."""
         if self._time_is_over():
             self.stop(TIME_IS_OVER)
         comm = self.problem.comm
@@ -218,11 +217,11 @@ class Reconstruction:
         return time.monotonic() - self._started + self._longest_batch_s > limit
 
     def leave_out(self, patterns: np.ndarray) -> None:
-        """Do not look at ``patterns``: they tell how well the others predict them."""
+        """Hold out ``patterns``: they test how well the others predict them."""
         self.left_out = np.asarray(patterns)
 
     def batches(self) -> list[np.ndarray]:
-        """The batches of the next epoch; the same ones again until the epoch is done."""
+        """The batches of the next epoch, always the same until it is completed."""
         self.rng.bit_generator.state = self.progress.epoch_rng
         if self.solving is not None:
             return [np.setdiff1d(np.arange(self.problem.dataset.n_patterns), self.left_out)]
@@ -231,11 +230,13 @@ class Reconstruction:
         return [part for part in seen if len(part)]
 
     def _state(self, total: int, epoch: int, rates: Mapping[str, float]) -> State:
-        """Where the run stands between two batches, as updates see it."""
-        return State(epoch, total, self.problem.present(), rates, self.problem.store.values)
+        """The state of the run between two batches, for updates."""
+        problem = self.problem
+        constrained = frozenset(constraint.parameter for constraint in problem.constraints)
+        return State(epoch, total, problem.present(), rates, problem.store.values, constrained)
 
     def _apply_updates(self, when: str, state: State) -> None:
-        """Every update that is due ``when``, one after the other."""
+        """Apply every update that is due ``when``, in order."""
         for update in self.problem.bound.updates:
             if update.when == when and update.due(state.epoch, state.epochs):
                 state = apply_update(self.problem, update, state)
@@ -262,7 +263,7 @@ class Reconstruction:
             if self.solving is not None:
                 loss = self.solving.epoch(epoch, list(rates), parts[i])
             else:
-                prefetch_batches(problem, parts[i : i + 2])  # the next one is read while this one is worked on
+                prefetch_batches(problem, parts[i : i + 2])  # reads the next one during this one
                 state = State(epoch, total, {}, rates, problem.store.values, patterns=parts[i])
                 loss = step.apply(state).loss
             self._check_loss(loss, epoch, i, len(parts), rates)
@@ -278,7 +279,7 @@ class Reconstruction:
         return self._close_epoch(total, rates, before + time.perf_counter() - start)
 
     def _time_batch(self, taken: float) -> None:
-        if self._batches_done:  # the first one compiles, too
+        if self._batches_done:  # the first one includes compilation
             self._longest_batch_s = max(self._longest_batch_s, taken)
         self._batches_done += 1
 
@@ -290,7 +291,7 @@ class Reconstruction:
         progress.history["time_s"].append(time_s)
         for name, value in self.problem.values.items():
             if value.first.size == 1 and (value.settings.refine or name in progress.history):
-                # One number: its way is worth a line in the report.
+                # A single number: the report plots its history.
                 way = progress.history.setdefault(name, [float(np.ravel(value.first)[0])] * progress.epoch)
                 way.append(float(np.ravel(self.problem.xp.to_numpy(value.array))[0]))
         progress.epoch += 1
@@ -300,14 +301,14 @@ class Reconstruction:
         self._back_off()
         return record
 
-    # -- when to give up ---------------------------------------------------------------------------------------------
+    # -- divergence and plateaus -------------------------------------------------------------------------------------
     def _check_loss(self, loss: float, epoch: int, batch: int, n: int, rates: dict[str, float]) -> None:
         if math.isfinite(loss):
             return
         names = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
         raise RunError(
             "run",
-            f"the loss is not a number in epoch {epoch + 1}, batch {batch + 1} of {n}",
+            f"the loss is not a finite number in epoch {epoch + 1}, batch {batch + 1} of {n}",
             found=f"learning rates now: {names}",
             remedy="lower them, or look for bad pixels with 'adorym inspect'",
         )
@@ -327,13 +328,13 @@ class Reconstruction:
         if self.solving is not None or self.settings.backoff == 1 or len(losses) < 2 or losses[-1] <= RISE * losses[-2]:
             return
         if self.progress.new_problem == len(losses):
-            return  # another support, another problem
+            return  # a new support makes losses incomparable
         if 0 < self.progress.replaced >= len(losses) - SETTLING:
-            return  # the object was replaced: its velocity has to build up anew
+            return  # the object was replaced and its momentum reset
         self.progress.backoff *= self.settings.backoff
         self.problem.restart()
         LOG.warning(
-            "the loss rose from %.3g to %.3g in epoch %d: learning rates are multiplied by %.3g from now on",
+            "the loss rose from %.3g to %.3g in epoch %d: learning rates are multiplied by %.3g from here on",
             losses[-2], losses[-1], len(losses), self.progress.backoff,
         )  # fmt: skip
 

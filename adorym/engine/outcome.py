@@ -1,4 +1,4 @@
-"""The result of a run, as files and people want it."""
+"""The result of a run, in the form of its file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adorym.engine.problem import Problem
 from adorym.storage.base import blocks
 from adorym.wrapper.base import Array
 
-# The one parameter that a result keeps in a place of its own.
+# The only parameter with a field of its own in the result.
 PROBE = "probe"
 
 
@@ -34,8 +34,8 @@ def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
 def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = "") -> Result:
     """Write the `outcome` to ``path``; collective.
 
-    The ranks write the object together and none gathers it, unless each has the whole of it anyway. The object of what
-    is returned then lies in the file, mapped into memory.
+    The ranks write the object together without gathering it, unless each holds all of it. The object of the returned
+    result is then memory-mapped from the file.
 
     Raises:
         RunError: The file cannot be written.
@@ -89,14 +89,14 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Re
 
 
 def _as_kept(problem: Problem, rows: np.ndarray, first: int) -> np.ndarray:
-    """Rows of the store, from ``first`` on, as a result holds them."""
+    """Rows of the store, from ``first`` on, in the form of the result."""
     exported = problem.bound.space.export(rows, first, problem.present())
-    # A result has three axes, whatever the object has; delta and beta are one more.
+    # A result always has the three axes of the object; delta and beta add one.
     return exported.reshape(*rows.shape, *(1,) * (3 - rows.ndim), *exported.shape[rows.ndim :])
 
 
 def _shown(problem: Problem, name: str, array: np.ndarray) -> np.ndarray:
-    """A parameter as files hold it: a detector image in the file's frame, probe modes orthogonal."""
+    """A parameter in the form of the file: detector images in the file's frame, probe modes orthogonal."""
     spec = problem.values[name].spec
     if spec.export is not None:
         return spec.export(array)
@@ -129,7 +129,7 @@ def _solver(reconstruction: Reconstruction) -> dict[str, str]:
     solving = reconstruction.solving
     if solving is None:
         return {}
-    ended = solving.message or "went on to the last epoch"
+    ended = solving.message or "reached the last epoch"
     return {"solver": solving.solver.kind, "solver_ended": ended, "loss_evaluations": str(solving.evaluations)}
 
 
@@ -143,7 +143,7 @@ def _fit(problem: Problem) -> dict[str, Any]:
     measured = problem.dataset.patterns.read(np.array([middle]))[0].astype(np.float64)
     counts = measured**2 if problem.dataset.measured == "amplitude" else measured
     mask = problem.dataset.mask
-    if mask is not None:  # what stands there was not measured
+    if mask is not None:  # masked values were not measured
         counts = np.where(mask if mask.ndim == 2 else mask[middle], counts, np.nan)
     return {
         "measured": counts.astype(np.float32),

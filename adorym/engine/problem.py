@@ -1,4 +1,4 @@
-"""What is to be solved: the data, the physics, and the unknowns with their optimizers."""
+"""The problem to solve: data, forward model, and unknowns with their optimizers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from adorym.wrapper.base import Array, Backend
 
 @dataclass(frozen=True)
 class Rows:
-    """Which rows of a parameter a batch uses, and how they map to its patterns."""
+    """The rows of a parameter that a batch uses, and the row of each pattern."""
 
     index: np.ndarray | None = None
     inverse: np.ndarray | None = None
@@ -31,15 +31,15 @@ class Rows:
 
 @dataclass
 class Problem:
-    """All that a batch needs: the data, the physics, and the unknowns with their optimizers.
+    """Everything that a batch needs: data, forward model, and unknowns with their optimizers.
 
     Attributes:
-        bound: The forward model and the data it describes.
-        store: Where the unknown of the object lives.
+        bound: The forward model bound to the data.
+        store: Holds the unknown of the object.
         obj: Declaration, optimizer, schedule and rate of the object; its array is unused.
         values: The other parameters by name.
         comm: The ranks that solve it together; each works on its part of every batch.
-        start_diagnostics: What finding the first object has told, for the result.
+        start_diagnostics: Diagnostics of the start object, for the result.
         checkpoint_slices: As `adorym.data.batches.Batch` has it.
     """
 
@@ -63,12 +63,12 @@ class Problem:
 
     @property
     def dataset(self) -> Dataset:
-        """The data, as the model has prepared them."""
+        """The data, as prepared by the model."""
         return self.bound.dataset
 
     @property
     def weight(self) -> float:
-        """Factor on the sum of the loss: one over the counts of the whole data set."""
+        """Factor on the sum of the loss: 1 / (counts of the whole data set)."""
         return 1.0 / max(self.measurements.valid_counts, 1.0)
 
     def corners_px(self, patterns: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ class Problem:
                 index = patterns if value.spec.per == "pattern" else self.dataset.angle_index[patterns]
                 positions = positions + self.xp.to_numpy(value.array)[index]
         corners = np.rint(positions).astype(np.int64) + np.asarray(self.bound.origin_px)
-        # Positions are bounded; what is added to them may still reach over the edge.
+        # Positions are bounded, but offsets added to them may reach over the edge.
         return clip_corners(corners, (self.store.shape[0], self.store.shape[1]), self.dataset.window_px)
 
     def batch(self, patterns: np.ndarray) -> Batch[Any]:
@@ -107,7 +107,7 @@ class Problem:
         )
 
     def view(self, patterns: np.ndarray, corners: np.ndarray) -> Windows:
-        """The parts of the object that ``patterns``, their windows at ``corners``, see."""
+        """The parts of the object that ``patterns`` with windows at ``corners`` need."""
         return self.bound.view.windows(corners, self.store.shape, lambda name: self._present(name, patterns))
 
     def inputs(self, patterns: np.ndarray) -> tuple[Array, dict[str, Array], Batch[Any]]:
@@ -118,11 +118,11 @@ class Problem:
         return self.bound.space.to_object(self.xp, self.store.gather(self.windows(batch)), params), params, batch
 
     def windows(self, batch: Batch[Any]) -> Windows:
-        """The parts of the object that ``batch`` sees."""
+        """The parts of the object that ``batch`` needs."""
         return Windows(batch.view_corners_px, batch.view_px)
 
     def _present(self, name: str, patterns: np.ndarray) -> np.ndarray | None:
-        """Values of a parameter for each of ``patterns``, or ``None`` where it takes no part."""
+        """Values of a parameter for each of ``patterns``; ``None`` if it is not in use."""
         if name not in self.values:
             return None
         value = self.values[name]
@@ -132,7 +132,7 @@ class Problem:
         return array[patterns if value.spec.per == "pattern" else self.dataset.angle_index[patterns]]
 
     def rows(self, batch: Batch[Any]) -> dict[str, Rows]:
-        """Which rows of each parameter ``batch`` uses."""
+        """The rows of each parameter that ``batch`` uses."""
         return {name: _rows(value, batch) for name, value in self.values.items()}
 
     def used(self, batch: Batch[Any], rows: dict[str, Rows]) -> dict[str, Array]:
@@ -144,14 +144,14 @@ class Problem:
         return {name: v for name, v in self.unknowns.items() if not v.spec.by_update and v.settings.active(epoch)}
 
     def restart(self) -> None:
-        """Let all optimizers forget what they have gathered: velocities, moments."""
+        """Reset the state of all optimizers, such as momentum."""
         self.store.restart()
         for value in self.values.values():
             if value.settings.refine and not value.spec.by_update:
                 value.state = value.optimizer.init(self.xp, value.array)
 
     def present(self) -> dict[str, np.ndarray]:
-        """Present values of all parameters by name, the object excepted."""
+        """Current values of all parameters by name, except the object."""
         return {name: self.xp.to_numpy(value.array) for name, value in self.values.items()}
 
     @property
@@ -161,7 +161,7 @@ class Problem:
 
 
 def expanded(xp: Backend, params: dict[str, Array], rows: dict[str, Rows]) -> dict[str, Array]:
-    """One row a pattern, for the parameters that have fewer."""
+    """Parameters with one row per pattern, where they have fewer."""
     return {n: a if rows[n].inverse is None else xp.take(a, rows[n].inverse) for n, a in params.items()}
 
 

@@ -1,4 +1,4 @@
-"""What is reconstructed, and how: the parts of a configuration, data set and run excepted."""
+"""The recipe: all parts of a configuration except the data set and the run settings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from adorym.solvers.base import Solver
 
 @dataclass(frozen=True)
 class Recipe:
-    """The parts of a reconstruction, data set excepted.
+    """Model, loss, parameters and other components of a reconstruction.
 
     Attributes:
         parameters: Settings of the parameters that the user names; the others follow the model's declaration.
-        solver: Moves all refined parameters together, instead of their optimizers.
+        solver: Updates all refined parameters together; replaces their optimizers.
     """
 
     model: ForwardModel
@@ -31,7 +31,7 @@ class Recipe:
 
     @property
     def settings(self) -> dict[str, ParameterSettings]:
-        """Of every parameter that takes part: named by the user, or refined or needed by the model."""
+        """Settings of every parameter in use: named by the user, or refined or needed by the model."""
         return {
             name: self.parameters[name] if name in self.parameters else spec.settings(refine=spec.refined)
             for name, spec in self.model.refinable.items()

@@ -1,4 +1,4 @@
-"""What the loop tells those who watch it."""
+"""Progress records that the loop yields."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """One batch is done: ``epoch`` and ``batch`` count from 1, ``time_s`` is the time the batch took.
+    """A completed batch: ``epoch`` and ``batch`` count from 1, ``time_s`` is the duration of the batch.
 
-    ``loss`` is the batch's part of the sum that is an epoch's loss.
+    ``loss`` is the batch's term in the loss of the epoch.
     """
 
     epoch: int
@@ -21,9 +21,9 @@ class BatchProgress:
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch is done: ``epoch`` counts from 1, ``loss`` is the sum over its batches, ``time_s`` the time it took.
+    """A completed epoch: ``epoch`` counts from 1, ``loss`` is the sum over its batches, ``time_s`` its duration.
 
-    ``learning_rates`` holds the present learning rate of every refined parameter, in the parameter's unit.
+    ``learning_rates`` holds the current learning rate of every refined parameter, in the parameter's unit.
     """
 
     epoch: int

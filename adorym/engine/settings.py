@@ -1,4 +1,4 @@
-"""How a run is carried out."""
+"""Settings of a run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from adorym.units import Duration, Memory
 
 @component
 class Plateau:
-    """Ends a run that no longer gets better.
+    """Ends a run that no longer improves.
 
     Attributes:
         patience: Epochs without improvement after which the run ends.
-        tolerance: Relative fall of the loss that counts as an improvement.
+        tolerance: Relative decrease of the loss that counts as an improvement.
     """
 
     patience: int = Field(10, ge=1)
@@ -30,27 +30,27 @@ class RunSettings:
     """How a run is carried out.
 
     Attributes:
-        epochs: Times that every pattern is looked at.
-        batch_size: Patterns in one batch, over all ranks; chosen from the number of patterns if absent.
-        batch_order: ``random``, ``compact`` (neighbors together) or ``angle`` (one angle a batch).
+        epochs: Number of times that every pattern is used.
+        batch_size: Patterns per batch, over all ranks; chosen from the number of patterns if absent.
+        batch_order: ``random``, ``compact`` (neighbors together) or ``angle`` (one angle per batch).
         backend: ``torch``, ``autograd`` or ``jax``, or ``path/to/file.py:ClassName``.
         device: ``auto``, ``cpu`` or ``cuda[:index]``.
         precision: ``single`` or ``double``.
-        threads: CPU threads of a rank; its share of the machine's cores if absent.
-        store: Where the object lives: ``dp``, whole in the memory of every rank; ``do``, shared out over the memory of
-            the ranks; ``h5``, in a file.
-        memory: With the store ``h5``: what the object, its gradient and the optimizer may take of a rank's memory.
-        driver: With the store ``h5``: how the file is reached. ``memmap`` works with every h5py; ``mpio`` needs one
+        threads: CPU threads per rank; its share of the machine's cores if absent.
+        store: Where the object is kept: ``dp``, whole in the memory of every rank; ``do``, distributed over the memory
+            of the ranks; ``h5``, in a file.
+        memory: With the store ``h5``: a rank's memory for the object, its gradient and the optimizer.
+        driver: With the store ``h5``: how the file is accessed. ``memmap`` works with every h5py; ``mpio`` needs one
             that was built for MPI.
         scratch: With the store ``h5``: folder of the file; the output folder if absent.
-        checkpoint_slices: Of a thick object, how many slices have their waves computed again for the gradient, instead
-            of being kept: a number, ``off``, or ``auto`` for the square root of the depth.
-        seed: Of all random numbers.
+        checkpoint_slices: For a thick object, how many slices have their waves recomputed for the gradient, instead of
+            being stored: a number, ``off``, or ``auto`` for the square root of the depth.
+        seed: Seed of the random generator.
         checkpoint_every: Epochs between checkpoints.
         backoff: Factor on all learning rates, for the rest of the run, whenever the loss of an epoch has risen by more
-            than a tenth; the optimizers' momentum starts anew then. With 1 nothing is done.
-        max_time: The run ends itself, with a checkpoint, before this time is over; never if absent.
-        plateau: Ends the run early; never if absent.
+            than a tenth; the optimizers' momentum is then reset. 1 turns this off.
+        max_time: The run ends, with a checkpoint, before this time is over; no limit if absent.
+        plateau: Ends the run early when the loss no longer falls; off if absent.
     """
 
     epochs: int = Field(100, ge=0)

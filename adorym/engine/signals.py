@@ -1,4 +1,4 @@
-"""A polite end: SIGINT and SIGTERM ask the loop to stop, a second SIGINT stops at once; SIGUSR1 asks to save."""
+"""SIGINT and SIGTERM end the loop after the current batch, a second SIGINT at once; SIGUSR1 saves a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ CAUGHT = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stop_on_signal(stop: Callable[[str], None], save: Callable[[], None] | None = None) -> Iterator[None]:
-    """While the context lasts, the signals `CAUGHT` call ``stop`` with their name instead of ending the process.
+    """Inside the context the signals `CAUGHT` call ``stop`` with their name instead of ending the process.
 
-    SIGUSR1, which batch systems send ahead of a job's end and which people may send at any time, calls ``save``.
-    Only the main thread can catch signals; in another one this does nothing.
+    SIGUSR1, which batch systems send before a job's end, calls ``save``. Only the main thread can catch signals; in
+    another thread this has no effect.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -25,7 +25,7 @@ def stop_on_signal(stop: Callable[[str], None], save: Callable[[], None] | None 
     def handle(number: int, frame: FrameType | None) -> None:
         stop(signal.Signals(number).name)
         if number == signal.SIGINT:
-            # Who presses Ctrl-C twice does not want to wait for the batch.
+            # A second Ctrl-C does not wait for the batch.
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
     before = {number: signal.signal(number, handle) for number in CAUGHT}

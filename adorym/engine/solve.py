@@ -11,18 +11,18 @@ from adorym.parameters import OBJECT
 from adorym.solvers.base import Solver, State
 from adorym.storage.vector import StoreVector
 
-# Epochs after which the curvature that the unknowns are scaled by is looked at anew.
+# Epochs between updates of the curvature that scales the unknowns.
 REFRESH_EVERY = 20
 
 
 class SolverStep:
-    """A solver at work on a problem, and what it remembers between epochs.
+    """A solver applied to a problem, with its state between epochs.
 
     Attributes:
-        memory: Its state (``state.`` and its name for it), the scaling of the unknowns and the point it left: numbers
-            and vectors. All of it is in the checkpoint.
-        message: How its last iteration ended, in its own words.
-        finished: Whether it has nothing more to gain.
+        memory: The solver's state (keys ``state.*``), the scaling of the unknowns and its last point: numbers and
+            vectors, all of which are in the checkpoint.
+        message: The solver's message about its last iteration.
+        finished: Whether the solver has converged.
     """
 
     def __init__(self, problem: Problem, solver: Solver, seed: int) -> None:
@@ -31,7 +31,7 @@ class SolverStep:
         self.message, self.finished, self.evaluations = "", False, 0
 
     def epoch(self, epoch: int, names: list[str], patterns: np.ndarray) -> float:
-        """Move the parameters ``names``; returns the loss of ``patterns`` at the new point."""
+        """Update the parameters ``names``; returns the loss of ``patterns`` at the new point."""
         objective = FullBatchObjective(self.problem, names, patterns, self.solver)
         state = {key.removeprefix("state."): a for key, a in self.memory.items() if key.startswith("state.")}
         known = self.memory.get("scaling")
@@ -50,7 +50,7 @@ class SolverStep:
         return step.value
 
     def _resumed(self, objective: FullBatchObjective, state: State) -> StoreVector:
-        """Where to go on from: the point that was left, in all its digits, unless something has moved it since."""
+        """The start point: the last point in full precision, unless something has changed the values since."""
         if state and objective.is_at(self.memory["point"]):
             return self.memory["point"]
         for key in ("value", "gradient"):

@@ -1,4 +1,4 @@
-"""One batch: differentiate, step, project; and what closes an epoch."""
+"""One batch: gradients, steps, constraints. At the end of an epoch: gauges and constraints."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from adorym.wrapper.base import Array
 
 @dataclass(frozen=True, eq=False)
 class GradientStep(Update):
-    """A step of every refined parameter along the gradient of a batch, made in the store itself.
+    """A step of every refined parameter along the gradient of a batch, done inside the store.
 
     Attributes:
-        problem: What is solved; its store and values are updated.
+        problem: The problem; its store and values are updated.
     """
 
     problem: Problem
@@ -38,10 +38,10 @@ def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], b
     """One step of every parameter named in ``rates``; returns the loss of the batch before the step.
 
     Args:
-        problem: What to solve; its store and values are updated.
+        problem: The problem; its store and values are updated.
         patterns: ``(n,)`` sorted indices of the batch's patterns.
-        rates: Learning rate now, by name, of the parameters to refine.
-        batch_fraction: Part of the epoch that this batch is: the share of the regularizers it carries.
+        rates: Current learning rate by name, for the parameters to refine.
+        batch_fraction: Fraction of the epoch's patterns in this batch; the regularizers are weighted by it.
     """
     value, found = batch_gradients(problem, patterns, frozenset(rates))
     terms, regularizer_gradients = batch_terms(problem, patterns, rates, batch_fraction)
@@ -58,7 +58,7 @@ def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], b
 
 
 def _with_terms(problem: Problem, name: str, found: ParameterGradient, batch_fraction: float) -> Array | None:
-    """Curvature of a parameter's rows, that of its regularizers added: to the diagonal, where it is in blocks."""
+    """Curvature of a parameter's rows plus that of its regularizers, which is added to the diagonal of blocks."""
     xp, array = problem.xp, problem.values[name].array
     if found.curvature is None:
         return None
@@ -107,7 +107,7 @@ def _step_value(problem: Problem, name: str, found: ParameterGradient, rate: flo
 
 
 def finish_epoch(problem: Problem, names: Iterable[str], epoch: int) -> None:
-    """Gauges of the refined parameters and the constraints that are applied once an epoch."""
+    """Apply the gauges of the refined parameters and the constraints that act once per epoch."""
     for name in names:
         constraints = [c for c in _constraints(problem, name, "epoch") if c.active(epoch)]
         if name == OBJECT:
@@ -116,17 +116,17 @@ def finish_epoch(problem: Problem, names: Iterable[str], epoch: int) -> None:
             continue
         value = problem.values[name]
         value.fix_gauge(problem.xp)
-        # The gauge may have moved what a constraint of every batch holds.
+        # The gauge may have violated a constraint that holds after every batch.
         for constraint in [*_constraints(problem, name, "batch"), *constraints]:
             value.array = projected(problem, constraint, value.array)
 
 
 def apply_update(problem: Problem, update: Update, state: State) -> State:
-    """Carry out what ``update`` wants changed in ``state``; returns the state after it."""
+    """Apply ``update`` to ``state``; returns the new state."""
     after, xp = update.apply(state), problem.xp
     if after.new_object is not None and after.new_object is not state.new_object:
         problem.store.restore(after.new_object.astype(xp.complex_dtype), problem.store.state())
-        problem.store.restart()  # a velocity of the object before is none of this one
+        problem.store.restart()  # the momentum belongs to the previous object
     factor = after.factor
     if factor is not None and factor is not state.factor:
         problem.store.apply(lambda tile, row: tile * xp.asarray(factor[row : row + tile.shape[0]]))

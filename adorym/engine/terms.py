@@ -1,4 +1,4 @@
-"""Regularizers and constraints as the parameters of a problem see them: relative to a reference, in their space."""
+"""Regularizers and constraints on the parameters of a problem, relative to a reference, in the space of the unknown."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from adorym.wrapper.base import Array, Tree
 
 
 def reference_value(problem: Problem, name: str) -> Array | float:
-    """What regularizers of a parameter act on the difference from: vacuum, or the start value; 0 of complex ones."""
+    """The value that regularizers subtract: vacuum for the object, else the start value, or 0 if complex."""
     if name == OBJECT:
         return problem.bound.space.reference_value
     first = problem.values[name].first
@@ -24,7 +24,7 @@ def reference_value(problem: Problem, name: str) -> Array | float:
 
 
 def weight_of(problem: Problem, name: str) -> float:
-    """What the engine multiplies the sum over a parameter by: one over its number of elements."""
+    """Factor on the sum over a parameter's elements: 1 / (number of elements)."""
     shape = problem.store.shape if name == OBJECT else tuple(problem.values[name].array.shape)
     return 1.0 / float(np.prod(shape))
 
@@ -60,7 +60,7 @@ def _curvature(problem: Problem, regularizer: Regularizer, array: Array, factor:
 
 
 def tile_term(problem: Problem, regularizer: Regularizer, tile: Array, factor: float) -> Slope:
-    """Value, gradient and, where the optimizer wants it, curvature of a term for some rows of the object."""
+    """Value, gradient and, if the optimizer uses it, curvature of a term for some rows of the object."""
     value, gradient = term_gradient(problem, regularizer, tile, factor)
     if not problem.obj.optimizer.needs_curvature:
         return value, gradient, None
@@ -75,7 +75,7 @@ def proximal(problem: Problem, regularizer: ProximalRegularizer, array: Array, s
 
 
 def share_of_rows(problem: Problem, name: str, patterns: np.ndarray) -> np.ndarray:
-    """``(rows,)``: of all patterns that use each row of a parameter, the part that is in this batch."""
+    """``(rows,)``: fraction of the patterns using each row of a parameter that are in this batch."""
     value, angles = problem.values[name], problem.dataset.angle_index
     index = np.arange(len(angles)) if value.spec.per == "pattern" else angles
     rows, inverse = np.unique(index[patterns], return_inverse=True)
@@ -83,16 +83,16 @@ def share_of_rows(problem: Problem, name: str, patterns: np.ndarray) -> np.ndarr
 
 
 def batch_terms(problem: Problem, patterns: np.ndarray, names: Collection[str], fraction: float) -> tuple[float, Tree]:
-    """Value of all regularizers in a batch, and their gradients by the rows that the batch moves; collective.
+    """Value of all regularizers in a batch, and their gradients by the rows that the batch uses; collective.
 
-    The value is this rank's part of it, the gradients are those of the whole. The object's gradients go into its store.
-    Over an epoch every element is pulled once, whatever the batches are.
+    The value is this rank's part, the gradients are complete. The object's gradients go into its store. Over an epoch
+    every element contributes once, whatever the batches are.
 
     Args:
-        problem: What is solved.
+        problem: The problem.
         patterns: ``(n,)`` sorted indices of the batch's patterns.
-        names: Parameters that are refined now.
-        fraction: Part of the epoch that this batch is.
+        names: Parameters that are refined in this epoch.
+        fraction: Fraction of the epoch's patterns in this batch.
     """
     xp, total = problem.xp, 0.0
     found: Tree = {}
@@ -106,7 +106,7 @@ def batch_terms(problem: Problem, patterns: np.ndarray, names: Collection[str], 
             continue
         value = problem.values[name]
         cost, gradient = term_gradient(problem, regularizer, value.array, 1.0)
-        total += fraction * cost if problem.comm.is_root else 0.0  # every rank has found it
+        total += fraction * cost if problem.comm.is_root else 0.0  # every rank has the whole of it
         rows = value.rows(patterns, problem.dataset.angle_index[patterns])
         if rows is None:
             gradient = fraction * gradient
@@ -118,7 +118,7 @@ def batch_terms(problem: Problem, patterns: np.ndarray, names: Collection[str], 
 
 
 def projected(problem: Problem, constraint: Constraint, array: Array, row: int = 0) -> Array:
-    """``array`` (or a tile of the object from ``row`` on) after ``constraint``, in the representation of the run."""
+    """Apply ``constraint`` to ``array``, or to a tile of the object from ``row`` on, in the run's representation."""
     xp = problem.xp
     if constraint.parameter == OBJECT:
         rows = constraint.of_rows(row, row + array.shape[0], problem.store.shape)

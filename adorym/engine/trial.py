@@ -1,7 +1,7 @@
-"""One small batch of a run, tried: does it work, how long does it take, and how much memory.
+"""Trial of a run on small batches: does it work, how long does it take, and how much memory does it need.
 
-No formula has to know the technique: two batches of different size are differentiated and timed, a block of the object
-is stepped, and what a run takes follows from these by proportion.
+Two batches of different size are differentiated, and a block of the object is stepped. The cost of the run is
+extrapolated from the measured time and memory, so no formula for each technique is needed.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from adorym.storage.base import BLOCK_BYTES
 from adorym.wrapper.base import Array
 
 FEWEST = 2
-# Waves of the larger of the two batches: enough to stand out from what is there already.
+# Bytes of waves in the larger of the two batches, enough to measure above the process's own memory.
 SAMPLE_BYTES = 48 << 20
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds and bytes that grow in proportion to a number: ``fixed + each * n``."""
+    """Seconds and bytes as linear functions of a number n: ``fixed + each * n``."""
 
     fixed_s: float = 0.0
     each_s: float = 0.0
@@ -40,24 +40,24 @@ class Cost:
     each_bytes: float = 0.0
 
     def seconds(self, n: float) -> float:
-        """Time of n."""
+        """Time for n."""
         return self.fixed_s + self.each_s * n
 
     def n_bytes(self, n: float) -> int:
-        """Memory of n."""
+        """Memory for n."""
         return int(self.fixed_bytes + self.each_bytes * n)
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What was measured.
+    """Measured loss, time and memory.
 
     Attributes:
-        loss: Of the first patterns, at the start values.
-        chunk: Patterns that are worked on at once, at most.
-        batch: Of n patterns of a chunk: prediction, loss, gradients, curvatures.
-        step: Of n bytes of the object: its regularizers and its step.
-        program_bytes: Resident memory of the process with the patterns, before anything is computed; 0 if not known.
+        loss: Loss of the first patterns, at the start values.
+        chunk: Largest number of patterns per chunk.
+        batch: Cost of n patterns of a chunk: prediction, loss, gradients, curvatures.
+        step: Cost of n bytes of the object: its regularizers and its step.
+        program_bytes: Resident memory of the process with the patterns, before any computation; 0 if not known.
     """
 
     loss: float
@@ -68,10 +68,10 @@ class Trial:
 
 
 def try_problem(problem: Problem) -> Trial:
-    """Differentiate two small batches of ``problem``, and step a block of its object; nothing is changed.
+    """Differentiate two small batches of ``problem``, and step a block of its object; ``problem`` is unchanged.
 
     Raises:
-        InputError: A component's own code is wrong, or gives no curvature for a step that divides by it.
+        InputError: A component fails, or gives no curvature for a step that divides by it.
     """
     program = _resident("VmRSS")
     names = frozenset(n for n, v in problem.unknowns.items() if v.settings.refine and not v.spec.by_update)
@@ -96,7 +96,7 @@ def _sizes(problem: Problem, chunk: int) -> tuple[int, int]:
 
 
 def _object_cost(problem: Problem) -> Cost:
-    """Of a byte of the object: its regularizers' gradients and its step, tried on a block of it."""
+    """Cost per byte of the object: its regularizers' gradients and its step, measured on a block of it."""
     if not problem.obj.settings.refine:
         return Cost()
     xp, optimizer, shape = problem.xp, problem.obj.optimizer, problem.store.shape
@@ -119,7 +119,7 @@ def _object_cost(problem: Problem) -> Cost:
 
 
 def _line(few: tuple[int, float, float], many: tuple[int, float, float]) -> Cost:
-    """The line through two measurements ``(n, seconds, bytes)``; through the larger one and zero if they are one."""
+    """The line through two measurements ``(n, seconds, bytes)``; constant if both have the same n."""
     n = many[0] - few[0]
     if n == 0:
         return Cost(fixed_s=many[1], fixed_bytes=many[2])
@@ -128,20 +128,20 @@ def _line(few: tuple[int, float, float], many: tuple[int, float, float]) -> Cost
 
 
 def _measured(work: Callable[[], None]) -> tuple[float, float]:
-    """Seconds, and bytes that were resident at the peak beyond those at the beginning."""
+    """Seconds, and the peak of the resident memory minus that at the beginning, in bytes."""
     gc.collect()
     if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        trim(0)  # what the C library has kept for later would be used again unseen
+        trim(0)  # otherwise reused memory of the C library would not be measured
     before = _resident("VmRSS")
     if CLEAR.exists():
-        CLEAR.write_text("5")  # the peak begins anew
+        CLEAR.write_text("5")  # resets the peak
     start = time.perf_counter()
     work()
     return time.perf_counter() - start, max(0, _resident("VmHWM") - before)
 
 
 def _resident(key: str) -> int:
-    """``VmRSS`` or ``VmHWM`` in bytes; 0 on a system that does not tell."""
+    """``VmRSS`` or ``VmHWM`` in bytes; 0 on a system without them."""
     if not STATUS.exists():
         return 0
     line = next((line for line in STATUS.read_text().splitlines() if line.startswith(key)), "")

@@ -13,13 +13,13 @@ from adorym.engine.terms import proximal, term_gradient
 from adorym.errors import ConfigError
 from adorym.optimizers.base import Gradient
 from adorym.parameters import OBJECT
-from adorym.regularizers.base import Regularizer, proximal_terms
+from adorym.regularizers.base import ProximalRegularizer, Regularizer, proximal_terms
 from adorym.solvers.base import Objective, Solver
 from adorym.storage.base import Slope
 from adorym.storage.vector import StoreVector
 from adorym.wrapper.base import Array, Tree
 
-# Step of the difference of gradients that stands for the curvature of a regularizer, as a part of the vector's length.
+# Step of the finite difference for the curvature of a regularizer, relative to the norm of the vector.
 NUDGE = 1e-4
 
 
@@ -31,10 +31,10 @@ class FullBatchObjective(Objective):
     """The loss of ``patterns`` and the regularizers, over the parameters ``names`` of a problem; collective.
 
     Args:
-        problem: Its values are those of the last evaluation.
-        names: Parameters that are moved.
+        problem: The problem; it holds the values of the last evaluation.
+        names: Parameters that are refined.
         patterns: ``(n,)`` sorted indices.
-        solver: Says how the unknowns are scaled, and whether proximal terms are left out.
+        solver: Determines the scaling of the unknowns, and whether proximal terms are left out.
     """
 
     def __init__(self, problem: Problem, names: list[str], patterns: np.ndarray, solver: Solver) -> None:
@@ -47,27 +47,24 @@ class FullBatchObjective(Objective):
     # -- from the problem and back -----------------------------------------------------------------------------------
     def values(self) -> StoreVector:
         """The present values, in their own units."""
-        store, xp, parts = self.problem.store, self.problem.xp, self._zeros()
-        for name in self.names:
-            if name != OBJECT:
-                parts[name] = parts[name] + xp.to_numpy(self.problem.values[name].array)
-                continue
-            for row, (value,) in store.tiles("value"):
-                parts[name] = store.write(parts[name], row, value)
-        return StoreVector(store, parts)
+        store, xp, values = self.problem.store, self.problem.xp, self.problem.values
+        parts = {name: _wide(xp.to_numpy(values[name].array)) + 0 for name in self.names if name != OBJECT}
+        if OBJECT in self.names:
+            parts[OBJECT] = store.map(lambda _, tile: tile + 0, "value")
+        return StoreVector(store, {name: parts[name] for name in self.names})
 
     def pack(self) -> StoreVector:
-        """The present values in scaled units."""
+        """The current values in scaled units."""
         return self.values() / self.scaling
 
     def unpack(self, u: StoreVector) -> StoreVector:
-        """Take over the values; returns them in their own units."""
+        """Set the problem's values from ``u``; returns them in their own units."""
         x = self._rounded(u)
         self._place(x)
         return x
 
     def is_at(self, u: StoreVector) -> bool:
-        """Whether the present values are those of ``u``."""
+        """Whether the current values are those of ``u``."""
         return (self._rounded(u) - self.values()).norm() == 0
 
     def _rounded(self, u: StoreVector) -> StoreVector:
@@ -86,18 +83,18 @@ class FullBatchObjective(Objective):
                 store.write("value", row, tile)
             store.comm.barrier("take over the object")
 
-    def _zeros(self, names: Sequence[str] = ()) -> dict[str, Any]:
-        """The parts of a vector, all of them unless ``names`` are given."""
+    def _blank(self, names: Sequence[str] = ()) -> dict[str, Any]:
+        """Zeros for all parts of a vector, or for ``names``; what the object's part holds is still to be written."""
         problem, wanted = self.problem, names or self.names
         return {
-            n: problem.store.zeros() if n == OBJECT else np.zeros_like(_wide(problem.values[n].first)) for n in wanted
+            n: problem.store.empty() if n == OBJECT else np.zeros_like(_wide(problem.values[n].first)) for n in wanted
         }
 
     def _filled(self, value: float) -> StoreVector:
-        return StoreVector(self.problem.store, self._zeros()).map(lambda a: a + value)
+        return self.values().map(lambda a: np.full(a.shape, value))
 
     def rescale(self, rng: np.random.Generator) -> None:
-        """Scale by the present curvature, ``x = h^{-1/2} u``; vectors made before mean nothing any more."""
+        """Scale by the current curvature, ``x = h^{-1/2} u``; earlier vectors are then invalid."""
         found, made = self.solver.preconditioner.diagonal(self, rng), StoreVector(self.problem.store, {})
         alpha = self.solver.preconditioner.regularization
         for name in self.names:
@@ -110,11 +107,11 @@ class FullBatchObjective(Objective):
             made |= h.map(lambda a, add=(alpha + 1e-9) * largest: ((1 - alpha) * a + add) ** -0.5)
         self.scaling = made
 
-    # -- what solvers ask --------------------------------------------------------------------------------------------
+    # -- for solvers -------------------------------------------------------------------------------------------------
     def evaluate(self, u: StoreVector) -> tuple[float, StoreVector]:
         self.evaluations += 1
         self.unpack(u)
-        problem, parts = self.problem, self._zeros()
+        problem, parts = self.problem, self._blank()
         value, found = batch_gradients(problem, self.patterns, frozenset(self.names), frozenset())
         for name, each in found.items():
             parts[name][... if each.index is None else each.index] = problem.xp.to_numpy(each.gradient)
@@ -134,22 +131,21 @@ class FullBatchObjective(Objective):
         store, xp, x = self.problem.store, self.problem.xp, self._rounded(u)
         for name, term in self.proximal.items():
             step_here = step * self.scaling.only(name).largest() ** 2  # one number a parameter
-            if name != OBJECT:
-                array = xp.asarray(x.parts[name], exact=True)
-                x.parts[name] = xp.to_numpy(proximal(self.problem, term, array, step_here))
-                continue
-            for row, (tile,) in store.tiles(x.parts[name]):
-                made = proximal(self.problem, term, xp.asarray(tile, exact=True), step_here)
-                x.parts[name] = store.write(x.parts[name], row, made)
+
+            def moved(_: int, tile: Array, term: ProximalRegularizer = term, step: float = step_here) -> Array:
+                return proximal(self.problem, term, xp.asarray(tile, exact=True), step)
+
+            part = x.parts[name]
+            x.parts[name] = store.map(moved, part) if name == OBJECT else xp.to_numpy(moved(0, part))
         return x / self.scaling
 
     def left_out(self, u: StoreVector) -> float:
         if not self.proximal:
             return 0.0
         self.unpack(u)
-        parts = self._zeros()
+        parts = self._blank()
         value = sum(self._add_term(term, parts) for term in self.proximal.values())
-        self._taken(parts)  # nobody wants the gradient
+        self._taken(parts)  # discards the gradient
         return self._over_ranks(value)
 
     def flat(self, u: StoreVector) -> np.ndarray:
@@ -157,18 +153,13 @@ class FullBatchObjective(Objective):
         return np.concatenate([a.reshape(-1).view(np.float64) for a in reals])
 
     def vector(self, flat: np.ndarray) -> StoreVector:
-        parts, start = self._zeros(), 0
-        like = StoreVector(self.problem.store, parts)
+        store, parts, start = self.problem.store, self._blank(), 0
         for name in self.names:
-            array = _wide(like.host(name))
-            stop = start + array.reshape(-1).view(np.float64).size
-            array = np.ascontiguousarray(flat[start:stop]).view(array.dtype).reshape(array.shape)
-            start = stop
-            if name == OBJECT:
-                parts[name] = self.problem.store.write(parts[name], 0, array)
-            else:
-                parts[name] = array
-        return like
+            like = _wide(StoreVector(store, parts).host(name))
+            stop = start + like.reshape(-1).view(np.float64).size
+            array = np.array(flat[start:stop]).view(like.dtype).reshape(like.shape)
+            parts[name], start = store.write(parts[name], 0, array) if name == OBJECT else array, stop
+        return StoreVector(store, parts)
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
         sides = []
@@ -183,7 +174,7 @@ class FullBatchObjective(Objective):
             sides.append(np.concatenate(rows))
         return (sides[0], sides[1]) if np.isfinite(sides).any() else None
 
-    # -- what preconditioners ask ------------------------------------------------------------------------------------
+    # -- for preconditioners -----------------------------------------------------------------------------------------
     def scales(self) -> StoreVector:
         """Natural size of each unknown."""
         made = self._filled(0.0)
@@ -196,12 +187,12 @@ class FullBatchObjective(Objective):
         return self.scaling.signs(int(rng.integers(1 << 62)))
 
     def model_curvature(self) -> StoreVector:
-        """The diagonal of the parts of which the model knows one; of complex values, that of both their parts."""
+        """The diagonal for parts with a known curvature; complex values have one for both real and imaginary part."""
         problem, xp = self.problem, self.problem.xp
         known = frozenset(name for name in self.names if problem.unknowns[name].optimizer.needs_curvature)
         if not known:
             return StoreVector(problem.store, {})
-        made = self._zeros()
+        made = self._blank()
         _, found = batch_gradients(problem, self.patterns, frozenset(self.names), known)
         for name in known - {OBJECT}:
             index, h = found[name].index, xp.to_numpy(found[name].curvature)
@@ -215,13 +206,13 @@ class FullBatchObjective(Objective):
         return self._taken(made, both if OBJECT in known else _values).only(*known)
 
     def raw_product(self, v: StoreVector) -> StoreVector:
-        """The Gauss-Newton matrix of the loss at the present values times ``v``, both in the unknowns' units."""
+        """Product of the Gauss-Newton matrix of the loss at the current values with ``v``, in the unknowns' units."""
         if self.problem.loss.amplitude_curvature is None:
             remedy = "choose a solver that needs gradients only, such as {kind: lbfgs}"
             raise ConfigError("solver", f"the curvature of loss '{self.problem.loss.kind}' is not known", remedy=remedy)
-        parts = self._zeros()
+        parts = self._blank()
         for patterns in own_chunks(self.problem, self.patterns):
-            # One pattern without weight where there is none: the store is asked as often as by the other ranks.
+            # An empty chunk uses one pattern with zero weight, so that all ranks call the store equally often.
             self._chunk_product(patterns if len(patterns) else self.patterns[:1], v, parts, float(len(patterns) > 0))
         for name in self.names:
             if name != OBJECT:
@@ -263,7 +254,7 @@ class FullBatchObjective(Objective):
         return float(self.problem.comm.sum(np.array([value]), "sum of the loss")[0])
 
     def _taken(self, parts: dict[str, Any], of: Callable[[Gradient], Array] = _values) -> StoreVector:
-        """``parts``, with the object's filled from what its store has gathered, which is then cleared."""
+        """``parts``, with the object's part taken from the store's gradient, which is then cleared."""
         store = self.problem.store
 
         def step(
@@ -277,7 +268,7 @@ class FullBatchObjective(Objective):
         return StoreVector(store, parts)
 
     def _add_term(self, term: Regularizer, parts: dict[str, Any]) -> float:
-        """This rank's part of a term at the present values; its gradient goes into ``parts``, or into the store."""
+        """This rank's part of a term at the current values; its gradient goes into ``parts``, or into the store."""
         problem, name = self.problem, term.parameter
 
         def of_tile(tile: Array) -> Slope:
@@ -295,7 +286,7 @@ class FullBatchObjective(Objective):
         step = NUDGE * max(1.0, part.norm()) / size
         for sign in (1.0, -1.0):
             self._place(part + sign * step * along.only(term.parameter))
-            parts = self._zeros([term.parameter])
+            parts = self._blank([term.parameter])
             self._add_term(term, parts)
             slopes.append(self._taken(parts))
         self._place(part)
@@ -303,4 +294,4 @@ class FullBatchObjective(Objective):
 
 
 def _wide(array: np.ndarray) -> np.ndarray:
-    return np.asarray(array, np.result_type(array, np.float64), order="C")  # a single number stays one
+    return np.asarray(array, np.result_type(array, np.float64), order="C")  # keeps scalars scalar

@@ -147,7 +147,7 @@ class Holography(ForwardModel):
             distances = tuple(geometry.distances_m.tolist())
             steps = ContrastTransfer(steps, geometry.grid_of, distances, self.balance, self.kappa)
         # The illumination takes up a common factor of the intensities.
-        updates: list[Update] = [FactorGauge("intensity_scale", ("illumination",))]
+        updates: list[Update] = [FactorGauge("intensity_scale", "illumination")]
         if self.autofocus is not None:
             updates.append(FocusUpdate(self.autofocus, geometry.grid_of, geometry.buffer_px))
         material = None if self.kappa is None else SingleMaterial(self.kappa)

@@ -88,7 +88,7 @@ class HoloTomography(VolumeModel):
             origin_px=origin,
             view=WholeObject(),
             space=volume_space(settings, geometry, self.regime),
-            updates=(*GAUGES, FactorGauge("intensity_scale", ("illumination",))),
+            updates=(*GAUGES, FactorGauge("intensity_scale", "illumination")),
             derived=lambda values: derived(values, geometry),
             preconditioners={OBJECT: Diagonal(self.object_curvature)},
         )

@@ -38,7 +38,7 @@ from adorym.forward.ptychography import Ptychography
 from adorym.forward.thin import by_object, by_probe
 from adorym.losses.base import Loss
 from adorym.optics.propagation import critical_distance_m, propagate, transfer_function_angular_spectrum
-from adorym.optics.shift import fourier_shift, shift_kernel
+from adorym.optics.shift import fourier_shift
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.preconditioners import Diagonal, Point
 from adorym.registry import register
@@ -145,15 +145,7 @@ class Multislice(Ptychography):
         offsets = self._offsets(params)
         wave = fourier_shift(xp, self.probe_at_object(xp, params, batch), offsets)
         wave = self.through(xp, wave, xp.unstack(obj, -1), params["slice_spacing"], batch)
-        if self.regime == "far_field":
-            wave = xp.fft2(wave)
-        else:
-            back = shift_kernel(xp, tuple(obj.shape[1:3]), -offsets)[:, None]
-            wave = propagate(xp, wave, self._transfer(xp, params, batch) * back)
-        intensity = xp.sum(xp.abs2(wave), axis=1)
-        if "intensity_scale" in params:
-            intensity = intensity * xp.reshape(params["intensity_scale"], (-1, 1, 1))
-        return intensity + params["background"] if "background" in params else intensity
+        return self.detected(xp, wave, offsets, params, batch)
 
     def through(self, xp: Backend, wave: Array, slices: Sequence[Array], spacing: Array, batch: Batch[Any]) -> Array:
         """Wave behind the last of ``slices`` ``(n, y, x)`` each, from ``wave`` ``(n, m, y, x)`` before the first."""

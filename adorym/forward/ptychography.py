@@ -141,7 +141,7 @@ class Ptychography(ForwardModel):
         return bound_scan(self, dataset, geometry, settings, self.regime).with_(
             preconditioners={"object": Diagonal(self.object_curvature), **exact},
             # The probe takes up a common factor.
-            updates=(FactorGauge("intensity_scale", ("probe",)),),
+            updates=(FactorGauge("intensity_scale", "probe"),),
         )
 
     def geometry(self, dataset: Dataset) -> Geometry:
@@ -203,11 +203,17 @@ class Ptychography(ForwardModel):
         """Intensities ``(n, y, x)`` in photons from object windows ``obj`` ``(n, y, x)`` complex."""
         offsets = self._offsets(params)
         wave = obj[:, None] * fourier_shift(xp, self.probe_at_object(xp, params, batch), offsets)
+        return self.detected(xp, wave, offsets, params, batch)
+
+    def detected(
+        self, xp: Backend, wave: Array, offsets: Array, params: Mapping[str, Array], batch: Batch[Any]
+    ) -> Array:
+        """Intensities ``(n, y, x)`` in photons that the exit waves ``(n, m, y, x)`` bring."""
         if self.regime == "far_field":
             wave = xp.fft2(wave)
         else:
-            # Beam and detector are fixed and the object moves: a pattern is in the frame of the probe.
-            back = shift_kernel(xp, tuple(obj.shape[-2:]), -offsets)[:, None]
+            # Beam and detector stand still while the object moves: a pattern is seen in the frame of the probe.
+            back = shift_kernel(xp, tuple(wave.shape[-2:]), -offsets)[:, None]
             wave = propagate(xp, wave, self._transfer(xp, params, batch) * back)
         intensity = xp.sum(xp.abs2(wave), axis=1)
         if "intensity_scale" in params:

@@ -116,7 +116,7 @@ class Tomography(VolumeModel):
             origin_px=(margin, 0),
             view=self.row_band(ny),
             space=Absorption(1.0 if dataset.pixel_size_m is None else dataset.pixel_size_m[1]),
-            updates=(*GAUGES, FactorGauge("pixel_gain", ("intensity_scale",), power=1)),
+            updates=(*GAUGES, FactorGauge("pixel_gain", "intensity_scale", power=1)),
             preconditioners={OBJECT: Diagonal(self._curvature)},
         )
 

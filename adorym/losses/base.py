@@ -1,4 +1,4 @@
-"""What a loss is: a sum over pixels, never a mean."""
+"""The loss: a sum over pixels, never a mean."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from adorym.wrapper.fused.noise import FusedNoise
 
 
 class Loss(ABC):
-    """Compares predicted intensities with what was measured.
+    """Compares predicted with measured intensities.
 
     The engine divides the sum by the number of counts in the whole data set, a fixed number, so that the value does
-    not depend on how patterns are shared out into batches and ranks, and 0 is a perfect fit.
+    not depend on how patterns are divided among batches and ranks. 0 is a perfect fit.
 
-    Where the prediction is dark its phase is that of rounding errors, and a loss that is steep there makes them grow
+    Where the prediction is dark its phase consists of rounding errors, and a loss that is steep there would carry them
     into the object. Every loss therefore adds the same small intensity, the *floor*, to prediction and measurement.
 
-    A pixel that counts no further than ``saturation`` says only that there was at least as much light: it adds to the
-    loss while the prediction lies below it, and nothing above.
+    A saturated pixel (``saturation``) gives a lower bound only: it adds to the loss while the prediction is below it.
 
     Attributes:
         code: Code of this loss in the fused exit-wave operation (`adorym.wrapper.fused.noise`); ``None`` if it has
@@ -29,8 +28,8 @@ class Loss(ABC):
         amplitude_curvature: Second derivative by the amplitude, the root of the intensity, at a perfect fit of bright
             pixels; ``None`` if it is not known, and then no step divides by a curvature.
         on_amplitudes: Whether roots of intensities are compared, instead of intensities.
-        floor: The floor, as a fraction of the mean count in a pixel of the data.
-        saturation: Counts at and above which a pixel is only a lower bound; none if ``None``.
+        floor: The floor, as a fraction of the mean count per pixel of the data.
+        saturation: Counts at and above which a pixel is only a lower bound; no saturation if ``None``.
     """
 
     kind: ClassVar[str]
@@ -42,11 +41,11 @@ class Loss(ABC):
 
     @abstractmethod
     def terms(self, xp: Backend, predicted: Array, target: Array) -> Array:
-        """The loss of every pixel; both arrays as `target` makes them, the floor added, the root taken or not."""
+        """The loss of every pixel; both arrays have the floor added, and their root taken if ``on_amplitudes``."""
 
     @property
     def shape(self) -> float:
-        """The number that the fused operation needs besides the code, such as where a robust loss bends."""
+        """The number that the fused operation needs with the code, such as the threshold of a robust loss."""
         return 0.0
 
     def floor_counts(self, mean_counts: float) -> float:
@@ -54,7 +53,7 @@ class Loss(ABC):
         return self.floor * mean_counts
 
     def target(self, counts: np.ndarray, floor: float) -> np.ndarray:
-        """What the prediction is compared with, from counts ``(n, y, x)``; ``floor`` in counts. Computed once a run."""
+        """Values to compare the prediction with, from counts ``(n, y, x)``; ``floor`` in counts. Once per run."""
         lifted = counts + floor
         return np.sqrt(lifted) if self.on_amplitudes else lifted
 
@@ -75,7 +74,7 @@ class Loss(ABC):
         return (1 - 1e-6) * float(self.target(np.array(self.saturation, np.float64), floor))
 
     def fused_noise(self, floor: float) -> FusedNoise | None:
-        """The loss as the fused exit-wave operation takes it, or ``None``."""
+        """The loss in the form of the fused exit-wave operation, or ``None``."""
         if self.code is None or self.amplitude_curvature is None:
             return None
         return FusedNoise(self.code, self.shape, self.saturated(floor), self.amplitude_curvature)

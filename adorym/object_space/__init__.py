@@ -1,4 +1,4 @@
-"""Object spaces: what a run solves for, and how the forward model's object follows from it."""
+"""Object spaces: the unknown of a run, and its relation to the forward model's object."""
 
 from adorym.object_space.base import ObjectSpace
 from adorym.object_space.crystal import CrystalAmplitude

@@ -1,8 +1,7 @@
-"""What an object space is: the unknown of a run, and everything that depends on its form.
+"""The object space: the unknown of a run, and everything that depends on its form.
 
-The store, the optimizers and the solvers see an array of numbers, the *unknown*. The forward model sees the object. All
-that lies between them is here, in one place: the way from the unknown to the object and back, the curvature by the
-unknown from that by the object, vacuum, constraints, and the form that files and people see.
+Stores, optimizers and solvers work on an array of numbers, the *unknown*; the forward model takes the object. The
+object space converts between them: values, curvatures, vacuum, constraints, and the form of the result.
 """
 
 from __future__ import annotations
@@ -20,12 +19,12 @@ Values = Mapping[str, np.ndarray]
 
 
 class ObjectSpace(ABC):
-    """Between the unknown that a run solves for and the object that the forward model takes.
+    """Converts between the unknown that a run solves for and the object that the forward model takes.
 
     Attributes:
         representation: What `export` returns, as `adorym.data.result.Result` names it.
-        reference_value: The unknown where there is nothing; regularizers act on the difference from it.
-        needs_whole_start: Whether `from_start` needs the whole first object, not some of its rows.
+        reference_value: The unknown in vacuum; regularizers act on the difference from it.
+        needs_whole_start: Whether `from_start` needs the whole start object instead of some of its rows.
     """
 
     representation: ClassVar[str]
@@ -34,16 +33,16 @@ class ObjectSpace(ABC):
 
     @property
     def depth_m(self) -> float | None:
-        """Extent along the beam of an element of the object, where the result's unit refers to it."""
+        """Thickness of an object element along the beam, if the result's unit depends on it."""
         return None
 
-    # -- there and back ----------------------------------------------------------------------------------------------
+    # -- conversion --------------------------------------------------------------------------------------------------
     def from_start(self, start: np.ndarray) -> np.ndarray:
-        """The unknown from some rows of a first object, complex; from the whole where `needs_whole_start`."""
+        """The unknown from rows of a complex start object, or from all of it if `needs_whole_start`."""
         return start
 
     def to_object(self, xp: Backend, unknown: Array, params: Mapping[str, Array]) -> Array:
-        """What the model takes, from windows ``(n, y, x, ...)`` of the unknown; differentiable in all arguments."""
+        """The model's object from windows ``(n, y, x, ...)`` of the unknown; differentiable in all arguments."""
         return unknown
 
     def pull_back(self, xp: Backend, curvature: Array, obj: Array, params: Mapping[str, Array]) -> Array:
@@ -52,14 +51,14 @@ class ObjectSpace(ABC):
 
     # -- constraints ---------------------------------------------------------------------------------------------------
     def refuses(self, constraint: Constraint) -> str | None:
-        """Why ``constraint`` of the object has no meaning here, with a remedy after a ``;``; ``None`` if it has."""
+        """Why ``constraint`` does not apply to this unknown, and after ``;`` a remedy; ``None`` if it applies."""
         return None
 
     @abstractmethod
     def project(self, xp: Backend, constraint: Constraint, tile: Array, values: Values) -> Array:
-        """Some rows of the unknown after ``constraint``, which is that of these rows."""
+        """Apply ``constraint``, made for these rows, to rows of the unknown."""
 
-    # -- what comes out ------------------------------------------------------------------------------------------------
+    # -- result --------------------------------------------------------------------------------------------------------
     @abstractmethod
     def export(self, rows: np.ndarray, first: int, values: Values) -> np.ndarray:
         """Rows ``(k, x, z)`` of the unknown, from row ``first`` on, in the form of `representation`.
@@ -68,5 +67,5 @@ class ObjectSpace(ABC):
         """
 
     def scaled(self, rows: Array, factor: float) -> Array | None:
-        """The unknown of ``factor`` times the object, ``None`` where this is not an object of the space."""
+        """The unknown of ``factor`` times the object; ``None`` if the space does not contain it."""
         return None

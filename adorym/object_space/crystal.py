@@ -1,4 +1,4 @@
-"""The complex amplitude of a crystal within its support."""
+"""The complex amplitude of a crystal in its support."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from adorym.constraints.base import Constraint
 from adorym.object_space.base import ObjectSpace, Values
 from adorym.wrapper.base import Array, Backend
 
-# Constraints that leave vacuum, 1, outside.
+# Constraints that set the outside to vacuum, 1.
 OF_TRANSMISSION = ("support", "shrink_wrap")
 
 
 class CrystalAmplitude(ObjectSpace):
-    """The unknown is the complex amplitude, zero where there is no crystal; ``support`` cuts it out."""
+    """The unknown is the complex amplitude; it is multiplied by ``support``, which is zero outside the crystal."""
 
     representation: ClassVar[str] = "real_imag"
 
@@ -30,7 +30,7 @@ class CrystalAmplitude(ObjectSpace):
         if constraint.kind not in OF_TRANSMISSION:
             return None
         return (
-            f"'{constraint.kind}' leaves vacuum, 1, outside; a crystal has 0 there; "
+            f"'{constraint.kind}' sets the outside to vacuum, 1, but a crystal has 0 there; "
             "set 'parameters.support', which follows the crystal"
         )
 

@@ -1,8 +1,8 @@
 r"""Objects solved for as an exponent, :math:`O = e^{-w}`, :math:`w = k t (\beta + i\delta)`.
 
-The exponent is linear in the optical constants and its phase never wraps. Of an object of one material its imaginary
-part is enough, the phase :math:`\varphi = k t \delta` by which matter advances the wave:
-:math:`w = (1/\kappa + i)\,\varphi`. Of an object that only absorbs the real part is enough.
+The exponent is linear in the optical constants, and its phase never wraps. For an object of one material the imaginary
+part suffices, the phase :math:`\varphi = k t \delta` by which matter advances the wave:
+:math:`w = (1/\kappa + i)\,\varphi`. For a purely absorbing object the real part suffices.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Exponent(ObjectSpace):
     def project(self, xp: Backend, constraint: Constraint, tile: Array, values: Values) -> Array:
         if constraint.logarithmic:
             return constraint.project(xp, tile)
-        # By the quotient, so that a phase beyond pi stays where it is.
+        # Through the quotient, so that a phase beyond pi is not wrapped.
         before = transmission_of(xp, tile)
         return tile + exponent_of(xp, constraint.project(xp, before) / transmission_of(xp, tile))
 
@@ -60,7 +60,7 @@ class Exponent(ObjectSpace):
 
 
 class VolumeExponent(Exponent):
-    """The same of every voxel; the model takes the exponent, which it can turn and project."""
+    """The exponent of every voxel; the model takes the exponent itself, to rotate and project it."""
 
     def to_object(self, xp: Backend, unknown: Array, params: Mapping[str, Array]) -> Array:
         return unknown
@@ -71,10 +71,10 @@ class VolumeExponent(Exponent):
 
 @dataclass(frozen=True)
 class Absorption(VolumeExponent):
-    """The exponent of a volume whose phase has no effect: the result is its linear attenuation coefficient.
+    """The exponent of a purely absorbing volume; the result is the linear attenuation coefficient.
 
     Attributes:
-        thickness_m: Size of a voxel; 1 where it is not known, and the coefficient is then that of one voxel.
+        thickness_m: Voxel size; 1 if unknown, and the coefficient is then per voxel.
     """
 
     wavelength_m: float = 1.0
@@ -121,7 +121,7 @@ class SingleMaterial(ObjectSpace):
         if constraint.of_one_material:
             return None
         return (
-            f"'{constraint.kind}' has no meaning for a homogeneous object, of which only the phase is free; "
+            f"'{constraint.kind}' does not apply to a homogeneous object, whose only unknown is the phase; "
             "leave it out, or 'forward_model.homogeneous'"
         )
 

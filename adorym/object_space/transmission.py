@@ -1,4 +1,4 @@
-r"""The transmission of an object: its real and imaginary part are solved for."""
+r"""The transmission of an object as the unknown: its real and imaginary part."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-r"""Affine maps of images: how the frame of one camera picture lies in that of another.
+r"""Affine maps from the frame of one image to that of another.
 
-A map takes the pixel u of the measured picture to the place :math:`M (u - c) + t` in the frame of the reference, both
-counted from the middle c of their arrays, (n - 1) / 2. Its six numbers are two rows, y first:
-``(m_yy, m_yx, t_y, m_xy, m_xx, t_x)``. M has no unit. Translations are in pixels, but in the parameter that is refined
-they are in units of half the larger side of the picture, so that a change of any of the six moves the corners about
-equally far.
+A map takes the pixel u of the measured image to :math:`M (u - c) + t` in the frame of the reference, both measured from
+the middle c of their arrays, (n - 1) / 2. Its six numbers are two rows, y first:
+``(m_yy, m_yx, t_y, m_xy, m_xx, t_x)``. M has no unit. Translations are in pixels, but the refined parameter has them in
+units of half the larger side of the image, so that equal changes of the six numbers move the corners by similar
+distances.
 
 M is split into rotation, scales and shear,
 
@@ -27,7 +27,7 @@ from adorym.wrapper.fused.hologram import IDENTITY as IDENTITY
 
 @dataclass(frozen=True)
 class AffineParts:
-    """An affine map as an experimenter thinks of it.
+    """An affine map as shift, rotation, scale and shear.
 
     Attributes:
         shift_px: (y, x) translation.
@@ -89,7 +89,7 @@ def inverse(map_px: np.ndarray) -> np.ndarray:
 
 
 def apply(map_px: np.ndarray, points_px: np.ndarray) -> np.ndarray:
-    """Where ``points_px`` ``(..., 2)``, (y, x) from the middle, go."""
+    """Images of ``points_px`` ``(..., 2)``, (y, x) from the middle, under the map."""
     m, t = _split(map_px)
     return points_px @ m.T + t
 
@@ -109,12 +109,12 @@ def _joined(linear: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return np.concatenate([linear, shift[:, None]], axis=1).ravel()
 
 
-# -- images read between pixels ----------------------------------------------------------------------------------------
+# -- interpolation of images -------------------------------------------------------------------------------------------
 def interpolate(xp: Backend, images: Array, maps: Array, window_px: tuple[int, int]) -> Array:
-    """``images`` ``(n, Y, X)`` read where ``maps`` ``(n, 6)``, in pixels, take a window: ``(n, y, x)``.
+    """Interpolate ``images`` ``(n, Y, X)`` at a window mapped by ``maps`` ``(n, 6)``, in pixels: ``(n, y, x)``.
 
     By periodic cubic splines (Unser, IEEE Signal Process. Mag. 16 (6), 22 (1999)), differentiable in images and maps;
-    positions beyond the edge are those of the edge. The reference of `adorym.wrapper.fused.hologram_kernels`.
+    positions outside take the value at the edge. The reference for `adorym.wrapper.fused.hologram_kernels`.
     """
     n, size = images.shape[0], tuple(images.shape[1:])
     r_y, r_x = (np.arange(k) - (k - 1) / 2 for k in window_px)

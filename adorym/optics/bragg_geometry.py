@@ -1,6 +1,6 @@
-r"""Where the voxels of a Bragg peak, and of the crystal it comes from, lie in the laboratory.
+r"""Voxels of a Bragg peak and of its crystal in the laboratory frame.
 
-The laboratory has x to the right, y down as the rows of an image, and z along the beam. The detector arm turns by gamma
+The laboratory has x to the right, y down like the rows of an image, z along the beam. The detector arm rotates by gamma
 about y and out of that plane by delta; the exit beam is
 :math:`\mathbf k_f = k\,(\sin\gamma\cos\delta, \sin\delta, \cos\gamma\cos\delta)` and
 :math:`\mathbf Q = \mathbf k_f - \mathbf k_i`. One pixel is a step :math:`k p / D` across the exit beam; one step
@@ -80,7 +80,7 @@ class BraggGeometry:
 
 @dataclass(frozen=True)
 class Beam:
-    """What the angles alone do not tell.
+    """Beam and detector of a Bragg experiment.
 
     Attributes:
         energy_ev: Photon energy.
@@ -118,8 +118,8 @@ def places_m(lattice: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def orthogonal(obj: np.ndarray, lattice: np.ndarray, voxel_m: float | None = None) -> tuple[np.ndarray, float]:
     """``(object (y, x, z) in the laboratory, voxel size in meters)`` of ``obj`` ``(z, y, x)`` on a skew lattice.
 
-    Real and imaginary part are interpolated, never the phase, which wraps. Only the part that is not zero is kept, with
-    a margin.
+    Real and imaginary part are interpolated, never the phase, which wraps. The result is cropped to the non-zero part
+    with a margin.
 
     Args:
         obj: Complex; its middle comes to the middle.

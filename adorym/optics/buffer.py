@@ -1,12 +1,12 @@
-r"""How much wider than a hologram the wave must be computed, so that its fringes do not wrap around.
+r"""The buffer around a hologram that keeps its fringes from wrapping around.
 
-The discrete Fourier transform makes the wave periodic: what diffracts over one edge re-enters at the other. The finest
-fringe that pixels of size :math:`\Delta` hold travels at the angle :math:`\sin\theta = \lambda/2\Delta`, and over a
-distance z sideways by
+The discrete Fourier transform makes the wave periodic: light diffracted over one edge re-enters at the other. The
+finest fringe on pixels of size :math:`\Delta` diffracts at the angle :math:`\sin\theta = \lambda/2\Delta`, over a
+distance z a lateral displacement of
 
 .. math:: \frac{z \tan\theta}{\Delta} \approx \frac{\lambda z}{2\Delta^2} \;\text{pixels},
 
-which is how far the object must be known beyond the field of view on every side.
+by which the object must extend beyond the field of view on every side.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import math
 
 from adorym.optics.geometry import Grid
 
-# Widths whose prime factors are these transform fast.
+# Transforms are fast for widths with these prime factors only.
 _FACTORS = (2, 3, 5, 7)
 
 
 def reach_px(grid: Grid, distance_m: float) -> tuple[int, int]:
-    """(y, x) pixels that light of the finest fringe travels sideways over ``distance_m``; evanescent waves do not."""
+    """(y, x) lateral displacement in pixels of the finest fringe over ``distance_m``; 0 for evanescent waves."""
     reach = []
     for pixel in grid.pixel_size_m:
         sine = min(grid.wavelength_m / (2 * pixel), 0.999)
@@ -36,8 +36,8 @@ def buffer_px(
     Args:
         grid: The field of view.
         distance_m: Longest distance.
-        room: Added as a part of the window's width, for pictures that are shifted, turned or scaled.
-        limit: Largest buffer as a part of the window's width.
+        room: Addition for shifted, rotated or scaled holograms, as a fraction of the window's width.
+        limit: Largest buffer, as a fraction of the window's width.
     """
     widths, cut = [], []
     for n, reach in zip(grid.window_px, reach_px(grid, distance_m), strict=True):
@@ -57,7 +57,7 @@ def fast_width(least: int, parity: int) -> int:
 
 
 def rough_part(n: int) -> int:
-    """What is left of ``n`` without its prime factors up to 7: 1 where transforms of this width are fast."""
+    """``n`` divided by all its prime factors up to 7: 1 if transforms of this width are fast."""
     for factor in _FACTORS:
         while n % factor == 0:
             n //= factor

@@ -1,11 +1,11 @@
-r"""Filtered back-projection: the direct inversion of line integrals, and the finder of the rotation axis built on it.
+r"""Filtered back-projection: the direct inversion of line integrals, and the search for the rotation axis.
 
 .. math:: f(x, z) = \tfrac12 \int_0^{2\pi} (p_\theta * h)(x\cos\theta + z\sin\theta)\,d\theta
 
 with the band-limited ramp h (Ramachandran & Lakshminarayanan, PNAS 68, 2236 (1971); Kak & Slaney, *Principles of
-Computerized Tomographic Imaging*, section 3.3). Angles need not be even: each counts for the part of the half circle
-that it stands for, so that 360 degrees, uneven angles and repeated ones come out right; a missing wedge is not filled.
-Rows are independent; poses are those of `adorym.optics.poses`.
+Computerized Tomographic Imaging*, section 3.3). Each angle is weighted by its part of the half circle, so 360 degrees,
+uneven and repeated angles are treated correctly; a missing wedge is not filled. Rows are independent; poses are those
+of `adorym.optics.poses`.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def ramp_filtered(integrals: np.ndarray, shifts_px: np.ndarray | None = None) ->
 
 
 def angle_weights(theta_rad: np.ndarray) -> np.ndarray:
-    """Part of the half circle, in rad, that each angle stands for: half the way to its neighbors, modulo pi.
+    """Part of the half circle, in rad, of each angle: half the distance to its neighbors, modulo pi.
 
-    At the edges of a missing wedge an angle stands for no more than the median angle.
+    At the edges of a missing wedge it is limited to the median.
     """
     folded = np.mod(theta_rad, np.pi)
     order = np.argsort(folded, kind="stable")
@@ -84,14 +84,14 @@ def filtered_back_projection(
 
 @dataclass(frozen=True)
 class RotationCenter:
-    """What the search for the rotation axis found.
+    """The result of the search for the rotation axis.
 
     Attributes:
         center_px: x of the axis from the detector's middle.
         candidates_px: ``(k,)`` all centers that were tried, in order.
-        metric: ``(k,)`` fault of each reconstruction: negativity, or over a whole turn lack of contrast; the smallest
-            is the best.
-        on_border: Whether the best is the first or the last candidate: the axis may lie beyond.
+        metric: ``(k,)`` error measure of each reconstruction, smallest for the best: negativity, or over a whole turn
+            lack of contrast.
+        on_border: Whether the best is the first or the last candidate, so that the axis may be outside the range.
     """
 
     center_px: float
@@ -105,14 +105,14 @@ def find_rotation_center(
 ) -> RotationCenter:
     """The axis for which the reconstruction of a row is least negative.
 
-    A wrong axis doubles edges and makes streaks below zero (Donath, Beckmann & Schreyer, J. Opt. Soc. Am. A 23, 1048
-    (2006)). The search starts at the axis that the center of mass turns about, goes ``reach_px`` to both sides in
-    steps of 2 pixels, and refines around the best to an eighth of a pixel. Over a whole turn the reconstruction with
-    the most contrast is taken.
+    A wrong axis doubles edges and causes negative streaks (Donath, Beckmann & Schreyer, J. Opt. Soc. Am. A 23, 1048
+    (2006)). The search starts at the estimate from the center of mass, covers ``reach_px`` to both sides in steps of
+    2 pixels, and refines around the best to an eighth of a pixel. Over a whole turn the reconstruction with the highest
+    contrast is chosen.
 
     Args:
         integrals: ``(a, x)`` line integrals of one row (not transmissions).
-        theta_rad: ``(a,)`` angles; at least half a turn, nearly, to be determined well.
+        theta_rad: ``(a,)`` angles; they should cover nearly half a turn at least.
         reach_px: A tenth of the width if absent.
         start_px: Middle of the search.
 
@@ -132,7 +132,7 @@ def find_rotation_center(
                         expected="line integrals, -log(I / I0)", remedy="take the logarithm first")  # fmt: skip
     best = _axis_of_mass(integrals, theta_rad) if start_px is None else start_px
     span = max(8.0, width / 10) if reach_px is None else reach_px
-    radius = width / 2 - 2  # what lies around the sample tells most
+    radius = width / 2 - 2  # includes the surroundings of the sample, where artifacts show best
     tried: dict[float, float] = {}
     low, high = best - span, best + span
     for step in SEARCH_STEPS_PX:
@@ -146,7 +146,7 @@ def find_rotation_center(
 
 
 def _axis_of_mass(integrals: np.ndarray, theta_rad: np.ndarray) -> float:
-    """Constant of the sine that the center of mass follows; within the detector."""
+    """Offset of the sine fitted to the center of mass; within the detector."""
     x = np.arange(integrals.shape[1]) - (integrals.shape[1] - 1) / 2
     mass = integrals.sum(1)
     center = integrals @ x / np.where(mass > 0, mass, np.inf)
@@ -156,10 +156,10 @@ def _axis_of_mass(integrals: np.ndarray, theta_rad: np.ndarray) -> float:
 
 
 def _faults(integrals: np.ndarray, theta_rad: np.ndarray, centers_px: np.ndarray, radius_px: float) -> list[float]:
-    """How wrong the reconstruction within a circle looks, for each center.
+    """Error measure of the reconstruction within a circle, for each center.
 
-    Over half a turn, the sum of the values below zero over the sum of all magnitudes. Over a whole turn streaks of
-    opposite angles cancel, and a wrong axis only blurs: there it is the negative mean square. The sinogram is moved
+    Over half a turn it is the sum of negative values divided by the sum of all magnitudes. Over a whole turn streaks of
+    opposite angles cancel and a wrong axis only blurs, so it is the negative mean square. The sinogram is shifted
     instead of the axis, so that all centers are reconstructed at once, as rows of a volume.
     """
     moved = ramp_filtered(integrals, centers_px) * angle_weights(theta_rad)[:, None, None]

@@ -7,14 +7,14 @@ diffraction),
 .. math:: \Delta = \frac{\lambda z}{N p}.
 
 **Near field of a point source.** By the Fresnel scaling theorem (Paganin, *Coherent X-Ray Optics*, 2006, appendix B)
-the pattern of a sample at :math:`z_1` behind the focus, seen by a detector :math:`z_2` behind the sample, is that of a
+the pattern of a sample at :math:`z_1` behind the focus, on a detector :math:`z_2` behind the sample, is that of a
 parallel beam, magnified:
 
 .. math:: M = \frac{z_1 + z_2}{z_1}, \qquad z_\mathrm{eff} = \frac{z_1 z_2}{z_1 + z_2}, \qquad
           \Delta = \frac{p}{M}.
 
-Lengths are meters, pairs are (y, x). A value that an experiment does not know is ``None``; asking for something that
-needs it raises a `GeometryError` that says which configuration key supplies it.
+Lengths are in meters, pairs are (y, x). An unknown value is ``None``; a quantity that needs it raises a `GeometryError`
+that names the missing configuration key.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Patterns(Protocol):
 
 
 class Measured(Protocol):
-    """What the geometry needs to know of a data set (fulfilled by `adorym.data.dataset.Dataset`)."""
+    """The metadata that the geometry uses (`adorym.data.dataset.Dataset` has them)."""
 
     @property
     def window_px(self) -> tuple[int, int]: ...
@@ -121,8 +121,8 @@ class Geometry:
         detector_pixel_size_m: (y, x) pixel pitch of the detector, after binning.
         distance_m: Sample to detector.
         source_distance_m: Focus to sample; ``None`` for a parallel beam.
-        given_pixel_size_m: (y, x) pixel size in the sample plane where the data state it; it is taken before one that
-            is computed from the distance.
+        given_pixel_size_m: (y, x) pixel size in the sample plane if the data give it; it takes precedence over the one
+            computed from the distance.
     """
 
     window_px: tuple[int, int]
@@ -146,7 +146,7 @@ class Geometry:
 
     @classmethod
     def of(cls, dataset: Measured) -> Geometry:
-        """The geometry that a data set states."""
+        """The geometry of a data set."""
         return cls(
             window_px=dataset.window_px,
             energy_ev=dataset.energy_ev,
@@ -204,7 +204,7 @@ class Geometry:
         return self.far_field_pixel_size_m if regime == "far_field" else self.near_field_pixel_size_m
 
     def check_pixel_size(self, regime: Regime) -> None:
-        """Compare a given pixel size with the one that detector, distance and energy imply, where all are known.
+        """Compare a given pixel size with that from detector, distance and energy, if all are known.
 
         Raises:
             GeometryError: They differ by more than one per cent.
@@ -233,7 +233,7 @@ class Geometry:
 def fresnel_scaling(
     source_m: np.ndarray, detector_m: np.ndarray, detector_pixel_m: Pair | None = None
 ) -> tuple[np.ndarray, np.ndarray, Pair | None]:
-    r"""A series of cone-beam distances as the parallel beam sees it, by the Fresnel scaling theorem.
+    r"""Convert a series of cone-beam distances to a parallel beam, by the Fresnel scaling theorem.
 
     Args:
         source_m: ``(d,)`` focus to sample :math:`z_1`, or one for all.
@@ -250,7 +250,7 @@ def fresnel_scaling(
     z_1, z_2 = (np.atleast_1d(np.asarray(z, np.float64)) for z in (source_m, detector_m))
     if len(z_1) != len(z_2) and 1 not in (len(z_1), len(z_2)):
         raise GeometryError(
-            "data.source_distance", "does not go with 'data.distance'", expected=f"{len(z_2)} values, or one",
+            "data.source_distance", "does not match 'data.distance'", expected=f"{len(z_2)} values, or one",
             found=f"{len(z_1)}", remedy="give one of each per hologram",
         )  # fmt: skip
     if not ((z_1 > 0).all() and (z_2 > 0).all()):
@@ -264,7 +264,7 @@ def fresnel_scaling(
 
 
 def regime_of(dataset: Measured) -> Regime:
-    """``"near_field"`` when the data name a propagation distance, else ``"far_field"``."""
+    """``"near_field"`` if the data have a propagation distance, else ``"far_field"``."""
     return "far_field" if dataset.propagation_distance_m is None else "near_field"
 
 

@@ -1,7 +1,7 @@
-r"""Incoherent probe modes: making several of one, and putting them in order.
+r"""Incoherent probe modes: adding modes, and orthogonalizing them.
 
-A partially coherent beam is a sum of mutually incoherent modes :math:`P_m`; all that a measurement sees of it is the
-mutual intensity (Thibault & Menzel, Nature 494, 68 (2013))
+A partially coherent beam is a sum of mutually incoherent modes :math:`P_m`. A measurement depends only on the mutual
+intensity (Thibault & Menzel, Nature 494, 68 (2013))
 
 .. math:: J(r, r') = \sum_m P_m(r)\, \overline{P_m(r')},
 
@@ -32,7 +32,7 @@ def powers(modes: np.ndarray) -> np.ndarray:
 
 
 def power_fractions(modes: np.ndarray) -> np.ndarray:
-    """Share of each mode in the power, ``(m,)`` float64, sum 1.
+    """Fraction of the power in each mode, ``(m,)`` float64, sum 1.
 
     Raises:
         DataError: The probe has no power.
@@ -44,7 +44,7 @@ def power_fractions(modes: np.ndarray) -> np.ndarray:
 
 
 def scale_power(modes: np.ndarray, photons: float) -> np.ndarray:
-    """``modes`` times one factor, so that all of them together hold ``photons``."""
+    """``modes`` times a common factor, so that their total power is ``photons``."""
     return modes * math.sqrt(photons / powers(modes).sum())
 
 
@@ -64,7 +64,7 @@ def beam_sigma_px(modes: np.ndarray) -> tuple[float, float]:
 def beam_diameter_px(modes: np.ndarray) -> float:
     r"""Diameter of the disc whose area is :math:`(\sum I)^2 / \sum I^2`, in pixels.
 
-    A uniform disc gives its own diameter; faint tails, which would dominate a standard deviation, hardly count.
+    A uniform disc gives its own diameter; faint tails, which would dominate a standard deviation, have little effect.
     """
     return 2 * math.sqrt(1 / (math.pi * np.sum(_intensity(modes) ** 2)))
 
@@ -74,7 +74,7 @@ def orthogonalize(modes: np.ndarray) -> np.ndarray:
 
     With the Gram matrix :math:`G_{lm} = \langle P_l, P_m\rangle = U \Lambda U^\dagger` the new modes are
     :math:`Q = U^\dagger P`; U is unitary, hence :math:`\sum_m Q_m \overline{Q_m} = \sum_m P_m \overline{P_m}`. The free
-    phase of each new mode is that of the old mode it holds most of, so that orthogonal modes come back as they are.
+    phase of each new mode is that of the old mode with the largest part in it, so that orthogonal modes are unchanged.
 
     Args:
         modes: ``(m, y, x)`` complex.
@@ -84,7 +84,7 @@ def orthogonalize(modes: np.ndarray) -> np.ndarray:
     """
     flat = np.asarray(modes, np.complex128).reshape(len(modes), -1)
     _, mix = np.linalg.eigh(flat @ flat.conj().T)
-    mix = mix[:, ::-1]  # eigh sorts upwards
+    mix = mix[:, ::-1]  # eigh sorts in ascending order
     largest = mix[np.argmax(np.abs(mix), axis=0), np.arange(len(mix))]
     mix = mix * np.exp(-1j * np.angle(largest))
     return (mix.conj().T @ flat).reshape(modes.shape).astype(modes.dtype, copy=False)
@@ -97,10 +97,10 @@ def seed_modes(
     rng: np.random.Generator | None = None,
     first_fraction: float = FIRST_FRACTION,
 ) -> np.ndarray:
-    """``n`` incoherent modes that share the power of ``probe``.
+    """``n`` incoherent modes with the total power of ``probe``.
 
-    The modes that ``probe`` has are kept as they are and hold ``first_fraction`` of the power together; the new ones
-    are variations of the first, orthogonal to it and to each other, with equal shares of the rest.
+    The modes of ``probe`` keep their shape and together hold ``first_fraction`` of the power; the new ones are
+    variations of the first, orthogonal to it and to each other, with equal parts of the rest.
 
     Args:
         probe: ``(m, y, x)`` complex with m <= n.
@@ -108,7 +108,7 @@ def seed_modes(
         kind: ``"hermite"``: the probe times polynomials x, y, xy, x^2 - y^2, ...; ``"random"``: the probe times
             smooth random phases; ``"shifted"``: the probe moved by half its radius in different directions.
         rng: Source of the random phases.
-        first_fraction: Share of the modes that are there already.
+        first_fraction: Fraction of the power in the existing modes.
 
     Returns:
         ``(n, y, x)`` complex128.
@@ -131,7 +131,7 @@ def seed_modes(
     if not 0 < first_fraction <= 1:
         where = "parameters.probe.first_fraction"
         raise ConfigError(where, "not a fraction", expected="0 < f <= 1", found=first_fraction)
-    power_fractions(probe)  # refuses a dark probe
+    power_fractions(probe)  # refuses a probe without power
     if n == have:
         return probe
     candidates = _candidates(probe[0], n - have, kind, np.random.default_rng(0) if rng is None else rng)
@@ -155,7 +155,7 @@ def _candidates(first: np.ndarray, n: int, kind: Seeding, rng: np.random.Generat
 
 
 def _polynomials(y: Any, x: Any) -> Iterator[np.ndarray]:
-    """Products x, y, xy, x^2 - y^2, x^2 + y^2, then all monomials of degree 3, 4, ...: every polynomial but 1."""
+    """Products x, y, xy, x^2 - y^2, x^2 + y^2, then all monomials of degree 3, 4, ..., without the constant."""
     low = (x, y, x * y, x**2 - y**2, x**2 + y**2)
     high = (x ** (degree - k) * y**k for degree in itertools.count(3) for k in range(degree + 1))
     return itertools.chain(low, high)

@@ -1,6 +1,6 @@
-r"""How an object stands in the beam: from angles, tilts and shifts to the map between its frame and the detector's.
+r"""Poses of an object in the beam: maps between its frame and the detector's from angles, tilts and shifts.
 
-A point r of the object, counted from the middle of its volume, which lies on the rotation axis, is seen at
+A point r of the object, measured from the middle of its volume, which is on the rotation axis, is projected to
 
 .. math:: r' = R_z(\gamma)\, R_x(\alpha)\, R_y(\theta + \beta)\, r + s
 
@@ -22,12 +22,12 @@ from adorym.wrapper.base import Array, Backend
 
 @dataclass(frozen=True)
 class Poses:
-    """Maps from the detector's frame to the object's, :math:`r = M r' + t`, one an angle.
+    """Maps from the detector's frame to the object's, :math:`r = M r' + t`, one per angle.
 
     Attributes:
         matrices: ``(a, 3, 3)``.
         shifts: ``(a, 3)``.
-        level: Whether all of them turn about y alone and move no row, whatever their values become.
+        level: Whether all of them are rotations about y that move no row, also when they are refined.
     """
 
     matrices: Array
@@ -41,7 +41,7 @@ class Poses:
 def make_poses(
     xp: Backend, theta: Array, tilt: Array | None = None, shift: Array | None = None, center: Array | None = None
 ) -> Poses:
-    """Poses of ``a`` angles, differentiable in everything.
+    """Poses at ``a`` angles, differentiable in all arguments.
 
     Args:
         xp: Backend.
@@ -78,7 +78,7 @@ def _matrix(xp: Backend, rows: tuple[tuple[Array, ...], ...]) -> Array:
 
 
 def row_reach_px(tilt_rad: np.ndarray, shift_px: np.ndarray, width_px: tuple[int, int]) -> int:
-    """How many rows above and below its own a detector row may need, of a volume ``width_px`` (x, z) wide.
+    """Number of rows above and below its own that a detector row may need, for a volume ``width_px`` (x, z) wide.
 
     ``tilt_rad`` ``(a, 3)`` about (y, x, z), ``shift_px`` ``(a, 2)``.
     """

@@ -1,11 +1,11 @@
-r"""First guesses of the probe.
+r"""Start probes.
 
 Each is a component of the group ``probe``: ``{kind: aperture, outer_radius: 10 px, defocus: 70 um}``. Its one method
-makes complex128 modes ``(m, y, x)``, a real-space window with the beam in the middle (pixel (N - 1)/2 on each axis).
-The norm is arbitrary: the forward model scales the probe to the photons of a mean pattern.
+makes complex128 modes ``(m, y, x)`` in real space, with the beam in the middle (pixel (N - 1)/2 on each axis). The norm
+is arbitrary: the forward model scales the probe to the photons of a mean pattern.
 
-A quantity that may be a length or a number of pixels is written with its unit, ``2 um`` or ``12 px``; a bare number
-counts pixels. Lengths are converted with the data's pixel size, and a `GeometryError` says so where that is not known.
+Quantities that may be lengths or pixels are written with a unit, ``2 um`` or ``12 px``; a bare number is in pixels.
+Lengths are converted with the data's pixel size; without one this is a `GeometryError`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ INTENSITY_FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 
 
 class Measurement(geometry.Measured, Protocol):
-    """What a first probe may draw on (fulfilled by `adorym.data.dataset.Dataset`)."""
+    """The data that a start probe may use (`adorym.data.dataset.Dataset` has them)."""
 
     @property
     def patterns(self) -> Patterns: ...
@@ -111,15 +111,15 @@ class ApertureProbe(InitialProbe):
 
     .. math:: P = \mathcal F^{-1}\big[A(f)\, e^{-i\pi\lambda z f^2}\big]
 
-    The aperture A lies in the plane conjugate to the window, where the far-field detector is too. A radius in pixels
-    counts Fourier pixels, which are the detector's. A radius in meters is the optic's own, R: with its focal length F
-    it passes frequencies up to :math:`f = R / (\lambda F)`.
+    The aperture A is in the plane conjugate to the window, as is a far-field detector. A radius in pixels refers to
+    Fourier pixels, which are those of the detector. A radius in meters is the radius R of the optic itself: with focal
+    length F it passes frequencies up to :math:`f = R / (\lambda F)`.
 
     Attributes:
         outer_radius: Radius of the aperture.
         central_stop: Radius of the opaque disc in its middle.
         softness: Width of the logistic edge, Fourier pixels; 0 for a sharp one.
-        focal_length: Of the optic; needed for radii in meters.
+        focal_length: Focal length of the optic; needed for radii in meters.
         defocus: Distance from the focus to the sample, positive when the sample is downstream.
     """
 
@@ -175,7 +175,7 @@ class MeanPatternProbe(InitialProbe):
 
     Attributes:
         defocus: Distance by which that focus is propagated to the sample.
-        patterns: At most so many patterns, evenly chosen, are averaged.
+        patterns: Largest number of patterns, evenly chosen, that are averaged.
     """
 
     defocus: Length = 0.0
@@ -216,7 +216,7 @@ class FileProbe(InitialProbe):
 
 @register("probe", "data")
 class DataProbe(InitialProbe):
-    """The start probe that came with the data."""
+    """The start probe of the data file."""
 
     def make(self, dataset: Measurement) -> np.ndarray:
         if dataset.start_probe is None:
@@ -285,7 +285,7 @@ def _check_beam_stays_inside(spectrum: np.ndarray, defocus_m: float, grid: Grid)
 
 
 def mean_intensity(dataset: Measurement, most: int) -> np.ndarray:
-    """Mean ``(y, x)`` float64 of up to ``most`` patterns, zero frequency at the center; pixels never good are 0."""
+    """Mean ``(y, x)`` float64 of up to ``most`` patterns, zero frequency at the center; always-masked pixels are 0."""
     total = np.zeros(dataset.window_px)
     good = np.zeros(dataset.window_px)
     n = dataset.patterns.shape[0]

@@ -1,12 +1,12 @@
-r"""Projections of a volume: line integrals along the beam, and the turned volume itself.
+r"""Projections of a volume: line integrals along the beam, and the rotated volume.
 
-One interface, three engines. All agree on the geometry (`adorym.optics.poses`), have exact adjoints, and are
+Three projectors with one interface. All use the geometry of `adorym.optics.poses`, have exact adjoints, and are
 differentiable in the volume and in angles, tilts, shifts and center of rotation:
 
-* ``joseph``, the default: linear interpolation where a ray crosses the planes of the volume, exact weights computed on
-  the fly, so that refined angles cost a third more and no matrix is kept;
-* ``rotate``: the volume is turned, interpolated linearly along all axes, and summed: what multislice models do, in
-  which the voxels themselves are needed;
+* ``joseph``, the default: linear interpolation where a ray crosses the planes of the volume, with exact weights made
+  on the fly, so that no matrix is stored and refined angles cost a third more;
+* ``rotate``: the volume is rotated with linear interpolation along all axes, and summed, as in multislice models, which
+  need the voxels themselves;
 * ``fourier``: central slices of the volume's Fourier transform at uneven frequencies (needs ``finufft``), exact for
   band-limited volumes that are zero at their edges.
 """
@@ -39,8 +39,8 @@ class Projector(ABC):
         Args:
             xp: Backend.
             volume: ``(y, x, z)`` real or complex, all rows or a band of them.
-            poses: Of ``a`` angles.
-            frame: Which rows there are, and which are wanted.
+            poses: Poses at ``a`` angles.
+            frame: The rows of the band, and the rows that are needed.
         """
 
 
@@ -48,8 +48,8 @@ class Projector(ABC):
 class Joseph(Projector):
     """Linear interpolation within the planes of the volume that a ray crosses, along its main axis.
 
-    Joseph, IEEE Trans. Med. Imaging 1, 192 (1982). While the object rotates about y alone all rows share their weights
-    and are computed at once; with tilts or shifts along y each row has its own.
+    Joseph, IEEE Trans. Med. Imaging 1, 192 (1982). For rotations about y alone all rows share their weights and are
+    computed at once; with tilts or shifts along y each row has its own.
     """
 
     def project(self, xp: Backend, volume: Array, poses: Poses, frame: Frame) -> Array:
@@ -70,8 +70,8 @@ class Fourier(Projector):
     r"""Central slices of the volume's Fourier transform, by non-uniform fast Fourier transforms (needs ``finufft``).
 
     The transform of a projection is the slice :math:`\hat f(k_y M_{\cdot y'} + k_x M_{\cdot x'})` of the volume's. The
-    projection is made ``oversampling`` times as wide as the volume's diagonal asks for, so that nothing wraps around.
-    Sharp edges ring, as in any band-limited picture.
+    projection's period is ``oversampling`` times the volume's diagonal, so that nothing wraps around. Sharp edges ring,
+    as in any band-limited image.
 
     Attributes:
         tolerance: Relative error of the transforms.

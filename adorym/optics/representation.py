@@ -1,9 +1,9 @@
-r"""The two ways to hold an object: its transmission, or the absorption and the phase shift that make it.
+r"""The two representations of an object: its transmission, or its absorption and phase shift.
 
 A slice of thickness t with refractive index :math:`n = 1 - \delta + i\beta` transmits :math:`O = e^{-w}` with
 :math:`w = b + i d = k t (\beta + i \delta)`, dimensionless. ``real_imag`` solves for the real and imaginary part of O;
-``delta_beta`` for w, which is linear in the optical constants, has no wrapped phase, and lets a term or a constraint
-mean delta or beta.
+``delta_beta`` for w, which is linear in the optical constants and has no wrapped phase; regularizers and constraints
+then act on delta and beta.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from adorym.wrapper.base import Array, Backend
 
 Representation = Literal["real_imag", "delta_beta"]
-# A transmission of zero has no logarithm: what is darker than this amplitude counts as this dark.
+# Smallest amplitude before the logarithm, which zero does not have.
 DARKEST = 1e-6
 
 

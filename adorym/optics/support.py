@@ -1,4 +1,4 @@
-"""Where an object is, found from the object itself: shrink-wrap (Marchesini et al., Phys. Rev. B 68, 140101 (2003))."""
+"""Shrink-wrap: the support of an object from the object itself (Marchesini et al., Phys. Rev. B 68, 140101 (2003))."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def shrink_wrap(
     dilate: int = 0,
     wraps: bool = True,
 ) -> Array:
-    """Where ``amplitude``, blurred by a Gaussian, is a certain part of its largest value: bool of its shape.
+    """Where the blurred ``amplitude`` is at least a fraction of its largest value: bool of its shape.
 
     Args:
         xp: Backend.
         amplitude: Real, not negative, of any shape.
         sigma_px: Standard deviation of the blur.
-        threshold: Part of the largest blurred amplitude that a voxel of the support has at least.
-        axes: Axes of one object; the others count objects (or slices), of which each has its own support.
-        dilate: Voxels by which the support is widened along each axis.
-        wraps: Whether the blur goes on at the opposite edge; else at the edges there is a mirror.
+        threshold: A voxel belongs to the support if its blurred amplitude is at least this fraction of the largest.
+        axes: Axes of one object; the others count objects (or slices), each with its own support.
+        dilate: Voxels by which the support is dilated along each axis.
+        wraps: Whether the blur is periodic; otherwise it is mirrored at the edges.
     """
     given = amplitude if wraps else _mirrored(xp, amplitude, axes)
     spectrum = xp.fftn(given, axes)

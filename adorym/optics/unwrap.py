@@ -1,17 +1,17 @@
-"""The phase of an object of one material, without the whole turns that a complex number does not tell."""
+"""The unwrapped phase of an object of one material."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# Smallest modulus whose logarithm is taken.
+# Smallest modulus before the logarithm.
 DARK = 1e-3
 
 
 def unwrapped_phase(transmission: np.ndarray) -> np.ndarray:
     r"""Phase :math:`\varphi = k t \delta` of a transmission :math:`e^{-(1/\kappa + i)\varphi}`, real, of its shape.
 
-    Absorption is proportional to the phase if it is where the phase is small, and then tells the whole turns; otherwise
+    If absorption is proportional to the phase where the phase is small, it determines the multiples of 2 pi; otherwise
     the phase is within half a turn.
     """
     phase = -np.angle(transmission)

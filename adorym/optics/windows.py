@@ -1,7 +1,7 @@
-"""Where probe windows lie on the object: pure index arithmetic, no arrays of a backend.
+"""Probe windows on the object: pure index arithmetic, without arrays of a backend.
 
-A probe position is the (y, x) place, in object pixels, of the corner of the probe's window. It splits into a whole
-number of pixels, at which the object is cut out, and a fraction, by which the probe is shifted.
+A probe position is the (y, x) position, in object pixels, of the corner of the probe's window. The object is cut out at
+whole pixels; the fractional rest shifts the probe.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def object_shape(positions_px: np.ndarray, window_px: Shape, margin_px: int = 0)
     """The smallest object that holds every window with ``margin_px`` free pixels around them.
 
     Args:
-        positions_px: ``(n, 2)`` (y, x) positions as the data state them, of any sign.
+        positions_px: ``(n, 2)`` (y, x) positions as given with the data, of any sign.
         window_px: (y, x) size of the window.
         margin_px: Pixels to spare on every side.
 

@@ -1,4 +1,4 @@
-"""What an optimizer is: a pure step that knows neither the store nor the loop."""
+"""The optimizer: a pure step, independent of store and loop."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from adorym.wrapper.base import Array, Backend
 
 @dataclass(frozen=True)
 class Gradient:
-    """The slope of the loss at a tile, and what is known of its curvature.
+    """The gradient of the loss on a tile, and its curvature if known.
 
     Attributes:
         values: ``dL/dRe + i dL/dIm`` (or the real gradient), of the tile's shape.
         curvature: Real, broadcastable to the tile: a diagonal estimate of the Gauss-Newton matrix; or with one axis
-            more than the tile, ``(..., k, k)``: its blocks. ``None`` when the optimizer did not ask for it.
+            more than the tile, ``(..., k, k)``: its blocks. ``None`` if the optimizer does not need it.
         curvature_max: Largest diagonal curvature of the *whole* array, not only of this tile.
     """
 
@@ -33,8 +33,8 @@ class Optimizer(ABC):
 
     Attributes:
         needs_curvature: Whether `step` uses ``Gradient.curvature``.
-        by_rows: Whether the step of some rows depends on the others by nothing but ``Gradient.curvature_max``, so that
-            the rows of an object may lie on several ranks.
+        by_rows: Whether the step of a row depends on other rows only through ``Gradient.curvature_max``, so that the
+            rows of an object may be on several ranks.
         learning_rate: Step size. For optimizers whose step is not already in the parameter's unit, a string with a
             unit (``"0.05 px"``) or a number in the parameter's unit.
     """
@@ -55,11 +55,11 @@ class Optimizer(ABC):
         """``(new value, new state)`` after one step of size ``rate``; may reuse the memory of its arguments."""
 
     def relaxation(self, share: float) -> float:
-        """Factor on the learning rate in a batch that holds a ``share`` of all patterns."""
+        """Factor on the learning rate in a batch that holds a fraction ``share`` of all patterns."""
         return 1.0
 
     def rate(self, unit: str, scale: float = 1.0) -> float:
-        """The learning rate as a number: given with a unit, in ``unit``; without one, times ``scale``.
+        """The learning rate as a number: converted to ``unit`` if it has a unit, otherwise times ``scale``.
 
         Raises:
             ConfigError: Not positive, infinite, or in another unit than the parameter's.
@@ -85,5 +85,5 @@ class Optimizer(ABC):
 
 
 def row_count(xp: Backend, like: Array) -> Array:
-    """Zeros ``(rows, 1, ...)``: how often each row has been stepped."""
+    """Zeros ``(rows, 1, ...)``: the number of steps of each row."""
     return xp.zeros((like.shape[0], *(1,) * (len(like.shape) - 1))) if len(like.shape) else xp.zeros(())

@@ -15,8 +15,8 @@ from adorym.wrapper.base import Array, Backend
 class GradientDescent(Optimizer):
     r"""Steepest descent, :math:`x \leftarrow x - \eta\, g`.
 
-    The loss is divided by the total number of counts, so a useful rate depends on the problem: prefer
-    ``preconditioned`` or ``adam`` unless that is wanted.
+    The loss is divided by the total number of counts, so a useful rate depends on the problem: usually
+    ``preconditioned`` or ``adam`` is the better choice.
 
     Attributes:
         learning_rate: Step :math:`\eta`.
@@ -37,13 +37,12 @@ class GradientDescent(Optimizer):
 class Momentum(Optimizer):
     r"""Heavy-ball momentum, :math:`v \leftarrow \mu v + g`, :math:`x \leftarrow x - \eta v`, or Nesterov's.
 
-    Nesterov's step is :math:`x \leftarrow x - \eta (\mu v + g)`, a look ahead along the velocity (Sutskever et al.,
-    ICML 2013, eqs. (1)-(4)).
+    Nesterov's step is :math:`x \leftarrow x - \eta (\mu v + g)` (Sutskever et al., ICML 2013, eqs. (1)-(4)).
 
     Attributes:
         learning_rate: Step :math:`\eta`.
-        decay: :math:`\mu`, the part of the velocity that is kept.
-        nesterov: Look ahead along the velocity.
+        decay: :math:`\mu`, the fraction of the velocity that is kept.
+        nesterov: Whether to take Nesterov's step.
     """
 
     learning_rate: float | str = 1.0
@@ -66,15 +65,15 @@ class Adam(Optimizer):
     r"""Adam, with the real and the imaginary part of a complex array treated as two real unknowns.
 
     :math:`x \leftarrow x - \eta\, \hat m / (\sqrt{\hat v} + \epsilon)` (Kingma & Ba, ICLR 2015, algorithm 1). The
-    bias correction counts the steps of each row on its own, so the rows of a parameter that is per pattern, visited
-    once per epoch, are corrected properly. With ``amsgrad`` the largest :math:`\hat v` so far takes the place
-    of the present one, so that steps never grow again (Reddi, Kale & Kumar, ICLR 2018, algorithm 2).
+    bias correction counts the steps of each row separately, so the rows of a parameter per pattern, updated once per
+    epoch, are corrected properly. With ``amsgrad`` the largest :math:`\hat v` so far replaces the current one, so that
+    steps never grow again (Reddi, Kale & Kumar, ICLR 2018, algorithm 2).
 
     Attributes:
         learning_rate: Largest change in one step, in the unit of the parameter or as a fraction of its scale.
-        beta1: Memory of the mean gradient.
-        beta2: Memory of its square.
-        epsilon: Keeps the step finite where there is no gradient.
+        beta1: Decay of the running mean of the gradient.
+        beta2: Decay of the running mean of its square.
+        epsilon: Keeps the step finite without a gradient.
         amsgrad: Divide by the largest mean square so far.
     """
 
@@ -106,15 +105,15 @@ class Adam(Optimizer):
 
 @register("optimizer", "rmsprop")
 class RMSProp(Optimizer):
-    r"""Steps divided by the root of the mean square of the gradient, real and imaginary part on their own.
+    r"""Steps divided by the root mean square of the gradient, separately for real and imaginary part.
 
     :math:`v \leftarrow \beta v + (1 - \beta) g^2`, :math:`x \leftarrow x - \eta\, g / (\sqrt v + \epsilon)` (Tieleman &
     Hinton, lecture 6.5 of *Neural Networks for Machine Learning*, 2012).
 
     Attributes:
         learning_rate: Typical change in one step, in the unit of the parameter or as a fraction of its scale.
-        decay: Memory :math:`\beta` of the mean square.
-        epsilon: Keeps the step finite where there is no gradient.
+        decay: Decay :math:`\beta` of the running mean square.
+        epsilon: Keeps the step finite without a gradient.
     """
 
     learning_rate: float | str = 3e-3

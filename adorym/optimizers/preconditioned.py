@@ -1,4 +1,4 @@
-"""Descent in the metric of the loss: the step that makes rPIE fast, and Gauss-Newton steps for small blocks."""
+"""Gradient steps divided by the curvature of the loss: those of rPIE, and Gauss-Newton steps for small blocks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adorym.registry import register
 from adorym.wrapper.base import Array, Backend
 from adorym.wrapper.fused.steps import StepSizes, preconditioned_step
 
-# A batch does not see a pixel whose curvature is this part of what is added to all.
+# A pixel counts as not illuminated if its curvature is below this fraction of the regularization.
 UNSEEN = 0.01
 
 
@@ -25,18 +25,17 @@ class Preconditioned(Optimizer):
     (Maiden, Johnson & Li, Optica 4, 736 (2017), eq. (16)) for a whole batch at once; for the probe
     :math:`h \propto \sum_j |O_j|^2`. For small blocks of unknowns, such as the two coordinates of a probe position,
     :math:`h` is the block of the Gauss-Newton matrix and the step is
-    :math:`-\eta\, (h + \alpha\, \mathrm{tr}(h)/k)^{-1} g`. A step of one is natural whatever the number of photons or
-    the unit of the parameter.
+    :math:`-\eta\, (h + \alpha\, \mathrm{tr}(h)/k)^{-1} g`. A learning rate of one is natural for any number of photons
+    and any unit of the parameter.
 
     With momentum :math:`\mu` the step :math:`u` is Nesterov's, :math:`v \leftarrow \mu v + u`,
-    :math:`x \leftarrow x - (\mu v + u)` (Sutskever et al., ICML 2013), which pauses in each pixel while no batch sees
-    it; with small batches steps are smaller (`relaxation`). Object and probe
-    each have their own diagonal bound of one common curvature, so their steps add up in the directions that they
-    share: with momentum 0.9 the sum of both should not exceed 1.
+    :math:`x \leftarrow x - (\mu v + u)` (Sutskever et al., ICML 2013), which pauses in each pixel while no batch
+    illuminates it; with small batches steps are smaller (`relaxation`). The curvatures of object and probe are coupled,
+    so their steps add up in common directions: with momentum 0.9 the sum of their learning rates should not exceed 1.
 
     Attributes:
         learning_rate: Step :math:`\eta`, a pure number; 1 takes the whole step.
-        regularization: :math:`\alpha`, how much of the largest curvature is added where the curvature is small.
+        regularization: :math:`\alpha`, fraction of the largest curvature that is added where the curvature is small.
         momentum: :math:`\mu`; 0 is a plain step.
         maximum_step: Largest change of a block's component in one step, in the parameter's unit; none if absent.
     """
@@ -52,15 +51,15 @@ class Preconditioned(Optimizer):
         return (xp.zeros_like(like),) if self.momentum else ()
 
     def rate(self, unit: str, scale: float = 1.0) -> float:
-        """The step as a pure number: the curvature brings the unit."""
+        """The step as a pure number: the curvature provides the unit."""
         return super().rate("", 1.0)
 
     def relaxation(self, share: float) -> float:
         r"""``min(1, max(share / (2 - 2 momentum), 1 - momentum))``.
 
-        A velocity adds up the steps of :math:`1/(1-\mu)` batches. Where these see all data at least twice, their noise
-        averages out and the whole step is stable; where they see less, the sum of the steps is kept below what two
-        epochs of such batches would add up to, and never below what one batch would do without momentum.
+        A velocity sums the steps of :math:`1/(1-\mu)` batches. If these contain all data at least twice, their noise
+        averages out and the full step is stable. Otherwise the sum of the steps is limited to that of two epochs, but
+        is at least one step without momentum.
         """
         return min(1.0, max(0.5 * share / (1 - self.momentum), 1 - self.momentum))
 
@@ -74,7 +73,7 @@ class Preconditioned(Optimizer):
             move = xp.asarray(self._block_step(xp, gradient, rate), exact=True)
             return self._moved(value, move, state)
         floor = self.regularization * gradient.curvature_max
-        tiny = 1e-12 * gradient.curvature_max  # alpha = 0: pixels that nothing illuminates do not move
+        tiny = 1e-12 * gradient.curvature_max  # for alpha = 0: pixels that are not illuminated do not move
         sizes = StepSizes(rate, 1 - self.regularization, floor + tiny, self.momentum, UNSEEN * (floor + tiny))
         return preconditioned_step(xp, value, gradient.values, h, state, sizes)
 
@@ -87,7 +86,7 @@ class Preconditioned(Optimizer):
     def _block_step(self, xp: Backend, gradient: Gradient, rate: float) -> np.ndarray:
         h, g = xp.to_numpy(gradient.curvature), xp.to_numpy(gradient.values)
         k = h.shape[-1]
-        # Rounding apart, a block may be singular: a pattern may not tell one direction from another.
+        # A block may be singular if a pattern does not determine all directions.
         relative = self.regularization + 1e-12
         damping = (relative * np.trace(h, axis1=-2, axis2=-1) / k)[..., None, None] * np.eye(k)
         tiny = np.finfo(np.float64).tiny * np.eye(k)

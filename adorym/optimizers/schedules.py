@@ -1,4 +1,4 @@
-"""How a learning rate changes over a run."""
+"""Learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from adorym.registry import register
 
 
 class RateSchedule(ABC):
-    """A factor on the learning rate, a function of the epoch and of the planned number of epochs."""
+    """A factor on the learning rate as a function of the epoch and of the planned number of epochs."""
 
     kind: ClassVar[str]
 
@@ -31,7 +31,7 @@ class Constant(RateSchedule):
 
 @register("schedule", "late_decay")
 class LateDecay(RateSchedule):
-    """Full rate first, then a geometric fall to ``final``: fast progress first, then averaging over the batches' noise.
+    """Full rate first, then a geometric decay to ``final``: fast progress, then averaging over the batches' noise.
 
     Attributes:
         hold: Fraction of the run at full rate.

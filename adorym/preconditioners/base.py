@@ -1,8 +1,8 @@
-r"""What a preconditioner is: an approximation of the Gauss-Newton matrix of one parameter.
+r"""The preconditioner: an approximation of the Gauss-Newton matrix of one parameter.
 
 With the amplitudes :math:`a = \sqrt{I + \epsilon}`, their Jacobian :math:`J = \partial a / \partial u` and the second
-derivative q of the weighted loss by an amplitude, the Gauss-Newton matrix is :math:`q\,J^T M J`, M being the mask. What
-is kept of it is a diagonal, small blocks, or an operator that is applied to the whole gradient.
+derivative q of the weighted loss by an amplitude, the Gauss-Newton matrix is :math:`q\,J^T M J` with the mask M. It is
+approximated by a diagonal, by small blocks, or by an operator on the whole gradient.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ Predict = Callable[[Array, Mapping[str, Array]], Array]
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """Where a curvature is asked for: a batch, and the values it is predicted from. Nothing here is traced.
+    """The point at which a curvature is computed: a batch, and the current values, outside the AD graph.
 
     Attributes:
         xp: Backend.
         predict: The model's prediction for other values.
         obj: Windows of the object, as the model takes them.
-        params: Values by name, one row a pattern where a parameter has rows.
+        params: Values by name; for a parameter with rows, one row per pattern.
         batch: The patterns.
         weight: q, the second derivative of the weighted loss by an amplitude.
     """
@@ -49,7 +49,7 @@ class Preconditioner(ABC):
     """An approximation of the curvature of the loss by one parameter.
 
     Attributes:
-        needs_whole: Whether `apply` needs the whole gradient, not some rows of it.
+        needs_whole: Whether `apply` needs the whole gradient instead of some of its rows.
     """
 
     needs_whole: ClassVar[bool] = False
@@ -58,8 +58,8 @@ class Preconditioner(ABC):
     def curvature(self, name: str, point: Point) -> Array:
         """Curvature by the parameter ``name``, summed over the batch.
 
-        Of the object ``(n or 1, y, x, ...)``, one window each; of another parameter its diagonal, of its shape or
-        broadcasting to it, one row a pattern where it has rows; or its blocks, ``(..., k, k)``. Not negative.
+        For the object ``(n or 1, y, x, ...)``, one window each. For another parameter the diagonal, of its shape or
+        broadcastable to it, one row per pattern if it has rows; or blocks ``(..., k, k)``. Not negative.
         """
 
     def apply(self, xp: Backend, unknown: Array, gradient: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Small blocks of unknowns, such as the coordinates of a position: their Gauss-Newton matrix by differences."""
+"""Gauss-Newton matrix of small blocks of unknowns, such as the coordinates of a position."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from adorym.wrapper.base import Array
 
 @dataclass(frozen=True)
 class Blocks(Preconditioner):
-    r"""Blocks :math:`J^T J` of a parameter with k numbers a pattern or angle, or in all: ``(n, k, k)`` or ``(k, k)``.
+    r"""Blocks :math:`J^T J` of a parameter with k numbers per pattern or angle ``(n, k, k)``, or in total ``(k, k)``.
 
-    J is the difference of two predictions, which any model has, or exact where forward derivatives serve.
+    J is a finite difference of predictions, available for any model, or an exact forward derivative.
 
     Attributes:
-        step: Of the differences, in the parameter's unit: far above rounding, far below the finest structure; forward
-            derivatives if ``None``.
+        step: Step of the differences in the parameter's unit, far above rounding errors and far below the finest
+            structure; forward derivatives if ``None``.
     """
 
     step: float | None = None
@@ -31,7 +31,7 @@ class Blocks(Preconditioner):
         return point.weight * xp.stack(rows, axis=-2)
 
     def _slopes(self, name: str, point: Point) -> list[Array]:
-        """``(n, y, x)`` slope of the amplitudes along each of the k numbers."""
+        """``(n, y, x)`` derivative of the amplitudes by each of the k numbers."""
         xp, values = point.xp, point.params[name]
         here = None if self.step is None else point.amplitudes()
         slopes = []

@@ -1,14 +1,14 @@
-r"""Steps that are as long for slow changes of the phase as for fast ones.
+r"""Steps of equal relative length for low and high spatial frequencies of the phase.
 
 With :math:`O = O_0 e^{a + i\varphi}` and :math:`\chi_k = \pi\lambda z_k f^2` the holograms change to first order by
 :math:`2(\cos\chi_k\,\hat a + \sin\chi_k\,\hat\varphi)` (Cloetens et al., Appl. Phys. Lett. 75, 2912 (1999), eq. (1)).
-The Gauss-Newton matrix of least squares is then, frequency by frequency and relative to what one fully seen pixel has,
+The Gauss-Newton matrix of least squares is then, for each frequency and relative to that of full contrast,
 
 .. math:: h(f) = \frac1d \sum_k \begin{pmatrix} \cos^2\chi_k & \cos\chi_k \sin\chi_k \\
           \cos\chi_k \sin\chi_k & \sin^2\chi_k \end{pmatrix},
 
-which is tiny for slow phases. The gradient, turned into the local directions of a and :math:`\varphi`, is multiplied by
-:math:`(h + \epsilon)^{-1}`. That is a symmetric positive operator: where the gradient vanishes stays where it was.
+which is tiny for low frequencies of the phase. The gradient, rotated to the local directions of a and :math:`\varphi`,
+is multiplied by :math:`(h + \epsilon)^{-1}`, a symmetric positive operator that does not move the minimum.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from adorym.optics.propagation import fresnel_rate_rad_per_m
 from adorym.preconditioners.base import Point, Preconditioner
 from adorym.wrapper.base import Array, Backend
 
-# Smallest modulus whose phase means something, as a part of vacuum.
+# Smallest modulus with a meaningful phase, relative to vacuum.
 DARK = 1e-3
 
 
@@ -47,7 +47,7 @@ def _filters(grid: Grid, distances_m: tuple[float, ...], floor: float) -> tuple[
 
 @lru_cache(maxsize=4)
 def _filter_of_phase(grid: Grid, distances_m: tuple[float, ...], floor: float, kappa: float) -> np.ndarray:
-    """``(h + floor)^-1`` ``(Y, X)`` of the phase of one material."""
+    """``(h + floor)^-1`` ``(Y, X)`` for the phase of one material."""
     rate = fresnel_rate_rad_per_m(grid)
     h = np.zeros(rate.shape)
     for distance in distances_m:
@@ -57,14 +57,14 @@ def _filter_of_phase(grid: Grid, distances_m: tuple[float, ...], floor: float, k
 
 @dataclass(frozen=True)
 class ContrastTransfer(Preconditioner):
-    r"""Multiplies the gradient by :math:`(h + \epsilon)^{-1}`, on top of a diagonal.
+    r"""Multiplies the gradient by :math:`(h + \epsilon)^{-1}`, in addition to a diagonal.
 
     Attributes:
-        diagonal: What is divided by afterwards.
+        diagonal: The diagonal that the step divides by afterwards.
         grid_of: The object's grid, from its (y, x) size.
-        distances_m: ``(d,)`` distances, as they are stated.
-        floor: :math:`\epsilon`; the eigenvalues of h lie between 0 and 1.
-        kappa: delta / beta where the unknown is the phase of one material; ``None`` for a transmission.
+        distances_m: ``(d,)`` distances as given with the data.
+        floor: :math:`\epsilon`; the eigenvalues of h are between 0 and 1.
+        kappa: delta / beta if the unknown is the phase of one material; ``None`` for a transmission.
     """
 
     diagonal: Preconditioner

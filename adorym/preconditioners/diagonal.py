@@ -1,4 +1,4 @@
-"""A diagonal that a model knows in closed form."""
+"""A diagonal in closed form."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from adorym.wrapper.base import Array
 
 @dataclass(frozen=True)
 class Diagonal(Preconditioner):
-    """What a function of the point returns.
+    """A diagonal computed by a function.
 
     Attributes:
-        of: ``f(point)``, the diagonal over the weight of the point; masked pixels must not count in it.
+        of: ``f(point)``, the diagonal divided by ``point.weight``, without masked pixels.
     """
 
     of: Callable[[Point], Array]

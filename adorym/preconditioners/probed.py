@@ -15,11 +15,11 @@ class Probed(Preconditioner):
     r"""The diagonal of :math:`q\,J^T J` from vector-Jacobian products with random signs s.
 
     :math:`\langle (J^T s)^2 \rangle = \mathrm{diag}(J^T J)` (Hutchinson, Commun. Stat. Simul. Comput. 18, 1059 (1989)):
-    never negative, and true on average. The signs of a pattern are drawn from its number. The estimate does not depend
-    on how patterns are shared out, provided that no two of them share an unknown: of windows and rows, one a pattern.
+    never negative, and unbiased. The index of a pattern seeds its signs, so the estimate does not depend on how
+    patterns are distributed, provided that no two of them share an unknown: one window or row per pattern.
 
     Attributes:
-        probes: Random vectors.
+        probes: Number of random vectors.
     """
 
     probes: int = 2
@@ -42,7 +42,7 @@ class Probed(Preconditioner):
             signs = [np.random.default_rng([probe, n]).choice([-1.0, 1.0], shape[1:]) for n in point.batch.patterns]
             start = point.obj if of_object else point.params[name]
             slope = xp.vjp(seen, {name: start}, xp.asarray(np.stack(signs)))[name]
-            # A complex number is two unknowns of about the same curvature.
+            # A complex number is two unknowns of similar curvature.
             square = 0.5 * xp.abs2(slope) if xp.is_complex(slope) else xp.square(slope)
             total = total + square
         return (point.weight / self.probes) * total

@@ -1,4 +1,4 @@
-"""What a regularizer is: a sum over one parameter."""
+"""The regularizer: a sum over one parameter."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from adorym.wrapper.base import Array, Backend
 class Regularizer(ABC):
     """A term of one parameter that is added to the loss.
 
-    It sees the parameter's *deviation* from rest, :math:`u = (x - x_0)/s`: of the object from vacuum (transmission 1,
-    or delta = beta = 0), of the probe from nothing, of everything else from its start value; s is the scale that a
+    It acts on the parameter's *deviation* from a reference value, :math:`u = (x - x_0)/s`: vacuum for the object
+    (transmission 1, or delta = beta = 0), zero for the probe, the start value for all others; s is the scale that a
     learning rate without unit refers to. The engine divides the sum by the number of elements, a fixed number, and
-    adds it once an epoch, spread over the batches.
+    adds it once per epoch, distributed over the batches.
 
     Attributes:
         parameter: Name of the parameter that it acts on.
         weight: Factor on the term.
-        halo_px: How many pixels after its last ones a tile needs, so that the values of all tiles add up to that of
-            the whole object; ``None`` if the term is no sum over pixels and their neighbors.
+        halo_px: Number of pixels that a tile needs after its last ones, so that the values of all tiles add up to that
+            of the whole object; ``None`` if the term is not a sum over pixels and their neighbors.
     """
 
     kind: ClassVar[str]
@@ -35,9 +35,9 @@ class Regularizer(ABC):
 
     @abstractmethod
     def curvature(self, xp: Backend, deviation: Array) -> Array:
-        """Diagonal of a quadratic that touches the term at ``deviation`` and lies above it: real, of its shape.
+        """Diagonal of a quadratic upper bound that touches the term at ``deviation``: real, of its shape.
 
-        Steps that divide by the curvature of the loss add it; they would overshoot otherwise.
+        Steps that divide by the curvature of the loss add it; otherwise they would overshoot.
         """
 
 
@@ -48,7 +48,7 @@ class ProximalRegularizer(Regularizer):
     def prox(self, xp: Backend, deviation: Array, step: float) -> Array:
         r"""The minimum over u of :math:`\tfrac12 |u - u_0|^2 + \tau R(u)`, step :math:`\tau`, weight included.
 
-        Where the value is rounded off near zero to be differentiable, the operator is that of the sharp term.
+        If the value is smoothed near zero to be differentiable, the operator is that of the unsmoothed term.
         """
 
 

@@ -1,4 +1,4 @@
-"""Solvers: whole-problem optimizers that move all refined parameters together; importing the package registers them."""
+"""Solvers: update all refined parameters together on all data. Importing the package registers them."""
 
 from adorym.solvers import library, line_search, memory, newton, preconditioners, splitting
 from adorym.solvers.base import Objective, Solver, State, Step

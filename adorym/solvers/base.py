@@ -1,10 +1,10 @@
-r"""What a solver is: an iteration on the loss of the whole data set.
+r"""The solver: an iteration on the loss of the whole data set.
 
-An optimizer steps one parameter after each batch, from its gradient alone. A *solver* moves all refined parameters
-together and may ask as often as it likes for the loss, its gradient, or its curvature along a direction. All unknowns
-are one real vector u in which the loss is curved alike in every direction, as well as the preconditioner knows:
-:math:`x = S u`, :math:`S = h^{-1/2}` with its estimate h of the curvature's diagonal. Solvers are then what the
-textbook says, whatever the number of photons or the unit of a parameter is.
+An optimizer steps one parameter after each batch, from its gradient alone. A *solver* updates all refined parameters
+together and may evaluate the loss, its gradient, or its curvature along a direction any number of times. All unknowns
+form one real vector u, scaled so that the loss has about the same curvature in every direction: :math:`x = S u`,
+:math:`S = h^{-1/2}` with the preconditioner's estimate h of the curvature's diagonal. Textbook algorithms then apply,
+whatever the number of photons or the units of the parameters.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 
 from adorym.solvers.preconditioners import Preconditioner
 
-# All that a solver does with vectors is ``u + v``, ``u - v``, ``-u``, ``number * u`` and the scalar product ``u @ v``.
-# So one text serves NumPy arrays and vectors that lie in an object's store, on many ranks.
+# Solvers use only ``u + v``, ``u - v``, ``-u``, ``number * u`` and the scalar product ``u @ v``, so that the same code
+# works with NumPy arrays and with vectors in an object's store, on many ranks.
 Vector = Any
 State = dict[str, Any]  # numbers and vectors by name
 
@@ -42,7 +42,7 @@ class Objective(ABC):
 
     @abstractmethod
     def left_out(self, u: Vector) -> float:
-        """Value of those terms."""
+        """Value of the terms that `evaluate` leaves out."""
 
     # -- for methods that need one array of all unknowns -------------------------------------------------------------
     def flat(self, u: Vector) -> np.ndarray:
@@ -60,13 +60,13 @@ class Objective(ABC):
 
 @dataclass(frozen=True)
 class Step:
-    """What an iteration achieved.
+    """Result of an iteration.
 
     Attributes:
         u: The new point.
         value: Loss there.
-        message: How it ended, in the solver's own words, if it says so.
-        finished: Whether there is nothing more to gain.
+        message: The solver's message about its end, if any.
+        finished: Whether the solver has converged.
     """
 
     u: Vector
@@ -76,11 +76,11 @@ class Step:
 
 
 class Solver(ABC):
-    """One iteration an epoch on the loss of the whole data set.
+    """One iteration per epoch on the loss of the whole data set.
 
     Attributes:
-        splits: Whether terms with a proximal operator are left out of the loss and given to `Objective.prox`. The
-            scaling is then one number a parameter.
+        splits: Whether terms with a proximal operator are left out of the loss and applied by `Objective.prox`. The
+            scaling is then one number per parameter.
         whole: Whether it needs all unknowns in one array.
         preconditioner: How the unknowns are scaled.
     """
@@ -92,25 +92,25 @@ class Solver(ABC):
 
     @abstractmethod
     def iterate(self, objective: Objective, u: Vector, state: State) -> Step:
-        """Go on from u; what has to be remembered is kept in ``state``, which is empty at first.
+        """One iteration from u; ``state``, empty at first, persists between iterations.
 
         ``state["value"]`` and ``state["gradient"]`` hold the loss and its gradient at u if they are known; the engine
-        removes them when it has moved u itself.
+        removes them after it has changed u itself.
         """
 
 
 def value_and_gradient(objective: Objective, u: Vector, state: State) -> tuple[float, Vector]:
-    """Those at u, remembered or evaluated."""
+    """Loss and gradient at u, from ``state`` or evaluated."""
     if "value" in state and "gradient" in state:
         return float(state["value"]), state["gradient"]
     return objective.evaluate(u)
 
 
 def remember(state: State, value: float, gradient: Vector) -> None:
-    """Keep the loss and its gradient at the new point."""
+    """Store the loss and its gradient at the new point in ``state``."""
     state["value"], state["gradient"] = float(value), gradient
 
 
 def norm(u: Vector) -> float:
-    """Length of a vector."""
+    """Euclidean norm of a vector."""
     return float(u @ u) ** 0.5

@@ -24,16 +24,16 @@ METHODS = WITH_GRADIENTS + WITH_VALUES
 class Scipy(Solver):
     """Any method of ``scipy.optimize.minimize`` that needs no dense matrix of second derivatives.
 
-    An epoch is one call with at most ``iterations`` iterations; the method starts anew in every epoch, so choose one
-    epoch of many iterations where that matters. The run ends, with the method's own message, when the method
-    says that it has converged. BFGS and SLSQP keep a dense matrix: for a few hundred unknowns only; methods without
-    gradients for a few only.
+    An epoch is one call with at most ``iterations`` iterations. The method restarts in every epoch, so choose one
+    epoch of many iterations if that matters. The run ends with the method's message when the method reports
+    convergence. BFGS and SLSQP store a dense matrix: use them for a few hundred unknowns at most, and methods without
+    gradients for a few.
 
     Attributes:
         preconditioner: How the unknowns are scaled.
-        method: Name of the method, as SciPy has it.
-        iterations: Largest number of its iterations in an epoch.
-        tolerance: Its ``tol``; its own default if absent.
+        method: SciPy's name of the method.
+        iterations: Largest number of its iterations per epoch.
+        tolerance: Its ``tol``; the method's default if absent.
         options: Further options of the method.
     """
 
@@ -72,5 +72,5 @@ class Scipy(Solver):
         found = minimize(x0=objective.flat(u), **given)
         message = f"scipy {self.method}: {found.message}"
         lowest = objective.vector(np.asarray(found.x, np.float64))
-        # Out of iterations is no convergence; every method calls that by another status, but none of them a success.
+        # Running out of iterations is not convergence; its status differs between methods, but is never a success.
         return Step(lowest, float(found.fun), message, bool(found.success))

@@ -1,4 +1,4 @@
-"""A step along a direction that the loss falls along enough, and not too little."""
+"""Line search for a step that satisfies the strong Wolfe conditions."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Wolfe:
-    """Strong Wolfe conditions and how hard to try for them.
+    """Strong Wolfe conditions, and the number of trials to meet them.
 
     Attributes:
-        decrease: Part of the linear fall that is wanted at least.
-        slope: Part of the first slope that may be left at most.
+        decrease: The loss must fall by at least this fraction of its linear prediction.
+        slope: The slope's magnitude must fall to at most this fraction of the initial one.
         evaluations: Largest number of trials.
     """
 
@@ -43,11 +43,11 @@ def search(
 
     Args:
         objective: The loss.
-        u: Where the line starts.
-        direction: Where to; the loss falls along it at first.
+        u: Start of the line.
+        direction: Its direction, a descent direction.
         start: Loss and gradient at u.
-        first: First trial.
-        rule: What is wanted.
+        first: First trial step.
+        rule: Conditions on the step.
     """
     value, gradient = start
     begin = Point(0.0, value, float(gradient @ direction), gradient)
@@ -79,13 +79,13 @@ def _at(objective: Objective, u: Vector, direction: Vector, step: float) -> Poin
 
 
 def _growth(a: Point, b: Point) -> float:
-    """How much farther the slope's straight continuation reaches zero."""
+    """Factor on the step at which the linearly extrapolated slope is zero."""
     change = b.slope - a.slope
     return 3.0 if change <= 0 else max(1.2, (b.step - a.slope * (b.step - a.step) / change - b.step) / b.step + 1)
 
 
 def _between(low: Point, high: Point) -> float:
-    """Minimum of the cubic through two points and their slopes, kept off the ends."""
+    """Minimum of the cubic through two points and their slopes, kept away from the ends."""
     gap = high.step - low.step
     if not (np.isfinite(high.value) and np.isfinite(high.slope)) or gap == 0:
         return low.step + 0.3 * gap

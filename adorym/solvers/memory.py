@@ -1,4 +1,4 @@
-"""First-order solvers that remember: nonlinear conjugate gradients and L-BFGS."""
+"""First-order solvers with memory: nonlinear conjugate gradients and L-BFGS."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ AT_REST = "no step along the direction of descent lowers the loss"
 class ConjugateGradient(Solver):
     r"""Nonlinear conjugate gradients, Polak-Ribiere+, :math:`d \leftarrow -g + \max(0, \beta)\, d`.
 
-    :math:`\beta = g \cdot (g - g') / g' \cdot g'` with the gradient before; the step satisfies the strong Wolfe
-    conditions (Nocedal & Wright, *Numerical Optimization*, 2006, section 5.2). Two vectors are remembered.
+    :math:`\beta = g \cdot (g - g') / g' \cdot g'` with the previous gradient g'; the step satisfies the strong Wolfe
+    conditions (Nocedal & Wright, *Numerical Optimization*, 2006, section 5.2). Two vectors are stored.
 
     Attributes:
         preconditioner: How the unknowns are scaled.

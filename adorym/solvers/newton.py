@@ -18,7 +18,7 @@ from adorym.solvers.preconditioners import Intensity, Preconditioner
 def conjugate_gradients(
     times: Callable[[Vector], Vector], b: Vector, iterations: int, tolerance: float
 ) -> tuple[Vector, Vector]:
-    """``(x, A x)`` with ``A x = b`` approximately, for a symmetric positive A (Hestenes & Stiefel 1952)."""
+    """``(x, A x)`` with ``A x = b`` approximately, for a symmetric positive A (Hestenes & Stiefel, 1952)."""
     x = ax = 0.0 * b
     r = p = b
     size = first = float(r @ r)
@@ -38,17 +38,17 @@ def conjugate_gradients(
 
 @register("solver", "levenberg_marquardt")
 class LevenbergMarquardt(Solver):
-    r"""Gauss-Newton steps, damped: :math:`(J^T W J + \lambda) s = -g`.
+    r"""Damped Gauss-Newton steps, :math:`(J^T W J + \lambda) s = -g`.
 
     The matrix is never formed: products with it are a Jacobian-vector product followed by a vector-Jacobian product of
     automatic differentiation, and the system is solved by truncated conjugate gradients. :math:`\lambda` follows the
-    ratio of the fall of the loss to the predicted one (Marquardt, J. Soc. Ind. Appl. Math. 11, 431 (1963); Martens,
-    ICML 2010, section 4). ``damping: 0`` is Gauss-Newton.
+    ratio of the actual to the predicted decrease of the loss (Marquardt, J. Soc. Ind. Appl. Math. 11, 431 (1963);
+    Martens, ICML 2010, section 4). ``damping: 0`` is Gauss-Newton.
 
     Attributes:
         preconditioner: How the unknowns are scaled.
-        iterations: Largest number of conjugate-gradient iterations in a step; each costs about four evaluations.
-        tolerance: Relative residual at which the system counts as solved.
+        iterations: Largest number of conjugate-gradient iterations per step; each costs about four evaluations.
+        tolerance: Relative residual at which the iterations stop.
         damping: First :math:`\lambda`, in units of the preconditioner's curvature.
     """
 
@@ -90,9 +90,9 @@ class LevenbergMarquardt(Solver):
 class Curveball(Solver):
     r"""Momentum with curvature: :math:`z \leftarrow \rho z - \beta (H z + g)`, :math:`u \leftarrow u + z`.
 
-    Two products with the Gauss-Newton matrix an iteration and no system is solved; :math:`\beta` and :math:`\rho` are
-    those that lower the damped quadratic model most, :math:`\lambda` follows the ratio of the real fall to that of the
-    model (Henriques, Ehrhardt, Albanie & Vedaldi, ICCV 2019, algorithm 1 and eq. (18)).
+    Each iteration takes two products with the Gauss-Newton matrix and solves no system. :math:`\beta` and :math:`\rho`
+    minimize the damped quadratic model, and :math:`\lambda` follows the ratio of the actual to the predicted decrease
+    (Henriques, Ehrhardt, Albanie & Vedaldi, ICCV 2019, algorithm 1 and eq. (18)).
 
     Attributes:
         preconditioner: How the unknowns are scaled.
@@ -118,7 +118,7 @@ class Curveball(Solver):
         new, gradient = objective.evaluate(u + new_z)
         ratio = (new - value) / predicted if np.isfinite(new) else -1.0
         state["damping"] = LevenbergMarquardt._changed(max(damping, 1e-6), ratio)
-        if ratio <= 0:  # the model was too bold: start anew from here, damped more
+        if ratio <= 0:  # the quadratic model fails here: restart with more damping
             state.pop("velocity", None)
             remember(state, value, g)
             return Step(u, value)

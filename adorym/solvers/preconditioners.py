@@ -1,4 +1,4 @@
-"""Estimates of the curvature's diagonal, which the unknowns are scaled by."""
+"""Estimates of the curvature's diagonal, by which solvers scale the unknowns."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from adorym.registry import register
 
 
 class Curved(Protocol):
-    """What a preconditioner may ask of a problem; vectors are in the unknowns' own units.
+    """A problem as preconditioners use it; vectors are in the unknowns' own units.
 
-    Beside what solvers do with vectors, ``u * v``, ``u / v`` and ``u.map(f)`` act element by element, and ``u | v``
-    joins the parts of two vectors, those of v where both have them.
+    In addition to the operations of solvers, ``u * v``, ``u / v`` and ``u.map(f)`` act on each element, and ``u | v``
+    joins the parts of two vectors, those of v taking precedence.
 
     Attributes:
         names: The parameters; each is a part of every vector.
@@ -30,7 +30,7 @@ class Curved(Protocol):
         """A random sign for each unknown."""
 
     def model_curvature(self) -> Any:
-        """The diagonal that the forward model knows: only parts of which it knows one."""
+        """The diagonal from the forward model, for the parts with a known curvature only."""
 
     def raw_product(self, v: Any) -> Any:
         """The Gauss-Newton matrix times v."""
@@ -40,7 +40,7 @@ class Preconditioner(ABC):
     """An estimate of the diagonal of the Gauss-Newton matrix.
 
     Attributes:
-        regularization: How much of a parameter's largest curvature is added where its curvature is small.
+        regularization: Fraction of a parameter's largest curvature that is added where its curvature is small.
     """
 
     kind: ClassVar[str]
@@ -48,7 +48,7 @@ class Preconditioner(ABC):
 
     @abstractmethod
     def diagonal(self, problem: Curved, rng: np.random.Generator) -> Any:
-        """Its vector before regularization; what is negative counts as zero."""
+        """The estimate before regularization; negative elements count as zero."""
 
 
 @register("preconditioner", "intensity")
@@ -57,11 +57,11 @@ class Intensity(Preconditioner):
 
     :math:`h_O(r) \propto \sum_j |P(r - r_j)|^2`, :math:`h_P(r) \propto \sum_j |O(r + r_j)|^2`, and the block of each
     probe position (Maiden, Johnson & Li, Optica 4, 736 (2017); Yeh et al., Opt. Express 23, 33214 (2015), section 3).
-    Parameters whose curvature the model does not know are estimated as by ``estimated``.
+    The curvature of other parameters is estimated as by ``estimated``.
 
     Attributes:
         regularization: Fraction of the largest curvature that is added where the curvature is small.
-        probes: Random directions for what has to be estimated.
+        probes: Number of random directions for these estimates.
     """
 
     regularization: float = Field(0.05, ge=0, le=1)
@@ -82,7 +82,7 @@ class Estimated(Preconditioner):
 
     Attributes:
         regularization: Fraction of the largest curvature that is added where the curvature is small.
-        probes: Random directions.
+        probes: Number of random directions.
     """
 
     regularization: float = Field(0.1, ge=0, le=1)
@@ -94,7 +94,7 @@ class Estimated(Preconditioner):
 
 @register("preconditioner", "none")
 class Unscaled(Preconditioner):
-    """The natural size of every parameter, nothing else; its curvature is taken to be one.
+    """Scaling by the natural size of every parameter only; the curvature is taken as one.
 
     Attributes:
         regularization: Has no effect here.

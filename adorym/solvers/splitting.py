@@ -1,4 +1,4 @@
-"""Splitting methods: terms with a proximal operator are minimized by it, exactly, and the loss by its gradient."""
+"""Splitting methods: proximal steps on terms with a proximal operator, gradient steps on the loss."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class ProximalGradient(Solver):
     r"""Gradient steps on the loss, proximal steps on the rest: FISTA.
 
     :math:`u \leftarrow \mathrm{prox}_{R/L}(v - \nabla f(v)/L)` from the extrapolated point v (Beck & Teboulle, SIAM J.
-    Imaging Sci. 2, 183 (2009), backtracking on L). L may fall again slowly, and the extrapolation restarts where the
-    sum rises (O'Donoghue & Candes, Found. Comput. Math. 15, 715 (2015)). Without terms that have a proximal
-    operator and without acceleration this is gradient descent with backtracking.
+    Imaging Sci. 2, 183 (2009), backtracking on L). L decreases again slowly, and the extrapolation restarts when the
+    sum rises (O'Donoghue & Candes, Found. Comput. Math. 15, 715 (2015)). Without proximal terms and acceleration this
+    is gradient descent with backtracking.
 
     Attributes:
         preconditioner: How the unknowns are scaled; one number per parameter.
-        accelerated: Extrapolate.
+        accelerated: Whether to extrapolate.
     """
 
     splits: ClassVar[bool] = True
@@ -55,7 +55,7 @@ class ProximalGradient(Solver):
     def _try(
         self, objective: Objective, point: Vector, start: tuple[float, Vector], curvature: float
     ) -> tuple[Vector, float, bool]:
-        """The step, the loss there, and whether the loss lies below the parabola of that curvature."""
+        """The step, the loss there, and whether it is below the quadratic bound of that curvature."""
         value, g = start
         new = objective.prox(point - (1 / curvature) * g, 1 / curvature)
         move, smooth = new - point, objective.evaluate(new)[0]
@@ -71,13 +71,13 @@ class ADMM(Solver):
         u \leftarrow \arg\min f(u) + \tfrac{\rho}{2} |u - z + w|^2, \quad
         z \leftarrow \mathrm{prox}_{R/\rho}(u + w), \quad w \leftarrow w + u - z
 
-    (Boyd et al., Found. Trends Mach. Learn. 3, 1 (2011), section 3.1.1). The first is done approximately, by a few
-    iterations of nonlinear conjugate gradients that start from the present u.
+    (Boyd et al., Found. Trends Mach. Learn. 3, 1 (2011), section 3.1.1). The minimization over u is approximate: a few
+    iterations of nonlinear conjugate gradients from the current u.
 
     Attributes:
         preconditioner: How the unknowns are scaled; one number per parameter.
         penalty: :math:`\rho`, in units of the preconditioner's curvature.
-        inner: Iterations on the loss in each iteration of the method.
+        inner: Conjugate-gradient iterations per iteration of the method.
     """
 
     splits: ClassVar[bool] = True
@@ -99,7 +99,7 @@ class ADMM(Solver):
 
 
 class _Augmented(Objective):
-    """A loss and a spring to a point."""
+    """A loss plus the quadratic penalty ``penalty / 2 |u - center|^2``."""
 
     def __init__(self, objective: Objective, center: Vector, penalty: float) -> None:
         self.objective, self.center, self.penalty = objective, center, penalty

@@ -1,1 +1,1 @@
-"""Where the object lives."""
+"""Stores of the object: in memory, distributed over ranks, or in a file."""

@@ -1,4 +1,4 @@
-"""Where the object lives while it is reconstructed."""
+"""The interface of object stores."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from adorym.wrapper.base import Array
 Step = Callable[[Array, Gradient, tuple[Array, ...], int], tuple[Array, tuple[Array, ...]]]
 # ``function(tile, first row of the tile) -> tile``
 Function = Callable[[Array, int], Array]
-# An array that is laid out like the object: the name of one of the store's own, or what `ObjectStore.zeros` gave.
+# An array that is laid out like the object: the name of one of the store's own, or one made by the store.
 LikeObject = Any
-# Value, gradient and, where it is wanted, curvature of a term of the object.
+# Value, gradient and, if needed, curvature of a term of the object.
 Slope = tuple[float, Array, Array | None]
 # ``term(tile) -> (value, gradient, curvature)``
 Term = Callable[[Array], Slope]
 
-# Object bytes that are stepped, projected or regularized at once: what these make on the way is as large, or larger.
+# Object bytes per block of a step, projection or regularizer; their temporaries are as large or larger.
 BLOCK_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
 class Windows:
-    """The parts of the object that a batch of patterns sees.
+    """The parts of the object that a batch of patterns needs.
 
     Attributes:
         corners_px: ``(n, 2)`` int64, (y, x) index of each window's first pixel in the object array.
@@ -50,11 +50,11 @@ class ObjectStore(ABC):
     windows, possibly none. Windows may overlap, within a rank and between ranks.
 
     Attributes:
-        shape: Of the whole object.
+        shape: Shape of the whole object.
         comm: The ranks that share it.
-        owned_rows: (start, stop), the rows that this rank reads and writes for all: each row belongs to one rank.
+        owned_rows: (start, stop), the rows that this rank writes to files; each row belongs to one rank.
         local_rows: (start, stop), the rows that this rank holds.
-        window_bytes: Bytes of windows that may be asked for at once.
+        window_bytes: Largest total size of the windows of one call.
     """
 
     shape: tuple[int, ...]
@@ -78,11 +78,11 @@ class ObjectStore(ABC):
     def add_gradient(self, term: Term, halo_px: int | None = 0) -> float:
         """Add gradient and curvature of a term of the whole object; returns this rank's part of its value.
 
-        To be called after the last `scatter_add` before an `update`: what the data know of the curvature, its largest
-        value above all, is then complete.
+        Call it after the last `scatter_add` before an `update`, so that the curvature of the data, and its largest
+        value, is complete.
 
-        The term is a sum over rows, each of which sees ``halo_px`` rows after it: it is found tile by tile. ``None``
-        for a term that needs the whole object at once.
+        The term is a sum over rows, each depending on ``halo_px`` rows after it, and is computed tile by tile. ``None``
+        if it needs the whole object at once.
         """
 
     @abstractmethod
@@ -93,54 +93,55 @@ class ObjectStore(ABC):
     def apply(self, function: Function) -> None:
         """Replace each owned tile by ``function(tile, row)`` (a constraint)."""
 
-    # -- arrays beside the object, for solvers ---------------------------------------------------------------------
+    # -- further arrays, for solvers -------------------------------------------------------------------------------
     @abstractmethod
-    def zeros(self) -> LikeObject:
-        """Zeros that are laid out like the object and have its type."""
+    def empty(self) -> LikeObject:
+        """A new array that is laid out like the object and has its type; its values are arbitrary."""
 
     @abstractmethod
     def tiles(self, *arrays: LikeObject) -> Iterator[tuple[int, tuple[Array, ...]]]:
-        """``(first row, tile of each of the arrays)`` for all rows that this rank holds.
+        """``(first row, tile of each of the arrays)`` for all rows that this rank holds; not to be written to."""
 
-        They are not to be written to.
-        """
+    def map(self, function: Callable[..., Array], *arrays: LikeObject) -> LikeObject:
+        """A new array of the tiles ``function(first row, *tiles)``, which share no memory with the object itself."""
+        made = self.empty()
+        for row, (_, *tiles) in self.tiles(made, *arrays):
+            made = self.write(made, row, function(row, *tiles))
+        return made
 
-    # -- the whole, for files and for people ---------------------------------------------------------------------
+    # -- the whole object, for files and results -----------------------------------------------------------------
     @abstractmethod
     def arrays(self) -> dict[str, ArraySpec]:
-        """What is kept between two batches, over all ranks: ``value`` and ``state_0``, ``state_1``, ..."""
+        """The arrays that persist between batches, over all ranks: ``value`` and ``state_0``, ``state_1``, ..."""
 
     @abstractmethod
     def read(self, array: LikeObject, start: int, stop: int) -> np.ndarray:
-        """Rows of one of the `arrays`, within ``local_rows``; not to be written to."""
+        """Rows of one of the `arrays`, within ``local_rows``; read-only."""
 
     @abstractmethod
     def write(self, array: LikeObject, start: int, rows: Array) -> LikeObject:
-        """One of the `arrays`, or what `zeros` gave, with other rows from ``start`` on, within ``local_rows``.
-
-        What is returned takes its place: some backends cannot change an array that is there.
-        """
+        """Replace rows of an array, within ``local_rows``, from ``start`` on; what is returned takes its place."""
 
     def values(self) -> np.ndarray:
         """The whole object, on every rank."""
         return self._whole("value")
 
     def state(self) -> tuple[np.ndarray, ...]:
-        """The optimizer's whole state, laid out as the object is, on every rank."""
+        """The optimizer's whole state, in the object's layout, on every rank."""
         return tuple(self._whole(name) for name in self.arrays() if name != "value")
 
     @abstractmethod
     def restart(self) -> None:
-        """Let the optimizer forget: its state becomes that of a first step."""
+        """Reset the optimizer's state to that of a first step."""
 
     def restore(self, values: np.ndarray, state: tuple[np.ndarray, ...]) -> None:
-        """Take over a whole object and the whole state of its optimizer."""
+        """Set the whole object and the whole state of its optimizer."""
         start, stop = self.local_rows
         for name, array in zip(self.arrays(), (values, *state), strict=True):
             self.write(name, start, array[start:stop])
 
-    def close(self) -> None:  # noqa: B027 - memory needs no goodbye
-        """Give back what the store holds outside the memory of this process."""
+    def close(self) -> None:  # noqa: B027 - nothing to release for memory
+        """Release resources outside the memory of this process."""
 
     def _whole(self, name: str) -> np.ndarray:
         return np.concatenate(self.comm.gather(self.read(name, *self.owned_rows), f"gather the object's {name}"))

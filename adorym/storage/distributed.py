@@ -1,4 +1,4 @@
-"""Distributed object: its slabs, their gradients and the optimizer's state lie in the memory of their ranks."""
+"""Distributed object: each rank holds one slab with its gradient and optimizer state in memory."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from adorym.wrapper.base import Backend
 
 
 class DistributedStore(SlabStore):
-    """The object in slabs along y, in the memory of the ranks: each needs one over their number of the whole."""
+    """The object in slabs along y, in the memory of the ranks; n ranks need 1/n of the object each."""
 
     def __init__(
         self, xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, block_bytes: int = BLOCK_BYTES
     ) -> None:
         super().__init__(xp, start, optimizer, comm, block_bytes)
 
-    def zeros(self) -> LikeObject:
-        return self._make_rows({"zeros": self._kept["value"]})["zeros"]
+    def empty(self) -> LikeObject:
+        return self._make_rows({"new": self._kept["value"]})["new"]
 
     def _make_rows(self, kept: dict[str, ArraySpec]) -> dict[str, RowBackend]:
         low, high = self.local_rows

@@ -1,4 +1,4 @@
-"""A store that holds nothing: its object is the first one, and what is added to it is forgotten."""
+"""A store without memory: its object is always the start object, and gradients are discarded."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from adorym.wrapper.base import Array, Backend
 
 
 class DryStore(ObjectStore):
-    """Windows of the first object, made when they are asked for, so that a model can be tried on an object of any size.
+    """Windows of the start object, made on request, so that a model can be tried on an object of any size.
 
     Args:
         xp: Backend.
-        start: First object.
+        start: Start object.
         comm: The ranks.
     """
 
@@ -39,12 +39,12 @@ class DryStore(ObjectStore):
         return 0.0
 
     def update(self, step: Step) -> None:
-        """Nothing to step."""
+        """Has no effect."""
 
     def apply(self, function: Function) -> None:
-        """Nothing to change."""
+        """Has no effect."""
 
-    def zeros(self) -> LikeObject:
+    def empty(self) -> LikeObject:
         return np.zeros(self.shape, self._xp.complex_dtype)
 
     def tiles(self, *arrays: LikeObject) -> Iterator[tuple[int, tuple[Array, ...]]]:
@@ -60,4 +60,4 @@ class DryStore(ObjectStore):
         return array
 
     def restart(self) -> None:
-        """Nothing to forget."""
+        """Has no effect."""

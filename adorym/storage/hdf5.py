@@ -1,9 +1,9 @@
-"""An object in a file: object, gradient and optimizer state in one HDF5 file, of which memory holds a few blocks.
+"""An object in a file: object, gradient and optimizer state in one HDF5 file, with a few blocks in memory.
 
 The datasets are contiguous and allocated at once, ``(y, x, ..., 2)`` real numbers. With the driver ``memmap`` HDF5 only
-says where they lie; from then on each rank maps the file into its memory, which needs neither a parallel HDF5 nor a
-lock, and the kernel decides what of it stays in memory. With ``mpio`` the datasets are read and written through
-a parallel HDF5. The file has no name any more while the run lasts: whatever ends the run, nothing is left of it.
+provides their offsets; each rank then maps the file into memory, which needs neither a parallel HDF5 nor a lock, and
+the kernel decides which pages stay in memory. With ``mpio`` the datasets are read and written through a parallel HDF5.
+The file is unlinked once created, so nothing remains however the run ends.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import mmap
 import os
 import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,18 +30,18 @@ from adorym.storage.layout import pack
 from adorym.storage.slabs import MemoryRows, Plan, RowBackend, SlabStore, Start, copy_unless_same
 from adorym.wrapper.base import Backend
 
-# What a step makes on the way, as a multiple of its block of the object: Adam's temporaries, and what autograd keeps of
-# a regularizer, measured; the messages of a batch come on top of it.
+# Temporaries of a step as a multiple of its block of the object, measured: those of Adam, and those of a regularizer's
+# gradient. The messages of a batch are not included.
 STEP_FACTOR = 16
 
 
 @dataclass(frozen=True)
 class FileSettings:
-    """How a file takes the place of memory.
+    """Settings of the store in a file.
 
     Attributes:
-        folder: Where the file is made.
-        memory_bytes: What a rank may use for its blocks.
+        folder: Folder of the file.
+        memory_bytes: Memory that a rank may use for its blocks.
         driver: ``memmap`` or ``mpio``.
     """
 
@@ -50,28 +51,27 @@ class FileSettings:
 
     @property
     def block_bytes(self) -> int:
-        """Object bytes that are worked on at once."""
+        """Object bytes per block."""
         return BLOCK_BYTES if self.memory_bytes is None else int(min(BLOCK_BYTES, self.memory_bytes / STEP_FACTOR))
 
 
 class MappedRows(RowBackend):
-    """Rows of a dataset in a mapped file, ``first`` being the number of its first row."""
+    """Rows of a mapped dataset, ``first`` being the number of its first row."""
 
-    def __init__(self, path: Path, offset: int, kept: ArraySpec, first: int = 0) -> None:
-        self._first = first
-        self._map = np.memmap(path, kept.dtype, "r+", offset, kept.shape)
-        self._mmap: mmap.mmap = self._map._mmap  # type: ignore[attr-defined]
-        self._begin = offset % mmap.ALLOCATIONGRANULARITY  # the map itself begins at a page
-        self._row_bytes = self._map[:1].nbytes
+    def __init__(self, mapped: np.memmap, first: int = 0) -> None:
+        self._first, self.mapped = first, mapped
+        self._mmap: mmap.mmap = mapped._mmap  # type: ignore[attr-defined]
+        self._begin = mapped.offset % mmap.ALLOCATIONGRANULARITY  # the map itself begins at a page
+        self._row_bytes = mapped[:1].nbytes
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        return self._map[start - self._first : stop - self._first].view(np.ndarray)
+        return self.mapped[start - self._first : stop - self._first].view(np.ndarray)
 
     def write(self, start: int, rows: np.ndarray) -> None:
         copy_unless_same(self.read(start, start + len(rows)), rows)
 
     def done(self, start: int, stop: int) -> None:
-        self._advise(mmap.MADV_DONTNEED, start, stop)  # of a file's pages nothing is lost by that
+        self._advise(mmap.MADV_DONTNEED, start, stop)  # pages of a file lose no data by that
 
     def soon(self, start: int, stop: int) -> None:
         self._advise(mmap.MADV_WILLNEED, start, stop)
@@ -84,8 +84,12 @@ class MappedRows(RowBackend):
             self._mmap.madvise(advice, page, length)
 
 
+def _mapped(path: Path, offset: int, kept: ArraySpec) -> np.memmap:
+    return np.memmap(path, kept.dtype, "r+", offset, kept.shape)
+
+
 class DatasetRows(RowBackend):
-    """Rows of a dataset that HDF5 itself reads and writes: real numbers with the parts of complex ones last."""
+    """Rows of a dataset accessed through HDF5: real numbers, the two parts of complex ones on the last axis."""
 
     def __init__(self, dataset: h5py.Dataset, kept: ArraySpec) -> None:
         self._dataset, self._kept = dataset, kept
@@ -107,27 +111,35 @@ class Hdf5Store(SlabStore):
     ) -> None:
         self._settings = settings
         self._file: h5py.File | None = None
+        self._spare: list[np.memmap] = []  # files of arrays that are no longer needed
         if settings.memory_bytes is not None:
             self.window_bytes = settings.memory_bytes / STEP_FACTOR
         super().__init__(xp, start, optimizer, comm, settings.block_bytes)
 
-    def zeros(self) -> LikeObject:
+    def empty(self) -> LikeObject:
         low, high = self.local_rows
         kept = ArraySpec((high - low, *self.shape[1:]), self._kept["value"].dtype)
         if high == low:
             return MemoryRows(np.zeros(kept.shape, kept.dtype), low)
-        made = self._reserved({"zeros": kept})  # a file of this rank alone
+        rows = MappedRows(self._spare.pop() if self._spare else self._alone(kept), low)
+        # To make a file takes longer than to fill it: when nobody needs the array any more, the next one has its file.
+        weakref.finalize(rows, self._spare.append, rows.mapped).atexit = False
+        return rows
+
+    def _alone(self, kept: ArraySpec) -> np.memmap:
+        """An array in a file of this rank alone."""
+        made = self._reserved({"new": kept})
         if isinstance(made, ConfigError):
             raise made
         path, offsets = made
         try:
-            return MappedRows(path, offsets["zeros"], kept, low)
+            return _mapped(path, offsets["new"], kept)
         finally:
             path.unlink()
 
     def _make_rows(self, kept: dict[str, ArraySpec]) -> dict[str, RowBackend]:
         made = self.comm.broadcast(self._reserved(kept) if self.comm.is_root else None, "make the object's file")
-        if isinstance(made, ConfigError):  # every rank ends alike
+        if isinstance(made, ConfigError):  # raised on every rank
             raise made
         path, offsets = made
         try:
@@ -139,7 +151,7 @@ class Hdf5Store(SlabStore):
 
     def _opened(self, path: Path, offsets: dict[str, int], kept: dict[str, ArraySpec]) -> dict[str, RowBackend]:
         if self._settings.driver == "memmap":
-            return {name: MappedRows(path, offsets[name], k) for name, k in kept.items()}
+            return {name: MappedRows(_mapped(path, offsets[name], k)) for name, k in kept.items()}
         file = h5py.File(path, "r+", **parallel_hdf5_options(self.comm))
         self._file = file
         return {name: DatasetRows(file[name], k) for name, k in kept.items()}
@@ -173,7 +185,7 @@ class Hdf5Store(SlabStore):
         return path, offsets
 
     def _fetch(self, plan: Plan, array: RowBackend) -> np.ndarray:
-        # On one machine all ranks see the same pages of the file; elsewhere only the owner of a row may be asked.
+        # On one machine all ranks share the file's pages; on several, only the owner of a row has its current values.
         shared = array is self._rows["value"] and self._settings.driver == "memmap"
         if not shared or self.comm.local_size < self.comm.size:
             return super()._fetch(plan, array)
@@ -189,16 +201,17 @@ class Hdf5Store(SlabStore):
 
     def close(self) -> None:
         self._rows.clear()
+        self._spare.clear()
         if self._file is not None:
             self._file.close()
             self._file = None
 
 
 def reserve(path: Path) -> None:
-    """Make sure that the file's whole size is there on the disk: a full disk would else kill whoever maps the file.
+    """Reserve the file's whole size on the disk, since a full disk would kill processes that map the file.
 
     Raises:
-        OSError: It is not.
+        OSError: There is not enough space.
     """
     with open(path, "r+b") as file:
         os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)

@@ -1,8 +1,8 @@
-"""Who has which rows of the object, and which pixels of it a set of windows covers: pure index arithmetic.
+"""Distribution of rows over ranks, and the pixels that a set of windows covers: pure index arithmetic.
 
-The object is cut into slabs along y, one a rank. Overlapping windows are sent once: what goes from one rank to another
-is the *union* of the windows, packed row by row (`Cover`). As the slabs are cut along y, too, the packed pixels of one
-owner follow those of another, and a message is one contiguous piece of memory.
+The object is divided into slabs along y, one per rank. Overlapping windows are sent once: messages hold the *union* of
+the windows, packed row by row (`Cover`). Since slabs are divided along y, packed pixels are ordered by owner, and each
+message is one contiguous piece of memory.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from numba import njit
 
 @dataclass(frozen=True)
 class Slabs:
-    """``rows`` rows shared out over ``parts`` ranks as evenly as it goes; of more ranks than rows, some have none."""
+    """``rows`` rows distributed over ``parts`` ranks as evenly as possible; surplus ranks have none."""
 
     rows: int
     parts: int
 
     def of(self, part: int) -> tuple[int, int]:
-        """(start, stop) of the rows of one rank."""
+        """(start, stop) of the rows of rank ``part``."""
         each, more = divmod(self.rows, self.parts)
         start = part * each + min(part, more)
         return start, start + each + (part < more)
@@ -34,7 +34,7 @@ class Slabs:
 
 @dataclass(frozen=True)
 class Cover:
-    """The pixels under at least one of some windows, packed: row by row, and along x within a row.
+    """The pixels in the union of windows, packed row by row, and along x in each row.
 
     Rows between two ``edges`` form a band: all of them are covered in the same intervals along x.
 
@@ -43,8 +43,8 @@ class Cover:
         first: ``(bands + 1,)``: intervals ``first[b]`` to ``first[b + 1]`` belong to band b.
         starts: First x of each interval.
         stops: One past its last x.
-        places: Where the interval begins among the covered pixels of its row.
-        before: ``(bands + 1,)`` covered pixels before each band; the last one is the number of all of them.
+        places: Index of the interval's first pixel among the covered pixels of its row.
+        before: ``(bands + 1,)`` number of covered pixels before each band; the last entry is the total.
     """
 
     edges: np.ndarray
@@ -56,11 +56,11 @@ class Cover:
 
     @property
     def n_pixels(self) -> int:
-        """How many pixels are covered."""
+        """Number of covered pixels."""
         return int(self.before[-1])
 
     def pixels_before(self, rows: np.ndarray) -> np.ndarray:
-        """How many covered pixels lie in rows before each of ``rows``."""
+        """Number of covered pixels in the rows before each of ``rows``."""
         if len(self.edges) < 2:
             return np.zeros(len(rows), np.int64)
         return np.interp(rows, self.edges, self.before).round().astype(np.int64)
@@ -85,7 +85,7 @@ def cover(boxes: np.ndarray, rows: tuple[int, int]) -> Cover:
 def covers(boxes: list[np.ndarray], rows: tuple[int, int]) -> dict[int, Cover]:
     """`cover` of each rank's boxes, for the ranks whose boxes cover anything within ``rows``.
 
-    Of many ranks few ask for the same rows: the others cost nothing here.
+    Few of many ranks need the same rows; the others cost nothing here.
     """
     every = np.concatenate(boxes) if boxes else np.zeros((0, 4), np.int64)
     rank = np.repeat(np.arange(len(boxes)), [len(each) for each in boxes])
@@ -97,10 +97,10 @@ def covers(boxes: list[np.ndarray], rows: tuple[int, int]) -> dict[int, Cover]:
 def _intervals(
     edges: np.ndarray, top: np.ndarray, bottom: np.ndarray, left: np.ndarray, right: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The merged intervals of each band; boxes come sorted by their left side."""
+    """The merged intervals of each band, from boxes sorted by their left side."""
     n_bands = max(0, len(edges) - 1)
     first, before = np.zeros(n_bands + 1, np.int64), np.zeros(n_bands + 1, np.int64)
-    # Emptied at once: a compiled list takes its type from its first entry.
+    # A compiled list takes its type from its first entry, which is removed at once.
     starts, stops, places = [np.int64(0)], [np.int64(0)], [np.int64(0)]
     starts.clear()
     stops.clear()
@@ -136,7 +136,7 @@ def window_boxes(corners_px: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def bytes_asked(boxes: list[np.ndarray], slabs: Slabs, pixel_bytes: int) -> list[int]:
-    """Least bytes that each rank has to send to others, so that each gets the pixels under its boxes once."""
+    """Minimum number of bytes that each rank sends, so that each rank gets the pixels of its boxes once."""
     sent = [0] * slabs.parts
     for asking, each in enumerate(boxes):
         found = np.diff(cover(each, (0, slabs.rows)).pixels_before(slabs.edges))
@@ -146,10 +146,10 @@ def bytes_asked(boxes: list[np.ndarray], slabs: Slabs, pixel_bytes: int) -> list
 
 
 # -- compiled loops over a packed cover --------------------------------------------------------------------------------
-# Arrays are real and flat from x on: a run of pixels along x is one contiguous run of numbers, ``depth`` a pixel.
+# Arrays are real and flat from x on: a run of pixels along x is contiguous, with ``depth`` numbers per pixel.
 @njit(cache=True, nogil=True)
 def pack(rows: np.ndarray, row0: int, cover: tuple[np.ndarray, ...], depth: int, packed: np.ndarray) -> None:
-    """Copy what the cover covers of ``rows`` ``(k, x * depth)``, the object's rows from ``row0`` on, to ``packed``."""
+    """Copy the covered pixels of ``rows`` ``(k, x * depth)``, the object's rows from ``row0`` on, to ``packed``."""
     edges, first, starts, stops, places, before = cover
     for b in range(len(edges) - 1):
         width = (before[b + 1] - before[b]) // (edges[b + 1] - edges[b])
@@ -176,7 +176,7 @@ def unpack_add(packed: np.ndarray, cover: tuple[np.ndarray, ...], depth: int, ro
 
 @njit(cache=True, nogil=True)
 def _place(cover: tuple[np.ndarray, ...], y: int, x: int, band: int) -> tuple[int, int]:
-    """Number of the covered pixel (y, x), and its band; ``band`` is at or before it."""
+    """Index of the covered pixel (y, x), and its band; the search starts at ``band``."""
     edges, first, starts, stops, places, before = cover
     while edges[band + 1] <= y:
         band += 1
@@ -191,7 +191,7 @@ def _place(cover: tuple[np.ndarray, ...], y: int, x: int, band: int) -> tuple[in
 def cut_windows(
     packed: np.ndarray, cover: tuple[np.ndarray, ...], corners: np.ndarray, depth: int, windows: np.ndarray
 ) -> None:
-    """Copy windows ``(n, wy, wx * depth)`` out of the packed pixels that they cover."""
+    """Copy windows ``(n, wy, wx * depth)`` from the packed pixels."""
     for w in range(windows.shape[0]):
         y0, x = corners[w]
         band = np.searchsorted(cover[0], y0, side="right") - 1
@@ -204,7 +204,7 @@ def cut_windows(
 def paste_windows(
     windows: np.ndarray, cover: tuple[np.ndarray, ...], corners: np.ndarray, depth: int, packed: np.ndarray
 ) -> None:
-    """Add windows ``(n or 1, wy, wx * depth)`` to the packed pixels that they cover: the adjoint of `cut_windows`."""
+    """Add windows ``(n or 1, wy, wx * depth)`` to the packed pixels: the adjoint of `cut_windows`."""
     step = 0 if windows.shape[0] == 1 else 1
     for w in range(len(corners)):
         y0, x = corners[w]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -20,7 +20,7 @@ class ReplicatedStore(ObjectStore):
     Args:
         xp: Backend.
         first: Start value ``(y, x, ...)``, complex.
-        optimizer: Decides what state and whether a curvature are kept.
+        optimizer: Determines the state, and whether a curvature is stored.
         comm: The ranks; each calls with its own windows.
     """
 
@@ -58,7 +58,7 @@ class ReplicatedStore(ObjectStore):
         return total
 
     def _parts(self, halo_px: int | None) -> Iterator[tuple[int, int]]:
-        """Rows that this rank finds a term of, with those that they need after them."""
+        """Rows over which this rank computes a term, with the rows that they need after them."""
         if halo_px is not None:
             for start, stop in blocks(*self.owned_rows, self._object[:1].nbytes):
                 yield start, min(stop + halo_px, self.shape[0])
@@ -87,8 +87,11 @@ class ReplicatedStore(ObjectStore):
     def apply(self, function: Function) -> None:
         self._object = function(self._object, 0)
 
-    def zeros(self) -> LikeObject:
+    def empty(self) -> LikeObject:
         return self._xp.zeros_like(self._object)
+
+    def map(self, function: Callable[..., Array], *arrays: LikeObject) -> LikeObject:
+        return self._xp.asarray(function(0, *map(self._array, arrays)))
 
     def tiles(self, *arrays: LikeObject) -> Iterator[tuple[int, tuple[Array, ...]]]:
         yield 0, tuple(self._array(array) for array in arrays)

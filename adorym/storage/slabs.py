@@ -1,8 +1,8 @@
-"""An object that is shared out over the ranks: each owns a slab of rows and steps it, all see all of it in windows.
+"""An object distributed over the ranks: each owns a slab of rows and steps it; windows may cover several slabs.
 
-What a rank needs of the others' slabs travels once a batch each way, as the union of its windows
-(`adorym.storage.layout`); the gradient takes the same way back, so that only the owner of a row ever writes it. The
-slabs lie in the host's memory or in a file, as `RowBackend`; what is computed is computed block by block.
+In each batch a rank receives the union of its windows from the other slabs once (`adorym.storage.layout`), and returns
+the gradient the same way, so that only the owner of a row writes it. Slabs are in the host's memory or in a file
+(`RowBackend`); steps are computed block by block.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ from adorym.storage.layout import (
 )
 from adorym.wrapper.base import Array, Backend
 
-# ``f(start, stop)`` gives rows of an array.
+# ``f(start, stop)`` returns rows of an array.
 RowsOf = Callable[[int, int], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Start:
-    """The first object, made row by row: no rank needs all of it.
+    """The start object, made by rows, so that no rank needs all of it.
 
     Attributes:
-        shape: Of the whole.
-        rows: Gives some of its rows.
+        shape: Shape of the whole object.
+        rows: Returns some of its rows.
     """
 
     shape: tuple[int, ...]
@@ -51,7 +51,7 @@ class Start:
 
 
 class RowBackend(ABC):
-    """Rows of one array, wherever they lie; numbered as in the whole array."""
+    """Rows of one array, in memory or in a file, with their indices in the whole array."""
 
     @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:
@@ -61,15 +61,15 @@ class RowBackend(ABC):
     def write(self, start: int, rows: np.ndarray) -> None:
         """Replace rows from ``start`` on."""
 
-    def done(self, start: int, stop: int) -> None:  # noqa: B027 - only files care
-        """These rows are not needed for a while."""
+    def done(self, start: int, stop: int) -> None:  # noqa: B027 - only for files
+        """Hint that these rows are not needed for some time."""
 
     def soon(self, start: int, stop: int) -> None:  # noqa: B027
-        """These rows are needed next."""
+        """Hint that these rows are needed next."""
 
 
 class MemoryRows(RowBackend):
-    """Rows in an array in memory, ``first`` being the number of its first row."""
+    """Rows in an array in memory; ``first`` is the index of its first row."""
 
     def __init__(self, array: np.ndarray, first: int) -> None:
         self._array, self._first = array, first
@@ -82,19 +82,19 @@ class MemoryRows(RowBackend):
 
 
 def copy_unless_same(target: np.ndarray, source: np.ndarray) -> None:
-    """``target[:] = source``, unless ``source`` is that memory already: steps may work in place."""
+    """``target[:] = source``, unless both are the same memory, since steps may work in place."""
     if target.__array_interface__["data"] != source.__array_interface__["data"] or target.strides != source.strides:
         target[:] = source
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Who sends what for a set of boxes.
+    """The messages between ranks for a set of boxes.
 
     Attributes:
-        asked: Pixels that this rank asks for, of the whole object.
-        from_owner: How many of them lie in each rank's slab.
-        wanted: By asking rank: what of this rank's slab it asks for, where that is anything.
+        asked: Pixels of the whole object that this rank needs.
+        from_owner: Number of these in each rank's slab.
+        wanted: By rank, the pixels of this rank's slab that it needs, if any.
     """
 
     asked: Cover
@@ -102,7 +102,7 @@ class Plan:
     wanted: dict[int, Cover]
 
     def scaled(self, depth: int) -> tuple[list[int], list[int]]:
-        """(received from each owner, sent to each asking rank) in numbers, ``depth`` a pixel."""
+        """(count received from each owner, count sent to each rank), with ``depth`` numbers per pixel."""
         sent = [0] * len(self.from_owner)
         for rank, each in self.wanted.items():
             sent[rank] = each.n_pixels * depth
@@ -116,14 +116,14 @@ def _pieces(flat: np.ndarray, counts: list[int]) -> list[np.ndarray]:
 
 
 class SlabStore(ObjectStore):
-    """The object in slabs along y, one a rank.
+    """The object in slabs along y, one per rank.
 
     Args:
-        xp: Backend; it computes, the slabs are kept by the host.
-        start: First object, complex or real.
-        optimizer: Decides what state and whether a curvature are kept.
+        xp: Backend for computation; the slabs are in the host's memory.
+        start: Start object, complex or real.
+        optimizer: Determines the state, and whether a curvature is stored.
         comm: The ranks.
-        block_bytes: Object bytes that are worked on at once.
+        block_bytes: Object bytes per block.
     """
 
     def __init__(self, xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, block_bytes: int) -> None:
@@ -156,7 +156,7 @@ class SlabStore(ObjectStore):
 
     @abstractmethod
     def _make_rows(self, kept: dict[str, ArraySpec]) -> dict[str, RowBackend]:
-        """Places, filled with zeros, for this rank's slab of each array."""
+        """Zeros for this rank's slab of each array."""
 
     # -- windows -----------------------------------------------------------------------------------------------------
     def gather(self, windows: Windows, array: LikeObject = "value") -> Array:
@@ -182,7 +182,7 @@ class SlabStore(ObjectStore):
             self._deposit(name, plan, packed, depth)
 
     def _plan_of(self, windows: Windows) -> Plan:
-        # `scatter_add` goes the way of the `gather` before it.
+        # `scatter_add` uses the plan of the `gather` before it.
         if self._last is None or self._last[0] is not windows:
             self._last = (windows, self._plan(window_boxes(windows.corners_px, windows.shape)))
         return self._last[1]
@@ -194,7 +194,7 @@ class SlabStore(ObjectStore):
         return Plan(asked, from_owner, covers(every, self.local_rows))
 
     def _fetch(self, plan: Plan, array: RowBackend) -> np.ndarray:
-        """The pixels that this rank asked for, packed, real."""
+        """The pixels that this rank needs, packed as real numbers."""
         depth = self._pixel * self._parts
         received, sent = plan.scaled(depth)
         send = np.empty(sum(sent), self._real)
@@ -207,7 +207,7 @@ class SlabStore(ObjectStore):
         return self.comm.exchange(send, sent, received, "exchange of the object")
 
     def _deposit(self, name: str, plan: Plan, packed: np.ndarray, depth: int) -> None:
-        """Add packed pixels, as `_fetch` gives them, to the owners' gradient or curvature."""
+        """Add packed pixels, in the order of `_fetch`, to the owners' gradient or curvature."""
         sent, received = plan.scaled(depth)
         came = self.comm.exchange(packed, sent, received, f"exchange of the object's {name}")
         parts = _pieces(came, received)
@@ -219,7 +219,7 @@ class SlabStore(ObjectStore):
             self._rows[name].done(a, b)
 
     def _touched(self, plan: Plan) -> Iterator[tuple[int, int]]:
-        """Blocks of this rank's slab of which anyone wants a pixel."""
+        """Blocks of this rank's slab with a pixel that any rank needs."""
         for a, b in self._blocks():
             edges = np.array([a, b])
             if any(np.diff(wanted.pixels_before(edges))[0] for wanted in plan.wanted.values()):
@@ -304,7 +304,7 @@ class SlabStore(ObjectStore):
         self._written("constraint of the object")
 
     def _written(self, name: str) -> None:
-        """This rank's rows have been written."""
+        """Called once this rank's rows have been written."""
 
     def restart(self) -> None:
         for a, b in self._blocks() if self._state_rows else ():

@@ -1,4 +1,4 @@
-"""Updates: what changes the unknowns between two batches, state -> state."""
+"""Updates: changes of the unknowns between two batches, state -> state."""
 
 from adorym.updates.autofocus import Autofocus, FocusUpdate
 from adorym.updates.base import State, Update

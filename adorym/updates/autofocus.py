@@ -1,8 +1,8 @@
-r"""Finding the common distance of a series by the sharpness of the object.
+r"""Autofocus: the common distance of a series from the sharpness of the object.
 
 A common shift c of all distances refocuses the object: :math:`\mathcal D_{z + c} O = \mathcal D_z (\mathcal D_c O)`.
-The holograms therefore fit as well with the distances shifted by -c and the object propagated by c; of all these, the
-object with the smallest total variation of its magnitude is the one in focus.
+The holograms therefore fit equally well with the distances shifted by -c and the object propagated by c. The object
+with the smallest total variation of its modulus is in focus.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from adorym.units import Length
 from adorym.updates.base import State, Update
 
 LOG = logging.getLogger("adorym")
-# Coarse steps of the search, before the minimum is refined.
+# Number of coarse steps, before the minimum is refined.
 STEPS = 25
 
 
@@ -32,9 +32,9 @@ class Autofocus:
     """When and how far the focus is searched.
 
     Attributes:
-        at: Epochs, counted from 1, after which it is searched, besides after the last.
+        at: Further epochs, counted from 1, after which the focus is searched.
         reach: Largest change of the distances; half the depth of focus of a pixel if absent.
-        last: Whether it is searched after the last epoch.
+        last: Whether the focus is searched after the last epoch.
     """
 
     at: tuple[Annotated[int, Field(ge=1)], ...] = ()
@@ -42,7 +42,7 @@ class Autofocus:
     last: bool = True
 
     def due(self, epoch: int, epochs: int) -> bool:
-        """Whether it is searched after ``epoch`` completed epochs of ``epochs``."""
+        """Whether the focus is searched after ``epoch`` completed epochs of ``epochs``."""
         return epoch in self.at or (self.last and epoch == epochs)
 
     def find(self, obj: np.ndarray, grid: Grid, inside: tuple[slice, slice]) -> float:
@@ -63,12 +63,12 @@ class Autofocus:
 
 @dataclass(frozen=True)
 class FocusUpdate(Update):
-    """The object in focus, and the common distance that goes with it.
+    """Propagates the object into focus, and changes the common distance accordingly.
 
     Attributes:
-        settings: When and how far it is searched.
+        settings: When and how far the focus is searched.
         grid_of: The object's grid, from its (y, x) size.
-        buffer_px: (y, x) rim of the object that no hologram sees.
+        buffer_px: (y, x) rim of the object outside every hologram.
     """
 
     settings: Autofocus

@@ -1,8 +1,8 @@
-"""What an update is: a step from one state of a run to the next, ``apply(state) -> state``.
+"""The update: a step from one state of a run to the next, ``apply(state) -> state``.
 
-A run is a list of updates: at the beginning of an epoch a support follows the object, in every batch the gradient moves
-all unknowns, at the end of an epoch gauges are fixed and a focus is searched. A state tells an update where the run
-stands; what the update returns says what it wants changed, and the engine carries that out wherever the object lives.
+A run is a list of updates: shrink-wrap at the start of an epoch, a gradient step in every batch, gauges and autofocus
+at the end of an epoch. An update receives the state of the run and returns it with the changes that it requests; the
+engine applies them in the object's store.
 """
 
 from __future__ import annotations
@@ -17,20 +17,21 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """Where a run stands between two batches, and what an update wants changed.
+    """The state of a run between two batches, and the changes that an update requests.
 
     Attributes:
         epoch: Epochs completed.
         epochs: All planned epochs.
-        values: The parameters by name, the object excepted.
-        rates: Learning rate in this epoch of everything that is refined, by name, the object among them.
-        read_object: Returns the whole unknown of the object; expensive, so to be called only if needed.
-        patterns: ``(n,)`` sorted indices of the present batch; none at the beginning and at the end of an epoch.
-        loss: Of that batch, once it is known.
+        values: The parameters by name, except the object.
+        rates: Learning rate in this epoch by name, for all refined parameters including the object.
+        constrained: Names of constrained parameters, which a gauge must not change.
+        read_object: Returns the whole unknown of the object; expensive, so call it only if needed.
+        patterns: ``(n,)`` sorted indices of the current batch; empty at the start and at the end of an epoch.
+        loss: Loss of that batch, once it is known.
         changed: New values by name.
-        new_object: The whole unknown that takes the place of the present one.
-        factor: What the unknown is multiplied by, of its shape; after ``new_object``.
-        new_problem: Whether the loss of this epoch is not to be compared with that of the epoch before.
+        new_object: The whole unknown that replaces the current one.
+        factor: Factor of the unknown's shape, applied after ``new_object``.
+        new_problem: Whether losses of this epoch cannot be compared with those of the epoch before.
     """
 
     epoch: int
@@ -38,6 +39,7 @@ class State:
     values: Mapping[str, np.ndarray]
     rates: Mapping[str, float]
     read_object: Callable[[], np.ndarray]
+    constrained: frozenset[str] = frozenset()
     patterns: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     loss: float = 0.0
     changed: Mapping[str, np.ndarray] = field(default_factory=dict)
@@ -69,4 +71,4 @@ class Update(ABC):
 
     @abstractmethod
     def apply(self, state: State) -> State:
-        """The state after it; ``state`` itself where nothing has to be changed."""
+        """The new state; ``state`` itself if nothing changes."""

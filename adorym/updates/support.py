@@ -1,4 +1,4 @@
-"""The support of a crystal, which follows it by shrink-wrap."""
+"""The support of a crystal, updated by shrink-wrap."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class SupportSettings(ParameterSettings):
 
     Attributes:
         every: Epochs between updates.
-        threshold: Part of the largest blurred amplitude that a voxel of the support has at least.
+        threshold: A voxel belongs to the support if its blurred amplitude is at least this fraction of the largest.
         sigma: Standard deviation of the blur.
-        dilate: Voxels by which it is widened after each update.
+        dilate: Voxels by which the support is dilated after each update.
     """
 
     every: int = Field(50, ge=1)
@@ -39,19 +39,19 @@ class SupportSettings(ParameterSettings):
                 raise ConfigError(key, "has no effect: the support follows the object", remedy="leave it out")
 
     def active(self, epoch: int) -> bool:
-        # The support of the first epoch is that of the first object.
+        # In the first epoch the support is that of the start object.
         return epoch > 0 and super().active(epoch)
 
 
 @dataclass(frozen=True)
 class SupportUpdate(Update):
-    """A support becomes the region where the object's blurred amplitude is strong, and the object zero outside.
+    """Sets the support to the region of strong blurred amplitude, and the object to zero outside.
 
-    Before the first epoch it is where the first object is not zero.
+    Before the first epoch the support is the region where the start object is not zero.
 
     Attributes:
         parameter: Name of the support, ``(y, x, z)``, 0 or 1.
-        rule: When it is updated, and how.
+        rule: When and how it is updated.
     """
 
     parameter: str

@@ -48,7 +48,7 @@ def test_preparation_says_what_it_did(folder):
 
 
 def test_preparation_refuses_more_than_was_measured(folder, tmp_path):
-    with pytest.raises(ConfigError, match="shape: more than twice what was measured"):
+    with pytest.raises(ConfigError, match="shape: more than twice the measured size"):
         prepare_peak(folder / "raw.h5", tmp_path / "x.h5", {"shape": (100, 20, 20)})
     with pytest.raises(InputError, match="outlier: unknown key; did you mean 'outliers'"):
         prepare_peak(folder / "raw.h5", tmp_path / "x.h5", {"outlier": 3})

@@ -65,7 +65,7 @@ def test_the_same_patterns_are_left_out():
     np.testing.assert_array_equal(chosen, held_out_patterns(40, 0.1, 3))
     assert len(held_out_patterns(3, 0.01, 0)) == 1
     with pytest.raises(
-        ConfigError, match="--held-out: not a part of the patterns; expected between 0 and 1; found 1.5"
+        ConfigError, match="--held-out: not a fraction of the patterns; expected between 0 and 1; found 1.5"
     ):
         held_out_patterns(10, 1.5, 0)
 

@@ -116,7 +116,7 @@ def test_quantities_are_literals_arrays_or_arrays_with_a_unit(tmp_path):
     assert dataset.energy_ev == pytest.approx(8800) and dataset.distance_m == 2 and dataset.source_distance_m == 0.03
     assert dataset.detector_pixel_size_m == pytest.approx((55e-6, 75e-6))
     np.testing.assert_allclose(dataset.propagation_distance_m, [0.1, 0.2])
-    assert "distance: no unit said for 'z', taken as m" in dataset.notes
+    assert "distance: 'z' has no unit, taken as m" in dataset.notes
     assert KeyMap.parse(entries).read(path, None).format == "map of hdf5"
 
 

@@ -30,12 +30,12 @@ def test_rates_fall_until_the_loss_does(caplog):
     expected = [2.0 * 0.5 ** sum(rise < epoch for rise in rises) for epoch in range(len(rates))]
     assert rates == pytest.approx(expected)
     assert len(caplog.messages) == len(rises)
-    assert "learning rates are multiplied by 0.5 from now on" in caplog.messages[0]
+    assert "learning rates are multiplied by 0.5 from here on" in caplog.messages[0]
     assert losses[-1] < 0.1 * losses[0]
 
 
 def test_without_it_the_run_ends_with_an_error():
-    with pytest.raises(RunError, match=r"the loss (grows without bound|is not a number)"):
+    with pytest.raises(RunError, match=r"the loss (grows without bound|is not a finite number)"):
         finished(too_fast(rate=4.0, backoff=1.0))
 
 

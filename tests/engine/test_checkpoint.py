@@ -152,7 +152,7 @@ def test_values_that_are_no_numbers_do_not_replace_a_checkpoint(path):
     values[3, 4] = np.nan
     run.problem.store.restore(values, run.problem.store.state())
     run.progress.epoch += 1
-    with pytest.raises(RunError, match=r"run: values are not numbers any more after epoch 3; found object; lower"):
+    with pytest.raises(RunError, match=r"run: values are not finite after epoch 3; found object; lower"):
         save_checkpoint(run, path, IDENTITY)
     assert path.read_bytes() == before
     assert resumed(path).progress.epoch == 2

@@ -217,7 +217,7 @@ def test_loss_that_is_no_number_ends_at_its_batch(monkeypatch):
             values[10:14, 10:14] = np.nan
             run.problem.store.restore(values, run.problem.store.state())
 
-    with pytest.raises(RunError, match=r"not a number.* epoch 3, batch 2 of 3"):
+    with pytest.raises(RunError, match=r"not a finite number.* epoch 3, batch 2 of 3"):
         for _ in run.epochs(watch=watch):
             pass
     assert run.progress.history["loss"] == whole.progress.history["loss"]

@@ -61,7 +61,7 @@ def test_what_needs_the_whole_object_is_refused(store, tmp_path):
         "regularizers[0]",
         "constraints[1]",
     ]
-    assert all(f"needs the whole object, of which a rank has only a part in the store '{store}'" in x for x in lines)
+    assert all(f"needs the whole object, but a rank holds only a part of it in the store '{store}'" in x for x in lines)
     tiny(parameters=parameters, terms=terms)  # in 'dp' each rank has all of it
 
 

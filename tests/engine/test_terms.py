@@ -113,7 +113,7 @@ def test_proximal_operator_of_a_parameter_keeps_its_units():
         ),
         (
             {"regularizers": [{"kind": "smoothness", "parameter": "probe", "weight": 1.0}]},
-            r"regularizers\[0\].parameter: 'probe' has no course over angle or time",
+            r"regularizers\[0\].parameter: 'probe' is not a series over patterns or angles",
         ),
         (
             {"constraints": [{"kind": "position_limit", "maximum": "2 px"}]},

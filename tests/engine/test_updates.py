@@ -95,7 +95,7 @@ def test_a_support_update_is_pure_and_dilates():
 
 def test_a_factor_goes_into_what_is_refined_with_it():
     values = {"intensity_scale": np.array([[1.0], [3.0]]), "probe": np.ones((1, 2, 2), complex)}
-    gauge = FactorGauge("intensity_scale", ("probe",))
+    gauge = FactorGauge("intensity_scale", "probe")
     moved = gauge.apply(State(1, 2, values, {"intensity_scale": 1.0, "probe": 1.0}, np.zeros))
     np.testing.assert_allclose(moved.values["intensity_scale"].ravel(), [0.5, 1.5])
     np.testing.assert_allclose(moved.values["probe"], np.sqrt(2))

@@ -208,5 +208,5 @@ def test_a_lost_checkpoint_is_replaced_by_the_one_before(folder, capsys):
     Path("out/checkpoint.h5").write_bytes(b"torn")
     assert previous(Path("out/checkpoint.h5")).exists()
     ended = run(2, [*RUN, "--resume"], folder)
-    assert ended.status == 0 and "going on from the one before it" in ended.err
+    assert ended.status == 0 and "resuming from the one before it" in ended.err
     assert_same(read_result("out"), whole(folder))

@@ -217,7 +217,7 @@ def test_command_writes_weights_and_a_model_card(tmp_path):
     assert set(card["held_out_scores"]) >= {"median_shape_error", "median_phase_rms_rad"}
     assert load_network(path)[0].width == TINY
     assert (tmp_path / "out" / "training.png").read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ConfigError, match="holds a training already.*--resume"):
+    with pytest.raises(ConfigError, match="already holds a training.*--resume"):
         train_network("cdi_nn", tmp_path / "out", None, small_training(tmp_path))
     with pytest.raises(ConfigError, match="no trainable network named 'cdi_n'; did you mean 'cdi_nn'"):
         train_network("cdi_n", tmp_path / "out")

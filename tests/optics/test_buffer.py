@@ -44,7 +44,7 @@ def test_fresnel_scaling():
     np.testing.assert_allclose(magnification, [100, 50])
     np.testing.assert_allclose(z, [0.0099, 0.0196])
     assert pixel == pytest.approx((0.1e-6, 0.12e-6))
-    with pytest.raises(GeometryError, match="does not go with 'data.distance'; expected 3 values, or one; found 2"):
+    with pytest.raises(GeometryError, match="does not match 'data.distance'; expected 3 values, or one; found 2"):
         fresnel_scaling(np.array([1.0, 2.0]), np.array([1.0, 2.0, 3.0]))
     with pytest.raises(GeometryError, match="distances must be positive"):
         fresnel_scaling(np.array([-1.0]), np.array([1.0]))
