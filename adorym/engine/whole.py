@@ -13,7 +13,7 @@ from adorym.engine.terms import proximal, term_gradient
 from adorym.errors import ConfigError
 from adorym.optimizers.base import Gradient
 from adorym.parameters import OBJECT
-from adorym.regularizers.base import Regularizer, proximal_terms
+from adorym.regularizers.base import ProximalRegularizer, Regularizer, proximal_terms
 from adorym.solvers.base import Objective, Solver
 from adorym.storage.base import Slope
 from adorym.storage.vector import StoreVector
@@ -132,7 +132,7 @@ class FullBatchObjective(Objective):
         for name, term in self.proximal.items():
             step_here = step * self.scaling.only(name).largest() ** 2  # one number a parameter
 
-            def moved(_: int, tile: Array, term: Regularizer = term, step: float = step_here) -> Array:
+            def moved(_: int, tile: Array, term: ProximalRegularizer = term, step: float = step_here) -> Array:
                 return proximal(self.problem, term, xp.asarray(tile, exact=True), step)
 
             part = x.parts[name]
