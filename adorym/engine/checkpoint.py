@@ -224,18 +224,20 @@ def _need_shape(stored: h5py.Dataset, shape: tuple[int, ...]) -> None:
         raise ConfigError("--resume", f"'{stored.name}' has another size", expected=shape, found=stored.shape)
 
 
-def _restore_rows(stored: h5py.Dataset, store: ObjectStore, array: LikeObject, kept: ArraySpec) -> None:
+def _restore_rows(stored: h5py.Dataset, store: ObjectStore, array: LikeObject, kept: ArraySpec) -> LikeObject:
     for start, stop in blocks(*store.local_rows, kept.row_bytes):
-        store.write(array, start, read_rows(stored, kept, start, stop))
+        array = store.write(array, start, read_rows(stored, kept, start, stop))
+    return array
 
 
 def _remembered(entry: h5py.Dataset | h5py.Group, store: ObjectStore) -> float | StoreVector:
     """An entry of a solver's state: a number, or a vector, of whose object each rank reads its rows."""
     if isinstance(entry, h5py.Dataset):
         return float(entry[()])
-    parts = {name: store.zeros() if name == OBJECT else part[()] for name, part in entry.items()}
-    if OBJECT in parts:
-        _restore_rows(entry[OBJECT], store, parts[OBJECT], store.arrays()["value"])
+    parts: dict[str, Any] = {}
+    for name, part in entry.items():
+        here = name == OBJECT
+        parts[name] = _restore_rows(part, store, store.empty(), store.arrays()["value"]) if here else part[()]
     return StoreVector(store, parts)
 
 

@@ -13,7 +13,7 @@ from adorym.engine.terms import proximal, term_gradient
 from adorym.errors import ConfigError
 from adorym.optimizers.base import Gradient
 from adorym.parameters import OBJECT
-from adorym.regularizers.base import Regularizer, proximal_terms
+from adorym.regularizers.base import ProximalRegularizer, Regularizer, proximal_terms
 from adorym.solvers.base import Objective, Solver
 from adorym.storage.base import Slope
 from adorym.storage.vector import StoreVector
@@ -46,15 +46,12 @@ class FullBatchObjective(Objective):
 
     # -- from the problem and back -----------------------------------------------------------------------------------
     def values(self) -> StoreVector:
-        """The current values, in their own units."""
-        store, xp, parts = self.problem.store, self.problem.xp, self._zeros()
-        for name in self.names:
-            if name != OBJECT:
-                parts[name] = parts[name] + xp.to_numpy(self.problem.values[name].array)
-                continue
-            for row, (value,) in store.tiles("value"):
-                parts[name] = store.write(parts[name], row, value)
-        return StoreVector(store, parts)
+        """The present values, in their own units."""
+        store, xp, values = self.problem.store, self.problem.xp, self.problem.values
+        parts = {name: _wide(xp.to_numpy(values[name].array)) + 0 for name in self.names if name != OBJECT}
+        if OBJECT in self.names:
+            parts[OBJECT] = store.map(lambda _, tile: tile + 0, "value")
+        return StoreVector(store, {name: parts[name] for name in self.names})
 
     def pack(self) -> StoreVector:
         """The current values in scaled units."""
@@ -86,15 +83,15 @@ class FullBatchObjective(Objective):
                 store.write("value", row, tile)
             store.comm.barrier("take over the object")
 
-    def _zeros(self, names: Sequence[str] = ()) -> dict[str, Any]:
-        """Zeros for the parts ``names`` of a vector; for all parts if ``names`` is empty."""
+    def _blank(self, names: Sequence[str] = ()) -> dict[str, Any]:
+        """Zeros for all parts of a vector, or for ``names``; what the object's part holds is still to be written."""
         problem, wanted = self.problem, names or self.names
         return {
-            n: problem.store.zeros() if n == OBJECT else np.zeros_like(_wide(problem.values[n].first)) for n in wanted
+            n: problem.store.empty() if n == OBJECT else np.zeros_like(_wide(problem.values[n].first)) for n in wanted
         }
 
     def _filled(self, value: float) -> StoreVector:
-        return StoreVector(self.problem.store, self._zeros()).map(lambda a: a + value)
+        return self.values().map(lambda a: np.full(a.shape, value))
 
     def rescale(self, rng: np.random.Generator) -> None:
         """Scale by the current curvature, ``x = h^{-1/2} u``; earlier vectors are then invalid."""
@@ -114,7 +111,7 @@ class FullBatchObjective(Objective):
     def evaluate(self, u: StoreVector) -> tuple[float, StoreVector]:
         self.evaluations += 1
         self.unpack(u)
-        problem, parts = self.problem, self._zeros()
+        problem, parts = self.problem, self._blank()
         value, found = batch_gradients(problem, self.patterns, frozenset(self.names), frozenset())
         for name, each in found.items():
             parts[name][... if each.index is None else each.index] = problem.xp.to_numpy(each.gradient)
@@ -133,21 +130,20 @@ class FullBatchObjective(Objective):
     def prox(self, u: StoreVector, step: float) -> StoreVector:
         store, xp, x = self.problem.store, self.problem.xp, self._rounded(u)
         for name, term in self.proximal.items():
-            step_here = step * self.scaling.only(name).largest() ** 2  # one number per parameter
-            if name != OBJECT:
-                array = xp.asarray(x.parts[name], exact=True)
-                x.parts[name] = xp.to_numpy(proximal(self.problem, term, array, step_here))
-                continue
-            for row, (tile,) in store.tiles(x.parts[name]):
-                made = proximal(self.problem, term, xp.asarray(tile, exact=True), step_here)
-                x.parts[name] = store.write(x.parts[name], row, made)
+            step_here = step * self.scaling.only(name).largest() ** 2  # one number a parameter
+
+            def moved(_: int, tile: Array, term: ProximalRegularizer = term, step: float = step_here) -> Array:
+                return proximal(self.problem, term, xp.asarray(tile, exact=True), step)
+
+            part = x.parts[name]
+            x.parts[name] = store.map(moved, part) if name == OBJECT else xp.to_numpy(moved(0, part))
         return x / self.scaling
 
     def left_out(self, u: StoreVector) -> float:
         if not self.proximal:
             return 0.0
         self.unpack(u)
-        parts = self._zeros()
+        parts = self._blank()
         value = sum(self._add_term(term, parts) for term in self.proximal.values())
         self._taken(parts)  # discards the gradient
         return self._over_ranks(value)
@@ -157,18 +153,13 @@ class FullBatchObjective(Objective):
         return np.concatenate([a.reshape(-1).view(np.float64) for a in reals])
 
     def vector(self, flat: np.ndarray) -> StoreVector:
-        parts, start = self._zeros(), 0
-        like = StoreVector(self.problem.store, parts)
+        store, parts, start = self.problem.store, self._blank(), 0
         for name in self.names:
-            array = _wide(like.host(name))
-            stop = start + array.reshape(-1).view(np.float64).size
-            array = np.ascontiguousarray(flat[start:stop]).view(array.dtype).reshape(array.shape)
-            start = stop
-            if name == OBJECT:
-                parts[name] = self.problem.store.write(parts[name], 0, array)
-            else:
-                parts[name] = array
-        return like
+            like = _wide(StoreVector(store, parts).host(name))
+            stop = start + like.reshape(-1).view(np.float64).size
+            array = np.array(flat[start:stop]).view(like.dtype).reshape(like.shape)
+            parts[name], start = store.write(parts[name], 0, array) if name == OBJECT else array, stop
+        return StoreVector(store, parts)
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray] | None:
         sides = []
@@ -201,7 +192,7 @@ class FullBatchObjective(Objective):
         known = frozenset(name for name in self.names if problem.unknowns[name].optimizer.needs_curvature)
         if not known:
             return StoreVector(problem.store, {})
-        made = self._zeros()
+        made = self._blank()
         _, found = batch_gradients(problem, self.patterns, frozenset(self.names), known)
         for name in known - {OBJECT}:
             index, h = found[name].index, xp.to_numpy(found[name].curvature)
@@ -219,7 +210,7 @@ class FullBatchObjective(Objective):
         if self.problem.loss.amplitude_curvature is None:
             remedy = "choose a solver that needs gradients only, such as {kind: lbfgs}"
             raise ConfigError("solver", f"the curvature of loss '{self.problem.loss.kind}' is not known", remedy=remedy)
-        parts = self._zeros()
+        parts = self._blank()
         for patterns in own_chunks(self.problem, self.patterns):
             # An empty chunk uses one pattern with zero weight, so that all ranks call the store equally often.
             self._chunk_product(patterns if len(patterns) else self.patterns[:1], v, parts, float(len(patterns) > 0))
@@ -295,7 +286,7 @@ class FullBatchObjective(Objective):
         step = NUDGE * max(1.0, part.norm()) / size
         for sign in (1.0, -1.0):
             self._place(part + sign * step * along.only(term.parameter))
-            parts = self._zeros([term.parameter])
+            parts = self._blank([term.parameter])
             self._add_term(term, parts)
             slopes.append(self._taken(parts))
         self._place(part)

@@ -281,6 +281,8 @@ def cut(xp: Backend, images: Array, corners: np.ndarray, window_px: tuple[int, i
 class _Cut(HostOperation):
     """Windows of images, and the adjoint; the compiled loops treat the images as one tall image."""
 
+    linear: ClassVar[bool] = True
+
     def __init__(self, corners: np.ndarray, window_px: tuple[int, int]) -> None:
         self.corners, self.window_px = corners, window_px
 

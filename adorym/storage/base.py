@@ -19,7 +19,7 @@ from adorym.wrapper.base import Array
 Step = Callable[[Array, Gradient, tuple[Array, ...], int], tuple[Array, tuple[Array, ...]]]
 # ``function(tile, first row of the tile) -> tile``
 Function = Callable[[Array, int], Array]
-# An array laid out like the object: the name of one of the store's own, or a result of `ObjectStore.zeros`.
+# An array that is laid out like the object: the name of one of the store's own, or one made by the store.
 LikeObject = Any
 # Value, gradient and, if needed, curvature of a term of the object.
 Slope = tuple[float, Array, Array | None]
@@ -95,15 +95,19 @@ class ObjectStore(ABC):
 
     # -- further arrays, for solvers -------------------------------------------------------------------------------
     @abstractmethod
-    def zeros(self) -> LikeObject:
-        """Zeros with the object's layout and type."""
+    def empty(self) -> LikeObject:
+        """A new array that is laid out like the object and has its type; its values are arbitrary."""
 
     @abstractmethod
     def tiles(self, *arrays: LikeObject) -> Iterator[tuple[int, tuple[Array, ...]]]:
-        """``(first row, tile of each of the arrays)`` for all rows that this rank holds.
+        """``(first row, tile of each of the arrays)`` for all rows that this rank holds; not to be written to."""
 
-        They are read-only.
-        """
+    def map(self, function: Callable[..., Array], *arrays: LikeObject) -> LikeObject:
+        """A new array of the tiles ``function(first row, *tiles)``, which share no memory with the object itself."""
+        made = self.empty()
+        for row, (_, *tiles) in self.tiles(made, *arrays):
+            made = self.write(made, row, function(row, *tiles))
+        return made
 
     # -- the whole object, for files and results -----------------------------------------------------------------
     @abstractmethod
@@ -116,10 +120,7 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def write(self, array: LikeObject, start: int, rows: Array) -> LikeObject:
-        """Replace rows of one of the `arrays`, or of an array from `zeros`, from ``start`` on, within ``local_rows``.
-
-        Returns the new array, since some backends cannot change an existing one.
-        """
+        """Replace rows of an array, within ``local_rows``, from ``start`` on; what is returned takes its place."""
 
     def values(self) -> np.ndarray:
         """The whole object, on every rank."""

@@ -20,8 +20,8 @@ class DistributedStore(SlabStore):
     ) -> None:
         super().__init__(xp, start, optimizer, comm, block_bytes)
 
-    def zeros(self) -> LikeObject:
-        return self._make_rows({"zeros": self._kept["value"]})["zeros"]
+    def empty(self) -> LikeObject:
+        return self._make_rows({"new": self._kept["value"]})["new"]
 
     def _make_rows(self, kept: dict[str, ArraySpec]) -> dict[str, RowBackend]:
         low, high = self.local_rows

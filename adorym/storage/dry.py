@@ -44,7 +44,7 @@ class DryStore(ObjectStore):
     def apply(self, function: Function) -> None:
         """Has no effect."""
 
-    def zeros(self) -> LikeObject:
+    def empty(self) -> LikeObject:
         return np.zeros(self.shape, self._xp.complex_dtype)
 
     def tiles(self, *arrays: LikeObject) -> Iterator[tuple[int, tuple[Array, ...]]]:

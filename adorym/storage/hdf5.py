@@ -13,6 +13,7 @@ import mmap
 import os
 import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,17 +56,16 @@ class FileSettings:
 
 
 class MappedRows(RowBackend):
-    """Rows of a dataset in a mapped file; ``first`` is the index of its first row."""
+    """Rows of a mapped dataset, ``first`` being the number of its first row."""
 
-    def __init__(self, path: Path, offset: int, kept: ArraySpec, first: int = 0) -> None:
-        self._first = first
-        self._map = np.memmap(path, kept.dtype, "r+", offset, kept.shape)
-        self._mmap: mmap.mmap = self._map._mmap  # type: ignore[attr-defined]
-        self._begin = offset % mmap.ALLOCATIONGRANULARITY  # maps begin at page boundaries
-        self._row_bytes = self._map[:1].nbytes
+    def __init__(self, mapped: np.memmap, first: int = 0) -> None:
+        self._first, self.mapped = first, mapped
+        self._mmap: mmap.mmap = mapped._mmap  # type: ignore[attr-defined]
+        self._begin = mapped.offset % mmap.ALLOCATIONGRANULARITY  # the map itself begins at a page
+        self._row_bytes = mapped[:1].nbytes
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        return self._map[start - self._first : stop - self._first].view(np.ndarray)
+        return self.mapped[start - self._first : stop - self._first].view(np.ndarray)
 
     def write(self, start: int, rows: np.ndarray) -> None:
         copy_unless_same(self.read(start, start + len(rows)), rows)
@@ -82,6 +82,10 @@ class MappedRows(RowBackend):
         length = first + (stop - start) * self._row_bytes - page
         if length > 0:
             self._mmap.madvise(advice, page, length)
+
+
+def _mapped(path: Path, offset: int, kept: ArraySpec) -> np.memmap:
+    return np.memmap(path, kept.dtype, "r+", offset, kept.shape)
 
 
 class DatasetRows(RowBackend):
@@ -107,21 +111,29 @@ class Hdf5Store(SlabStore):
     ) -> None:
         self._settings = settings
         self._file: h5py.File | None = None
+        self._spare: list[np.memmap] = []  # files of arrays that are no longer needed
         if settings.memory_bytes is not None:
             self.window_bytes = settings.memory_bytes / STEP_FACTOR
         super().__init__(xp, start, optimizer, comm, settings.block_bytes)
 
-    def zeros(self) -> LikeObject:
+    def empty(self) -> LikeObject:
         low, high = self.local_rows
         kept = ArraySpec((high - low, *self.shape[1:]), self._kept["value"].dtype)
         if high == low:
             return MemoryRows(np.zeros(kept.shape, kept.dtype), low)
-        made = self._reserved({"zeros": kept})  # a file of this rank alone
+        rows = MappedRows(self._spare.pop() if self._spare else self._alone(kept), low)
+        # To make a file takes longer than to fill it: when nobody needs the array any more, the next one has its file.
+        weakref.finalize(rows, self._spare.append, rows.mapped).atexit = False
+        return rows
+
+    def _alone(self, kept: ArraySpec) -> np.memmap:
+        """An array in a file of this rank alone."""
+        made = self._reserved({"new": kept})
         if isinstance(made, ConfigError):
             raise made
         path, offsets = made
         try:
-            return MappedRows(path, offsets["zeros"], kept, low)
+            return _mapped(path, offsets["new"], kept)
         finally:
             path.unlink()
 
@@ -139,7 +151,7 @@ class Hdf5Store(SlabStore):
 
     def _opened(self, path: Path, offsets: dict[str, int], kept: dict[str, ArraySpec]) -> dict[str, RowBackend]:
         if self._settings.driver == "memmap":
-            return {name: MappedRows(path, offsets[name], k) for name, k in kept.items()}
+            return {name: MappedRows(_mapped(path, offsets[name], k)) for name, k in kept.items()}
         file = h5py.File(path, "r+", **parallel_hdf5_options(self.comm))
         self._file = file
         return {name: DatasetRows(file[name], k) for name, k in kept.items()}
@@ -189,6 +201,7 @@ class Hdf5Store(SlabStore):
 
     def close(self) -> None:
         self._rows.clear()
+        self._spare.clear()
         if self._file is not None:
             self._file.close()
             self._file = None

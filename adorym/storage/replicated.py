@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -87,8 +87,11 @@ class ReplicatedStore(ObjectStore):
     def apply(self, function: Function) -> None:
         self._object = function(self._object, 0)
 
-    def zeros(self) -> LikeObject:
+    def empty(self) -> LikeObject:
         return self._xp.zeros_like(self._object)
+
+    def map(self, function: Callable[..., Array], *arrays: LikeObject) -> LikeObject:
+        return self._xp.asarray(function(0, *map(self._array, arrays)))
 
     def tiles(self, *arrays: LikeObject) -> Iterator[tuple[int, tuple[Array, ...]]]:
         yield 0, tuple(self._array(array) for array in arrays)

@@ -22,8 +22,8 @@ class StoreVector:
     replicated NumPy arrays in double precision.
 
     Attributes:
-        store: The object's store.
-        parts: Arrays by name; that of the object comes from `ObjectStore.zeros`.
+        store: Where the object lives.
+        parts: By name; that of the object was made by the store.
     """
 
     __array_ufunc__ = None  # NumPy scalars defer products to this class
@@ -42,18 +42,14 @@ class StoreVector:
 
     # -- arithmetic --------------------------------------------------------------------------------------------------
     def map(self, function: Callable[..., Array], *others: StoreVector) -> StoreVector:
-        """``function`` of the real numbers of this vector and of ``others``; it may use operators only."""
+        """``function`` of the real numbers of this vector and of others: by operators alone, or an array of NumPy's."""
         return self._each(partial(_by_reals, function), *others)
 
     def _each(self, function: Callable[..., Array], *others: StoreVector) -> StoreVector:
         made: dict[str, Any] = {}
         for name, *arrays in self._arrays(*others):
-            if name != "object":
-                made[name] = function(*arrays)
-                continue
-            made[name] = self.store.zeros()
-            for row, tiles in self.store.tiles(*arrays):
-                made[name] = self.store.write(made[name], row, function(*tiles))
+            here = name == "object"
+            made[name] = self.store.map(lambda _, *tiles: function(*tiles), *arrays) if here else function(*arrays)
         return StoreVector(self.store, made)
 
     def _arrays(self, *others: StoreVector) -> Iterable[tuple[Any, ...]]:
@@ -110,14 +106,8 @@ class StoreVector:
         """Random signs, the same in every store: those of an object row depend on its index."""
         made: dict[str, Any] = {}
         for k, (name, array) in enumerate(self.parts.items()):
-            if name != "object":
-                made[name] = _signs((seed, 0, k), array)
-                continue
-            made[name] = self.store.zeros()
-            for row, (tile,) in self.store.tiles(made[name]):
-                like = self.store.read(made[name], row, row + len(tile))
-                rows = np.stack([_signs((seed, 1, row + i), r) for i, r in enumerate(like)])
-                made[name] = self.store.write(made[name], row, rows)
+            here = name == "object"
+            made[name] = self.store.map(partial(_signs_of_rows, seed), array) if here else _signs((seed, 0, k), array)
         return StoreVector(self.store, made)
 
     def host(self, name: str) -> np.ndarray:
@@ -142,7 +132,10 @@ def _number(value: Any) -> float:
     return float(value) if math.isfinite(value) else math.inf
 
 
-def _signs(seed: tuple[int, ...], like: np.ndarray) -> np.ndarray:
+def _signs(seed: tuple[int, ...], like: Array) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    made = [rng.choice([-1.0, 1.0], like.shape) for _ in _reals(like)]
-    return made[0] if len(made) == 1 else made[0] + 1j * made[1]
+    return _by_reals(lambda a: rng.choice([-1.0, 1.0], a.shape), like)
+
+
+def _signs_of_rows(seed: int, row: int, tile: Array) -> np.ndarray:
+    return np.stack([_signs((seed, 1, row + i), tile[0]) for i in range(len(tile))])

@@ -157,16 +157,38 @@ def _host_operation(operation: HostOperation, *arrays: np.ndarray) -> np.ndarray
 
 
 def _host_operation_vjps(argnums: Sequence[int], ans: Array, args: tuple, kwargs: dict) -> Callable:
-    operation, *arrays = args
-    wanted = tuple(i + 1 in argnums for i in range(len(arrays)))
+    operation, arrays = args[0], tuple(map(np.ascontiguousarray, args[1:]))
 
-    def backward(upstream: Array) -> list[np.ndarray]:
-        # Autograd hands on conjugated gradients of complex arrays.
-        ours = np.ascontiguousarray(np.conj(upstream), dtype=ans.dtype)
-        found = operation.adjoint(ours, tuple(map(np.ascontiguousarray, arrays)), wanted)
-        return [np.conj(np.asarray(found[i - 1])) for i in argnums]
+    def backward(upstream: Array) -> list[Array]:
+        found = _host_adjoint(operation, arrays, argnums, getval(ans).dtype, upstream)
+        return [found[k] for k in range(len(argnums))]
 
     return backward
+
+
+@primitive
+def _host_adjoint(
+    operation: HostOperation, arrays: tuple, argnums: Sequence[int], dtype: np.dtype, upstream: np.ndarray
+) -> tuple[np.ndarray, ...]:
+    # Autograd hands on conjugated gradients of complex arrays.
+    ours = np.ascontiguousarray(np.conj(upstream), dtype=dtype)
+    found = operation.adjoint(ours, arrays, tuple(i + 1 in argnums for i in range(len(arrays))))
+    return tuple(np.conj(np.asarray(found[i - 1])) for i in argnums)
+
+
+def _host_adjoint_vjp(
+    ans: Array, operation: HostOperation, arrays: tuple, argnums: Sequence[int], dtype: np.dtype, upstream: Array
+) -> Callable:
+    """The derivative of an adjoint is the operation's own; `AutogradBackend.jvp` asks for it."""
+
+    def forward(directions: Sequence[np.ndarray]) -> np.ndarray:
+        along = [np.zeros_like(a) for a in arrays]
+        for i, direction in zip(argnums, directions, strict=True):
+            like = arrays[i - 1]
+            along[i - 1] = np.asarray(direction if like.dtype.kind == "c" else np.real(direction), like.dtype)
+        return operation.tangent(arrays, tuple(along))
+
+    return forward
 
 
 @primitive
@@ -177,4 +199,5 @@ def _split(a: np.ndarray) -> tuple[np.ndarray, ...]:
 defvjp_argnums(_fused, _fused_vjps)
 defvjp_argnums(_checkpoint, _checkpoint_vjps)
 defvjp_argnums(_host_operation, _host_operation_vjps)
+defvjp(_host_adjoint, _host_adjoint_vjp, argnums=(4,))
 defvjp(_split, lambda ans, a: lambda upstream: np.stack([np.asarray(g) for g in upstream]))

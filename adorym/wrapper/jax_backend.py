@@ -68,7 +68,11 @@ class JaxBackend(Backend):
 
     def jvp(self, f: Callable[[Tree], Array], tree: Tree, tangent: Tree) -> tuple[jax.Array, jax.Array]:
         along = {name: tangent[name].astype(a.dtype) for name, a in tree.items()}
-        return jax.jvp(f, (dict(tree),), (along,))
+        self._forward = True
+        try:
+            return jax.jvp(f, (dict(tree),), (along,))
+        finally:
+            self._forward = False
 
     def stop_gradient(self, a: Array) -> jax.Array:
         return jax.lax.stop_gradient(a)
@@ -78,10 +82,11 @@ class JaxBackend(Backend):
         return _fused((core, box), *arrays), box[-1]
 
     def checkpoint(self, f: Callable[..., Array], *arrays: Array) -> jax.Array:
-        return _checkpoint(f, *arrays)
+        return f(*arrays) if self._forward else _checkpoint(f, *arrays)
 
     def host_operation(self, operation: HostOperation, *arrays: Array) -> jax.Array:
-        return _host_operation(operation, *arrays)
+        # JAX takes either a rule for the way forward or one for the way back.
+        return (_host_operation_along if self._forward else _host_operation)(operation, *arrays)
 
 
 def _pixels(corners: np.ndarray, window: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -145,6 +150,16 @@ def _host_operation_backward(operation: HostOperation, kept: tuple, upstream: Ar
     arrays, wanted = kept
     found = operation.adjoint(_host((jnp.conj(upstream),))[0], _host(arrays), wanted)
     return tuple(None if g is None else jnp.array(np.conj(g), a.dtype) for g, a in zip(found, arrays, strict=True))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _host_operation_along(operation: HostOperation, *arrays: Array) -> Array:
+    return jnp.array(operation.forward(*_host(arrays)))
+
+
+@_host_operation_along.defjvp
+def _host_operation_jvp(operation: HostOperation, arrays: tuple, along: tuple) -> tuple[Array, Array]:
+    return _host_operation_along(operation, *arrays), jnp.array(operation.tangent(_host(arrays), _host(along)))
 
 
 _fused.defvjp(_fused_forward, _fused_backward)

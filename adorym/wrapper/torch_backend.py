@@ -242,9 +242,12 @@ class TorchBackend(Backend):
             # The first forward derivative makes torch load rules that it compiles in a way it calls deprecated.
             warnings.filterwarnings("ignore", ".*torch.jit", DeprecationWarning)
             along = {n: tangent[n].detach().to(tree[n].dtype) for n in names}
-            value, change = forward_ad.unpack_dual(
-                f({n: forward_ad.make_dual(tree[n].detach(), along[n]) for n in names})
-            )
+            self._forward = True
+            try:
+                found = f({n: forward_ad.make_dual(tree[n].detach(), along[n]) for n in names})
+            finally:
+                self._forward = False
+            value, change = forward_ad.unpack_dual(found)
             return value, torch.zeros_like(value) if change is None else change
 
     def stop_gradient(self, a: Array) -> torch.Tensor:
@@ -284,10 +287,16 @@ class TorchBackend(Backend):
         return value, box[0]
 
     def checkpoint(self, f: Callable[..., Array], *arrays: Array) -> torch.Tensor:
-        return _Checkpoint.apply(f, *arrays)
+        return f(*arrays) if self._forward else _Checkpoint.apply(f, *arrays)
 
     def host_operation(self, operation: HostOperation, *arrays: Array) -> torch.Tensor:
-        return _HostOperation.apply(operation, *arrays)
+        if not self._forward:
+            return _HostOperation.apply(operation, *arrays)
+        duals = [forward_ad.unpack_dual(a) for a in arrays]
+        values = tuple(_on_host(d.primal) for d in duals)
+        along = tuple(_on_host(torch.zeros_like(d.primal) if d.tangent is None else d.tangent) for d in duals)
+        made = (operation.forward(*values), operation.tangent(values, along))
+        return forward_ad.make_dual(*(self.asarray(a, exact=True) for a in made))
 
     def host_fft2(self, a: np.ndarray) -> np.ndarray:
         return torch.fft.fft2(torch.from_numpy(a)).numpy()

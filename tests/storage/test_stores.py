@@ -227,9 +227,8 @@ def test_vectors_over_the_object(xp, make, rng, depth):
     parts = [{"object": noise(rng, SHAPE + depth, True), "background": rng.normal(size=4)} for _ in range(2)]
     vectors = []
     for each in parts:
-        vectors.append(StoreVector(store, {"object": store.zeros(), "background": each["background"]}))
-        made = vectors[-1].parts
-        made["object"] = store.write(made["object"], 0, xp.asarray(each["object"]))
+        obj = store.write(store.empty(), 0, xp.asarray(each["object"]))
+        vectors.append(StoreVector(store, {"object": obj, "background": each["background"]}))
     a, b = vectors
 
     def flat(v):

@@ -16,7 +16,7 @@ import importlib
 import importlib.util
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -55,6 +55,8 @@ def central_slices(
 
 
 class _CentralSlices(HostOperation):
+    linear: ClassVar[bool] = True
+
     def __init__(self, frame: Frame, tolerance: float, oversampling: float) -> None:
         self.frame, self.tolerance, self.oversampling = frame, tolerance, oversampling
 

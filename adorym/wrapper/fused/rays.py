@@ -87,6 +87,7 @@ class _Sampling(HostOperation):
     """
 
     rows: ClassVar[int]
+    linear: ClassVar[bool] = True
 
     def __init__(self, frame: Frame) -> None:
         self.frame = frame
