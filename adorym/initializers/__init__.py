@@ -1,4 +1,4 @@
-"""First objects; importing the package registers them."""
+"""Start objects; importing the package registers them."""
 
 from adorym.initializers import algorithms, network, off_axis, phase_contrast, phasing, simple, tomographic
 

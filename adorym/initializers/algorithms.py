@@ -1,7 +1,7 @@
-r"""Iterative phasing: how the next object follows from the present one and its projections.
+r"""Iterative phasing algorithms: steps from one object to the next by projections.
 
-:math:`P_M` replaces the modulus of the object's transform by the measured one, :math:`P_S` makes the object zero
-outside its support, and :math:`R = 2P - 1`. Marchesini, Rev. Sci. Instrum. 78, 011301 (2007), reviews them all.
+:math:`P_M` replaces the modulus of the object's transform by the measured one, :math:`P_S` sets the object to zero
+outside its support, and :math:`R = 2P - 1`. Review: Marchesini, Rev. Sci. Instrum. 78, 011301 (2007).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ Projection = Callable[[Array], Array]
 
 
 class PhasingAlgorithm(ABC):
-    """One way to step; ``x`` is ``(n, z, y, x)`` complex, ``support`` bool of the same shape.
+    """A phasing algorithm; ``x`` is ``(n, z, y, x)`` complex, ``support`` bool of the same shape.
 
     Attributes:
-        estimates: Whether what is stepped resembles the object; otherwise only its projections do, and the support is
-            found from the one onto the modulus.
+        estimates: Whether the iterate itself resembles the object; otherwise the support is found from its projection
+            onto the modulus.
 
     Other packages add algorithms through the entry point group ``adorym.phasing_algorithm``.
     """

@@ -1,4 +1,4 @@
-"""A guess of the crystal, brought to the data: its grid, its largest piece, its ramp to sub-voxel, its scale."""
+"""Fit a guess of the crystal to the data: grid, largest connected region, sub-voxel phase ramp, and scale."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from adorym.metrics.crystal import chi_square, displacement
 
 @dataclass(frozen=True, eq=False)
 class Guess:
-    """A first crystal on the grid of the data.
+    """A start crystal on the grid of the data.
 
     Attributes:
         object: ``(z, y, x)`` complex, zero outside the support, in square root of photons.
         support: ``(z, y, x)`` bool.
         chi2: Misfit of the moduli.
-        offset: (z, y, x) voxels by which its pattern was moved to lie upon the measured one.
+        offset: (z, y, x) voxels by which its pattern was shifted to match the measured one.
     """
 
     object: np.ndarray
@@ -43,7 +43,7 @@ def on_grid(obj: np.ndarray, shape: tuple[int, ...], zoom: np.ndarray) -> np.nda
 
 
 def largest_piece(obj: np.ndarray, threshold: float) -> np.ndarray:
-    """Bool: of all connected pieces above a part of the largest amplitude, the one with the most in it."""
+    """Bool: the strongest of the connected regions above a fraction of the largest amplitude."""
     amplitude = np.abs(obj)
     labels, n = ndimage.label(amplitude > threshold * amplitude.max())
     if n == 0:
@@ -52,10 +52,10 @@ def largest_piece(obj: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def fitted(obj: np.ndarray, volume: Volume, threshold: float = 0.05) -> Guess:
-    """``obj`` ``(z, y, x)``, on the grid of the data already, made to fit them as well as ramp and scale can.
+    """Fit phase ramp and scale of ``obj`` ``(z, y, x)``, which is already on the grid of the data.
 
-    The peak of a guess lies where its author has put it, the peak of the data where the detector has. A linear phase
-    moves the one onto the other, first by the correlation of the moduli, then to the smallest misfit.
+    A phase ramp shifts the peak of the guess onto that of the data, first by the correlation of the moduli, then to the
+    smallest misfit.
     """
     support = largest_piece(obj, threshold)
     obj = np.where(support, obj, 0)

@@ -1,8 +1,8 @@
-r"""First objects from neural networks: measured peak -> network's grid -> object -> grid of the data, ready to refine.
+r"""Start objects from neural networks: measured peak -> network's grid -> object -> grid of the data.
 
-Peak to the middle, sampling estimated, block-DCT resize to 32^3, network, resampling, largest piece, sub-voxel
-alignment of the ramp, best scale: after that a guess is a guess like any other, and 80 steps of HIO with 20 of ER,
-or the run's own epochs, finish it.
+The peak is centered, its sampling estimated, and it is resized by block DCT to 32^3. The network's object is resampled
+and reduced to its largest connected region; its ramp is aligned to sub-voxel accuracy and its scale fitted. Phasing (by
+default 80 steps of HIO and 20 of ER) or the run's epochs then refine it.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from adorym.wrapper import get_backend
 
 LOG = logging.getLogger("adorym")
 SIZE = 32
-# Ratio of the network's array to the crystal along its longest axis, in the middle of what it was trained with.
+# Ratio of the network's array to the crystal's longest side, in the middle of the range of its training.
 NETWORK_OVERSAMPLING = 1.75
 
 
 @dataclass(frozen=True, eq=False)
 class NetworkView:
-    """A measured peak as a network sees it.
+    """A measured peak on the network's grid.
 
     Attributes:
         modulus: ``(32, 32, 32)`` with maximum 1, the peak in the middle.
-        zoom: (z, y, x) how much smaller the voxels of the data's object are than the network's.
-        moved: (z, y, x) voxels by which the data's peak was off the middle.
+        zoom: (z, y, x) voxel size of the network's object divided by that of the data's object.
+        moved: (z, y, x) offset of the data's peak from the middle, in voxels.
     """
 
     modulus: np.ndarray
@@ -64,16 +64,16 @@ def network_view(volume: Volume, length: int | None = None) -> NetworkView:
 
 @component
 class NetworkInitializer(Initializer):
-    """What all networks for Bragg peaks share; a subclass says what its network makes of a modulus.
+    """Base of all networks for Bragg peaks; a subclass implements `predict`.
 
     Other packages register theirs through the entry point group ``adorym.initializer``.
 
     Attributes:
         sequence: Phasing after the network; an empty text for none.
-        shrink_wrap: How the support is updated meanwhile.
-        length: Side of the cube around the peak that the network sees; chosen from the sampling if absent.
-        support: Part of the largest amplitude above which the network's object is taken as crystal.
-        compare: Random starts that are phased with the same sequence, for the report; none by default.
+        shrink_wrap: How the support is updated during phasing.
+        length: Side of the cube around the peak that the network receives; chosen from the sampling if absent.
+        support: Fraction of the largest amplitude above which the network's object is taken as crystal.
+        compare: Number of random starts that are phased with the same sequence for the report; none by default.
         device: ``auto``, ``cpu`` or ``cuda[:index]``.
     """
 

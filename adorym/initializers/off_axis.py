@@ -30,10 +30,10 @@ class OffAxis(Initializer):
     """Side band of one off-axis hologram, propagated back over its distance.
 
     Attributes:
-        carrier: (y, x) frequency of the fringes in cycles a pixel; found as the strongest side band if absent.
-        radius: Radius of the band that is cut out, in cycles a pixel; a third of the carrier if absent.
-        sign: Which of the two side bands is the object wave, where the carrier is not given.
-        reference: Number of a hologram without the object: its wave is divided out; none if absent.
+        carrier: (y, x) frequency of the fringes in cycles per pixel; found as the strongest side band if absent.
+        radius: Radius of the band that is cut out, in cycles per pixel; a third of the carrier if absent.
+        sign: Which of the two side bands is the object wave, if the carrier is not given.
+        reference: Index of a hologram without the object, whose wave is divided out; none if absent.
     """
 
     expensive: ClassVar[bool] = True

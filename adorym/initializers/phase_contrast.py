@@ -1,4 +1,4 @@
-r"""Objects from near-field holograms by linear phase retrieval: classical methods, alone or to start a refinement from.
+r"""Start objects from near-field holograms by classical linear phase retrieval.
 
 With :math:`O = e^{-b + i\varphi}`, a distance z and :math:`\chi = \pi\lambda z f^2`, the spectrum of a hologram over
 the incident intensity is to first order in b and :math:`\varphi`
@@ -11,8 +11,8 @@ solved by regularized least squares, frequency by frequency. For one material :m
 of intensity*; for one material and one distance it has the solution of Paganin et al. (J. Microsc. 206, 33 (2002), eq.
 (10)), which holds for strong absorption as well.
 
-Holograms are taken as aligned. Those of several magnifications are brought to the finest pixel. Beyond the field of
-view they are carried on by their edge.
+Holograms are assumed to be aligned. Several magnifications are resampled to the finest pixel. Outside the field of view
+the edge values are continued.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from adorym.optics.propagation import angular_spectrum_rate_rad_per_m, fresnel_r
 from adorym.registry import component, register
 
 Positive = Annotated[float, Field(gt=0)]
-# A pixel without counts has no logarithm: it counts as this part of the incident intensity.
+# Smallest intensity before the logarithm, relative to the incident intensity.
 DARKEST = 1e-3
 
 
 @component
 class LinearRetrieval(Initializer):
-    """Linear phase retrieval; a subclass says with which transfer function.
+    """Linear phase retrieval; a subclass defines the transfer function.
 
     Attributes:
         sample: ``absorbing``: absorption and phase are independent (two distances or more); ``transparent``: no
@@ -71,7 +71,7 @@ class LinearRetrieval(Initializer):
             (phase,) = solve(series, [2 * sine], signal, self.regularization)
             return np.exp(1j * phase)
         if self.sample == "homogeneous":
-            assert self.kappa is not None  # `__post_init__` looked
+            assert self.kappa is not None  # checked by `__post_init__`
             (phase,) = solve(series, [2 * sine + 2 * cosine / self.kappa], signal, self.regularization)
             return np.exp(phase / self.kappa + 1j * phase)
         absorption, phase = solve(series, [-2 * cosine, 2 * sine], signal, self.regularization)
@@ -122,7 +122,7 @@ class Paganin(Initializer):
 
 @register("initializer", "one_material")
 class OneMaterial(Initializer):
-    """One material at one or several distances, without linearization, its delta over beta found with it.
+    """One material at one or several distances, without linearization; delta over beta is fitted, too.
 
     Gauss-Newton steps from the homogeneous contrast transfer function: `adorym.forward.hologram_material`.
 
@@ -142,9 +142,9 @@ class OneMaterial(Initializer):
 
 @register("initializer", "back_propagation")
 class BackPropagation(Initializer):
-    """The holograms' amplitudes, propagated back to the object and averaged; the twin image stays.
+    """The holograms' amplitudes, propagated back to the object and averaged; the twin image remains.
 
-    A start that is sharp at the stated distances: where those are refined, begin from vacuum instead.
+    The start is sharp at the given distances: if these are refined, start from vacuum instead.
 
     Attributes:
         propagation: ``fresnel`` or ``angular_spectrum``.

@@ -1,4 +1,4 @@
-"""Iterative phasing of a Bragg peak as an initializer, or, followed by no epoch, as the whole reconstruction."""
+"""Iterative phasing of a Bragg peak as an initializer, or, with no epochs, as the whole reconstruction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from adorym.registry import register
 from adorym.wrapper import get_backend
 
 LOG = logging.getLogger("adorym")
-# Voxels that are phased at once: starts beyond that wait.
+# Voxels phased together; further starts follow.
 BATCH_VOXELS = 1 << 25
 
 
@@ -28,10 +28,10 @@ class Phasing(PhasingSettings, Initializer):
 
     Attributes:
         starts: Number of random starts, which run together.
-        rank_by: Which start is the best.
-        mean_of: Number of best starts to average, without those that do not agree; 1 takes the best alone.
-        agreement: Smallest complex overlap with the best for a start to be part of the mean.
-        first_support: Sides of the first support divided by those of the crystal, which are found from the
+        rank_by: Criterion for the best start.
+        mean_of: Number of best starts to average, without those that do not agree; 1 takes only the best.
+        agreement: Smallest complex overlap with the best for a start to be averaged.
+        first_support: Sides of the first support divided by those of the crystal, estimated from the
             autocorrelation.
         device: ``auto``, ``cpu`` or ``cuda[:index]``.
     """
@@ -79,12 +79,12 @@ class Phasing(PhasingSettings, Initializer):
 
 
 def check_shape(volume: Volume, shape: tuple[int, ...]) -> None:
-    """Refuse an object that does not lie on the voxels that the data are conjugate to."""
+    """Refuse an object that is not on the grid conjugate to the data."""
     z, y, x = volume.shape
     if tuple(shape) != (y, x, z):
         raise ConfigError(
             "parameters.object.initial", "phasing needs an object of the shape of the data, (y, x, z)",
-            expected=(y, x, z), found=tuple(shape), remedy="it is meant for the model 'bragg_cdi' and its kin",
+            expected=(y, x, z), found=tuple(shape), remedy="it is for models of Bragg CDI, such as 'bragg_cdi'",
         )  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def as_object(crystal: np.ndarray) -> np.ndarray:
 
 
 def first_support(volume: Volume, factor: float) -> np.ndarray:
-    """A box in the middle of the array, ``factor`` times as wide as the crystal seems to be."""
+    """A box in the middle of the array, ``factor`` times the estimated size of the crystal."""
     sides = np.clip(np.rint(factor * crystal_extent(volume)), 2, np.array(volume.shape) - 1)
     near = [np.abs(np.arange(n) - (n - 1) / 2) <= side / 2 for n, side in zip(volume.shape, sides, strict=True)]
     z, y, x = np.meshgrid(*near, indexing="ij", sparse=True)
@@ -102,14 +102,14 @@ def first_support(volume: Volume, factor: float) -> np.ndarray:
 
 
 def random_start(volume: Volume, support: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Random phases within the support, of the power that was measured."""
+    """Random phases within the support, with the measured power."""
     power = float(volume.counts.sum(dtype=np.float64))
     level = np.sqrt(power / max(int(support.sum()), 1))
     return support * level * np.exp(2j * np.pi * rng.random(support.shape))
 
 
 def diagnostics(found: Ranked) -> dict[str, np.ndarray]:
-    """What the result keeps: misfit, support and agreement of the starts, and their transfer function."""
+    """Diagnostics for the result: misfit, support and agreement of the starts, and their transfer function."""
     kept = {"starts_chi2": found.chi2, "starts_voxels": found.voxels, "starts_overlap": found.overlap}
     if len(found.objects) > 1:
         kept |= {"prtf": found.transfer.value, "prtf_frequency": found.transfer.frequency}

@@ -23,15 +23,15 @@ AXES = (1, 2, 3)
 
 @component
 class SupportUpdate:
-    """How the support follows the object (Marchesini et al., Phys. Rev. B 68, 140101 (2003)).
+    """Shrink-wrap of the support (Marchesini et al., Phys. Rev. B 68, 140101 (2003)).
 
     Attributes:
         every: Steps between updates; 0 for never.
         start: First step that may be followed by one.
         threshold: A voxel belongs to the support if its blurred amplitude is at least this fraction of the largest.
         sigma: Standard deviation of the blur at the end.
-        first_sigma: That at the beginning; it narrows over the first half of the steps.
-        dilate: Voxels by which the support is widened after each update.
+        first_sigma: Standard deviation at the beginning; it decreases over the first half of the steps.
+        dilate: Voxels by which the support is dilated after each update.
     """
 
     every: int = Field(20, ge=0)
@@ -44,11 +44,11 @@ class SupportUpdate:
 
 @component
 class LowPass:
-    """A start at low resolution: the modulus is damped towards high frequencies, less and less.
+    """A start at low resolution: high frequencies of the modulus are damped less and less.
 
     Attributes:
-        steps: After so many steps it is not damped any more.
-        first: Standard deviation of the first Gaussian, as part of the highest frequency.
+        steps: Number of steps with damping.
+        first: Standard deviation of the first Gaussian, as a fraction of the highest frequency.
     """
 
     steps: int = Field(100, ge=1)
@@ -57,14 +57,14 @@ class LowPass:
 
 @component
 class PhasingSettings:
-    """What is done to each start.
+    """Settings of the phasing.
 
     Attributes:
-        sequence: Algorithms and how often: ``3*(180*HIO + 20*ER) + 20*ER``; ``TWIN`` leaves half of the object out
-            once, ``SW`` updates the support at once.
+        sequence: Algorithms and numbers of steps: ``3*(180*HIO + 20*ER) + 20*ER``; ``TWIN`` sets half of the object to
+            zero once, ``SW`` updates the support at once.
         algorithms: Settings of algorithms by name, such as ``{hio: {beta: 0.8}}``.
         shrink_wrap: How the support is updated.
-        low_pass: Start at low resolution; not if absent.
+        low_pass: Start at low resolution; off if absent.
         average: Number of last steps whose objects are averaged.
     """
 
@@ -96,7 +96,7 @@ class PhasingSettings:
 
 @dataclass(frozen=True, eq=False)
 class Phased:
-    """What came out of ``n`` starts, ``(n, z, y, x)`` in the frame of the array, crystals in its middle.
+    """Results of ``n`` starts, ``(n, z, y, x)``, with the crystals in the middle of the array.
 
     Attributes:
         objects: Complex, zero outside the support, in units of the modulus.
@@ -115,13 +115,13 @@ class Phased:
 
 
 class Phaser:
-    """Retrieves phases from one modulus; starts are worked on together, on the backend's device.
+    """Retrieves phases from one modulus, for all starts together, on the backend's device.
 
     Args:
         xp: Backend.
         modulus: ``(z, y, x)``, zero frequency at the middle.
-        good: Bool of the same shape; voxels that were not measured are left free. ``None`` when all were.
-        settings: What is done.
+        good: Bool of the same shape; other voxels are not constrained. ``None`` if all are good.
+        settings: Settings of the phasing.
     """
 
     def __init__(self, xp: Backend, modulus: np.ndarray, good: np.ndarray | None, settings: PhasingSettings) -> None:
@@ -134,7 +134,7 @@ class Phaser:
         self._tiny = (1e-6 * mean) ** 2
 
     def run(self, starts: np.ndarray, supports: np.ndarray) -> Phased:
-        """Work off the sequence from ``starts`` ``(n, z, y, x)`` complex within ``supports`` bool."""
+        """Run the sequence from ``starts`` ``(n, z, y, x)`` complex within ``supports`` bool."""
         xp, wrap = self.xp, self.settings.shrink_wrap
         x, support = xp.asarray(starts), xp.asarray(np.ascontiguousarray(supports))
         schedule = [name for name, count in steps_of(self.settings.sequence) for _ in range(count)]
@@ -186,7 +186,7 @@ class Phaser:
         return wrap.sigma + max(0.0, 1 - 2 * part) * (wrap.first_sigma - wrap.sigma)
 
     def shrunk(self, x: Array, sigma: float) -> Array:
-        """The support of ``x``: where its blurred amplitude is a part of the largest or more."""
+        """The support of ``x``: where its blurred amplitude is at least a fraction of the largest."""
         wrap, amplitude = self.settings.shrink_wrap, self.xp.abs(x)
         return shrink_wrap(self.xp, amplitude, sigma, wrap.threshold, AXES, dilate=wrap.dilate)
 
@@ -200,7 +200,7 @@ class Phaser:
         return self.modulus * self.xp.asarray(weaker)
 
     def _half(self, supports: np.ndarray) -> Array:
-        """1 in one half of each support, 0 in the other: of an object and its twin laid together, one is left."""
+        """1 in one half of each support, 0 in the other: separates an object from its superimposed twin."""
         kept = np.ones(supports.shape)
         for i, support in enumerate(supports):
             for axis in (0, 1):

@@ -7,7 +7,7 @@ import re
 from adorym.errors import ConfigError, suggestion
 from adorym.registry import names
 
-# Steps that are done once where they stand, beside the registered algorithms.
+# Single steps in addition to the registered algorithms.
 SHRINK_WRAP, TWIN = "SW", "TWIN"
 _TOKEN = re.compile(r"\s*(\d+|[A-Za-z_]+|[*+()])")
 
@@ -16,11 +16,11 @@ def steps_of(sequence: str) -> list[tuple[str, int]]:
     """``[(name in capitals, repetitions), ...]`` of a sequence, brackets resolved, neighbors of one name joined.
 
     Grammar: a sum of terms; a term is a name or a bracketed sum, with or without a number and ``*`` before it. Names
-    are those of the registered algorithms, ``SW`` (shrink-wrap now) and ``TWIN`` (leave one half of the object out,
+    are those of the registered algorithms, ``SW`` (shrink-wrap now) and ``TWIN`` (set half of the object to zero,
     once).
 
     Raises:
-        ConfigError: The text is not a sequence; the message shows where it stops being one.
+        ConfigError: The text is not a sequence; the message shows the first wrong character.
     """
     tokens, place = [], 0
     while place < len(sequence.rstrip()):

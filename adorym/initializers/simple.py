@@ -1,4 +1,4 @@
-"""First objects that need no thought."""
+"""Simple start objects."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Random(Initializer):
         seed = int(rng.integers(2**63))
 
         def row(y: int) -> np.ndarray:
-            own = np.random.default_rng([seed, y])  # whoever makes a row makes the same one
+            own = np.random.default_rng([seed, y])  # every rank makes the same row
             magnitude = 1 + self.magnitude_sigma * own.standard_normal(shape[1:])
             return magnitude * np.exp(1j * self.phase_sigma * own.standard_normal(shape[1:]))
 

@@ -1,4 +1,4 @@
-"""Several phasing results of one pattern: which is best, how far they agree, and their mean."""
+"""Several phasing results of one pattern: their ranking, agreement, and mean."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Ranking = Literal["chi2", "sharpness", "volume"]
 
 @dataclass(frozen=True, eq=False)
 class Ranked:
-    """Starts in order, the best first, each laid upon the best.
+    """Starts in order, the best first, each aligned to the best.
 
     Attributes:
         objects: ``(n, z, y, x)`` complex.
@@ -37,9 +37,9 @@ def ranked(phased: Phased, modulus: np.ndarray, good: np.ndarray | None, by: Ran
     """The starts in order.
 
     Args:
-        phased: What phasing has made of them.
-        modulus: Measured, zero frequency at the middle.
-        good: Which voxels were measured.
+        phased: Results of the phasing.
+        modulus: Measured modulus, zero frequency at the middle.
+        good: Bool, measured voxels.
         by: ``chi2``: smallest misfit; ``sharpness``: smallest sum of the fourth power of the amplitude, the most even
             crystal; ``volume``: largest support.
     """

@@ -1,7 +1,7 @@
-r"""First volumes from full-field projections: filtered back-projection, SIRT and CGLS, after a phase retrieval.
+r"""Start volumes from full-field projections: filtered back-projection, SIRT and CGLS, after a phase retrieval.
 
-Each of them is a classical method, and is all that runs with ``run.epochs: 0``. They work on line integrals, the
-logarithm of the transmissions, row by row, and take the rotation axis of the data or of the forward model.
+With ``run.epochs: 0`` each of these classical methods is the whole reconstruction. They work on line integrals, the
+logarithm of the transmissions, row by row, with the rotation axis of the data or of the forward model.
 
 With ``paganin`` the projections are first filtered for phase contrast (Paganin et al., J. Microsc. 206, 33 (2002), eq.
 (10)): for one material, at the distance z, :math:`e^{-\mu t} = \mathcal F^{-1}\big[\mathcal F[I / I_0]
@@ -37,15 +37,15 @@ class PhaseFilter:
 
     Attributes:
         delta_beta: Ratio of delta to beta of the material.
-        distance: From the specimen to the detector; that of the data if absent. Where a model counts it from the last
-            slice of a thick specimen, that from its middle is the better one.
+        distance: Specimen to detector; that of the data if absent. For a thick specimen the distance from its middle is
+            better than that from its last slice, which multislice models use.
     """
 
     delta_beta: float = Field(gt=0)
     distance: Length | None = Field(None, gt=0)
 
     def filtered(self, integrals: np.ndarray, dataset: Dataset) -> np.ndarray:
-        """Line integrals ``(n, y, x)`` of the absorption, from those with phase contrast.
+        """Line integrals ``(n, y, x)`` of the absorption, with phase contrast removed.
 
         Raises:
             GeometryError: Energy or pixel size are not known.
@@ -113,7 +113,7 @@ class TomographicInitializer(Initializer):
 
 @register("initializer", "filtered_back_projection")
 class FilteredBackProjection(TomographicInitializer):
-    """The direct inversion."""
+    """Filtered back-projection."""
 
     def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, center_px: float, width: int) -> np.ndarray:
         return filtered_back_projection(integrals, theta_rad, center_px, width)
@@ -147,7 +147,7 @@ class Sirt(TomographicInitializer):
 
     Attributes:
         iterations: Steps.
-        positive: Set what is negative to zero after every step.
+        positive: Set negative values to zero after every step.
     """
 
     iterations: int = Field(100, ge=1)
@@ -171,8 +171,8 @@ class Sirt(TomographicInitializer):
 class Cgls(TomographicInitializer):
     r"""Conjugate gradients on the normal equations of :math:`\|A x - p\|^2`, stopped early.
 
-    Hestenes & Stiefel, J. Res. Natl. Bur. Stand. 49, 409 (1952). The number of steps is the regularization: noise comes
-    in with many.
+    Hestenes & Stiefel, J. Res. Natl. Bur. Stand. 49, 409 (1952). The number of steps regularizes: many steps amplify
+    noise.
 
     Attributes:
         iterations: Steps.
