@@ -17,7 +17,7 @@ SCRIPT = str(Path(__file__).parent.parent / "mpi" / "one_answer.py")
 STORES = ("dp", "do", "h5")
 NAMES = sorted(solver_recipes())
 # Between them they do all that is done with vectors: products, random signs, terms with an operator and without.
-ON_RANKS = ("solver-curveball-intensity", "solver-lbfgs-estimated", "solver-proximal_gradient-intensity")
+ON_RANKS = ("solver-lbfgs-estimated", "solver-proximal_gradient-intensity")
 
 
 @pytest.fixture(scope="module")
