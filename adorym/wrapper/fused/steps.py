@@ -47,8 +47,8 @@ def preconditioned_step(
             )
             # A copy goes back to the backend. A view must not: each would hold the one it was made from, without end.
             pairs = zip(arrays, flat, writable, strict=True)
-            value, _, *state = [a if own is made else xp.asarray(made, exact=True) for a, own, made in pairs]
-            return value, tuple(state)
+            stepped = [a if own is made else xp.asarray(made, exact=True) for a, own, made in pairs]
+            return stepped[0], tuple(stepped[2:])
     move = gradient * (sizes.rate / (sizes.keep * curvature + sizes.floor))
     if not state:
         return value - move, ()
