@@ -97,7 +97,6 @@ def build(
     measurements, bound = _measured(xp, bound, recipe.loss, comm)
     check_room(bound.shape, "h5" if dry and run.store == "do" else run.store, comm)  # more ranks will share it
     found, start, obj, values = _first_values(xp, bound, rng, comm, dry=dry)
-    try_components(xp, recipe, start, {OBJECT: obj, **values})
     problem = Problem(
         xp=xp,
         bound=bound,
@@ -108,10 +107,12 @@ def build(
         values=values,
         regularizers=recipe.regularizers,
         constraints=recipe.constraints,
+        solver=recipe.solver,
         comm=comm,
         start_diagnostics=found.diagnostics,
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
+    try_components(problem, start)
     state = State(0, run.epochs, problem.present(), {}, problem.store.values)
     for update in () if dry else bound.updates:
         if update.when == "start" and update.due(0, run.epochs):

@@ -165,7 +165,7 @@ def _parameter_errors(where: str, spec: Parameter, each: ParameterSettings, epoc
     try:
         (each.optimizer or spec.default_optimizer()).rate(spec.unit)
     except InputError as error:
-        yield from prefixed(error, f"{where}.optimizer")
+        yield error.with_(where=f"{where}.optimizer.{error.where}")
 
 
 def order_errors(run: RunSettings, dataset: Dataset) -> Iterator[InputError]:

@@ -5,13 +5,12 @@ What they return is looked at: a wrong shape would otherwise be told by some lin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from adorym.engine.checks import try_constraint
-from adorym.engine.recipe import Recipe
+from adorym.engine.problem import Problem
 from adorym.extension import check_kind, check_returned, is_foreign, refuse, user_code
 from adorym.losses.base import Loss
 from adorym.optimizers.base import Gradient, Optimizer
@@ -78,19 +77,20 @@ def try_loss(xp: Backend, loss: Loss, window_px: tuple[int, int]) -> None:
         xp.value_and_grad(total)({"predicted": xp.asarray(counts)})
 
 
-def try_components(xp: Backend, recipe: Recipe, start: Start, unknowns: Mapping[str, Value]) -> None:
+def try_components(problem: Problem, start: Start) -> None:
     """Apply each constraint to first values, which it may refuse, and everything from outside the package.
 
     Raises:
         InputError: A constraint refuses the shape of its parameter.
         ExtensionError: Something else came back than an array like the parameter.
     """
-    for i, constraint in enumerate(recipe.constraints):
+    xp, unknowns = problem.xp, {OBJECT: problem.obj, **problem.values}
+    for i, constraint in enumerate(problem.constraints):
         tile = _some(xp, start, unknowns[constraint.parameter], None if constraint.whole else 1)
         with user_code(constraint, method="project"):
             made = try_constraint(xp, i, constraint, xp.copy(tile), start.shape)
             check_returned(xp, made, tile.shape, constraint, "project", real=not xp.is_complex(tile))
-    for term in recipe.regularizers:
+    for term in problem.regularizers:
         if is_foreign(term):
             rows = None if term.halo_px is None else ROWS
             _try_regularizer(xp, term, _some(xp, start, unknowns[term.parameter], rows))
@@ -101,8 +101,8 @@ def try_components(xp: Backend, recipe: Recipe, start: Start, unknowns: Mapping[
         if gauge is not None and is_foreign(gauge):
             with user_code(gauge):
                 check_returned(None, gauge(value.first, value.first), value.first.shape, gauge, real=True)
-    if recipe.solver is not None and is_foreign(recipe.solver):
-        _try_solver(recipe.solver)
+    if problem.solver is not None and is_foreign(problem.solver):
+        _try_solver(problem.solver)
 
 
 def _some(xp: Backend, start: Start, value: Value, rows: int | None) -> Array:

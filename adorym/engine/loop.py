@@ -89,7 +89,8 @@ class Reconstruction:
         self.problem: Problem = build(dataset, recipe, run, self.rng)
         self.batch_size = run.batch_size or default_batch_size(self.problem.bound)
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
-        self.solving = None if recipe.solver is None else SolverStep(self.problem, recipe.solver, run.seed)
+        solver = self.problem.solver
+        self.solving = None if solver is None else SolverStep(self.problem, solver, run.seed)
         self.left_out = np.zeros(0, int)
         self.stop_reason, self._horizon = "", run.epochs
         self._asked_to_stop, self._asked_to_save = "", False

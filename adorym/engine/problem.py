@@ -17,6 +17,7 @@ from adorym.losses.base import Loss
 from adorym.optics.windows import clip_corners
 from adorym.parameters import OBJECT, Value
 from adorym.regularizers.base import Regularizer
+from adorym.solvers.base import Solver
 from adorym.storage.base import ObjectStore, Windows
 from adorym.wrapper.base import Array, Backend
 
@@ -38,6 +39,7 @@ class Problem:
         store: Holds the unknown of the object.
         obj: Declaration, optimizer, schedule and rate of the object; its array is unused.
         values: The other parameters by name.
+        solver: Updates all refined parameters together; replaces their optimizers.
         comm: The ranks that solve it together; each works on its part of every batch.
         start_diagnostics: Diagnostics of the start object, for the result.
         checkpoint_slices: As `adorym.data.batches.Batch` has it.
@@ -52,6 +54,7 @@ class Problem:
     values: dict[str, Value]
     regularizers: tuple[Regularizer, ...] = ()
     constraints: tuple[Constraint, ...] = ()
+    solver: Solver | None = None
     comm: Communicator = field(default_factory=SerialCommunicator)
     start_diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict)
     checkpoint_slices: int | None = None

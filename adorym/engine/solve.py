@@ -16,7 +16,7 @@ REFRESH_EVERY = 20
 
 
 class SolverStep:
-    """A solver applied to a problem, with its state between epochs.
+    """The problem's solver, with its state between epochs.
 
     Attributes:
         memory: The solver's state (keys ``state.*``), the scaling of the unknowns and its last point: numbers and

@@ -33,7 +33,7 @@ from adorym.schema.fields import (
     type_text,
     value_type,
 )
-from adorym.schema.messages import join, show, translate
+from adorym.schema.messages import key_path, show, translate
 from adorym.units import Unit
 
 T = TypeVar("T")
@@ -108,7 +108,7 @@ class _Builder:
             if name in mapping:
                 given[name] = self.field(cls, name, mapping, path)
             elif field.is_required() and is_section(bare) and not marker(annotation_of(field), ComponentOf):
-                given[name] = self.section(bare, {}, join(path, name))  # names what is missing in it
+                given[name] = self.section(bare, {}, key_path(path, name))  # names what is missing in it
         made = self.validate(cls, given, path)
         return made if len(self.errors) == before else _BROKEN
 
@@ -117,11 +117,11 @@ class _Builder:
         mapping = {str(key): entry for key, entry in value.items()}
         own = kind_of(cls)
         if own is not None and mapping.get("kind", own) != own:
-            self.fail(join(path, "kind"), f"expected {show(own)}, found {show(mapping['kind'])}")
+            self.fail(key_path(path, "kind"), f"expected {show(own)}, found {show(mapping['kind'])}")
         fields = fields_of(cls)
         for key in mapping:
             if key not in fields and not (key == "kind" and own is not None):
-                self.fail(join(path, key), "unknown key", remedy=suggestion(key, fields))
+                self.fail(key_path(path, key), "unknown key", remedy=suggestion(key, fields))
         return {key: entry for key, entry in mapping.items() if key in fields}
 
     def validate(self, cls: type, given: dict[str, Any], path: str) -> Any:
@@ -141,7 +141,7 @@ class _Builder:
             return _BROKEN
 
     def field(self, cls: type, name: str, mapping: dict[str, Any], path: str) -> Any:
-        annotation, where = annotation_of(fields_of(cls)[name]), join(path, name)
+        annotation, where = annotation_of(fields_of(cls)[name]), key_path(path, name)
         declared = marker(annotation, DeclaredBy)
         if declared is None:
             return self.value(annotation, mapping[name], where)
@@ -169,10 +169,10 @@ class _Builder:
             # Python counts true as 1; whoever writes ``epochs: true`` means something else.
             return self.fail(path, f"expected {type_text(bare)}, found {show(value)}")
         if is_sequence(bare) and isinstance(value, SEQUENCES):
-            items = [self.value(item_type(bare, i), item, join(path, i)) for i, item in enumerate(value)]
+            items = [self.value(item_type(bare, i), item, key_path(path, i)) for i, item in enumerate(value)]
             return _BROKEN if any(item is _BROKEN for item in items) else items
         if is_mapping(bare) and isinstance(value, Mapping):
-            entries = {str(key): self.value(value_type(bare), entry, join(path, key)) for key, entry in value.items()}
+            entries = {str(key): self.value(value_type(bare), entry, key_path(path, key)) for key, entry in value.items()}
             return _BROKEN if any(entry is _BROKEN for entry in entries.values()) else entries
         return value
 
@@ -202,7 +202,7 @@ class _Builder:
             return value
         if not isinstance(value, (str, Mapping)):
             return self.fail(path, f"expected {type_text(Annotated[Any, marked])}, found {show(value)}")
-        kind, where = (value, path) if isinstance(value, str) else (value.get("kind"), join(path, "kind"))
+        kind, where = (value, path) if isinstance(value, str) else (value.get("kind"), key_path(path, "kind"))
         if kind is None:
             return self.fail(where, "missing", expected=choices_text(names(marked.group)))
         if not isinstance(kind, str):
@@ -221,7 +221,7 @@ class _Builder:
             return self.fail(path, f"expected a mapping, found {show(value)}")
         allowed, made = marked.entries(owner), {}
         for key, entry in (value or {}).items():
-            where = join(path, str(key))
+            where = key_path(path, str(key))
             if key not in allowed:
                 what = (
                     f"unknown {marked.noun} for {marked.field.replace('_', ' ')} '{kind_of(owner) or owner.__name__}'"

@@ -22,7 +22,7 @@ from adorym.schema.fields import (
     unit_of,
     value_type,
 )
-from adorym.schema.messages import join
+from adorym.schema.messages import key_path
 
 
 def dump(instance: Any, path: str = "") -> dict[str, Any]:
@@ -40,7 +40,7 @@ def dump(instance: Any, path: str = "") -> dict[str, Any]:
     kind = kind_of(type(instance))
     head = {} if kind is None else {"kind": kind}
     return head | {
-        name: plain(annotation_of(field), getattr(instance, name), join(path, name))
+        name: plain(annotation_of(field), getattr(instance, name), key_path(path, name))
         for name, field in fields_of(type(instance)).items()
     }
 
@@ -51,10 +51,10 @@ def plain(annotation: Any, value: Any, path: str) -> Any:
     if is_section(type(value)):
         return dump(value, path)
     if isinstance(value, SEQUENCES):
-        return [plain(item_type(_arm(bare, is_sequence), i), item, join(path, i)) for i, item in enumerate(value)]
+        return [plain(item_type(_arm(bare, is_sequence), i), item, key_path(path, i)) for i, item in enumerate(value)]
     if isinstance(value, Mapping):
         entry_type = value_type(_arm(bare, is_mapping))
-        return {str(key): plain(entry_type, entry, join(path, key)) for key, entry in value.items()}
+        return {str(key): plain(entry_type, entry, key_path(path, key)) for key, entry in value.items()}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, (Path, complex)):

@@ -36,7 +36,7 @@ _BOUNDS = {
 }
 
 
-def join(path: str, key: object) -> str:
+def key_path(path: str, key: object) -> str:
     """Dotted path of ``key`` in ``path``; a whole number is an index: ``regularizers[0]``."""
     if isinstance(key, int):
         return f"{path}[{key}]"
@@ -60,7 +60,7 @@ def prefixed(error: InputError, path: str) -> list[InputError]:
         return [inner for each in error.errors for inner in prefixed(each, path)]
     if isinstance(error, ExtensionError):  # its place is in a file of its own
         return [error]
-    return [error.with_(where=join(path, error.where) if error.where else path)]
+    return [error.with_(where=key_path(path, error.where) if error.where else path)]
 
 
 def translate(
@@ -78,7 +78,7 @@ def translate(
     for place, details in places.items():
         where = path
         for key in place:
-            where = join(where, key)
+            where = key_path(where, key)
         if len(details) == 1:
             yield from _one(details[0], cls, where, place)
         else:
