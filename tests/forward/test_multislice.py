@@ -80,7 +80,7 @@ def test_slices_too_far_apart():
     case = multislice_cases()[0]
     model = Multislice(slice_positions=(0.0, 1.0))
     with pytest.raises(ConfigError, match=r"too far apart for propagation.*N pixel\^2 / wavelength"):
-        model.check(case.dataset, model.geometry(case.dataset), ())
+        model.bind(case.dataset, {})
 
 
 def test_two_planes_and_their_spacing_are_found(tmp_path):
