@@ -137,6 +137,7 @@ class MpiCommunicator(Communicator):
         self.rank, self.size = self._world.rank, self._world.size
         node = self._world.Split_type(mpi.COMM_TYPE_SHARED)
         self.local_rank, self.local_size = node.rank, node.size
+        self._abort = mpi.COMM_WORLD.Abort
         self._watchdog = Watchdog(self.rank, timeout_s, self._abort)
 
     def sum(self, array: np.ndarray, name: str = "sum") -> np.ndarray:
@@ -199,9 +200,6 @@ class MpiCommunicator(Communicator):
                 return False
             time.sleep(0.01)
         return True
-
-    def _abort(self, status: int) -> None:
-        self._mpi.COMM_WORLD.Abort(status)
 
 
 def _real(array: np.ndarray) -> np.ndarray:

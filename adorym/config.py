@@ -128,10 +128,6 @@ class Config:
             found.append(f"output.snapshots_every: no picture is taken in {self.run.epochs} epochs")
         return found
 
-    def on_host(self) -> Config:
-        """The same configuration, run on the CPU."""
-        return replace(self, run=replace(self.run, device="cpu"))
-
     def to_yaml(self) -> str:
         """The resolved configuration, defaults included."""
         return config_file.dump_yaml(dump(self))

@@ -182,7 +182,7 @@ def solver_recipes() -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
     solvers += [LBFGS(preconditioner=Estimated(probes=2)), LevenbergMarquardt(iterations=3), Curveball(damping=30.0)]
     names = [f"solver-{each.kind}-{each.preconditioner.kind}" for each in solvers]
     return {
-        name: (data, Recipe(thin, _settings(None), loss, terms, solver=solver), {})
+        name: (data, Recipe(thin, _settings(None), loss, terms, solver=solver), {"epochs": 2})
         for name, solver in zip(names, solvers, strict=True)
         if not solver.whole
     }

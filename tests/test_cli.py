@@ -173,7 +173,7 @@ def test_interrupted_run_says_how_to_go_on(adorym, folder, monkeypatch):
                 os.kill(os.getpid(), signal.SIGINT)
 
     config = write_config(folder)
-    monkeypatch.setattr(run_command, "_callbacks", lambda config: [Interrupt()])
+    monkeypatch.setattr(run_command, "LogFile", Interrupt)
     stopped = adorym("run", config, "--set", "run.batch_size=5", "-o", "a folder")
     assert stopped.status == 0 and "Stopped early (SIGINT) after epoch 2" in stopped.out
     assert len(read_result("a folder").history["loss"]) == 2

@@ -45,7 +45,8 @@ def commands() -> list[str]:
 
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_configuration_in_the_text_is_valid(text: str) -> None:
-    config_from({**SMALLEST, **YAML(typ="safe").load(text)})
+    # Pages name components of one's own by the files in this folder.
+    config_from({**SMALLEST, **YAML(typ="safe").load(text)}, folder=ROOT / "examples" / "extend")
 
 
 def test_invalid_configuration_would_be_found() -> None:

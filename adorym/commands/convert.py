@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,6 @@ def convert(
     wanted, path = Overrides.of(overrides), check_file(source)
     if Path(target).exists() and path.samefile(target):
         raise DataError(str(target), "source and target are the same file", remedy="name another target")
-    dataset = open_dataset(path, wanted.with_map(mapping) if mapping else wanted)
+    dataset = open_dataset(path, replace(wanted, map=tuple(mapping)) if mapping else wanted)
     write_native(dataset, target)
     return dataset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +117,7 @@ def _tried(config: Config, dataset: Dataset) -> Draft:
         if not (run.backend == "torch" and run.device.startswith("cuda") and error.where == "run.device"):
             raise
         warnings.append(error.message())
-        problem, here = build(dataset, recipe, config.on_host().run, rng, dry=True), False
+        problem, here = build(dataset, recipe, replace(run, device="cpu"), rng, dry=True), False
     judgement = judge(dataset, beam_of(problem), scanned=PROBE in problem.values)
     starts = {name: value.first for name, value in problem.values.items()}
     warnings += config.notices(dataset)

@@ -25,8 +25,6 @@ from adorym.data.readers.motion import rows_of
 from adorym.errors import ConfigError, DataError, suggestion
 from adorym.registry import component
 
-IN_METRES = {"m": 1.0, "mm": 1e-3, "um": 1e-6, "nm": 1e-9}
-
 
 @component
 class KeyMap:
@@ -122,7 +120,7 @@ class KeyMap:
         path, notes = container.path, [f"read with a map of its arrays: {self.describe()}"]
         patterns = self._patterns(container)
         positions = self._positions(container, patterns.shape[0])
-        in_px, scale = self.positions_unit == "px", IN_METRES.get(self.positions_unit, 1.0)
+        in_px = self.positions_unit == "px"
         index, theta = self._angles(container, patterns.shape[0], notes)
         lengths = self._lengths(container, notes)
         dark, flat = (None if key is None else mean_field(container.read(key)) for key in (self.dark, self.white))
@@ -130,7 +128,7 @@ class KeyMap:
         raw = Raw(
             patterns=patterns,
             positions_px=positions if in_px else None,
-            positions_m=None if in_px or positions is None else positions * scale,
+            positions_m=None if in_px or positions is None else positions * factor(self.positions_unit, "m"),
             angle_index=index,
             theta_rad=theta,
             measured=self.measured,

@@ -6,8 +6,7 @@ replaces that of the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -119,10 +118,6 @@ class Overrides:
     def given(self, key: str) -> Any:
         """The user's value of the length or energy ``key``, or ``None``."""
         return self.photon_energy if key == "energy" else getattr(self, key, None)
-
-    def with_map(self, entries: Iterable[str]) -> Overrides:
-        """The same for a file of unknown layout."""
-        return replace(self, map=tuple(entries))
 
     def orientation(self, keep_center: bool) -> Orientation:
         """The requested orientation of the patterns."""

@@ -95,7 +95,7 @@ def build(
     comm = communicator()
     xp = backend(run, comm)
     measurements, bound = _measured(xp, bound, recipe.loss, comm)
-    check_room(bound.shape, "h5" if dry else run.store, comm)
+    check_room(bound.shape, "h5" if dry and run.store == "do" else run.store, comm)  # more ranks will share it
     found, start, obj, values = _first_values(xp, bound, rng, comm, dry=dry)
     try_components(xp, recipe, start, {OBJECT: obj, **values})
     problem = Problem(

@@ -5,7 +5,7 @@ What they return is looked at: a wrong shape would otherwise be told by some lin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -92,22 +92,17 @@ def try_components(xp: Backend, recipe: Recipe, start: Start, unknowns: Mapping[
             check_returned(xp, made, tile.shape, constraint, "project", real=not xp.is_complex(tile))
     for term in recipe.regularizers:
         if is_foreign(term):
-            _try_regularizer(xp, term, _some(xp, start, unknowns[term.parameter], term.halo_px and ROWS))
+            rows = None if term.halo_px is None else ROWS
+            _try_regularizer(xp, term, _some(xp, start, unknowns[term.parameter], rows))
     for value in unknowns.values():
-        like = _some(xp, start, value, ROWS)
-        for _ in _owned(value.optimizer):
-            _try_optimizer(xp, value.optimizer, like, value.rate)
-        for gauge in _owned(value.spec.gauge):
+        if is_foreign(value.optimizer):
+            _try_optimizer(xp, value.optimizer, _some(xp, start, value, ROWS), value.rate)
+        gauge = value.spec.gauge
+        if gauge is not None and is_foreign(gauge):
             with user_code(gauge):
                 check_returned(None, gauge(value.first, value.first), value.first.shape, gauge, real=True)
-    for solver in _owned(recipe.solver):
-        _try_solver(solver)
-
-
-def _owned(component: Any) -> Iterator[Any]:
-    """``component`` if there is one, and from outside this package."""
-    if component is not None and is_foreign(component):
-        yield component
+    if recipe.solver is not None and is_foreign(recipe.solver):
+        _try_solver(recipe.solver)
 
 
 def _some(xp: Backend, start: Start, value: Value, rows: int | None) -> Array:

@@ -54,12 +54,11 @@ def shifted(obj: np.ndarray, by: np.ndarray) -> np.ndarray:
     return fft.ifftn(ndimage.fourier_shift(fft.fftn(obj), rest)) if rest.any() else obj
 
 
-def ramp(obj: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+def ramp(obj: np.ndarray) -> np.ndarray:
     """``exp(i g r)`` of the linear phase in ``obj``, from the phase of neighbors' products; wraps do not disturb
     it.
     """
-    rest = obj if weights is None else obj * weights
-    made = np.ones(obj.shape, complex)
+    rest, made = obj, np.ones(obj.shape, complex)
     for _ in range(3):
         step = np.ones(obj.shape, complex)
         for axis, n in enumerate(obj.shape):
@@ -71,11 +70,9 @@ def ramp(obj: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     return made
 
 
-def match(found: np.ndarray, true: np.ndarray, *, ramps: bool = True) -> CrystalMatch:
-    """``found`` laid upon ``true``: the nearer of it and its twin, best shift, phase offset, (linear phase) and
-    scale.
-    """
-    candidates = [_laid(candidate, true, ramps) for candidate in (found, twin_of(found))]
+def match(found: np.ndarray, true: np.ndarray) -> CrystalMatch:
+    """``found`` laid upon ``true``: the nearer of it and its twin, best shift, phase offset, linear phase and scale."""
+    candidates = [_laid(candidate, true) for candidate in (found, twin_of(found))]
     overlaps = [_overlap(candidate, true) for candidate in candidates]
     best = int(overlaps[1] > overlaps[0])
     aligned = candidates[best]
@@ -105,13 +102,10 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(np.vdot(b, a))) / size if size > 0 else 0.0
 
 
-def _laid(found: np.ndarray, true: np.ndarray, ramps: bool) -> np.ndarray:
+def _laid(found: np.ndarray, true: np.ndarray) -> np.ndarray:
     moved = shifted(found, displacement(np.abs(found), np.abs(true)))
-    product = moved * true.conj()
-    if ramps:
-        made = ramp(product)
-        moved, product = moved * made.conj(), product * made.conj()
-    return moved * np.exp(-1j * np.angle(product.sum()))
+    moved = moved * ramp(moved * true.conj()).conj()
+    return moved * np.exp(-1j * np.angle((moved * true.conj()).sum()))
 
 
 def displacement(a: np.ndarray, b: np.ndarray) -> np.ndarray:

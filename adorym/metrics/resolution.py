@@ -29,6 +29,8 @@ from scipy.signal.windows import tukey
 
 from adorym.errors import DataError
 
+TAPER = 0.25  # part of the width over which the window falls to 0
+
 
 @dataclass(frozen=True)
 class RingCorrelation:
@@ -75,12 +77,7 @@ class RingCorrelation:
 
 
 def ring_correlation(
-    first: np.ndarray,
-    second: np.ndarray,
-    pixel_size: tuple[float, float] = (1.0, 1.0),
-    *,
-    truth: bool = False,
-    taper: float = 0.25,
+    first: np.ndarray, second: np.ndarray, pixel_size: tuple[float, float] = (1.0, 1.0), *, truth: bool = False
 ) -> RingCorrelation:
     """Fourier ring correlation of two aligned images, over rings round in physical frequency.
 
@@ -93,7 +90,6 @@ def ring_correlation(
         second: ``(y, x)``, the same shape.
         pixel_size: (y, x) in any unit; frequencies come out in its inverse.
         truth: Whether one of them is the truth, and not an image with errors of its own.
-        taper: Part of the width over which the window falls to 0, between 0 (no taper) and 1 (Hann).
 
     Raises:
         DataError: The shapes differ or an axis is shorter than 8 pixels.
@@ -104,7 +100,7 @@ def ring_correlation(
             "ring correlation", "the images do not compare", expected="two of one (y, x) shape, 8 pixels or more",
             found=f"{first.shape} and {second.shape}",
         )  # fmt: skip
-    a, b = (_spectrum(image, taper) for image in (first, second))
+    a, b = (_spectrum(image) for image in (first, second))
     frequency, ring, limit = _rings(first.shape, pixel_size)
     ring = np.where(frequency <= limit, ring, 0)
     return correlation_of(a, b, frequency, ring, limit, truth)
@@ -134,8 +130,8 @@ def half_bit_threshold(samples: np.ndarray, truth: bool = False) -> np.ndarray:
     return np.sqrt(2 * halves / (1 + halves)) if truth else halves
 
 
-def _spectrum(image: np.ndarray, taper: float) -> np.ndarray:
-    window = tukey(image.shape[0], taper)[:, None] * tukey(image.shape[1], taper)
+def _spectrum(image: np.ndarray) -> np.ndarray:
+    window = tukey(image.shape[0], TAPER)[:, None] * tukey(image.shape[1], TAPER)
     return fft.fft2((image - (image * window).sum() / window.sum()) * window)
 
 

@@ -54,9 +54,7 @@ class TransferFunction:
         return 0.5 / self.crossing
 
 
-def transfer_function(
-    objects: np.ndarray, modulus: np.ndarray, good: np.ndarray | None = None, shells: int | None = None
-) -> TransferFunction:
+def transfer_function(objects: np.ndarray, modulus: np.ndarray, good: np.ndarray | None = None) -> TransferFunction:
     """PRTF of aligned ``objects`` ``(n, z, y, x)`` with ``modulus`` ``(z, y, x)``, zero frequency at its middle.
 
     Voxels without a count or that were not measured do not take part.
@@ -64,7 +62,7 @@ def transfer_function(
     mean = np.abs(fft.fftshift(fft.fftn(fft.ifftshift(objects.mean(0)), norm="ortho")))
     size = np.sqrt(np.mean(np.abs(fft.fftn(objects, axes=(1, 2, 3), norm="ortho")) ** 2))
     scale = float(np.sqrt(np.mean(modulus.astype(float) ** 2))) / max(float(size), 1e-300)
-    frequency, index, count = _shells(modulus.shape, shells)
+    frequency, index, count = _shells(modulus.shape)
     inside = (modulus > 0) & (index < count)
     if good is not None:
         inside &= good
@@ -79,14 +77,14 @@ def transfer_function(
 def shell_correlation(first: np.ndarray, second: np.ndarray, *, truth: bool = False) -> RingCorrelation:
     """Fourier shell correlation of two aligned volumes; frequencies in parts of the sampling frequency."""
     a, b = (fft.fftshift(fft.fftn(volume)) for volume in (first, second))
-    frequency, index, count = _shells(first.shape, None)
+    frequency, index, count = _shells(first.shape)
     return correlation_of(a, b, frequency, np.where(index < count, index, 0), 0.5, truth)
 
 
-def _shells(shape: tuple[int, ...], shells: int | None) -> tuple[np.ndarray, np.ndarray, int]:
+def _shells(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, int]:
     """Frequency, number of its shell, and how many whole shells there are, zero frequency at the middle."""
     axes = [fft.fftshift(fft.fftfreq(n)) for n in shape]
     z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
     frequency = np.sqrt(z**2 + y**2 + x**2)
-    count = shells or min(shape) // 2
+    count = min(shape) // 2
     return frequency, np.rint(frequency / 0.5 * count).astype(int), count + 1

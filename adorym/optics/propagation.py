@@ -7,15 +7,12 @@ ranges are
 
 * ``fresnel``: :math:`H = e^{-i\pi\lambda z f^2}`, for :math:`|z| \le z_c`;
 * ``angular_spectrum``: :math:`H = e^{iz(\sqrt{k^2 - 4\pi^2 f^2} - k)}`, 0 for evanescent waves, same range;
-* ``fresnel_impulse``: H is the transform of the sampled :math:`\Delta_y\Delta_x\,e^{i\pi r^2/\lambda z}/(i\lambda z)`,
-  for :math:`|z| \ge z_c`;
 * ``far_field``: :math:`\mathcal F[\psi]`, for :math:`a^2/\lambda z \ll 1`.
 
-The first three are transfer functions, :math:`\psi_z = \mathcal F^{-1}[H\,\mathcal F\psi]`; window and pixels stay.
-From one frequency to the next (the impulse response: from one pixel to the next) their phase steps by at most pi just
-within these ranges (Voelz & Roggemann, Appl. Opt. 48, 6132 (2009)). Formulas after Goodman, *Introduction to Fourier
-Optics*, 3rd ed., sections 3.10, 4.2 and 4.3. The first two conserve energy and are undone by -z exactly, but for
-evanescent waves.
+The first two are transfer functions, :math:`\psi_z = \mathcal F^{-1}[H\,\mathcal F\psi]`; window and pixels stay.
+From one frequency to the next their phase steps by at most pi just within this range (Voelz & Roggemann, Appl. Opt. 48,
+6132 (2009)). Formulas after Goodman, *Introduction to Fourier Optics*, 3rd ed., sections 3.10, 4.2 and 4.3. They
+conserve energy and are undone by -z exactly, but for evanescent waves.
 
 Arrays have the zero frequency at the corner; axes are (..., y, x), pixels need not be square. A distance may be a
 number, or an array of the backend that is differentiated; distances ``(d,)`` give transfer functions ``(d, y, x)``.
@@ -38,7 +35,7 @@ WHERE = "forward_model.propagation"
 # Fresnel number of the half window below which the curvature of the wave no longer matters; Goodman, section 4.3,
 # asks for "much less than 1".
 FAR_FIELD_FRESNEL_NUMBER = 0.1
-# Largest phase by which the paraxial kernel may be wrong at the highest frequency before `choose` leaves it.
+# Largest phase by which the paraxial kernel may be wrong at the highest frequency before a hologram leaves it.
 PARAXIAL_ERROR_RAD = 0.1
 NUMBER = (int, float, np.number)
 
@@ -56,29 +53,9 @@ def transfer_function_angular_spectrum(xp: Backend, grid: Grid, distance_m: Arra
     return kernel if passes.all() else kernel * xp.asarray(passes.astype(float))
 
 
-def transfer_function_fresnel_impulse(xp: Backend, grid: Grid, distance_m: Array | float) -> Array:
-    """Transform of the sampled impulse response, ``(y, x)`` complex: for long distances (Goodman, 4.2).
-
-    Its modulus is not 1: what leaves the window is lost, so that -z does not undo it.
-    """
-    (ny, nx), (dy, dx) = grid.window_px, grid.pixel_size_m
-    y, x = np.fft.fftfreq(ny, 1 / (ny * dy))[:, None], np.fft.fftfreq(nx, 1 / (nx * dx))[None, :]
-    scaled_area = math.pi * (y**2 + x**2) / grid.wavelength_m
-    # The root turns the orthonormal transform into the plain one.
-    constant = dy * dx / grid.wavelength_m * math.sqrt(ny * nx)
-    if isinstance(distance_m, NUMBER):
-        z = float(distance_m)
-        response = -1j * constant / z * np.exp(1j * scaled_area / z)
-        return xp.asarray(np.fft.fft2(response, norm="ortho"))
-    inverse = 1.0 / _over_image(xp, distance_m)
-    phase = xp.asarray(scaled_area) * inverse
-    return xp.fft2(xp.complex(xp.sin(phase), -xp.cos(phase)) * (constant * inverse))
-
-
 TRANSFER_FUNCTIONS: dict[str, Callable[[Backend, Grid, Array | float], Array]] = {
     "fresnel": transfer_function_fresnel,
     "angular_spectrum": transfer_function_angular_spectrum,
-    "fresnel_impulse": transfer_function_fresnel_impulse,
 }
 
 
@@ -128,7 +105,7 @@ def _phase_kernel(xp: Backend, rate: np.ndarray, distance_m: Array | float) -> A
 
 # -- sampling ------------------------------------------------------------------------------------------------------
 def critical_distance_m(grid: Grid) -> tuple[float, float]:
-    r""":math:`N \Delta^2 / \lambda` for each axis (y, x): transfer functions up to it, impulse responses beyond it."""
+    r""":math:`N \Delta^2 / \lambda` for each axis (y, x): up to it transfer functions are sampled."""
     y, x = (n * p**2 / grid.wavelength_m for n, p in zip(grid.window_px, grid.pixel_size_m, strict=True))
     return y, x
 
@@ -139,28 +116,10 @@ def paraxial_error_rad(grid: Grid, distance_m: float) -> float:
     return abs(distance_m) * float(np.max(np.abs(exact - fresnel_rate_rad_per_m(grid)), where=passes, initial=0.0))
 
 
-def choose(grid: Grid, distance_m: float) -> str:
-    """Name of the propagator that samples ``distance_m``, or ``"none"``.
-
-    Within the critical distance ``fresnel``, or ``angular_spectrum`` where the paraxial phase would be wrong by more
-    than 0.1 rad; beyond it ``fresnel_impulse``, and ``far_field`` once the Fresnel number of the half window is below
-    0.1. ``"none"``: the distance lies between the critical distances of the two axes.
-    """
-    if abs(distance_m) <= min(critical_distance_m(grid)):
-        paraxial = paraxial_error_rad(grid, distance_m) <= PARAXIAL_ERROR_RAD
-        return "fresnel" if paraxial else "angular_spectrum"
-    if abs(distance_m) < max(critical_distance_m(grid)):
-        return "none"
-    number = fresnel_number(max(grid.extent_m) / 2, grid.wavelength_m, distance_m)
-    return "far_field" if number < FAR_FIELD_FRESNEL_NUMBER else "fresnel_impulse"
-
-
 def check(kind: str, grid: Grid, distance_m: float, where: str = WHERE) -> None:
     """Raise a `GeometryError` unless propagator ``kind`` samples ``distance_m``; the window counts as illuminated."""
     if kind == "far_field":
         check_far_field(max(grid.extent_m) / 2, grid.wavelength_m, distance_m, where)
-    elif kind == "fresnel_impulse":
-        check_impulse_response(grid, distance_m, where)
     elif kind in TRANSFER_FUNCTIONS:
         check_transfer_function(grid, distance_m, where)
     else:
@@ -177,29 +136,13 @@ def check_transfer_function(grid: Grid, distance_m: float, where: str = WHERE) -
     for axis, limit, n in zip("yx", critical_distance_m(grid), grid.window_px, strict=True):
         if abs(distance_m) > limit:
             pad = f"pad the window to at least {math.ceil(n * abs(distance_m) / limit)} pixels along {axis}"
+            far = fresnel_number(max(grid.extent_m) / 2, grid.wavelength_m, distance_m) < FAR_FIELD_FRESNEL_NUMBER
             raise GeometryError(
                 where,
                 f"the transfer function is undersampled along {axis}",
                 expected=f"|z| <= N pixel^2 / wavelength = {limit:.4g} m",
                 found=f"{distance_m:.4g} m",
-                remedy=f"{pad}{_alternative(grid, distance_m)}",
-            )
-
-
-def check_impulse_response(grid: Grid, distance_m: float, where: str = WHERE) -> None:
-    r"""Require :math:`|z| \ge N \Delta^2/\lambda` along both axes (Voelz & Roggemann 2009).
-
-    Raises:
-        GeometryError: The impulse response is undersampled.
-    """
-    for axis, limit in zip("yx", critical_distance_m(grid), strict=True):
-        if abs(distance_m) < limit:
-            raise GeometryError(
-                where,
-                f"the impulse response is undersampled along {axis}",
-                expected=f"|z| >= N pixel^2 / wavelength = {limit:.4g} m",
-                found=f"{distance_m:.4g} m",
-                remedy=f"use a smaller window{_alternative(grid, distance_m)}",
+                remedy=pad + (" or use propagation 'far_field'" if far else ""),
             )
 
 
@@ -228,8 +171,3 @@ def check_far_field(half_width_m: float, wavelength_m: float, distance_m: float,
             found=f"{number:.3g} at z = {distance_m:.4g} m",
             remedy="use propagation 'fresnel', or 'angular_spectrum' for large angles",
         )
-
-
-def _alternative(grid: Grid, distance_m: float) -> str:
-    kind = choose(grid, distance_m)
-    return "" if kind == "none" else f" or use propagation '{kind}'"

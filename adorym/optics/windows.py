@@ -77,22 +77,6 @@ def inside(positions_px: np.ndarray, shape_px: Shape, window_px: Shape) -> np.nd
     return np.all((corners >= low) & (corners <= high), axis=1)
 
 
-def coverage(corners_px: np.ndarray, shape_px: Shape, window_px: Shape) -> np.ndarray:
-    """Number of windows that cover each object pixel, ``(y, x)`` int64.
-
-    Raises:
-        GeometryError: A window reaches over the object's edge.
-    """
-    corners = np.asarray(corners_px, np.int64)
-    if not np.array_equal(corners, clip_corners(corners, shape_px, window_px)):
-        raise GeometryError("probe_positions", "a window reaches over the edge of the object", found=tuple(shape_px))
-    (wy, wx), edges = window_px, np.zeros((shape_px[0] + 1, shape_px[1] + 1), np.int64)
-    # The sum of a difference array costs one pass over the object however many windows there are.
-    for dy, dx, sign in ((0, 0, 1), (wy, 0, -1), (0, wx, -1), (wy, wx, 1)):
-        np.add.at(edges, (corners[:, 0] + dy, corners[:, 1] + dx), sign)
-    return edges.cumsum(0).cumsum(1)[:-1, :-1]
-
-
 def nearest_distances(positions_px: np.ndarray) -> np.ndarray:
     """Distance in pixels from each position to its nearest neighbor, ``(n,)``; infinite for a single position."""
     positions = np.asarray(positions_px, np.float64)

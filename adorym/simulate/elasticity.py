@@ -25,9 +25,7 @@ def affine(xp: Backend, gradient: np.ndarray, shape: tuple[int, int, int]) -> Ar
     return xp.einsum("nij,jzyx->nizyx", xp.asarray(gradient), xp.asarray(np.stack(axes)))
 
 
-def relaxed(
-    xp: Backend, start: Array, filling: Array, rotations: np.ndarray, steps: int, constants: tuple[float, ...] = GOLD
-) -> Array:
+def relaxed(xp: Backend, start: Array, filling: Array, rotations: np.ndarray, steps: int) -> Array:
     """Displacement ``(n, 3, z, y, x)`` after ``steps`` steps of conjugate gradients from ``start``.
 
     Args:
@@ -36,7 +34,6 @@ def relaxed(
         filling: ``(n, z, y, x)``, between 0 and 1.
         rotations: ``(n, 3, 3)`` from crystal axes to (z, y, x).
         steps: How far to go.
-        constants: c11, c12, c44.
     """
     # Differences of the last layers would reach round the array.
     inner = np.zeros(filling.shape[1:])
@@ -44,7 +41,7 @@ def relaxed(
     weight, turn = (filling + EMPTY) * xp.asarray(inner), xp.asarray(rotations)
 
     def energy(tree: Tree) -> tuple[Array, None]:
-        return xp.sum(weight * _density(xp, tree["u"], turn, constants)), None
+        return xp.sum(weight * _density(xp, tree["u"], turn)), None
 
     slope = xp.value_and_grad(energy)
     here = start
@@ -64,9 +61,9 @@ def _dot(xp: Backend, a: Array, b: Array) -> Array:
     return xp.sum(a * b, axis=(1, 2, 3, 4), keepdims=True)
 
 
-def _density(xp: Backend, u: Array, turn: Array, constants: tuple[float, ...]) -> Array:
+def _density(xp: Backend, u: Array, turn: Array) -> Array:
     """Energy density ``(n, z, y, x)``."""
-    c11, c12, c44 = constants
+    c11, c12, c44 = GOLD
     rows = [xp.stack([_difference(xp, u[:, i], j) for j in range(3)], axis=1) for i in range(3)]
     gradient = xp.stack(rows, axis=1)
     strain = 0.5 * (gradient + xp.permute_dims(gradient, (0, 2, 1, 3, 4, 5)))

@@ -1,4 +1,8 @@
-"""Estimates of the curvature's diagonal, by which solvers scale the unknowns."""
+"""Scalings of a solver's unknowns, by an estimate of the curvature's diagonal.
+
+A solver looks at its scaling once in many iterations. What gradient steps of single parameters are divided by, batch
+by batch, is in `adorym.preconditioners`.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +41,7 @@ class Curved(Protocol):
 
 
 class Preconditioner(ABC):
-    """An estimate of the diagonal of the Gauss-Newton matrix.
+    """A scaling of a solver's unknowns: an estimate of the diagonal of the Gauss-Newton matrix.
 
     Attributes:
         regularization: Fraction of a parameter's largest curvature that is added where its curvature is small.

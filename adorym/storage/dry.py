@@ -29,8 +29,9 @@ class DryStore(ObjectStore):
     def gather(self, windows: Windows, array: LikeObject = "value") -> Array:
         (ny, nx), made = windows.shape, []
         for y, x in windows.corners_px.tolist():
-            made.append(self._start.rows(y, y + ny)[:, x : x + nx])
-        return self._xp.asarray(np.stack(made).astype(self._xp.complex_dtype))
+            # A copy: a view would keep the whole rows.
+            made.append(self._start.rows(y, y + ny)[:, x : x + nx].astype(self._xp.complex_dtype))
+        return self._xp.asarray(np.stack(made))
 
     def scatter_add(self, windows: Windows, gradient: Array, curvature: Array | None = None) -> None:
         """Forgotten."""

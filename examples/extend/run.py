@@ -20,7 +20,6 @@ from adorym.data.native_write import write_native
 HERE = Path(__file__).resolve().parent
 BLUR_PX, TOLERANCE = 1.5, 0.1
 SPECIMEN = {
-    "photons": 2e4,
     "window_px": [48, 40],
     "object_px": [112, 104],
     "phantom": {"kind": "pictures"},
@@ -41,9 +40,9 @@ KINDS = {
 }
 
 
-def simulate_blurred(path: Path, blur_px: float = BLUR_PX, seed: int = 1) -> Dataset:
+def simulate_blurred(path: Path, blur_px: float = BLUR_PX, seed: int = 1, photons: float = 1e6) -> Dataset:
     """Write patterns that were blurred by a Gaussian before their photons were counted."""
-    sharp = simulate("ptychography", path, SPECIMEN, seed=seed)
+    sharp = simulate("ptychography", path, SPECIMEN | {"photons": photons}, seed=seed)
     expected = sharp.patterns.read(np.arange(sharp.n_patterns)).astype(float)
     blurred = gaussian_filter(expected, (0, blur_px, blur_px), mode="wrap")
     counts = np.random.default_rng(seed).poisson(blurred)
@@ -94,7 +93,7 @@ def main() -> None:
     folder = arguments.output.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     simulate_blurred(folder / "blurred.h5")
-    write_others(simulate_blurred(folder / "scan.h5", blur_px=0.0), folder)
+    write_others(simulate_blurred(folder / "scan.h5", blur_px=0.0, photons=2e4), folder)
 
     for kind in KINDS:
         config = adorym.load_config(HERE / "config.yaml", overrides(kind, folder), quick=arguments.quick)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cases import CASES, full_scan, insert, ptychography_cases
+from backends import NEEDS_JAX
+from cases import CASES, MODELS, full_scan, insert, ptychography_cases
 from laws import assert_same_state, derivative_along, relative_error
 from tiny_scan import Scan
 
 from adorym.engine.checkpoint import load_checkpoint, save_checkpoint
 from adorym.engine.loop import Reconstruction
+from adorym.engine.problem import expanded
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.engine.terms import reference_value
@@ -33,11 +35,11 @@ SOLVERS = sorted(CASES["solver"])
 NAMES = ["object", "probe", "probe_positions", "background"]
 
 
-def objective_of(backend="torch", solver=None, near=0.0, names=NAMES, regularizers=(), loss=None, precision="double"):
-    """The loss of a small scan with all of ``names`` at (near) the truth."""
-    case = ptychography_cases()[1]
+def objective_of(backend="torch", solver=None, near=0.0, names=NAMES, regularizers=(), loss=None, case=None):
+    """The loss of a small scan, or of another ``case``, with all of ``names`` at (near) the truth."""
+    case = case or ptychography_cases()[1]
     recipe = Recipe(case.model, case.settings, loss or LeastSquares(), regularizers)
-    run = RunSettings(backend=backend, device="cpu", precision=precision)
+    run = RunSettings(backend=backend, device="cpu", precision="double")
     problem = Reconstruction(case.dataset, recipe, run).problem
     truth, rng = case.truth(problem.store.shape, problem.bound.origin_px), np.random.default_rng(3)
     for name in names:
@@ -100,6 +102,39 @@ def test_product_is_the_hessian_where_the_data_fit(backend, loss):
     hw = whole.product(u, w)
     assert w @ hv == pytest.approx(v @ hw, rel=1e-9)
     assert v @ hv > 0
+
+
+@pytest.mark.parametrize(
+    ("backend", "kind"),
+    [(name, kind) for name in ("torch", "autograd") for kind in ("tomography", "ptychotomography", "holotomography")]
+    + [pytest.param("jax", "tomography", marks=NEEDS_JAX)],  # it compiles each operation for each shape
+)
+def test_product_through_operations_of_the_host(backend, kind):
+    """Projectors bring the way back by hand; the way forward through them, by volume and pose, is its adjoint."""
+    case = MODELS[kind]()[1]
+    names = ("object", "rotation_angles", "object_shift")
+    whole = objective_of(backend, case=case, names=names)
+    problem, v, w = whole.problem, random_vector(whole, 2), random_vector(whole, 3)
+    found, other = whole.raw_product(v), whole.raw_product(w)
+    assert w @ found == pytest.approx(v @ other, rel=1e-6, abs=1e-7 * found.norm() * w.norm())
+    x, step = whole.values(), 1e-5
+
+    def amplitudes(at):
+        whole._place(at)
+        batch = problem.batch(whole.patterns)
+        rows, windows = problem.rows(batch), problem.windows(batch)
+        inputs = {"object": problem.store.gather(windows), **problem.used(batch, rows)}
+        unknown, params = inputs.pop("object"), expanded(problem.xp, inputs, rows)
+        obj = problem.bound.space.to_object(problem.xp, unknown, params)
+        intensity = problem.xp.to_numpy(problem.model.predict(problem.xp, obj, params, batch))
+        return np.sqrt(intensity + batch.floor)
+
+    for name in names:
+        part = 0.0 * v | v.only(name)
+        change = (amplitudes(x + step * part) - amplitudes(x - step * part)) / (2 * step)
+        whole._place(x)
+        expected = problem.weight * problem.loss.amplitude_curvature * np.sum(change**2)
+        assert part @ whole.raw_product(part) == pytest.approx(expected, rel=1e-4), name
 
 
 def test_product_holds_the_regularizers():

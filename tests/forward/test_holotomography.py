@@ -96,7 +96,7 @@ def test_what_has_no_effect_is_refused():
     with pytest.raises(ConfigError, match="parameters.affine: has no effect: the only hologram per angle"):
         reconstruction(HoloTomography(), data, ["affine"])
     reconstruction(HoloTomography(), data, ["intensity_scale"])
-    with pytest.raises(ConfigError, match="of one angle; found 20 angles; choose one .* 'holotomography'"):
+    with pytest.raises(ConfigError, match="needs a single angle; found 20 angles; choose one .* 'holotomography'"):
         reconstruction(Holography(), data)
 
 

@@ -16,7 +16,6 @@ from adorym.engine.gradients import batch_gradients
 from adorym.engine.outcome import predict_patterns
 from adorym.errors import ConfigError
 from adorym.forward.multislice import Multislice, kept_slices, segment_length
-from adorym.forward.object import ObjectSettings
 
 
 @pytest.mark.parametrize("backend", ["torch", "autograd"])
@@ -81,7 +80,7 @@ def test_slices_too_far_apart():
     case = multislice_cases()[0]
     model = Multislice(slice_positions=(0.0, 1.0))
     with pytest.raises(ConfigError, match=r"too far apart for propagation.*N pixel\^2 / wavelength"):
-        model.bind(case.dataset, {"object": ObjectSettings()})
+        model.bind(case.dataset, case.settings)
 
 
 def test_two_planes_and_their_spacing_are_found(tmp_path):

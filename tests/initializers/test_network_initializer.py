@@ -62,7 +62,7 @@ def test_network_of_ones_own_beside_random_starts_on_the_same_budget(data, tmp_p
     fit = run(data, initial, tmp_path / "out").fit
     assert fit["refined_chi2"][0] < 0.5 * fit["network_chi2"] and fit["random_chi2"].shape == (3,)
     text = report(tmp_path / "out").read_text()
-    assert "First object" in text and "after the same steps from 3 random starts" in text
+    assert "First object" in text and "after the same iterations from 3 random starts" in text
 
 
 def test_network_of_another_package(data, tmp_path, monkeypatch):

@@ -9,7 +9,6 @@ from adorym.optics.windows import (
     clip_corners,
     corner_bounds,
     corners_and_offsets,
-    coverage,
     inside,
     nearest_distances,
     object_shape,
@@ -56,17 +55,6 @@ def test_clipped_windows_lie_inside(p, window, room):
     np.testing.assert_array_equal(clip_corners(clipped, shape, window), clipped)
 
 
-@given(positions, windows, windows)
-@few
-def test_coverage_counts_windows(p, window, room):
-    shape = (window[0] + room[0], window[1] + room[1])
-    corners = clip_corners(corners_and_offsets(p)[0], shape, window)
-    expected = np.zeros(shape, int)
-    for y, x in corners:
-        expected[y : y + window[0], x : x + window[1]] += 1
-    np.testing.assert_array_equal(coverage(corners, shape, window), expected)
-
-
 def test_known_object():
     shape, origin = object_shape(np.array([[-3.2, 5.0], [10.4, 7.5]]), (8, 6), margin_px=2)
     assert origin == (4 + 2, -5 + 2)
@@ -84,8 +72,6 @@ def test_errors():
         object_shape(np.zeros((0, 2)), (4, 4))
     with pytest.raises(GeometryError, match=r"parameters\.object: the object is smaller than one window; .*\(9, 4\)"):
         corner_bounds((8, 8), (9, 4))
-    with pytest.raises(GeometryError, match="probe_positions: a window reaches over the edge"):
-        coverage(np.array([[5, 0]]), (8, 8), (4, 4))
 
 
 GRID = np.stack(np.meshgrid(np.arange(5) * 4.0, np.arange(7) * 4.0, indexing="ij"), -1).reshape(-1, 2)

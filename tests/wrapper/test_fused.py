@@ -311,3 +311,18 @@ def test_step_is_the_formula(xp, momentum, complex_values, layout):
     assert len(new_state) == len(state)
     if momentum:
         assert relative_error(xp.to_numpy(new_state[0]), new_velocity) < tolerance
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+def test_steps_in_place_keep_nothing_of_the_past(xp, momentum):
+    """A step that gave back a view of its array would hold the array before it, and that one the one before."""
+    rng = np.random.default_rng(4)
+    arrays = [xp.asarray(noise(rng, (5, 7), complex_values=True)) for _ in range(3)]
+    if not all(xp.to_numpy(a).flags.writeable for a in arrays):
+        pytest.skip(f"arrays of {xp.name} cannot be stepped in place")
+    value, gradient, velocity = arrays
+    state = (velocity,) if momentum else ()
+    sizes = StepSizes(rate=0.3, keep=0.9, floor=0.05, momentum=momentum, unseen=0.04)
+    made, new_state = preconditioned_step(xp, value, gradient, xp.asarray(np.ones((5, 7))), state, sizes)
+    assert made is value
+    assert all(new is old for new, old in zip(new_state, state, strict=True))

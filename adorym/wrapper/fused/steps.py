@@ -39,14 +39,16 @@ def preconditioned_step(
         flat = [xp.to_numpy(a) for a in arrays]
         if all(a.flags.c_contiguous and a.dtype == flat[0].dtype for a in flat):
             real = flat[0].real.dtype
-            flat = [np.require(a, requirements="W") for a in flat]
-            views = [a.reshape(-1).view(real) for a in flat]
+            writable = [np.require(a, requirements="W") for a in flat]
+            views = [a.reshape(-1).view(real) for a in writable]
             c = np.require(xp.to_numpy(curvature), real, ["C", "W"]).reshape(-1)
             kernels.preconditioned_step(
                 views[0], views[1], views[2] if state else views[0][:0], c, tuple(real.type(s) for s in (*sizes, 1))
             )
-            made = [xp.asarray(a, exact=True) for a in flat]
-            return made[0], tuple(made[2:])
+            # A copy goes back to the backend. A view must not: each would hold the one it was made from, without end.
+            pairs = zip(arrays, flat, writable, strict=True)
+            stepped = [a if own is made else xp.asarray(made, exact=True) for a, own, made in pairs]
+            return stepped[0], tuple(stepped[2:])
     move = gradient * (sizes.rate / (sizes.keep * curvature + sizes.floor))
     if not state:
         return value - move, ()
