@@ -16,7 +16,7 @@ from adorym.constraints.base import Constraint
 from adorym.data.dataset import Dataset
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
-from adorym.errors import ConfigError, ConfigErrors, InputError
+from adorym.errors import ConfigError, ConfigErrors, InputError, suggestion
 from adorym.extension import check_returned, user_code
 from adorym.forward.base import BoundModel, ForwardModel
 from adorym.optics.windows import inside
@@ -96,8 +96,8 @@ def _term_errors(
 ) -> Iterator[InputError]:
     name = term.parameter
     if name not in model.refinable:
-        what, known = f"forward model '{model.kind}' has no '{name}'", ", ".join(model.refinable)
-        yield ConfigError(f"{where}.parameter", what, expected=f"one of {known}")
+        what = f"forward model '{model.kind}' has no '{name}'"
+        yield ConfigError(f"{where}.parameter", what, remedy=suggestion(name, model.refinable))
     elif name not in settings or not settings[name].refine:
         yield ConfigError(
             where,
