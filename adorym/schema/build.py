@@ -172,7 +172,7 @@ class _Builder:
             items = [self.value(item_type(bare, i), item, key_path(path, i)) for i, item in enumerate(value)]
             return _BROKEN if any(item is _BROKEN for item in items) else items
         if is_mapping(bare) and isinstance(value, Mapping):
-            entries = {str(key): self.value(value_type(bare), entry, key_path(path, key)) for key, entry in value.items()}
+            entries = {str(k): self.value(value_type(bare), entry, key_path(path, k)) for k, entry in value.items()}
             return _BROKEN if any(entry is _BROKEN for entry in entries.values()) else entries
         return value
 
