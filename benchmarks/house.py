@@ -31,7 +31,7 @@ PACKAGE = Path(base.__file__).resolve().parents[1]
 # Lines of the package before its core was built anew, and the part of them that was asked for.
 LINES_BEFORE, PART = 33304, 0.92
 # What the package could not do then.
-NEW = ("extension.py", "testing.py", "wrapper/jax_backend.py", "storage/vector.py", "engine/trial.py")
+NEW = ("extension.py", "testing.py", "wrapper/jax_backend.py", "storage/vector.py", "engine/foreign.py")
 TECHNIQUES = re.compile(r'"(object|probe)"|holograph|ptycho|tomograph|bragg|crystal', re.IGNORECASE)
 PLANS = {
     "ptychography": ("siemens_star_fly_scan", {}, {"kind": "ptychography"}, {"probe": {"modes": 5}}),
