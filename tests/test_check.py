@@ -532,7 +532,7 @@ def test_overlap_of_a_focus_is_only_a_lower_bound(planned):
     parameters = {"probe": {"initial": {"kind": "mean_pattern"}}}
     _, plan = planned(changes={"start_probe": None}, parameters=parameters)
     texts = {fact.key: fact.text for fact in plan.sections["sampling"]}
-    assert "at least" in texts["linear_overlap"] and "at least" in texts["probe_diameter_px"]
+    assert "at least" in texts["linear_overlap"] and "the smallest" in texts["probe_diameter_px"]
     assert not any("overlap" in warning for warning in plan.warnings)
 
 

@@ -121,7 +121,9 @@ def test_settings_without_effect_are_refused():
 
 def test_constraints_that_mean_vacuum_are_refused():
     recipe = Recipe(BraggCdi(), {}, LeastSquares(), (), (ShrinkWrap(),))
-    with pytest.raises(InputError, match=r"constraints\[0\]: 'shrink_wrap' leaves vacuum.*parameters.support"):
+    with pytest.raises(
+        InputError, match=r"constraints\[0\]: 'shrink_wrap' sets the outside to vacuum.*parameters.support"
+    ):
         bind(Peak().dataset(), recipe, RunSettings())
 
 
