@@ -37,7 +37,7 @@ from adorym.engine.outcome import predict_patterns
 from adorym.initializers.guess import fitted, pattern_of
 from adorym.initializers.network import CdiNn, network_view
 from adorym.initializers.phasing import Phasing, as_object
-from adorym.initializers.phasing_run import Phaser, PhasingSettings, SupportUpdate
+from adorym.initializers.phasing_run import Phaser, PhasingSettings, ShrinkWrapSettings
 from adorym.metrics.crystal import chi_square, match
 from adorym.networks.cdi_nn import CdiNetwork, predict
 from adorym.networks.weights import load_network
@@ -46,7 +46,7 @@ from adorym.wrapper import get_backend
 
 HUNDRED, WHOLE = "80*HIO + 20*ER", "3*(180*HIO + 20*ER) + 20*ER"
 TIGHTENED = f"{HUNDRED} + SW + 20*ER"
-WRAP = SupportUpdate(first_sigma=1.0)  # threshold 0.10, every 20 steps
+WRAP = ShrinkWrapSettings(first_sigma=1.0)  # threshold 0.10, every 20 steps
 # The authors' cube lies so in the 64 voxels: it was cut from the uncropped data before these were cut.
 AUTHORS_CUBE = (slice(7, 56), slice(8, 57), slice(7, 56))
 HELD_OUT_SEED, HELD_OUT = 990, 64

@@ -15,7 +15,7 @@ from adorym.data.volume import Volume, oversampling, peak
 from adorym.errors import DataError
 from adorym.initializers.guess import fitted, pattern_of
 from adorym.initializers.network import network_view
-from adorym.initializers.phasing_run import Phaser, PhasingSettings, SupportUpdate
+from adorym.initializers.phasing_run import Phaser, PhasingSettings, ShrinkWrapSettings
 from adorym.metrics.crystal import chi_square
 from adorym.wrapper import get_backend
 
@@ -63,7 +63,7 @@ def test_sub_voxel_alignment_halves_the_misfit_of_the_authors_guess(volume):
     guess = fitted(obj, volume)
     assert guess.chi2 <= 0.09 and (np.abs(guess.offset) < 1).all()
     xp = get_backend("torch", device="cpu", precision="single")
-    settings = PhasingSettings(sequence="80*HIO + 20*ER", shrink_wrap=SupportUpdate(first_sigma=1.0))
+    settings = PhasingSettings(sequence="80*HIO + 20*ER", shrink_wrap=ShrinkWrapSettings(first_sigma=1.0))
     found = Phaser(xp, volume.modulus, None, settings).run(guess.object[None], guess.support[None])
     assert found.chi2[0] <= 0.0015
 

@@ -31,7 +31,7 @@ SHOWN_PIXELS = 5
 
 
 @dataclass(frozen=True)
-class Scan:
+class Coverage:
     """Extent, step and overlap of a scan.
 
     Attributes:
@@ -60,7 +60,7 @@ class Judgement:
         hints: Suspicious findings that may be correct, one per line.
     """
 
-    scan: Scan | None = None
+    scan: Coverage | None = None
     orientation: OrientationTest | None = None
     pixels: PixelSurvey | None = None
     hints: tuple[str, ...] = ()
@@ -100,7 +100,7 @@ def _part(dataset: Dataset) -> Dataset:
     return choose(dataset, np.sort(np.argsort(distance, kind="stable")[:MOST_PATTERNS]), "")
 
 
-def scan_of(dataset: Dataset, probe: np.ndarray | None) -> Scan | None:
+def scan_of(dataset: Dataset, probe: np.ndarray | None) -> Coverage | None:
     """Extent, step and overlap of a scan with ``probe``; ``None`` without positions."""
     positions = dataset.probe_positions_px
     if positions is None:
@@ -114,11 +114,11 @@ def scan_of(dataset: Dataset, probe: np.ndarray | None) -> Scan | None:
     step = max(steps, default=None)
     diameter = None if probe is None else beam_diameter_px(probe)
     overlap = None if step is None or diameter is None else linear_overlap(step, diameter)
-    return Scan((float(low[0]), float(low[1])), (float(high[0]), float(high[1])), step, diameter, overlap)
+    return Coverage((float(low[0]), float(low[1])), (float(high[0]), float(high[1])), step, diameter, overlap)
 
 
 def _hints(
-    dataset: Dataset, scan: Scan | None, orientation: OrientationTest | None, pixels: PixelSurvey
+    dataset: Dataset, scan: Coverage | None, orientation: OrientationTest | None, pixels: PixelSurvey
 ) -> Iterator[str]:
     if orientation is not None and orientation.suspicious:
         curl, best = orientation.curl, orientation.best

@@ -22,7 +22,7 @@ from adorym.data.volume import Volume, cropped, oversampling, peak, read_volume
 from adorym.forward.object import FirstObject, Initializer
 from adorym.initializers.guess import Guess, fitted, moving, on_grid
 from adorym.initializers.phasing import Phasing, as_object, check_shape
-from adorym.initializers.phasing_run import Phaser, PhasingSettings, SupportUpdate
+from adorym.initializers.phasing_run import Phaser, PhasingSettings, ShrinkWrapSettings
 from adorym.registry import component, register
 from adorym.wrapper import get_backend
 
@@ -80,7 +80,7 @@ class NetworkInitializer(Initializer):
     expensive: ClassVar[bool] = True
 
     sequence: str = "80*HIO + 20*ER"
-    shrink_wrap: SupportUpdate = SupportUpdate(first_sigma=1.0)
+    shrink_wrap: ShrinkWrapSettings = ShrinkWrapSettings(first_sigma=1.0)
     length: int | None = Field(None, ge=16)
     support: float = Field(0.1, gt=0, lt=1)
     compare: int = Field(0, ge=0)

@@ -22,7 +22,7 @@ AXES = (1, 2, 3)
 
 
 @component
-class SupportUpdate:
+class ShrinkWrapSettings:
     """Shrink-wrap of the support (Marchesini et al., Phys. Rev. B 68, 140101 (2003)).
 
     Attributes:
@@ -70,7 +70,7 @@ class PhasingSettings:
 
     sequence: str = "3*(180*HIO + 20*ER) + 20*ER"
     algorithms: dict[str, dict[str, float]] = Field(default_factory=dict)
-    shrink_wrap: SupportUpdate = SupportUpdate()
+    shrink_wrap: ShrinkWrapSettings = ShrinkWrapSettings()
     low_pass: LowPass | None = None
     average: int = Field(20, ge=1)
 

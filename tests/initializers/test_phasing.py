@@ -10,13 +10,13 @@ from tiny_crystal import ellipsoid, far_field
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.errors import ConfigError
 from adorym.initializers.phasing import Phasing
-from adorym.initializers.phasing_run import LowPass, Phaser, PhasingSettings, SupportUpdate
+from adorym.initializers.phasing_run import LowPass, Phaser, PhasingSettings, ShrinkWrapSettings
 from adorym.initializers.sequence import steps_of
 from adorym.metrics.crystal import match
 from adorym.wrapper import get_backend
 
 SHAPE = (24, 20, 22)  # (y, x, z)
-TIGHT = SupportUpdate(threshold=0.2, sigma=0.7, first_sigma=1.5, every=10)  # the crystal is eight voxels wide
+TIGHT = ShrinkWrapSettings(threshold=0.2, sigma=0.7, first_sigma=1.5, every=10)  # the crystal is eight voxels wide
 XP = get_backend("torch", device="cpu", precision="double")
 
 
@@ -125,11 +125,13 @@ def test_shrink_wrap_dilates_and_may_be_switched_off():
     modulus = np.sqrt(dataset.patterns.read(np.arange(22)))
     supports = np.ones((1, 22, 24, 20), bool)
     start = np.random.default_rng(0).random(supports.shape) + 0j
-    never = Phaser(XP, modulus, None, PhasingSettings(sequence="4*ER", shrink_wrap=SupportUpdate(every=0)))
+    never = Phaser(XP, modulus, None, PhasingSettings(sequence="4*ER", shrink_wrap=ShrinkWrapSettings(every=0)))
     assert never.run(start, supports).supports.all()
     x = XP.asarray(np.ones(20)[None, None, None] * (np.arange(24) == 9)[None, None, :, None] * supports + 0j)
     small, large = (
-        Phaser(XP, modulus, None, PhasingSettings(sequence="ER", shrink_wrap=SupportUpdate(dilate=d))).shrunk(x, 0.5)
+        Phaser(XP, modulus, None, PhasingSettings(sequence="ER", shrink_wrap=ShrinkWrapSettings(dilate=d))).shrunk(
+            x, 0.5
+        )
         for d in (0, 1)
     )
     assert float(small.sum()) < float(large.sum())
