@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from adorym.comm import Communicator, communicator, threads_per_rank
+from adorym.comm import Communicator, SerialCommunicator, communicator, threads_per_rank
 from adorym.data.batches import Measurements
 from adorym.data.dataset import Dataset
 from adorym.engine.checks import (
@@ -92,7 +92,8 @@ def build(
         InputError: Data, configuration or geometry contradict each other; all errors at once.
     """
     bound = bind(dataset, recipe, run)
-    comm = communicator()
+    # A dry problem is one process's own work, which the other ranks of a job do not wait for.
+    comm = SerialCommunicator() if dry else communicator()
     xp = backend(run, comm)
     measurements, bound = _measured(xp, bound, recipe.loss, comm)
     check_room(bound.shape, "h5" if dry and run.store == "do" else run.store, comm)  # more ranks will share it
