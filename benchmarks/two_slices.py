@@ -13,9 +13,11 @@ import numpy as np
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import ArrayPatterns, Dataset
-from adorym.forward.base import ForwardModel, Request
-from adorym.losses.base import Loss
+from adorym.forward.base import BoundModel, ForwardModel
+from adorym.forward.thin import by_probe, probe_intensity
 from adorym.optics.propagation import propagate, transfer_function_fresnel
+from adorym.parameters import ParameterSettings
+from adorym.preconditioners import Diagonal, Point
 from adorym.registry import component
 from adorym.units import Length, energy_ev
 from adorym.wrapper.base import Array, Backend
@@ -34,9 +36,9 @@ class TwoSlices(ForwardModel):
 
     spacing: Length = SPACING_M
 
-    def object_frame(self, dataset: Dataset, margin_px: int) -> tuple[tuple[int, ...], tuple[int, int]]:
-        shape, origin = super().object_frame(dataset, margin_px)
-        return (*shape, 2), origin
+    def bind(self, dataset: Dataset, settings: Mapping[str, ParameterSettings]) -> BoundModel:
+        bound, own = super().bind(dataset, settings), {"object": Diagonal(_by_slices), "probe": Diagonal(_by_probe)}
+        return bound.with_(shape=(*bound.shape, 2), preconditioners=own)
 
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch) -> Array:
         """Intensities ``(n, y, x)`` from windows ``(n, y, x, 2)``."""
@@ -45,13 +47,14 @@ class TwoSlices(ForwardModel):
         wave = propagate(xp, behind_first, transfer) * obj[:, None, :, :, 1]
         return xp.sum(xp.abs2(xp.fft2(wave)), axis=1)
 
-    def curvatures(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch, loss: Loss, request: Request
-    ) -> dict[str, Array]:
-        found = super().curvatures(xp, obj[..., 0], params, batch, loss, request)
-        if "object" in found:  # both slices see nearly the same beam, and share the curvature
-            found["object"] = 2 * xp.stack([found["object"]] * 2, axis=-1)
-        return found
+
+def _by_slices(point: Point) -> Array:
+    """Both slices see nearly the same beam, and share the curvature."""
+    return 2 * point.xp.stack([probe_intensity(point)] * 2, axis=-1)
+
+
+def _by_probe(point: Point) -> Array:
+    return by_probe(point, point.xp.abs2(point.obj[..., 0]))
 
 
 def slices(rng: np.random.Generator, fine: int = 1) -> np.ndarray:

@@ -22,6 +22,7 @@ from adorym.forward.holography import Holography
 from adorym.forward.object import ObjectSettings, object_parameter
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
+from adorym.forward.thin import by_probe, probe_intensity
 from adorym.initializers.simple import Random
 from adorym.losses.base import Loss
 from adorym.losses.counting import LeastSquares
@@ -29,6 +30,7 @@ from adorym.optics.probes import GaussianProbe
 from adorym.optimizers.first_order import Adam, GradientDescent, Momentum, RMSProp
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.parameters import ParameterSettings
+from adorym.preconditioners import Diagonal, Point
 from adorym.registry import component
 from adorym.regularizers.crosstalk import SliceCrosstalk
 from adorym.regularizers.sparsity import L1, L2, ReweightedL1, Smoothness
@@ -52,26 +54,27 @@ class Stack(Ptychography):
         "object": object_parameter(optimizer={"kind": "adam", "learning_rate": 0.02})
     }
 
-    def object_frame(self, dataset: Any, margin_px: int) -> Any:
-        shape, origin = super().object_frame(dataset, margin_px)
-        return (*shape, DEPTH), origin
+    def bind(self, dataset: Any, settings: Any) -> Any:
+        bound, own = super().bind(dataset, settings), {"object": Diagonal(_by_slices), "probe": Diagonal(_by_probe)}
+        return bound.with_(shape=(*bound.shape, DEPTH), preconditioners=own)
 
     def predict(self, xp: Any, obj: Any, params: Any, batch: Any) -> Any:
-        return super().predict(xp, self._thin(obj), params, batch)
+        return super().predict(xp, _product(obj), params, batch)
 
-    def curvatures(self, xp: Any, obj: Any, params: Any, batch: Any, loss: Any, request: Any) -> dict[str, Any]:
-        made = super().curvatures(xp, self._thin(obj), params, batch, loss, request)
-        if "object" in made and len(obj.shape) == 4:
-            made["object"] = made["object"][..., None] * xp.ones((DEPTH,))
-        return made
 
-    def _thin(self, obj: Any) -> Any:
-        if len(obj.shape) == 3:
-            return obj
-        thin = obj[..., 0]
-        for z in range(1, DEPTH):
-            thin = thin * obj[..., z]
-        return thin
+def _product(obj: Any) -> Any:
+    thin = obj[..., 0]
+    for z in range(1, DEPTH):
+        thin = thin * obj[..., z]
+    return thin
+
+
+def _by_slices(point: Point) -> Any:
+    return probe_intensity(point)[..., None] * point.xp.ones((DEPTH,))
+
+
+def _by_probe(point: Point) -> Any:
+    return by_probe(point, point.xp.abs2(_product(point.obj)))
 
 
 def _settings(optimizer: Any, **more: Any) -> dict[str, ParameterSettings]:
@@ -86,7 +89,7 @@ def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
     """Data set, recipe and run settings by name."""
     scan = Scan(modes=2, photons=1e5)
     data = scan.noisy()
-    shape, _ = Ptychography().object_frame(data, 4)
+    shape = Ptychography().bind(data, _settings(None)).shape
     y, x = np.indices(shape)
     np.save(folder / "support.npy", (y - 12) ** 2 + (x - 13) ** 2 < 130)
     limits = (MagnitudeLimit(maximum=1.05, minimum=0.3), Support(mask=str(folder / "support.npy")))
