@@ -214,7 +214,7 @@ def _refined(data: Path, start: Path, extra: dict[str, Any]) -> float:
         pass
     problem = reconstruction.problem
     frames = predict_patterns(problem, np.arange(problem.dataset.n_patterns))
-    return chi_square(np.sqrt(problem.model.from_model_frame(problem.xp.to_numpy(frames))), gold().modulus)
+    return chi_square(np.sqrt(problem.bound.from_model_frame(problem.xp.to_numpy(frames))), gold().modulus)
 
 
 def prediction_time() -> Iterator[Figure]:
