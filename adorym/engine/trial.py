@@ -135,9 +135,11 @@ def _measured(work: Callable[[], None]) -> tuple[float, float]:
     before = _resident("VmRSS")
     if CLEAR.exists():
         CLEAR.write_text("5")  # resets the peak
-    start = time.perf_counter()
     work()
-    return time.perf_counter() - start, max(0, _resident("VmHWM") - before)
+    peak = max(0, _resident("VmHWM") - before)
+    start = time.perf_counter()
+    work()  # timed with its memory at hand, as the batches of a run have it
+    return time.perf_counter() - start, peak
 
 
 def _resident(key: str) -> int:
