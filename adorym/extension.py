@@ -197,7 +197,7 @@ def _written(owner: object, method: str) -> CodeType | None:
 def _miscalled(error: BaseException, packages: set[str]) -> CodeType | None:
     """The function in one of ``packages`` that was called with other arguments than it takes, as Python names it."""
     told = _ARGUMENTS.match(str(error)) if isinstance(error, TypeError) else None
-    for name, module in list(sys.modules.items()) if told else ():
+    for name, module in reversed(list(sys.modules.items())) if told else ():  # the newest: names may come again
         if name.partition(".")[0] in packages:
             holder: Any = module
             for step in told[1].split("."):  # type: ignore[index]

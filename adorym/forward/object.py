@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from adorym.data.dataset import Dataset
-from adorym.extension import check_returned
+from adorym.extension import check_returned, user_code
 from adorym.object_space import Exponent, ObjectSpace, Transmission
 from adorym.optics.geometry import Geometry, Regime
 from adorym.optics.representation import Representation
@@ -71,7 +71,8 @@ class Initializer(ABC):
 
         Override it if rows can be made without the whole: each rank needs only a part of a large object.
         """
-        made = self.make(dataset, shape, rng)
+        with user_code(self, method="make"):
+            made = self.make(dataset, shape, rng)
         check_returned(None, made, shape, self, "make")
         return FirstObject.of(made)
 

@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from adorym.errors import ConfigError
+from adorym.extension import user_code
 from adorym.optics.modes import orthogonalize, scale_power, seed_modes
 from adorym.optics.probes import DataProbe, InitialProbe, MeanPatternProbe
 from adorym.parameters import Parameter, ParameterSettings
@@ -60,7 +61,8 @@ def start_probe(bound: Any, settings: ProbeSettings, rng: np.random.Generator) -
     initial = settings.initial
     if initial is None:
         initial = MeanPatternProbe() if dataset.start_probe is None else DataProbe()
-    modes = np.asarray(initial.make(dataset), np.complex128)
+    with user_code(initial, method="make"):
+        modes = np.asarray(initial.make(dataset), np.complex128)
     if modes.ndim != 3 or modes.shape[1:] != dataset.window_px:
         raise ConfigError(
             "parameters.probe.initial",
