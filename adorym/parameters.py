@@ -93,6 +93,7 @@ class Parameter:
             their window, which follows them: within half a pixel, `window_shift` included.
         window_shift: Rows are added to those positions; windows follow them, too.
         optional: Left out of ``params`` unless the configuration names it.
+        implied: ``f(settings by name)``, whether other sections ask for an optional one that has none itself.
         settings: Class of its section in the configuration.
         by_update: Changed by an update of the model instead of a gradient.
         object_frame: Its last axes are those of the object, not of the detector.
@@ -114,6 +115,7 @@ class Parameter:
     window_relative: bool = False
     window_shift: bool = False
     optional: bool = False
+    implied: Callable[[Mapping[str, ParameterSettings]], bool] | None = None
     settings: type[ParameterSettings] = ParameterSettings
     by_update: bool = False
     object_frame: bool = False

@@ -35,5 +35,7 @@ class Recipe:
         return {
             name: self.parameters[name] if name in self.parameters else spec.settings(refine=spec.refined)
             for name, spec in self.model.refinable.items()
-            if name in self.parameters or not spec.optional
+            if name in self.parameters
+            or not spec.optional
+            or (spec.implied is not None and spec.implied(self.parameters))
         }

@@ -36,9 +36,10 @@ from adorym.forward.base import BoundModel, ForwardModel, Request
 from adorym.forward.object import Settings, object_parameter
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.thin import by_object, by_probe
+from adorym.forward.variations import VARIATIONS, by_variations
 from adorym.losses.base import Loss
 from adorym.optics.propagation import critical_distance_m, propagate, transfer_function_angular_spectrum
-from adorym.optics.shift import fourier_shift
+from adorym.optics.shift import shifted_modes
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.preconditioners import Diagonal, Point
 from adorym.registry import register
@@ -107,6 +108,7 @@ class Multislice(Ptychography):
                 remedy="more slices, a smaller binning or a larger window",
             )  # fmt: skip
         slices = {"object": Diagonal(self.object_curvature), "probe": Diagonal(_probe_curvature)}
+        slices[VARIATIONS] = Diagonal(_variation_curvature)
         return bound.with_(shape=(*bound.shape, depth), waves=bound.waves * depth, preconditioners=slices)
 
     def depth(self, dataset: Dataset) -> int:
@@ -143,7 +145,7 @@ class Multislice(Ptychography):
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
         """Intensities ``(n, y, x)`` in photons from object windows ``obj`` ``(n, y, x, z)`` complex."""
         offsets = self._offsets(params)
-        wave = fourier_shift(xp, self.probe_at_object(xp, params, batch), offsets)
+        wave = shifted_modes(xp, self.probe_at_object(xp, params, batch), offsets)
         wave = self.through(xp, wave, xp.unstack(obj, -1), params["slice_spacing"], batch)
         return self.detected(xp, wave, offsets, params, batch)
 
@@ -193,17 +195,27 @@ class Multislice(Ptychography):
         wave, spacing = self.probe_at_object(xp, params, batch), params["slice_spacing"]
         grid, planes = batch.geometry.grid(self.regime), []
         for z in range(depth):
-            planes.append(xp.sum(xp.abs2(wave), axis=0))
+            planes.append(xp.sum(xp.abs2(wave), axis=-3))
             if z < depth - 1:
                 gap = spacing[0 if spacing.shape[0] == 1 else z]
                 wave = propagate(xp, wave, transfer_function_angular_spectrum(xp, grid, gap))
         return xp.stack(planes, axis=-1)
 
 
-def _probe_curvature(point: Point) -> Array:
-    """Curvature by the probe: the intensity that all slices together transmit."""
+def _transmitted(point: Point) -> Array:
+    """``(n, y, x)`` intensity that all slices together transmit."""
     xp = point.xp
-    return by_probe(point, xp.exp(xp.sum(xp.log(xp.abs2(point.obj) + 1e-12), axis=-1)))
+    return xp.exp(xp.sum(xp.log(xp.abs2(point.obj) + 1e-12), axis=-1))
+
+
+def _probe_curvature(point: Point) -> Array:
+    """Curvature by the probe."""
+    return by_probe(point, _transmitted(point))
+
+
+def _variation_curvature(point: Point) -> Array:
+    """Curvature by the variations of the probe."""
+    return by_variations(point, _transmitted(point))
 
 
 def segment_length(depth: int, wanted: int | None) -> int:

@@ -30,6 +30,8 @@ class ProbeSettings(ParameterSettings):
             random phase (``random``), or shifted copies (``shifted``).
         first_fraction: Fraction of the total power that the first mode starts with; the others share the rest.
         power: Start power in counts per pattern; that of the mean pattern if absent.
+        variations: Number of orthogonal waves by which the probe changes during the scan, with a weight per pattern
+            (parameters ``probe_variations`` and ``variation_weights``).
     """
 
     initial: Annotated[InitialProbe | None, ComponentOf("probe")] = None  # type: ignore[assignment]
@@ -37,6 +39,7 @@ class ProbeSettings(ParameterSettings):
     seeding: Literal["hermite", "random", "shifted"] = "hermite"
     first_fraction: float = Field(0.6, gt=0, le=1)
     power: float | None = Field(None, gt=0)
+    variations: int = Field(0, ge=0)
 
     def notices(self, where: str, dataset: Any) -> Iterator[str]:
         given = dataset.start_probe if self.initial is None else None
@@ -59,6 +62,9 @@ def start_probe(bound: Any, settings: ProbeSettings, rng: np.random.Generator) -
     """
     dataset = bound.dataset
     initial = settings.initial
+    if settings.variations and "probe_variations" not in bound.model.refinable:
+        what = f"a '{bound.model.kind}' has a probe that does not vary"
+        raise ConfigError("parameters.probe.variations", what, expected="0, or a forward model of 'ptychography'")
     if initial is None:
         initial = MeanPatternProbe() if dataset.start_probe is None else DataProbe()
     with user_code(initial, method="make"):

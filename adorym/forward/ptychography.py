@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
@@ -28,10 +29,11 @@ from adorym.errors import ConfigError, GeometryError
 from adorym.forward.base import BoundModel, ForwardModel, Request, bound_scan
 from adorym.forward.object import Settings
 from adorym.forward.thin import SCANNED, by_object, by_scale, check_scan, without_mean
+from adorym.forward.variations import VARIATIONS, VARYING, variation_gauges, varied
 from adorym.losses.base import Loss
 from adorym.optics.geometry import Geometry, Regime, fresnel_number
 from adorym.optics.propagation import TRANSFER_FUNCTIONS, angular_spectrum, check, propagate
-from adorym.optics.shift import fourier_shift, shift_kernel
+from adorym.optics.shift import shift_kernel, shifted_modes
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.preconditioners import Blocks, Diagonal, Point
 from adorym.registry import register
@@ -74,13 +76,16 @@ class Ptychography(ForwardModel):
             distance of the data by the ``fresnel`` or the ``angular_spectrum`` transfer function.
         fused: Use the operation with hand-written adjoints where possible; otherwise plain automatic
             differentiation, the reference.
+        varied_mode: The mode of the probe that ``parameters.probe.variations`` let vary.
     """
 
     propagation: Literal["far_field", "fresnel", "angular_spectrum"] = "far_field"
     fused: bool = True
+    varied_mode: int = Field(0, ge=0)
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
         **SCANNED,
+        **VARYING,
         "probe_offset": Parameter(
             optional=True,
             unit="px",
@@ -141,7 +146,7 @@ class Ptychography(ForwardModel):
         return bound_scan(self, dataset, geometry, settings, self.regime).with_(
             preconditioners={"object": Diagonal(self.object_curvature), **exact},
             # The probe takes up a common factor.
-            updates=(FactorGauge("intensity_scale", "probe"),),
+            updates=(FactorGauge("intensity_scale", "probe"), *variation_gauges(settings, self.varied_mode)),
         )
 
     def geometry(self, dataset: Dataset) -> Geometry:
@@ -185,10 +190,13 @@ class Ptychography(ForwardModel):
             check("far_field", grid, geometry.distance_m)
 
     def probe_at_object(self, xp: Backend, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
-        """Probe modes ``(m, y, x)`` at the object, before the sub-pixel shift to each position."""
+        """Probe modes ``(m, y, x)`` at the object, before the sub-pixel shift; one that varies ``(n, m, y, x)``."""
+        modes = params["probe"]
+        if VARIATIONS in params:
+            modes = varied(xp, modes, params, self.varied_mode)
         if "probe_defocus" not in params:
-            return params["probe"]
-        return angular_spectrum(xp, params["probe"], batch.geometry.grid(self.regime), params["probe_defocus"][0])
+            return modes
+        return angular_spectrum(xp, modes, batch.geometry.grid(self.regime), params["probe_defocus"][0])
 
     def _offsets(self, params: Mapping[str, Array]) -> Array:
         offset = params.get("probe_offset")
@@ -202,7 +210,7 @@ class Ptychography(ForwardModel):
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
         """Intensities ``(n, y, x)`` in photons from object windows ``obj`` ``(n, y, x)`` complex."""
         offsets = self._offsets(params)
-        wave = obj[:, None] * fourier_shift(xp, self.probe_at_object(xp, params, batch), offsets)
+        wave = obj[:, None] * shifted_modes(xp, self.probe_at_object(xp, params, batch), offsets)
         return self.detected(xp, wave, offsets, params, batch)
 
     def detected(
@@ -223,13 +231,13 @@ class Ptychography(ForwardModel):
     def object_curvature(self, point: Point) -> Array:
         """Curvature by the object, divided by the weight: the intensity of all modes at the object."""
         modes = self.probe_at_object(point.xp, point.params, point.batch)
-        return by_object(point, point.xp.sum(point.xp.abs2(modes), axis=0))
+        return by_object(point, point.xp.sum(point.xp.abs2(modes), axis=-3))
 
     def objective(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
         usable = self._own_prediction and self.fused and xp.on_host and loss.code is not None
-        if not usable or "propagation_distance" in request.wanted:
+        if not usable or "propagation_distance" in request.wanted or VARIATIONS in params:
             return super().objective(xp, obj, params, batch, loss, request)
         value, found = xp.fused(self._core(xp, params, batch, loss, request), *self._inputs(xp, obj, params, batch))
         others = request.only(request.curvature - set(found))

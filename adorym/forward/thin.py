@@ -34,21 +34,24 @@ def without_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     return values - (values - first).mean(0)
 
 
-def _times_scale(point: Point, windows: Array) -> Array:
+def times_scale(point: Point, windows: Array) -> Array:
     """``windows`` ``(1 or n, y, x, ...)`` times the factor on the intensity of each pattern, if there is one."""
     scale = point.params.get("intensity_scale")
     return windows if scale is None else windows * point.xp.reshape(scale, (-1, *(1,) * (len(windows.shape) - 1)))
 
 
 def by_object(point: Point, illumination: Array) -> Array:
-    """Curvature ``(1 or n, y, x, ...)`` by an object in the intensity ``illumination`` ``(y, x, ...)``."""
-    return _times_scale(point, illumination[None])
+    """Curvature ``(1 or n, y, x, ...)`` by an object in the intensity ``illumination`` ``(y, x, ...)``.
+
+    An illumination that varies has one axis more, ``(n, y, x, ...)``.
+    """
+    return times_scale(point, illumination if len(illumination.shape) == len(point.obj.shape) else illumination[None])
 
 
 def by_probe(point: Point, transmitted: Array | None = None) -> Array:
     """Curvature ``(1, y, x)`` by the probe: the summed ``|O|^2`` of the windows ``(n, y, x)`` of a thin object."""
     power = point.xp.abs2(point.obj) if transmitted is None else transmitted
-    return point.xp.sum(_times_scale(point, power), axis=0, keepdims=True)
+    return point.xp.sum(times_scale(point, power), axis=0, keepdims=True)
 
 
 def by_scale(point: Point) -> Array:

@@ -47,6 +47,17 @@ def fourier_shift(xp: Backend, a: Array, shift_px: Any) -> Array:
     return xp.ifft2(xp.fft2(a) * kernel)
 
 
+def shifted_modes(xp: Backend, modes: Array, shift_px: Array) -> Array:
+    """``(n, m, y, x)`` modes at each pattern, from those of all ``(m, y, x)`` or of each ``(n, m, y, x)``.
+
+    Args:
+        xp: Backend.
+        modes: Complex.
+        shift_px: ``(n, 2)`` (y, x) shift of each pattern in pixels.
+    """
+    return xp.ifft2(xp.fft2(modes) * shift_kernel(xp, tuple(modes.shape[-2:]), shift_px)[:, None])
+
+
 def _ramp(xp: Backend, n: int, shift: Array) -> Array:
     phase = shift[..., None] * xp.asarray(2 * np.pi * np.fft.fftfreq(n))
     return xp.complex(xp.cos(phase), -xp.sin(phase))

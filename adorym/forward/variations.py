@@ -1,0 +1,164 @@
+r"""A probe that changes during a scan: variations of one of its modes, with a weight per pattern.
+
+.. math:: P_{j}(r) = P(r) + \sum_{k=1}^{K} a_{jk} V_k(r), \qquad a_{jk}\ \text{real},
+
+after Odstrcil et al., Opt. Express 24, 8360 (2016), and Sawhney et al., there called orthogonal probe relaxation. The
+scan is described by K waves and K numbers per pattern, not by a probe per pattern, which the data would not determine.
+The sum is unchanged by any invertible mixture of the variations, and by a part of them that moves into the probe:
+`VariationGauge` fixes both.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from adorym.errors import ConfigError
+from adorym.forward.thin import times_scale
+from adorym.optics.modes import beam_center_px, beam_sigma_px, powers
+from adorym.parameters import Parameter, ParameterSettings
+from adorym.preconditioners import Blocks, Diagonal, Point
+from adorym.updates.base import State, Update
+from adorym.wrapper.base import Array, Backend
+
+PROBE, VARIATIONS, WEIGHTS = "probe", "probe_variations", "variation_weights"
+
+
+def varied(xp: Backend, modes: Array, params: Mapping[str, Array], mode: int) -> Array:
+    """Modes ``(n, m, y, x)`` at each pattern, from the common ones ``(m, y, x)``."""
+    weights, variations = params[WEIGHTS], params[VARIATIONS]
+    n, k = weights.shape
+    flat = xp.reshape(variations, (k, -1))
+    change = xp.matmul(xp.complex(weights, 0 * weights), flat)
+    change = xp.reshape(change, (n, 1, *modes.shape[1:]))
+    chosen = (np.arange(modes.shape[0]) == mode).astype(xp.float_dtype).reshape(-1, 1, 1)
+    return modes[None] + xp.asarray(chosen) * change
+
+
+def _number(bound: Any) -> int:
+    found = getattr(bound.settings.get(PROBE), "variations", 0)
+    if not found:
+        raise ConfigError(
+            f"parameters.{VARIATIONS}",
+            "the number of variations is not given",
+            remedy="give 'parameters.probe.variations', for example 3",
+        )
+    return int(found)
+
+
+def _start_variations(bound: Any, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    """``(K, y, x)``: the mode times what drifting optics do to it, each with the mode's power."""
+    modes = bound.model.refinable[PROBE].start_value(PROBE, bound, bound.settings[PROBE], rng)
+    mode = getattr(bound.model, "varied_mode", 0)
+    if mode >= len(modes):
+        where = "forward_model.varied_mode"
+        raise ConfigError(where, "there is no such mode", expected=f"0 to {len(modes) - 1}", found=mode)
+    first = modes[mode]
+    (cy, cx), (sy, sx) = beam_center_px(first[None]), beam_sigma_px(first[None])
+    y, x = np.indices(first.shape)
+    made = list(itertools.islice(_changes(first, (y - cy) / sy, (x - cx) / sx), _number(bound)))
+    return np.array([each * np.sqrt(powers(first[None])[0] / powers(each[None])[0]) for each in made])
+
+
+def _changes(first: np.ndarray, y: np.ndarray, x: np.ndarray) -> Iterator[np.ndarray]:
+    """Defocus, brightness, astigmatism, tilts, size, and then all higher orders."""
+    yield from (1j * first * (y**2 + x**2), first, 1j * first * (y**2 - x**2), 1j * first * y * x)
+    yield from (1j * first * y, 1j * first * x, first * (y**2 + x**2))
+    for degree in itertools.count(3):
+        for power in range(degree + 1):
+            yield 1j * first * y ** (degree - power) * x**power
+
+
+def _start_weights(bound: Any, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
+    """``(n, K)`` small waves over the scan: where all are zero no variation has a gradient."""
+    n = bound.dataset.n_patterns
+    phase = np.pi * (np.arange(n) + 0.5) / n
+    return 0.01 * np.cos(phase[:, None] * np.arange(1, _number(bound) + 1))
+
+
+def by_variations(point: Point, transmitted: Array | None = None) -> Array:
+    """Curvature ``(K, y, x)``: sum over the patterns of ``a^2 |O|^2``, with that of a thin object if it is absent."""
+    xp = point.xp
+    power = times_scale(point, xp.abs2(point.obj) if transmitted is None else transmitted)
+    squares = xp.square(point.params[WEIGHTS])
+    n, k = squares.shape
+    found = xp.matmul(xp.permute_dims(squares, (1, 0)), xp.reshape(power, (n, -1)))
+    return xp.reshape(found, (k, *power.shape[1:]))
+
+
+def _asked_for(settings: Mapping[str, ParameterSettings]) -> bool:
+    return bool(getattr(settings.get(PROBE), "variations", 0))
+
+
+# A change of the probe and one of a variation act alike: both steps together should not exceed one.
+VARYING: dict[str, Parameter] = {
+    VARIATIONS: Parameter(
+        unit="sqrt(photon)",
+        help="changes of the probe during the scan, times 'variation_weights'",
+        start=_start_variations,
+        optimizer={"kind": "preconditioned", "learning_rate": 0.5, "regularization": 0.1},
+        refined=True,
+        relative=True,
+        optional=True,
+        implied=_asked_for,
+        object_frame=True,
+        preconditioner=Diagonal(by_variations),
+    ),
+    WEIGHTS: Parameter(
+        help="weight of each variation of the probe in each pattern",
+        start=_start_weights,
+        per="pattern",
+        optimizer={"kind": "preconditioned", "learning_rate": 0.5, "regularization": 1e-3, "maximum_step": 0.2},
+        refined=True,
+        optional=True,
+        implied=_asked_for,
+        preconditioner=Blocks(),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class VariationGauge(Update):
+    """Mean weights of zero, and orthogonal variations of the mode's power, the strongest first; the loss stays.
+
+    Weights are then changes of the wave relative to the mode, and uncorrelated over the scan.
+
+    Attributes:
+        mode: The mode that varies.
+    """
+
+    mode: int = 0
+
+    def apply(self, state: State) -> State:
+        names = (PROBE, VARIATIONS, WEIGHTS)
+        if not all(name in state.rates and name not in state.constrained for name in names):
+            return state
+        modes, variations, weights = (np.array(state.values[name]) for name in names)
+        mean = weights.mean(0)
+        modes[self.mode] += np.tensordot(mean, variations, 1)
+        weights = weights - mean
+        flat = variations.reshape(len(variations), -1).astype(np.complex128)
+        parts = np.concatenate([flat.real, flat.imag], axis=1)  # real weights: real and imaginary part are apart
+        q, r = np.linalg.qr(parts.T)
+        left, strength, right = np.linalg.svd(weights @ r.T, full_matrices=False)
+        scale = np.sqrt(powers(modes[self.mode : self.mode + 1])[0])
+        if not (np.isfinite(strength).all() and scale > 0 and len(left) >= len(variations)):
+            return state
+        turned = (q @ right.T).T * scale
+        sign = np.where(np.sum(turned * parts, axis=1) < 0, -1.0, 1.0)[:, None]
+        half = turned.shape[1] // 2
+        made = (sign * (turned[:, :half] + 1j * turned[:, half:])).reshape(variations.shape)
+        return state.with_values(
+            probe=modes,
+            probe_variations=made.astype(variations.dtype),
+            variation_weights=left * strength * sign.T / scale,
+        )
+
+
+def variation_gauges(settings: Mapping[str, ParameterSettings], mode: int) -> tuple[Update, ...]:
+    """The gauge of a probe that varies; none if it does not."""
+    return (VariationGauge(mode),) if VARIATIONS in settings else ()
