@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from data_files import WINDOW, counts, cxi, native, positions
 
+from adorym.data.detector_window import DetectorWindow, WindowedPatterns
 from adorym.data.open import open_dataset
 from adorym.errors import ConfigError
 
@@ -192,3 +193,25 @@ def test_weights_follow(tmp_path):
 def test_windows_that_cannot_be(tmp_path, settings, message):
     with pytest.raises(ConfigError, match=message):
         open_dataset(native(tmp_path / "a.h5"), settings)
+
+
+class Counted:
+    """Large frames that remember how many were read at once."""
+
+    shape = (40, 512, 1024)
+
+    def __init__(self):
+        self.most = 0
+
+    def read(self, index):
+        self.most = max(self.most, len(index))
+        return np.asarray(index, np.float32)[:, None, None] * np.ones((1, 512, 1024), np.float32)
+
+
+def test_large_frames_are_read_in_small_blocks():
+    patterns = Counted()
+    small = WindowedPatterns(patterns, DetectorWindow((512, 1024), (100, 300), (16, 16), 2))
+    np.testing.assert_array_equal(
+        small.read(np.arange(40)[::-1]), 4.0 * np.arange(40)[::-1, None, None] * np.ones((8, 8))
+    )
+    assert patterns.most * 512 * 1024 * 4 <= 64 * 2**20
