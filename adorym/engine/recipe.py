@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from adorym.constraints.base import Constraint
 from adorym.forward.base import ForwardModel
@@ -20,6 +21,7 @@ class Recipe:
     Attributes:
         parameters: Settings of the parameters that the user names; the others follow the model's declaration.
         solver: Updates all refined parameters together; replaces their optimizers.
+        start_from: Result, or folder of a run, that the run goes on from.
     """
 
     model: ForwardModel
@@ -28,6 +30,7 @@ class Recipe:
     regularizers: tuple[Regularizer, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     solver: Solver | None = None
+    start_from: str | Path | None = None
 
     @property
     def settings(self) -> dict[str, ParameterSettings]:

@@ -274,7 +274,8 @@ def _chosen(dataset: Dataset, overrides: Overrides) -> Dataset:
         keep = np.flatnonzero(np.isin(dataset.angle_index, angles))
         dataset = choose(dataset, keep, f"angles {overrides.angles}: {len(angles)} of {dataset.n_angles}")
         index = np.searchsorted(angles, dataset.angle_index)
-        dataset = replace(dataset, angle_index=index, theta_rad=dataset.theta_rad[angles])
+        numbers = dataset.angle_numbers[angles]
+        dataset = replace(dataset, angle_index=index, theta_rad=dataset.theta_rad[angles], angle_numbers=numbers)
     if overrides.frames is not None:
         keep = numbers_of(overrides.frames, dataset.n_patterns, "data.frames")
         dataset = choose(dataset, keep, f"patterns {overrides.frames}: {len(keep)} of {dataset.n_patterns}")
@@ -293,6 +294,7 @@ def choose(dataset: Dataset, keep: np.ndarray, note: str) -> Dataset:
         patterns=select(dataset.patterns, keep),
         probe_positions_px=None if dataset.probe_positions_px is None else dataset.probe_positions_px[keep],
         angle_index=dataset.angle_index[keep],
+        pattern_numbers=dataset.pattern_numbers[keep],
         mask=mask[keep] if mask is not None and mask.ndim == 3 else mask,
         weights=weights[keep] if weights is not None and weights.ndim == 3 else weights,
         truth=truth,
