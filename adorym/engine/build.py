@@ -96,6 +96,7 @@ def build(
     if earlier is not None:
         dataset, recipe = earlier.continued(dataset, recipe)
     bound = bind(dataset, recipe, run)
+    bound = bound if earlier is None else earlier.framed(bound)
     # A dry problem is one process's own work, which the other ranks of a job do not wait for.
     comm = SerialCommunicator() if dry else communicator()
     xp = backend(run, comm)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from adorym.engine.checks import REFINEMENT
 from adorym.engine.recipe import Recipe
 from adorym.errors import ConfigError, DataError
 from adorym.forward.base import BoundModel
+from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings, with_modes
 from adorym.object_space import VolumeExponent
 from adorym.parameters import OBJECT, Parameter, ParameterSettings
@@ -123,6 +124,23 @@ class Earlier:
             return name == OBJECT or self.result.probe is not None
         return name in self.result.parameters
 
+    def framed(self, bound: BoundModel[Any]) -> BoundModel[Any]:
+        """``bound`` with room for the whole object of the result, unless the settings say how large it is.
+
+        A volume keeps its size and its place: what lies outside the windows of one angle is seen at others.
+        """
+        settings, shape, origin = bound.settings[OBJECT], bound.shape, bound.origin_px
+        given = isinstance(settings, ObjectSettings) and settings.margin_px is not None
+        if given or not isinstance(settings, ObjectSettings) or not self._gives(OBJECT, settings):
+            return bound
+        found, there = self.result.object.shape, self.result.origin_px
+        low = [max(a, b) for a, b in zip(origin, there, strict=True)]
+        high = [max(n - a, m - b) for n, a, m, b in zip(shape, origin, found, there, strict=False)]
+        union = tuple(a + b for a, b in zip(low, high, strict=False))
+        if not isinstance(bound.space, VolumeExponent):
+            return bound.with_(shape=(*union, *shape[2:]), origin_px=(low[0], low[1]))
+        return bound.with_(shape=tuple(found[:3]), origin_px=there) if union == found[:2] else bound
+
     # -- the object ----------------------------------------------------------------------------------------------------
     def unknown(self, bound: BoundModel[Any]) -> Start | None:
         """The unknown of the object from the result; ``None`` if the settings name another start.
@@ -168,19 +186,18 @@ class Earlier:
         return [*shift, 0][: len(shape)]
 
     def _check_grid(self, bound: BoundModel[Any]) -> None:
-        here, there = bound.dataset.pixel_size_m, self.result.pixel_size_m
+        dataset, here, there = bound.dataset, bound.dataset.pixel_size_m, self.result.pixel_size_m
         if here is not None and there is not None and not np.allclose(here, there[:2], rtol=SAME_PIXEL, atol=0):
             raise ConfigError(
                 WHERE, f"the object of '{self.path}' has another pixel size", expected=_meters(here),
-                found=_meters(there[:2]), remedy="use energy, distance, and crop or binning of the patterns of that run",
+                found=_meters(there[:2]), remedy="use energy, distance, crop and binning of the patterns of that run",
             )  # fmt: skip
-        window, fit = bound.dataset.picture_px, self.result.fit.get("measured")
-        if bound.dataset.probe_positions_px is None and fit is not None and bound.dataset.tile_corners_px is None:
-            if fit.shape != tuple(window):
-                raise ConfigError(
-                    WHERE, f"the patterns of '{self.path}' have another size", expected=f"{window} px (y, x)",
-                    found=f"{fit.shape}", remedy="crop the patterns as in that run",
-                )  # fmt: skip
+        scanned, one = dataset.probe_positions_px is not None, self.result.fit.get("measured")
+        if one is not None and not scanned and dataset.tile_corners_px is None and one.shape != dataset.window_px:
+            raise ConfigError(
+                WHERE, f"the patterns of '{self.path}' have another size", expected=f"{dataset.window_px} px (y, x)",
+                found=f"{one.shape}", remedy="crop the patterns as in that run",
+            )  # fmt: skip
 
     # -- parameters ----------------------------------------------------------------------------------------------------
     def value(
@@ -196,19 +213,18 @@ class Earlier:
             return usual()
         if name == PROBE:
             return self._probe(bound, settings, rng)
+        value = usual()
         if spec.per != "run":
-            value = usual()
             found, known = self._matched(name, spec, bound.dataset)
             self._check_shape(name, found.shape[1:], value.shape[1:])
+            value = value.copy()
             value[known] = found
             return value
         found = self.result.parameters[name].value
-        expected = usual().shape
-        self._check_shape(name, found.shape, expected)
+        self._check_shape(name, found.shape, value.shape)
         if spec.from_middle:
-            found = found + (
-                _middle(self.result.object.shape, self.result.origin_px) - _middle(bound.shape, bound.origin_px)
-            )
+            there = _middle(self.result.object.shape, self.result.origin_px)
+            return found + there - _middle(bound.shape, bound.origin_px)
         detector = found.shape[-2:] == bound.dataset.window_px and not spec.object_frame
         return bound.to_model_frame(found) if detector else found.copy()
 
@@ -281,7 +297,7 @@ def _put(into: np.ndarray, rows: np.ndarray, shift: list[int]) -> None:
 
 
 def _middle(shape: tuple[int, ...], origin_px: tuple[int, int]) -> float:
-    """x of the middle of an object, in the data's pixels."""
+    """Middle of an object along x, in the data's pixels."""
     return (shape[1] - 1) / 2 - origin_px[1]
 
 
