@@ -114,11 +114,13 @@ class Config:
         return Recipe(self.forward_model, **{name: getattr(self, name) for name in names})
 
     def identity(self) -> dict[str, Any]:
-        """The settings that must be the same when a run is resumed.
+        """The settings that a resumed run is compared with, defaults of the model included.
 
-        Number of epochs, time limit, store, threads and output may change.
+        What may differ is in `adorym.engine.resumption`.
+
+        Number of epochs, time limit, store, threads and output may change without a word.
         """
-        plain = dump(self)
+        plain = dump(self) | {"parameters": {name: dump(each) for name, each in self.recipe.resolved.items()}}
         plain.pop("output")
         for name in ("epochs", "threads", "checkpoint_every", "plateau", "max_time", "store", *FILE_STORE):
             plain["run"].pop(name)
