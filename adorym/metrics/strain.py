@@ -2,8 +2,8 @@ r"""From the phase of a crystal to its displacement and strain along Q.
 
 Lattice planes at r + u scatter :math:`e^{-i\mathbf Q\cdot(\mathbf r + \mathbf u)}` in a wave
 :math:`e^{+i\mathbf k\cdot\mathbf r}`, so the phase of a reflection is :math:`\varphi = -\mathbf Q\cdot\mathbf u`. A
-constant is a choice of origin and a linear phase a choice of the mean lattice constant; both are taken out. What is left
-gives the displacement along Q, :math:`u_Q = -\varphi / |Q|`, and the strain
+constant is a choice of origin and a linear phase a choice of the mean lattice constant; both are taken out. What is
+left gives the displacement along Q, :math:`u_Q = -\varphi / |Q|`, and the strain
 
 .. math:: \epsilon_{QQ} = -\frac{1}{|Q|}\,\hat{\mathbf Q}\cdot\nabla\varphi ,
 

@@ -1,6 +1,6 @@
 r"""Displacement and strain of a crystal against a sum over points in the laboratory.
 
-.. math:: I = \Big| \sum_j e^{-i (\mathbf k_f - \mathbf k_i)\cdot R_\theta (\mathbf r_j + \mathbf u(\mathbf r_j))} \Big|^2
+.. math:: I = \Big| \sum_j e^{-i (\mathbf k_f - \mathbf k_i)\cdot R_\theta (\mathbf r_j + \mathbf u_j)} \Big|^2
 
 Points lie on lattice planes of the nominal reflection; beams, rotations and the places of the detector's pixels are
 written out by hand in meters, x to the right, y down, z along the beam. Nothing of the package makes the data.
@@ -75,7 +75,7 @@ class Goniometer:
 
 
 def lattice_points(q: np.ndarray, spacing_m: float, reach_m: float) -> np.ndarray:
-    """``(n, 3)`` points with ``q r`` a multiple of two pi: planes across q, about ``spacing_m`` apart, at random in them."""
+    """``(n, 3)`` points with ``q r`` a multiple of two pi: a grid on planes across q, about ``spacing_m`` apart."""
     along, size = q / np.linalg.norm(q), np.linalg.norm(q)
     across = np.linalg.svd(along[None])[2][1:]
     planes = np.rint(np.arange(-reach_m, reach_m, spacing_m) * size / (2 * np.pi)) * 2 * np.pi / size
@@ -182,7 +182,7 @@ def slope(found: np.ndarray, true: np.ndarray) -> float:
 
 
 def test_both_twins_have_the_displacement_and_strain_of_the_laboratory(measured):
-    """The twin is inverted: u'(r) = -u(-r), and the same strain at -r. Compared two voxels and more below the surface."""
+    """The twin is inverted: u'(r) = -u(-r), and the same strain at -r. Compared two voxels below the surface."""
     gonio, folder, *_ = measured
     signs = []
     for twin in ("as_is", "other"):
