@@ -294,7 +294,7 @@ def tune(
     config: ConfigPath,
     vary: Annotated[
         list[str] | None,
-        typer.Option("--vary", metavar="KEY=RANGE", help="low:high, low:high:log, or a,b,c; may be repeated."),
+        typer.Option("--vary", metavar="KEY=RANGE", help="low:high, low:high:log, or a,b,c, with units; may be repeated."),
     ] = None,
     assign: Assignments = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="Runs to add to the study.")] = 20,
