@@ -60,8 +60,10 @@ class Dataset:
         picture_px: (y, x) size of a whole image; that of a pattern if not given.
         pattern_numbers: ``(n,)`` int, number in the file of each pattern, before any choice; 0, 1, ... if not given.
         angle_numbers: ``(n_angles,)`` int, likewise of each angle.
+        saturation_counts: Counts at and above which a pixel is only a lower bound; ``None`` without such pixels.
         truth: Ground truth of a simulation: ``object``, ``probe``, ``probe_positions_px``, ...
         notes: Decisions of the reader: keys used, axes flipped, units assumed.
+        doubts: What is doubtful about the data, and what was repaired: the user should see it before a run.
     """
 
     patterns: Patterns
@@ -86,10 +88,12 @@ class Dataset:
     picture_px: tuple[int, int] = (0, 0)
     pattern_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     angle_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    saturation_counts: float | None = None
     truth: dict[str, Any] = field(default_factory=dict)
     path: str = ""
     format: str = ""
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.patterns.shape
