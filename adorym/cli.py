@@ -55,6 +55,8 @@ Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoi
 StartFrom = Annotated[
     Path | None, typer.Option("--start-from", metavar="RESULT", help="Go on from a result.h5 or the folder of a run.")
 ]
+Quick = Annotated[bool, typer.Option("--quick", help="A few epochs only, to see whether it works.")]
+DataFile = Annotated[Path | None, typer.Option("--data", metavar="FILE", help="Data file, if it has moved.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DataAssignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Data settings, such as energy='8.8 keV'.")
@@ -107,7 +109,7 @@ def run(
     assign: Assignments = None,
     output: ToFolder = None,
     resume: Resume = False,
-    quick: Annotated[bool, typer.Option("--quick", help="A few epochs only, to see whether it works.")] = False,
+    quick: Quick = False,
     start_from: StartFrom = None,
 ) -> None:
     """Reconstruct: result.h5, checkpoint.h5, log.txt and report.html in the output folder."""
@@ -208,9 +210,7 @@ def report(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="The page; report.html beside the result by default."),
     ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", metavar="FILE", help="Data file, for positions that were not refined.")
-    ] = None,
+    data: DataFile = None,
     truth: Annotated[Path | None, typer.Option("--truth", metavar="FILE", help="Data file with the truth.")] = None,
     other_half: Annotated[
         Path | None,
@@ -270,15 +270,8 @@ def prepare(
 
 
 @app.command()
-def crystal(
-    result: ResultPath,
-    output: ToFolder = None,
-    data: Annotated[Path | None, typer.Option("--data", metavar="FILE", help="The data file.")] = None,
-    assign: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Geometry, twin, threshold, voxel.")
-    ] = None,
-) -> None:
-    """Transform a Bragg result to the laboratory frame, with displacement and strain."""
+def crystal(result: ResultPath, output: ToFolder = None, data: DataFile = None, assign: Settings = None) -> None:
+    """Transform a Bragg result to the laboratory frame (geometry, twin, threshold, voxel): displacement and strain."""
     from adorym.commands.crystal import crystal as work
 
     _print(work(result, output, _settings(assign), data).render())
@@ -310,9 +303,7 @@ def tune(
     config: ConfigPath,
     vary: Annotated[
         list[str] | None,
-        typer.Option(
-            "--vary", metavar="KEY=RANGE", help="low:high, low:high:log, or a,b,c, with units; may be repeated."
-        ),
+        typer.Option("--vary", metavar="KEY=RANGE", help="low:high, low:high:log or a,b,c, with units; repeatable."),
     ] = None,
     assign: Assignments = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="Runs to add to the study.")] = 20,
