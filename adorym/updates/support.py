@@ -16,7 +16,6 @@ from adorym.units import Pixels
 from adorym.updates.base import State, Update
 from adorym.wrapper import get_backend
 
-
 # Part of the array that a support may take.
 LARGEST = 0.5
 
