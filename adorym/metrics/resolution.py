@@ -5,7 +5,7 @@ Two images agree up to some spatial frequency. Over rings of equal frequency :ma
 .. math:: \mathrm{FRC}(q) = \frac{\mathrm{Re}\sum_{|\mathbf q| \in q} A(\mathbf q) B^*(\mathbf q)}
           {\left[\sum |A|^2 \sum |B|^2\right]^{1/2}}
 
-(Saxton & Baumeister, J. Microsc. 127, 127 (1982)), and the resolution is where it falls under the half-bit curve for
+(Saxton & Baumeister, J. Microsc. 127, 127 (1982)), and the resolution is where it first falls under the half-bit curve for
 the :math:`n` samples of a ring,
 
 .. math:: T(n) = \frac{0.2071 + 1.9102\,n^{-1/2}}{1.2071 + 0.9102\,n^{-1/2}}
@@ -30,6 +30,7 @@ from scipy.signal.windows import tukey
 from adorym.errors import DataError
 
 TAPER = 0.25  # part of the width over which the window falls to 0
+SLOW_RINGS = 3  # lowest rings that slow phase errors may hold below the threshold
 
 
 @dataclass(frozen=True)
@@ -52,23 +53,30 @@ class RingCorrelation:
 
     @property
     def resolved(self) -> bool:
-        """Whether the images agree up to the highest frequency: the resolution is then limited by the pixel."""
-        return bool(self.correlation[-1] >= self.threshold[-1])
+        """Whether the correlation stays above the threshold up to the highest frequency: the pixel is the limit."""
+        return self._below.size == 0
 
     @property
     def crossing(self) -> float:
-        """Frequency beyond which the correlation stays below the threshold, or `limit` where it never does.
+        """Frequency at which the correlation first falls below the threshold, or `limit` if it never does.
 
-        Slow phase errors, ptychography's last to go, may pull the lowest rings below the threshold; they do not blur,
-        so it is the last crossing that counts. Images with nothing in common have the lowest frequency.
+        What correlates again beyond is chance or an artifact. Slow phase errors, ptychography's last to go, may hold
+        the lowest rings below the threshold; they do not blur, so the lowest `SLOW_RINGS` do not count. Images with
+        nothing in common have the lowest frequency.
         """
         if self.resolved:
             return self.limit
-        above = np.flatnonzero(self.correlation >= self.threshold)
+        above = np.flatnonzero((self.correlation >= self.threshold)[: self._below[0]])
         if above.size == 0:
             return float(self.frequency[0])
         pair = [above[-1] + 1, above[-1]]
         return float(np.interp(0.0, (self.correlation - self.threshold)[pair], self.frequency[pair]))
+
+    @property
+    def _below(self) -> np.ndarray:
+        """Rings below the threshold, in order."""
+        first = min(SLOW_RINGS, len(self.correlation) - 1)
+        return first + np.flatnonzero((self.correlation < self.threshold)[first:])
 
     @property
     def half_period(self) -> float:
