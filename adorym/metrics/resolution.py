@@ -30,7 +30,7 @@ from scipy.signal.windows import tukey
 from adorym.errors import DataError
 
 TAPER = 0.25  # part of the width over which the window falls to 0
-SLOW_RINGS = 3  # lowest rings that slow phase errors may hold below the threshold
+SLOW = 0.25  # part of the rings, the lowest, that slow phase errors may pull below the threshold
 
 
 @dataclass(frozen=True)
@@ -54,29 +54,34 @@ class RingCorrelation:
     @property
     def resolved(self) -> bool:
         """Whether the correlation stays above the threshold up to the highest frequency: the pixel is the limit."""
-        return self._below.size == 0
+        first, fall = self._agreement
+        return first is not None and fall is None
 
     @property
     def crossing(self) -> float:
         """Frequency at which the correlation first falls below the threshold, or `limit` if it never does.
 
-        What correlates again beyond is chance or an artifact. Slow phase errors, ptychography's last to go, may hold
-        the lowest rings below the threshold; they do not blur, so the lowest `SLOW_RINGS` do not count. Images with
-        nothing in common have the lowest frequency.
+        What correlates again beyond is chance or an artifact. Slow phase errors, ptychography's last to go, may pull
+        the lowest rings below the threshold; they do not blur, so agreement may begin within the lowest quarter.
+        Images with nothing in common have the lowest frequency.
         """
-        if self.resolved:
-            return self.limit
-        above = np.flatnonzero((self.correlation >= self.threshold)[: self._below[0]])
-        if above.size == 0:
+        first, fall = self._agreement
+        if first is None:
             return float(self.frequency[0])
-        pair = [above[-1] + 1, above[-1]]
+        if fall is None:
+            return self.limit
+        pair = [fall, fall - 1]
         return float(np.interp(0.0, (self.correlation - self.threshold)[pair], self.frequency[pair]))
 
     @property
-    def _below(self) -> np.ndarray:
-        """Rings below the threshold, in order."""
-        first = min(SLOW_RINGS, len(self.correlation) - 1)
-        return first + np.flatnonzero((self.correlation < self.threshold)[first:])
+    def _agreement(self) -> tuple[int | None, int | None]:
+        """First ring above the threshold, ``None`` without agreement, and the first ring below it after that."""
+        above = self.correlation >= self.threshold
+        first = int(np.argmax(above))
+        if not above[first] or first > SLOW * len(above):
+            return None, None
+        below = np.flatnonzero(~above[first:])
+        return first, first + int(below[0]) if below.size else None
 
     @property
     def half_period(self) -> float:
