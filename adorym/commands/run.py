@@ -24,7 +24,7 @@ from adorym.engine.loop import TIME_IS_OVER, Reconstruction
 from adorym.engine.outcome import outcome, outcome_in_file
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.signals import stop_on_signal
-from adorym.errors import ConfigError, InputError
+from adorym.errors import ConfigError, InputError, RunError
 from adorym.extension import user_code
 from adorym.report.position_trend import position_trend
 
@@ -190,14 +190,24 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
             for record in _saved(records, config.run.checkpoint_every, save):
                 for callback in callbacks:
                     callback.on_epoch(info, record)
-        if folder is None:
-            result = outcome(reconstruction, text)
-        else:
-            result = outcome_in_file(reconstruction, folder / RESULT_NAME, text)
+        result = _written(reconstruction, folder, text)
+    except RunError as error:
+        if not reconstruction.ended:
+            raise
+        _written(reconstruction, folder, text)
+        there = "" if folder is None else f", in {folder / RESULT_NAME}"
+        raise error.with_(remedy=f"{error.remedy}{there}") from error
     finally:
         for callback in callbacks:
             callback.on_end(info, result)
     return result
+
+
+def _written(reconstruction: Reconstruction, folder: Path | None, config: str) -> Result:
+    """The result so far, in ``folder/result.h5`` if there is a folder."""
+    if folder is None:
+        return outcome(reconstruction, config)
+    return outcome_in_file(reconstruction, folder / RESULT_NAME, config)
 
 
 def _hints(reconstruction: Reconstruction) -> tuple[str, ...]:

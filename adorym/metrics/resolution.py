@@ -5,8 +5,8 @@ Two images agree up to some spatial frequency. Over rings of equal frequency :ma
 .. math:: \mathrm{FRC}(q) = \frac{\mathrm{Re}\sum_{|\mathbf q| \in q} A(\mathbf q) B^*(\mathbf q)}
           {\left[\sum |A|^2 \sum |B|^2\right]^{1/2}}
 
-(Saxton & Baumeister, J. Microsc. 127, 127 (1982)), and the resolution is where it first falls under the half-bit curve for
-the :math:`n` samples of a ring,
+(Saxton & Baumeister, J. Microsc. 127, 127 (1982)), and the resolution is where it first falls under the half-bit curve
+for the :math:`n` samples of a ring,
 
 .. math:: T(n) = \frac{0.2071 + 1.9102\,n^{-1/2}}{1.2071 + 0.9102\,n^{-1/2}}
 

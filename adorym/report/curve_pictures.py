@@ -74,7 +74,7 @@ def fit_picture(scene: Scene) -> tuple[Figure, str] | None:
         ax.set_title(title)
     style.color_bar(middle.images[0])
     difference = predicted - measured
-    largest = max(float(np.percentile(np.abs(difference[both]), 99.9)), np.finfo(np.float32).tiny)
+    largest = max(float(np.percentile(np.abs(difference[both]), 99.9)), 1e-30)
     image = style.show(right, difference, cmap=style.DIFFERENCE_MAP)
     right.set_title("Predicted − measured")
     ticks = None
