@@ -15,6 +15,7 @@ from adorym.data.contiguous import write_rows
 from adorym.data.result import ParameterResult, Result, write_frame, write_result
 from adorym.engine.loop import Reconstruction
 from adorym.engine.problem import Problem
+from adorym.engine.verdict import verdict
 from adorym.storage.base import blocks
 from adorym.wrapper.base import Array
 
@@ -85,6 +86,7 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Re
         config=config,
         provenance=_provenance(reconstruction),
         fit=_fit(problem) | {name: np.asarray(a) for name, a in problem.start_diagnostics.items()},
+        verdict=verdict(reconstruction),
     )
 
 
