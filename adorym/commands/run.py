@@ -166,7 +166,7 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
         n_patterns=reconstruction.problem.dataset.n_patterns,
         output=folder,
         rank=reconstruction.problem.comm.rank,
-        current=lambda: outcome(reconstruction, text),
+        current=lambda: outcome(reconstruction, text, judged=False),
     )
     result: Result | None = None
     if folder is not None and reconstruction.problem.comm.is_root:

@@ -23,13 +23,16 @@ from adorym.wrapper.base import Array
 PROBE = "probe"
 
 
-def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
+def outcome(reconstruction: Reconstruction, config: str = "", *, judged: bool = True) -> Result:
     """The object, the parameters, the history and the fit of one pattern; collective, and the same on every rank.
+
+    The verdict on the run takes as long as an epoch; it is left out unless ``judged``.
 
     Probe modes are orthogonalized, strongest first: any unitary mixture of them predicts the same patterns.
     """
     problem = reconstruction.problem
-    return _outcome(reconstruction, config, _as_kept(problem, problem.store.values(), 0))
+    made = _outcome(reconstruction, config, _as_kept(problem, problem.store.values(), 0))
+    return replace(made, verdict=verdict(reconstruction)) if judged else made
 
 
 def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = "") -> Result:
@@ -51,6 +54,7 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
         return result
     row = _as_kept(problem, np.ones((1, *store.shape[1:]), np.complex64), 0)
     result = _outcome(reconstruction, config, np.broadcast_to(row.dtype.type(0), (store.shape[0], *row.shape[1:])))
+    result = replace(result, verdict=verdict(reconstruction))
     with whole_file(path, comm) as partial:
         offset, kept = comm.broadcast(write_frame(result, partial) if comm.is_root else None, "make the result")
         rows = (
@@ -86,7 +90,6 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Re
         config=config,
         provenance=_provenance(reconstruction),
         fit=_fit(problem) | {name: np.asarray(a) for name, a in problem.start_diagnostics.items()},
-        verdict=verdict(reconstruction),
     )
 
 

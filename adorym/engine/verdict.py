@@ -2,9 +2,15 @@ r"""The verdict at the end of a run: what is left of the loss, in units of what 
 
 The final state predicts a sample of the patterns. Its loss per valid pixel, without regularizers, is compared with the
 loss that the same predictions would have if they were true and photons were counted
-(`adorym.losses.expectation`). If it is clearly larger, either the run has not come to its end or the model does not
-describe the data: the loss of the last epochs tells which, once the steps that the schedule has shortened are counted
-as the parts of a step that they are.
+(`adorym.losses.expectation`).
+
+Whether the run has come to its end is asked of the gradients by the object, of two halves of the patterns. As long as
+there is something to gain they agree. At the end they cancel: what one half still wants the other does not, be it for
+the noise or because the model contradicts itself. With :math:`g_1` and :math:`g_2`,
+
+.. math:: q = \frac{|g_1 + g_2|^2}{|g_1|^2 + |g_2|^2}
+
+is 2 for equal gradients, 1 for unrelated ones and 0 at a minimum of the loss, whatever the steps were.
 """
 
 from __future__ import annotations
@@ -16,22 +22,30 @@ import numpy as np
 
 from adorym.data.counting import Counting, counting
 from adorym.data.verdict import Kind, Verdict
-from adorym.engine.gradients import own_chunks
+from adorym.engine.gradients import batch_gradients, own_chunks
 from adorym.engine.loop import Reconstruction
 from adorym.engine.problem import Problem
 from adorym.engine.reasons import reasons
 from adorym.losses.expectation import Expectation
+from adorym.optimizers.base import Gradient
+from adorym.parameters import OBJECT
+from adorym.storage.vector import StoreVector
 from adorym.wrapper import get_backend
+from adorym.wrapper.base import Array
 
 # Pixels of the sample of patterns, over all ranks.
-SAMPLE_PIXELS = 8 << 20
+SAMPLE_PIXELS = 4 << 20
 # The data are fitted if the misfit is at most this many times that of the noise,
 FITTED = 1.3
-# or if it is so small, relative to the amplitudes, that rounding and interpolation are all that is left.
-EXACT = 2e-3
-# Unknown noise: residuals of neighboring pixels that correlate less than this are noise.
-WHITE = 0.15
-# The run is not at its end if as many full steps again as it has made would take this part of the excess away.
+# or if what it has beyond the noise is at most this part of the structure in the amplitudes.
+SYSTEMATIC = 0.045
+# They are fitted exactly, whatever their noise, if all of the misfit is at most this part.
+EXACT = 5e-3
+# Correlation of neighboring pixels' residuals that are noise, at most, and of residuals that are none.
+WHITE, CORRELATED = 0.15, 0.7
+# The run is not at its end if q, of the gradients of two halves of the patterns, is larger.
+MOVING = 0.7
+# With a single pattern: if as many full steps again would take this part of the loss away.
 FALLING = 0.3
 
 
@@ -43,49 +57,87 @@ class Sums:
         weight: Of the pixels.
         misfit: Of their loss.
         expected: Of their loss at a perfect fit; 0 if the noise is not known.
-        counts: Of the counts.
         squares: Of the squared residuals of the amplitudes.
+        structure: Of the squared deviations of the measured amplitudes from their mean in each pattern.
         neighbors: Of the products of residuals of neighboring pixels.
     """
 
     weight: float = 0.0
     misfit: float = 0.0
     expected: float = 0.0
-    counts: float = 0.0
     squares: float = 0.0
+    structure: float = 0.0
     neighbors: float = 0.0
 
     @property
     def relative(self) -> float:
-        """Root mean square residual, relative to the amplitude."""
-        return math.sqrt(self.squares / self.counts) if self.counts > 0 else math.inf
+        """Root mean square residual, relative to the structure in the amplitudes."""
+        return math.sqrt(self.squares / self.structure) if self.structure > 0 else math.inf
 
     @property
-    def correlation(self) -> float:
-        """Correlation of the residuals of neighboring pixels."""
-        return self.neighbors / self.squares if self.squares > 0 else 0.0
+    def times_noise(self) -> float:
+        """The misfit in units of that at a perfect fit; not a number if the noise is not known."""
+        return self.misfit / self.expected if self.expected > 0 else math.nan
+
+    @property
+    def systematic(self) -> float:
+        """The same of what is no noise: the excess over it or, if it is not known, what neighboring pixels share."""
+        part = 1 - 1 / max(self.times_noise, 1.0)
+        if math.isnan(self.times_noise):
+            correlation = self.neighbors / self.squares if self.squares > 0 else 0.0
+            part = 0.0 if correlation < WHITE else min(1.0, correlation / CORRELATED)
+        return self.relative * math.sqrt(part)
 
 
 def verdict(reconstruction: Reconstruction) -> Verdict:
-    """The verdict on the present state; collective."""
-    problem, progress = reconstruction.problem, reconstruction.progress
+    """The verdict on the present state; collective, and as much work as an epoch."""
+    problem, ended = reconstruction.problem, reconstruction.ended
     noise = _noise(problem)
     sums = _sums(problem, noise)
-    floor = sums.expected / sums.weight if noise.quantum is not None and sums.weight else math.nan
-    misfit = sums.misfit / sums.weight if sums.weight else math.nan
-    kept = reconstruction.best.epoch if reconstruction.ended else progress.epoch
-    # The loss of an epoch counts the whole data set, in counts.
-    least = 0.0 if math.isnan(floor) else floor * sums.weight / max(sums.counts, 1e-300)
-    falling = _falling(reconstruction, least)
-    kind = _kind(sums, misfit / floor if floor > 0 else math.nan, falling, bool(reconstruction.ended))
-    found = reasons(problem, kind, reconstruction.settings.epochs, reconstruction.ended)
-    return Verdict(kind, misfit, floor, sums.relative, noise.about, kept, found)
+    fits = sums.times_noise <= FITTED or sums.systematic <= SYSTEMATIC
+    kind: Kind = "converged" if fits else "the model does not fit"
+    if sums.relative > EXACT and (_moving(reconstruction, fits) or (ended and not fits)):
+        kind = "not converged"
+    return Verdict(
+        kind=kind,
+        misfit=sums.misfit / max(sums.weight, 1e-300),
+        floor=sums.expected / max(sums.weight, 1e-300) if noise.quantum is not None else math.nan,
+        relative=sums.relative,
+        noise=noise.about,
+        epoch=reconstruction.best.epoch if ended else reconstruction.progress.epoch,
+        reasons=reasons(problem, kind, reconstruction.progress.epoch, ended),
+    )
 
 
-def _kind(sums: Sums, times_noise: float, falling: float, ended: bool) -> Kind:
-    if sums.relative < EXACT or times_noise <= FITTED or (math.isnan(times_noise) and sums.correlation < WHITE):
-        return "converged"
-    return "not converged" if falling > FALLING or ended else "the model does not fit"
+def _moving(reconstruction: Reconstruction, fits: bool) -> bool:
+    """Whether the object would still move on."""
+    problem = reconstruction.problem
+    if problem.dataset.n_patterns > 1 and problem.obj.settings.refine:
+        return _agreement(problem) > MOVING
+    return not fits and _falling(reconstruction) > FALLING
+
+
+def _agreement(problem: Problem) -> float:
+    """q, of the gradients of a random half of the patterns and of the other."""
+    order = np.random.default_rng(0).permutation(problem.dataset.n_patterns)
+    halves = [_gradient(problem, np.sort(order[part::2])) for part in range(2)]
+    apart = sum(half.norm() ** 2 for half in halves)
+    return float((halves[0] + halves[1]).norm() ** 2 / apart) if apart > 0 else 0.0
+
+
+def _gradient(problem: Problem, patterns: np.ndarray) -> StoreVector:
+    """The gradient of the loss of ``patterns`` by the object, whose store keeps everything but its gradient."""
+    store = problem.store
+    made = store.empty()
+    batch_gradients(problem, patterns, frozenset([OBJECT]), frozenset())
+
+    def step(tile: Array, gradient: Gradient, state: tuple[Array, ...], row: int) -> tuple[Array, tuple[Array, ...]]:
+        nonlocal made
+        made = store.write(made, row, gradient.values)
+        return tile, state
+
+    store.update(step)
+    return StoreVector(store, {OBJECT: made})
 
 
 def _noise(problem: Problem) -> Counting:
@@ -128,30 +180,25 @@ def _of_patterns(problem: Problem, patterns: np.ndarray, expected: Expectation |
     terms = plain.to_numpy(loss.terms(plain, np.sqrt(lifted) if loss.on_amplitudes else lifted, target))
     measured = target if loss.on_amplitudes else np.sqrt(np.maximum(target, 0))
     residual = np.where(weight > 0, np.sqrt(lifted) - measured, 0.0)
+    mean = (weight * measured).sum((1, 2), keepdims=True) / np.maximum(weight.sum((1, 2), keepdims=True), 1e-30)
     beside = (residual[..., 1:] * residual[..., :-1]).sum() + (residual[..., 1:, :] * residual[..., :-1, :]).sum()
     return Sums(
         weight=float(weight.sum()),
         misfit=float((weight * terms).sum()),
         expected=0.0 if expected is None else float((weight * expected(intensity)).sum()),
-        counts=float((weight * np.maximum(measured**2 - floor, 0)).sum()),
         squares=float((residual**2).sum()),
+        structure=float((weight * (measured - mean) ** 2).sum()),
         neighbors=float(beside / 2),
     )
 
 
-def _falling(reconstruction: Reconstruction, least: float) -> float:
-    """The part of the loss above ``least`` that as many full steps again would take away.
-
-    The loss follows a power of the steps made, so that what the second half of them has brought the next as many will
-    bring again. A schedule that shortens the steps at the end of a run makes the loss fall less, which proves nothing.
-    """
+def _falling(reconstruction: Reconstruction) -> float:
+    """The part of the loss that as many full steps again would take away, if it follows a power of their number."""
     problem, losses = reconstruction.problem, np.asarray(reconstruction.progress.history["loss"])
     if len(losses) < 3:
         return 1.0
-    epochs = reconstruction.settings.epochs
-    solver = reconstruction.solving is not None
+    epochs, solver = reconstruction.settings.epochs, reconstruction.solving is not None
     steps = np.cumsum([1.0 if solver else problem.obj.schedule.factor(i, epochs) for i in range(len(losses))])
-    excess = np.maximum(losses - least, 1e-3 * least)
     half = int(np.searchsorted(steps, steps[-1] / 2))
-    before = excess[max(0, half - 1) : half + 2].mean()
-    return float(1 - excess[-1] / before) if before > 0 else 0.0
+    before = losses[max(0, half - 1) : half + 2].mean()
+    return float(1 - losses[-1] / before) if before > 0 else 0.0
