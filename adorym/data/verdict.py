@@ -50,6 +50,13 @@ class Verdict:
             how = f"to {100 * self.relative:.2g} % of the amplitude (noise unknown: {self.noise})"
         return f"Fits {how}: {self.kind}."
 
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The sentence, and below it one line for each reason."""
+        if not self.reasons:
+            return (self.text,)
+        return (f"{self.text[:-1]}; likeliest reasons first:", *(f"  {reason}" for reason in self.reasons))
+
 
 def write_verdict(verdict: Verdict, file: h5py.File) -> None:
     """Write it as the text ``/verdict`` with attributes."""

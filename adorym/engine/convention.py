@@ -4,9 +4,9 @@ Results hold the object that is 1 in vacuum, and the probe that goes with it: it
 in the beam. Without vacuum in the field of view the beam's counts fix the probe: those of `ProbeSettings.power` or of
 the model, else as many as the brightest patterns have, since no object makes the beam brighter.
 
-The run itself is not touched: its optimizers have velocities and curvatures in the present units, and a run that is
-resumed has to continue bit by bit. The factor is found from what the beam sees, not from the store's layout, and is the
-same in every store and on any number of ranks.
+A run is brought to it after its last epoch, before its last checkpoint. What is asked of a run on its way is scaled for
+the result alone, since such a run has to continue bit by bit. The factor is found from what the beam sees, not from the
+store's layout, and is the same in every store and on any number of ranks.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ PROBE = "probe"
 PIXELS, PATTERNS, AT_ONCE = 4 << 20, 400, 1 << 18
 # Patterns as bright as this percentile have the beam's counts, if no vacuum shows them.
 BRIGHTEST = 98
+# Factors this close to 1 are left alone: they are rounding errors of an object that was brought to the convention.
+SETTLED = 1e-5
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Share:
         if not self.of_object.size:
             return rows
         factor = self.of_object if rows.ndim > 2 else self.of_object[0]
-        return np.asarray(problem.bound.space.scaled(rows, factor), np.result_type(rows, np.complex64))
+        return np.asarray(problem.bound.space.scaled(rows, factor), rows.dtype)
 
 
 def share(problem: Problem) -> Share:
@@ -60,14 +62,31 @@ def share(problem: Problem) -> Share:
     values = [each.vacuum_value for each in slices]
     found = [value for value in values if value is not None]
     if len(found) == len(values):
-        factors = 1 / np.array(found, np.complex128)
-        return Share(factors, complex(1 / np.prod(factors)), "the object is 1 in vacuum")
+        return _share(1 / np.array(found, np.complex128), "the object is 1 in vacuum")
     power = float(beam.sum())
     given = getattr(problem.bound.settings[PROBE], "power", None) or problem.bound.beam_counts
     brightest = power * float(np.percentile(whole, BRIGHTEST))
     factor = math.sqrt((given or brightest) / power)
     by = "as many as are given" if given else "no vacuum is seen: as many as the brightest patterns have"
-    return Share(np.full(len(slices), factor ** (-1 / len(slices)), complex), factor, by)
+    return _share(np.full(len(slices), factor ** (-1 / len(slices)), complex), by)
+
+
+def settle(problem: Problem) -> None:
+    """Bring the object in its store and the probe to the convention; the loss stays. Collective."""
+    shared, xp = share(problem), problem.xp
+    if not shared.of_object.size:
+        return
+    problem.store.apply(lambda tile, row: xp.asarray(shared.scaled(problem, xp.to_numpy(tile)), exact=True))
+    probe = problem.values[PROBE]
+    scaled = xp.to_numpy(probe.array) * shared.of_probe
+    probe.array = xp.asarray(scaled.astype(probe.first.dtype), exact=True)
+
+
+def _share(of_object: np.ndarray, by: str) -> Share:
+    """The factors, and what the probe makes up for; none if they are 1."""
+    if np.abs(of_object - 1).max() < SETTLED:
+        return Share(np.zeros(0), by=by)
+    return Share(of_object, complex(1 / np.prod(of_object)), by)
 
 
 def _open(problem: Problem) -> bool:
