@@ -27,7 +27,7 @@ from adorym.schema import build
 from adorym.simulate.experiments import Ptychography
 from adorym.simulate.holograms import Holography
 
-SEED = 1000
+SEED = 2000
 RUNS_OF_A_KIND = 20
 # What a run may be told, and how many epochs lead there.
 FITS, UNFINISHED, WRONG = "converged", "not converged", "the model does not fit"

@@ -38,7 +38,7 @@ SAMPLE_PIXELS = 4 << 20
 # The data are fitted if the misfit is at most this many times that of the noise,
 FITTED = 1.3
 # or if what it has beyond the noise is at most this part of the structure in the amplitudes.
-SYSTEMATIC = 0.045
+SYSTEMATIC = 0.05
 # They are fitted exactly, whatever their noise, if all of the misfit is at most this part.
 EXACT = 5e-3
 # Correlation of neighboring pixels' residuals that are noise, at most, and of residuals that are none.

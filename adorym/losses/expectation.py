@@ -21,7 +21,7 @@ from adorym.wrapper import get_backend
 
 # Above this many photons the Poisson distribution is taken for a normal one.
 MANY = 300.0
-PER_DECADE = 8
+PER_DECADE = 12
 SMALLEST, LARGEST = 1e-4, 1e8
 
 
@@ -44,7 +44,7 @@ class Expectation:
     def __call__(self, intensity: np.ndarray) -> np.ndarray:
         """``e(I)`` for ``intensity`` in units of the data."""
         photons = np.maximum(np.asarray(intensity, np.float64) / self._gain, 0)
-        found = np.interp(np.log(np.maximum(photons, SMALLEST)), np.log(self._photons), self._values)
+        found = np.exp(np.interp(np.log(np.maximum(photons, SMALLEST)), np.log(self._photons), np.log(self._values)))
         # Dark pixels hardly ever count; where the read-out alone counts there is a constant instead.
         dark = self._values[0] if self._read_noise else self._values[0] * photons / SMALLEST
         return np.where(photons < SMALLEST, dark, found)
