@@ -1,5 +1,5 @@
-"""The command line: run, check, inspect, convert, simulate, score, report, export, tune, prepare,
-crystal, train, list.
+"""The command line: run, check, inspect, convert, simulate, score, report, export, verify, tune,
+prepare, crystal, train, list.
 
 The work of each command is in `adorym.commands`; this module has the options and handles errors: wrong input ends with
 status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -23,8 +23,10 @@ from rich.text import Text
 
 from adorym._version import __version__
 from adorym.comm import Communicator, communicator, launched, started
+from adorym.engine.signals import Ended, end_on_signal
 from adorym.errors import AdorymError, RunError
 from adorym.extension import user_code
+from adorym.streams import expendable_output
 
 PARALLEL = {"run", "train"}  # commands that run on several processes
 
@@ -50,6 +52,9 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE"
 ToFolder = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for what is written.")]
 ToFile = Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")]
+StartFrom = Annotated[
+    Path | None, typer.Option("--start-from", metavar="RESULT", help="Go on from a result.h5 or the folder of a run.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DataAssignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Data settings, such as energy='8.8 keV'.")
@@ -103,18 +108,20 @@ def run(
     output: ToFolder = None,
     resume: Resume = False,
     quick: Annotated[bool, typer.Option("--quick", help="A few epochs only, to see whether it works.")] = False,
+    start_from: StartFrom = None,
 ) -> None:
     """Reconstruct: result.h5, checkpoint.h5, log.txt and report.html in the output folder."""
     from adorym.commands.run import run as work
     from adorym.report.text import counted
 
-    done = work(config, assign or (), output=output, resume=resume, quick=quick)
+    assign = [*(assign or ()), *([] if start_from is None else [f"start_from={json.dumps(str(start_from))}"])]
+    done = work(config, assign, output=output, resume=resume, quick=quick)
     losses = list(done.result.history.get("loss", ()))
     final = f", loss {losses[-1]:.4e}" if len(losses) else ""
     if done.stopped:
         out.print(f"Stopped early ({done.stopped}) after epoch {len(losses)}{final}.")
         if done.interrupted:
-            out.print(f"Resume with: {_resuming(config, assign or (), done.folder, quick)}")
+            out.print(f"Resume with: {_resuming(config, assign, done.folder, quick)}")
             if done.ranks > 1:
                 out.print("This starts one process; put mpirun or srun before it to start any number.")
     else:
@@ -237,6 +244,20 @@ def export(
 
 
 @app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A result or a checkpoint, or the folder of a run.")],
+) -> None:
+    """Compare results and checkpoints with the checksums that they end with; status 2 if a file is damaged."""
+    from adorym.commands.verify import verify as work
+
+    found = work(path)
+    for each in found:
+        out.print(f"{each.path}: {each.state}", markup=False)
+    if any(each.state == "damaged" for each in found):
+        raise typer.Exit(2)
+
+
+@app.command()
 def prepare(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Data file with a rocking scan.")],
     target: ToFile,
@@ -292,7 +313,9 @@ def tune(
     config: ConfigPath,
     vary: Annotated[
         list[str] | None,
-        typer.Option("--vary", metavar="KEY=RANGE", help="low:high, low:high:log, or a,b,c; may be repeated."),
+        typer.Option(
+            "--vary", metavar="KEY=RANGE", help="low:high, low:high:log, or a,b,c, with units; may be repeated."
+        ),
     ] = None,
     assign: Assignments = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="Runs to add to the study.")] = 20,
@@ -338,9 +361,17 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
         if not PARALLEL & set(given):
             sys.exit(0)  # all other commands run in one process
+    with expendable_output(), end_on_signal():
+        _work(given, start)
+
+
+def _work(given: list[str], start: tuple[int, int] | None) -> None:
+    """Carry out a command, and end with its status."""
     try:
         with user_code():
             app(given, prog_name="adorym")
+    except Ended as error:
+        _end([f"ended by {error.signal}; what had been saved is complete"], error.status)
     except AdorymError as error:
         _fail(error, "--debug" in given)
     except MemoryError as error:

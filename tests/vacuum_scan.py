@@ -37,7 +37,10 @@ def scan(side: str = "left", modes: int = 1, seed: int = 1, noise: bool = True, 
     grid = STEP * np.stack(np.meshgrid(np.arange(ROWS), np.arange(ROWS), indexing="ij"), -1).reshape(-1, 2)
     corners = np.rint(grid + rng.uniform(-0.6, 0.6, grid.shape)).astype(int) + 2
     patterns = [
-        sum(np.abs(np.fft.fftshift(np.fft.fft2(obj[y : y + WINDOW, x : x + WINDOW] * w, norm="ortho"))) ** 2 for w in waves)
+        sum(
+            np.abs(np.fft.fftshift(np.fft.fft2(obj[y : y + WINDOW, x : x + WINDOW] * w, norm="ortho"))) ** 2
+            for w in waves
+        )
         for y, x in corners
     ]
     counts = rng.poisson(patterns) if noise else np.array(patterns)

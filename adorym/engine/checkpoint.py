@@ -20,8 +20,10 @@ import numpy as np
 from adorym._version import __version__
 from adorym.data.atomic import PARTIAL, whole_file
 from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous, read_rows, write_rows
+from adorym.data.seal import state_of
 from adorym.engine.loop import Progress, Reconstruction
 from adorym.engine.problem import Problem
+from adorym.engine.resumption import OF_BATCHES, OF_LOSS, changes
 from adorym.errors import ConfigError, DataError, RunError
 from adorym.parameters import OBJECT
 from adorym.storage.base import LikeObject, ObjectStore, blocks
@@ -30,7 +32,7 @@ from adorym.storage.vector import StoreVector
 LOG = logging.getLogger("adorym")
 CHECKPOINT_NAME = "checkpoint.h5"
 # Counts up whenever what a checkpoint holds changes its meaning.
-FORMAT = 2
+FORMAT = 3
 Parts = tuple[np.ndarray, tuple[np.ndarray, ...]]  # a value and the state of its optimizer
 
 
@@ -53,7 +55,7 @@ def save_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
     """
     store, comm = reconstruction.problem.store, reconstruction.problem.comm
     _need_numbers(reconstruction)
-    with whole_file(path, comm, _switch) as partial:
+    with whole_file(path, comm, _switch, sealed=True) as partial:
         made = _frame(reconstruction, partial, identity) if comm.is_root else None
         offsets = comm.broadcast(made, "make the checkpoint")
         for path_in_file, (kept, array) in _laid_out(reconstruction).items():
@@ -137,22 +139,25 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
     If the last checkpoint is missing or damaged, the one before is used.
 
     Raises:
-        ConfigError: There is no checkpoint, or it belongs to a run with other settings.
+        ConfigError: There is no checkpoint, or settings contradict it.
         DataError: The file is damaged.
     """
     problem = reconstruction.problem
     comm = problem.comm
-    chosen = comm.broadcast(_choose(path, problem) if comm.is_root else None, "choose the checkpoint")
-    if chosen is None:
+    found = comm.broadcast(_choose(path, problem) if comm.is_root else None, "choose the checkpoint")
+    if found is None:
         raise ConfigError(
             "--resume", f"no checkpoint '{path}'", remedy="leave '--resume' out to start from the beginning"
         )
+    chosen, fault = found
+    if fault:
+        raise DataError(str(chosen), "this checkpoint is damaged", found=fault, remedy="start without '--resume'")
     if chosen != path and comm.is_root:
-        LOG.warning("%s cannot be read; resuming from the one before it, %s", path, chosen)
+        LOG.warning("%s is damaged; resuming from the one before it, %s", path, chosen)
     try:
         with h5py.File(chosen, "r") as file:
             _need_format(file)
-            _same_run(json.loads(file.attrs["identity"]), identity, chosen)
+            changed = changes(json.loads(file.attrs["identity"]), identity, chosen)
             progress, parameters = _checked(file, problem)  # before anything is changed
             memory = {name: _remembered(entry, problem.store) for name, entry in file.get("solver", {}).items()}
             for name, kept in problem.store.arrays().items():
@@ -166,25 +171,46 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
         problem.values[name].state = tuple(problem.xp.asarray(part, exact=True) for part in state)
     if reconstruction.solving is not None:
         reconstruction.solving.memory = memory
-    reconstruction.progress = progress
+    reconstruction.progress = _adapted(progress, changed)
     comm.barrier("read the checkpoint")
 
 
-def _choose(path: Path, problem: Problem) -> Path | None:
-    """The checkpoint to resume from; the last one, even if damaged, if there is no better one."""
-    there = [each for each in (path, previous(path)) if each.is_file()]
-    return next((each for each in there if _is_whole(each, problem)), there[0] if there else None)
+def _adapted(progress: Progress, changed: Mapping[str, str]) -> Progress:
+    """``progress`` under changed settings, which are said."""
+    if not changed:
+        return progress
+    LOG.warning(
+        "--resume: from epoch %d on with other settings: %s",
+        progress.epoch + 1,
+        ", ".join(f"{key} {value}" for key, value in changed.items()),
+    )
+    if any(key in OF_BATCHES for key in changed):  # the epoch begins again
+        progress.batch, progress.partial_loss, progress.partial_time_s = 0, 0.0, 0.0
+    if any(key in OF_LOSS for key in changed):
+        progress.new_problem = progress.epoch + 1
+    return progress
 
 
-def _is_whole(path: Path, problem: Problem) -> bool:
+def _choose(path: Path, problem: Problem) -> tuple[Path, str] | None:
+    """The checkpoint to resume from, and what is wrong with it; the last one if both are damaged."""
+    there = [(each, _fault(each, problem)) for each in (path, previous(path)) if each.is_file()]
+    return next((each for each in there if not each[1]), there[0] if there else None)
+
+
+def _fault(path: Path, problem: Problem) -> str:
+    """What is wrong with a checkpoint; nothing if it is whole, even that of another run, which is reported later."""
     try:
         with h5py.File(path, "r") as file:
+            _need_format(file)
+            state = state_of(path)
+            if state != "whole":
+                return "its checksum does not fit its content" if state == "damaged" else "it ends without a checksum"
             _checked(file, problem)
-            return "identity" in file.attrs
-    except (OSError, KeyError, TypeError, json.JSONDecodeError):
-        return False
-    except ConfigError:  # whole, but of another run, which is reported later
-        return True
+            return "" if "identity" in file.attrs else "it does not say whose it is"
+    except ConfigError:
+        return ""
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # ValueError: JSON, too
+        return str(error)
 
 
 def _checked(file: h5py.File, problem: Problem) -> tuple[Progress, dict[str, Parts]]:
@@ -239,21 +265,3 @@ def _remembered(entry: h5py.Dataset | h5py.Group, store: ObjectStore) -> float |
         here = name == OBJECT
         parts[name] = _restore_rows(part, store, store.empty(), store.arrays()["value"]) if here else part[()]
     return StoreVector(store, parts)
-
-
-def _same_run(stored: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
-    changed = sorted(_differences(stored, json.loads(json.dumps(now)), ""))
-    if changed:
-        raise ConfigError(
-            "--resume",
-            f"'{path}' belongs to a run with other settings",
-            found=f"changed: {', '.join(changed)}",
-            remedy="restore them, or start without '--resume'",
-        )
-
-
-def _differences(a: Any, b: Any, where: str) -> set[str]:
-    if isinstance(a, dict) and isinstance(b, dict):
-        keys = a.keys() | b.keys()
-        return {d for k in keys for d in _differences(a.get(k), b.get(k), f"{where}.{k}" if where else str(k))}
-    return set() if a == b else {where}

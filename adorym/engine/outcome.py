@@ -14,6 +14,7 @@ from adorym.data.atomic import whole_file
 from adorym.data.contiguous import write_rows
 from adorym.data.result import ParameterResult, Result, write_frame, write_result
 from adorym.engine.convention import PROBE, Share, share
+from adorym.engine.earlier import EPOCHS_BEFORE
 from adorym.engine.loop import Reconstruction
 from adorym.engine.problem import Problem
 from adorym.engine.verdict import verdict
@@ -56,7 +57,7 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
     blank = np.broadcast_to(row.dtype.type(0), (store.shape[0], *row.shape[1:]))
     result = _outcome(reconstruction, config, blank, shared)
     result = replace(result, verdict=verdict(reconstruction))
-    with whole_file(path, comm) as partial:
+    with whole_file(path, comm, sealed=True) as partial:
         offset, kept = comm.broadcast(write_frame(result, partial) if comm.is_root else None, "make the result")
         rows = (
             (a, _as_kept(problem, shared, store.read("value", a, b), a))
@@ -91,6 +92,7 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray, share
         history={name: np.asarray(v) for name, v in reconstruction.progress.history.items()},
         config=config,
         provenance=_provenance(reconstruction) | ({"photons": shared.by} if shared.by else {}),
+        numbers={"pattern": bound.dataset.pattern_numbers, "angle": bound.dataset.angle_numbers},
         fit=_fit(problem) | {name: np.asarray(a) for name, a in problem.start_diagnostics.items()},
     )
 
@@ -124,6 +126,7 @@ def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
         "store": run.store,
         "ranks": str(problem.comm.size),
         "seed": str(run.seed),
+        **({EPOCHS_BEFORE: str(problem.epochs_before)} if problem.epochs_before else {}),
         **_solver(reconstruction),
         "batch_size": str(reconstruction.batch_size),
         "data": problem.dataset.path,
