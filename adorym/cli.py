@@ -126,9 +126,6 @@ def run(
                 out.print("This starts one process; put mpirun or srun before it to start any number.")
     else:
         out.print(f"Done: {counted(len(losses), 'epoch')}{final}.")
-    if done.result.verdict is not None:
-        for line in done.result.verdict.lines:
-            out.print(line)
     for remark in done.remarks:
         out.print(remark)
     out.print(f"Result: {done.folder / 'result.h5'}")

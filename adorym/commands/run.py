@@ -44,7 +44,7 @@ class Outcome:
         result: The result, also in ``folder/result.h5``.
         stopped: Why the run ended early; empty if it did not.
         report: The report's path, if one was asked for.
-        remarks: Remarks on the experiment, one per line: the trend of refined positions.
+        remarks: The verdict and remarks on the experiment, one per line: the trend of refined positions.
         ranks: Number of ranks.
     """
 
@@ -255,10 +255,11 @@ def _saved(records: Iterator[EpochRecord], every: int, save: Callable[[], None])
 
 
 def _remarks(result: Result) -> tuple[str, ...]:
+    lines = [] if result.verdict is None else list(result.verdict.lines)
     trend = position_trend(result)
-    if trend is None:
-        return ()
-    return tuple(line for line in (f"Positions {trend.summary}.", trend.hint) if line)
+    if trend is not None:
+        lines += [line for line in (f"Positions {trend.summary}.", trend.hint) if line]
+    return tuple(lines)
 
 
 def _writable(folder: Path, where: str) -> None:
