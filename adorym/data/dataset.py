@@ -58,6 +58,7 @@ class Dataset:
         tile_corners_px: ``(t, 2)`` int, first pixel of each tile of divided images: the patterns are then all images at
             the first tile, all at the second, ...; ``None`` if each pattern is a whole image.
         picture_px: (y, x) size of a whole image; that of a pattern if not given.
+        computed: Which of ``pixel_size_m`` and ``probe_positions_px`` follow from the distance of the detector.
         truth: Ground truth of a simulation: ``object``, ``probe``, ``probe_positions_px``, ...
         notes: Decisions of the reader: keys used, axes flipped, units assumed.
     """
@@ -82,6 +83,7 @@ class Dataset:
     start_probe: np.ndarray | None = None
     tile_corners_px: np.ndarray | None = None
     picture_px: tuple[int, int] = (0, 0)
+    computed: tuple[str, ...] = ()
     truth: dict[str, Any] = field(default_factory=dict)
     path: str = ""
     format: str = ""

@@ -84,6 +84,11 @@ def drift_of(flats: np.ndarray, when: np.ndarray, of_patterns: np.ndarray) -> Dr
     return Drift.of(means, np.interp(of_patterns, moments, np.arange(len(moments))))
 
 
+def one_each_note(n: int) -> str:
+    """What is said when each of ``n`` patterns is divided by its own flat field without having been asked to."""
+    return f"{n} flat fields for {n} patterns: each has its own (data.white_fields: mean averages them)"
+
+
 def moments_of(
     kind: str | None, n_flats: int, theta_flat: np.ndarray | None, of_patterns: np.ndarray, path: str
 ) -> tuple[np.ndarray, np.ndarray] | None:
@@ -91,17 +96,23 @@ def moments_of(
 
     Args:
         kind: The user's choice: ``mean``, ``before_and_after`` (the first half of the flat fields before the scan, the
-            rest after it), or ``None``.
+            rest after it), ``one_each`` (as many for each pattern, in the order of the patterns), or ``None``.
         n_flats: Number of flat fields.
         theta_flat: Rotation angles of the flat fields, if the file has them.
         of_patterns: ``(n,)`` rotation angles of the patterns.
         path: For messages.
 
     Raises:
-        DataError: There is only one flat field, or the numbers of angles and fields differ.
+        DataError: There is only one flat field, or numbers of flat fields, patterns and angles do not fit.
     """
     if kind == "mean" or (kind is None and theta_flat is None):
         return None
+    if kind == "one_each":
+        n = len(of_patterns)
+        if n_flats % n:
+            raise DataError(path, "flat fields do not come one for each pattern", expected=f"{n}, or a multiple",
+                            found=n_flats, remedy="give one for each, or leave out 'data.white_fields'")  # fmt: skip
+        return np.repeat(np.arange(n, dtype=float), n_flats // n), np.arange(n, dtype=float)
     if kind == "before_and_after":
         if n_flats < 2:
             raise DataError(path, "one flat field cannot be from before and after the scan", expected="two or more",

@@ -56,9 +56,10 @@ class Overrides:
         transpose: Exchange rows and columns of the patterns.
         flip_y: Reverse the rows of the patterns.
         flip_x: Reverse the columns of the patterns.
-        white_fields: How several flat fields are used: their ``mean``, or interpolated between those from
-            ``before_and_after`` the scan. If absent: interpolated between the angles ``exchange/theta_white``, or the
-            mean if the file has none.
+        white_fields: How several flat fields are used: their ``mean``, interpolated between those from
+            ``before_and_after`` the scan, or ``one_each``: each pattern is divided by its own, or by the mean of its
+            own. If absent: interpolated between the angles ``exchange/theta_white`` if the file has them, one each if
+            pictures of one angle come with as many flat fields, else the mean.
         bad_counts: What to do with counts that are not finite or negative: stop with an ``error``, ``mask_pixels``
             that have any, or ``drop_patterns`` that have any (and patterns without a single count).
         memory_limit_gib: Patterns that take more than this are read from the file batch by batch.
@@ -88,7 +89,7 @@ class Overrides:
     transpose: bool = False
     flip_y: bool = False
     flip_x: bool = False
-    white_fields: Literal["mean", "before_and_after"] | None = None
+    white_fields: Literal["mean", "before_and_after", "one_each"] | None = None
     bad_counts: Literal["error", "mask_pixels", "drop_patterns"] = "error"
     memory_limit_gib: Positive = 2.0
 

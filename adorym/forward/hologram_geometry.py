@@ -110,6 +110,7 @@ def hologram_geometry(
         distance_m=base.distance_m,
         source_distance_m=base.source_distance_m,
         given_pixel_size_m=grid.pixel_size_m,
+        stated_distance_m=base.stated_distance_m,
         distances_m=distances,
         pixel_ratios=ratios,
         distance_index=index,

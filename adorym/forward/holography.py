@@ -173,7 +173,12 @@ class Holography(ForwardModel):
         """
         if dataset.magnification is None:  # a cone-beam series uses the pixel of the largest magnification
             geometry.check_pixel_size("near_field")
-        propagation.check(geometry.propagator, geometry.object_grid, geometry.effective_distance_m)
+        grid, distance = geometry.object_grid, geometry.effective_distance_m
+        wide = zip(propagation.needed_px(grid, distance), grid.window_px, geometry.buffer_px, strict=True)
+        most = max(buffer + math.ceil((needed - n) / 2) for needed, n, buffer in wide)
+        widen = f"'forward_model.buffer_px: {most}'"
+        typed = "distance" if dataset.distance_m is not None or dataset.magnification is not None else None
+        propagation.check(geometry.propagator, grid, distance, f"data.{typed or 'propagation_distance'}", widen)
         for error in self._errors(geometry, settings):
             raise error
 

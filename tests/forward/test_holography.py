@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from cases import holography_cases, insert
@@ -326,8 +328,13 @@ def test_distances_must_be_there_and_fit():
         reconstruction(dataset=series(propagation_distance_m=np.array([0.1, 0.2, 0.3])))
     with pytest.raises(GeometryError, match="data.propagation_distance: absent: holography needs the distance"):
         reconstruction(dataset=series(propagation_distance_m=None))
-    with pytest.raises(GeometryError, match="undersampled"):
-        reconstruction(Holography(buffer_px=0), series(propagation_distance_m=np.linspace(1, 2, N)))
+    far = series(propagation_distance_m=np.linspace(1, 2, N))
+    with pytest.raises(GeometryError, match=r"data.propagation_distance: .* undersampled .* check the units") as error:
+        reconstruction(Holography(buffer_px=0), far)
+    wide = int(re.search(r"forward_model.buffer_px: (\d+)", str(error.value)).group(1))
+    reconstruction(Holography(buffer_px=wide), far)
+    with pytest.raises(GeometryError, match=f"buffer_px: {wide}'"):
+        reconstruction(Holography(buffer_px=wide - 1), far)
 
 
 def test_cases_cover_every_parameter():

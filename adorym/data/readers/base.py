@@ -15,7 +15,7 @@ import numpy as np
 
 from adorym.data.containers import read_mask
 from adorym.data.dataset import Dataset, Patterns
-from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of
+from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of, one_each_note
 from adorym.data.lengths import LENGTHS, Lengths
 from adorym.data.overrides import Overrides, numbers_of
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
@@ -47,6 +47,7 @@ class Raw:
         open_beam_counts: Mean counts in a pixel without the sample; those of ``flat`` if there is one.
         start_probe: ``(modes, y, x)``.
         rotation_center_px: x of the rotation axis from the detector's middle.
+        computed: As `adorym.data.dataset.Dataset` has it.
         truth: What a simulation knows.
         notes: What the reader decided.
     """
@@ -66,6 +67,7 @@ class Raw:
     open_beam_counts: float | None = None
     start_probe: np.ndarray | None = None
     rotation_center_px: float | None = None
+    computed: tuple[str, ...] = ()
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -127,15 +129,20 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         notes.append("measured: line integrals -log(I/I0), made transmissions again")
     lengths = raw.lengths.overridden(overrides).propagated(overrides.propagation_distance, patterns.shape[1:], notes)
     near = lengths.propagation_distance_m is not None
-    if overrides.source_distance is not None and not near:
-        notes.append("source_distance changes nothing in the far field; near-field data need data.propagation_distance")
     for turn in (raw.orientation, overrides.orientation(keep_center=not near)):
         if not turn.is_identity:
             patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
             if turn.transpose and lengths.detector_pixel_size_m is not None:  # the object's pixel stays
                 lengths = replace(lengths, detector_pixel_size_m=lengths.detector_pixel_size_m[::-1])
             notes.append(f"patterns: {turn.describe()}")
-    lengths = lengths.completed(patterns.shape[1:], notes)
+    given, lengths = lengths.pixel_size_m, lengths.completed(patterns.shape[1:], notes)
+    computed = set(raw.computed)
+    if given is None and lengths.pixel_size_m is not None:
+        computed.add("pixel_size_m")
+    if raw.positions_m is not None:
+        computed.add("probe_positions_px")
+    if overrides.pixel_size is not None:
+        computed.discard("pixel_size_m")
     dataset = Dataset(
         patterns=patterns,
         probe_positions_px=_positions(raw, lengths, notes, path),
@@ -146,7 +153,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         start_probe=raw.start_probe,
         truth=raw.truth,
         path=path,
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys(notes)),
+        computed=tuple(sorted(computed)),
         open_beam_counts=raw.open_beam_counts if raw.flat is None else float(raw.flat[_lit(raw.flat)].mean()),
         rotation_center_px=raw.rotation_center_px,
         **{q.field: getattr(lengths, q.field) for q in LENGTHS},
@@ -160,7 +168,12 @@ def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], path: str) ->
     flat, drift, n = raw.flat, raw.drift, raw.patterns.shape[0]
     if overrides.white is not None:
         flats = read_fields(overrides.white, "flat")
-        flat, drift = beam_of(flats, dark, moments_of(overrides.white_fields, len(flats), None, np.zeros(n), path))
+        kind, scanned = overrides.white_fields, raw.positions_px is not None or raw.positions_m is not None
+        one_angle = len(raw.theta_rad) == 1 and overrides.theta is None and overrides.theta_range is None
+        if kind is None and one_angle and not scanned and len(flats) == n > 1:
+            kind = "one_each"
+            notes.append(one_each_note(n))
+        flat, drift = beam_of(flats, dark, moments_of(kind, len(flats), None, np.zeros(n), path))
     elif overrides.dark is not None and flat is not None:  # another dark field than that of the file
         flats = (flat[None] if drift is None else drift.flats(flat)) + (0.0 if raw.dark is None else raw.dark)
         flat, drift = beam_of(flats, dark, None if drift is None else (np.arange(len(flats)), drift.moment))
