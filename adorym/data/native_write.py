@@ -95,9 +95,8 @@ def _write_fields(file: h5py.File, patterns: CorrectedPatterns, dataset: Dataset
         fields = fields + patterns.dark
         put(file, "exchange/data_dark", patterns.dark.astype(np.float32)[None], "photons")
     put(file, "exchange/data_white", fields.astype(np.float32), "photons")
-    if (
-        drift is not None and dataset.n_angles > 1
-    ):  # the angles at which the moments of the patterns pass those of the fields
+    # The angles at which the moments of the patterns pass those of the fields.
+    if drift is not None and dataset.n_angles > 1:
         theta, order = dataset.theta_rad[dataset.angle_index], np.argsort(drift.moment)
         at = np.interp(np.arange(len(fields)), drift.moment[order], theta[order])
         put(file, "exchange/theta_white", np.rad2deg(at), "deg")
