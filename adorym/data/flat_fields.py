@@ -54,6 +54,16 @@ class DriftingPatterns(WrappedPatterns):
         return frames / field
 
 
+def mean_field(stack: np.ndarray) -> np.ndarray:
+    """``(y, x)`` float64 mean over the leading axes of a field, values that are not finite left out."""
+    field_ = np.asarray(stack, np.float64)
+    if field_.ndim < 3:
+        return field_
+    frames = field_.reshape(-1, *field_.shape[-2:])
+    finite = np.isfinite(frames)
+    return np.where(finite, frames, 0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
+
+
 def beam_of(
     flats: np.ndarray, dark: np.ndarray | None, when: tuple[np.ndarray, np.ndarray] | None
 ) -> tuple[np.ndarray, Drift | None]:
@@ -84,9 +94,12 @@ def drift_of(flats: np.ndarray, when: np.ndarray, of_patterns: np.ndarray) -> Dr
     return Drift.of(means, np.interp(of_patterns, moments, np.arange(len(moments))))
 
 
-def one_each_note(n: int) -> str:
-    """What is said when each of ``n`` patterns is divided by its own flat field without having been asked to."""
-    return f"{n} flat fields for {n} patterns: each has its own (data.white_fields: mean averages them)"
+def one_each(n_flats: int, n: int, of_other_kind: bool, notes: list[str]) -> str | None:
+    """``one_each``, with a note, where ``n`` pictures that are no scan or rotation come with as many flat fields."""
+    if of_other_kind or n_flats != n or n < 2:
+        return None
+    notes.append(f"{n} flat fields for {n} patterns: each has its own (data.white_fields: mean averages them)")
+    return "one_each"
 
 
 def moments_of(

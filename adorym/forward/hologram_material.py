@@ -9,11 +9,13 @@ the contrast transfer function of the material,
 .. math:: \hat\varphi = \hat u \Big/ \sqrt{\textstyle\sum_k t_k^2 + \epsilon(f)}, \qquad
           t_k = \sin\chi_k + \cos\chi_k/\kappa .
 
-All frequencies of u have equal weight. To the misfit :math:`\epsilon |\hat\varphi|^2 / 2` is added,
-:math:`4 \epsilon` being the noise over the power of the phase, both told by the holograms
-(`adorym.forward.hologram_prior`): what they do not show is then not made of noise. When :math:`\kappa` changes at constant u, :math:`\varphi` changes so that the
-holograms are constant to first order; the remaining change determines :math:`\kappa` (variable projection: Golub &
-Pereyra, SIAM J. Numer. Anal. 10, 413 (1973)).
+All frequencies of u have equal weight. To the misfit :math:`\epsilon |\hat\varphi|^2 / 2` is added, :math:`4 \epsilon`
+being the noise over the power of the phase, both told by the holograms (`adorym.forward.hologram_prior`): what they do
+not show is then not made of noise.
+
+When :math:`\kappa` changes at constant u, :math:`\varphi` changes so that the holograms are constant to first order;
+the remaining change determines :math:`\kappa` (variable projection: Golub & Pereyra, SIAM J. Numer. Anal. 10, 413
+(1973)).
 """
 
 from __future__ import annotations
@@ -237,8 +239,8 @@ def _field(series: Series) -> np.ndarray:
 def find_material(dataset: Dataset, shape: tuple[int, ...], kappa: float, vacuum: bool) -> Material:
     """Phase on the object's grid and delta over beta, from the linear solutions for ``kappa`` and a tenth of it.
 
-    Holograms at one distance do not determine kappa, which then stays as it is. The better solution is followed to convergence: too large a kappa gives too strong a phase, from which the search may end
-    in a local minimum.
+    The better one is followed to convergence: too large a kappa gives too strong a phase, from which the search may end
+    in a local minimum. Holograms at one distance do not determine kappa, which then stays as it is.
 
     Args:
         dataset: Holograms of one angle, aligned.

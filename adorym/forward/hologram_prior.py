@@ -1,8 +1,9 @@
 r"""How large phase and noise are at each spatial frequency, told by the holograms themselves.
 
-A hologram does not show frequencies near the zeros of its transfer function, and low ones hardly: there the noise decides,
-unless something is known of the phase. Pictures of most things have a power spectrum that falls as a power of frequency. With
-:math:`S(f) = A f^{-p}` for the phase and white noise of variance :math:`\sigma^2`, the spectrum of a hologram's logarithm is
+A hologram does not show frequencies near the zeros of its transfer function, and low ones hardly: there the noise
+decides, unless something is known of the phase. Pictures of most things have a power spectrum that falls as a power of
+frequency. With :math:`S(f) = A f^{-p}` for the phase and white noise of variance :math:`\sigma^2`, the spectrum of a
+hologram's logarithm is
 
 .. math:: \langle|\hat I_k|^2\rangle = 4 t_k^2 A f^{-p} + \sigma^2, \qquad t_k = \sin\chi_k + \cos\chi_k/\kappa ,
 

@@ -32,7 +32,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from adorym.data.flat_fields import beam_of, moments_of, one_each_note
+from adorym.data.flat_fields import beam_of, moments_of, one_each
 from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single, text_attribute
 from adorym.data.lengths import LENGTHS, Lengths, Quantity
 from adorym.data.overrides import Overrides
@@ -207,6 +207,8 @@ def _positions(file: h5py.File, index: np.ndarray, lengths: Lengths, notes: list
     if n_distances > 1 and positions.ndim == 2 and len(positions) * n_distances == per_angle:
         notes.append(f"metadata/probe_pos_px: the same {len(positions)} positions at each of {n_distances} distances")
         positions = np.tile(positions, (n_distances, 1))
+    elif n_angles == 1 and positions.ndim == 2 and positions.shape[1] == 2:
+        return positions  # more or fewer than patterns, among which the user may choose
     return np.tile(_fitting(positions, per_angle, dataset), (n_angles, 1))
 
 
@@ -235,9 +237,7 @@ def _moments(
     dataset, n = find(file, ["exchange/theta_white"]), len(theta_rad)
     angles = None if dataset is None else np.ravel(quantity(dataset, "rad", "deg"))
     scanned = find(file, ["metadata/probe_pos_px", "metadata/probe_pos_px_0"]) is not None
-    if kind is None and angles is None and not scanned and len(flats) == n > 1 and np.ptp(theta_rad) == 0:
-        kind = "one_each"
-        notes.append(one_each_note(n))
+    kind = kind or one_each(len(flats), n, scanned or angles is not None or np.ptp(theta_rad) > 0, notes)
     return moments_of(kind, len(flats), angles, theta_rad, file.filename)
 
 
