@@ -19,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, optimize
 
-from adorym.forward.hologram_series import Series
+from adorym.data.dataset import Dataset
+from adorym.forward.hologram_series import Series, series_of
 from adorym.optics.geometry import Grid
 from adorym.optics.propagation import fresnel_rate_rad_per_m
 
@@ -28,6 +29,10 @@ DARK = 1e-3
 # Frequencies below this many periods of the picture are left out: the window of the transform mixes them.
 LOWEST = 3
 FIRST_EXPONENT = 3.0
+# Largest number of frequencies of a hologram that the spectra are fitted to.
+SAMPLE = 1 << 15
+# Steps are divided by the largest weight, so that it must not be much more than that of the data, which is 1.
+STEEPEST = 4.0
 
 
 @dataclass(frozen=True)
@@ -51,14 +56,21 @@ class Spectrum:
         return self.noise**2 / self.amplitude * frequency**self.exponent
 
 
+def limit_of_phase(dataset: Dataset, shape: tuple[int, ...], kappa: float) -> np.ndarray:
+    """``(Y, X)``: weight of the squared spectrum of the phase beside squared residuals of amplitudes of a beam of 1."""
+    found = spectrum_of(series_of(dataset, shape), kappa)
+    return np.clip(found.noise_to_signal((shape[0], shape[1])) / 4, 0.0, STEEPEST)
+
+
 def spectrum_of(series: Series, kappa: float) -> Spectrum:
     """The most likely spectra of phase and noise for holograms of one material with the given ``kappa``."""
     power, transfer = zip(*(_power(series, k, kappa) for k in range(len(series.measured))), strict=True)
     rows, columns = series.measured.shape[1:]
     frequency = np.hypot(fft.fftfreq(rows)[:, None], fft.fftfreq(columns))
     use = frequency >= LOWEST / min(rows, columns)
-    powers, transfers = np.array(power)[:, use], np.array(transfer)[:, use]
-    logs = np.log(frequency[use])
+    chosen = np.flatnonzero(use)[:: -(-int(use.sum()) // SAMPLE)]
+    powers, transfers = (np.array(each).reshape(len(each), -1)[:, chosen] for each in (power, transfer))
+    logs = np.log(frequency.flat[chosen])
 
     def cost(q: np.ndarray) -> float:
         expected = transfers * np.exp(np.clip(q[0] - q[1] * logs, -80, 80)) + np.exp(max(q[2], -80.0))
