@@ -27,7 +27,7 @@ Settings = Mapping[str, ParameterSettings]
 MOVING = ("probe_positions", "probe_offset", "object_shift", "tilt", "axis_tilt")
 REFINED_MARGIN_PX, FIXED_MARGIN_PX = 12, 2
 # Contrast of holograms below which an object counts as weak.
-WEAK = 0.1
+WEAK = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,9 +104,8 @@ class ObjectSettings(ParameterSettings):
         near = dataset.propagation_distance_m is not None and dataset.probe_positions_px is None
         if self.initial is None and near and dataset.n_angles == 1 and (contrast := contrast_of(dataset)) < WEAK:
             yield (
-                f"{where}.initial: the holograms vary by only {100 * contrast:.2g} % beyond their noise: of so weak an "
-                "object a linear start shows more, {kind: contrast_transfer, sample: transparent}, or sample: homogeneous "
-                "with its kappa"
+                f"{where}.initial: the holograms vary by only {100 * contrast:.2g} % beyond their noise; a weak phase is "
+                "better found by a linear start, {kind: contrast_transfer, sample: transparent}"
             )
 
 

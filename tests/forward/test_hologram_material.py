@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 
+from adorym.api import reconstruct
+from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.native_write import write_native
+from adorym.data.survey import contrast_of
 from adorym.errors import ConfigError
 from adorym.forward.hologram_geometry import hologram_geometry
 from adorym.forward.hologram_material import Fit, Material, find_material
+from adorym.forward.hologram_prior import spectrum_of
 from adorym.forward.hologram_series import series_of
+from adorym.forward.object import ObjectSettings
+from adorym.initializers.phase_contrast import Paganin
 from adorym.optics.unwrap import unwrapped_phase
 from adorym.simulate.holograms import HolographyOfElectrode
 
@@ -69,8 +76,8 @@ def one_hologram(seed: int, phase: float = 0.6, kappa: float = 30.0) -> tuple[Da
     wave = np.fft.ifft2(transfer * np.fft.fft2(np.pad(np.exp(-(1 / kappa + 1j) * lag), n, constant_values=1)))
     fine = abs(wave[n:-n, n:-n]) ** 2
     picture = rng.poisson(counts * fine.reshape(n, 2, n, 2).mean((1, 3)))
-    data = Dataset(ArrayPatterns(picture[None].astype("f4")), energy_ev=1.23984198e-6 / wavelength,
-                   pixel_size_m=(pixel, pixel), propagation_distance_m=np.array([distance]), open_beam_counts=counts)  # fmt: skip
+    known = {"energy_ev": 1.23984198e-6 / wavelength, "pixel_size_m": (pixel, pixel), "open_beam_counts": counts}
+    data = Dataset(ArrayPatterns(picture[None].astype("f4")), propagation_distance_m=np.array([distance]), **known)
     return data, lag.reshape(n, 2, n, 2).mean((1, 3))
 
 
@@ -110,3 +117,17 @@ def test_epochs_do_not_fit_the_noise_of_one_hologram(tmp_path):
     start = error(0)
     assert error(30) < 1.02 * start
     assert error(30, limit_noise=False) > 1.2 * start
+
+
+def test_a_weak_phase_is_noticed():
+    """Beyond the noise; a mask with anything below it does not count."""
+    weak, strong = (one_hologram(2, phase, 1e3)[0] for phase in (0.1, 1.0))
+    assert contrast_of(weak) < 0.01 and contrast_of(strong) > 0.025
+    mask = np.ones((96, 96), bool)
+    mask[40:44, 40:44] = False
+    marked = weak.patterns.array.copy()
+    marked[:, ~mask] = 1e9
+    assert contrast_of(weak.with_(patterns=ArrayPatterns(marked), mask=mask)) < 0.02
+    noticed = [list(ObjectSettings().notices("parameters.object", data)) for data in (weak, strong)]
+    assert "parameters.object.initial: the holograms vary by only" in noticed[0][0] and not noticed[1]
+    assert not list(ObjectSettings(initial=Paganin(kappa=1e3)).notices("parameters.object", weak))
