@@ -104,8 +104,8 @@ class ObjectSettings(ParameterSettings):
         near = dataset.propagation_distance_m is not None and dataset.probe_positions_px is None
         if self.initial is None and near and dataset.n_angles == 1 and (contrast := contrast_of(dataset)) < WEAK:
             yield (
-                f"{where}.initial: the holograms vary by only {100 * contrast:.2g} % beyond their noise; a weak phase is "
-                "better found by a linear start, {kind: contrast_transfer, sample: transparent}"
+                f"{where}.initial: the holograms vary by only {100 * contrast:.2g} % beyond their noise; a weak phase "
+                "is better found by a linear start, {kind: contrast_transfer, sample: transparent}"
             )
 
 
