@@ -150,7 +150,7 @@ def _data_notices(data: Overrides, dataset: Dataset) -> Iterator[str]:
     if data.map and data.format is not None:
         yield "data.format: has no effect beside 'data.map'"
     if data.source_distance is not None and dataset.propagation_distance_m is None:
-        yield "data.source_distance: has no effect in the far field; near-field data need 'data.propagation_distance'"
+        yield "data.source_distance: has no effect in the far field"
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = (), *, quick: bool = False) -> Config:

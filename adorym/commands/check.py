@@ -130,6 +130,8 @@ def _scan(made: Draft) -> Iterator[Fact]:
 
 def _is_focus(made: Draft) -> bool:
     """Whether the start probe was made from the mean pattern, which does not determine the beam's defocus."""
+    if _regime(made) == "near_field":
+        return False
     initial = made.problem.values[PROBE].settings.initial if PROBE in made.problem.values else None
     if initial is None:
         return made.dataset.start_probe is None

@@ -16,7 +16,8 @@ import numpy as np
 from adorym.data.containers import read_array, read_mask
 from adorym.data.dataset import Dataset, Patterns
 from adorym.data.detector_window import DetectorWindow, WindowedPatterns, beam_center, belongs_to_frames, window_of
-from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of
+from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of, one_each
+from adorym.data.flat_fields import mean_field as mean_field
 from adorym.data.gaps import find_gaps, sample_of
 from adorym.data.lengths import LENGTHS, Lengths
 from adorym.data.overrides import Overrides
@@ -50,6 +51,7 @@ class Raw:
         open_beam_counts: Mean counts in a pixel without the sample; those of ``flat`` if there is one.
         start_probe: ``(modes, y, x)``.
         rotation_center_px: x of the rotation axis from the detector's middle.
+        computed: As `adorym.data.dataset.Dataset` has it.
         truth: What a simulation knows.
         notes: What the reader decided.
     """
@@ -69,6 +71,7 @@ class Raw:
     open_beam_counts: float | None = None
     start_probe: np.ndarray | None = None
     rotation_center_px: float | None = None
+    computed: tuple[str, ...] = ()
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -134,8 +137,6 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         notes.append("measured: line integrals -log(I/I0), made transmissions again")
     lengths = raw.lengths.overridden(overrides).propagated(overrides.propagation_distance, patterns.shape[1:], notes)
     near = lengths.propagation_distance_m is not None
-    if overrides.source_distance is not None and not near:
-        notes.append("source_distance changes nothing in the far field; near-field data need data.propagation_distance")
     for turn in (raw.orientation, overrides.orientation(keep_center=not near)):
         if not turn.is_identity:
             patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
@@ -145,7 +146,12 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     used = replace(raw, measured=measured, lengths=lengths, mask=chosen_mask(mask, chosen),
                    patterns=patterns if chosen.is_all else select(patterns, chosen.patterns))  # fmt: skip
     used, weights, scale = _windowed(used, overrides, chosen, notes)
-    lengths = used.lengths.completed(used.patterns.shape[1:], notes)
+    given, lengths = used.lengths.pixel_size_m, used.lengths.completed(used.patterns.shape[1:], notes)
+    computed = set(raw.computed) | ({"probe_positions_px"} if raw.positions_m is not None else set())
+    if overrides.pixel_size is not None:
+        computed.discard("pixel_size_m")
+    elif given is None and lengths.pixel_size_m is not None:
+        computed.add("pixel_size_m")
     positions = positions_of(_positions(raw, lengths, notes, path), chosen, notes, path)
     return Dataset(
         patterns=used.patterns,
@@ -158,7 +164,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         start_probe=used.start_probe,
         truth=chosen.truth(used.truth),
         path=path,
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys(notes)),
+        computed=tuple(sorted(computed)),
         doubts=tuple(doubts),
         pattern_numbers=chosen.patterns,
         angle_numbers=chosen.angles,
@@ -174,15 +181,18 @@ def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], path: str) ->
     flat, drift, n = raw.flat, raw.drift, raw.patterns.shape[0]
     if overrides.white is not None:
         flats = read_fields(overrides.white, "flat")
-        flat, drift = beam_of(flats, dark, moments_of(overrides.white_fields, len(flats), None, np.zeros(n), path))
+        scanned = raw.positions_px is not None or raw.positions_m is not None
+        turned = len(raw.theta_rad) > 1 or overrides.theta is not None or overrides.theta_range is not None
+        kind = overrides.white_fields or one_each(len(flats), n, scanned or turned, notes)
+        flat, drift = beam_of(flats, dark, moments_of(kind, len(flats), None, np.zeros(n), path))
     elif overrides.dark is not None and flat is not None:  # another dark field than that of the file
         flats = (flat[None] if drift is None else drift.flats(flat)) + (0.0 if raw.dark is None else raw.dark)
         flat, drift = beam_of(flats, dark, None if drift is None else (np.arange(len(flats)), drift.moment))
     raw = replace(raw, dark=dark, flat=flat, drift=drift)
     if overrides.hot_pixels is None:
         return raw
-    mean = raw.patterns.read(np.arange(min(raw.patterns.shape[0], HOT_PIXEL_SAMPLE))).mean(axis=0)
-    hot = hot_pixels(mean.astype(np.float64), overrides.hot_pixels)
+    mean = raw.patterns.read(np.arange(min(n, HOT_PIXEL_SAMPLE))).mean(axis=0, dtype=np.float64)
+    hot = hot_pixels(mean, overrides.hot_pixels)
     if flat is not None and flat.shape == mean.shape:
         hot |= hot_pixels(flat, overrides.hot_pixels)
     notes.append(f"hot pixels: {int(hot.sum())} masked")
@@ -379,16 +389,6 @@ def choose(dataset: Dataset, keep: np.ndarray, note: str) -> Dataset:
         truth=truth,
         notes=(*dataset.notes, note),
     )
-
-
-def mean_field(stack: np.ndarray) -> np.ndarray:
-    """``(y, x)`` float64 mean over the leading axes of a field, values that are not finite left out."""
-    field_ = np.asarray(stack, np.float64)
-    if field_.ndim < 3:
-        return field_
-    frames = field_.reshape(-1, *field_.shape[-2:])
-    finite = np.isfinite(frames)
-    return np.where(finite, frames, 0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
 
 
 def modes_of(array: np.ndarray, place: str) -> np.ndarray:
