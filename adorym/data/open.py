@@ -95,7 +95,7 @@ def _only_array(path: Path) -> np.ndarray | None:
 def _pictures(path: str | Path, frames: np.ndarray, wanted: Overrides) -> Dataset:
     """Raw pictures as a data set of one angle."""
     stack = frames.reshape(-1, *frames.shape[-2:])
-    raw = Raw(patterns=ArrayPatterns(stack), notes=(f"{len(stack)} raw pictures, taken as intensities",))
+    raw = Raw(patterns=ArrayPatterns(stack), scan_shape=frames.shape[:-2], notes=(f"{len(stack)} raw pictures, taken as intensities",))
     return replace(assemble(raw, wanted, str(path)), format="pictures")
 
 

@@ -65,7 +65,7 @@ def test_inspection_of_a_scan(tmp_path):
 
 @pytest.mark.parametrize(
     ("turn", "best"),
-    [({"flip_x": True}, 1), ({"flip_y": True}, 1), ({"transpose": True}, 2), ({"transpose": True, "flip_y": True}, 3),
+    [({"flip_x": True}, 2), ({"flip_y": True}, 2), ({"transpose": True}, 3), ({"transpose": True, "flip_y": True}, 1),
      ({"flip_x": True, "flip_y": True}, 0)],
 )  # fmt: skip
 def test_wrong_orientation_is_suspected(tmp_path, turn, best):

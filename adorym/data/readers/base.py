@@ -16,11 +16,12 @@ import numpy as np
 from adorym.data.containers import read_mask
 from adorym.data.dataset import Dataset, Patterns
 from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of
-from adorym.data.lengths import LENGTHS, Lengths
+from adorym.data.lengths import LENGTHS, Lengths, check_particles
 from adorym.data.overrides import Overrides, numbers_of
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
 from adorym.data.pictures import hot_pixels, read_fields
-from adorym.errors import DataError
+from adorym.data.positions import Recorded, placed, raster, read_positions
+from adorym.errors import ConfigError, DataError
 from adorym.extension import check_kind, check_returned, is_foreign, user_code
 
 # Patterns that hot pixels are looked for in.
@@ -35,6 +36,9 @@ class Raw:
         patterns: ``(n, y, x)``.
         positions_px: ``(n, 2)`` (y, x) of the probe in object pixels, or ``None``.
         positions_m: The same in meters, where the file has meters.
+        positions_unit: Unit of ``positions_px`` if it is not pixels; empty if nothing says it.
+        positions_certain: The user names that unit.
+        scan_shape: Leading axes of the array of patterns; two of them are rows and columns of a raster.
         angle_index: ``(n,)``, or ``None`` for a single angle.
         theta_rad: ``(n_angles,)``.
         measured: ``"intensity"``, ``"amplitude"`` or ``"line_integrals"``.
@@ -54,6 +58,9 @@ class Raw:
     patterns: Patterns
     positions_px: np.ndarray | None = None
     positions_m: np.ndarray | None = None
+    positions_unit: str = "px"
+    positions_certain: bool = False
+    scan_shape: tuple[int, ...] | None = None
     angle_index: np.ndarray | None = None
     theta_rad: np.ndarray = field(default_factory=lambda: np.zeros(1))
     measured: str = "intensity"
@@ -136,9 +143,11 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
                 lengths = replace(lengths, detector_pixel_size_m=lengths.detector_pixel_size_m[::-1])
             notes.append(f"patterns: {turn.describe()}")
     lengths = lengths.completed(patterns.shape[1:], notes)
+    check_particles(lengths, overrides, path)
+    positions, doubts = _positions(raw, overrides, lengths, patterns.shape[1:], notes, path)
     dataset = Dataset(
         patterns=patterns,
-        probe_positions_px=_positions(raw, lengths, notes, path),
+        probe_positions_px=positions,
         angle_index=np.zeros(patterns.shape[0], int) if raw.angle_index is None else raw.angle_index.astype(int),
         theta_rad=_angles(raw, overrides, path),
         measured=measured,
@@ -147,6 +156,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         truth=raw.truth,
         path=path,
         notes=tuple(notes),
+        doubts=doubts,
         open_beam_counts=raw.open_beam_counts if raw.flat is None else float(raw.flat[_lit(raw.flat)].mean()),
         rotation_center_px=raw.rotation_center_px,
         **{q.field: getattr(lengths, q.field) for q in LENGTHS},
@@ -237,22 +247,30 @@ def _lit(flat: np.ndarray) -> np.ndarray:
     return (flat > 0) & np.isfinite(flat)
 
 
-def _positions(raw: Raw, lengths: Lengths, notes: list[str], path: str) -> np.ndarray | None:
-    """(y, x) in object pixels; those in meters count from their minimum, the instrument's zero being arbitrary."""
-    if raw.positions_m is None:
-        return None if raw.positions_px is None else np.asarray(raw.positions_px, dtype=np.float64)
-    if lengths.pixel_size_m is None:
-        needed = {
-            "energy": lengths.energy_ev,
-            "distance": lengths.distance_m,
-            "detector_pixel_size": lengths.detector_pixel_size_m,
-        }
-        missing = ", ".join(f"data.{name}" for name, value in needed.items() if value is None)
-        remedy = f"give data.pixel_size, or for far-field data what is missing of the geometry: {missing}"
-        raise DataError(path, "positions are in meters and the pixel size of the object is unknown", remedy=remedy)
-    start = raw.positions_m.min(axis=0)
-    notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
-    return (raw.positions_m - start) / np.asarray(lengths.pixel_size_m)
+def _positions(
+    raw: Raw, overrides: Overrides, lengths: Lengths, window_px: tuple[int, int], notes: list[str], path: str
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """(y, x) in object pixels, and what is doubtful about them: the user's positions, a raster, or the file's."""
+    n = raw.patterns.shape[0]
+    found = raster(overrides.scan, raw.scan_shape, n, path)
+    if overrides.positions is not None:
+        if found is not None:
+            raise ConfigError("data.scan.step", "has no effect beside 'data.positions'", remedy="leave one of them out")
+        found = read_positions(overrides.positions, n)
+    if found is not None:
+        notes.append(f"positions: {found.origin}" + (f" in {found.unit}" if found.unit else ""))
+    elif raw.positions_m is not None:
+        found = Recorded(raw.positions_m, "m")
+    elif raw.positions_px is not None:
+        numbers = np.asarray(raw.positions_px, dtype=np.float64)
+        found = Recorded(numbers, raw.positions_unit, certain=raw.positions_certain)
+    if found is None:
+        return None, ()
+    n_angles = len(raw.theta_rad)
+    if n_angles > 1 and len(found.values) * n_angles == n:  # the same at every angle
+        found = replace(found, values=np.tile(found.values, (n_angles, 1)))
+    positions, doubt = placed(found, overrides, lengths, window_px, notes, path)
+    return positions, (doubt,) if doubt else ()
 
 
 def _angles(raw: Raw, overrides: Overrides, path: str) -> np.ndarray:

@@ -1,0 +1,266 @@
+r"""Where the beam meets the object: positions in any unit, order and direction, in object pixels.
+
+Positions come with the patterns, from a file of their own, or from the numbers of a raster. Their unit is what is said:
+in the configuration, by the file, or by a name (``x_um``). If nothing is said, or if it makes neighbors lie further apart
+than a whole window or closer than a small part of a pixel, the size of the numbers decides: the beam moves by a part of
+its own width, so that of units that are a thousandfold of each other one at most is possible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from adorym import units
+from adorym.data.containers import ArrayInfo, Container, open_container
+from adorym.data.hdf5 import check_file, factor
+from adorym.data.lengths import Lengths
+from adorym.data.overrides import Overrides, ScanSettings
+from adorym.data.readers.motion import rows_of
+from adorym.data.tables import pair_in, read_table, unit_in
+from adorym.errors import ConfigError, DataError
+from adorym.optics.windows import nearest_distances
+
+POSITION_WORDS = ("pos", "scan", "transl", "coord", "stage", "motor", "encoder", "point")
+LENGTH_UNITS = ("m", "mm", "um", "nm")
+# Neighbors that are closer, in pixels, do not move the beam; a step of the beam is less than a window, and more than
+# a few of them is no scan.
+SMALLEST_STEP_PX, MOST_WINDOWS = 0.02, 4
+USUAL_STEP_PX = 5.0
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Positions as they are recorded.
+
+    Attributes:
+        values: ``(k, 2)`` float64, (y, x).
+        unit: Unit of the numbers; empty if nothing says it.
+        origin: Where they were found.
+        bare: The unit they are in if nothing says it.
+        certain: The user names the unit.
+    """
+
+    values: np.ndarray
+    unit: str = ""
+    origin: str = "the file"
+    bare: str = "px"
+    certain: bool = False
+
+    def step(self) -> float:
+        """Mean distance of nearest neighbors, in the unit of the numbers; 0 without any."""
+        distinct = np.unique(self.values[np.isfinite(self.values).all(1)], axis=0)
+        return float(nearest_distances(distinct).mean()) if len(distinct) > 1 else 0.0
+
+
+def read_positions(source: str | Path | np.ndarray, n: int) -> Recorded:
+    """Positions of ``n`` patterns in an array or in a file of their own.
+
+    Args:
+        source: An array ``(n, 2)`` (y, x); a file; or ``file:y,x`` and ``file:yx`` with the names of what holds them.
+        n: Number of patterns.
+
+    Raises:
+        DataError: No such file or array, or nothing in it that can be positions.
+    """
+    if isinstance(source, np.ndarray):
+        return Recorded(_pairs(source, n, "data.positions"), origin="an array that was given", bare="m")
+    path, _, keys = str(source).rpartition(":")
+    if not path or Path(str(source)).expanduser().is_file():
+        path, keys = str(source), ""
+    file = check_file(path)
+    container = read_table(file) or open_container(file)
+    names = [container.name_of(key) for key in keys.split(",")] if keys else _guessed(container, n)
+    return _read(container, names, n)
+
+
+def _guessed(container: Container, n: int) -> list[str]:
+    """Names of the arrays that are positions: a column of rows and one of columns, or one array of both."""
+    known = {name: info for name, info in container.arrays.items() if np.dtype(info.dtype).kind in "iuf"}
+
+    def rank(name: str) -> bool:
+        return not any(word in name.lower() for word in POSITION_WORDS)
+
+    lists = sorted((name for name, info in known.items() if _count(info) == n > 1 or container.kind == "text"), key=rank)
+    if (found := pair_in(lists)) is not None:
+        return list(found)
+    if container.kind == "text":
+        return _unnamed(container)
+    pairs = sorted((name for name, info in known.items() if _count(info) in (2 * n, 3 * n)), key=rank)
+    if not pairs and len(known) == 1:
+        pairs = list(known)
+    if not pairs:
+        remedy = f"name them: '{container.path}:ROWS,COLUMNS', y first"
+        raise DataError(str(container.path), "which arrays are the positions?", found=", ".join(known), remedy=remedy)
+    return pairs[:1]
+
+
+def _unnamed(table: Container) -> list[str]:
+    """The two columns of a table without telling names; a first column that only counts is left out."""
+    names = list(table.arrays)
+    first = table.loaded[names[0]]
+    if len(names) == 3 and np.array_equal(first - first[0], np.arange(len(first))):
+        names = names[1:]
+    if len(names) != 2:
+        remedy = f"name their columns: '{table.path}:Y,X', or give the file a first line of names, such as 'y_um,x_um'"
+        raise DataError(str(table.path), "which columns are the positions?", found=", ".join(names), remedy=remedy)
+    return names
+
+
+def _read(container: Container, names: list[str], n: int) -> Recorded:
+    """Positions in one array, or in two of rows and columns."""
+    stated = [container.arrays[name].unit or unit_in(name) for name in names]
+    place = f"{container.path}:{','.join(names)}"
+    if len(names) == 1:
+        array = np.asarray(container.read(names[0]), np.float64)
+        return Recorded(_pairs(array, n, place), stated[0], place)
+    if len(names) != 2:
+        raise DataError(place, "positions have the wrong number of names", expected="rows,columns", found=len(names))
+    y, x = (np.asarray(container.read(name), np.float64).ravel() for name in names)
+    if len(y) != len(x):
+        raise DataError(place, "rows and columns differ in number", found=f"{len(y)} and {len(x)}")
+    if stated[0] != stated[1]:  # in meters, then; a unit for one of them holds for both
+        stated = [stated[0] or stated[1], stated[1] or stated[0]]
+        y, x = y * _factor(stated[0], place), x * _factor(stated[1], place)
+        stated = ["m", "m"]
+    return Recorded(np.stack([y, x], axis=-1), stated[0], place)
+
+
+def _pairs(array: np.ndarray, n: int, place: str) -> np.ndarray:
+    first = next((axis for axis, size in enumerate(array.shape) if size > 1), 0)
+    return rows_of(array.reshape(array.shape[first:]), n, place)[:, :2].astype(np.float64)
+
+
+def _count(info: ArrayInfo) -> int:
+    return int(np.prod(info.shape))
+
+
+def _factor(unit: str, place: str) -> float:
+    try:
+        return factor(unit, "m")
+    except ValueError as error:
+        raise DataError(place, "the unit of the positions is no length", found=f"'{unit}'", remedy=str(error)) from None
+
+
+# -- a raster ----------------------------------------------------------------------------------------------------------
+def raster(scan: ScanSettings, stored: tuple[int, ...] | None, n: int, path: str) -> Recorded | None:
+    """Positions on a raster, its rows slow; ``None`` without a step.
+
+    Raises:
+        ConfigError: The shape is unknown, or does not hold ``n`` patterns.
+    """
+    if scan.step is None:
+        return None
+    while stored is not None and len(stored) > 2 and stored[0] == 1:
+        stored = stored[1:]
+    shape = scan.shape or (stored if stored is not None and len(stored) == 2 else None)
+    if shape is None:
+        remedy = "give it: 'data: {scan: {shape: [rows, columns], step: 0.4 angstrom}}'"
+        raise ConfigError("data.scan.shape", f"absent, and the patterns in '{path}' are no raster", remedy=remedy)
+    if shape[0] * shape[1] != n:
+        raise ConfigError("data.scan.shape", "not the number of patterns", expected=f"{n}", found=f"{shape[0]} x {shape[1]}")
+    steps = scan.step if isinstance(scan.step, tuple) else (scan.step, scan.step)
+    (y_step, unit), (x_step, x_unit) = (units.magnitude(each) for each in steps)
+    if unit != x_unit:
+        raise ConfigError("data.scan.step", "two different kinds of units", found=f"{unit} and {x_unit}")
+    rows, columns = np.meshgrid(np.arange(shape[0]), np.arange(shape[1]), indexing="ij")
+    if scan.snake:
+        columns[1::2] = columns[1::2, ::-1]
+    values = np.stack([rows.ravel() * y_step, columns.ravel() * x_step], axis=-1).astype(np.float64)
+    return Recorded(values, unit, f"a raster of {shape[0]} x {shape[1]}", certain=True)
+
+
+# -- to object pixels --------------------------------------------------------------------------------------------------
+def placed(
+    recorded: Recorded, overrides: Overrides, lengths: Lengths, window_px: tuple[int, int], notes: list[str], path: str
+) -> tuple[np.ndarray, str]:
+    """``(k, 2)`` (y, x) in object pixels, and what is doubtful about the unit.
+
+    Positions in a length count from their minimum, the instrument's zero being arbitrary.
+
+    Raises:
+        DataError: Positions in a length cannot be turned into pixels.
+    """
+    values = recorded.values
+    if overrides.positions_order == "xy":
+        values = values[:, ::-1]
+        notes.append("positions: (x, y) exchanged")
+    if overrides.positions_sign is not None:
+        signs = [-1.0 if sign == "-" else 1.0 for sign in overrides.positions_sign]
+        values = values * np.array([signs[0], signs[-1]])
+    recorded = replace(recorded, values=values)
+    unit, doubt = _decided(recorded, overrides, lengths, window_px, notes)
+    pixel = lengths.pixel_size_m
+    if unit != "px":
+        pixel = _known_pixel(lengths, unit, path)
+        values = values * _factor(unit, recorded.origin)
+        start = values.min(axis=0)
+        notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
+        values = (values - start) / np.asarray(pixel)
+    angle = overrides.scan.rotation if overrides.rotation is None else overrides.rotation
+    if angle:
+        notes.append(f"positions turned by {np.rad2deg(angle):.6g} deg, from x towards y")
+        values = turned(values, angle, pixel)
+    return values, doubt
+
+
+def turned(positions_px: np.ndarray, angle_rad: float, pixel_m: tuple[float, float] | None = None) -> np.ndarray:
+    r"""Positions whose axes are turned about their middle, from x towards y (clockwise, as y points down).
+
+    .. math:: y' = y\cos\theta + x\sin\theta, \qquad x' = x\cos\theta - y\sin\theta
+    """
+    middle, scale = positions_px.mean(axis=0), np.ones(2) if pixel_m is None else np.asarray(pixel_m) / pixel_m[0]
+    y, x = ((positions_px - middle) * scale).T
+    c, s = np.cos(angle_rad), np.sin(angle_rad)
+    return np.stack([y * c + x * s, x * c - y * s], axis=-1) / scale + middle
+
+
+def _decided(
+    recorded: Recorded, overrides: Overrides, lengths: Lengths, window_px: tuple[int, int], notes: list[str]
+) -> tuple[str, str]:
+    """Unit of the numbers, and what is doubtful about it."""
+    if overrides.positions_unit is not None:
+        return overrides.positions_unit, ""
+    said, step = recorded.unit or recorded.bare, recorded.step()
+    if recorded.certain or step == 0:
+        return said, ""
+    pixel = None if lengths.pixel_size_m is None else float(np.mean(lengths.pixel_size_m))
+
+    def in_px(unit: str) -> float:
+        if unit == "px":
+            return step
+        return step * factor(unit, "m") / pixel if pixel else np.nan
+
+    def fits(unit: str, windows: int = 1) -> bool:
+        return SMALLEST_STEP_PX <= in_px(unit) <= windows * max(window_px)
+
+    if fits(said, MOST_WINDOWS) or (pixel is None and said == "px"):
+        return said, ""
+    if pixel is None:  # of the numbers alone, only one that is far too large for a length is known
+        return ("px", "") if not recorded.unit and step > 1e-3 else (said, "")
+    others = [unit for unit in ("px", *LENGTH_UNITS) if unit != said and fits(unit)]
+    if not others:
+        return said, ""
+    unit = min(others, key=lambda each: abs(np.log(in_px(each) / USUAL_STEP_PX)))
+    found = f"positions: taken as {unit}, in which neighbors are {in_px(unit):.3g} px apart; in {said} it would be "
+    text = f"{found}{in_px(said):.3g} px. If this is wrong, give 'data.positions_unit'"
+    if recorded.unit:
+        return unit, f"{text} (the file says {recorded.unit})"
+    notes.append(text)
+    return unit, ""
+
+
+def _known_pixel(lengths: Lengths, unit: str, path: str) -> tuple[float, float]:
+    if lengths.pixel_size_m is not None:
+        return lengths.pixel_size_m
+    needed = {
+        "energy": lengths.energy_ev,
+        "distance": lengths.distance_m,
+        "detector_pixel_size": lengths.detector_pixel_size_m,
+    }
+    missing = ", ".join(f"data.{name}" for name, value in needed.items() if value is None)
+    remedy = f"give data.pixel_size, or for far-field data what is missing of the geometry: {missing}"
+    where = "meters" if unit == "m" else unit
+    raise DataError(path, f"positions are in {where} and the pixel size of the object is unknown", remedy=remedy)
