@@ -29,6 +29,7 @@ LENGTH_UNITS = ("m", "mm", "um", "nm")
 # a few of them is no scan.
 SMALLEST_STEP_PX, MOST_WINDOWS = 0.02, 4
 USUAL_STEP_PX = 5.0
+FEWEST_TELLING = 8  # positions, whose numbers tell their unit
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,7 @@ def _decided(
     if overrides.positions_unit is not None:
         return overrides.positions_unit, ""
     said, step = recorded.unit or recorded.bare, recorded.step()
-    if recorded.certain or step == 0:
+    if recorded.certain or len(recorded.values) < FEWEST_TELLING or step == 0:
         return said, ""
     pixel = None if lengths.pixel_size_m is None else float(np.mean(lengths.pixel_size_m))
 
@@ -236,7 +237,8 @@ def _decided(
     def fits(unit: str, windows: int = 1) -> bool:
         return SMALLEST_STEP_PX <= in_px(unit) <= windows * max(window_px)
 
-    if fits(said, MOST_WINDOWS) or (pixel is None and said == "px"):
+    labeled_px = recorded.unit == "px" and step >= SMALLEST_STEP_PX
+    if labeled_px or fits(said, MOST_WINDOWS) or (pixel is None and said == "px"):
         return said, ""
     if pixel is None:  # of the numbers alone, only one that is far too large for a length is known
         return ("px", "") if not recorded.unit and step > 1e-3 else (said, "")
