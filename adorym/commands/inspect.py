@@ -119,7 +119,7 @@ def inspect(path: str | Path, overrides: Mapping[str, Any] | Overrides | None = 
 
 
 def _geometry(dataset: Dataset) -> dict[str, str]:
-    known = {fact.name: fact.text for fact in length_facts(Geometry.of(dataset))}
+    known = {fact.name: fact.text for fact in length_facts(Geometry.of(dataset), dataset.voltage_v)}
     if dataset.propagation_distance_m is not None:
         distances = ", ".join(f"{value:.6g}" for value in dataset.propagation_distance_m)
         known["propagation"] = f"near field, effective distance {distances} m"

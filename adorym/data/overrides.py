@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from pydantic import AfterValidator, Field, ValidationError
@@ -30,6 +30,7 @@ from adorym.units import (
     parse,
 )
 
+Made = TypeVar("Made", bound="Overrides")
 Positive = Annotated[float, Field(gt=0)]
 Pair = tuple[float, float]
 Pitch: TypeAlias = LengthOrAngle | tuple[LengthOrAngle, LengthOrAngle] | None
@@ -85,8 +86,8 @@ class Overrides:
             of what holds them if need be, y first: ``para.h5:/ppY,/ppX``.
         positions_unit: Unit of the positions: ``px`` or a length; recognized from names and numbers if absent.
         positions_order: Which of the two coordinates comes first, where no names tell.
-        positions_sign: ``-`` if positions are those of the sample, which the probe moves against; two signs, ``+-``, for
-            y and x.
+        positions_sign: ``-`` if positions are those of the sample, which the probe moves against; two signs, ``+-``,
+            for y and x.
         scan: Positions on a raster, from its step.
         rotation: Turns the axes of any scan from x towards y, y downwards, onto the detector's.
         measured: Whether the numbers are intensities (counts), amplitudes (their square root), or line integrals
@@ -146,13 +147,13 @@ class Overrides:
     memory_limit_gib: Positive = 2.0
 
     @classmethod
-    def of(cls, values: Mapping[str, Any] | Overrides | None) -> Overrides:
+    def of(cls: type[Made], values: Mapping[str, Any] | Overrides | None) -> Made:
         """Overrides from a mapping of field names.
 
         Raises:
             ConfigError: A key is unknown or a value is invalid; all such errors at once as `ConfigErrors`.
         """
-        if isinstance(values, Overrides):
+        if isinstance(values, cls):
             return values
         try:
             return cls(**dict(values or {}))

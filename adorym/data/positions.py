@@ -1,9 +1,9 @@
 r"""Where the beam meets the object: positions in any unit, order and direction, in object pixels.
 
 Positions come with the patterns, from a file of their own, or from the numbers of a raster. Their unit is what is said:
-in the configuration, by the file, or by a name (``x_um``). If nothing is said, or if it makes neighbors lie further apart
-than a whole window or closer than a small part of a pixel, the size of the numbers decides: the beam moves by a part of
-its own width, so that of units that are a thousandfold of each other one at most is possible.
+in the configuration, by the file, or by a name (``x_um``). If nothing is said, or if it makes neighbors lie further
+apart than some windows or closer than a small part of a pixel, the size of the numbers decides: the beam moves by a part
+of its own width, and the units are a thousandfold of each other.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ def _guessed(container: Container, n: int) -> list[str]:
     def rank(name: str) -> bool:
         return not any(word in name.lower() for word in POSITION_WORDS)
 
-    lists = sorted((name for name, info in known.items() if _count(info) == n > 1 or container.kind == "text"), key=rank)
+    lists = sorted(
+        (name for name, info in known.items() if _count(info) == n > 1 or container.kind == "text"), key=rank
+    )
     if (found := pair_in(lists)) is not None:
         return list(found)
     if container.kind == "text":
@@ -161,7 +163,9 @@ def raster(scan: ScanSettings, stored: tuple[int, ...] | None, n: int, path: str
         remedy = "give it: 'data: {scan: {shape: [rows, columns], step: 0.4 angstrom}}'"
         raise ConfigError("data.scan.shape", f"absent, and the patterns in '{path}' are no raster", remedy=remedy)
     if shape[0] * shape[1] != n:
-        raise ConfigError("data.scan.shape", "not the number of patterns", expected=f"{n}", found=f"{shape[0]} x {shape[1]}")
+        raise ConfigError(
+            "data.scan.shape", "not the number of patterns", expected=f"{n}", found=f"{shape[0]} x {shape[1]}"
+        )
     steps = scan.step if isinstance(scan.step, tuple) else (scan.step, scan.step)
     (y_step, unit), (x_step, x_unit) = (units.magnitude(each) for each in steps)
     if unit != x_unit:
@@ -193,27 +197,27 @@ def placed(
         values = values * np.array([signs[0], signs[-1]])
     recorded = replace(recorded, values=values)
     unit, doubt = _decided(recorded, overrides, lengths, window_px, notes)
-    pixel = lengths.pixel_size_m
-    if unit != "px":
-        pixel = _known_pixel(lengths, unit, path)
-        values = values * _factor(unit, recorded.origin)
-        start = values.min(axis=0)
-        notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
-        values = (values - start) / np.asarray(pixel)
     angle = overrides.scan.rotation if overrides.rotation is None else overrides.rotation
     if angle:
         notes.append(f"positions turned by {np.rad2deg(angle):.6g} deg, from x towards y")
-        values = turned(values, angle, pixel)
-    return values, doubt
+    if unit == "px":
+        return turned(values, angle, lengths.pixel_size_m), doubt
+    pixel = _known_pixel(lengths, unit, path)
+    values = turned(values * _factor(unit, recorded.origin), angle)
+    start = values.min(axis=0)
+    notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
+    return (values - start) / np.asarray(pixel), doubt
 
 
-def turned(positions_px: np.ndarray, angle_rad: float, pixel_m: tuple[float, float] | None = None) -> np.ndarray:
-    r"""Positions whose axes are turned about their middle, from x towards y (clockwise, as y points down).
+def turned(positions: np.ndarray, angle_rad: float, pixel_m: tuple[float, float] | None = None) -> np.ndarray:
+    r"""Positions whose axes are turned about their middle, from x towards y, on pixels of (y, x) size ``pixel_m``.
 
     .. math:: y' = y\cos\theta + x\sin\theta, \qquad x' = x\cos\theta - y\sin\theta
     """
-    middle, scale = positions_px.mean(axis=0), np.ones(2) if pixel_m is None else np.asarray(pixel_m) / pixel_m[0]
-    y, x = ((positions_px - middle) * scale).T
+    if angle_rad == 0:
+        return positions
+    middle, scale = positions.mean(axis=0), np.ones(2) if pixel_m is None else np.asarray(pixel_m) / pixel_m[0]
+    y, x = ((positions - middle) * scale).T
     c, s = np.cos(angle_rad), np.sin(angle_rad)
     return np.stack([y * c + x * s, x * c - y * s], axis=-1) / scale + middle
 

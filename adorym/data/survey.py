@@ -61,10 +61,10 @@ class OrientationTest:
     r"""How well the patterns' centers of mass are a gradient, for every orientation of the scan on the detector.
 
     The center of mass of a far-field pattern is the gradient of the object's phase, averaged over the probe
-    (Waddell & Chapman, Optik 54, 83 (1979)). Turned by an angle :math:`\theta`, or mirrored, it is no gradient any more,
-    except after half a turn: the patterns are then those of the complex-conjugate object and probe, and no test on the
-    data can detect it. Centers of mass :math:`f` with the covariance :math:`C` of the gradient of a smooth random
-    potential and of noise have the misfit :math:`f^T C^{-1} f`, which is a quadratic form in
+    (Waddell & Chapman, Optik 54, 83 (1979)). Turned by an angle :math:`\theta`, or mirrored, it is no gradient any
+    more, except after half a turn: the patterns are then those of the complex-conjugate object and probe, and no test
+    on the data can detect it. Centers of mass :math:`f` with the covariance :math:`C` of the gradient of a smooth
+    random potential and of noise have the misfit :math:`f^T C^{-1} f`, which is a quadratic form in
     :math:`(\cos\theta, \sin\theta)`.
 
     Attributes:

@@ -33,12 +33,14 @@ class PositionTrend:
         rms_affine_px: The same with the affine map removed.
         shift_px: (y, x) mean correction; 0 where a common shift, which the data cannot determine, is taken out.
         affine: That map, from recorded to refined positions.
+        pixel_size_m: (y, x) pixel size with which the recorded positions became pixels, if it is known.
     """
 
     rms_px: float
     rms_affine_px: float
     shift_px: tuple[float, float]
     affine: AffinePart
+    pixel_size_m: tuple[float, float] | None = None
 
     @property
     def scale(self) -> str:
@@ -77,14 +79,24 @@ class PositionTrend:
         unequal = abs(strains[0] - strains[1]) > max(chance, abs(common) / 3)
         if unequal or abs(common) < max(chance / 2, SMALLEST):
             return ""
-        size, energy, distance, travel = (
-            ("large", "low", "long", "more") if common > 0 else ("small", "high", "short", "less")
+        grew, size, energy, distance, travel = (
+            ("grew", "large", "low", "long", "more") if common > 0 else ("shrank", "small", "high", "short", "less")
         )
+        change = self._mended(common)
         return (
-            f"The scale is equal in y and x: the pixel size seems too {size}, by {100 * abs(common):.1f} % or more, "
-            f"as with a photon energy too {energy} or a distance too {distance} by as much, "
-            f"or motors that move {travel} than recorded."
+            f"Refinement found a scale: the positions {grew} by {100 * abs(common):.1f} %, equally in y and x. The "
+            f"pixel size seems too {size}, by that or more, as with a photon energy too {energy} or a distance too "
+            f"{distance} by as much, or motors that move {travel} than recorded.{change}"
         )
+
+    def _mended(self, common: float) -> str:
+        """The settings that would undo the scale."""
+        if self.pixel_size_m is None:
+            return ""
+        sizes = [quantity(size / (1 + common), "m", 4) for size in self.pixel_size_m]
+        size = sizes[0] if len(set(sizes)) == 1 else f"[{', '.join(sizes)}]"
+        factor = number(1 / (1 + common), 4)
+        return f" Try 'data.pixel_size: {size}', or the distance times {factor}."
 
 
 def position_trend(result: Result) -> PositionTrend | None:
@@ -97,7 +109,8 @@ def position_trend(result: Result) -> PositionTrend | None:
     except DataError:  # too few, or all on one line
         return None
     y, x = (positions.value - positions.start).mean(0)
-    return PositionTrend(errors.rms_px, errors.rms_affine_px, (float(y), float(x)), errors.affine)
+    pixel = None if result.pixel_size_m is None else (float(result.pixel_size_m[0]), float(result.pixel_size_m[1]))
+    return PositionTrend(errors.rms_px, errors.rms_affine_px, (float(y), float(x)), errors.affine, pixel)
 
 
 def _percent(part: float) -> str:
