@@ -139,7 +139,7 @@ def _position_hints(dataset: Dataset, scan: Coverage | None) -> Iterator[str]:
         yield f"positions: all {dataset.n_patterns} are the same; the beam never moves"
     elif scan.step_px < SHORTEST_STEP_PX:
         yield (
-            f"positions: neighbors are {scan.step_px:.3g} px apart, less than {SHORTEST_STEP_PX} px; are they in pixels?"
+            f"positions: neighbors are {scan.step_px:.3g} px apart, less than {SHORTEST_STEP_PX}; are they in pixels?"
             " If not, give 'data.positions_unit', such as 'data.positions_unit: m', and the pixel size"
         )
     elif scan.overlap is not None and scan.overlap < LOW_OVERLAP:

@@ -2,8 +2,8 @@ r"""Where the beam meets the object: positions in any unit, order and direction,
 
 Positions come with the patterns, from a file of their own, or from the numbers of a raster. Their unit is what is said:
 in the configuration, by the file, or by a name (``x_um``). If nothing is said, or if it makes neighbors lie further
-apart than some windows or closer than a small part of a pixel, the size of the numbers decides: the beam moves by a part
-of its own width, and the units are a thousandfold of each other.
+apart than some windows or closer than a small part of a pixel, the size of the numbers decides: the beam moves by a
+part of its own width, and the units are a thousandfold of each other.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ LENGTH_UNITS = ("m", "mm", "um", "nm")
 # Neighbors that are closer, in pixels, do not move the beam; a step of the beam is less than a window, and more than
 # a few of them is no scan.
 SMALLEST_STEP_PX, MOST_WINDOWS = 0.02, 4
-USUAL_STEP_PX = 5.0
+USUAL_PX = 1.0, 5.0  # of a scan whose unit nobody says: at least, and mostly
+DOUBTFUL_PX = 0.1
 FEWEST_TELLING = 8  # positions, whose numbers tell their unit
 
 
@@ -238,22 +239,28 @@ def _decided(
             return step
         return step * factor(unit, "m") / pixel if pixel else np.nan
 
-    def fits(unit: str, windows: int = 1) -> bool:
-        return SMALLEST_STEP_PX <= in_px(unit) <= windows * max(window_px)
+    def fits(unit: str, least: float = USUAL_PX[0], windows: int = 1) -> bool:
+        return least <= in_px(unit) <= windows * max(window_px)
 
     labeled_px = recorded.unit == "px" and step >= SMALLEST_STEP_PX
-    if labeled_px or fits(said, MOST_WINDOWS) or (pixel is None and said == "px"):
+    if (
+        labeled_px
+        or fits(said, SMALLEST_STEP_PX if recorded.unit else USUAL_PX[0], MOST_WINDOWS)
+        or (pixel is None and said == "px")
+    ):
         return said, ""
     if pixel is None:  # of the numbers alone, only one that is far too large for a length is known
         return ("px", "") if not recorded.unit and step > 1e-3 else (said, "")
     others = [unit for unit in ("px", *LENGTH_UNITS) if unit != said and fits(unit)]
     if not others:
         return said, ""
-    unit = min(others, key=lambda each: abs(np.log(in_px(each) / USUAL_STEP_PX)))
+    unit = min(others, key=lambda each: abs(np.log(in_px(each) / USUAL_PX[1])))
     found = f"positions: taken as {unit}, in which neighbors are {in_px(unit):.3g} px apart; in {said} it would be "
     text = f"{found}{in_px(said):.3g} px. If this is wrong, give 'data.positions_unit'"
     if recorded.unit:
         return unit, f"{text} (the file says {recorded.unit})"
+    if DOUBTFUL_PX < in_px(said) < max(window_px):
+        return unit, text
     notes.append(text)
     return unit, ""
 

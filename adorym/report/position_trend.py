@@ -22,6 +22,7 @@ from adorym.report.text import number, quantity
 
 # A scale counts where it exceeds chance three times, and moves the edge of a scan of 200 pixels by a tenth of one.
 SIGNIFICANT, SMALLEST = 3.0, 1e-3
+SMALLEST_TURN_RAD = np.deg2rad(0.5)
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,23 @@ class PositionTrend:
 
     @property
     def hint(self) -> str:
-        """What a scale that is equal in y and x means; empty where it is not, or may be chance."""
+        """What a scale that is equal in y and x means, or a turn; empty where there is neither, or may be chance."""
+        return self._scale_hint or self._turn_hint
+
+    @property
+    def _turn_hint(self) -> str:
+        affine, least = self.affine, max(SMALLEST_TURN_RAD, SIGNIFICANT * float(np.hypot(*self.affine.scale_error)))
+        bent = max(abs(affine.shear), abs(affine.scale[0] - affine.scale[1]))
+        if abs(affine.rotation_rad) < max(least, 3 * bent):
+            return ""
+        turn = f"{-np.rad2deg(affine.rotation_rad):.3g}"  # a minus sign that can be copied
+        return (
+            f"Refinement found a turn: the positions turned by {turn} deg from x towards y, as if the scan's axes were "
+            f"turned against the detector's, by that or more. Try 'data.rotation: {turn} deg', added to one that is set."
+        )
+
+    @property
+    def _scale_hint(self) -> str:
         strains = np.array(self.affine.scale) - 1
         common, chance = float(strains.mean()), SIGNIFICANT * float(np.hypot(*self.affine.scale_error))
         unequal = abs(strains[0] - strains[1]) > max(chance, abs(common) / 3)
@@ -84,9 +101,9 @@ class PositionTrend:
         )
         change = self._mended(common)
         return (
-            f"Refinement found a scale: the positions {grew} by {100 * abs(common):.1f} %, equally in y and x. The "
-            f"pixel size seems too {size}, by that or more, as with a photon energy too {energy} or a distance too "
-            f"{distance} by as much, or motors that move {travel} than recorded.{change}"
+            f"Refinement found a scale: the positions {grew}, equally in y and x. The pixel size seems too {size}, by "
+            f"{100 * abs(common):.1f} % or more, as with a photon energy too {energy} or a distance too {distance} by "
+            f"as much, or motors that move {travel} than recorded.{change}"
         )
 
     def _mended(self, common: float) -> str:
