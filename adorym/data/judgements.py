@@ -143,7 +143,20 @@ def _position_hints(dataset: Dataset, scan: Coverage | None) -> Iterator[str]:
             " If not, give 'data.positions_unit', such as 'data.positions_unit: m', and the pixel size"
         )
     elif scan.overlap is not None and scan.overlap < LOW_OVERLAP:
-        yield f"overlap: neighbors share {100 * scan.overlap:.0f} % of the probe's diameter; 60 % is good"
+        yield (
+            f"overlap: neighbors share {100 * scan.overlap:.0f} % of the probe's diameter; 60 % is good"
+            + _in_nanometers(dataset, scan)
+        )
+
+
+def _in_nanometers(dataset: Dataset, scan: Coverage) -> str:
+    """A doubt about positions in pixels that would overlap well if they were in nanometers."""
+    pixel, diameter = dataset.pixel_size_m, scan.probe_diameter_px
+    if pixel is None or scan.step_px is None or diameter is None:
+        return ""
+    step = scan.step_px * 1e-9 / pixel[0]
+    good = 1 <= step < (1 - LOW_OVERLAP) * diameter
+    return "; if the positions are in nm, set 'data.positions_unit: nm'" if good else ""
 
 
 def _orientation_hint(found: OrientationTest) -> str:

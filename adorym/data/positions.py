@@ -242,12 +242,9 @@ def _decided(
     def fits(unit: str, least: float = USUAL_PX[0], windows: int = 1) -> bool:
         return least <= in_px(unit) <= windows * max(window_px)
 
-    labeled_px = recorded.unit == "px" and step >= SMALLEST_STEP_PX
-    if (
-        labeled_px
-        or fits(said, SMALLEST_STEP_PX if recorded.unit else USUAL_PX[0], MOST_WINDOWS)
-        or (pixel is None and said == "px")
-    ):
+    labeled = (SMALLEST_STEP_PX, MOST_WINDOWS) if recorded.unit else (USUAL_PX[0], 1)
+    in_pixels = said == "px" and (pixel is None or (bool(recorded.unit) and step >= SMALLEST_STEP_PX))
+    if in_pixels or fits(said, *labeled):
         return said, ""
     if pixel is None:  # of the numbers alone, only one that is far too large for a length is known
         return ("px", "") if not recorded.unit and step > 1e-3 else (said, "")

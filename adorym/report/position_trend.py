@@ -85,8 +85,9 @@ class PositionTrend:
             return ""
         turn = f"{-np.rad2deg(affine.rotation_rad):.3g}"  # a minus sign that can be copied
         return (
-            f"Refinement found a turn: the positions turned by {turn} deg from x towards y, as if the scan's axes were "
-            f"turned against the detector's, by that or more. Try 'data.rotation: {turn} deg', added to one that is set."
+            f"Refinement found a turn: the positions turned by {turn} deg from x towards y, as if the axes of the scan "
+            f"were turned against the detector's, by that or more. Try 'data.rotation: {turn} deg', or add it to the "
+            "one that is set."
         )
 
     @property
@@ -113,7 +114,7 @@ class PositionTrend:
         sizes = [quantity(size / (1 + common), "m", 4) for size in self.pixel_size_m]
         size = sizes[0] if len(set(sizes)) == 1 else f"[{', '.join(sizes)}]"
         factor = number(1 / (1 + common), 4)
-        return f" Try 'data.pixel_size: {size}', or the distance times {factor}."
+        return f" Try the distance times {factor}, or 'data.pixel_size: {size}' if no distance is known."
 
 
 def position_trend(result: Result) -> PositionTrend | None:

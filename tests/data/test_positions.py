@@ -194,7 +194,7 @@ def test_rasters_that_do_not_fit(tmp_path, data):
 def test_axes_are_turned_from_x_towards_y(tmp_path, data, setting):
     """A step along x goes down, to larger y; one along y goes to smaller x."""
     path = text(tmp_path, np.column_stack([np.repeat(np.arange(3), 4), np.tile(np.arange(4), 3)]) * 10.0)
-    px = found(data, path, **setting).probe_positions_px
+    px = found(data, path, positions_unit="px", **setting).probe_positions_px
     np.testing.assert_allclose(px[1] - px[0], [5.0, 10 * np.cos(np.pi / 6)])
     np.testing.assert_allclose(px[4] - px[0], [10 * np.cos(np.pi / 6), -5.0])
     np.testing.assert_allclose(px.mean(axis=0), [10, 15])
