@@ -153,8 +153,8 @@ class Overrides:
         Raises:
             ConfigError: A key is unknown or a value is invalid; all such errors at once as `ConfigErrors`.
         """
-        if isinstance(values, cls):
-            return values
+        if isinstance(values, Overrides):
+            return values  # type: ignore[return-value]
         try:
             return cls(**dict(values or {}))
         except ValidationError as error:

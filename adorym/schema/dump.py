@@ -67,7 +67,7 @@ def plain(annotation: Any, value: Any, path: str) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":  # a run that resumes has to know it again
-        mark = zlib.crc32(np.ascontiguousarray(value).view(np.uint8))
+        mark = zlib.crc32(value.tobytes())
         return f"array of {value.dtype} {value.shape}, CRC-32 {mark:08x}"
     raise ConfigError(path, "cannot be written to a configuration", found=type(value).__name__)
 
