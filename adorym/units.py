@@ -17,6 +17,12 @@ ELECTRON_REST_EV = 510998.95  # m c^2 of an electron (CODATA 2018)
 
 # A bare number stands for this unit without ambiguity; every other dimension asks for its unit in a configuration.
 _BARE_ALLOWED = {"px", ""}
+# What a quantity may look like: a number, and units with small whole powers. Nothing else reaches pint, which evaluates
+# whatever Python would: powers of powers take all time and memory.
+_UNIT = r"(?:[^\W\d]+|[°%])(?:(?:\*\*|\^)-?\d)?"
+_QUANTITY = re.compile(
+    rf"(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{{1,3}})?)?\s*(?:\*\s*)?{_UNIT}(?:\s*[*/]\s*{_UNIT}|\s+{_UNIT}){{0,3}}"
+)
 _NUMBER = re.compile(r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$")
 
 
@@ -50,6 +56,8 @@ def parse(value: object, unit: str, *, bare: bool = True) -> float:
         return float(value)
     text = value.strip()
     try:
+        if len(text) > 80 or not _QUANTITY.fullmatch(text):
+            raise ValueError(text)
         quantity = _registry().Quantity(text)
         return float(quantity.to(unit or "dimensionless").magnitude)
     except pint.DimensionalityError:

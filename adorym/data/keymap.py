@@ -20,6 +20,7 @@ from adorym.data.hdf5 import factor
 from adorym.data.lengths import LENGTHS, Lengths
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns, Orientation, check_stack
+from adorym.data.positions import Recorded
 from adorym.data.readers.base import Raw, assemble, mean_field, modes_of
 from adorym.data.readers.motion import rows_of
 from adorym.data.tables import unit_in
@@ -130,9 +131,7 @@ class KeyMap:
         mask = None if self.mask is None else container.read(self.mask)
         raw = Raw(
             patterns=patterns,
-            positions_px=positions,
-            positions_unit=unit,
-            positions_certain=self.positions_unit is not None,
+            recorded=None if positions is None else Recorded(positions, unit, certain=self.positions_unit is not None),
             scan_shape=self._scan_shape(container),
             angle_index=index,
             theta_rad=theta,

@@ -148,6 +148,31 @@ def _factor(unit: str, place: str) -> float:
         raise DataError(place, "the unit of the positions is no length", found=f"'{unit}'", remedy=str(error)) from None
 
 
+def own_positions(
+    overrides: Overrides, stored: tuple[int, ...] | None, n: int, notes: list[str], path: str
+) -> Recorded | None:
+    """The positions that the user gives, in a file of their own or as a raster; ``None`` if the data have to know them.
+
+    Args:
+        overrides: Says where they are.
+        stored: Leading axes of the array of ``n`` patterns.
+        n: Number of patterns in the file.
+        notes: Receives where they were found.
+        path: Of the data, for errors.
+
+    Raises:
+        InputError: They cannot be read, or do not fit.
+    """
+    found = raster(overrides.scan, stored, n, path)
+    if overrides.positions is not None:
+        if found is not None:
+            raise ConfigError("data.scan.step", "has no effect beside 'data.positions'", remedy="leave one of them out")
+        found = read_positions(overrides.positions, n)
+    if found is not None:
+        notes.append(f"positions: {found.origin}" + (f" in {found.unit}" if found.unit else ""))
+    return found
+
+
 # -- a raster ----------------------------------------------------------------------------------------------------------
 def raster(scan: ScanSettings, stored: tuple[int, ...] | None, n: int, path: str) -> Recorded | None:
     """Positions on a raster, its rows slow; ``None`` without a step.
@@ -180,34 +205,50 @@ def raster(scan: ScanSettings, stored: tuple[int, ...] | None, n: int, path: str
 
 # -- to object pixels --------------------------------------------------------------------------------------------------
 def placed(
-    recorded: Recorded, overrides: Overrides, lengths: Lengths, window_px: tuple[int, int], notes: list[str], path: str
-) -> tuple[np.ndarray, str]:
-    """``(k, 2)`` (y, x) in object pixels, and what is doubtful about the unit.
+    recorded: Recorded,
+    overrides: Overrides,
+    lengths: Lengths,
+    window: tuple[tuple[int, int], np.ndarray],
+    notes: list[str],
+    doubts: list[str],
+    path: str,
+) -> np.ndarray:
+    """``(k, 2)`` (y, x) in object pixels.
 
     Positions in a length count from their minimum, the instrument's zero being arbitrary.
+
+    Args:
+        recorded: The positions.
+        overrides: Their order, sign, unit and rotation.
+        lengths: Of the patterns as they are used.
+        window: (y, x) size of these, and their object pixel over that of whole frames.
+        notes: Receives what is done.
+        doubts: Receives what is doubtful.
+        path: Of the data, for errors.
 
     Raises:
         DataError: Positions in a length cannot be turned into pixels.
     """
     values = recorded.values
+    if values.ndim != 2 or values.shape[1] != 2:
+        return values  # the data set says what is wrong
     if overrides.positions_order == "xy":
         values = values[:, ::-1]
         notes.append("positions: (x, y) exchanged")
     if overrides.positions_sign is not None:
         signs = [-1.0 if sign == "-" else 1.0 for sign in overrides.positions_sign]
         values = values * np.array([signs[0], signs[-1]])
-    recorded = replace(recorded, values=values)
-    unit, doubt = _decided(recorded, overrides, lengths, window_px, notes)
+    unit = _decided(replace(recorded, values=values), overrides, (lengths, window[0]), notes, doubts)
     angle = overrides.scan.rotation if overrides.rotation is None else overrides.rotation
     if angle:
         notes.append(f"positions turned by {np.rad2deg(angle):.6g} deg, from x towards y")
     if unit == "px":
-        return turned(values, angle, lengths.pixel_size_m), doubt
+        return turned(values / window[1], angle, lengths.pixel_size_m)
     pixel = _known_pixel(lengths, unit, path)
     values = turned(values * _factor(unit, recorded.origin), angle)
-    start = values.min(axis=0)
+    start = np.nanmin(values, axis=0)
     notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
-    return (values - start) / np.asarray(pixel), doubt
+    return (values - start) / np.asarray(pixel)
 
 
 def turned(positions: np.ndarray, angle_rad: float, pixel_m: tuple[float, float] | None = None) -> np.ndarray:
@@ -217,21 +258,25 @@ def turned(positions: np.ndarray, angle_rad: float, pixel_m: tuple[float, float]
     """
     if angle_rad == 0:
         return positions
-    middle, scale = positions.mean(axis=0), np.ones(2) if pixel_m is None else np.asarray(pixel_m) / pixel_m[0]
+    middle, scale = np.nanmean(positions, axis=0), np.ones(2) if pixel_m is None else np.asarray(pixel_m) / pixel_m[0]
     y, x = ((positions - middle) * scale).T
     c, s = np.cos(angle_rad), np.sin(angle_rad)
     return np.stack([y * c + x * s, x * c - y * s], axis=-1) / scale + middle
 
 
 def _decided(
-    recorded: Recorded, overrides: Overrides, lengths: Lengths, window_px: tuple[int, int], notes: list[str]
-) -> tuple[str, str]:
-    """Unit of the numbers, and what is doubtful about it."""
+    recorded: Recorded,
+    overrides: Overrides,
+    known: tuple[Lengths, tuple[int, int]],
+    notes: list[str],
+    doubts: list[str],
+) -> str:
+    """Unit of the numbers; ``known``: lengths and (y, x) size of the patterns."""
     if overrides.positions_unit is not None:
-        return overrides.positions_unit, ""
-    said, step = recorded.unit or recorded.bare, recorded.step()
+        return overrides.positions_unit
+    said, step, (lengths, window_px) = recorded.unit or recorded.bare, recorded.step(), known
     if recorded.certain or len(recorded.values) < FEWEST_TELLING or step == 0:
-        return said, ""
+        return said
     pixel = None if lengths.pixel_size_m is None else float(np.mean(lengths.pixel_size_m))
 
     def in_px(unit: str) -> float:
@@ -245,21 +290,22 @@ def _decided(
     labeled = (SMALLEST_STEP_PX, MOST_WINDOWS) if recorded.unit else (USUAL_PX[0], 1)
     in_pixels = said == "px" and (pixel is None or (bool(recorded.unit) and step >= SMALLEST_STEP_PX))
     if in_pixels or fits(said, *labeled):
-        return said, ""
+        return said
     if pixel is None:  # of the numbers alone, only one that is far too large for a length is known
-        return ("px", "") if not recorded.unit and step > 1e-3 else (said, "")
+        return "px" if not recorded.unit and step > 1e-3 else said
     others = [unit for unit in ("px", *LENGTH_UNITS) if unit != said and fits(unit)]
     if not others:
-        return said, ""
+        return said
     unit = min(others, key=lambda each: abs(np.log(in_px(each) / USUAL_PX[1])))
-    found = f"positions: taken as {unit}, in which neighbors are {in_px(unit):.3g} px apart; in {said} it would be "
-    text = f"{found}{in_px(said):.3g} px. If this is wrong, give 'data.positions_unit'"
+    text = (
+        f"positions: taken as {unit}, in which neighbors are {in_px(unit):.3g} px apart; in {said} it would be "
+        f"{in_px(said):.3g} px. If this is wrong, give 'data.positions_unit'"
+    )
     if recorded.unit:
-        return unit, f"{text} (the file says {recorded.unit})"
-    if DOUBTFUL_PX < in_px(said) < max(window_px):
-        return unit, text
-    notes.append(text)
-    return unit, ""
+        doubts.append(f"{text} (the file says {recorded.unit})")
+    else:
+        (doubts if DOUBTFUL_PX < in_px(said) < max(window_px) else notes).append(text)
+    return unit
 
 
 def _known_pixel(lengths: Lengths, unit: str, path: str) -> tuple[float, float]:

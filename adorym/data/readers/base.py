@@ -13,14 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from adorym.data.containers import read_mask
+from adorym.data.containers import read_array, read_mask
 from adorym.data.dataset import Dataset, Patterns
+from adorym.data.detector_window import DetectorWindow, WindowedPatterns, beam_center, belongs_to_frames, window_of
 from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of
+from adorym.data.gaps import find_gaps, sample_of
 from adorym.data.lengths import LENGTHS, Lengths, check_particles
-from adorym.data.overrides import Overrides, numbers_of
+from adorym.data.overrides import Overrides
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
 from adorym.data.pictures import hot_pixels, read_fields
-from adorym.data.positions import Recorded, placed, raster, read_positions
+from adorym.data.positions import Recorded, own_positions, placed
+from adorym.data.selection import Selection, positions_of, selection
 from adorym.errors import ConfigError, DataError
 from adorym.extension import check_kind, check_returned, is_foreign, user_code
 
@@ -36,8 +39,7 @@ class Raw:
         patterns: ``(n, y, x)``.
         positions_px: ``(n, 2)`` (y, x) of the probe in object pixels, or ``None``.
         positions_m: The same in meters, where the file has meters.
-        positions_unit: Unit of ``positions_px`` if it is not pixels; empty if nothing says it.
-        positions_certain: The user names that unit.
+        recorded: Positions in any unit, in place of these two.
         scan_shape: Leading axes of the array of patterns; two of them are rows and columns of a raster.
         angle_index: ``(n,)``, or ``None`` for a single angle.
         theta_rad: ``(n_angles,)``.
@@ -58,8 +60,7 @@ class Raw:
     patterns: Patterns
     positions_px: np.ndarray | None = None
     positions_m: np.ndarray | None = None
-    positions_unit: str = "px"
-    positions_certain: bool = False
+    recorded: Recorded | None = None
     scan_shape: tuple[int, ...] | None = None
     angle_index: np.ndarray | None = None
     theta_rad: np.ndarray = field(default_factory=lambda: np.zeros(1))
@@ -120,14 +121,20 @@ def _look_at(raw: Raw, reader: Reader) -> None:
 def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     """The `Dataset` that follows from a file and the user's overrides.
 
+    Patterns are chosen, and pixels without counts left out, before anything is checked.
+
     Raises:
         DataError: Arrays do not fit each other, or positions in meters cannot be turned into pixels.
         ConfigError: An override chooses what is not there.
     """
-    notes = list(raw.notes)
+    notes, doubts = list(raw.notes), list[str]()
+    chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
+    if (own := own_positions(overrides, raw.scan_shape, raw.patterns.shape[0], notes, path)) is not None:
+        raw = replace(raw, recorded=own)
     raw = _with_fields(raw, overrides, notes, path)
     mask = _mask(raw, overrides, notes, path)
     measured = overrides.measured or raw.measured
+    mask = _without_gaps(raw, mask, chosen, doubts, signed=measured == "line_integrals")
     patterns = _corrected(replace(raw, measured=measured), mask, notes, path)
     if measured == "line_integrals":
         patterns, measured, raw = Transmissions(patterns), "intensity", replace(raw, open_beam_counts=1.0)
@@ -142,26 +149,32 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
             if turn.transpose and lengths.detector_pixel_size_m is not None:  # the object's pixel stays
                 lengths = replace(lengths, detector_pixel_size_m=lengths.detector_pixel_size_m[::-1])
             notes.append(f"patterns: {turn.describe()}")
-    lengths = lengths.completed(patterns.shape[1:], notes)
+    used = replace(raw, measured=measured, lengths=lengths, mask=chosen_mask(mask, chosen),
+                   patterns=patterns if chosen.is_all else select(patterns, chosen.patterns))  # fmt: skip
+    used, weights, scale = _windowed(used, overrides, chosen, notes)
+    lengths = used.lengths.completed(used.patterns.shape[1:], notes)
+    used = replace(used, lengths=lengths)
     check_particles(lengths, overrides, path)
-    positions, doubts = _positions(raw, overrides, lengths, patterns.shape[1:], notes, path)
-    dataset = Dataset(
-        patterns=patterns,
+    positions = positions_of(_positions(used, overrides, scale, notes, doubts, path), chosen, notes, path)
+    return Dataset(
+        patterns=used.patterns,
         probe_positions_px=positions,
-        angle_index=np.zeros(patterns.shape[0], int) if raw.angle_index is None else raw.angle_index.astype(int),
-        theta_rad=_angles(raw, overrides, path),
+        angle_index=chosen.angle_index,
+        theta_rad=_angles(raw, overrides, path)[chosen.angles],
         measured=measured,
-        mask=mask,
-        start_probe=raw.start_probe,
-        truth=raw.truth,
+        mask=used.mask,
+        weights=weights,
+        start_probe=used.start_probe,
+        truth=chosen.truth(used.truth),
         path=path,
         notes=tuple(notes),
-        doubts=doubts,
-        open_beam_counts=raw.open_beam_counts if raw.flat is None else float(raw.flat[_lit(raw.flat)].mean()),
-        rotation_center_px=raw.rotation_center_px,
+        doubts=tuple(doubts),
+        pattern_numbers=chosen.patterns,
+        angle_numbers=chosen.angles,
+        open_beam_counts=used.open_beam_counts,
+        rotation_center_px=used.rotation_center_px,
         **{q.field: getattr(lengths, q.field) for q in LENGTHS},
     )
-    return _chosen(dataset, overrides)
 
 
 def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> Raw:
@@ -183,6 +196,18 @@ def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], path: str) ->
         hot |= hot_pixels(flat, overrides.hot_pixels)
     notes.append(f"hot pixels: {int(hot.sum())} masked")
     return replace(raw, mask=~hot if raw.mask is None else np.asarray(raw.mask, bool) & ~hot)
+
+
+def _without_gaps(
+    raw: Raw, mask: np.ndarray | None, chosen: Selection, doubts: list[str], *, signed: bool
+) -> np.ndarray | None:
+    """The mask with the pixels left out that hold a detector's mark instead of counts."""
+    patterns = raw.patterns if chosen.is_all else select(raw.patterns, chosen.patterns)
+    gaps = find_gaps(patterns, chosen_mask(mask, chosen), signed=signed)
+    if gaps is None:
+        return mask
+    doubts.append(f"mask: pixels without counts are left out: {', '.join(gaps.found)} of nearly all patterns")
+    return ~gaps.bad if mask is None else mask & ~gaps.bad
 
 
 def _mask(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> np.ndarray | None:
@@ -248,29 +273,16 @@ def _lit(flat: np.ndarray) -> np.ndarray:
 
 
 def _positions(
-    raw: Raw, overrides: Overrides, lengths: Lengths, window_px: tuple[int, int], notes: list[str], path: str
-) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """(y, x) in object pixels, and what is doubtful about them: the user's positions, a raster, or the file's."""
-    n = raw.patterns.shape[0]
-    found = raster(overrides.scan, raw.scan_shape, n, path)
-    if overrides.positions is not None:
-        if found is not None:
-            raise ConfigError("data.scan.step", "has no effect beside 'data.positions'", remedy="leave one of them out")
-        found = read_positions(overrides.positions, n)
-    if found is not None:
-        notes.append(f"positions: {found.origin}" + (f" in {found.unit}" if found.unit else ""))
-    elif raw.positions_m is not None:
+    raw: Raw, overrides: Overrides, scale: np.ndarray, notes: list[str], doubts: list[str], path: str
+) -> np.ndarray | None:
+    """(y, x) in object pixels of all positions, those of the user or those of the file; doubts about them are added."""
+    found = raw.recorded
+    if found is None and raw.positions_m is not None:
         found = Recorded(raw.positions_m, "m")
-    elif raw.positions_px is not None:
-        numbers = np.asarray(raw.positions_px, dtype=np.float64)
-        found = Recorded(numbers, raw.positions_unit, certain=raw.positions_certain)
-    if found is None:
-        return None, ()
-    n_angles = len(raw.theta_rad)
-    if n_angles > 1 and len(found.values) * n_angles == n:  # the same at every angle
-        found = replace(found, values=np.tile(found.values, (n_angles, 1)))
-    positions, doubt = placed(found, overrides, lengths, window_px, notes, path)
-    return positions, (doubt,) if doubt else ()
+    elif found is None and raw.positions_px is not None:
+        found = Recorded(np.asarray(raw.positions_px, dtype=np.float64), "px")
+    window = raw.patterns.shape[1:], scale
+    return None if found is None else placed(found, overrides, raw.lengths, window, notes, doubts, path)
 
 
 def _angles(raw: Raw, overrides: Overrides, path: str) -> np.ndarray:
@@ -285,18 +297,72 @@ def _angles(raw: Raw, overrides: Overrides, path: str) -> np.ndarray:
     return np.asarray(raw.theta_rad, dtype=np.float64)
 
 
-def _chosen(dataset: Dataset, overrides: Overrides) -> Dataset:
-    """The angles and patterns that the overrides choose."""
-    if overrides.angles is not None:
-        angles = np.unique(numbers_of(overrides.angles, dataset.n_angles, "data.angles"))
-        keep = np.flatnonzero(np.isin(dataset.angle_index, angles))
-        dataset = choose(dataset, keep, f"angles {overrides.angles}: {len(angles)} of {dataset.n_angles}")
-        index = np.searchsorted(angles, dataset.angle_index)
-        dataset = replace(dataset, angle_index=index, theta_rad=dataset.theta_rad[angles])
-    if overrides.frames is not None:
-        keep = numbers_of(overrides.frames, dataset.n_patterns, "data.frames")
-        dataset = choose(dataset, keep, f"patterns {overrides.frames}: {len(keep)} of {dataset.n_patterns}")
-    return dataset
+def _windowed(
+    raw: Raw, overrides: Overrides, chosen: Selection, notes: list[str]
+) -> tuple[Raw, np.ndarray | None, np.ndarray]:
+    """The part of the detector that the user asks for, weights of it, and (y, x) object pixels that became one."""
+    near, frame_px = raw.lengths.propagation_distance_m is not None, raw.patterns.shape[1:]
+    far = not near and any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m))
+    center = overrides.center
+    if center == "auto":
+        center = _beam(raw, near)
+        notes.append(f"center: the direct beam is at (y, x) = ({center[0]:.1f}, {center[1]:.1f})")
+    window, open_beam = window_of(overrides, frame_px, center), raw.open_beam_counts
+    weights = None if overrides.weights is None else _weights(overrides.weights, window, chosen, notes)
+    if raw.flat is not None:
+        open_beam = float(raw.flat[_lit(raw.flat)].mean())
+    raw = replace(raw, open_beam_counts=None if open_beam is None else open_beam * window.bin**2)
+    if window.is_whole:
+        return raw, weights, np.ones(2)
+    follows = not far or belongs_to_frames(raw.lengths, raw.start_probe, window)
+    scale = window.object_pixel(far=far) if follows else np.ones(2)
+    (ny, nx), (y, x) = window.window_px, window.first_px
+    notes.append(f"patterns: {ny} x {nx} px, from pixel ({y}, {x}) of the detector, {window.bin} x {window.bin} summed")
+    if far and not follows and raw.lengths.pixel_size_m is not None:
+        notes.append("pixel size of the file: taken as that of the cropped patterns; data.pixel_size corrects it")
+    probe, axis = raw.start_probe, raw.rotation_center_px
+    if probe is not None and probe.shape[-2:] == frame_px:
+        probe = window.probe(probe, center) if far else window.image(probe)
+    if axis is not None:
+        axis = (axis + (frame_px[1] - 1) / 2 - x - (window.size_px[1] - 1) / 2) / window.bin
+    if raw.truth:
+        notes.append("truth: left out, it is on other pixels")
+    patterns = WindowedPatterns(raw.patterns, window, raw.mask, amplitude=raw.measured == "amplitude")
+    lengths = window.lengths(raw.lengths, scale if overrides.pixel_size is None else np.ones(2))
+    mask = window.mask(raw.mask)
+    return replace(raw, patterns=patterns if mask is None else MaskedPatterns(patterns, mask), mask=mask,
+                   lengths=lengths, start_probe=probe, rotation_center_px=axis, truth={}), weights, scale  # fmt: skip
+
+
+def _beam(raw: Raw, near: bool) -> tuple[float, float]:
+    """(y, x) index of the direct beam.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    total = np.sum([frames.sum(0, dtype=np.float64) for frames in sample_of(raw.patterns)], axis=0)
+    found = None if near else beam_center(total, raw.mask)
+    if found is None:
+        what = "images have no direct beam" if near else "no direct beam in the mean pattern"
+        raise ConfigError("data.center", what, found="auto", remedy="give (y, x) in px, or leave it out")
+    return found
+
+
+def _weights(
+    source: str | Path | np.ndarray, window: DetectorWindow, chosen: Selection, notes: list[str]
+) -> np.ndarray:
+    weights, origin = read_array(source, "weights")
+    notes.append(f"weights: {origin}")
+    weights = weights.reshape(-1, 1, 1) if weights.ndim == 1 else weights
+    if weights.ndim == 3 and len(weights) == chosen.total:
+        weights = chosen.of(weights)
+    framed = weights.shape[-2:] == window.frame_px and not window.is_whole
+    return (window.weights(weights) if framed else weights).astype(np.float64)
+
+
+def chosen_mask(mask: np.ndarray | None, chosen: Selection) -> np.ndarray | None:
+    """The mask ``(y, x)`` or ``(n, y, x)`` of the chosen patterns."""
+    return mask if mask is None or mask.ndim == 2 else chosen.of(mask)
 
 
 def choose(dataset: Dataset, keep: np.ndarray, note: str) -> Dataset:
@@ -311,6 +377,7 @@ def choose(dataset: Dataset, keep: np.ndarray, note: str) -> Dataset:
         patterns=select(dataset.patterns, keep),
         probe_positions_px=None if dataset.probe_positions_px is None else dataset.probe_positions_px[keep],
         angle_index=dataset.angle_index[keep],
+        pattern_numbers=dataset.pattern_numbers[keep],
         mask=mask[keep] if mask is not None and mask.ndim == 3 else mask,
         weights=weights[keep] if weights is not None and weights.ndim == 3 else weights,
         truth=truth,
