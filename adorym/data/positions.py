@@ -57,6 +57,13 @@ class Recorded:
         return float(nearest_distances(distinct).mean()) if len(distinct) > 1 else 0.0
 
 
+def recorded_in(px: np.ndarray | None, meters: np.ndarray | None) -> Recorded | None:
+    """Positions of a file that calls them pixels or meters."""
+    if meters is not None:
+        return Recorded(meters, "m")
+    return None if px is None else Recorded(np.asarray(px, dtype=np.float64), "px")
+
+
 def read_positions(source: str | Path | np.ndarray, n: int) -> Recorded:
     """Positions of ``n`` patterns in an array or in a file of their own.
 
@@ -209,8 +216,7 @@ def placed(
     overrides: Overrides,
     lengths: Lengths,
     window: tuple[tuple[int, int], np.ndarray],
-    notes: list[str],
-    doubts: list[str],
+    told: tuple[list[str], list[str]],
     path: str,
 ) -> np.ndarray:
     """``(k, 2)`` (y, x) in object pixels.
@@ -222,14 +228,13 @@ def placed(
         overrides: Their order, sign, unit and rotation.
         lengths: Of the patterns as they are used.
         window: (y, x) size of these, and their object pixel over that of whole frames.
-        notes: Receives what is done.
-        doubts: Receives what is doubtful.
+        told: Receive what is done, and what is doubtful.
         path: Of the data, for errors.
 
     Raises:
         DataError: Positions in a length cannot be turned into pixels.
     """
-    values = recorded.values
+    values, notes = recorded.values, told[0]
     if values.ndim != 2 or values.shape[1] != 2:
         return values  # the data set says what is wrong
     if overrides.positions_order == "xy":
@@ -238,7 +243,7 @@ def placed(
     if overrides.positions_sign is not None:
         signs = [-1.0 if sign == "-" else 1.0 for sign in overrides.positions_sign]
         values = values * np.array([signs[0], signs[-1]])
-    unit = _decided(replace(recorded, values=values), overrides, (lengths, window[0]), notes, doubts)
+    unit = _decided(replace(recorded, values=values), overrides, (lengths, window[0]), *told)
     angle = overrides.scan.rotation if overrides.rotation is None else overrides.rotation
     if angle:
         notes.append(f"positions turned by {np.rad2deg(angle):.6g} deg, from x towards y")

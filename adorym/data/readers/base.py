@@ -22,7 +22,7 @@ from adorym.data.lengths import LENGTHS, Lengths, check_particles
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
 from adorym.data.pictures import hot_pixels, read_fields
-from adorym.data.positions import Recorded, own_positions, placed
+from adorym.data.positions import Recorded, own_positions, placed, recorded_in
 from adorym.data.selection import Selection, positions_of, selection
 from adorym.errors import ConfigError, DataError
 from adorym.extension import check_kind, check_returned, is_foreign, user_code
@@ -129,8 +129,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     """
     notes, doubts = list(raw.notes), list[str]()
     chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
-    if (own := own_positions(overrides, raw.scan_shape, raw.patterns.shape[0], notes, path)) is not None:
-        raw = replace(raw, recorded=own)
+    own = own_positions(overrides, raw.scan_shape, raw.patterns.shape[0], notes, path)
+    raw = raw if own is None else replace(raw, recorded=own)
     raw = _with_fields(raw, overrides, notes, path)
     mask = _mask(raw, overrides, notes, path)
     measured = overrides.measured or raw.measured
@@ -153,8 +153,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
                    patterns=patterns if chosen.is_all else select(patterns, chosen.patterns))  # fmt: skip
     used, weights, scale = _windowed(used, overrides, chosen, notes)
     lengths = used.lengths.completed(used.patterns.shape[1:], notes)
-    used = replace(used, lengths=lengths)
     check_particles(lengths, overrides, path)
+    used = replace(used, lengths=lengths)
     positions = positions_of(_positions(used, overrides, scale, notes, doubts, path), chosen, notes, path)
     return Dataset(
         patterns=used.patterns,
@@ -276,13 +276,9 @@ def _positions(
     raw: Raw, overrides: Overrides, scale: np.ndarray, notes: list[str], doubts: list[str], path: str
 ) -> np.ndarray | None:
     """(y, x) in object pixels of all positions, those of the user or those of the file; doubts about them are added."""
-    found = raw.recorded
-    if found is None and raw.positions_m is not None:
-        found = Recorded(raw.positions_m, "m")
-    elif found is None and raw.positions_px is not None:
-        found = Recorded(np.asarray(raw.positions_px, dtype=np.float64), "px")
+    found = raw.recorded or recorded_in(raw.positions_px, raw.positions_m)
     window = raw.patterns.shape[1:], scale
-    return None if found is None else placed(found, overrides, raw.lengths, window, notes, doubts, path)
+    return None if found is None else placed(found, overrides, raw.lengths, window, (notes, doubts), path)
 
 
 def _angles(raw: Raw, overrides: Overrides, path: str) -> np.ndarray:
