@@ -9,12 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import ArrayLike
 from pydantic import Field
 
 from adorym import config_file
 from adorym import initializers as _initializers  # registers them
 from adorym.constraints import Constraint
 from adorym.data.dataset import Dataset
+from adorym.data.open import IN_MEMORY
 from adorym.data.overrides import Overrides
 from adorym.engine.checks import notices
 from adorym.engine.recipe import Recipe
@@ -29,10 +32,13 @@ from adorym.registry import component
 from adorym.regularizers import Regularizer
 from adorym.schema import ComponentOf, DeclaredBy, build, dump
 from adorym.schema.build import Folder
+from adorym.schema.fields import fields_of
 from adorym.solvers import Solver
 
 REGISTERED = (_initializers,)
 QUICK_EPOCHS = 4
+# What may be given as an array, and as a list of numbers, in Python.
+ARRAYS = ("positions", "mask", "white", "dark", "weights")
 FILE_STORE = ("memory", "driver", "scratch")
 
 
@@ -41,11 +47,16 @@ class DataSettings(Overrides):
     """The data file, with missing or corrected metadata.
 
     Attributes:
-        path: The file. This and all other relative paths start at the configuration file's folder, or at the working
-            directory if typed on the command line.
+        path: The file; in Python also an array of patterns ``(n, y, x)``. This and all other relative paths start at
+            the configuration file's folder, or at the working directory if typed on the command line.
     """
 
-    path: InputPath
+    path: InputPath | np.ndarray
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder."""
+        return IN_MEMORY if isinstance(self.path, np.ndarray) else Path(self.path).name
 
 
 @component
@@ -80,6 +91,9 @@ class Config:
         loss: How prediction and measurement are compared.
         regularizers: Terms of single parameters added to the loss.
         constraints: Projections applied to parameters after their steps.
+        start_from: A ``result.h5``, or the folder of a run: object, probe, positions and all other parameters start
+            with its values, for the patterns that both use; ``parameters.X.initial`` wins over it. Epochs at which
+            refinements start and stop count from the first one of that run. Optimizers begin anew.
         solver: Updates all refined parameters together, from the loss of the whole data set, one iteration per epoch;
             if absent, each parameter has its own optimizer, which steps after every batch.
         run: How the run is carried out.
@@ -94,6 +108,7 @@ class Config:
     loss: Annotated[Loss, ComponentOf("loss")] = Field(default_factory=LeastSquares)
     regularizers: tuple[Annotated[Regularizer, ComponentOf("regularizer")], ...] = ()
     constraints: tuple[Annotated[Constraint, ComponentOf("constraint")], ...] = ()
+    start_from: InputPath | Path | None = None
     solver: Annotated[Solver | None, ComponentOf("solver")] = None
     run: RunSettings = Field(default_factory=RunSettings)
     output: OutputSettings = Field(default_factory=OutputSettings)
@@ -101,19 +116,23 @@ class Config:
     def __repr__(self) -> str:
         refined = f"; parameters {', '.join(self.parameters)}" if self.parameters else ""
         run = f"{self.run.epochs} epochs, {self.run.backend}, store {self.run.store}"
-        return f"Config({self.forward_model.kind} of {self.data.path}; {run}{refined})"
+        path = self.data.name if isinstance(self.data.path, np.ndarray) else self.data.path
+        return f"Config({self.forward_model.kind} of {path}; {run}{refined})"
 
     @property
     def recipe(self) -> Recipe:
         """Everything except data, run and output."""
-        return Recipe(self.forward_model, self.parameters, self.loss, self.regularizers, self.constraints, self.solver)
+        names = ("parameters", "loss", "regularizers", "constraints", "solver", "start_from")
+        return Recipe(self.forward_model, **{name: getattr(self, name) for name in names})
 
     def identity(self) -> dict[str, Any]:
-        """The settings that must be the same when a run is resumed.
+        """The settings that a resumed run is compared with, defaults of the model included.
 
-        Number of epochs, time limit, store, threads and output may change.
+        What may differ is in `adorym.engine.resumption`.
+
+        Number of epochs, time limit, store, threads and output may change without a word.
         """
-        plain = dump(self)
+        plain = dump(self) | {"parameters": {name: dump(each) for name, each in self.recipe.resolved.items()}}
         plain.pop("output")
         for name in ("epochs", "threads", "checkpoint_every", "plateau", "max_time", "store", *FILE_STORE):
             plain["run"].pop(name)
@@ -122,6 +141,8 @@ class Config:
     def notices(self, dataset: Dataset) -> list[str]:
         """Messages about options that have no effect in this run."""
         found = [*_data_notices(self.data, dataset)]
+        if self.loss.saturation is not None and isinstance(self.data.saturation, float):
+            found.append("data.saturation: has no effect beside 'loss.saturation'")
         found += notices(self.recipe, self.recipe.settings, self.run, dataset)
         every = self.output.snapshots_every
         if every is not None and every > self.run.epochs:
@@ -140,8 +161,17 @@ def _data_notices(data: Overrides, dataset: Dataset) -> Iterator[str]:
         yield "data.theta_range: has no effect beside 'data.theta'"
     if data.map and data.format is not None:
         yield "data.format: has no effect beside 'data.map'"
+    if data.rotation is not None and data.scan.rotation:
+        yield "data.scan.rotation: has no effect beside 'data.rotation'"
+    if dataset.probe_positions_px is None:
+        for key in ("positions_unit", "positions_order", "positions_sign", "rotation"):
+            if getattr(data, key) is not None:
+                yield f"data.{key}: has no effect: there are no positions"
+    for key in ("shape", "snake"):
+        if getattr(data.scan, key) and data.scan.step is None:
+            yield f"data.scan.{key}: has no effect without 'data.scan.step'"
     if data.source_distance is not None and dataset.propagation_distance_m is None:
-        yield "data.source_distance: has no effect in the far field; near-field data need 'data.propagation_distance'"
+        yield "data.source_distance: has no effect in the far field"
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = (), *, quick: bool = False) -> Config:
@@ -190,6 +220,28 @@ def config_from(mapping: Mapping[str, Any], *, folder: Folder = None, quick: boo
 def _with_data(mapping: Mapping[str, Any]) -> dict[str, Any]:
     data = mapping.get("data")
     return dict(mapping) | ({"data": {"path": data}} if isinstance(data, str) else {})
+
+
+def with_data(config: Config, patterns: ArrayLike | None, given: Mapping[str, Any]) -> Config:
+    """``config`` with patterns in memory, and values of the section ``data``; numbers without a unit are in SI units.
+
+    Raises:
+        ConfigError: A key is unknown or a value is invalid; all such errors at once as `ConfigErrors`.
+    """
+    if patterns is None and not given:
+        return config
+    values = {name: getattr(config.data, name) for name in fields_of(DataSettings)}
+    values |= {
+        name: np.asarray(value) if name in ARRAYS and is_array(value) else value for name, value in given.items()
+    }
+    if patterns is not None:
+        values["path"] = np.asarray(patterns)
+    return _changed(config, data=DataSettings.of(values))
+
+
+def is_array(value: object) -> bool:
+    """Whether ``value`` is a list of numbers, or an array of any package."""
+    return not isinstance(value, (str, Path, type(None)))
 
 
 def _quick(config: Config) -> Config:
