@@ -94,13 +94,12 @@ def _asked_for(settings: Mapping[str, ParameterSettings]) -> bool:
     return bool(getattr(settings.get(PROBE), "variations", 0))
 
 
-# A change of the probe and one of a variation act alike: both steps together should not exceed one.
 VARYING: dict[str, Parameter] = {
     VARIATIONS: Parameter(
         unit="sqrt(photon)",
         help="changes of the probe during the scan, times 'variation_weights'",
         start=_start_variations,
-        optimizer={"kind": "preconditioned", "learning_rate": 0.5, "regularization": 0.1},
+        optimizer={"kind": "preconditioned", "learning_rate": 0.3, "regularization": 0.1, "momentum": 0.9},
         refined=True,
         relative=True,
         optional=True,
@@ -112,7 +111,7 @@ VARYING: dict[str, Parameter] = {
         help="weight of each variation of the probe in each pattern",
         start=_start_weights,
         per="pattern",
-        optimizer={"kind": "preconditioned", "learning_rate": 0.5, "regularization": 1e-3, "maximum_step": 0.2},
+        optimizer={"kind": "preconditioned", "regularization": 1e-3, "maximum_step": 0.2},
         refined=True,
         optional=True,
         implied=_asked_for,
