@@ -171,7 +171,7 @@ def _data_notices(data: Overrides, dataset: Dataset) -> Iterator[str]:
         if getattr(data.scan, key) and data.scan.step is None:
             yield f"data.scan.{key}: has no effect without 'data.scan.step'"
     if data.source_distance is not None and dataset.propagation_distance_m is None:
-        yield "data.source_distance: has no effect in the far field; near-field data need 'data.propagation_distance'"
+        yield "data.source_distance: has no effect in the far field"
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = (), *, quick: bool = False) -> Config:

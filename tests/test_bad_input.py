@@ -183,7 +183,7 @@ CASES = {
         scan=Scan(regime="fresnel"),
     ),
     "near field undersampled": Case(
-        ("forward_model.propagation:", "undersampled", "expected |z| <=", "found 5 m", "pad the window"),
+        ("forward_model.propagation:", "undersampled", "expected |z| <=", "found 5 m", "check the units"),
         {"forward_model": FRESNEL, "data": {"propagation_distance": "5 m"}},
         scan=Scan(regime="fresnel"),
     ),

@@ -218,8 +218,8 @@ def placed(
     window: tuple[tuple[int, int], np.ndarray],
     told: tuple[list[str], list[str]],
     path: str,
-) -> np.ndarray:
-    """``(k, 2)`` (y, x) in object pixels.
+) -> tuple[np.ndarray, bool]:
+    """``(k, 2)`` (y, x) in object pixels, and whether they were computed from a length with the size of these.
 
     Positions in a length count from their minimum, the instrument's zero being arbitrary.
 
@@ -236,7 +236,7 @@ def placed(
     """
     values, notes = recorded.values, told[0]
     if values.ndim != 2 or values.shape[1] != 2:
-        return values  # the data set says what is wrong
+        return values, False  # the data set says what is wrong
     if overrides.positions_order == "xy":
         values = values[:, ::-1]
         notes.append("positions: (x, y) exchanged")
@@ -248,12 +248,12 @@ def placed(
     if angle:
         notes.append(f"positions turned by {np.rad2deg(angle):.6g} deg, from x towards y")
     if unit == "px":
-        return turned(values / window[1], angle, lengths.pixel_size_m)
+        return turned(values / window[1], angle, lengths.pixel_size_m), False
     pixel = _known_pixel(lengths, unit, path)
     values = turned(values * _factor(unit, recorded.origin), angle)
     start = np.nanmin(values, axis=0)
     notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
-    return (values - start) / np.asarray(pixel)
+    return (values - start) / np.asarray(pixel), True
 
 
 def turned(positions: np.ndarray, angle_rad: float, pixel_m: tuple[float, float] | None = None) -> np.ndarray:
