@@ -132,8 +132,6 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     """
     notes, doubts = list(raw.notes), list[str]()
     chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
-    own = own_positions(overrides, raw.scan_shape, raw.patterns.shape[0], notes, path)
-    raw = raw if own is None else replace(raw, recorded=own)
     raw = _with_fields(raw, overrides, notes, path)
     mask = _mask(raw, overrides, notes, path)
     measured = overrides.measured or raw.measured
@@ -186,7 +184,9 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
 
 
 def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> Raw:
-    """With the flat and dark fields and the mask of hot pixels that the user asks for."""
+    """With the user's own positions, flat and dark fields, and the mask of hot pixels if it is asked for."""
+    own = own_positions(overrides, raw.scan_shape, raw.patterns.shape[0], notes, path)
+    raw = raw if own is None else replace(raw, recorded=own)
     dark = raw.dark if overrides.dark is None else read_fields(overrides.dark, "dark").mean(0)
     flat, drift, n = raw.flat, raw.drift, raw.patterns.shape[0]
     if overrides.white is not None:
