@@ -92,11 +92,9 @@ class Frames:
             corner_px=(float(corner[0]), float(corner[1])),
         )
 
-    def placed(self, positions: np.ndarray | None, *, in_px: bool) -> np.ndarray | None:
-        """Positions ``(n, 2)`` of the window's corner from those of the frames'; ``in_px`` of the file, not meters."""
-        if positions is None or not self.cut:
-            return positions
-        return (positions / self.scale if in_px else positions) + self.corner_px
+    def placed(self, positions: np.ndarray | None) -> np.ndarray | None:
+        """Corners ``(n, 2)`` of the window in the object, in its pixels, from those of the frames' window."""
+        return positions if positions is None or not self.cut else positions + self.corner_px
 
     def _beam(self) -> tuple[float, float]:
         """(y, x) index of the direct beam."""
