@@ -13,19 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from adorym.data.containers import read_array, read_mask
+from adorym.data.containers import read_mask
 from adorym.data.dataset import Dataset, Patterns
-from adorym.data.detector_window import DetectorWindow, WindowedPatterns, beam_center, belongs_to_frames, window_of
 from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of, one_each
 from adorym.data.flat_fields import mean_field as mean_field
-from adorym.data.gaps import find_gaps, sample_of
+from adorym.data.frames import Frames
+from adorym.data.gaps import find_gaps
 from adorym.data.lengths import LENGTHS, Lengths, check_particles
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
 from adorym.data.pictures import hot_pixels, read_fields
 from adorym.data.positions import Recorded, own_positions, placed, recorded_in
 from adorym.data.selection import Selection, positions_of, selection
-from adorym.errors import ConfigError, DataError
+from adorym.errors import DataError
 from adorym.extension import check_kind, check_returned, is_foreign, user_code
 
 # Patterns that hot pixels are looked for in.
@@ -133,8 +133,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     notes, doubts = list(raw.notes), list[str]()
     chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
     raw = _with_fields(raw, overrides, notes, path)
-    mask = _mask(raw, overrides, notes, path)
-    measured = overrides.measured or raw.measured
+    measured, mask = overrides.measured or raw.measured, _mask(raw, overrides, notes, path)
     mask = _without_gaps(raw, mask, chosen, doubts, signed=measured == "line_integrals")
     patterns = _corrected(replace(raw, measured=measured), mask, notes, path)
     if measured == "line_integrals":
@@ -148,13 +147,12 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
             if turn.transpose and lengths.detector_pixel_size_m is not None:  # the object's pixel stays
                 lengths = replace(lengths, detector_pixel_size_m=lengths.detector_pixel_size_m[::-1])
             notes.append(f"patterns: {turn.describe()}")
-    used = replace(raw, measured=measured, lengths=lengths, mask=chosen_mask(mask, chosen),
-                   patterns=patterns if chosen.is_all else select(patterns, chosen.patterns))  # fmt: skip
-    used, weights, scale = _windowed(used, overrides, chosen, notes)
-    given, lengths = used.lengths.pixel_size_m, used.lengths.completed(used.patterns.shape[1:], notes)
+    frames = _frames(replace(raw, patterns=patterns, mask=mask, measured=measured, lengths=lengths), chosen)
+    frames = frames.windowed(overrides, chosen, notes)
+    given, lengths = frames.lengths.pixel_size_m, frames.lengths.completed(frames.patterns.shape[1:], notes)
     check_particles(lengths, overrides, path)
-    used = replace(used, lengths=lengths)
-    positions, of_length = _positions(used, overrides, scale, notes, doubts, path)
+    used = replace(raw, patterns=frames.patterns, lengths=lengths)
+    positions, of_length = _positions(used, overrides, np.array(frames.scale), notes, doubts, path)
     computed = set(raw.computed) | ({"probe_positions_px"} if of_length else set())
     if overrides.pixel_size is not None:
         computed.discard("pixel_size_m")
@@ -162,23 +160,23 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         computed.add("pixel_size_m")
     positions = positions_of(positions, chosen, notes, path)
     return Dataset(
-        patterns=used.patterns,
-        probe_positions_px=positions,
+        patterns=frames.patterns,
+        probe_positions_px=frames.placed(positions),
         angle_index=chosen.angle_index,
         theta_rad=_angles(raw, overrides, path)[chosen.angles],
         measured=measured,
-        mask=used.mask,
-        weights=weights,
-        start_probe=used.start_probe,
-        truth=chosen.truth(used.truth),
+        mask=frames.mask,
+        weights=frames.weights,
+        start_probe=frames.start_probe,
+        truth={} if frames.cut else chosen.truth(raw.truth),  # it is on other pixels
         path=path,
         notes=tuple(dict.fromkeys(notes)),
         computed=tuple(sorted(computed)),
         doubts=tuple(doubts),
         pattern_numbers=chosen.patterns,
         angle_numbers=chosen.angles,
-        open_beam_counts=used.open_beam_counts,
-        rotation_center_px=used.rotation_center_px,
+        open_beam_counts=frames.open_beam_counts,
+        rotation_center_px=frames.rotation_center_px,
         **{q.field: getattr(lengths, q.field) for q in LENGTHS},
     )
 
@@ -304,67 +302,18 @@ def _angles(raw: Raw, overrides: Overrides, path: str) -> np.ndarray:
     return np.asarray(raw.theta_rad, dtype=np.float64)
 
 
-def _windowed(
-    raw: Raw, overrides: Overrides, chosen: Selection, notes: list[str]
-) -> tuple[Raw, np.ndarray | None, np.ndarray]:
-    """The part of the detector that the user asks for, weights of it, and (y, x) object pixels that became one."""
-    near, frame_px = raw.lengths.propagation_distance_m is not None, raw.patterns.shape[1:]
-    far = not near and any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m))
-    center = overrides.center
-    if center == "auto":
-        center = _beam(raw, near)
-        notes.append(f"center: the direct beam is at (y, x) = ({center[0]:.1f}, {center[1]:.1f})")
-    window, open_beam = window_of(overrides, frame_px, center), raw.open_beam_counts
-    weights = None if overrides.weights is None else _weights(overrides.weights, window, chosen, notes)
-    if raw.flat is not None:
-        open_beam = float(raw.flat[_lit(raw.flat)].mean())
-    raw = replace(raw, open_beam_counts=None if open_beam is None else open_beam * window.bin**2)
-    if window.is_whole:
-        return raw, weights, np.ones(2)
-    follows = not far or belongs_to_frames(raw.lengths, raw.start_probe, window)
-    scale = window.object_pixel(far=far) if follows else np.ones(2)
-    (ny, nx), (y, x) = window.window_px, window.first_px
-    notes.append(f"patterns: {ny} x {nx} px, from pixel ({y}, {x}) of the detector, {window.bin} x {window.bin} summed")
-    if far and not follows and raw.lengths.pixel_size_m is not None:
-        notes.append("pixel size of the file: taken as that of the cropped patterns; data.pixel_size corrects it")
-    probe, axis = raw.start_probe, raw.rotation_center_px
-    if probe is not None and probe.shape[-2:] == frame_px:
-        probe = window.probe(probe, center) if far else window.image(probe)
-    if axis is not None:
-        axis = (axis + (frame_px[1] - 1) / 2 - x - (window.size_px[1] - 1) / 2) / window.bin
-    if raw.truth:
-        notes.append("truth: left out, it is on other pixels")
-    patterns = WindowedPatterns(raw.patterns, window, raw.mask, amplitude=raw.measured == "amplitude")
-    lengths = window.lengths(raw.lengths, scale if overrides.pixel_size is None else np.ones(2))
-    mask = window.mask(raw.mask)
-    return replace(raw, patterns=patterns if mask is None else MaskedPatterns(patterns, mask), mask=mask,
-                   lengths=lengths, start_probe=probe, rotation_center_px=axis, truth={}), weights, scale  # fmt: skip
-
-
-def _beam(raw: Raw, near: bool) -> tuple[float, float]:
-    """(y, x) index of the direct beam.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    total = np.sum([frames.sum(0, dtype=np.float64) for frames in sample_of(raw.patterns)], axis=0)
-    found = None if near else beam_center(total, raw.mask)
-    if found is None:
-        what = "images have no direct beam" if near else "no direct beam in the mean pattern"
-        raise ConfigError("data.center", what, found="auto", remedy="give (y, x) in px, or leave it out")
-    return found
-
-
-def _weights(
-    source: str | Path | np.ndarray, window: DetectorWindow, chosen: Selection, notes: list[str]
-) -> np.ndarray:
-    weights, origin = read_array(source, "weights")
-    notes.append(f"weights: {origin}")
-    weights = weights.reshape(-1, 1, 1) if weights.ndim == 1 else weights
-    if weights.ndim == 3 and len(weights) == chosen.total:
-        weights = chosen.of(weights)
-    framed = weights.shape[-2:] == window.frame_px and not window.is_whole
-    return (window.weights(weights) if framed else weights).astype(np.float64)
+def _frames(raw: Raw, chosen: Selection) -> Frames:
+    """The chosen ones of the corrected and turned patterns, and what goes with them."""
+    return Frames(
+        patterns=raw.patterns if chosen.is_all else select(raw.patterns, chosen.patterns),
+        mask=chosen_mask(raw.mask, chosen),
+        lengths=raw.lengths,
+        scanned=any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m)),
+        amplitude=raw.measured == "amplitude",
+        start_probe=raw.start_probe,
+        rotation_center_px=raw.rotation_center_px,
+        open_beam_counts=raw.open_beam_counts if raw.flat is None else float(raw.flat[_lit(raw.flat)].mean()),
+    )
 
 
 def chosen_mask(mask: np.ndarray | None, chosen: Selection) -> np.ndarray | None:
