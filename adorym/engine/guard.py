@@ -67,17 +67,23 @@ def check_finite(loss: float, where: str, rates: Mapping[str, float]) -> None:
     )
 
 
-def check_divergence(losses: Sequence[float], least: float) -> None:
-    """Refuse a loss far above its smallest value so far; ``least`` is the loss at the rounding error.
+def check_divergence(losses: Sequence[float], least: float, first: int = 0) -> None:
+    """Refuse a loss far above its smallest value so far.
+
+    Args:
+        losses: One per epoch.
+        least: The loss at the rounding error.
+        first: The first epoch whose loss can be compared with the last one.
 
     Raises:
         RunError: It grows without bound.
     """
+    epoch, losses = len(losses), losses[first:]
     if len(losses) < 3 or losses[-1] <= DIVERGENCE_FACTOR * max(min(losses), FITTED * losses[0], least):
         return
     raise RunError(
         "run",
-        f"the loss grows without bound: {losses[-1]:.3g} in epoch {len(losses)}",
+        f"the loss grows without bound: {losses[-1]:.3g} in epoch {epoch}",
         expected=f"not far above its smallest value {min(losses):.3g}",
         remedy="lower the learning rates",
     )

@@ -315,7 +315,7 @@ class Reconstruction:
         progress.epoch += 1
         progress.batch, progress.partial_loss, progress.partial_time_s = 0, 0.0, 0.0
         progress.epoch_rng = self.rng.bit_generator.state
-        check_divergence(progress.history["loss"], rounding(self.problem))
+        check_divergence(progress.history["loss"], rounding(self.problem), max(0, progress.new_problem - 1))
         if self.solving is None:  # a solver's line search does not leave a better point
             self.best.keep(self.problem, progress.epoch, record.loss)
         self._back_off()
