@@ -13,7 +13,6 @@ import numpy as np
 from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
 from adorym.engine.build import build, default_batch_size
-from adorym.engine.convention import settle
 from adorym.engine.gradients import prefetch_batches
 from adorym.engine.guard import Best, check_divergence, check_finite, has_risen, on_plateau, recovered, rounding
 from adorym.engine.problem import Problem
@@ -294,8 +293,6 @@ class Reconstruction:
                 self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, time.perf_counter() - began))
         finish_epoch(problem, rates, epoch)
         self._apply_updates("end", self._state(total, epoch + 1, rates))
-        if epoch + 1 == total:
-            settle(problem)
         _warn_unmoved(problem, moved)
         return self._close_epoch(total, rates, before + time.perf_counter() - start)
 
