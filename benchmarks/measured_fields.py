@@ -97,7 +97,8 @@ def near_field() -> Iterator[Figure]:
     for seed in SEEDS[:3]:
         made = Ptychography(
             window_px=(96, 96), object_px=(160, 160), propagation="near_field", energy=17e3, distance=1.998,
-            source_distance=2.002e-3, detector_pixel=50e-6, photons=2e6, illumination=DiffusedBeam(), scan=Scan(step=9.0),
+            source_distance=2.002e-3, detector_pixel=50e-6, photons=2e6, scan=Scan(step=9.0),
+            illumination=DiffusedBeam(),
         ).run(seed)  # fmt: skip
         bare = replace(made, start_probe=None, propagation_distance_m=None, pixel_size_m=None)
         with tempfile.TemporaryDirectory() as folder:
