@@ -89,7 +89,7 @@ def _only_array(path: Path) -> np.ndarray | None:
         container = open_container(path)
     except DataError:
         return None  # whoever reads it next says what is wrong
-    return container.read(SINGLE) if container.kind in PICTURES and container.loaded[SINGLE].ndim >= 2 else None
+    return container.read(SINGLE) if container.kind in PICTURES and len(container.arrays[SINGLE].shape) >= 2 else None
 
 
 def _pictures(path: str | Path, frames: np.ndarray, wanted: Overrides, *notes: str) -> Dataset:
