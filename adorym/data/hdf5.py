@@ -109,7 +109,9 @@ def damage_named(path: str | Path) -> Iterator[None]:
         if isinstance(error, AdorymError):
             raise
         if isinstance(error, MemoryError):
-            raise DataError(str(path), "what the file says it holds does not fit into memory", found=str(error)) from error
+            raise DataError(
+                str(path), "what the file says it holds does not fit into memory", found=str(error)
+            ) from error
         found = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise DataError(
             str(path), "the file is damaged, or not laid out as it says", found=found[:300], remedy="copy it again"

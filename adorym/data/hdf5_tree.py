@@ -26,11 +26,11 @@ class Leaf:
     identity: Any = None
 
 
-def leaves(file: h5py.File, attributes: dict[str, Any] | None = None) -> Iterator[Leaf]:
+def leaves(file: h5py.Group, attributes: dict[str, Any] | None = None) -> Iterator[Leaf]:
     """Every dataset under every name it has, and every broken external link, in the order of the file.
 
     Args:
-        file: The file.
+        file: The file, or a group of it, whose name does not come before the names.
         attributes: Receives numbers in attributes as ``name@attribute``.
 
     Raises:
@@ -40,7 +40,7 @@ def leaves(file: h5py.File, attributes: dict[str, Any] | None = None) -> Iterato
     for leaf in _below(file, "", {_identity(file)}, {} if attributes is None else attributes):
         count += 1
         if count > MOST_NAMES:
-            raise DataError(file.filename, f"more than {MOST_NAMES} names", remedy="say which with data.map")
+            raise DataError(file.file.filename, f"more than {MOST_NAMES} names", remedy="say which with data.map")
         yield leaf
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,19 @@ import numpy as np
 
 from adorym import registry
 from adorym.data.checks import check_counts
-from adorym.data.containers import SINGLE, open_container, read_array
-from adorym.data.dataset import ArrayPatterns, Dataset
-from adorym.data.hdf5 import check_file, open_hdf5
+from adorym.data.containers import Container, joined, open_container, read_array
+from adorym.data.dataset import Dataset
+from adorym.data.hdf5 import damage_named, lost_file
 from adorym.data.keymap import KeyMap
-from adorym.data.overrides import Overrides
+from adorym.data.overrides import Overrides, given
 from adorym.data.patterns import load
-from adorym.data.pictures import PICTURES, is_series, order_note, read_series, series_files
+from adorym.data.pictures import PICTURES, is_series
 from adorym.data.readers import Reader
-from adorym.data.readers.base import Raw, assemble
+from adorym.data.readers.base import Raw, assemble, joined_raw
+from adorym.data.layouts import LayoutReader, layout_of
+from adorym.data.sources import PathLike, Source, source_of
+from adorym.data.stacks import FilePatterns, single_stack
+from adorym.data.suggest import guess
 from adorym.errors import ConfigError, DataError, ExtensionError
 from adorym.extension import is_foreign, user_code
 
@@ -30,14 +34,14 @@ LOG = logging.getLogger("adorym")
 
 
 def open_dataset(
-    path: str | Path, overrides: Mapping[str, Any] | Overrides | None = None, *, check: bool = True
+    path: PathLike, overrides: Mapping[str, Any] | Overrides | None = None, *, check: bool = True
 ) -> Dataset:
     """The data set in ``path``, its format recognized from the content.
 
     Patterns that fit ``memory_limit_gib`` are read now, others batch by batch.
 
     Args:
-        path: The file.
+        path: A file, several, a pattern such as ``p_*.tif``, a folder, or a run whose data are meant.
         overrides: Values that win over the file's; see `adorym.data.overrides.Overrides` for the keys.
         check: Read all counts once, block by block, and refuse those that no model can fit. Of several processes that
             open the same file, one need do it.
@@ -53,15 +57,76 @@ def open_dataset(
     return dataset if wanted.weights is None else _weighted(dataset, wanted.weights)
 
 
-def _opened(path: str | Path, wanted: Overrides) -> Dataset:
-    if is_series(path) and not wanted.map:
-        return _pictures(path, read_series(path), wanted, order_note(series_files(path)))
-    file = Path(path).expanduser() if wanted.format is not None else check_file(path)
+def _opened(path: PathLike, wanted: Overrides) -> Dataset:
+    if wanted.format is not None and isinstance(path, str | Path) and not is_series(path) and ".py:" in wanted.format:
+        return _read(_made(wanted.format), Path(path).expanduser(), wanted)  # somebody's own files, perhaps a folder
+    source = source_of(path)
+    if source.settings:
+        wanted = Overrides.of(dict(source.settings) | given(wanted))
+    with damage_named(str(source.files[0])):
+        dataset = _of_files(source, wanted)
+    return replace(dataset, notes=(*source.notes, *dataset.notes))
+
+
+def _of_files(source: Source, wanted: Overrides) -> Dataset:
+    files = source.files
     if wanted.map:
-        return KeyMap.parse(wanted.map).read(file, wanted)
-    if wanted.format is None and not h5py.is_hdf5(file) and (frames := _only_array(file)) is not None:
-        return _pictures(file, frames, wanted)
-    return _read(find_reader(file, wanted.format), file, wanted)
+        return KeyMap.parse(wanted.map).read(opened(files), wanted)
+    if len(files) == 1 and (wanted.format is not None or h5py.is_hdf5(files[0])):
+        reader = find_reader(files[0], wanted.format)
+        if reader is not None:
+            return _read(reader, files[0], wanted)
+    elif len(files) == 1:
+        for name in registry.names("reader"):  # of somebody's own
+            foreign = _asked(name, files[0])
+            if foreign is not None:
+                return _read(foreign, files[0], wanted)
+    container = opened(files)
+    if all(part.kind in PICTURES for part in container.parts or (container,)):
+        return _pictures(container, wanted)
+    layout = layout_of(container) if wanted.format is None else _made(wanted.format)
+    if isinstance(layout, LayoutReader):
+        raw = layout.extract_from(container)
+        return replace(assemble(raw, wanted, str(container.path)), format=layout.kind)
+    if len(files) > 1 and (layout is not None or all(map(_known, files))):
+        readers = [find_reader(file, wanted.format) for file in files]
+        raws = [reader.extract(file, wanted) for reader, file in zip(readers, files, strict=True) if reader is not None]
+        kind = getattr(readers[0], "kind", "")
+        return replace(assemble(joined_raw(raws, str(files[0])), wanted, str(files[0])), format=kind)
+    return guessed(container, wanted)
+
+
+def _known(file: Path) -> bool:
+    return h5py.is_hdf5(file) and find_reader(file) is not None
+
+
+def opened(files: Sequence[Path]) -> Container:
+    """The arrays of one file, or of several together."""
+    return open_container(files[0]) if len(files) == 1 else joined([open_container(file) for file in files])
+
+
+def guessed(container: Container, wanted: Overrides) -> Dataset:
+    """A file of unknown layout, all of whose arrays that are needed are recognized.
+
+    Raises:
+        DataError: They are not; with the settings to begin with.
+    """
+    lost = next((info for info in container.arrays.values() if info.lost), None)
+    if lost is not None:
+        raise lost_file(f"{container.path}:/{lost.key}", lost.lost)
+    found = guess(container, positions_needed=getattr(wanted, "positions", None) is None)
+    if not found.entries or found.doubts:
+        remedy = f"say where things are, perhaps: data.map: [{', '.join(found.entries)}]" if found.entries else None
+        raise DataError(
+            str(container.path),
+            "no reader recognizes the file",
+            expected=f"the layout of one of {', '.join(registry.names('reader'))}",
+            found="; ".join(found.doubts) or ", ".join(container.arrays) or "no array",
+            remedy=remedy or "say where things are with data.map; 'adorym inspect' suggests it",
+        )
+    dataset = KeyMap.parse(found.entries).read(container, wanted)
+    note = "a file of unknown layout, its arrays recognized by names, units and numbers; data.map says otherwise"
+    return replace(dataset, notes=(note, *dataset.notes))
 
 
 def _weighted(dataset: Dataset, source: str | Path | np.ndarray) -> Dataset:
@@ -83,20 +148,11 @@ def _read(reader: Reader, file: Path, wanted: Overrides) -> Dataset:
         ) from error
 
 
-def _only_array(path: Path) -> np.ndarray | None:
-    """The array in a picture file, which needs no map to find it; ``None`` for other files."""
-    try:
-        container = open_container(path)
-    except DataError:
-        return None  # whoever reads it next says what is wrong
-    return container.read(SINGLE) if container.kind in PICTURES and len(container.arrays[SINGLE].shape) >= 2 else None
-
-
-def _pictures(path: str | Path, frames: np.ndarray, wanted: Overrides, *notes: str) -> Dataset:
+def _pictures(container: Container, wanted: Overrides) -> Dataset:
     """Raw pictures as a data set of one angle."""
-    stack = frames.reshape(-1, *frames.shape[-2:])
-    raw = Raw(patterns=ArrayPatterns(stack), notes=(f"{len(stack)} raw pictures, taken as intensities", *notes))
-    return replace(assemble(raw, wanted, str(path)), format="pictures")
+    stack = FilePatterns(container.parts or (container,)) if container.parts else single_stack(container)
+    raw = Raw(patterns=stack, notes=(f"{stack.shape[0]} raw pictures, taken as intensities",))
+    return replace(assemble(raw, wanted, str(container.path)), format="pictures")
 
 
 def _made(name: str) -> Reader:
@@ -109,33 +165,31 @@ def _made(name: str) -> Reader:
     return reader
 
 
-def find_reader(path: Path, name: str | None = None) -> Reader:
-    """The reader called ``name``, else the one that recognizes the file.
+def find_reader(path: Path, name: str | None = None) -> Reader | None:
+    """The reader called ``name``, else the one that recognizes the file; ``None`` if none does.
 
     Raises:
-        DataError: None does, with what the file holds.
         ConfigError: There is no reader of that name.
+        DataError: Two recognize it.
     """
     if name is not None:
+        return _made(name)
+    fitting = [reader for each in registry.names("reader") if (reader := _asked(each, path)) is not None]
+    certain = [reader for reader in fitting if reader.is_certain(path)] or fitting
+    if len(certain) > 1:
+        found = ", ".join(reader.kind for reader in certain)
+        remedy = f"choose: data.format: {certain[0].kind}"
+        raise DataError(str(path), "several formats fit", expected="one", found=found, remedy=remedy)
+    return certain[0] if certain else None
+
+
+def _asked(name: str, path: Path) -> Reader | None:
+    """The reader ``name`` if it recognizes ``path``."""
+    try:
         reader = _made(name)
-        if not is_foreign(reader):
-            check_file(path)
-        return reader
-    is_hdf5 = h5py.is_hdf5(path)
-    for candidate in registry.names("reader"):
-        try:
-            reader = _made(candidate)
-            with user_code(reader, method="recognizes"):
-                if (is_hdf5 or is_foreign(reader)) and reader.recognizes(path):
-                    return reader
-        except ExtensionError as error:  # somebody's reader of something else
-            LOG.warning("a reader is left out: %s", error)
-    with open_hdf5(path) as content:
-        found = ", ".join(content) or "an empty file"
-    raise DataError(
-        str(path),
-        "no reader recognizes the file",
-        expected=f"the layout of one of {', '.join(registry.names('reader'))}",
-        found=found,
-        remedy="say where things are with data.map; 'adorym inspect' suggests it",
-    )
+        with user_code(reader, method="recognizes"):
+            if (is_foreign(reader) or h5py.is_hdf5(path)) and reader.recognizes(path):
+                return reader
+    except ExtensionError as error:  # somebody's reader of something else
+        LOG.warning("a reader is left out: %s", error)
+    return None

@@ -124,6 +124,13 @@ class Overrides:
         return Orientation(transpose=self.transpose, flip_y=self.flip_y, flip_x=self.flip_x, keep_center=keep_center)
 
 
+def given(overrides: Overrides) -> dict[str, Any]:
+    """The fields that differ from their defaults."""
+    plain = Overrides()
+    return {name: value for name in Overrides.__dataclass_fields__  # type: ignore[attr-defined]
+            if (value := getattr(overrides, name)) is not getattr(plain, name) and value != getattr(plain, name)}  # fmt: skip
+
+
 def _translated(error: ValidationError, cls: type) -> ConfigError | ConfigErrors:
     """Pydantic's findings as this package's errors, one per key (a union reports every branch that failed)."""
     found: dict[str, ConfigError] = {}

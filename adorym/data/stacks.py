@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
-from adorym.data.containers import ArrayInfo, Container
+from adorym.data.containers import SINGLE, ArrayInfo, Container, open_container
 from adorym.data.dataset import ArrayPatterns, Patterns
 from adorym.data.hdf5 import lost_file
 from adorym.data.patterns import Hdf5Patterns, JoinedPatterns, Orientation, OrientedPatterns, check_stack
@@ -37,7 +37,9 @@ def matching(container: Container, name: str) -> list[str]:
 def fitting(names: Iterable[str], pattern: str) -> list[str]:
     """Those of ``names`` that ``pattern`` stands for, in natural order."""
     parts = pattern.strip("/").split("/")
-    fits = [name for name in names if len(split := name.split("/")) == len(parts) and all(map(fnmatchcase, split, parts))]
+    fits = [
+        name for name in names if len(split := name.split("/")) == len(parts) and all(map(fnmatchcase, split, parts))
+    ]
     return natural_order(fits)
 
 
@@ -80,7 +82,7 @@ def counted_last(info: ArrayInfo, n: int | None) -> bool:
     ends = (int(np.prod(shape[:-2])), int(np.prod(shape[2:])))
     if n is not None and (ends[0] == n) != (ends[1] == n):
         return ends[1] == n
-    return shape[0] == shape[1] != shape[-1] and shape[-2] != shape[-1] and shape[0] > 1
+    return len(shape) == 3 and shape[0] == shape[1] != shape[2] and shape[0] > 1
 
 
 def _stack(container: Container, key: str, last: bool) -> Patterns:
@@ -97,3 +99,43 @@ def _stack(container: Container, key: str, last: bool) -> Patterns:
 
 def _ends(names: list[str]) -> str:
     return f"from '{names[0]}' to '{names[-1]}'"
+
+
+def single_stack(container: Container) -> Patterns:
+    """The pictures of a file that holds one array, as a stack."""
+    array = container.read(SINGLE)
+    check_stack(array, str(container.path))
+    return ArrayPatterns(array.reshape(-1, *array.shape[-2:]))
+
+
+class FilePatterns:
+    """Pictures of many files, one after the other; each file is opened when one of its pictures is read.
+
+    Args:
+        containers: The files, opened.
+
+    Raises:
+        DataError: A file holds no picture, or one of another size.
+    """
+
+    def __init__(self, containers: Iterable[Container]) -> None:
+        infos = [(container.path, container.arrays[SINGLE].shape) for container in containers]
+        sizes = sorted({shape[-2:] for _, shape in infos})
+        flat = next((path for path, shape in infos if len(shape) < 2), None)
+        if flat is not None or len(sizes) != 1:
+            what = "the pictures differ in size" if flat is None else "not a picture"
+            raise DataError(str(flat or infos[0][0]), what, found=", ".join(map(str, sizes)))
+        self.paths = tuple(path for path, _ in infos)
+        self.ends = np.cumsum([int(np.prod(shape[:-2])) for _, shape in infos])
+        self.shape: tuple[int, int, int] = (int(self.ends[-1]), *sizes[0])
+
+    def read(self, index: np.ndarray) -> np.ndarray:
+        index = np.asarray(index, dtype=np.intp)
+        owner = np.searchsorted(self.ends, index, side="right")
+        frames = np.empty((len(index), *self.shape[1:]), np.float32)
+        for i in np.unique(owner):
+            pictures = open_container(self.paths[i]).read(SINGLE)
+            pictures = pictures.reshape(-1, *pictures.shape[-2:])
+            first = int(self.ends[i]) - len(pictures)
+            frames[owner == i] = pictures[index[owner == i] - first]
+        return frames

@@ -212,7 +212,9 @@ def _fields(container: Container, arrays: list[ArrayInfo], window: tuple[int, ..
 def _numbers(container: Container, arrays: list[ArrayInfo], doubts: list[str]) -> dict[str, str]:
     """Lengths and energy by role, each the name and the unit; of two that contradict each other none is certain."""
     known: dict[str, list[tuple[str, float]]] = {}
-    names = [(a.key, a.unit) for a in arrays if a.is_real and _size(a) <= SMALL] + [(k, "") for k in container.attributes]
+    names = [(a.key, a.unit) for a in arrays if a.is_real and _size(a) <= SMALL] + [
+        (k, "") for k in container.attributes
+    ]
     for key, unit in names:
         values = np.ravel(container.read(key)).astype(np.float64)
         value = float(values[0]) if values.size and np.isfinite(values).all() and (values > 0).all() else None
@@ -231,7 +233,9 @@ def _numbers(container: Container, arrays: list[ArrayInfo], doubts: list[str]) -
 
 def _sides(found: list[tuple[str, float]]) -> list[str]:
     """The names of the y and the x side, where a pair of names says which is which."""
-    by_side = {side: text for text, _ in found for side in "yx" if re.search(rf"(?:^|[/_]){side}(?:_|\d|$| )", text.lower())}
+    by_side = {
+        side: text for text, _ in found for side in "yx" if re.search(rf"(?:^|[/_]){side}(?:_|\d|$| )", text.lower())
+    }
     return [by_side["y"], by_side["x"]] if len(by_side) == 2 else []
 
 
