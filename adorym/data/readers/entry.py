@@ -12,6 +12,7 @@ translations or the motors of a raster.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -21,10 +22,10 @@ from adorym.data.hdf5 import broken_link, find, lost_file, numbers, open_hdf5, q
 from adorym.data.hdf5_tree import leaves
 from adorym.data.lengths import Lengths
 from adorym.data.overrides import Overrides
-from adorym.data.patterns import Hdf5Patterns
+from adorym.data.patterns import Hdf5Patterns, Orientation
 from adorym.data.readers.base import Raw, Reader, mean_field
 from adorym.data.readers.beam import photon_energy
-from adorym.data.readers.motion import detector_axes, probe_motion, sample_motion
+from adorym.data.readers.motion import DEFAULT_DIRECTIONS, detector_axes, probe_motion, sample_motion, upright
 from adorym.errors import DataError, suggestion
 from adorym.registry import register
 
@@ -143,6 +144,10 @@ def extract_entry(path: Path, overrides: Overrides, source_first: bool) -> Raw:
         patterns = Hdf5Patterns(frames.file.filename, frames.name)  # perhaps of another file, behind a link
         detector = _detector(entry, frames)
         axes, axis_lengths, axes_note = detector_axes(detector)
+        turn = upright(axes) or Orientation()
+        if not turn.is_identity:
+            axes, axes_note = DEFAULT_DIRECTIONS, "the default axes, to which the patterns are turned"
+            notes.append(f"basis_vectors: the detector's axes are turned, so the patterns are: {turn.describe()}")
         motion = sample_motion(entry, detector, patterns.shape[0])
         if motion is not None:
             notes.append(f"positions from {motion[1]}: motion of the sample, negated, along {axes_note}")
@@ -160,7 +165,8 @@ def extract_entry(path: Path, overrides: Overrides, source_first: bool) -> Raw:
             mask=_mask(entry, detector, patterns.shape, notes),
             dark=dark,
             flat=efficiency if flat is None else (flat if dark is None else flat - dark),
-            start_probe=_probe(entry, patterns.shape[1:], notes),
+            orientation=turn,
+            start_probe=_probe(entry, patterns.shape[1:], turn, notes),
             notes=tuple(notes),
         )
 
@@ -230,10 +236,11 @@ def _mask(entry: h5py.Group, detector: h5py.Group, shape: tuple[int, int, int], 
     return (mask.astype(np.int64) & ~HAS_SIGNAL) == 0
 
 
-def _probe(entry: h5py.Group, window: tuple[int, int], notes: list[str]) -> np.ndarray | None:
+def _probe(entry: h5py.Group, window: tuple[int, int], turn: Orientation, notes: list[str]) -> np.ndarray | None:
     """A first guess of the probe, where one of the patterns' size came with the data."""
     stored = find(entry, PROBE)
     if stored is None or stored.ndim < 2 or stored.shape[-2:] != tuple(window):
         return None
     notes.append(f"start probe from {stored.name}")
-    return (np.asarray(stored[()]) if stored.dtype.kind == "c" else numbers(stored)).reshape(-1, *window)
+    modes = (np.asarray(stored[()]) if stored.dtype.kind == "c" else numbers(stored)).reshape(-1, *window)
+    return replace(turn, keep_center=False).apply(modes)  # a wave in real space has no frequency to keep in place

@@ -6,7 +6,8 @@ the detector's do, so the probe's position along them is the projection of the n
     row_j = -t_j . e_slow,    column_j = -t_j . e_fast,
 
 with e the direction from one detector pixel to the next. Where a file does not give these, CXI's default holds:
-rows run down (-y) and columns against x, whose two minus signs cancel the first.
+rows run down (-y) and columns against x, whose two minus signs cancel the first. A detector whose axes run otherwise
+has its patterns turned, so that the picture is upright.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import h5py
 import numpy as np
 
 from adorym.data.hdf5 import find, quantity, unit_of
+from adorym.data.patterns import Orientation
 from adorym.errors import DataError
 
 Pair = tuple[float, float]
@@ -27,6 +29,7 @@ MOTORS = (
     ("data_1/y", "data_1/x"),
     ("data/y", "data/x"),
 )
+ALIGNED = 0.97  # cosine of the largest angle, 14 degrees, at which an axis counts as one of the default ones
 DEFAULT_DIRECTIONS = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
 
 
@@ -43,6 +46,16 @@ def detector_axes(detector: h5py.Group) -> tuple[np.ndarray, Pair | None, str]:
         place = f"{stored.file.filename}:{stored.name}"
         raise DataError(place, "not the axes of a detector", expected="(2, 3), no vector 0", found=basis.tolist())
     return basis / lengths[:, None], (float(lengths[0]), float(lengths[1])), "the axes in basis_vectors"
+
+
+def upright(axes: np.ndarray) -> Orientation | None:
+    """What turns patterns with ``axes`` ``(2, 3)`` to the default axes; ``None`` where the detector is tilted."""
+    along = axes @ DEFAULT_DIRECTIONS.T
+    for transpose in (False, True):
+        y, x = (along[1, 0], along[0, 1]) if transpose else (along[0, 0], along[1, 1])
+        if min(abs(y), abs(x)) > ALIGNED:
+            return Orientation(transpose=transpose, flip_y=bool(y < 0), flip_x=bool(x < 0))
+    return None
 
 
 def sample_motion(entry: h5py.Group, detector: h5py.Group, n: int) -> tuple[np.ndarray, str] | None:
