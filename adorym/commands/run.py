@@ -160,7 +160,7 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
     """Run ``reconstruction`` to the configured number of epochs, with checkpoints, callbacks and signals."""
     text = config.to_yaml()
     info = RunInfo(
-        title=f"{config.forward_model.kind}: {Path(config.data.path).name}",
+        title=f"{config.forward_model.kind}: {config.data.name}",
         epochs=config.run.epochs,
         n_batches=len(reconstruction.batches()),
         n_patterns=reconstruction.problem.dataset.n_patterns,
