@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
@@ -233,6 +234,12 @@ LAYOUTS: dict[str, Layout] = {
 }  # fmt: skip
 
 
+@lru_cache(maxsize=1)
+def _listed(path: Path, *_: int) -> Container:
+    """The arrays of a file that all layouts are compared with; the rest of the arguments says which version."""
+    return open_container(path)
+
+
 class LayoutReader(Reader):
     """Reads a file by a `Layout`."""
 
@@ -269,7 +276,8 @@ class LayoutReader(Reader):
 
     def _container(self, path: Path) -> Container:
         """The file, and the one beside it that belongs to it."""
-        container, pair = open_container(path), self.layout.beside
+        stat = path.stat()
+        container, pair = _listed(path, stat.st_mtime_ns, stat.st_size), self.layout.beside
         if pair is None or pair[0] not in path.name:
             return container
         other = path.with_name(path.name.replace(*pair))

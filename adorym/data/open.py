@@ -22,7 +22,7 @@ from adorym.data.patterns import load
 from adorym.data.pictures import PICTURES, is_series
 from adorym.data.readers import Reader
 from adorym.data.readers.base import Raw, assemble, joined_raw
-from adorym.data.layouts import LayoutReader, layout_of
+from adorym.data.layouts import LAYOUTS, LayoutReader, layout_of
 from adorym.data.sources import PathLike, Source, source_of
 from adorym.data.stacks import FilePatterns, single_stack
 from adorym.data.suggest import guess
@@ -58,46 +58,47 @@ def open_dataset(
 
 
 def _opened(path: PathLike, wanted: Overrides) -> Dataset:
-    if wanted.format is not None and isinstance(path, str | Path) and not is_series(path) and ".py:" in wanted.format:
-        return _read(_made(wanted.format), Path(path).expanduser(), wanted)  # somebody's own files, perhaps a folder
+    raw, kind, wanted, name = raw_of(path, wanted)
+    return replace(assemble(raw, wanted, name), format=kind)
+
+
+def raw_of(path: PathLike, wanted: Overrides) -> tuple[Raw, str, Overrides, str]:
+    """What the files of ``path`` say, the format, the overrides with those of an earlier run, and the first file.
+
+    Raises:
+        DataError: No such file, or no known format.
+    """
+    if wanted.format is not None and ".py:" in wanted.format and isinstance(path, str | Path):
+        file = Path(path).expanduser()  # somebody's own files, perhaps a folder
+        return _raw(_made(wanted.format), file, wanted), wanted.format, wanted, str(file)
     source = source_of(path)
     if source.settings:
         wanted = Overrides.of(dict(source.settings) | given(wanted))
-    with damage_named(str(source.files[0])):
-        dataset = _of_files(source, wanted)
-    return replace(dataset, notes=(*source.notes, *dataset.notes))
+    raw, kind = _raw_of_files(source.files, wanted)
+    return replace(raw, notes=(*source.notes, *raw.notes)), kind, wanted, str(source.files[0])
 
 
-def _of_files(source: Source, wanted: Overrides) -> Dataset:
-    files = source.files
-    if wanted.map:
-        return KeyMap.parse(wanted.map).read(opened(files), wanted)
-    if len(files) == 1 and (wanted.format is not None or h5py.is_hdf5(files[0])):
+def _raw_of_files(files: Sequence[Path], wanted: Overrides) -> tuple[Raw, str]:
+    if len(files) == 1 and not wanted.map:
         reader = find_reader(files[0], wanted.format)
         if reader is not None:
-            return _read(reader, files[0], wanted)
-    elif len(files) == 1:
-        for name in registry.names("reader"):  # of somebody's own
-            foreign = _asked(name, files[0])
-            if foreign is not None:
-                return _read(foreign, files[0], wanted)
+            return _raw(reader, files[0], wanted), reader.kind
     container = opened(files)
+    if wanted.map:
+        chosen = KeyMap.parse(wanted.map)
+        return chosen.extract(container, (f"read with a map of its arrays: {chosen.describe()}",)), f"map of {container.kind}"
     if all(part.kind in PICTURES for part in container.parts or (container,)):
-        return _pictures(container, wanted)
+        stack = FilePatterns(container.parts) if container.parts else single_stack(container)
+        return Raw(patterns=stack, notes=(f"{stack.shape[0]} raw pictures, taken as intensities",)), "pictures"
     layout = layout_of(container) if wanted.format is None else _made(wanted.format)
     if isinstance(layout, LayoutReader):
-        raw = layout.extract_from(container)
-        return replace(assemble(raw, wanted, str(container.path)), format=layout.kind)
-    if len(files) > 1 and (layout is not None or all(map(_known, files))):
-        readers = [find_reader(file, wanted.format) for file in files]
-        raws = [reader.extract(file, wanted) for reader, file in zip(readers, files, strict=True) if reader is not None]
-        kind = getattr(readers[0], "kind", "")
-        return replace(assemble(joined_raw(raws, str(files[0])), wanted, str(files[0])), format=kind)
-    return guessed(container, wanted)
-
-
-def _known(file: Path) -> bool:
-    return h5py.is_hdf5(file) and find_reader(file) is not None
+        with damage_named(container.path):
+            return layout.extract_from(container), layout.kind
+    readers = [find_reader(file, wanted.format) if h5py.is_hdf5(file) else None for file in files]
+    if len(files) > 1 and None not in readers:
+        raws = [_raw(reader, file, wanted) for reader, file in zip(readers, files, strict=True) if reader is not None]
+        return joined_raw(raws, str(files[0])), readers[0].kind if readers[0] is not None else ""
+    return _guessed(container, wanted)
 
 
 def opened(files: Sequence[Path]) -> Container:
@@ -105,7 +106,7 @@ def opened(files: Sequence[Path]) -> Container:
     return open_container(files[0]) if len(files) == 1 else joined([open_container(file) for file in files])
 
 
-def guessed(container: Container, wanted: Overrides) -> Dataset:
+def _guessed(container: Container, wanted: Overrides) -> tuple[Raw, str]:
     """A file of unknown layout, all of whose arrays that are needed are recognized.
 
     Raises:
@@ -114,7 +115,8 @@ def guessed(container: Container, wanted: Overrides) -> Dataset:
     lost = next((info for info in container.arrays.values() if info.lost), None)
     if lost is not None:
         raise lost_file(f"{container.path}:/{lost.key}", lost.lost)
-    found = guess(container, positions_needed=getattr(wanted, "positions", None) is None)
+    with damage_named(container.path):
+        found = guess(container, positions_needed=getattr(wanted, "positions", None) is None)
     if not found.entries or found.doubts:
         remedy = f"say where things are, perhaps: data.map: [{', '.join(found.entries)}]" if found.entries else None
         raise DataError(
@@ -124,9 +126,9 @@ def guessed(container: Container, wanted: Overrides) -> Dataset:
             found="; ".join(found.doubts) or ", ".join(container.arrays) or "no array",
             remedy=remedy or "say where things are with data.map; 'adorym inspect' suggests it",
         )
-    dataset = KeyMap.parse(found.entries).read(container, wanted)
     note = "a file of unknown layout, its arrays recognized by names, units and numbers; data.map says otherwise"
-    return replace(dataset, notes=(note, *dataset.notes))
+    chosen = KeyMap.parse(found.entries)
+    return chosen.extract(container, (note, f"read with a map of its arrays: {chosen.describe()}")), "recognized by names"
 
 
 def _weighted(dataset: Dataset, source: str | Path | np.ndarray) -> Dataset:
@@ -135,24 +137,20 @@ def _weighted(dataset: Dataset, source: str | Path | np.ndarray) -> Dataset:
     return replace(dataset, weights=weights.astype(np.float64), notes=(*dataset.notes, f"weights: {origin}"))
 
 
-def _read(reader: Reader, file: Path, wanted: Overrides) -> Dataset:
-    try:
+def _raw(reader: Reader, file: Path, wanted: Overrides) -> Raw:
+    if is_foreign(reader):
         with user_code(reader, method="extract"):
-            return reader.read(file, wanted)
-    except KeyError as error:
-        raise DataError(
-            str(file),
-            f"not laid out as the format '{reader.kind}' is",
-            found=str(error.args[0]) if error.args else None,
-            remedy="leave 'data.format' out to have the format recognized, or say where things are with data.map",
-        ) from error
-
-
-def _pictures(container: Container, wanted: Overrides) -> Dataset:
-    """Raw pictures as a data set of one angle."""
-    stack = FilePatterns(container.parts or (container,)) if container.parts else single_stack(container)
-    raw = Raw(patterns=stack, notes=(f"{stack.shape[0]} raw pictures, taken as intensities",))
-    return replace(assemble(raw, wanted, str(container.path)), format="pictures")
+            return reader.raw(file, wanted)
+    with damage_named(file):
+        try:
+            return reader.raw(file, wanted)
+        except KeyError as error:
+            raise DataError(
+                str(file),
+                f"not laid out as the format '{reader.kind}' is",
+                found=str(error.args[0]) if error.args else None,
+                remedy="leave 'data.format' out to have the format recognized, or say where things are with data.map",
+            ) from error
 
 
 def _made(name: str) -> Reader:
@@ -174,8 +172,13 @@ def find_reader(path: Path, name: str | None = None) -> Reader | None:
     """
     if name is not None:
         return _made(name)
-    fitting = [reader for each in registry.names("reader") if (reader := _asked(each, path)) is not None]
-    certain = [reader for reader in fitting if reader.is_certain(path)] or fitting
+    known = [name for name in registry.names("reader") if name not in LAYOUTS]
+    fitting = [reader for each in known if (reader := _asked(each, path)) is not None]
+    certain = [reader for reader in fitting if reader.is_certain(path)]
+    if not certain and h5py.is_hdf5(path):
+        with damage_named(path):
+            certain = [reader for each in LAYOUTS if (reader := _made(each)).recognizes(path)]
+    certain = certain or fitting
     if len(certain) > 1:
         found = ", ".join(reader.kind for reader in certain)
         remedy = f"choose: data.format: {certain[0].kind}"
@@ -188,8 +191,11 @@ def _asked(name: str, path: Path) -> Reader | None:
     try:
         reader = _made(name)
         with user_code(reader, method="recognizes"):
-            if (is_foreign(reader) or h5py.is_hdf5(path)) and reader.recognizes(path):
-                return reader
+            if is_foreign(reader):
+                return reader if reader.recognizes(path) else None
+        if h5py.is_hdf5(path):
+            with damage_named(path):
+                return reader if reader.recognizes(path) else None
     except ExtensionError as error:  # somebody's reader of something else
         LOG.warning("a reader is left out: %s", error)
     return None

@@ -100,12 +100,15 @@ class Reader(ABC):
             DataError: Something needed is missing or has the wrong shape.
         """
 
-    def read(self, path: Path, overrides: Overrides) -> Dataset:
-        """The data set in ``path`` with ``overrides`` applied; counts are not checked, patterns not loaded."""
+    def raw(self, path: Path, overrides: Overrides) -> Raw:
+        """What `extract` returns, once it is known to be what it should be."""
         raw = self.extract(path, overrides)
         _look_at(raw, self)
-        dataset = assemble(raw, overrides, str(path))
-        return replace(dataset, format=self.kind)
+        return raw
+
+    def read(self, path: Path, overrides: Overrides) -> Dataset:
+        """The data set in ``path`` with ``overrides`` applied; counts are not checked, patterns not loaded."""
+        return replace(assemble(self.raw(path, overrides), overrides, str(path)), format=self.kind)
 
 
 def _look_at(raw: Raw, reader: Reader) -> None:
