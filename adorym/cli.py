@@ -1,5 +1,5 @@
 """The command line: run, check, inspect, convert, simulate, score, report, export, tune, prepare,
-crystal, train, list.
+crystal, train, list, formats.
 
 The work of each command is in `adorym.commands`; this module has the options and handles errors: wrong input ends with
 status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -42,6 +42,9 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file: YAML, TOML or JSON.")]
 DataPath = Annotated[Path, typer.Argument(metavar="FILE", help="Data file of any readable format.")]
+DataPaths = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="Data file of any readable format, several, a folder, or a run.")
+]
 ResultPath = Annotated[Path, typer.Argument(metavar="RESULT", help="result.h5, or the folder of a run.")]
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides, such as run.epochs=50.")
@@ -142,16 +145,24 @@ def check(config: ConfigPath, assign: Assignments = None, as_json: AsJson = Fals
 
 
 @app.command()
-def inspect(file: DataPath, assign: DataAssignments = None) -> None:
-    """Show what a data file holds: format, arrays, units, geometry, overlap, and what looks suspicious."""
+def inspect(file: DataPaths, assign: DataAssignments = None) -> None:
+    """Show what a data file holds: format, arrays, units, geometry, overlap, what looks suspicious, what is missing."""
     from adorym.commands.inspect import inspect as work
 
-    _print(work(file, _settings(assign)).render())
+    _print(work(file[0] if len(file) == 1 else file, _settings(assign)).render())
+
+
+@app.command()
+def formats() -> None:
+    """List the formats that are read, and what each leaves to be given."""
+    from adorym.commands.formats import formats as work
+
+    _print(work())
 
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Data file.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Data file, pattern of files, folder, or run.")],
     target: ToFile,
     mapping: Annotated[
         list[str] | None,

@@ -12,6 +12,7 @@ import io
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -234,7 +235,7 @@ def _npz(source: Source) -> Loaders:
             with archive.open(entry) as member_file:
                 shape, dtype = npy_header(member_file)
             found[name] = (ArrayInfo(name, shape, "object" if dtype.hasobject else str(dtype)),
-                           lambda name=name: load(name))  # fmt: skip
+                           partial(load, name))  # fmt: skip
     return found
 
 
@@ -259,8 +260,12 @@ def _tif(source: Source) -> Loaders:
         series = file.series[0]
         info = ArrayInfo(SINGLE, series.shape, str(series.dtype))
         in_place = isinstance(source, Path) and series.dataoffset is not None
-    # Pages that lie one after the other, not compressed, are read when they are needed.
-    return {SINGLE: (info, lambda: tifffile.memmap(source, mode="r") if in_place else tifffile.imread(_opened(source)))}
+
+    def load() -> np.ndarray:
+        # Pages that lie one after the other, not compressed, are read when they are needed.
+        return tifffile.memmap(str(source), mode="r") if in_place else tifffile.imread(_opened(source))
+
+    return {SINGLE: (info, load)}
 
 
 def _mat(source: Source) -> Loaders:
@@ -273,8 +278,11 @@ def _mat(source: Source) -> Loaders:
         return np.asarray(scipy.io.loadmat(_opened(source), variable_names=[name])[name])
 
     listed = scipy.io.whosmat(_opened(source))
-    return {name: (ArrayInfo(name, tuple(shape), types.get(kind, kind)), lambda name=name: load(name))
-            for name, shape, kind in listed if kind in numeric}  # fmt: skip
+    return {
+        name: (ArrayInfo(name, tuple(shape), types.get(kind, kind)), partial(load, name))
+        for name, shape, kind in listed
+        if kind in numeric
+    }
 
 
 def _image(source: Source) -> Loaders:

@@ -36,9 +36,8 @@ def leaves(file: h5py.Group, attributes: dict[str, Any] | None = None) -> Iterat
     Raises:
         DataError: More than `MOST_NAMES` names: groups that are linked into each other.
     """
-    count = 0
-    for leaf in _below(file, "", {_identity(file)}, {} if attributes is None else attributes):
-        count += 1
+    found = _below(file, "", {_identity(file)}, {} if attributes is None else attributes)
+    for count, leaf in enumerate(found, 1):
         if count > MOST_NAMES:
             raise DataError(file.file.filename, f"more than {MOST_NAMES} names", remedy="say which with data.map")
         yield leaf

@@ -23,7 +23,7 @@ from adorym.data.overrides import Overrides
 from adorym.data.patterns import Orientation
 from adorym.data.readers.base import Raw, assemble, mean_field, modes_of
 from adorym.data.readers.motion import rows_of
-from adorym.data.stacks import patterns_of
+from adorym.data.stacks import matching, patterns_of
 from adorym.errors import ConfigError, DataError, suggestion
 from adorym.registry import component
 
@@ -50,8 +50,8 @@ class KeyMap:
         wavelength: Wavelength, instead of the photon energy.
         pixel_size: Pixel size in the object plane, one or (y, x); of two arrays ``Y,X``.
         detector_pixel_size: Pixel pitch of the detector, likewise.
-        reciprocal_pixel: Step of the spatial frequency from one detector pixel to the next (without 2 pi), likewise;
-            instead of the pixel size in the object plane.
+        reciprocal_pixel: Step of the spatial frequency from one detector pixel to the next (without 2 pi), or the
+            frequencies of all pixels, likewise; instead of the pixel size in the object plane.
         distance: Sample to detector.
         source_distance: Focus to sample.
         propagation_distance: Effective near-field distances.
@@ -183,13 +183,12 @@ class KeyMap:
         return (info.unit if info is not None else "") or "px"
 
     def _positions(self, container: Container, n: int | None) -> np.ndarray:
-        """``(k, 2)`` (y, x) in the file's unit, of every file that has them; a raster needs ``n``, the number of patterns."""
+        """``(k, 2)`` (y, x) in the file's unit, of all files; a raster needs ``n``, the number of patterns."""
         assert self.positions is not None  # the caller looked
         place = f"{container.path}:{self.positions}"
         if "," in self.positions:
             y, x = (_every(container, name.strip(), ravel=True) for name in self.positions.split(",", 1))
-            if n is not None and len(y) * len(x) == n != len(y):
-                y, x = (axis.ravel() for axis in np.meshgrid(y, x, indexing="ij"))
+            y, x = self._raster(container, n, y, x)
             if len(y) != len(x) and n is not None:
                 raise DataError(place, "rows and columns differ in number", found=f"{len(y)} and {len(x)}")
             pairs = np.stack([y, x], axis=-1) if len(y) == len(x) else np.zeros((len(y) * len(x), 2))
@@ -197,6 +196,21 @@ class KeyMap:
             array = _every(container, self.positions)
             pairs = _pairs(array, self.positions_order, max(array.shape) if n is None else n, place)
         return pairs.astype(np.float64) * (-1.0 if self.positions_sign == "-" else 1.0)
+
+    def _raster(
+        self, container: Container, n: int | None, y: np.ndarray, x: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of every pattern, of the axes of a raster; an axis of two numbers has its start and step."""
+        shape = container.arrays[matching(container, self.patterns)[0]].shape
+        if n is None or len(y) == n == len(x):
+            return y, x
+        if len(shape) == 4 and n == shape[0] * shape[1]:
+            y, x = (axis[0] + (axis[1] - axis[0]) * np.arange(size) if len(axis) == 2 else axis
+                    for axis, size in ((y, shape[0]), (x, shape[1])))  # fmt: skip
+        if len(y) * len(x) != n:
+            return y, x
+        rows, columns = np.meshgrid(y, x, indexing="ij")
+        return rows.ravel(), columns.ravel()
 
     def _angles(self, container: Container, n: int, notes: list[str]) -> tuple[np.ndarray | None, np.ndarray]:
         if self.theta is None:
@@ -214,8 +228,9 @@ class KeyMap:
             length = _quantity(container, self.wavelength, "m", "wavelength", notes)
             found["energy_ev"] = units.energy_ev(float(length[0]))
         if self.reciprocal_pixel is not None and self.pixel_size is None:
-            step = _quantity(container, self.reciprocal_pixel, "1/m", "reciprocal_pixel", notes)
-            found["pixel_size_m"] = tuple(1 / (size * float(each)) for size, each in zip(window, (step[0], step[-1])))
+            parts = self.reciprocal_pixel.split(",")
+            steps = [_step(_quantity(container, part.strip(), "1/m", "reciprocal_pixel", notes)) for part in parts]
+            found["pixel_size_m"] = (1 / (window[0] * steps[0]), 1 / (window[1] * steps[-1]))
         return Lengths(**found)
 
     def _mask(self, mask: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
@@ -235,11 +250,16 @@ def _pairs(array: np.ndarray, order: str, n: int, place: str) -> np.ndarray:
     return rows
 
 
+def _step(axis: np.ndarray) -> float:
+    """The step of an axis, or the one number that it is."""
+    return float(axis[0]) if axis.size == 1 else float(abs(axis[1] - axis[0]))
+
+
 def _every(container: Container, name: str, *, ravel: bool = False) -> np.ndarray:
     """The array ``name`` of every file that has it, one after the other."""
     name = container.name_of(name)
     arrays = [part.read(name) for part in container.parts or (container,) if name in part.arrays or not container.parts]
-    arrays = [array.ravel() for array in arrays] if ravel or len(arrays) > 1 and arrays[0].ndim < 2 else arrays
+    arrays = [array.ravel() for array in arrays] if ravel or (len(arrays) > 1 and arrays[0].ndim < 2) else arrays
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from adorym.data.containers import Container, joined, open_container
+from adorym.data.hdf5 import factor
 from adorym.data.keymap import KeyMap
 from adorym.data.names import role_of
 from adorym.data.overrides import Overrides
@@ -23,9 +24,19 @@ from adorym.data.suggest import zero_at_corner
 from adorym.errors import DataError
 from adorym.registry import lookup, register
 
-DETECTOR = "entry/instrument/detector"
+DETECTOR, BEAM = "entry/instrument/detector", "entry/instrument/beam"
 EIGER_PIXELS = f"{DETECTOR}/y_pixel_size m?,{DETECTOR}/x_pixel_size m?"
 MATRIX = "positions_order=xy"
+
+
+# Today's files, with dim0 to dim3, and those until py4DSTEM 0.12, with dim1 to dim4.
+EMD, OLD_EMD = "*/datacube/{0}|*/*/datacube/{0}", "4DSTEM_experiment/data/datacubes/*/{0}|data/*/{0}"
+
+
+def _pair(places: str, first: int) -> str:
+    """Two axes that follow each other, at each of ``places``."""
+    pairs = [f"{place.format(f'dim{first}')},{place.format(f'dim{first + 1}')}" for place in places.split("|")]
+    return "|".join(pairs)
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ def _first(container: Container, field: str, tried: str) -> str:
 def _unit(container: Container, key: str, field: str, unit: str) -> str:
     """What follows a name in a map: nothing where the file says the unit."""
     written = container.arrays[key].unit if key in container.arrays else ""
-    if field in ("patterns", "positions", "probe", "mask", "dark", "white") or (
+    if field in ("patterns", "positions", "probe", "mask", "dark", "white", "reciprocal_pixel") or (
         written and (unit.endswith("?") or not unit)
     ):
         return ""
@@ -94,11 +105,12 @@ def _unit(container: Container, key: str, field: str, unit: str) -> str:
 LAYOUTS: dict[str, Layout] = {
     "eiger": Layout(
         "Dectris Eiger and Pilatus master files, with data files beside; APS Velociprobe",
-        ("entry/data/data_[0-9]*", f"{DETECTOR}/detectorSpecific/*|{DETECTOR}/detector_distance|{DETECTOR}/x_pixel_size"),
+        ("entry/data/data_[0-9]*", "|".join(f"{DETECTOR}/{name}" for name in
+         ("detectorSpecific/*", "detector_distance", "x_pixel_size"))),
         {
             "patterns": "entry/data/data_[0-9]*",
-            "energy": f"{DETECTOR}/detectorSpecific/photon_energy eV?|entry/instrument/beam/incident_energy eV?",
-            "wavelength": "entry/instrument/beam/incident_wavelength angstrom?|entry/instrument/beam/wavelength angstrom?",
+            "energy": f"{DETECTOR}/detectorSpecific/photon_energy eV?|{BEAM}/incident_energy eV?",
+            "wavelength": f"{BEAM}/incident_wavelength angstrom?|{BEAM}/wavelength angstrom?",
             "distance": f"{DETECTOR}/detector_distance m?|{DETECTOR}/distance m?",
             "detector_pixel_size": EIGER_PIXELS,
             "mask": f"{DETECTOR}/detectorSpecific/pixel_mask|{DETECTOR}/pixel_mask",
@@ -218,18 +230,26 @@ LAYOUTS: dict[str, Layout] = {
     "ptychopinn": Layout(
         "PtychoPINN and SLAC: amplitudes and pixel coordinates in an npz",
         ("diffraction|diff3d", "xcoords|xcoords_start", "ycoords|ycoords_start"),
-        {"patterns": "diffraction|diff3d", "positions": "ycoords,xcoords|ycoords_start,xcoords_start", "probe": "probeGuess"},
+        {
+            "patterns": "diffraction|diff3d",
+            "positions": "ycoords,xcoords|ycoords_start,xcoords_start",
+            "probe": "probeGuess",
+        },
         ("positions_unit=px", "measured=amplitude"),
     ),
     "emd": Layout(
-        "EMD of py4DSTEM, four-dimensional scans",
-        ("*/datacube/data|*/*/*/*/data|*/*/*/data|*/*/data|data/*/data",
-         "*/datacube/dim[01]|*/*/*/*/dim[12]|*/*/*/dim[12]|*/*/dim[01]|data/*/dim[12]"),
+        "EMD of py4DSTEM: four-dimensional scans of electrons",
+        (f"{EMD}|{OLD_EMD}".format("data"), EMD.format("dim[01]") + "|" + OLD_EMD.format("dim[12]")),
         {
-            "patterns": "*/datacube/data|*/*/*/*/data|*/*/*/data|*/*/data|data/*/data",
-            "positions": "*/datacube/dim0,*/datacube/dim1|*/*/*/*/dim1,*/*/*/*/dim2|*/*/*/dim0,*/*/*/dim1|*/*/dim0,*/*/dim1"
-            "|data/*/dim1,data/*/dim2",
+            "patterns": f"{EMD.format('data')}|{OLD_EMD.format('data')}",
+            "positions": f"{_pair(EMD, 0)}|{_pair(OLD_EMD, 1)}",
+            "reciprocal_pixel": f"{_pair(EMD, 2)}|{_pair(OLD_EMD, 3)}",
         },
+    ),
+    "ptyr": Layout(
+        "ptypy, reconstructions (.ptyr): objects and probes to start from, no patterns",
+        ("content/probe/*/data", "content/obj/*/data"),
+        {"probe": "content/probe/*/data"},
     ),
 }  # fmt: skip
 
@@ -266,13 +286,18 @@ class LayoutReader(Reader):
                 str(container.path), f"not the layout '{self.kind}'", expected=expected, found=found, remedy=remedy
             )
         entries = layout.map_of(container)
+        if "patterns" not in layout.entries:
+            probe = next((entry.partition("=")[2] for entry in entries if entry.startswith("probe=")), "")
+            remedy = f"start from it: parameters.probe.initial: {{kind: file, path: '{container.path}:{probe}'}}"
+            raise DataError(str(container.path), "a reconstruction, which holds no patterns", remedy=remedy)
+        entries, uncalibrated = _calibrated(container, entries)
         patterns = KeyMap.parse(entries).patterns
         if zero_at_corner(patterns_of(container, patterns, "auto", None, [])):
             entries.append("zero_frequency=corner")
         shown = KeyMap.parse(entries)
         files = ", ".join(part.path.name for part in container.parts)
         said = f"read as {self.kind}: {shown.describe()}" + (f" from {files}" if files else "")
-        return shown.extract(container, (said,))
+        return shown.extract(container, (said, *uncalibrated))
 
     def _container(self, path: Path) -> Container:
         """The file, and the one beside it that belongs to it."""
@@ -289,6 +314,34 @@ for _name, _layout in LAYOUTS.items():
     register("reader", _name)(
         type(f"{_title}Reader", (LayoutReader,), {"layout": _layout, "__doc__": f"{_layout.about}."})
     )
+
+
+def _calibrated(container: Container, entries: list[str]) -> tuple[list[str], tuple[str, ...]]:
+    """Without the axes that only count pixels, which are no lengths; and a note about each."""
+    kept, notes = [], []
+    for entry in entries:
+        field, _, text = entry.partition("=")
+        key = text.split(",")[0].rpartition(" ")[0] or text.split(",")[0]
+        info = container.arrays.get(key)
+        if field == "reciprocal_pixel" and (info is None or not _is(info.unit, "1/m")):
+            notes.append(f"{key} is in '{'' if info is None else info.unit}', no spatial frequency: left out")
+        elif (
+            field == "positions"
+            and text.rpartition("/")[2].startswith("dim")
+            and info is not None
+            and not _is(info.unit, "m")
+        ):
+            notes.append(f"the raster's axes are in '{info.unit}', no lengths: left out; give the scan's step")
+        else:
+            kept.append(entry)
+    return kept, tuple(notes)
+
+
+def _is(unit: str, target: str) -> bool:
+    try:
+        return bool(unit) and factor(unit, target) > 0
+    except ValueError:
+        return False
 
 
 def layout_of(container: Container) -> LayoutReader | None:

@@ -1,6 +1,6 @@
 """What an array in a file of unknown layout is, from its name, its unit and its numbers.
 
-A name is taken apart: ``lambda_nm`` is a wavelength in nanometers, ``ccd_pixel_um`` the detector's pixel in micrometers.
+A name is taken apart: ``lambda_nm`` is a wavelength in nanometers, ``ccd_pixel_um`` a detector's pixel in micrometers.
 Where neither the name nor ``@units`` says the unit, the number does if it can only be in one: 8.8 is an energy in keV,
 8800 one in eV, and no pixel of an object has 75e-6 m.
 """
@@ -46,7 +46,8 @@ _SIZE = r"(?:_?(?:size|width|height|pitch|length))?"
 # In the order in which a name is tried.
 ROLES = {
     "energy": Role(
-        _words(r"(?:.*_)?(?:photon|beam|incident|xray|x_ray|probe|mono)_?energy.*", r"energy", r"(?:.*_)?hv", r"energy_?(?:raw|rbv|mono)"),
+        _words(r"(?:.*_)?(?:photon|beam|incident|xray|x_ray|probe|mono)_?energy.*", r"energy", r"(?:.*_)?hv",
+               r"energy_?(?:raw|rbv|mono)"),
         "eV",
         {"eV": (350.0, 2e5), "keV": (0.1, 50.0), "J": (1e-17, 1e-13)},
     ),
@@ -66,7 +67,8 @@ ROLES = {
         {"m": (1e-12, 1.5e-6)},
     ),
     "distance": Role(
-        _words(r"z|zo|z0|dist|distance", r"(?:.*_)?(?:det|detector|ccd|camera|cam|sample|object)_?(?:.*_)?(?:dist|distance|z)",
+        _words(r"z|zo|z0|dist|distance",
+               r"(?:.*_)?(?:det|detector|ccd|camera|cam|sample|object)_?(?:.*_)?(?:dist|distance|z)",
                r"(?:det|detector)_?z"),
         "m",
         {"m": (0.005, 60.0), "mm": (100.0, 60000.0)},

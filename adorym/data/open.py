@@ -17,13 +17,13 @@ from adorym.data.containers import Container, joined, open_container, read_array
 from adorym.data.dataset import Dataset
 from adorym.data.hdf5 import damage_named, lost_file
 from adorym.data.keymap import KeyMap
+from adorym.data.layouts import LAYOUTS, LayoutReader, layout_of
 from adorym.data.overrides import Overrides, given
 from adorym.data.patterns import load
-from adorym.data.pictures import PICTURES, is_series
+from adorym.data.pictures import PICTURES
 from adorym.data.readers import Reader
 from adorym.data.readers.base import Raw, assemble, joined_raw
-from adorym.data.layouts import LAYOUTS, LayoutReader, layout_of
-from adorym.data.sources import PathLike, Source, source_of
+from adorym.data.sources import PathLike, source_of
 from adorym.data.stacks import FilePatterns, single_stack
 from adorym.data.suggest import guess
 from adorym.errors import ConfigError, DataError, ExtensionError
@@ -86,7 +86,9 @@ def _raw_of_files(files: Sequence[Path], wanted: Overrides) -> tuple[Raw, str]:
     container = opened(files)
     if wanted.map:
         chosen = KeyMap.parse(wanted.map)
-        return chosen.extract(container, (f"read with a map of its arrays: {chosen.describe()}",)), f"map of {container.kind}"
+        return chosen.extract(
+            container, (f"read with a map of its arrays: {chosen.describe()}",)
+        ), f"map of {container.kind}"
     if all(part.kind in PICTURES for part in container.parts or (container,)):
         stack = FilePatterns(container.parts) if container.parts else single_stack(container)
         return Raw(patterns=stack, notes=(f"{stack.shape[0]} raw pictures, taken as intensities",)), "pictures"
@@ -128,7 +130,9 @@ def _guessed(container: Container, wanted: Overrides) -> tuple[Raw, str]:
         )
     note = "a file of unknown layout, its arrays recognized by names, units and numbers; data.map says otherwise"
     chosen = KeyMap.parse(found.entries)
-    return chosen.extract(container, (note, f"read with a map of its arrays: {chosen.describe()}")), "recognized by names"
+    return chosen.extract(
+        container, (note, f"read with a map of its arrays: {chosen.describe()}")
+    ), "recognized by names"
 
 
 def _weighted(dataset: Dataset, source: str | Path | np.ndarray) -> Dataset:

@@ -127,8 +127,9 @@ class Overrides:
 def given(overrides: Overrides) -> dict[str, Any]:
     """The fields that differ from their defaults."""
     plain = Overrides()
-    return {name: value for name in Overrides.__dataclass_fields__  # type: ignore[attr-defined]
-            if (value := getattr(overrides, name)) is not getattr(plain, name) and value != getattr(plain, name)}  # fmt: skip
+    found = {name: getattr(overrides, name) for name in Overrides.__dataclass_fields__}
+    return {name: value for name, value in found.items()
+            if isinstance(value, np.ndarray) or value != getattr(plain, name)}  # fmt: skip
 
 
 def _translated(error: ValidationError, cls: type) -> ConfigError | ConfigErrors:

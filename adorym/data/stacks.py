@@ -1,4 +1,4 @@
-"""The patterns of a container as a stack that stays in the file: along the first axes or the last, in one array or more."""
+"""The patterns of a container as a stack that stays in the file, in one array or several, counted first or last."""
 
 from __future__ import annotations
 
@@ -127,7 +127,8 @@ class FilePatterns:
             raise DataError(str(flat or infos[0][0]), what, found=", ".join(map(str, sizes)))
         self.paths = tuple(path for path, _ in infos)
         self.ends = np.cumsum([int(np.prod(shape[:-2])) for _, shape in infos])
-        self.shape: tuple[int, int, int] = (int(self.ends[-1]), *sizes[0])
+        height, width = sizes[0]
+        self.shape: tuple[int, int, int] = (int(self.ends[-1]), height, width)
 
     def read(self, index: np.ndarray) -> np.ndarray:
         index = np.asarray(index, dtype=np.intp)

@@ -217,8 +217,10 @@ def _numbers(container: Container, arrays: list[ArrayInfo], doubts: list[str]) -
     ]
     for key, unit in names:
         values = np.ravel(container.read(key)).astype(np.float64)
-        value = float(values[0]) if values.size and np.isfinite(values).all() and (values > 0).all() else None
-        role = role_of(key, unit, value) if value is not None else None
+        if not values.size or not (np.isfinite(values) & (values > 0)).all():
+            continue
+        value = float(values[0])
+        role = role_of(key, unit, value)
         if role is not None and role[0] != "theta":
             text = key if unit and role[1] == unit else f"{key} {role[1]}"
             known.setdefault(role[0], []).append((text, value * factor(role[1], "eV" if role[0] == "energy" else "m")))

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from adorym._version import __version__
-from adorym.data.dataset import Dataset
 from adorym.data.atomic import whole_file
 from adorym.data.contiguous import write_rows
+from adorym.data.dataset import Dataset
 from adorym.data.result import ParameterResult, Result, write_frame, write_result
 from adorym.engine.loop import Reconstruction
 from adorym.engine.problem import Problem
