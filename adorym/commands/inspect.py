@@ -13,7 +13,7 @@ from rich.text import Text
 
 from adorym.commands.needs import lacks_of_map, likely, missing, starting_configuration
 from adorym.commands.plan import columns, length_facts
-from adorym.data.checks import CountStatistics, count_statistics, faults
+from adorym.data.checks import CountStatistics, count_statistics, faults, repaired
 from adorym.data.containers import ArrayInfo, Container
 from adorym.data.dataset import Dataset
 from adorym.data.judgements import Judgement, judge, shown_places
@@ -121,7 +121,11 @@ def inspect(path: PathLike, overrides: Mapping[str, Any] | Overrides | None = No
         return Inspection(path=name, format="refused", arrays=arrays, notes=raw.notes, problems=(error.message(),),
                           missing=lacks, configuration=configuration)  # fmt: skip
     statistics = count_statistics(dataset)
-    found = judge(dataset, statistics=statistics)
+    try:
+        mended, remaining = repaired(dataset, wanted, statistics)
+    except DataError:  # nothing is left
+        mended, remaining = dataset, statistics
+    found = judge(mended, statistics=remaining)
     return Inspection(
         path=name,
         format=dataset.format,
@@ -130,8 +134,8 @@ def inspect(path: PathLike, overrides: Mapping[str, Any] | Overrides | None = No
         n_patterns=dataset.n_patterns,
         window_px=dataset.window_px,
         counts=statistics,
-        notes=dataset.notes,
-        problems=tuple(f"{each.what}, {each.found} (data.bad_counts)" for each in faults(dataset, statistics)),
+        notes=mended.notes,
+        problems=tuple(f"{each.what}, {each.found} (data.bad_counts)" for each in faults(mended, remaining)),
         missing=lacks,
         configuration=configuration,
         **vars(found),

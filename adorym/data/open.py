@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 from adorym import registry
 from adorym.data.checks import check_counts
-from adorym.data.containers import Container, joined, open_container, read_array
+from adorym.data.containers import Container, joined, open_container
 from adorym.data.dataset import Dataset
 from adorym.data.hdf5 import damage_named, lost_file
 from adorym.data.keymap import KeyMap
@@ -43,8 +42,8 @@ def open_dataset(
     Args:
         path: A file, several, a pattern such as ``p_*.tif``, a folder, or a run whose data are meant.
         overrides: Values that win over the file's; see `adorym.data.overrides.Overrides` for the keys.
-        check: Read all counts once, block by block, and refuse those that no model can fit. Of several processes that
-            open the same file, one need do it.
+        check: Read all counts once, block by block, leave out patterns that fall out, and refuse counts that no model
+            can fit.
 
     Raises:
         DataError: No such file, no known format, something missing, shapes that do not fit, or bad counts.
@@ -53,8 +52,7 @@ def open_dataset(
     wanted = Overrides.of(overrides)
     dataset = _opened(path, wanted)
     dataset = replace(dataset, patterns=load(dataset.patterns, wanted.memory_limit_gib * GIB))
-    dataset = check_counts(dataset, wanted.bad_counts) if check else dataset
-    return dataset if wanted.weights is None else _weighted(dataset, wanted.weights)
+    return check_counts(dataset, wanted) if check else dataset
 
 
 def _opened(path: PathLike, wanted: Overrides) -> Dataset:
@@ -133,12 +131,6 @@ def _guessed(container: Container, wanted: Overrides) -> tuple[Raw, str]:
     return chosen.extract(
         container, (note, f"read with a map of its arrays: {chosen.describe()}")
     ), "recognized by names"
-
-
-def _weighted(dataset: Dataset, source: str | Path | np.ndarray) -> Dataset:
-    weights, origin = read_array(source, "weights")
-    weights = weights.reshape(-1, 1, 1) if weights.ndim == 1 else weights
-    return replace(dataset, weights=weights.astype(np.float64), notes=(*dataset.notes, f"weights: {origin}"))
 
 
 def _raw(reader: Reader, file: Path, wanted: Overrides) -> Raw:
