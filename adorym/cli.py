@@ -23,6 +23,20 @@ from rich.text import Text
 
 from adorym._version import __version__
 from adorym.comm import Communicator, communicator, launched, started
+from adorym.commands.arguments import (
+    AsJson,
+    Assignments,
+    ConfigPath,
+    DataAssignments,
+    DataPaths,
+    DataSource,
+    MapEntries,
+    ResultPath,
+    Resume,
+    Settings,
+    ToFile,
+    ToFolder,
+)  # fmt: skip
 from adorym.engine.signals import Ended, end_on_signal
 from adorym.errors import AdorymError, RunError
 from adorym.extension import user_code
@@ -41,24 +55,6 @@ app = typer.Typer(
 # Pipes and files have no width: a large one keeps tables from being wrapped.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file: YAML, TOML or JSON.")]
-DataPath = Annotated[Path, typer.Argument(metavar="FILE", help="Data file of any readable format.")]
-DataPaths = Annotated[
-    list[Path], typer.Argument(metavar="FILE...", help="Data file of any readable format, several, a folder, or a run.")
-]
-ResultPath = Annotated[Path, typer.Argument(metavar="RESULT", help="result.h5, or the folder of a run.")]
-Assignments = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides, such as run.epochs=50.")
-]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the command.")]
-ToFolder = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for what is written.")]
-ToFile = Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DataAssignments = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Data settings, such as energy='8.8 keV'.")
-]
 
 
 class Findings(Protocol):
@@ -164,12 +160,9 @@ def formats() -> None:
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Data file, pattern of files, folder, or run.")],
+    source: DataSource,
     target: ToFile,
-    mapping: Annotated[
-        list[str] | None,
-        typer.Option("--map", metavar="NAME=KEY", help="Which array is which; 'adorym inspect' lists the names."),
-    ] = None,
+    mapping: MapEntries = None,
     assign: DataAssignments = None,
 ) -> None:
     """Write any readable format as native HDF5."""

@@ -21,7 +21,8 @@ from adorym.data.hdf5 import factor
 from adorym.data.lengths import LENGTHS, Lengths
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Orientation
-from adorym.data.readers.base import Raw, assemble, mean_field, modes_of
+from adorym.data.readers.arrays import mean_field, modes_of
+from adorym.data.readers.base import Raw, assemble
 from adorym.data.readers.motion import rows_of
 from adorym.data.stacks import matching, patterns_of
 from adorym.errors import ConfigError, DataError, suggestion

@@ -21,7 +21,8 @@ from adorym.data.overrides import Overrides, given
 from adorym.data.patterns import load
 from adorym.data.pictures import PICTURES
 from adorym.data.readers import Reader
-from adorym.data.readers.base import Raw, assemble, joined_raw
+from adorym.data.readers.base import Raw, assemble
+from adorym.data.readers.joined import joined_raw
 from adorym.data.sources import PathLike, source_of
 from adorym.data.stacks import FilePatterns, single_stack
 from adorym.data.suggest import guess

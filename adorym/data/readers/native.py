@@ -36,7 +36,8 @@ from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single
 from adorym.data.lengths import LENGTHS, Lengths, Quantity
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns
-from adorym.data.readers.base import Raw, Reader, mean_field, modes_of
+from adorym.data.readers.arrays import mean_field, modes_of
+from adorym.data.readers.base import Raw, Reader
 from adorym.errors import DataError
 from adorym.registry import register
 
