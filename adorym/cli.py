@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console, Group, RenderableType
@@ -30,13 +30,14 @@ from adorym.commands.arguments import (
     DataAssignments,
     DataPaths,
     DataSource,
+    Findings,
     MapEntries,
     ResultPath,
     Resume,
     Settings,
     ToFile,
     ToFolder,
-)  # fmt: skip
+)
 from adorym.engine.signals import Ended, end_on_signal
 from adorym.errors import AdorymError, RunError
 from adorym.extension import user_code
@@ -55,13 +56,6 @@ app = typer.Typer(
 # Pipes and files have no width: a large one keeps tables from being wrapped.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-class Findings(Protocol):
-    """Findings of a command, as tables or as plain data."""
-
-    def render(self) -> RenderableType: ...
-    def as_dict(self) -> dict[str, Any]: ...
 
 
 def _show(found: Findings, as_json: bool) -> None:

@@ -1,11 +1,12 @@
-"""Arguments and options that several commands have."""
+"""Arguments and options that several commands have, and what they return."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Protocol
 
 import typer
+from rich.console import RenderableType
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file: YAML, TOML or JSON.")]
 DataPaths = Annotated[
@@ -28,3 +29,10 @@ MapEntries = Annotated[
     list[str] | None,
     typer.Option("--map", metavar="NAME=KEY", help="Which array is which; 'adorym inspect' lists the names."),
 ]
+
+
+class Findings(Protocol):
+    """Findings of a command, as tables or as plain data."""
+
+    def render(self) -> RenderableType: ...
+    def as_dict(self) -> dict[str, Any]: ...
