@@ -175,7 +175,7 @@ def _unit(container: Container, entries: list[str], stack: Patterns, doubts: lis
     step, longest = nearest_step_px(values), LONGEST_STEP * max(known.window_px)
     pixel = known.pixel_size_m
     if pixel is None:
-        if np.ptp(values) < 0.1 * SHORTEST_STEP_PX * np.sqrt(len(values)):  # too small for pixels or micrometers
+        if 0 < np.ptp(values) < 0.1 * SHORTEST_STEP_PX * np.sqrt(len(values)):  # too small for pixels or micrometers
             return ["positions_unit=m"]
         doubts.append(f"'{key}': the unit of the positions is not known, and nor is the pixel size to judge it by")
         return []

@@ -23,7 +23,7 @@ def spoiled(value, n=5):
 def test_missing_and_wrong_files(tmp_path):
     with pytest.raises(DataError, match=r"none\.h5: no such file; check the path"):
         open_dataset(tmp_path / "none.h5")
-    with pytest.raises(DataError, match="this is a folder, not a data file"):
+    with pytest.raises(DataError, match="no data file in this folder; name the files"):
         open_dataset(tmp_path)
     for name, content, found in (
         ("text.h5", b"angle, counts", "starts with b'angle, c'"),
