@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import logging
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -94,7 +95,7 @@ class Container:
         if self.parts:
             return self.part_of(name).read(name)
         self._check(info)
-        with damage_named(f"{self.path}:{name}"):
+        with damage_named(f"{self.path}:{name}", Exception):
             if self.load is not None:
                 return self.load(name)
             with open_hdf5(self.path) as file:
@@ -138,7 +139,7 @@ def open_container(path: str | Path) -> Container:
         DataError: No such file, an unknown kind, or a damaged file.
     """
     path = check_file(path)
-    with damage_named(path):
+    with damage_named(path, Exception):  # parsers have errors of their own
         head = _content(path, 512)
         if head.startswith((SIGNATURE, MATLAB)) or (h5py.is_hdf5(path) and not head.startswith(b"PK")):
             return _hdf5(path, "mat73" if head.startswith(MATLAB) else "hdf5")
@@ -256,6 +257,7 @@ def _npy(source: Source) -> Loaders:
 def _tif(source: Source) -> Loaders:
     import tifffile  # only for those who have such files
 
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # the error that follows says it in one line
     with tifffile.TiffFile(_opened(source)) as file:
         series = file.series[0]
         info = ArrayInfo(SINGLE, series.shape, str(series.dtype))

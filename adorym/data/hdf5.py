@@ -97,15 +97,15 @@ BROKEN_FILE = (
 
 
 @contextmanager
-def damage_named(path: str | Path) -> Iterator[None]:
+def damage_named(path: str | Path, *more: type[Exception]) -> Iterator[None]:
     """Whatever a library raises over a damaged file ``path``, as one error that names the file.
 
     Raises:
-        DataError: Anything of `BROKEN_FILE` that is no error of this package.
+        DataError: Anything of `BROKEN_FILE` or ``more`` that is no error of this package.
     """
     try:
         yield
-    except BROKEN_FILE as error:
+    except (*BROKEN_FILE, *more) as error:
         if isinstance(error, AdorymError):
             raise
         if isinstance(error, MemoryError):

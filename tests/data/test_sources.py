@@ -5,6 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import tifffile
 from data_files import WINDOW, counts, native, positions, write
 
@@ -139,3 +140,26 @@ def test_inspect_and_convert_take_a_series(tmp_path):
     assert found.n_patterns == N and found.missing["ptychography"][0] == "positions"
     convert(tmp_path / "p_*.tif", tmp_path / "all.h5")
     np.testing.assert_array_equal(open_dataset(tmp_path / "all.h5").patterns.read(np.arange(N)), STACK)
+
+
+@pytest.mark.parametrize("kind", [*WRITERS, "npz", "mat"])
+def test_damage_of_any_kind_ends_in_one_error(tmp_path, kind):
+    """Bytes changed, cut out and cut off: whatever the libraries raise, the user sees an error that names the file."""
+    path, rng, damaged = tmp_path / f"a.{kind}", np.random.default_rng(3), 0
+    if kind == "npz":
+        np.savez_compressed(path, data=STACK, pos=positions(N))
+    elif kind == "mat":
+        scipy.io.savemat(path, {"data": STACK, "pos": positions(N)})
+    else:
+        WRITERS[kind](path, STACK[0])
+    content = path.read_bytes()
+    for _ in range(25):
+        changed, at = bytearray(content), int(rng.integers(min(len(content), 300)))
+        changed[at : at + 8] = [b"\xff" * 8, b"", b"\0" * 8, b"("][int(rng.integers(4))]
+        path.write_bytes(changed[: int(rng.integers(at, len(changed) + 1))] if rng.integers(3) == 0 else changed)
+        try:
+            open_dataset(path, {"pixel_size": 1e-8})
+        except DataError as error:
+            damaged += 1
+            assert str(path) in error.message() or "patterns" in error.message()
+    assert damaged > 5
