@@ -149,7 +149,7 @@ def test_damage_of_any_kind_ends_in_one_error(tmp_path, kind):
     if kind == "npz":
         np.savez_compressed(path, data=STACK, pos=positions(N))
     elif kind == "mat":
-        scipy.io.savemat(path, {"data": STACK, "pos": positions(N)})
+        scipy.io.savemat(path, {"data": STACK, "pos": positions(N)}, do_compression=True)
     else:
         WRITERS[kind](path, STACK[0])
     content = path.read_bytes()
