@@ -35,8 +35,9 @@ TECHNIQUES = ("ptychography", "tomography", "holography", "bragg_cdi")
 def missing(raw: Raw, wanted: Overrides) -> dict[str, tuple[str, ...]]:
     """By technique, the keys of ``data`` that the files do not answer and the user has not given."""
     lengths = raw.lengths.overridden(wanted)
-    has_positions = raw.positions_px is not None or raw.positions_m is not None
-    has_positions = has_positions or getattr(wanted, "positions", None) is not None
+    in_file = [raw.positions_px, raw.positions_m, raw.recorded]
+    given = wanted.positions is not None or wanted.scan.step is not None
+    has_positions = given or any(each is not None for each in in_file)
     values = {
         "positions": has_positions or None,
         "energy": lengths.energy_ev,
@@ -50,7 +51,7 @@ def missing(raw: Raw, wanted: Overrides) -> dict[str, tuple[str, ...]]:
     if wanted.propagation_distance is not None:
         values["propagation_distance"] = True
     scanned = ["positions"]
-    if lengths.pixel_size_m is None and (raw.positions_m is not None or not has_positions):
+    if lengths.pixel_size_m is None and raw.positions_px is None:
         scanned += [ENERGY, DISTANCE, PITCH]
     needed = {
         "ptychography": scanned,

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from adorym._version import __version__
 from adorym.callbacks.base import Callback, RunInfo
 from adorym.callbacks.progress import ProgressReport
@@ -16,7 +18,7 @@ from adorym.callbacks.save import LogFile, Snapshots
 from adorym.comm import communicator
 from adorym.commands.draft import PROBE, beam_of
 from adorym.commands.report import REPORT_NAME, report_scored
-from adorym.config import Config, config_from, load_config
+from adorym.config import Config, config_from, load_config, with_data
 from adorym.config_file import at_lines, load
 from adorym.data.atomic import remove_partial
 from adorym.data.fingerprint import agree, fingerprint
@@ -127,19 +129,42 @@ def carry_out(
     return Outcome(result, folder, reconstruction.stop_reason, report, _remarks(result), comm.size)
 
 
-def as_config(config: Config | Mapping[str, Any] | str | Path) -> Config:
+def as_config(
+    config: Config | Mapping[str, Any] | str | Path, patterns: ArrayLike | None = None, **data: Any
+) -> Config:
     """A `Config` from another `Config`, a mapping, or the path of a file.
+
+    Args:
+        config: It, which needs no section ``data`` if ``patterns`` are given.
+        patterns: Patterns in memory, instead of a file.
+        data: Values for the section ``data``.
 
     Raises:
         ConfigErrors: All its errors.
     """
     if isinstance(config, Config):
-        return config
-    return config_from(config) if isinstance(config, Mapping) else load_config(config)
+        made = config
+    elif isinstance(config, Mapping):
+        made = config_from(config if patterns is None else _without_file(config))
+    else:
+        made = load_config(config, () if patterns is None else ("data.path=.",))
+    return with_data(made, patterns, data)
+
+
+def _without_file(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping with a section ``data`` that needs no file."""
+    section = config.get("data")
+    return {**config, "data": {**(section if isinstance(section, Mapping) else {}), "path": "."}}
 
 
 @user_code()
-def prepare(config: Config | Mapping[str, Any] | str | Path, folder: Path | None = None) -> Reconstruction:
+def prepare(
+    config: Config | Mapping[str, Any] | str | Path,
+    folder: Path | None = None,
+    *,
+    patterns: ArrayLike | None = None,
+    **data: Any,
+) -> Reconstruction:
     """Make a reconstruction that is ready to run, for use in your own loop.
 
     Example::
@@ -152,11 +177,13 @@ def prepare(config: Config | Mapping[str, Any] | str | Path, folder: Path | None
     Args:
         config: A `Config`, a mapping, or the path of a configuration file.
         folder: Folder of the run's output, and of the object's file with the store ``h5``; as configured if absent.
+        patterns: Patterns in memory, as in `adorym.reconstruct`.
+        data: Values for the section ``data`` of the configuration, as in `adorym.reconstruct`.
 
     Raises:
         InputError: Configuration, data or geometry cannot be used.
     """
-    made = as_config(config)
+    made = as_config(config, patterns, **data)
     run = made.run
     if run.store == "h5" and run.scratch is None:
         run = replace(run, scratch=str(folder or made.output.directory))

@@ -41,6 +41,7 @@ class Dataset:
         angle_index: ``(n,)`` int, index into ``theta_rad`` for every pattern.
         theta_rad: ``(n_angles,)`` rotation angles.
         energy_ev: Photon energy.
+        voltage_v: Acceleration voltage of electrons; ``energy_ev`` is then that of photons of their wavelength.
         pixel_size_m: (y, x) pixel size in the object plane.
         detector_pixel_size_m: (y, x) pixel pitch of the detector.
         distance_m: Sample to detector distance.
@@ -72,6 +73,7 @@ class Dataset:
     theta_rad: np.ndarray = field(default_factory=lambda: np.zeros(1))
     measured: str = "intensity"
     energy_ev: float | None = None
+    voltage_v: float | None = None
     pixel_size_m: tuple[float, float] | None = None
     detector_pixel_size_m: tuple[float, float] | None = None
     distance_m: float | None = None
@@ -119,7 +121,8 @@ class Dataset:
         ny, nx = self.window_px
         known = [f"{self.n_patterns} patterns of {ny} x {nx}"]
         known += [f"{self.n_angles} angles"] if self.n_angles > 1 else []
-        known += [f"{self.energy_ev / 1e3:.4g} keV"] if self.energy_ev else []
+        beam = f"{self.voltage_v / 1e3:.4g} kV" if self.voltage_v else f"{(self.energy_ev or 0) / 1e3:.4g} keV"
+        known += [beam] if self.energy_ev else []
         known += [f"pixel {self.pixel_size_m[0]:.3g} m"] if self.pixel_size_m else []
         return f"Dataset({', '.join([*known, *filter(None, (self.format, self.path))])})"
 

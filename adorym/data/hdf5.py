@@ -42,6 +42,7 @@ _FACTORS = {
     ("1/A", "1/m"): 1e10,
     ("nm^-1", "1/m"): 1e9,
     ("1/nm", "1/m"): 1e9,
+    ("V", "V"): 1.0,
     ("rad", "rad"): 1.0,
     ("", ""): 1.0,
     ("px", "px"): 1.0,
@@ -105,8 +106,8 @@ def damage_named(path: str | Path, *more: type[Exception]) -> Iterator[None]:
     """
     try:
         yield
-    except (*BROKEN_FILE, *more) as error:
-        if isinstance(error, AdorymError):
+    except Exception as error:
+        if isinstance(error, AdorymError) or not isinstance(error, BROKEN_FILE + more):
             raise
         if isinstance(error, MemoryError):
             raise DataError(

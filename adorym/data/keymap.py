@@ -21,10 +21,12 @@ from adorym.data.hdf5 import factor
 from adorym.data.lengths import LENGTHS, Lengths
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Orientation
+from adorym.data.positions import Recorded
 from adorym.data.readers.arrays import mean_field, modes_of
 from adorym.data.readers.base import Raw, assemble
-from adorym.data.readers.motion import rows_of
-from adorym.data.stacks import matching, patterns_of
+from adorym.data.rows import rows_of
+from adorym.data.stacks import counted_last, matching, patterns_of
+from adorym.data.tables import unit_in
 from adorym.errors import ConfigError, DataError, suggestion
 from adorym.registry import component
 
@@ -48,6 +50,7 @@ class KeyMap:
         white: Flat field, counts without sample ``(..., y, x)``, averaged.
         theta: Rotation angles (radian unless the file or the map has a unit).
         energy: Photon energy.
+        voltage: Acceleration voltage of electrons.
         wavelength: Wavelength, instead of the photon energy.
         pixel_size: Pixel size in the object plane, one or (y, x); of two arrays ``Y,X``.
         detector_pixel_size: Pixel pitch of the detector, likewise.
@@ -56,8 +59,7 @@ class KeyMap:
         distance: Sample to detector.
         source_distance: Focus to sample.
         propagation_distance: Effective near-field distances.
-        positions_unit: Unit of the positions; those in pixels keep their values. If absent: that in the array's
-            attributes, else pixels.
+        positions_unit: Unit of the positions; recognized from names and numbers if absent.
         positions_order: Which of the two coordinates comes first.
         positions_sign: ``-`` where the positions are the sample's, which the probe moves against.
         zero_frequency: Place of the zero frequency in the patterns.
@@ -79,13 +81,14 @@ class KeyMap:
     theta: str | None = None
     energy: str | None = None
     wavelength: str | None = None
+    voltage: str | None = None
     pixel_size: str | None = None
     detector_pixel_size: str | None = None
     reciprocal_pixel: str | None = None
     distance: str | None = None
     source_distance: str | None = None
     propagation_distance: str | None = None
-    positions_unit: Literal["px", "m", "mm", "um", "nm", "angstrom"] | None = None
+    positions_unit: Literal["px", "m", "mm", "um", "nm", "pm", "angstrom"] | None = None
     positions_order: Literal["yx", "xy"] = "yx"
     positions_sign: Literal["+", "-"] = "+"
     zero_frequency: Literal["corner", "center"] = "center"
@@ -141,16 +144,15 @@ class KeyMap:
         patterns = patterns_of(container, self.patterns, self.frame_axis, count, notes)
         n = patterns.shape[0]
         positions = None if self.positions is None else self._positions(container, n)
-        unit = self.positions_unit or self._unit(container)
-        in_px = unit == "px"
+        unit = self._positions_unit(container)
         index, theta = self._angles(container, n, notes)
         lengths = self._lengths(container, patterns.shape[1:], notes)
         dark, flat = (None if key is None else mean_field(container.read(key)) for key in (self.dark, self.white))
         mask = None if self.mask is None else container.read(self.mask)
         return Raw(
             patterns=patterns,
-            positions_px=positions if in_px else None,
-            positions_m=None if in_px or positions is None else positions * factor(unit, "m"),
+            recorded=None if positions is None else Recorded(positions, unit, certain=self.positions_unit is not None),
+            scan_shape=self._scan_shape(container, n),
             angle_index=index,
             theta_rad=theta,
             measured=self.measured,
@@ -175,13 +177,6 @@ class KeyMap:
         return " ".join(
             f"{name}={getattr(self, name)}" for name, f in fields.items() if getattr(self, name) != f.default
         )
-
-    def _unit(self, container: Container) -> str:
-        """Unit in the attributes of the positions, pixels if there is none."""
-        if self.positions is None:
-            return "px"
-        info = container.arrays.get(container.name_of(self.positions.partition(",")[0].strip()))
-        return (info.unit if info is not None else "") or "px"
 
     def _positions(self, container: Container, n: int | None) -> np.ndarray:
         """``(k, 2)`` (y, x) in the file's unit, of all files; a raster needs ``n``, the number of patterns."""
@@ -212,6 +207,23 @@ class KeyMap:
             return y, x
         rows, columns = np.meshgrid(y, x, indexing="ij")
         return rows.ravel(), columns.ravel()
+
+    def _positions_unit(self, container: Container) -> str:
+        """Unit that the map, the arrays or their names say; empty if none does."""
+        if self.positions_unit is not None or self.positions is None:
+            return self.positions_unit or ""
+        names = [container.name_of(name.strip()) for name in self.positions.split(",", 1)]
+        found = {container.arrays[name].unit or unit_in(name) for name in names}
+        return found.pop() if len(found) == 1 else ""
+
+    def _scan_shape(self, container: Container, n: int) -> tuple[int, ...] | None:
+        """Rows and columns of a raster whose patterns lie in one array of four axes."""
+        names = matching(container, self.patterns)
+        shape = container.arrays[names[0]].shape
+        if len(names) > 1 or len(shape) != 4:
+            return None
+        last = self.frame_axis == "last" or (self.frame_axis == "auto" and counted_last(container.arrays[names[0]], n))
+        return shape[2:] if last else shape[:2]
 
     def _angles(self, container: Container, n: int, notes: list[str]) -> tuple[np.ndarray | None, np.ndarray]:
         if self.theta is None:

@@ -67,7 +67,9 @@ class Layout:
         found = {field: text for field, tried in self.entries.items() if (text := _first(container, field, tried))}
         if "energy" in found:
             found.pop("wavelength", None)
-        return [*(f"{field}={text}" for field, text in found.items()), *self.constants]
+        said = any(info.unit for name in found.get("positions", "").split(",") if (info := container.arrays.get(name)))
+        constants = [each for each in self.constants if not (said and each.startswith("positions_unit="))]
+        return [*(f"{field}={text}" for field, text in found.items()), *constants]
 
 
 def _first(container: Container, field: str, tried: str) -> str:

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from adorym import registry
 from adorym.data.checks import check_counts
-from adorym.data.containers import Container, joined, open_container
-from adorym.data.dataset import Dataset
+from adorym.data.containers import SINGLE, Container, joined, open_container
+from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.hdf5 import damage_named, lost_file
 from adorym.data.keymap import KeyMap
 from adorym.data.layouts import LAYOUTS, LayoutReader, layout_of
 from adorym.data.overrides import Overrides, given
-from adorym.data.patterns import load
+from adorym.data.patterns import check_stack, load
 from adorym.data.pictures import PICTURES
 from adorym.data.readers import Reader
 from adorym.data.readers.base import Raw, assemble
@@ -30,6 +31,7 @@ from adorym.errors import ConfigError, DataError, ExtensionError
 from adorym.extension import is_foreign, user_code
 
 GIB = 2**30
+IN_MEMORY = "patterns in memory"
 LOG = logging.getLogger("adorym")
 
 
@@ -41,7 +43,8 @@ def open_dataset(
     Patterns that fit ``memory_limit_gib`` are read now, others batch by batch.
 
     Args:
-        path: A file, several, a pattern such as ``p_*.tif``, a folder, or a run whose data are meant.
+        path: A file, several, a pattern such as ``p_*.tif``, a folder, or a run whose data are meant; or the patterns
+            themselves, ``(n, y, x)``, or ``(rows, columns, y, x)`` of a raster.
         overrides: Values that win over the file's; see `adorym.data.overrides.Overrides` for the keys.
         check: Read all counts once, block by block, leave out patterns that fall out, and refuse counts that no model
             can fit.
@@ -67,6 +70,9 @@ def raw_of(path: PathLike, wanted: Overrides) -> tuple[Raw, str, Overrides, str]
     Raises:
         DataError: No such file, or no known format.
     """
+    if isinstance(path, np.ndarray):
+        check_stack(path, IN_MEMORY)
+        return _in_memory(path), "array", wanted, IN_MEMORY
     if wanted.format is not None and ".py:" in wanted.format and isinstance(path, str | Path):
         file = Path(path).expanduser()  # somebody's own files, perhaps a folder
         return _raw(_made(wanted.format), file, wanted), wanted.format, wanted, str(file)
@@ -89,8 +95,7 @@ def _raw_of_files(files: Sequence[Path], wanted: Overrides) -> tuple[Raw, str]:
             container, (f"read with a map of its arrays: {chosen.describe()}",)
         ), f"map of {container.kind}"
     if all(part.kind in PICTURES for part in container.parts or (container,)):
-        stack = FilePatterns(container.parts) if container.parts else single_stack(container)
-        return Raw(patterns=stack, notes=(f"{stack.shape[0]} raw pictures, taken as intensities",)), "pictures"
+        return _pictures(container), "pictures"
     layout = layout_of(container) if wanted.format is None else _made(wanted.format)
     if isinstance(layout, LayoutReader):
         with damage_named(container.path):
@@ -100,6 +105,18 @@ def _raw_of_files(files: Sequence[Path], wanted: Overrides) -> tuple[Raw, str]:
         raws = [_raw(reader, file, wanted) for reader, file in zip(readers, files, strict=True) if reader is not None]
         return joined_raw(raws, str(files[0])), readers[0].kind if readers[0] is not None else ""
     return _guessed(container, wanted)
+
+
+def _pictures(container: Container) -> Raw:
+    stack = FilePatterns(container.parts) if container.parts else single_stack(container)
+    shape = None if container.parts else container.arrays[SINGLE].shape[:-2]
+    return Raw(patterns=stack, scan_shape=shape, notes=(f"{stack.shape[0]} raw pictures, taken as intensities",))
+
+
+def _in_memory(array: np.ndarray) -> Raw:
+    stack = array.reshape(-1, *array.shape[-2:])
+    note = f"{len(stack)} raw pictures, taken as intensities"
+    return Raw(patterns=ArrayPatterns(stack), scan_shape=array.shape[:-2], notes=(note,))
 
 
 def opened(files: Sequence[Path]) -> Container:
@@ -117,7 +134,11 @@ def _guessed(container: Container, wanted: Overrides) -> tuple[Raw, str]:
     if lost is not None:
         raise lost_file(f"{container.path}:/{lost.key}", lost.lost)
     with damage_named(container.path):
-        found = guess(container, positions_needed=getattr(wanted, "positions", None) is None)
+        found = guess(
+            container,
+            positions_needed=wanted.positions is None and wanted.scan.step is None,
+            pixel_known=wanted.pixel_size is not None or wanted.detector_pixel_size is not None,
+        )
     if not found.entries or found.doubts:
         remedy = f"say where things are, perhaps: data.map: [{', '.join(found.entries)}]" if found.entries else None
         raise DataError(

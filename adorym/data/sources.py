@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import h5py
+import numpy as np
 
 from adorym.data.hdf5 import check_file
 from adorym.data.pictures import is_series, natural_order, order_note, series_files
 from adorym.data.result import RESULT_NAME, read_result
 from adorym.errors import DataError
 
-PathLike: TypeAlias = str | Path | Sequence[str | Path]
+PathLike: TypeAlias = str | Path | Sequence[str | Path] | np.ndarray
 
 # Of the files of a folder, those that may hold data.
 ENDINGS = {

@@ -11,20 +11,16 @@ import numpy as np
 from adorym.data.containers import ArrayInfo, Container
 from adorym.data.dataset import Patterns
 from adorym.data.hdf5 import factor
-from adorym.data.keymap import KeyMap
 from adorym.data.names import role_of, split_unit
 from adorym.data.stacks import counted_last, patterns_of
-from adorym.data.survey import nearest_step_px
-from adorym.errors import DataError
+from adorym.data.tables import unit_in
 
 POSITION_WORDS = ("pos", "scan", "transl", "coord", "stage", "points", "encoder", "motor")
 PATTERN_WORDS = ("diff", "dp", "data", "pattern", "frame", "intens", "ptychogram", "cbed", "image", "count", "cube")
 AMPLITUDE = re.compile(r"amp|magnitude|modul|sqrt")
+SMALLEST_PX = 0.02  # a step of a scan in pixels is larger
 SAMPLE = 16  # patterns looked at for the zero frequency
 SMALL = 4  # entries of an array that is a number, or one for y and one for x
-POSITION_UNITS = ("m", "mm", "um", "nm", "px")
-# Steps of a scan that its beam could overlap: in pixels, and as a fraction of the window.
-SHORTEST_STEP_PX, LONGEST_STEP = 0.3, 0.75
 
 
 @dataclass(frozen=True)
@@ -45,12 +41,13 @@ def suggest_map(container: Container) -> list[str]:
     return list(guess(container).entries)
 
 
-def guess(container: Container, *, positions_needed: bool = True) -> Guess:
+def guess(container: Container, *, positions_needed: bool = True, pixel_known: bool = False) -> Guess:
     """What the arrays are, by name, unit, shape and number.
 
     Args:
         container: The file.
         positions_needed: Whether positions have to come from this file.
+        pixel_known: Whether the pixel size of the object is known elsewhere.
     """
     found = _stacks(container)
     if not found:
@@ -67,7 +64,7 @@ def guess(container: Container, *, positions_needed: bool = True) -> Guess:
     entries += [f"{role}={text}" for role, text in numbers.items()]
     stack = patterns_of(container, patterns.key, "auto", n, [])
     if where:
-        entries += _unit(container, entries, stack, doubts)
+        entries += _unit(container, where, pixel_known or _has_pixel(numbers), doubts)
     elif positions_needed:
         doubts.append("no array fits the number of patterns as positions")
     if _is_amplitude(patterns, stack):
@@ -157,35 +154,23 @@ def _positions_of(arrays: list[ArrayInfo], n: int) -> list[str]:
     return []
 
 
-def _unit(container: Container, entries: list[str], stack: Patterns, doubts: list[str]) -> list[str]:
-    """The unit of the positions: as said, or the only one in which neighbors overlap."""
-    key = entries[1].partition("=")[2].split(",")[0]
-    info = container.arrays[key]
-    ending = split_unit(key)[1]
-    if info.unit:
+def _has_pixel(numbers: dict[str, str]) -> bool:
+    far_field = {"distance", "detector_pixel_size"} <= numbers.keys() and bool(
+        {"energy", "wavelength"} & numbers.keys()
+    )
+    return far_field or "pixel_size" in numbers
+
+
+def _unit(container: Container, where: list[str], pixel_known: bool, doubts: list[str]) -> list[str]:
+    """The unit of the positions where nobody says it and no pixel is there to judge it by: only meters are that small."""
+    names = where[0].partition("=")[2].split(",")
+    if pixel_known or all(container.arrays[name].unit or unit_in(name) for name in names):
         return []
-    if ending in POSITION_UNITS:
-        return [f"positions_unit={ending}"] if ending != "px" else []
-    try:
-        known = KeyMap.parse([*entries, "positions_unit=px"]).read(container)
-    except DataError:
-        return []
-    assert known.probe_positions_px is not None  # the map has them
-    values = known.probe_positions_px
-    step, longest = nearest_step_px(values), LONGEST_STEP * max(known.window_px)
-    pixel = known.pixel_size_m
-    if pixel is None:
-        if 0 < np.ptp(values) < 0.1 * SHORTEST_STEP_PX * np.sqrt(len(values)):  # too small for pixels or micrometers
-            return ["positions_unit=m"]
-        doubts.append(f"'{key}': the unit of the positions is not known, and nor is the pixel size to judge it by")
-        return []
-    fits = [u for u in POSITION_UNITS
-            if SHORTEST_STEP_PX <= step * (1 if u == "px" else factor(u, "m") / pixel[0]) <= longest]  # fmt: skip
-    if len(fits) != 1:
-        said = f"may be {' or '.join(fits)}" if fits else "leaves no overlap in any unit"
-        doubts.append(f"'{key}': the unit of the positions {said}")
-        return []
-    return [] if fits == ["px"] else [f"positions_unit={fits[0]}"]
+    values = np.stack([np.ravel(container.read(name)) for name in names]).astype(np.float64)
+    if 0 < np.ptp(values) < SMALLEST_PX * np.sqrt(values.size):
+        return ["positions_unit=m"]
+    doubts.append(f"'{names[0]}': the unit of the positions is not known, and nor is the pixel size to judge it by")
+    return []
 
 
 def _fields(container: Container, arrays: list[ArrayInfo], window: tuple[int, ...]) -> list[str]:

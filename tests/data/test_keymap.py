@@ -151,7 +151,7 @@ def test_mask_dark_white_and_angles(tmp_path):
         (["patterns="], "map.patterns: missing"),
         (
             ["patterns=data", "positions_unit=ft"],
-            "map.positions_unit: .*'px', 'm', 'mm', 'um', 'nm' or 'angstrom'.*found 'ft'",
+            "map.positions_unit: .*'px', 'm', 'mm', 'um', 'nm', 'pm' or 'angstrom'.*found 'ft'",
         ),
         (["patterns=data", "energy=high"], "map.energy: neither an array of the file nor a quantity; .*found 'high'"),
         (["patterns=data", "energy=8.8"], "map.energy: neither an array.*a quantity with a unit"),

@@ -18,10 +18,10 @@ from adorym.errors import DataError
 
 N = 30
 WINDOW = (16, 16)
-PIXEL_M = 20e-9
+PIXEL_M = 200e-9
 STACK = counts(N, window=WINDOW)
 PLACES = positions(N)
-LENGTHS = {"energy_kev": 8.0, "det_dist_mm": 2000.0, "detector_pixel_um": 75.0}  # 19.4 nm in the object
+LENGTHS = {"energy_kev": 8.0, "det_dist_mm": 2000.0, "detector_pixel_um": 75.0}  # 258 nm in the object
 
 
 @pytest.mark.parametrize(

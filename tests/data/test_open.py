@@ -30,7 +30,7 @@ def test_missing_and_wrong_files(tmp_path):
         ("empty.h5", b"", "an empty file"),
     ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match=f"{name}: not an HDF5 file; found .*{found}.*adorym convert"):
+        with pytest.raises(DataError, match=f"{name}: unknown kind of file; expected HDF5.*found .*{found}"):
             open_dataset(tmp_path / name)
     with pytest.raises(
         DataError, match=r"no reader recognizes the file.*found apples; say where things are with data.map"

@@ -18,10 +18,11 @@ from adorym.data.dataset import Dataset, Patterns
 from adorym.data.detector_window import DetectorWindow, WindowedPatterns, beam_center, belongs_to_frames, window_of
 from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of
 from adorym.data.gaps import find_gaps, sample_of
-from adorym.data.lengths import LENGTHS, Lengths
+from adorym.data.lengths import LENGTHS, Lengths, check_particles
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
 from adorym.data.pictures import hot_pixels, read_fields
+from adorym.data.positions import Recorded, own_positions, placed
 from adorym.data.selection import Selection, positions_of, selection
 from adorym.errors import ConfigError, DataError
 from adorym.extension import check_kind, check_returned, is_foreign, user_code
@@ -38,6 +39,8 @@ class Raw:
         patterns: ``(n, y, x)``.
         positions_px: ``(n, 2)`` (y, x) of the probe in object pixels, or ``None``.
         positions_m: The same in meters, where the file has meters.
+        recorded: Positions in any unit, in place of these two.
+        scan_shape: Leading axes of the array of patterns; two of them are rows and columns of a raster.
         angle_index: ``(n,)``, or ``None`` for a single angle.
         theta_rad: ``(n_angles,)``.
         measured: ``"intensity"``, ``"amplitude"`` or ``"line_integrals"``.
@@ -57,6 +60,8 @@ class Raw:
     patterns: Patterns
     positions_px: np.ndarray | None = None
     positions_m: np.ndarray | None = None
+    recorded: Recorded | None = None
+    scan_shape: tuple[int, ...] | None = None
     angle_index: np.ndarray | None = None
     theta_rad: np.ndarray = field(default_factory=lambda: np.zeros(1))
     measured: str = "intensity"
@@ -131,6 +136,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     """
     notes, doubts = list(raw.notes), list[str]()
     chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
+    if (own := own_positions(overrides, raw.scan_shape, raw.patterns.shape[0], notes, path)) is not None:
+        raw = replace(raw, recorded=own)
     raw = _with_fields(raw, overrides, notes, path)
     mask = _mask(raw, overrides, notes, path)
     measured = overrides.measured or raw.measured
@@ -153,10 +160,12 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
                    patterns=patterns if chosen.is_all else select(patterns, chosen.patterns))  # fmt: skip
     used, weights, scale = _windowed(used, overrides, chosen, notes)
     lengths = used.lengths.completed(used.patterns.shape[1:], notes)
-    positions = positions_of(_positions(raw, lengths, notes, path), chosen, notes, path)
+    used = replace(used, lengths=lengths)
+    check_particles(lengths, overrides, path)
+    positions = positions_of(_positions(used, overrides, scale, notes, doubts, path), chosen, notes, path)
     return Dataset(
         patterns=used.patterns,
-        probe_positions_px=positions if positions is None or raw.positions_m is not None else positions / scale,
+        probe_positions_px=positions,
         angle_index=chosen.angle_index,
         theta_rad=_angles(raw, overrides, path)[chosen.angles],
         measured=measured,
@@ -270,22 +279,17 @@ def _lit(flat: np.ndarray) -> np.ndarray:
     return (flat > 0) & np.isfinite(flat)
 
 
-def _positions(raw: Raw, lengths: Lengths, notes: list[str], path: str) -> np.ndarray | None:
-    """(y, x) in object pixels; those in meters count from their minimum, the instrument's zero being arbitrary."""
-    if raw.positions_m is None:
-        return None if raw.positions_px is None else np.asarray(raw.positions_px, dtype=np.float64)
-    if lengths.pixel_size_m is None:
-        needed = {
-            "energy": lengths.energy_ev,
-            "distance": lengths.distance_m,
-            "detector_pixel_size": lengths.detector_pixel_size_m,
-        }
-        missing = ", ".join(f"data.{name}" for name, value in needed.items() if value is None)
-        remedy = f"give data.pixel_size, or for far-field data what is missing of the geometry: {missing}"
-        raise DataError(path, "positions are in meters and the pixel size of the object is unknown", remedy=remedy)
-    start = np.nanmin(raw.positions_m, axis=0)
-    notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
-    return (raw.positions_m - start) / np.asarray(lengths.pixel_size_m)
+def _positions(
+    raw: Raw, overrides: Overrides, scale: np.ndarray, notes: list[str], doubts: list[str], path: str
+) -> np.ndarray | None:
+    """(y, x) in object pixels of all positions, those of the user or those of the file; doubts about them are added."""
+    found = raw.recorded
+    if found is None and raw.positions_m is not None:
+        found = Recorded(raw.positions_m, "m")
+    elif found is None and raw.positions_px is not None:
+        found = Recorded(np.asarray(raw.positions_px, dtype=np.float64), "px")
+    window = raw.patterns.shape[1:], scale
+    return None if found is None else placed(found, overrides, raw.lengths, window, notes, doubts, path)
 
 
 def _angles(raw: Raw, overrides: Overrides, path: str) -> np.ndarray:
@@ -305,7 +309,7 @@ def _windowed(
 ) -> tuple[Raw, np.ndarray | None, np.ndarray]:
     """The part of the detector that the user asks for, weights of it, and (y, x) object pixels that became one."""
     near, frame_px = raw.lengths.propagation_distance_m is not None, raw.patterns.shape[1:]
-    far = not near and (raw.positions_px is not None or raw.positions_m is not None)
+    far = not near and any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m))
     center = overrides.center
     if center == "auto":
         center = _beam(raw, near)

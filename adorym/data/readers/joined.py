@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from adorym.data.patterns import JoinedPatterns
+from adorym.data.positions import Recorded
 from adorym.data.readers.base import Raw
 from adorym.errors import DataError
 
@@ -39,6 +40,8 @@ def joined_raw(raws: Sequence[Raw], path: str) -> Raw:
         first,
         patterns=JoinedPatterns([raw.patterns for raw in raws]),
         positions_px=_concatenated([raw.positions_px for raw in raws], path),
+        recorded=_recorded([raw.recorded for raw in raws], path),
+        scan_shape=None,
         positions_m=_concatenated([raw.positions_m for raw in raws], path),
         angle_index=np.concatenate(angles) if several else None,
         theta_rad=np.concatenate([raw.theta_rad for raw in raws]) if several else first.theta_rad,
@@ -46,6 +49,16 @@ def joined_raw(raws: Sequence[Raw], path: str) -> Raw:
         truth={},
         notes=(f"{len(raws)} files of {', '.join(str(shape[0]) for shape in shapes)} patterns", *first.notes),
     )
+
+
+def _recorded(found: Sequence[Recorded | None], path: str) -> Recorded | None:
+    values = _concatenated([None if each is None else each.values for each in found], path)
+    first = found[0]
+    if values is None or first is None:
+        return None
+    if any(each is not None and each.unit != first.unit for each in found):
+        raise DataError(path, "the files give positions in different units")
+    return replace(first, values=values)
 
 
 def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 
 from adorym.data.hdf5 import find, quantity, unit_of
 from adorym.data.patterns import Orientation
+from adorym.data.rows import rows_of
 from adorym.errors import DataError
 
 Pair = tuple[float, float]
@@ -79,22 +80,6 @@ def sample_motion(entry: h5py.Group, detector: h5py.Group, n: int) -> tuple[np.n
 def probe_motion(motion: np.ndarray, axes: np.ndarray) -> np.ndarray:
     """``(n, 2)`` meters along rows and columns from sample translations ``(n, 3)`` and axes ``(2, 3)``."""
     return -motion @ axes.T
-
-
-def rows_of(array: np.ndarray, n: int, place: str) -> np.ndarray:
-    """``(k, 2)`` or ``(k, 3)`` from ``(k, 3)``, ``(3, k)``, a raster ``(ny, nx, 3)``, or the same with 2 for 3.
-
-    Where both the first and the last axis would do, the one that gives ``n`` rows is taken, else the last.
-
-    Raises:
-        DataError: Neither the first nor the last axis has two or three entries.
-    """
-    last, first = array.shape[-1:] in ((2,), (3,)), array.shape[:1] in ((2,), (3,))
-    if array.ndim < 2 or not (last or first):
-        raise DataError(place, "positions have the wrong shape", expected=f"({n}, 2), ({n}, 3)", found=array.shape)
-    if last and (array.size == n * array.shape[-1] or not first or array.size != n * array.shape[0]):
-        return array.reshape(-1, array.shape[-1])
-    return array.reshape(array.shape[0], -1).T
 
 
 def _paired(y: np.ndarray, x: np.ndarray, n: int, place: str) -> tuple[np.ndarray, np.ndarray]:
