@@ -18,30 +18,30 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group, RenderableType
-from rich.text import Text
 
 from adorym._version import __version__
 from adorym.comm import Communicator, communicator, launched, started
-from adorym.commands.arguments import (
+from adorym.engine.signals import Ended, end_on_signal
+from adorym.errors import AdorymError, RunError
+from adorym.extension import user_code
+from adorym.streams import expendable_output
+from adorym.terminal import (
     AsJson,
     Assignments,
     ConfigPath,
     DataAssignments,
     DataPaths,
-    DataSource,
-    Findings,
-    MapEntries,
     ResultPath,
     Resume,
     Settings,
+    StartFrom,
     ToFile,
     ToFolder,
+    err,
+    out,
+    print_parts,
+    show,
 )
-from adorym.engine.signals import Ended, end_on_signal
-from adorym.errors import AdorymError, RunError
-from adorym.extension import user_code
-from adorym.streams import expendable_output
 
 PARALLEL = {"run", "train"}  # commands that run on several processes
 
@@ -53,22 +53,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# Pipes and files have no width: a large one keeps tables from being wrapped.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def _show(found: Findings, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(found.as_dict(), indent=2) + "\n")
-    else:
-        _print(found.render())
-
-
-def _print(found: RenderableType) -> None:
-    """Print tables wrapped to the terminal's width, and lines unwrapped, so that paths and commands can be copied."""
-    for part in found.renderables if isinstance(found, Group) else [found]:
-        out.print(part, soft_wrap=isinstance(part, Text))
 
 
 def _version(show: bool) -> None:
@@ -98,18 +82,20 @@ def run(
     output: ToFolder = None,
     resume: Resume = False,
     quick: Annotated[bool, typer.Option("--quick", help="A few epochs only, to see whether it works.")] = False,
+    start_from: StartFrom = None,
 ) -> None:
     """Reconstruct: result.h5, checkpoint.h5, log.txt and report.html in the output folder."""
     from adorym.commands.run import run as work
     from adorym.report.text import counted
 
-    done = work(config, assign or (), output=output, resume=resume, quick=quick)
+    assign = [*(assign or ()), *([] if start_from is None else [f"start_from={json.dumps(str(start_from))}"])]
+    done = work(config, assign, output=output, resume=resume, quick=quick)
     losses = list(done.result.history.get("loss", ()))
     final = f", loss {losses[-1]:.4e}" if len(losses) else ""
     if done.stopped:
         out.print(f"Stopped early ({done.stopped}) after epoch {len(losses)}{final}.")
         if done.interrupted:
-            out.print(f"Resume with: {_resuming(config, assign or (), done.folder, quick)}")
+            out.print(f"Resume with: {_resuming(config, assign, done.folder, quick)}")
             if done.ranks > 1:
                 out.print("This starts one process; put mpirun or srun before it to start any number.")
     else:
@@ -133,7 +119,7 @@ def check(config: ConfigPath, assign: Assignments = None, as_json: AsJson = Fals
     """List every error of a configuration at once; if there is none, show what the run will do and need."""
     from adorym.commands.check import check as work
 
-    _show(work(config, assign or ()), as_json)
+    show(work(config, assign or ()), as_json)
 
 
 @app.command()
@@ -141,7 +127,7 @@ def inspect(file: DataPaths, assign: DataAssignments = None) -> None:
     """Show what a data file holds: format, arrays, units, geometry, overlap, what looks suspicious, what is missing."""
     from adorym.commands.inspect import inspect as work
 
-    _print(work(file[0] if len(file) == 1 else file, _settings(assign)).render())
+    print_parts(work(file[0] if len(file) == 1 else file, _settings(assign)).render())
 
 
 @app.command()
@@ -149,14 +135,17 @@ def formats() -> None:
     """List the formats that are read, and what each leaves to be given."""
     from adorym.commands.formats import formats as work
 
-    _print(work())
+    print_parts(work())
 
 
 @app.command()
 def convert(
-    source: DataSource,
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Data file, pattern of files, folder, or run.")],
     target: ToFile,
-    mapping: MapEntries = None,
+    mapping: Annotated[
+        list[str] | None,
+        typer.Option("--map", metavar="NAME=KEY", help="Which array is which; 'adorym inspect' lists the names."),
+    ] = None,
     assign: DataAssignments = None,
 ) -> None:
     """Write any readable format as native HDF5."""
@@ -191,7 +180,7 @@ def score(
     """Compare a result with the truth: errors after alignment, resolution, position errors."""
     from adorym.commands.score import score as work
 
-    _show(work(result, truth), as_json)
+    show(work(result, truth), as_json)
 
 
 @app.command()
@@ -259,7 +248,7 @@ def prepare(
     """Prepare a measured Bragg peak: remove stray counts, center, bin, crop, check sampling."""
     from adorym.commands.prepare import prepare_peak as work
 
-    _print(work(source, target, _settings(assign), _settings(about)).render())
+    print_parts(work(source, target, _settings(assign), _settings(about)).render())
 
 
 @app.command()
@@ -274,7 +263,7 @@ def crystal(
     """Transform a Bragg result to the laboratory frame, with displacement and strain."""
     from adorym.commands.crystal import crystal as work
 
-    _print(work(result, output, _settings(assign), data).render())
+    print_parts(work(result, output, _settings(assign), data).render())
 
 
 @app.command()
@@ -303,7 +292,9 @@ def tune(
     config: ConfigPath,
     vary: Annotated[
         list[str] | None,
-        typer.Option("--vary", metavar="KEY=RANGE", help="low:high, low:high:log, or a,b,c; may be repeated."),
+        typer.Option(
+            "--vary", metavar="KEY=RANGE", help="low:high, low:high:log, or a,b,c, with units; may be repeated."
+        ),
     ] = None,
     assign: Assignments = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="Runs to add to the study.")] = 20,
@@ -331,7 +322,7 @@ def list_(
     """List everything that a configuration can name, with its fields, units and defaults."""
     from adorym.commands.listing import listing as work
 
-    _print(work(group))
+    print_parts(work(group))
 
 
 def _settings(assignments: list[str] | None) -> dict[str, Any]:

@@ -145,6 +145,8 @@ def _area_m2(made: Draft) -> float | None:
 
 def _is_focus(made: Draft) -> bool:
     """Whether the start probe was made from the mean pattern, which does not determine the beam's defocus."""
+    if _regime(made) == "near_field":
+        return False
     initial = made.problem.values[PROBE].settings.initial if PROBE in made.problem.values else None
     if initial is None:
         return made.dataset.start_probe is None

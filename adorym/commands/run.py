@@ -31,7 +31,7 @@ from adorym.engine.loop import TIME_IS_OVER, Reconstruction
 from adorym.engine.outcome import outcome, outcome_in_file
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.signals import stop_on_signal
-from adorym.errors import ConfigError, InputError
+from adorym.errors import ConfigError, InputError, RunError
 from adorym.extension import user_code
 from adorym.report.position_trend import position_trend
 
@@ -46,7 +46,7 @@ class Outcome:
         result: The result, also in ``folder/result.h5``.
         stopped: Why the run ended early; empty if it did not.
         report: The report's path, if one was asked for.
-        remarks: Remarks on the experiment, one per line: the trend of refined positions.
+        remarks: The verdict and remarks on the experiment, one per line: the trend of refined positions.
         ranks: Number of ranks.
     """
 
@@ -206,7 +206,7 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
         n_patterns=reconstruction.problem.dataset.n_patterns,
         output=folder,
         rank=reconstruction.problem.comm.rank,
-        current=lambda: outcome(reconstruction, text),
+        current=lambda: outcome(reconstruction, text, judged=False),
     )
     result: Result | None = None
     if folder is not None and reconstruction.problem.comm.is_root:
@@ -230,14 +230,24 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
             for record in _saved(records, config.run.checkpoint_every, save):
                 for callback in callbacks:
                     callback.on_epoch(info, record)
-        if folder is None:
-            result = outcome(reconstruction, text)
-        else:
-            result = outcome_in_file(reconstruction, folder / RESULT_NAME, text)
+        result = _written(reconstruction, folder, text)
+    except RunError as error:
+        if not reconstruction.ended:
+            raise
+        _written(reconstruction, folder, text)
+        there = "" if folder is None else f", in {folder / RESULT_NAME}"
+        raise error.with_(remedy=f"{error.remedy}{there}") from error
     finally:
         for callback in callbacks:
             callback.on_end(info, result)
     return result
+
+
+def _written(reconstruction: Reconstruction, folder: Path | None, config: str) -> Result:
+    """The result so far, in ``folder/result.h5`` if there is a folder."""
+    if folder is None:
+        return outcome(reconstruction, config)
+    return outcome_in_file(reconstruction, folder / RESULT_NAME, config)
 
 
 def _hints(reconstruction: Reconstruction) -> tuple[str, ...]:
@@ -272,10 +282,11 @@ def _saved(records: Iterator[EpochRecord], every: int, save: Callable[[], None])
 
 
 def _remarks(result: Result) -> tuple[str, ...]:
+    lines = [] if result.verdict is None else list(result.verdict.lines)
     trend = position_trend(result)
-    if trend is None:
-        return ()
-    return tuple(line for line in (f"Positions {trend.summary}.", trend.hint) if line)
+    if trend is not None:
+        lines += [line for line in (f"Positions {trend.summary}.", trend.hint) if line]
+    return tuple(lines)
 
 
 def _writable(folder: Path, where: str) -> None:

@@ -59,6 +59,7 @@ class Dataset:
         tile_corners_px: ``(t, 2)`` int, first pixel of each tile of divided images: the patterns are then all images at
             the first tile, all at the second, ...; ``None`` if each pattern is a whole image.
         picture_px: (y, x) size of a whole image; that of a pattern if not given.
+        computed: Which of ``pixel_size_m`` and ``probe_positions_px`` follow from the distance of the detector.
         pattern_numbers: ``(n,)`` int, number in the file of each pattern, before any choice; 0, 1, ... if not given.
         angle_numbers: ``(n_angles,)`` int, likewise of each angle.
         saturation_counts: Counts at and above which a pixel is only a lower bound; ``None`` without such pixels.
@@ -88,6 +89,7 @@ class Dataset:
     start_probe: np.ndarray | None = None
     tile_corners_px: np.ndarray | None = None
     picture_px: tuple[int, int] = (0, 0)
+    computed: tuple[str, ...] = ()
     pattern_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     angle_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     saturation_counts: float | None = None

@@ -17,12 +17,13 @@ from pydantic import ValidationError
 from adorym import units
 from adorym.data.containers import Container, open_container
 from adorym.data.dataset import Dataset
+from adorym.data.flat_fields import mean_field
 from adorym.data.hdf5 import factor
 from adorym.data.lengths import LENGTHS, Lengths
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Orientation
 from adorym.data.positions import Recorded
-from adorym.data.readers.arrays import mean_field, modes_of
+from adorym.data.readers.arrays import modes_of
 from adorym.data.readers.base import Raw, assemble
 from adorym.data.rows import rows_of
 from adorym.data.stacks import counted_last, matching, patterns_of

@@ -13,7 +13,7 @@ import numpy as np
 
 from adorym.data.overrides import Overrides, Propagation, pair
 from adorym.errors import ConfigError, DataError
-from adorym.optics.geometry import Geometry, fresnel_scaling
+from adorym.optics.geometry import Geometry, Pair, Regime, first_distance, fresnel_scaling
 from adorym.units import electron_wavelength_m, energy_ev, wavelength_m
 
 
@@ -125,6 +125,7 @@ class Lengths:
             distance_m=self.distance_m,
             source_distance_m=self.source_distance_m,
             given_pixel_size_m=self.pixel_size_m,
+            stated_distance_m=first_distance(self.propagation_distance_m),
         )
 
     def propagated(self, choice: Propagation, window_px: tuple[int, int], notes: list[str]) -> Lengths:
@@ -132,7 +133,7 @@ class Lengths:
         if choice == "far_field":
             return replace(self, propagation_distance_m=None)
         if choice == "near_field":
-            geometry = self.geometry(window_px)
+            geometry = replace(self, propagation_distance_m=None).geometry(window_px)
             distance = geometry.effective_distance_m
             notes.append(f"near field: magnification {geometry.magnification:.6g}, effective distance {distance:.6g} m")
             return replace(self, propagation_distance_m=np.array([distance]))
@@ -144,20 +145,21 @@ class Lengths:
         """With the pixel size worked out, where it is not given and follows from the rest."""
         if self.pixel_size_m is not None or self.detector_pixel_size_m is None:
             return self
-        geometry, near = self.geometry(window_px), self.propagation_distance_m is not None
-        needed: tuple[float | None, ...] = (self.energy_ev, self.distance_m)
-        if near:  # a parallel beam has the detector's pixel, whatever the distance
-            needed = () if self.source_distance_m is None else (self.distance_m,)
-        if None in needed:
+        near = self.propagation_distance_m is not None
+        # In the near field the distance need not be known: a parallel beam has the detector's pixel.
+        if not near and None in (self.energy_ev, self.distance_m):
             return self
-        size = geometry.pixel_size_m("near_field" if near else "far_field")
-        how = (
-            "detector pixel / magnification, near field"
-            if near
-            else "wavelength * distance / (n * detector pixel), far field"
-        )
-        notes.append(f"pixel size (y, x) = ({size[0]:.6g}, {size[1]:.6g}) m: {how}")
+        regime: Regime = "near_field" if near else "far_field"
+        size = self.geometry(window_px).pixel_size_m(regime)
+        notes.append(pixel_size_note(size, regime))
         return replace(self, pixel_size_m=size)
+
+
+def pixel_size_note(size: Pair, regime: Regime) -> str:
+    """How a pixel size was computed."""
+    near = "detector pixel / magnification, near field"
+    how = near if regime == "near_field" else "wavelength * distance / (n * detector pixel), far field"
+    return f"pixel size (y, x) = ({size[0]:.6g}, {size[1]:.6g}) m: {how}"
 
 
 # Photons of such energies are not focused to such pixels, electrons are.

@@ -109,9 +109,10 @@ class Overrides:
         center: (y, x) of the detector pixel in the middle of that part, where the direct beam is, after transpose and
             flips; ``auto`` to find the beam; the middle of the detector if absent. What is beyond its edge is masked.
         bin: Detector pixels, along each side, whose counts are summed.
-        white_fields: How several flat fields are used: their ``mean``, or interpolated between those from
-            ``before_and_after`` the scan. If absent: interpolated between the angles ``exchange/theta_white``, or the
-            mean if the file has none.
+        white_fields: How several flat fields are used: their ``mean``, interpolated between those from
+            ``before_and_after`` the scan, or ``one_each``: each pattern is divided by its own, or by the mean of its
+            own. If absent: interpolated between the angles ``exchange/theta_white`` if the file has them, one each if
+            pictures of one angle come with as many flat fields, else the mean.
         bad_counts: What to do with counts that are not finite or negative: stop with an ``error``, ``mask_pixels``
             that have any, or ``drop_patterns`` that have any (and patterns without a single count).
         saturation: Counts at and above which a pixel is only a lower bound, where the loss does not say so itself;
@@ -154,7 +155,7 @@ class Overrides:
     crop: int | tuple[int, int] | None = None
     center: Literal["auto"] | tuple[float, float] | None = None
     bin: Annotated[int, Field(ge=1)] = 1
-    white_fields: Literal["mean", "before_and_after"] | None = None
+    white_fields: Literal["mean", "before_and_after", "one_each"] | None = None
     bad_counts: Literal["error", "mask_pixels", "drop_patterns"] = "error"
     saturation: Positive | Literal["auto", "none"] = "auto"
     memory_limit_gib: Positive = 2.0

@@ -57,6 +57,13 @@ class Recorded:
         return float(nearest_distances(distinct).mean()) if len(distinct) > 1 else 0.0
 
 
+def recorded_in(px: np.ndarray | None, meters: np.ndarray | None) -> Recorded | None:
+    """Positions of a file that calls them pixels or meters."""
+    if meters is not None:
+        return Recorded(meters, "m")
+    return None if px is None else Recorded(np.asarray(px, dtype=np.float64), "px")
+
+
 def read_positions(source: str | Path | np.ndarray, n: int) -> Recorded:
     """Positions of ``n`` patterns in an array or in a file of their own.
 
@@ -209,11 +216,10 @@ def placed(
     overrides: Overrides,
     lengths: Lengths,
     window: tuple[tuple[int, int], np.ndarray],
-    notes: list[str],
-    doubts: list[str],
+    told: tuple[list[str], list[str]],
     path: str,
-) -> np.ndarray:
-    """``(k, 2)`` (y, x) in object pixels.
+) -> tuple[np.ndarray, bool]:
+    """``(k, 2)`` (y, x) in object pixels, and whether they were computed from a length with the size of these.
 
     Positions in a length count from their minimum, the instrument's zero being arbitrary.
 
@@ -222,33 +228,32 @@ def placed(
         overrides: Their order, sign, unit and rotation.
         lengths: Of the patterns as they are used.
         window: (y, x) size of these, and their object pixel over that of whole frames.
-        notes: Receives what is done.
-        doubts: Receives what is doubtful.
+        told: Receive what is done, and what is doubtful.
         path: Of the data, for errors.
 
     Raises:
         DataError: Positions in a length cannot be turned into pixels.
     """
-    values = recorded.values
+    values, notes = recorded.values, told[0]
     if values.ndim != 2 or values.shape[1] != 2:
-        return values  # the data set says what is wrong
+        return values, False  # the data set says what is wrong
     if overrides.positions_order == "xy":
         values = values[:, ::-1]
         notes.append("positions: (x, y) exchanged")
     if overrides.positions_sign is not None:
         signs = [-1.0 if sign == "-" else 1.0 for sign in overrides.positions_sign]
         values = values * np.array([signs[0], signs[-1]])
-    unit = _decided(replace(recorded, values=values), overrides, (lengths, window[0]), notes, doubts)
+    unit = _decided(replace(recorded, values=values), overrides, (lengths, window[0]), *told)
     angle = overrides.scan.rotation if overrides.rotation is None else overrides.rotation
     if angle:
         notes.append(f"positions turned by {np.rad2deg(angle):.6g} deg, from x towards y")
     if unit == "px":
-        return turned(values / window[1], angle, lengths.pixel_size_m)
+        return turned(values / window[1], angle, lengths.pixel_size_m), False
     pixel = _known_pixel(lengths, unit, path)
     values = turned(values * _factor(unit, recorded.origin), angle)
     start = np.nanmin(values, axis=0)
     notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
-    return (values - start) / np.asarray(pixel)
+    return (values - start) / np.asarray(pixel), True
 
 
 def turned(positions: np.ndarray, angle_rad: float, pixel_m: tuple[float, float] | None = None) -> np.ndarray:

@@ -162,7 +162,7 @@ def _has_pixel(numbers: dict[str, str]) -> bool:
 
 
 def _unit(container: Container, where: list[str], pixel_known: bool, doubts: list[str]) -> list[str]:
-    """The unit of the positions where nobody says it and no pixel is there to judge it by: only meters are that small."""
+    """The unit of the positions where nobody says it, and no pixel to judge it by: only meters are that small."""
     names = where[0].partition("=")[2].split(",")
     if pixel_known or all(container.arrays[name].unit or unit_in(name) for name in names):
         return []

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.ndimage import median_filter
+from scipy.ndimage import convolve, median_filter
 
 from adorym.data.checks import CountStatistics
 from adorym.data.dataset import Dataset
@@ -26,7 +26,26 @@ GRADIENT_WIDTH, NOISE = 1.5, 0.05
 # Smaller turns are left to the refinement of positions.
 SMALLEST_TURN_RAD, SIGNIFICANT = np.deg2rad(4.0), 4.0
 HOT, DEAD = 20.0, 0.05  # relative to the median around a pixel
+SECOND_DIFFERENCE = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0])
 ORIENTATIONS = ("as it is", "turned by 90 deg", "flip_x (or flip_y)", "transpose")
+
+
+def contrast_of(dataset: Dataset) -> float:
+    """Relative standard deviation of the first holograms, less that of white noise."""
+    found = []
+    for i in range(min(dataset.n_patterns, 4)):
+        picture = dataset.patterns.read(np.array([i]))[0].astype(np.float64)
+        picture = picture**2 if dataset.measured == "amplitude" else picture
+        good = np.isfinite(picture)
+        if dataset.mask is not None:
+            good &= dataset.mask if dataset.mask.ndim == 2 else dataset.mask[i]
+        mean = float(picture[good].mean()) if good.any() else 0.0
+        if mean > 0:
+            # A second difference in both directions hardly sees an image; of white noise it is 6 standard deviations.
+            rough = np.abs(convolve(np.where(good, picture / mean, 1.0), SECOND_DIFFERENCE))[good]
+            noise = float(np.median(rough)) / (0.6745 * 6)
+            found.append(max(float((picture[good] / mean).var()) - noise**2, 0.0))
+    return float(np.sqrt(np.mean(found))) if found else 1.0
 
 
 def nearest_step_px(positions: np.ndarray) -> float:

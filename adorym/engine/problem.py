@@ -42,6 +42,7 @@ class Problem:
         solver: Updates all refined parameters together; replaces their optimizers.
         comm: The ranks that solve it together; each works on its part of every batch.
         start_diagnostics: Diagnostics of the start object, for the result.
+        epochs_before: Epochs of the runs that this one goes on from.
         checkpoint_slices: As `adorym.data.batches.Batch` has it.
     """
 
@@ -57,6 +58,7 @@ class Problem:
     solver: Solver | None = None
     comm: Communicator = field(default_factory=SerialCommunicator)
     start_diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict)
+    epochs_before: int = 0
     checkpoint_slices: int | None = None
 
     @property

@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import numpy as np
+from scipy import ndimage
 from scipy.special import expit
 
 from adorym.errors import ConfigError, DataError, GeometryError
@@ -153,10 +154,13 @@ class ApertureProbe(InitialProbe):
 
 @register("probe", "mean_pattern")
 class MeanPatternProbe(InitialProbe):
-    r"""The wave whose far field has a flat phase and the mean intensity: :math:`\mathcal F^{-1}\sqrt{\bar I}`.
+    r"""The wave whose phase is flat at the detector, where it has the mean intensity.
+
+    In the far field it is :math:`\mathcal F^{-1}\sqrt{\bar I}`, in focus; in the near field
+    :math:`\mathcal D_{-z}\sqrt{\bar I}`, the root of the mean picture propagated back to the sample.
 
     Attributes:
-        defocus: Distance by which that focus is propagated to the sample.
+        defocus: Far field: distance by which that focus is propagated to the sample.
         patterns: Largest number of patterns, evenly chosen, that are averaged.
     """
 
@@ -168,21 +172,22 @@ class MeanPatternProbe(InitialProbe):
             raise ConfigError("patterns", "must be at least 1", found=self.patterns)
 
     def make(self, dataset: Measurement) -> np.ndarray:
-        if geometry.regime_of(dataset) == "near_field":
-            remedy = "choose another initial probe, such as 'plane'"
-            raise GeometryError("kind", "a mean pattern gives a probe in the far field only", remedy=remedy)
         mean = mean_intensity(dataset, self.patterns)
         if not mean.any():
             raise DataError("data", "the mean pattern is dark", remedy="choose another initial probe")
+        if geometry.regime_of(dataset) == "near_field":
+            if self.defocus != 0:
+                raise ConfigError("defocus", "has no effect in the near field", remedy="leave it out")
+            return back_at_sample(mean, dataset)[None]
         return focused(np.fft.ifftshift(np.sqrt(mean)), self.defocus, dataset)[None]
 
 
 @register("probe", "file")
 class FileProbe(InitialProbe):
-    """A probe from a file: npy, npz, or HDF5 such as an earlier run's ``result.h5``.
+    """A probe from a file: npy, npz, or HDF5 such as an earlier run's ``result.h5``; `start_from` takes over the rest.
 
     Attributes:
-        path: The file.
+        path: The file, or the folder of a run.
         key: Name of the array in an npz or HDF5 file; ``probe`` by default.
         fit: What to do when its window is not the data's: ``"error"``, ``"crop_or_pad"`` (same pixel size) or
             ``"resample"`` (same width in meters, as after cropping the patterns).
@@ -221,6 +226,20 @@ def in_pixels(text: str, dataset: Measurement) -> Pair:
         return value, value
     dy, dx = geometry.Geometry.of(dataset).pixel_size_m(geometry.regime_of(dataset))
     return value / dy, value / dx
+
+
+def back_at_sample(mean: np.ndarray, dataset: Measurement) -> np.ndarray:
+    """The root of the mean picture ``(y, x)``, propagated back over the near-field distance; ``(y, x)`` complex128.
+
+    Pixels that are masked in every picture, and hence 0, are given the value of their nearest neighbor.
+    """
+    if dataset.mask is not None:
+        never = ~(dataset.mask if dataset.mask.ndim == 2 else dataset.mask.any(axis=0))
+        nearest = ndimage.distance_transform_edt(never, return_distances=False, return_indices=True)
+        mean = mean[tuple(nearest)]
+    distance = geometry.Geometry.of(dataset).effective_distance_m
+    spectrum = np.fft.fft2(np.sqrt(mean)) * np.exp(1j * distance * fresnel_rate_rad_per_m(sample_grid(dataset)))
+    return np.fft.ifft2(spectrum)
 
 
 def focused(spectrum: np.ndarray, defocus_m: float, dataset: Measurement) -> np.ndarray:

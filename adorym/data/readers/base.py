@@ -16,13 +16,13 @@ import numpy as np
 from adorym.data.containers import read_array, read_mask
 from adorym.data.dataset import Dataset, Patterns
 from adorym.data.detector_window import DetectorWindow, WindowedPatterns, beam_center, belongs_to_frames, window_of
-from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of
+from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of, one_each
 from adorym.data.gaps import find_gaps, sample_of
 from adorym.data.lengths import LENGTHS, Lengths, check_particles
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
 from adorym.data.pictures import hot_pixels, read_fields
-from adorym.data.positions import Recorded, own_positions, placed
+from adorym.data.positions import Recorded, own_positions, placed, recorded_in
 from adorym.data.selection import Selection, positions_of, selection
 from adorym.errors import ConfigError, DataError
 from adorym.extension import check_kind, check_returned, is_foreign, user_code
@@ -53,6 +53,7 @@ class Raw:
         open_beam_counts: Mean counts in a pixel without the sample; those of ``flat`` if there is one.
         start_probe: ``(modes, y, x)``.
         rotation_center_px: x of the rotation axis from the detector's middle.
+        computed: As `adorym.data.dataset.Dataset` has it.
         truth: What a simulation knows.
         notes: What the reader decided.
     """
@@ -74,6 +75,7 @@ class Raw:
     open_beam_counts: float | None = None
     start_probe: np.ndarray | None = None
     rotation_center_px: float | None = None
+    computed: tuple[str, ...] = ()
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -136,8 +138,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     """
     notes, doubts = list(raw.notes), list[str]()
     chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
-    if (own := own_positions(overrides, raw.scan_shape, raw.patterns.shape[0], notes, path)) is not None:
-        raw = replace(raw, recorded=own)
+    own = own_positions(overrides, raw.scan_shape, raw.patterns.shape[0], notes, path)
+    raw = raw if own is None else replace(raw, recorded=own)
     raw = _with_fields(raw, overrides, notes, path)
     mask = _mask(raw, overrides, notes, path)
     measured = overrides.measured or raw.measured
@@ -148,8 +150,6 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         notes.append("measured: line integrals -log(I/I0), made transmissions again")
     lengths = raw.lengths.overridden(overrides).propagated(overrides.propagation_distance, patterns.shape[1:], notes)
     near = lengths.propagation_distance_m is not None
-    if overrides.source_distance is not None and not near:
-        notes.append("source_distance changes nothing in the far field; near-field data need data.propagation_distance")
     for turn in (raw.orientation, overrides.orientation(keep_center=not near)):
         if not turn.is_identity:
             patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
@@ -159,10 +159,16 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     used = replace(raw, measured=measured, lengths=lengths, mask=chosen_mask(mask, chosen),
                    patterns=patterns if chosen.is_all else select(patterns, chosen.patterns))  # fmt: skip
     used, weights, scale = _windowed(used, overrides, chosen, notes)
-    lengths = used.lengths.completed(used.patterns.shape[1:], notes)
-    used = replace(used, lengths=lengths)
+    given, lengths = used.lengths.pixel_size_m, used.lengths.completed(used.patterns.shape[1:], notes)
     check_particles(lengths, overrides, path)
-    positions = positions_of(_positions(used, overrides, scale, notes, doubts, path), chosen, notes, path)
+    used = replace(used, lengths=lengths)
+    positions, of_length = _positions(used, overrides, scale, notes, doubts, path)
+    computed = set(raw.computed) | ({"probe_positions_px"} if of_length else set())
+    if overrides.pixel_size is not None:
+        computed.discard("pixel_size_m")
+    elif given is None and lengths.pixel_size_m is not None:
+        computed.add("pixel_size_m")
+    positions = positions_of(positions, chosen, notes, path)
     return Dataset(
         patterns=used.patterns,
         probe_positions_px=positions,
@@ -174,7 +180,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         start_probe=used.start_probe,
         truth=chosen.truth(used.truth),
         path=path,
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys(notes)),
+        computed=tuple(sorted(computed)),
         doubts=tuple(doubts),
         pattern_numbers=chosen.patterns,
         angle_numbers=chosen.angles,
@@ -190,15 +197,18 @@ def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], path: str) ->
     flat, drift, n = raw.flat, raw.drift, raw.patterns.shape[0]
     if overrides.white is not None:
         flats = read_fields(overrides.white, "flat")
-        flat, drift = beam_of(flats, dark, moments_of(overrides.white_fields, len(flats), None, np.zeros(n), path))
+        scanned = any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m))
+        turned = len(raw.theta_rad) > 1 or overrides.theta is not None or overrides.theta_range is not None
+        kind = overrides.white_fields or one_each(len(flats), n, scanned or turned, notes)
+        flat, drift = beam_of(flats, dark, moments_of(kind, len(flats), None, np.zeros(n), path))
     elif overrides.dark is not None and flat is not None:  # another dark field than that of the file
         flats = (flat[None] if drift is None else drift.flats(flat)) + (0.0 if raw.dark is None else raw.dark)
         flat, drift = beam_of(flats, dark, None if drift is None else (np.arange(len(flats)), drift.moment))
     raw = replace(raw, dark=dark, flat=flat, drift=drift)
     if overrides.hot_pixels is None:
         return raw
-    mean = raw.patterns.read(np.arange(min(raw.patterns.shape[0], HOT_PIXEL_SAMPLE))).mean(axis=0)
-    hot = hot_pixels(mean.astype(np.float64), overrides.hot_pixels)
+    mean = raw.patterns.read(np.arange(min(n, HOT_PIXEL_SAMPLE))).mean(axis=0, dtype=np.float64)
+    hot = hot_pixels(mean, overrides.hot_pixels)
     if flat is not None and flat.shape == mean.shape:
         hot |= hot_pixels(flat, overrides.hot_pixels)
     notes.append(f"hot pixels: {int(hot.sum())} masked")
@@ -281,15 +291,11 @@ def _lit(flat: np.ndarray) -> np.ndarray:
 
 def _positions(
     raw: Raw, overrides: Overrides, scale: np.ndarray, notes: list[str], doubts: list[str], path: str
-) -> np.ndarray | None:
-    """(y, x) in object pixels of all positions, those of the user or those of the file; doubts about them are added."""
-    found = raw.recorded
-    if found is None and raw.positions_m is not None:
-        found = Recorded(raw.positions_m, "m")
-    elif found is None and raw.positions_px is not None:
-        found = Recorded(np.asarray(raw.positions_px, dtype=np.float64), "px")
+) -> tuple[np.ndarray | None, bool]:
+    """What `placed` makes of all positions, those of the user or those of the file; doubts about them are added."""
+    found = raw.recorded or recorded_in(raw.positions_px, raw.positions_m)
     window = raw.patterns.shape[1:], scale
-    return None if found is None else placed(found, overrides, raw.lengths, window, notes, doubts, path)
+    return (None, False) if found is None else placed(found, overrides, raw.lengths, window, (notes, doubts), path)
 
 
 def _angles(raw: Raw, overrides: Overrides, path: str) -> np.ndarray:

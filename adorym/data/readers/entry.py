@@ -18,12 +18,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from adorym.data.flat_fields import mean_field
 from adorym.data.hdf5 import broken_link, find, lost_file, numbers, open_hdf5, quantity, single, text_attribute
 from adorym.data.hdf5_tree import leaves
 from adorym.data.lengths import Lengths
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns, Orientation
-from adorym.data.readers.arrays import mean_field
 from adorym.data.readers.base import Raw, Reader
 from adorym.data.readers.beam import photon_energy
 from adorym.data.readers.motion import DEFAULT_DIRECTIONS, detector_axes, probe_motion, sample_motion, upright
