@@ -1,5 +1,5 @@
 """The command line: run, check, inspect, convert, simulate, score, report, export, verify, tune,
-prepare, crystal, train, list.
+prepare, crystal, train, list, formats.
 
 The work of each command is in `adorym.commands`; this module has the options and handles errors: wrong input ends with
 status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -30,7 +30,7 @@ from adorym.terminal import (
     Assignments,
     ConfigPath,
     DataAssignments,
-    DataPath,
+    DataPaths,
     ResultPath,
     Resume,
     Settings,
@@ -123,16 +123,24 @@ def check(config: ConfigPath, assign: Assignments = None, as_json: AsJson = Fals
 
 
 @app.command()
-def inspect(file: DataPath, assign: DataAssignments = None) -> None:
-    """Show what a data file holds: format, arrays, units, geometry, overlap, and what looks suspicious."""
+def inspect(file: DataPaths, assign: DataAssignments = None) -> None:
+    """Show what a data file holds: format, arrays, units, geometry, overlap, what looks suspicious, what is missing."""
     from adorym.commands.inspect import inspect as work
 
-    print_parts(work(file, _settings(assign)).render())
+    print_parts(work(file[0] if len(file) == 1 else file, _settings(assign)).render())
+
+
+@app.command()
+def formats() -> None:
+    """List the formats that are read, and what each leaves to be given."""
+    from adorym.commands.formats import formats as work
+
+    print_parts(work())
 
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Data file.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Data file, pattern of files, folder, or run.")],
     target: ToFile,
     mapping: Annotated[
         list[str] | None,

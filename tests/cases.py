@@ -21,12 +21,14 @@ from tiny_scan import REGIMES, Exact, Scan
 # Imported for what they register as well.
 import adorym.data.open
 import adorym.simulate.experiments  # noqa: F401
+from adorym import registry
 from adorym.constraints import limits
 from adorym.constraints import object as of_object
 from adorym.constraints import probe as of_probe
 from adorym.constraints.support import ShrinkWrap, Support
 from adorym.data import rings
 from adorym.data.dataset import Dataset
+from adorym.data.layouts import LAYOUTS
 from adorym.data.readers.entry import CxiReader, NexusReader
 from adorym.data.readers.native import NativeReader
 from adorym.data.readers.ptypy import PtypyReader
@@ -210,6 +212,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "cxi": _plain(CxiReader),
         "nexus": _plain(NexusReader),
         "ptypy": _plain(PtypyReader),
+        **{name: _plain(registry.lookup("reader", name)) for name in LAYOUTS},
     },
     "regularizer": {
         "total_variation": _plain(TotalVariation, weight=0.02),

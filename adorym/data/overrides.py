@@ -208,6 +208,14 @@ class Overrides:
         return Orientation(transpose=self.transpose, flip_y=self.flip_y, flip_x=self.flip_x, keep_center=keep_center)
 
 
+def given(overrides: Overrides) -> dict[str, Any]:
+    """The fields that differ from their defaults."""
+    plain = Overrides()
+    found = {name: getattr(overrides, name) for name in Overrides.__dataclass_fields__}
+    return {name: value for name, value in found.items()
+            if isinstance(value, np.ndarray) or value != getattr(plain, name)}  # fmt: skip
+
+
 def _translated(error: ValidationError, cls: type) -> ConfigError | ConfigErrors:
     """Pydantic's findings as this package's errors, one per key (a union reports every branch that failed)."""
     found: dict[str, ConfigError] = {}

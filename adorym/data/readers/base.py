@@ -16,7 +16,6 @@ import numpy as np
 from adorym.data.containers import read_mask
 from adorym.data.dataset import Dataset, Patterns
 from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of, one_each
-from adorym.data.flat_fields import mean_field as mean_field
 from adorym.data.frames import Frames
 from adorym.data.gaps import find_gaps
 from adorym.data.lengths import LENGTHS, Lengths, check_particles
@@ -90,6 +89,10 @@ class Reader(ABC):
     def recognizes(self, path: Path) -> bool:
         """Whether the content of ``path`` (never its name) is of this format; exactly one reader may say so."""
 
+    def is_certain(self, path: Path) -> bool:
+        """Whether the recognized ``path`` says itself what it is; a guess gives way to a reader that knows."""
+        return True
+
     @abstractmethod
     def extract(self, path: Path, overrides: Overrides) -> Raw:
         """What the file says. Patterns stay in the file; everything else is small and is read.
@@ -98,12 +101,15 @@ class Reader(ABC):
             DataError: Something needed is missing or has the wrong shape.
         """
 
-    def read(self, path: Path, overrides: Overrides) -> Dataset:
-        """The data set in ``path`` with ``overrides`` applied; counts are not checked, patterns not loaded."""
+    def raw(self, path: Path, overrides: Overrides) -> Raw:
+        """What `extract` returns, once it is known to be what it should be."""
         raw = self.extract(path, overrides)
         _look_at(raw, self)
-        dataset = assemble(raw, overrides, str(path))
-        return replace(dataset, format=self.kind)
+        return raw
+
+    def read(self, path: Path, overrides: Overrides) -> Dataset:
+        """The data set in ``path`` with ``overrides`` applied; counts are not checked, patterns not loaded."""
+        return replace(assemble(self.raw(path, overrides), overrides, str(path)), format=self.kind)
 
 
 def _look_at(raw: Raw, reader: Reader) -> None:
@@ -339,10 +345,3 @@ def choose(dataset: Dataset, keep: np.ndarray, note: str) -> Dataset:
         truth=truth,
         notes=(*dataset.notes, note),
     )
-
-
-def modes_of(array: np.ndarray, place: str) -> np.ndarray:
-    """Probe modes ``(modes, y, x)`` from an array with any leading axes."""
-    if array.ndim < 2:
-        raise DataError(place, "not a probe", expected="(modes, y, x)", found=array.shape)
-    return array.reshape(-1, *array.shape[-2:])

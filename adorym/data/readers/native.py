@@ -32,12 +32,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from adorym.data.flat_fields import beam_of, moments_of, one_each
+from adorym.data.flat_fields import beam_of, mean_field, moments_of, one_each
 from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single, text_attribute
 from adorym.data.lengths import LENGTHS, Lengths, Quantity
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns
-from adorym.data.readers.base import Raw, Reader, mean_field, modes_of
+from adorym.data.readers.arrays import modes_of
+from adorym.data.readers.base import Raw, Reader
 from adorym.errors import DataError
 from adorym.registry import register
 
