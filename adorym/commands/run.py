@@ -152,7 +152,7 @@ def prepare(config: Config | Mapping[str, Any] | str | Path, folder: Path | None
     run = made.run
     if run.store == "h5" and run.scratch is None:
         run = replace(run, scratch=str(folder or made.output.directory))
-    return Reconstruction(open_dataset(made.data.path, made.data), made.recipe, run)
+    return Reconstruction(open_dataset(made.data.path, made.data), made.recipe, run, folder)
 
 
 @user_code()
@@ -167,6 +167,7 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
         output=folder,
         rank=reconstruction.problem.comm.rank,
         current=lambda: outcome(reconstruction, text),
+        remarks=reconstruction.problem.remarks,
     )
     result: Result | None = None
     if folder is not None and reconstruction.problem.comm.is_root:

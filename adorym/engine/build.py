@@ -13,6 +13,7 @@ from adorym.comm import Communicator, SerialCommunicator, communicator, threads_
 from adorym.data.batches import Measurements
 from adorym.data.dataset import Dataset
 from adorym.engine.checks import (
+    at_start,
     bound_errors,
     check_inside,
     check_room,
@@ -34,7 +35,7 @@ from adorym.forward.base import BoundModel, Counts
 from adorym.forward.object import FirstObject
 from adorym.losses.base import Loss
 from adorym.optimizers.base import Optimizer
-from adorym.parameters import OBJECT, Value, make_value
+from adorym.parameters import OBJECT, Searched, Value, make_value
 from adorym.storage.base import ObjectStore, blocks
 from adorym.storage.distributed import DistributedStore
 from adorym.storage.dry import DryStore
@@ -77,7 +78,13 @@ def bind(dataset: Dataset, recipe: Recipe, run: RunSettings) -> BoundModel[Any]:
 
 
 def build(
-    dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.random.Generator, *, dry: bool = False
+    dataset: Dataset,
+    recipe: Recipe,
+    run: RunSettings,
+    rng: np.random.Generator,
+    *,
+    dry: bool = False,
+    folder: Path | None = None,
 ) -> Problem:
     """The problem with all start values, on the run's backend.
 
@@ -87,6 +94,7 @@ def build(
         run: Settings of the run.
         rng: Random generator for start values.
         dry: Leave out what takes long or much memory: an expensive start object, and the object's store.
+        folder: Folder of the run's output, in which what was searched is kept.
 
     Raises:
         InputError: Data, configuration or geometry contradict each other; all errors at once.
@@ -96,6 +104,7 @@ def build(
     comm = SerialCommunicator() if dry else communicator()
     xp = backend(run, comm)
     measurements, bound = _measured(xp, bound, recipe.loss, comm)
+    bound, searched = search_starts(bound, comm, folder)
     check_room(bound.shape, "h5" if dry and run.store == "do" else run.store, comm)  # more ranks will share it
     found, start, obj, values = _first_values(xp, bound, rng, comm, dry=dry)
     problem = Problem(
@@ -110,7 +119,8 @@ def build(
         constraints=recipe.constraints,
         solver=recipe.solver,
         comm=comm,
-        start_diagnostics=found.diagnostics,
+        start_diagnostics={**found.diagnostics, **{k: a for each in searched for k, a in each.diagnostics.items()}},
+        remarks=tuple(each.words for each in searched if each.words),
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
     try_components(problem, start)
@@ -162,6 +172,33 @@ def _first_values(
     if errors or made is None:
         raise together(errors)
     return *made, values
+
+
+def search_starts(
+    bound: BoundModel[Any], comm: Communicator, folder: Path | None
+) -> tuple[BoundModel[Any], tuple[Searched, ...]]:
+    """The model with settings whose start values have been searched, by one rank for all.
+
+    Raises:
+        InputError: The data cannot be searched.
+    """
+    settings, searched = dict(bound.settings), []
+    for name in bound.settings:
+        search = bound.model.refinable[name].search
+        if search is None:
+            continue
+        made: Searched | InputError | None = None
+        if comm.is_root:
+            try:
+                made = search(bound, bound.settings[name], folder)
+            except InputError as error:
+                made = at_start(name, bound.settings[name], error)
+        made = comm.broadcast(made, f"search the start of the {name}")
+        if isinstance(made, InputError):
+            raise made
+        settings[name] = made.settings
+        searched.append(made)
+    return bound.with_(settings=settings), tuple(searched)
 
 
 def first_object(

@@ -11,8 +11,10 @@ from pydantic import Field
 
 from adorym.errors import ConfigError
 from adorym.extension import user_code
+from adorym.forward.first_probe import search_probe
 from adorym.optics.modes import orthogonalize, scale_power, seed_modes
-from adorym.optics.probes import DataProbe, InitialProbe, MeanPatternProbe
+from adorym.optics.probe_search import AutoProbe
+from adorym.optics.probes import DataProbe, InitialProbe
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.preconditioners import Preconditioner
 from adorym.registry import component
@@ -24,7 +26,7 @@ class ProbeSettings(ParameterSettings):
     """How the probe starts and is refined.
 
     Attributes:
-        initial: Start probe; if absent, the probe of the data file, else one made from the mean pattern.
+        initial: Start probe; if absent, the probe of the data file, else one searched in the patterns (``auto``).
         modes: Number of mutually incoherent modes.
         seeding: How the added modes start: the first mode times polynomials (``hermite``), times a smooth
             random phase (``random``), or shifted copies (``shifted``).
@@ -37,6 +39,12 @@ class ProbeSettings(ParameterSettings):
     seeding: Literal["hermite", "random", "shifted"] = "hermite"
     first_fraction: float = Field(0.6, gt=0, le=1)
     power: float | None = Field(None, gt=0)
+
+    def first(self, dataset: Any) -> InitialProbe:
+        """What makes the start probe: as configured, else the probe of the data, else a search in the patterns."""
+        if self.initial is not None:
+            return self.initial
+        return AutoProbe() if dataset.start_probe is None else DataProbe()
 
     def notices(self, where: str, dataset: Any) -> Iterator[str]:
         given = dataset.start_probe if self.initial is None else None
@@ -58,9 +66,7 @@ def start_probe(bound: Any, settings: ProbeSettings, rng: np.random.Generator) -
         ConfigError: The start probe does not fit the patterns, or has no power.
     """
     dataset = bound.dataset
-    initial = settings.initial
-    if initial is None:
-        initial = MeanPatternProbe() if dataset.start_probe is None else DataProbe()
+    initial = settings.first(dataset)
     with user_code(initial, method="make"):
         modes = np.asarray(initial.make(dataset), np.complex128)
     if modes.ndim != 3 or modes.shape[1:] != dataset.window_px:
@@ -87,6 +93,7 @@ def probe_parameter(preconditioner: Preconditioner) -> Parameter:
         unit="sqrt(photon)",
         help="probe modes; their squared moduli sum to the photons per pattern",
         start=start_probe,
+        search=search_probe,
         optimizer={"kind": "preconditioned", "learning_rate": 0.3, "regularization": 0.1, "momentum": 0.9},
         refined=True,
         relative=True,
