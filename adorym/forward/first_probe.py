@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -18,8 +19,8 @@ LOG = logging.getLogger("adorym")
 
 FILE_NAME = "first_probe.npz"
 UNDECIDED = (
-    "first probe: the patterns hardly tell the beam's defocus; if the picture is poor, give 'parameters.probe.initial', "
-    "for example {kind: mean_pattern, defocus: 50 um}"
+    "first probe: the patterns hardly tell the beam's defocus; if the picture is poor, give "
+    "'parameters.probe.initial', for example {kind: mean_pattern, defocus: 50 um}"
 )
 
 
@@ -47,10 +48,8 @@ def kept(initial: AutoProbe, dataset: Any, folder: Path | None) -> FoundProbe:
     if folder is None:
         return search.found()
     path, key = folder / FILE_NAME, search.key
-    # A file that cannot be read is as good as none.
-    with suppress(OSError, ValueError, KeyError, EOFError), np.load(path) as file:
-        if str(file["key"]) == key:
-            return _from_file(file)
+    if (before := _read(path, key)) is not None:
+        return before
     found = search.found()
     # A folder that cannot be written is refused where the run begins.
     with suppress(OSError), whole_file(path) as partial:
@@ -61,6 +60,14 @@ def kept(initial: AutoProbe, dataset: Any, folder: Path | None) -> FoundProbe:
 def _in_file(found: FoundProbe) -> dict[str, Any]:
     defocus = np.nan if found.defocus_m is None else found.defocus_m
     return {**vars(found), "defocus_m": defocus}
+
+
+def _read(path: Path, key: str) -> FoundProbe | None:
+    """What ``path`` keeps under ``key``; a file that cannot be read is as good as none."""
+    with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile), path.open("rb") as stream:
+        file = np.load(stream)
+        return _from_file(file) if str(file["key"]) == key else None
+    return None
 
 
 def _from_file(file: Any) -> FoundProbe:

@@ -251,7 +251,7 @@ class Search:
         return slices[0], slices[1]
 
     def _race(self, pupil: Pupil, chosen: np.ndarray, cut: tuple[slice, slice], candidates: np.ndarray) -> Race:
-        counts, valid = (np.fft.ifftshift(a[:, *cut], (1, 2)) for a in frames(self.scan, chosen))
+        counts, valid = (np.fft.ifftshift(a[(slice(None), *cut)], (1, 2)) for a in frames(self.scan, chosen))
         assert self.scan.probe_positions_px is not None  # else there are no neighbors
         coarser = np.array(counts.shape[1:]) / self.scan.window_px
         probes = np.array([pupil.wave(c) for c in candidates])
@@ -273,6 +273,8 @@ def refined_curvature(probe: np.ndarray, pupil: Pupil, near: float) -> float:
 
 
 def _length(meters: float) -> str:
-    """``-53.2 um``"""
-    factor, unit = next(((f, u) for f, u in ((1e9, "nm"), (1e6, "um"), (1e3, "mm")) if abs(meters) * f < 1000), (1, "m"))
-    return f"{meters * factor:.3g} {unit}"
+    """A length in nm, um, mm or m with three digits."""
+    for factor, unit in ((1e9, "nm"), (1e6, "um"), (1e3, "mm")):
+        if abs(meters) * factor < 1000:
+            return f"{meters * factor:.3g} {unit}"
+    return f"{meters:.3g} m"
