@@ -3,7 +3,7 @@ r"""The start probe from the patterns alone: the pupil of the mean pattern, and 
 The pupil's amplitude stands in the mean pattern (`adorym.optics.pupil`); of its phase the curvature matters most, and
 with it how wide the beam is. Short reconstructions from a few neighboring patterns decide (`adorym.optics.probe_race`):
 candidates of both signs, from focus to a beam that fills the window, each a little further from focus than the one
-before. After two epochs the best three go on, and the phase that the winner's pupil has taken by then gives the
+before. After a few epochs the best three go on, and the phase that the winner's pupil has taken by then gives the
 curvature between the candidates.
 
 Patterns are cut to the pupil with some scattering around it, which makes the pixels in the sample plane coarser and the
@@ -17,7 +17,7 @@ import hashlib
 import logging
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -44,7 +44,9 @@ MINIMUM = 16
 FIRST_RAD, RATIO = 1.5, 1.4
 # Half width of the patterns in the search, in half widths of the pupil, plus some pixels.
 ROOM, EXTRA_PX = 1.6, 2
-FIRST_EPOCHS, FINALISTS, MORE_EPOCHS = 2, 3, 4
+FIRST_EPOCHS, FINALISTS, MORE_EPOCHS = 3, 3, 4
+# Where that decides nothing, so many times as many patterns.
+SECOND_TRY = 3
 # A misfit that rises by less than this from the best candidate to one of the others decides nothing.
 CLEAR = 1.02
 SEED = 8
@@ -136,7 +138,8 @@ class Search:
 
     def found(self) -> FoundProbe:
         """Search; the same data and settings give the same probe."""
-        chosen, start = self._neighbors(), time.perf_counter()
+        start, n = time.perf_counter(), self.settings.patterns
+        chosen = self._neighbors(n)
         if len(chosen) < FEWEST:
             return self._focus(len(chosen))
         candidates = self._candidates()
@@ -144,11 +147,22 @@ class Search:
             "first probe: searching the defocus from %s to %s with %d of %d patterns",
             self.shown(candidates[-1]), self.shown(candidates[0]), len(chosen), self.scan.patterns.shape[0],
         )  # fmt: skip
+        found = self._tried(candidates, chosen)
+        more = self._neighbors(SECOND_TRY * n)
+        if not found.decided and len(more) > len(chosen):
+            LOG.info("first probe: these do not decide it; searching with %d patterns", len(more))
+            found = self._tried(candidates, more)
+        words = f"{found.words}; searched in {time.perf_counter() - start:.2g} s"
+        return replace(found, words=words)
+
+    def _tried(self, candidates: np.ndarray, chosen: np.ndarray) -> FoundProbe:
+        """The outcome of a race of ``candidates`` with the patterns ``chosen``."""
         cut = self._cut()
         pupil = Pupil(self.pupil.amplitude[cut], self.pupil.stretch)
         race, rng = self._race(pupil, chosen, cut, candidates), np.random.default_rng(SEED)
         for _ in range(FIRST_EPOCHS):
-            misfit = race.epoch(rng)
+            race.epoch(rng)
+        misfit = race.misfit
         best = np.argsort(misfit)[:FINALISTS]
         race.keep(best)
         for _ in range(MORE_EPOCHS):
@@ -159,8 +173,7 @@ class Search:
         others = np.abs(np.arange(len(candidates)) - best[winner]) > 1
         return self._made(
             curvature,
-            f"defocus {self.shown(curvature)}, pupil {2 * self.pupil.radius_px:.3g} px wide{self._beside()}; "
-            f"searched in {time.perf_counter() - start:.2g} s",
+            f"defocus {self.shown(curvature)}, pupil {2 * self.pupil.radius_px:.3g} px wide{self._beside()}",
             candidates * self.pupil.radius_px**2,
             misfit,
             decided=not others.any() or bool(misfit[others].min() > CLEAR * misfit.min()),
@@ -225,12 +238,12 @@ class Search:
         angles = np.asarray(self.scan.angle_index)
         return np.flatnonzero(angles == np.argmax(np.bincount(angles)))
 
-    def _neighbors(self) -> np.ndarray:
-        """Neighboring patterns, from where the patterns differ most from their mean."""
+    def _neighbors(self, wanted: int) -> np.ndarray:
+        """About ``wanted`` neighboring patterns, from where the patterns differ most from their mean."""
         positions = self.scan.probe_positions_px
         if positions is None or len(self.survey.index) < FEWEST or not np.ptp(positions[self.index], axis=0).any():
             return self.index[:1]
-        n = min(self.settings.patterns, max(MINIMUM, len(self.index) // 2), len(self.index))
+        n = min(wanted, max(MINIMUM, len(self.index) // 2), len(self.index))
         tree = cKDTree(positions[self.index])
         centers = positions[self.survey.index]
         reach = tree.query(centers, k=n)[0].max(-1)

@@ -13,6 +13,7 @@ from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.result import Result, write_result
 from adorym.errors import DataError, GeometryError
 from adorym.optics.modes import beam_center_px, beam_diameter_px, beam_sigma_px
+from adorym.optics.probe_search import AutoProbe
 from adorym.optics.probes import (
     ApertureProbe,
     DataProbe,
@@ -46,6 +47,7 @@ PROBES = {
     "aperture": ApertureProbe(outer_radius="10 px", central_stop=3, defocus=20e-6),
     "mean_pattern": MeanPatternProbe(),
     "data": DataProbe(),
+    "auto": AutoProbe(),
 }
 
 
