@@ -213,6 +213,15 @@ def test_mean_pattern_defocus_is_that_of_the_aperture():
     np.testing.assert_allclose(MeanPatternProbe(defocus="20 um").make(data), expected, atol=1e-6)
 
 
+def test_mean_pattern_off_the_middle_is_propagated_along_its_direction():
+    _, data = annulus_data("intensity", energy_ev=ENERGY, pixel_size_m=PIXEL)
+    moved = data.with_(patterns=ArrayPatterns(np.roll(data.patterns.array, (6, -8), (1, 2))))
+    y, x = np.indices(WINDOW) - np.array([23.5, 31.5])[:, None, None]
+    tilted = MeanPatternProbe(defocus="20 um").make(data) * np.exp(2j * np.pi * (6 * y / 48 - 8 * x / 64))
+    made = MeanPatternProbe(defocus="20 um").make(moved)
+    assert abs(np.vdot(made, tilted)) > 0.99 * np.linalg.norm(made) * np.linalg.norm(tilted)
+
+
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_bad_pixels_do_not_count(ndim):
     made, data = annulus_data("intensity")
