@@ -122,6 +122,8 @@ class Config:
     def notices(self, dataset: Dataset) -> list[str]:
         """Messages about options that have no effect in this run."""
         found = [*_data_notices(self.data, dataset)]
+        if self.loss.saturation is not None and isinstance(self.data.saturation, float):
+            found.append("data.saturation: has no effect beside 'loss.saturation'")
         found += notices(self.recipe, self.recipe.settings, self.run, dataset)
         every = self.output.snapshots_every
         if every is not None and every > self.run.epochs:

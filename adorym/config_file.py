@@ -31,7 +31,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+# What is larger is no configuration.
+MOST_ENTRIES, LONGEST_PATH = 100_000, 1000
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+_SLICE = re.compile(r"-?\d*:-?\d*(:-?\d*)?")
 _SET_PATH = re.compile(r"[^.\[\]]+(\[\d+\])*(\.[^.\[\]]+(\[\d+\])*)*")
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _TOML_LINE = re.compile(r"\s*(?:(\[\[?)\s*([\w.-]+)\s*\]|([\w.-]+)\s*=)")
@@ -157,6 +160,8 @@ def _read_yaml(text: str, name: str) -> tuple[Any, dict[str, int]]:
         return _tree(text, lines), lines
     except DuplicateKeyError as error:
         raise _twice(error, name) from None
+    except RecursionError:
+        raise ConfigError(name, "nested too deeply", expected="a configuration") from None
     except MarkedYAMLError as error:
         problem = ", ".join(part for part in (error.context, error.problem) if part)
         raise ConfigError(_place(name, error), "not valid YAML", found=problem) from None
@@ -184,6 +189,10 @@ def _place(name: str, error: MarkedYAMLError) -> str:
 
 def _plain(value: Any, path: str, lines: dict[str, int]) -> Any:
     """``value`` without ruamel's own classes; the lines of its entries go into ``lines``."""
+    if len(lines) > MOST_ENTRIES or len(path) > LONGEST_PATH:  # aliases may stand for any number of entries
+        raise ConfigError(
+            path[:40], f"more than {MOST_ENTRIES} entries, or nested too deeply", remedy="write it without aliases"
+        )
     if isinstance(value, CommentedMap):
         made: dict[str, Any] = {}
         for key, entry in value.items():
@@ -267,7 +276,7 @@ def _apply(mapping: dict[str, Any], lines: dict[str, int], override: str) -> Non
     if not equals or not _SET_PATH.fullmatch(where):
         raise ConfigError(name, "cannot read the assignment", expected="key.path=value, such as run.epochs=5")
     steps = [int(index) if index else key for key, index in _STEP.findall(where)]
-    value = _read_yaml(text, name)[0]
+    value = text if _SLICE.fullmatch(text) else _read_yaml(text, name)[0]  # YAML takes "1:" for a mapping
     place: Any = mapping
     for step, following in zip(steps, [*steps[1:], None], strict=True):
         if isinstance(step, str) and not isinstance(place, dict):

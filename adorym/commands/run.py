@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from adorym._version import __version__
 from adorym.callbacks.base import Callback, RunInfo
 from adorym.callbacks.progress import ProgressReport
 from adorym.callbacks.save import LogFile, Snapshots
+from adorym.comm import communicator
 from adorym.commands.draft import PROBE, beam_of
 from adorym.commands.report import REPORT_NAME, report_scored
 from adorym.config import Config, config_from, load_config
 from adorym.config_file import at_lines, load
 from adorym.data.atomic import remove_partial
+from adorym.data.fingerprint import agree, fingerprint
 from adorym.data.judgements import judge
+from adorym.data.lock import only_run_in
 from adorym.data.open import open_dataset
 from adorym.data.result import RESULT_NAME, Result
 from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
@@ -105,17 +110,20 @@ def carry_out(
         where: Option or key that named the folder, for messages.
     """
     comm = reconstruction.problem.comm
-    if resume:
-        load_checkpoint(reconstruction, folder / CHECKPOINT_NAME, config.identity())
-    if comm.is_root:
-        _writable(folder, where)
-    watching: list[Callback] = [ProgressReport(config.output.progress), LogFile()]
-    if config.output.snapshots_every is not None:
-        watching.append(Snapshots(config.output.snapshots_every))
-    result = drive(reconstruction, config, folder, [*watching, *callbacks])
-    report = None
-    if config.output.report and comm.is_root:
-        report = report_scored(folder / RESULT_NAME, folder / REPORT_NAME, reconstruction.problem.dataset)
+    with ExitStack() as protected:
+        if comm.is_root and (folder.is_dir() or not resume):
+            _writable(folder, where)
+            protected.enter_context(only_run_in(folder, where))
+        protected.enter_context(stop_on_signal(reconstruction.stop, reconstruction.save_soon))
+        if resume:
+            load_checkpoint(reconstruction, folder / CHECKPOINT_NAME, config.identity())
+        watching: list[Callback] = [ProgressReport(config.output.progress), LogFile()]
+        if config.output.snapshots_every is not None:
+            watching.append(Snapshots(config.output.snapshots_every))
+        result = drive(reconstruction, config, folder, [*watching, *callbacks])
+        report = None
+        if config.output.report and comm.is_root:
+            report = report_scored(folder / RESULT_NAME, folder / REPORT_NAME, reconstruction.problem.dataset)
     return Outcome(result, folder, reconstruction.stop_reason, report, _remarks(result), comm.size)
 
 
@@ -152,7 +160,12 @@ def prepare(config: Config | Mapping[str, Any] | str | Path, folder: Path | None
     run = made.run
     if run.store == "h5" and run.scratch is None:
         run = replace(run, scratch=str(folder or made.output.directory))
-    return Reconstruction(open_dataset(made.data.path, made.data), made.recipe, run, folder)
+    dataset = open_dataset(made.data.path, made.data)
+    agree(
+        communicator(),
+        {"configuration": made.to_yaml(), "data": fingerprint(dataset), "version of adorym": __version__},
+    )
+    return Reconstruction(dataset, made.recipe, run, folder)
 
 
 @user_code()
