@@ -1,5 +1,4 @@
-"""The command line: run, check, inspect, convert, simulate, score, report, export, verify, tune,
-prepare, crystal, train, list.
+"""The command line, as `adorym --help` lists it.
 
 The work of each command is in `adorym.commands`; this module has the options and handles errors: wrong input ends with
 status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -78,14 +77,6 @@ def _print(found: RenderableType) -> None:
         out.print(part, soft_wrap=isinstance(part, Text))
 
 
-class _Line(logging.Formatter):
-    """Warnings say that they are."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return f"warning: {text}" if record.levelno >= logging.WARNING else text
-
-
 def _version(show: bool) -> None:
     if show:
         out.print(f"adorym {__version__}")
@@ -101,9 +92,10 @@ def options(
 ) -> None:
     """X-ray and electron image reconstruction by automatic differentiation."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Line())
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    handler.setLevel(logging.WARNING)
     logging.getLogger("adorym").handlers[:] = [handler]
-    logging.getLogger("adorym.start").setLevel(logging.INFO)  # what takes long before a run
+    logging.getLogger("adorym.start").handlers[:] = [logging.StreamHandler(sys.stderr)]  # what takes long
 
 
 @app.command()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,8 @@ def build(
         constraints=recipe.constraints,
         solver=recipe.solver,
         comm=comm,
-        start_diagnostics={**found.diagnostics, **{k: a for each in searched for k, a in each.diagnostics.items()}},
-        remarks=tuple(each.words for each in searched if each.words),
+        start_diagnostics={**found.diagnostics, **searched.diagnostics},
+        remarks=searched.words,
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
     try_components(problem, start)
@@ -185,9 +186,15 @@ def _first_values(
     return *made, values
 
 
-def search_starts(
-    bound: BoundModel[Any], comm: Communicator, folder: Path | None
-) -> tuple[BoundModel[Any], tuple[Searched, ...]]:
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What searches for start values found: diagnostics by name, and a line about each."""
+
+    diagnostics: Mapping[str, np.ndarray]
+    words: tuple[str, ...]
+
+
+def search_starts(bound: BoundModel[Any], comm: Communicator, folder: Path | None) -> tuple[BoundModel[Any], Found]:
     """The model with settings whose start values have been searched, by one rank for all.
 
     Raises:
@@ -209,7 +216,8 @@ def search_starts(
             raise made
         settings[name] = made.settings
         searched.append(made)
-    return bound.with_(settings=settings), tuple(searched)
+    diagnostics = {name: array for each in searched for name, array in each.diagnostics.items()}
+    return bound.with_(settings=settings), Found(diagnostics, tuple(each.words for each in searched if each.words))
 
 
 def first_object(

@@ -33,7 +33,9 @@ from adorym.optics.pupil import BRIGHT, DARK, Pupil, Survey, frames, pupil_of, s
 from adorym.registry import register
 from adorym.units import Length
 
+# Progress before a run: the command line shows it.
 LOG = logging.getLogger("adorym.start")
+LOG.setLevel(logging.INFO)
 
 # Patterns that the mean is made of.
 SAMPLE = 128
