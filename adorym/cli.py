@@ -1,4 +1,5 @@
-"""The command line, as `adorym --help` lists it.
+"""The command line: run, check, inspect, convert, simulate, score, report, export, verify, tune,
+prepare, crystal, train, list.
 
 The work of each command is in `adorym.commands`; this module has the options and handles errors: wrong input ends with
 status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -14,11 +15,9 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group, RenderableType
-from rich.text import Text
 
 from adorym._version import __version__
 from adorym.comm import Communicator, communicator, launched, started
@@ -26,6 +25,23 @@ from adorym.engine.signals import Ended, end_on_signal
 from adorym.errors import AdorymError, RunError
 from adorym.extension import user_code
 from adorym.streams import expendable_output
+from adorym.terminal import (
+    AsJson,
+    Assignments,
+    ConfigPath,
+    DataAssignments,
+    DataPath,
+    ResultPath,
+    Resume,
+    Settings,
+    StartFrom,
+    ToFile,
+    ToFolder,
+    err,
+    out,
+    print_parts,
+    show,
+)
 
 PARALLEL = {"run", "train"}  # commands that run on several processes
 
@@ -37,44 +53,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# Pipes and files have no width: a large one keeps tables from being wrapped.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file: YAML, TOML or JSON.")]
-DataPath = Annotated[Path, typer.Argument(metavar="FILE", help="Data file of any readable format.")]
-ResultPath = Annotated[Path, typer.Argument(metavar="RESULT", help="result.h5, or the folder of a run.")]
-Assignments = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides, such as run.epochs=50.")
-]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the command.")]
-ToFolder = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for what is written.")]
-ToFile = Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DataAssignments = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Data settings, such as energy='8.8 keV'.")
-]
-
-
-class Findings(Protocol):
-    """Findings of a command, as tables or as plain data."""
-
-    def render(self) -> RenderableType: ...
-    def as_dict(self) -> dict[str, Any]: ...
-
-
-def _show(found: Findings, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(found.as_dict(), indent=2) + "\n")
-    else:
-        _print(found.render())
-
-
-def _print(found: RenderableType) -> None:
-    """Print tables wrapped to the terminal's width, and lines unwrapped, so that paths and commands can be copied."""
-    for part in found.renderables if isinstance(found, Group) else [found]:
-        out.print(part, soft_wrap=isinstance(part, Text))
 
 
 def _version(show: bool) -> None:
@@ -105,18 +83,20 @@ def run(
     output: ToFolder = None,
     resume: Resume = False,
     quick: Annotated[bool, typer.Option("--quick", help="A few epochs only, to see whether it works.")] = False,
+    start_from: StartFrom = None,
 ) -> None:
     """Reconstruct: result.h5, checkpoint.h5, log.txt and report.html in the output folder."""
     from adorym.commands.run import run as work
     from adorym.report.text import counted
 
-    done = work(config, assign or (), output=output, resume=resume, quick=quick)
+    assign = [*(assign or ()), *([] if start_from is None else [f"start_from={json.dumps(str(start_from))}"])]
+    done = work(config, assign, output=output, resume=resume, quick=quick)
     losses = list(done.result.history.get("loss", ()))
     final = f", loss {losses[-1]:.4e}" if len(losses) else ""
     if done.stopped:
         out.print(f"Stopped early ({done.stopped}) after epoch {len(losses)}{final}.")
         if done.interrupted:
-            out.print(f"Resume with: {_resuming(config, assign or (), done.folder, quick)}")
+            out.print(f"Resume with: {_resuming(config, assign, done.folder, quick)}")
             if done.ranks > 1:
                 out.print("This starts one process; put mpirun or srun before it to start any number.")
     else:
@@ -140,7 +120,7 @@ def check(config: ConfigPath, assign: Assignments = None, as_json: AsJson = Fals
     """List every error of a configuration at once; if there is none, show what the run will do and need."""
     from adorym.commands.check import check as work
 
-    _show(work(config, assign or ()), as_json)
+    show(work(config, assign or ()), as_json)
 
 
 @app.command()
@@ -148,7 +128,7 @@ def inspect(file: DataPath, assign: DataAssignments = None) -> None:
     """Show what a data file holds: format, arrays, units, geometry, overlap, and what looks suspicious."""
     from adorym.commands.inspect import inspect as work
 
-    _print(work(file, _settings(assign)).render())
+    print_parts(work(file, _settings(assign)).render())
 
 
 @app.command()
@@ -193,7 +173,7 @@ def score(
     """Compare a result with the truth: errors after alignment, resolution, position errors."""
     from adorym.commands.score import score as work
 
-    _show(work(result, truth), as_json)
+    show(work(result, truth), as_json)
 
 
 @app.command()
@@ -261,7 +241,7 @@ def prepare(
     """Prepare a measured Bragg peak: remove stray counts, center, bin, crop, check sampling."""
     from adorym.commands.prepare import prepare_peak as work
 
-    _print(work(source, target, _settings(assign), _settings(about)).render())
+    print_parts(work(source, target, _settings(assign), _settings(about)).render())
 
 
 @app.command()
@@ -276,7 +256,7 @@ def crystal(
     """Transform a Bragg result to the laboratory frame, with displacement and strain."""
     from adorym.commands.crystal import crystal as work
 
-    _print(work(result, output, _settings(assign), data).render())
+    print_parts(work(result, output, _settings(assign), data).render())
 
 
 @app.command()
@@ -305,7 +285,9 @@ def tune(
     config: ConfigPath,
     vary: Annotated[
         list[str] | None,
-        typer.Option("--vary", metavar="KEY=RANGE", help="low:high, low:high:log, or a,b,c; may be repeated."),
+        typer.Option(
+            "--vary", metavar="KEY=RANGE", help="low:high, low:high:log, or a,b,c, with units; may be repeated."
+        ),
     ] = None,
     assign: Assignments = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="Runs to add to the study.")] = 20,
@@ -333,7 +315,7 @@ def list_(
     """List everything that a configuration can name, with its fields, units and defaults."""
     from adorym.commands.listing import listing as work
 
-    _print(work(group))
+    print_parts(work(group))
 
 
 def _settings(assignments: list[str] | None) -> dict[str, Any]:

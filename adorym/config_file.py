@@ -277,6 +277,8 @@ def _apply(mapping: dict[str, Any], lines: dict[str, int], override: str) -> Non
         raise ConfigError(name, "cannot read the assignment", expected="key.path=value, such as run.epochs=5")
     steps = [int(index) if index else key for key, index in _STEP.findall(where)]
     value = text if _SLICE.fullmatch(text) else _read_yaml(text, name)[0]  # YAML takes "1:" for a mapping
+    if len(steps) > 1 and steps[0] == "data" and isinstance(mapping.get("data"), str):
+        mapping["data"] = {"path": mapping["data"]}  # the short form
     place: Any = mapping
     for step, following in zip(steps, [*steps[1:], None], strict=True):
         if isinstance(step, str) and not isinstance(place, dict):

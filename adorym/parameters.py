@@ -112,6 +112,7 @@ class Parameter:
         settings: Class of its section in the configuration.
         by_update: Changed by an update of the model instead of a gradient.
         object_frame: Its last axes are those of the object, not of the detector.
+        from_middle: It is an x measured from the middle of the object.
         export: ``f(values) -> values``, the form of it in the result, such as orthogonalized probe modes.
         search: ``f(bound, settings, folder)``, for a start value that takes long to find: one rank calls it before the
             start values are made. Returns `Searched`; ``folder`` is that of the run's output, or ``None``.
@@ -135,6 +136,7 @@ class Parameter:
     settings: type[ParameterSettings] = ParameterSettings
     by_update: bool = False
     object_frame: bool = False
+    from_middle: bool = False
     export: Callable[[np.ndarray], np.ndarray] | None = None
     search: Callable[[Any, Any, Path | None], Searched] | None = None
 

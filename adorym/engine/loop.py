@@ -317,11 +317,12 @@ class Reconstruction:
         )
 
     def _check_divergence(self) -> None:
-        losses = self.progress.history["loss"]
+        epoch, comparable = self.progress.epoch, max(0, self.progress.new_problem - 1)
+        losses = self.progress.history["loss"][comparable:]
         if len(losses) > 2 and losses[-1] > DIVERGENCE_FACTOR * max(min(losses), 1e-12):
             raise RunError(
                 "run",
-                f"the loss grows without bound: {losses[-1]:.3g} in epoch {len(losses)}",
+                f"the loss grows without bound: {losses[-1]:.3g} in epoch {epoch}",
                 expected=f"not far above its smallest value {min(losses):.3g}",
                 remedy="lower the learning rates",
             )

@@ -121,3 +121,11 @@ def test_picture_from_two_lines(config):
     found = reconstruct(made).history["loss"][-1]
     write_native(BEAM.dataset(start_probe=BEAM.probe()[None]), made["data"]["path"])
     assert found < 1.3 * reconstruct(made).history["loss"][-1]
+
+
+def test_a_run_that_goes_on_does_not_search(config, tmp_path, log):
+    first = reconstruct(config(), output=tmp_path / "out")
+    problem = prepare(config() | {"start_from": str(tmp_path / "out")}).problem
+    assert searches(log) == 1 and not problem.remarks
+    power = (np.abs(first.probe) ** 2).sum()
+    assert (np.abs(problem.values["probe"].first - first.probe) ** 2).sum() < 1e-6 * power
