@@ -12,9 +12,10 @@ from pydantic import Field
 from adorym.errors import ConfigError
 from adorym.extension import user_code
 from adorym.forward.first_probe import search_probe
+from adorym.optics.geometry import regime_of
 from adorym.optics.modes import orthogonalize, scale_power, seed_modes
 from adorym.optics.probe_search import AutoProbe
-from adorym.optics.probes import DataProbe, InitialProbe
+from adorym.optics.probes import DataProbe, InitialProbe, MeanPatternProbe
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.preconditioners import Preconditioner
 from adorym.registry import component
@@ -26,7 +27,8 @@ class ProbeSettings(ParameterSettings):
     """How the probe starts and is refined.
 
     Attributes:
-        initial: Start probe; if absent, the probe of the data file, else one searched in the patterns (``auto``).
+        initial: Start probe; if absent, the probe of the data file, else one searched in the patterns (``auto``), or in
+            the near field the mean pattern propagated back to the sample (``mean_pattern``).
         modes: Number of mutually incoherent modes; 1 if absent, or as many as a result has that the run starts from.
         seeding: How the added modes start: the first mode times polynomials (``hermite``), times a smooth
             random phase (``random``), or shifted copies (``shifted``).
@@ -44,7 +46,9 @@ class ProbeSettings(ParameterSettings):
         """What makes the start probe: as configured, else the probe of the data, else a search in the patterns."""
         if self.initial is not None:
             return self.initial
-        return AutoProbe() if dataset.start_probe is None else DataProbe()
+        if dataset.start_probe is not None:
+            return DataProbe()
+        return AutoProbe() if regime_of(dataset) == "far_field" else MeanPatternProbe()
 
     @property
     def wanted_modes(self) -> int:

@@ -120,8 +120,8 @@ class Search:
 
     def __init__(self, scan: Scan, settings: AutoProbe) -> None:
         if geometry.regime_of(scan) == "near_field":
-            remedy = "choose another initial probe, such as 'plane'"
-            raise GeometryError("kind", "a mean pattern gives a probe in the far field only", remedy=remedy)
+            remedy = "choose another initial probe, such as 'mean_pattern'"
+            raise GeometryError("kind", "a defocus is searched in the far field only", remedy=remedy)
         self.scan, self.settings = scan, settings
         self.index = self._one_angle()
         n = len(self.index)

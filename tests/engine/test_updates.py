@@ -154,12 +154,12 @@ def test_a_loss_that_rises_with_a_new_support_does_not_slow_the_run(tmp_path):
     for record in run.epochs():
         if record.epoch == 3:
             run.progress.history["loss"][-1] *= 0.1  # whatever comes now has risen
-    assert run.progress.backoff == 1.0
+    assert run.progress.rises == 0
     other = small(tmp_path, every=3, backoff=0.5)
     for record in other.epochs():
         if record.epoch == 2:
             other.progress.history["loss"][-1] *= 0.1
-    assert other.progress.backoff == 0.5
+    assert other.progress.rises == 1
 
 
 def test_rates_are_parts_of_the_largest_amplitude_wherever_it_lies(tmp_path):

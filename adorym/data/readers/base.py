@@ -16,12 +16,14 @@ import numpy as np
 from adorym.data.containers import read_array, read_mask
 from adorym.data.dataset import Dataset, Patterns
 from adorym.data.detector_window import DetectorWindow, WindowedPatterns, beam_center, belongs_to_frames, window_of
-from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of
+from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of, one_each
+from adorym.data.flat_fields import mean_field as mean_field
 from adorym.data.gaps import find_gaps, sample_of
-from adorym.data.lengths import LENGTHS, Lengths
+from adorym.data.lengths import LENGTHS, Lengths, check_particles
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
 from adorym.data.pictures import hot_pixels, read_fields
+from adorym.data.positions import Recorded, own_positions, placed, recorded_in
 from adorym.data.selection import Selection, positions_of, selection
 from adorym.errors import ConfigError, DataError
 from adorym.extension import check_kind, check_returned, is_foreign, user_code
@@ -38,6 +40,8 @@ class Raw:
         patterns: ``(n, y, x)``.
         positions_px: ``(n, 2)`` (y, x) of the probe in object pixels, or ``None``.
         positions_m: The same in meters, where the file has meters.
+        recorded: Positions in any unit, in place of these two.
+        scan_shape: Leading axes of the array of patterns; two of them are rows and columns of a raster.
         angle_index: ``(n,)``, or ``None`` for a single angle.
         theta_rad: ``(n_angles,)``.
         measured: ``"intensity"``, ``"amplitude"`` or ``"line_integrals"``.
@@ -50,6 +54,7 @@ class Raw:
         open_beam_counts: Mean counts in a pixel without the sample; those of ``flat`` if there is one.
         start_probe: ``(modes, y, x)``.
         rotation_center_px: x of the rotation axis from the detector's middle.
+        computed: As `adorym.data.dataset.Dataset` has it.
         truth: What a simulation knows.
         notes: What the reader decided.
     """
@@ -57,6 +62,8 @@ class Raw:
     patterns: Patterns
     positions_px: np.ndarray | None = None
     positions_m: np.ndarray | None = None
+    recorded: Recorded | None = None
+    scan_shape: tuple[int, ...] | None = None
     angle_index: np.ndarray | None = None
     theta_rad: np.ndarray = field(default_factory=lambda: np.zeros(1))
     measured: str = "intensity"
@@ -69,6 +76,7 @@ class Raw:
     open_beam_counts: float | None = None
     start_probe: np.ndarray | None = None
     rotation_center_px: float | None = None
+    computed: tuple[str, ...] = ()
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -124,6 +132,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     """
     notes, doubts = list(raw.notes), list[str]()
     chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
+    own = own_positions(overrides, raw.scan_shape, raw.patterns.shape[0], notes, path)
+    raw = raw if own is None else replace(raw, recorded=own)
     raw = _with_fields(raw, overrides, notes, path)
     mask = _mask(raw, overrides, notes, path)
     measured = overrides.measured or raw.measured
@@ -134,8 +144,6 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         notes.append("measured: line integrals -log(I/I0), made transmissions again")
     lengths = raw.lengths.overridden(overrides).propagated(overrides.propagation_distance, patterns.shape[1:], notes)
     near = lengths.propagation_distance_m is not None
-    if overrides.source_distance is not None and not near:
-        notes.append("source_distance changes nothing in the far field; near-field data need data.propagation_distance")
     for turn in (raw.orientation, overrides.orientation(keep_center=not near)):
         if not turn.is_identity:
             patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
@@ -145,11 +153,19 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     used = replace(raw, measured=measured, lengths=lengths, mask=chosen_mask(mask, chosen),
                    patterns=patterns if chosen.is_all else select(patterns, chosen.patterns))  # fmt: skip
     used, weights, scale = _windowed(used, overrides, chosen, notes)
-    lengths = used.lengths.completed(used.patterns.shape[1:], notes)
-    positions = positions_of(_positions(raw, lengths, notes, path), chosen, notes, path)
+    given, lengths = used.lengths.pixel_size_m, used.lengths.completed(used.patterns.shape[1:], notes)
+    check_particles(lengths, overrides, path)
+    used = replace(used, lengths=lengths)
+    positions, of_length = _positions(used, overrides, scale, notes, doubts, path)
+    computed = set(raw.computed) | ({"probe_positions_px"} if of_length else set())
+    if overrides.pixel_size is not None:
+        computed.discard("pixel_size_m")
+    elif given is None and lengths.pixel_size_m is not None:
+        computed.add("pixel_size_m")
+    positions = positions_of(positions, chosen, notes, path)
     return Dataset(
         patterns=used.patterns,
-        probe_positions_px=positions if positions is None or raw.positions_m is not None else positions / scale,
+        probe_positions_px=positions,
         angle_index=chosen.angle_index,
         theta_rad=_angles(raw, overrides, path)[chosen.angles],
         measured=measured,
@@ -158,7 +174,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         start_probe=used.start_probe,
         truth=chosen.truth(used.truth),
         path=path,
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys(notes)),
+        computed=tuple(sorted(computed)),
         doubts=tuple(doubts),
         pattern_numbers=chosen.patterns,
         angle_numbers=chosen.angles,
@@ -174,15 +191,18 @@ def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], path: str) ->
     flat, drift, n = raw.flat, raw.drift, raw.patterns.shape[0]
     if overrides.white is not None:
         flats = read_fields(overrides.white, "flat")
-        flat, drift = beam_of(flats, dark, moments_of(overrides.white_fields, len(flats), None, np.zeros(n), path))
+        scanned = any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m))
+        turned = len(raw.theta_rad) > 1 or overrides.theta is not None or overrides.theta_range is not None
+        kind = overrides.white_fields or one_each(len(flats), n, scanned or turned, notes)
+        flat, drift = beam_of(flats, dark, moments_of(kind, len(flats), None, np.zeros(n), path))
     elif overrides.dark is not None and flat is not None:  # another dark field than that of the file
         flats = (flat[None] if drift is None else drift.flats(flat)) + (0.0 if raw.dark is None else raw.dark)
         flat, drift = beam_of(flats, dark, None if drift is None else (np.arange(len(flats)), drift.moment))
     raw = replace(raw, dark=dark, flat=flat, drift=drift)
     if overrides.hot_pixels is None:
         return raw
-    mean = raw.patterns.read(np.arange(min(raw.patterns.shape[0], HOT_PIXEL_SAMPLE))).mean(axis=0)
-    hot = hot_pixels(mean.astype(np.float64), overrides.hot_pixels)
+    mean = raw.patterns.read(np.arange(min(n, HOT_PIXEL_SAMPLE))).mean(axis=0, dtype=np.float64)
+    hot = hot_pixels(mean, overrides.hot_pixels)
     if flat is not None and flat.shape == mean.shape:
         hot |= hot_pixels(flat, overrides.hot_pixels)
     notes.append(f"hot pixels: {int(hot.sum())} masked")
@@ -263,22 +283,13 @@ def _lit(flat: np.ndarray) -> np.ndarray:
     return (flat > 0) & np.isfinite(flat)
 
 
-def _positions(raw: Raw, lengths: Lengths, notes: list[str], path: str) -> np.ndarray | None:
-    """(y, x) in object pixels; those in meters count from their minimum, the instrument's zero being arbitrary."""
-    if raw.positions_m is None:
-        return None if raw.positions_px is None else np.asarray(raw.positions_px, dtype=np.float64)
-    if lengths.pixel_size_m is None:
-        needed = {
-            "energy": lengths.energy_ev,
-            "distance": lengths.distance_m,
-            "detector_pixel_size": lengths.detector_pixel_size_m,
-        }
-        missing = ", ".join(f"data.{name}" for name, value in needed.items() if value is None)
-        remedy = f"give data.pixel_size, or for far-field data what is missing of the geometry: {missing}"
-        raise DataError(path, "positions are in meters and the pixel size of the object is unknown", remedy=remedy)
-    start = np.nanmin(raw.positions_m, axis=0)
-    notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
-    return (raw.positions_m - start) / np.asarray(lengths.pixel_size_m)
+def _positions(
+    raw: Raw, overrides: Overrides, scale: np.ndarray, notes: list[str], doubts: list[str], path: str
+) -> tuple[np.ndarray | None, bool]:
+    """What `placed` makes of all positions, those of the user or those of the file; doubts about them are added."""
+    found = raw.recorded or recorded_in(raw.positions_px, raw.positions_m)
+    window = raw.patterns.shape[1:], scale
+    return (None, False) if found is None else placed(found, overrides, raw.lengths, window, (notes, doubts), path)
 
 
 def _angles(raw: Raw, overrides: Overrides, path: str) -> np.ndarray:
@@ -298,7 +309,7 @@ def _windowed(
 ) -> tuple[Raw, np.ndarray | None, np.ndarray]:
     """The part of the detector that the user asks for, weights of it, and (y, x) object pixels that became one."""
     near, frame_px = raw.lengths.propagation_distance_m is not None, raw.patterns.shape[1:]
-    far = not near and (raw.positions_px is not None or raw.positions_m is not None)
+    far = not near and any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m))
     center = overrides.center
     if center == "auto":
         center = _beam(raw, near)
@@ -379,16 +390,6 @@ def choose(dataset: Dataset, keep: np.ndarray, note: str) -> Dataset:
         truth=truth,
         notes=(*dataset.notes, note),
     )
-
-
-def mean_field(stack: np.ndarray) -> np.ndarray:
-    """``(y, x)`` float64 mean over the leading axes of a field, values that are not finite left out."""
-    field_ = np.asarray(stack, np.float64)
-    if field_.ndim < 3:
-        return field_
-    frames = field_.reshape(-1, *field_.shape[-2:])
-    finite = np.isfinite(frames)
-    return np.where(finite, frames, 0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
 
 
 def modes_of(array: np.ndarray, place: str) -> np.ndarray:
