@@ -73,6 +73,7 @@ def options(
     handler.setFormatter(logging.Formatter("warning: %(message)s"))
     handler.setLevel(logging.WARNING)
     logging.getLogger("adorym").handlers[:] = [handler]
+    logging.getLogger("adorym.start").handlers[:] = [logging.StreamHandler(sys.stderr)]  # what takes long
 
 
 @app.command()

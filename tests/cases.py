@@ -55,6 +55,7 @@ from adorym.initializers import algorithms, network, off_axis, phase_contrast, p
 from adorym.losses.base import Loss
 from adorym.losses.counting import Huber, Intensity, LeastSquares, Mixed, Poisson, Student
 from adorym.optics import probes
+from adorym.optics.probe_search import AutoProbe
 from adorym.optics.projector import Fourier, Joseph, Rotate
 from adorym.optimizers import first_order, schedules
 from adorym.optimizers.preconditioned import Preconditioned
@@ -204,6 +205,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "gaussian": _plain(probes.GaussianProbe, fwhm="4 px"),
         "aperture": _plain(probes.ApertureProbe, outer_radius="4 px", central_stop="1 px"),
         "mean_pattern": _plain(probes.MeanPatternProbe),
+        "auto": _plain(AutoProbe),
         "file": _probe_file,
         "data": _plain(probes.DataProbe),
     },

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,7 @@ class Reconstruction:
         dataset: The measured data and their metadata.
         recipe: Model, loss, parameters, regularizers and constraints.
         run: Settings of the run.
+        folder: Folder in which what was searched before the run is kept; nothing is kept if absent.
 
     Attributes:
         best: The state with the smallest loss so far, which a run that diverges goes back to.
@@ -83,12 +85,12 @@ class Reconstruction:
         InputError: Data, configuration or geometry contradict each other.
     """
 
-    def __init__(self, dataset: Dataset, recipe: Recipe, run: RunSettings) -> None:
+    def __init__(self, dataset: Dataset, recipe: Recipe, run: RunSettings, folder: Path | None = None) -> None:
         self.settings = run
         self.recipe = recipe
         self.rng = np.random.default_rng(run.seed)
         self._started, self._longest_batch_s, self._batches_done = time.monotonic(), 0.0, 0
-        self.problem: Problem = build(dataset, recipe, run, self.rng)
+        self.problem: Problem = build(dataset, recipe, run, self.rng, folder=folder)
         self.batch_size = run.batch_size or default_batch_size(self.problem.bound)
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
         solver = self.problem.solver
