@@ -19,7 +19,7 @@ from adorym.data.hdf5 import check_file, open_hdf5
 from adorym.data.keymap import KeyMap
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import load
-from adorym.data.pictures import PICTURES, is_series, read_series
+from adorym.data.pictures import PICTURES, is_series, order_note, read_series, series_files
 from adorym.data.readers import Reader
 from adorym.data.readers.base import Raw, assemble
 from adorym.errors import ConfigError, DataError, ExtensionError
@@ -55,7 +55,7 @@ def open_dataset(
 
 def _opened(path: str | Path, wanted: Overrides) -> Dataset:
     if is_series(path) and not wanted.map:
-        return _pictures(path, read_series(path), wanted)
+        return _pictures(path, read_series(path), wanted, order_note(series_files(path)))
     file = Path(path).expanduser() if wanted.format is not None else check_file(path)
     if wanted.map:
         return KeyMap.parse(wanted.map).read(file, wanted)
@@ -92,10 +92,10 @@ def _only_array(path: Path) -> np.ndarray | None:
     return container.read(SINGLE) if container.kind in PICTURES and container.loaded[SINGLE].ndim >= 2 else None
 
 
-def _pictures(path: str | Path, frames: np.ndarray, wanted: Overrides) -> Dataset:
+def _pictures(path: str | Path, frames: np.ndarray, wanted: Overrides, *notes: str) -> Dataset:
     """Raw pictures as a data set of one angle."""
     stack = frames.reshape(-1, *frames.shape[-2:])
-    raw = Raw(patterns=ArrayPatterns(stack), notes=(f"{len(stack)} raw pictures, taken as intensities",))
+    raw = Raw(patterns=ArrayPatterns(stack), notes=(f"{len(stack)} raw pictures, taken as intensities", *notes))
     return replace(assemble(raw, wanted, str(path)), format="pictures")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,9 @@ PICTURES = ("tif", "image", "npy")
 WILD = "*?["
 # Of a normal distribution, the standard deviation over the median of the absolute deviations.
 SIGMA_OF_MAD = 1.4826
+# A quantity, a number with a unit right behind it, has decimals; in other names a point separates two numbers.
+NUMBER = re.compile(r"(\d+\.\d+(?=[A-Za-z])|\d+)")
+SHOWN_FILES = 4
 
 
 def is_series(path: str | Path) -> bool:
@@ -22,16 +27,43 @@ def is_series(path: str | Path) -> bool:
     return any(c in str(path) for c in WILD) and not Path(path).exists()
 
 
+def natural_order(paths: Iterable[str]) -> list[str]:
+    """``paths`` sorted as people count: ``h_5cm`` before ``h_10cm``, ``h_2.25cm`` before ``h_2.5cm``."""
+
+    def key(path: str) -> tuple[list[tuple[float, str]], str]:
+        parts = NUMBER.split(path)  # text and numbers alternate
+        return [(float(part), "") if i % 2 else (-1.0, part) for i, part in enumerate(parts)], path
+
+    return sorted(paths, key=key)
+
+
+def series_files(pattern: str | Path) -> list[str]:
+    """The files that ``pattern`` stands for, in natural order.
+
+    Raises:
+        DataError: There is none.
+    """
+    paths = natural_order(glob.glob(str(Path(pattern).expanduser())))
+    if not paths:
+        raise DataError(str(pattern), "no file fits this pattern", remedy="check the folder and the ending")
+    return paths
+
+
+def order_note(paths: list[str]) -> str:
+    """The order of a series for people: all names of a short one, the ends of a long one."""
+    names = [Path(path).name for path in paths]
+    if len(names) > 2 * SHOWN_FILES:
+        names = [*names[:SHOWN_FILES], "...", *names[-SHOWN_FILES:]]
+    return f"files in this order: {', '.join(names)}"
+
+
 def read_series(pattern: str | Path) -> np.ndarray:
-    """``(n, y, x)`` float32 pictures of all files that ``pattern`` stands for, sorted by name.
+    """``(n, y, x)`` float32 pictures of all files that ``pattern`` stands for, in natural order.
 
     Raises:
         DataError: There is none, or they differ in size.
     """
-    paths = sorted(glob.glob(str(Path(pattern).expanduser())))
-    if not paths:
-        raise DataError(str(pattern), "no file fits this pattern", remedy="check the folder and the ending")
-    stacks = [_frames(path) for path in paths]
+    stacks = [_frames(path) for path in series_files(pattern)]
     sizes = {stack.shape[1:] for stack in stacks}
     if len(sizes) != 1:
         raise DataError(str(pattern), "the pictures differ in size", found=", ".join(map(str, sorted(sizes))))

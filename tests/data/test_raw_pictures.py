@@ -120,3 +120,20 @@ def test_a_tif_of_one_picture_is_one_hologram(folder):
     problem = prepare(config).problem
     assert problem.dataset.n_patterns == 1
     assert problem.store.shape > WINDOW
+
+
+def test_a_series_comes_in_the_order_in_which_people_count(tmp_path):
+    names = ["h_0.5cm_2", "h_0.5cm_10", "h_2.25cm", "h_2.5cm", "h_5cm", "h_10cm", "run1.9", "run1.10"]
+    wanted = [f"{name}.tif" for name in names]
+    for i in np.random.default_rng(0).permutation(len(wanted)):
+        tifffile.imwrite(tmp_path / wanted[i], np.full(WINDOW, i + 1, np.uint16))
+    found = open_dataset(tmp_path / "*.tif")
+    np.testing.assert_array_equal(found.patterns.read(np.arange(len(wanted)))[:, 0, 0], 1 + np.arange(len(wanted)))
+    assert f"files in this order: {', '.join(wanted)}" in found.notes
+
+
+def test_the_order_of_a_long_series_shows_its_ends(tmp_path):
+    for i in range(20):
+        tifffile.imwrite(tmp_path / f"{i}.tif", np.full((2, 2), i + 1, np.uint16))
+    found = open_dataset(tmp_path / "*.tif")
+    assert "files in this order: 0.tif, 1.tif, 2.tif, 3.tif, ..., 16.tif, 17.tif, 18.tif, 19.tif" in found.notes
