@@ -167,6 +167,7 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
         output=folder,
         rank=reconstruction.problem.comm.rank,
         current=lambda: outcome(reconstruction, text),
+        remarks=reconstruction.problem.remarks,
     )
     result: Result | None = None
     if folder is not None and reconstruction.problem.comm.is_root:

@@ -125,15 +125,19 @@ class Lengths:
             return replace(self, propagation_distance_m=np.atleast_1d(np.array(choice, dtype=np.float64)))
         return self
 
-    def completed(self, window_px: tuple[int, int], notes: list[str]) -> Lengths:
-        """With the pixel size worked out, where it is not given and follows from the rest."""
+    def completed(self, window_px: tuple[int, int], notes: list[str], *, scanned: bool) -> Lengths:
+        """With the pixel size worked out, where it is not given and follows from the rest.
+
+        That of a far-field pattern only for a scan: pictures of the whole field have energy, distance and detector
+        pixel, too, and what their pixels are is for the forward model to say.
+        """
         if self.pixel_size_m is not None or self.detector_pixel_size_m is None:
             return self
         geometry, near = self.geometry(window_px), self.propagation_distance_m is not None
         needed: tuple[float | None, ...] = (self.energy_ev, self.distance_m)
         if near:  # a parallel beam has the detector's pixel, whatever the distance
             needed = () if self.source_distance_m is None else (self.distance_m,)
-        if None in needed:
+        if None in needed or not (near or scanned):
             return self
         size = geometry.pixel_size_m("near_field" if near else "far_field")
         how = (

@@ -111,6 +111,7 @@ def build(
         solver=recipe.solver,
         comm=comm,
         start_diagnostics=found.diagnostics,
+        remarks=bound.remarks,
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
     try_components(problem, start)

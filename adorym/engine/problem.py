@@ -41,7 +41,8 @@ class Problem:
         values: The other parameters by name.
         solver: Updates all refined parameters together; replaces their optimizers.
         comm: The ranks that solve it together; each works on its part of every batch.
-        start_diagnostics: Diagnostics of the start object, for the result.
+        start_diagnostics: Diagnostics of start values, for the result.
+        remarks: Lines for the log about how start values were found.
         checkpoint_slices: As `adorym.data.batches.Batch` has it.
     """
 
@@ -58,6 +59,7 @@ class Problem:
     comm: Communicator = field(default_factory=SerialCommunicator)
     start_diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict)
     checkpoint_slices: int | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def model(self) -> ForwardModel:

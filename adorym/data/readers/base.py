@@ -135,7 +135,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
             if turn.transpose and lengths.detector_pixel_size_m is not None:  # the object's pixel stays
                 lengths = replace(lengths, detector_pixel_size_m=lengths.detector_pixel_size_m[::-1])
             notes.append(f"patterns: {turn.describe()}")
-    lengths = lengths.completed(patterns.shape[1:], notes)
+    scanned = raw.positions_px is not None or raw.positions_m is not None
+    lengths = lengths.completed(patterns.shape[1:], notes, scanned=scanned)
     dataset = Dataset(
         patterns=patterns,
         probe_positions_px=_positions(raw, lengths, notes, path),
