@@ -60,6 +60,7 @@ class Dataset:
         picture_px: (y, x) size of a whole image; that of a pattern if not given.
         truth: Ground truth of a simulation: ``object``, ``probe``, ``probe_positions_px``, ...
         notes: Decisions of the reader: keys used, axes flipped, units assumed.
+        doubts: What is doubtful about the data, and what was repaired: the user should see it before a run.
     """
 
     patterns: Patterns
@@ -86,6 +87,7 @@ class Dataset:
     path: str = ""
     format: str = ""
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape = self.patterns.shape

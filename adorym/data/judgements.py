@@ -9,6 +9,7 @@ import numpy as np
 
 from adorym.data.checks import CountStatistics, count_statistics
 from adorym.data.dataset import Dataset
+from adorym.data.projection_survey import projection_hints
 from adorym.data.readers.base import choose
 from adorym.data.suggest import zero_at_corner
 from adorym.data.survey import (
@@ -86,7 +87,9 @@ def judge(
     scan = scan_of(dataset, probe) if scanned else None
     orientation = orientation_test(part) if scanned else None
     pixels = pixel_survey(part, statistics if statistics is not None and part is dataset else count_statistics(part))
-    hints = tuple(_hints(dataset, scan, orientation, pixels))
+    hints = (*dataset.doubts, *_hints(dataset, scan, orientation, pixels))
+    if not scanned or dataset.probe_positions_px is None:
+        hints = (*hints, *projection_hints(dataset))
     return Judgement(scan=scan, orientation=orientation, pixels=pixels, hints=hints)
 
 

@@ -15,11 +15,21 @@ import numpy as np
 
 from adorym.data.containers import read_mask
 from adorym.data.dataset import Dataset, Patterns
-from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of
+from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of, robust_mean
 from adorym.data.lengths import LENGTHS, Lengths
 from adorym.data.overrides import Overrides, numbers_of
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
-from adorym.data.pictures import hot_pixels, read_fields
+from adorym.data.pictures import hot_pixels
+from adorym.data.projections import (
+    SomeRows,
+    as_projections,
+    clipping,
+    in_rows,
+    own_fields,
+    repaired_projections,
+    rows_of,
+)
+from adorym.data.rotation_angles import check_angles, chosen_angles
 from adorym.errors import DataError
 from adorym.extension import check_kind, check_returned, is_foreign, user_code
 
@@ -49,6 +59,7 @@ class Raw:
         rotation_center_px: x of the rotation axis from the detector's middle.
         truth: What a simulation knows.
         notes: What the reader decided.
+        doubts: What is doubtful about the file.
     """
 
     patterns: Patterns
@@ -68,6 +79,7 @@ class Raw:
     rotation_center_px: float | None = None
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 class Reader(ABC):
@@ -117,8 +129,9 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         DataError: Arrays do not fit each other, or positions in meters cannot be turned into pixels.
         ConfigError: An override chooses what is not there.
     """
-    notes = list(raw.notes)
-    raw = _with_fields(raw, overrides, notes, path)
+    raw = _with_angles(_in_rows(raw, overrides), overrides)
+    notes, doubts = list(raw.notes), list(raw.doubts)
+    raw = _with_fields(raw, overrides, notes, doubts, path)
     mask = _mask(raw, overrides, notes, path)
     measured = overrides.measured or raw.measured
     patterns = _corrected(replace(raw, measured=measured), mask, notes, path)
@@ -141,30 +154,63 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         patterns=patterns,
         probe_positions_px=_positions(raw, lengths, notes, path),
         angle_index=np.zeros(patterns.shape[0], int) if raw.angle_index is None else raw.angle_index.astype(int),
-        theta_rad=_angles(raw, overrides, path),
+        theta_rad=np.asarray(raw.theta_rad, dtype=np.float64),
         measured=measured,
         mask=mask,
         start_probe=raw.start_probe,
         truth=raw.truth,
         path=path,
         notes=tuple(notes),
+        doubts=tuple(doubts),
         open_beam_counts=raw.open_beam_counts if raw.flat is None else float(raw.flat[_lit(raw.flat)].mean()),
         rotation_center_px=raw.rotation_center_px,
         **{q.field: getattr(lengths, q.field) for q in LENGTHS},
     )
-    return _chosen(dataset, overrides)
+    dataset = _chosen(dataset, overrides)
+    check_angles(dataset.theta_rad, np.unique(dataset.angle_index), path)
+    return repaired_projections(dataset, overrides)
 
 
-def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> Raw:
+def _in_rows(raw: Raw, overrides: Overrides) -> Raw:
+    """With the rows of the detector that the user chooses, of projections even if the file has sinograms."""
+    patterns = as_projections(raw.patterns) if overrides.sinograms else raw.patterns
+    if overrides.rows is None:
+        return replace(raw, patterns=patterns)
+    patterns = SomeRows(patterns, rows_of(overrides.rows, patterns.shape[1]))
+    mask, dark, flat = (
+        None if a is None else in_rows(a, overrides, patterns.shape[1]) for a in (raw.mask, raw.dark, raw.flat)
+    )
+    drift = (
+        None if raw.drift is None else replace(raw.drift, ratio=in_rows(raw.drift.ratio, overrides, patterns.shape[1]))
+    )
+    return replace(raw, patterns=patterns, mask=mask, dark=dark, flat=flat, drift=drift)
+
+
+def _with_angles(raw: Raw, overrides: Overrides) -> Raw:
+    scanned = raw.positions_px is not None or raw.positions_m is not None
+    found = chosen_angles(overrides, raw.patterns.shape[0], len(raw.theta_rad), scanned=scanned)
+    if found is None:
+        return raw
+    theta, index, doubts = found
+    index = raw.angle_index if index is None else index
+    return replace(raw, theta_rad=theta, angle_index=index, doubts=(*raw.doubts, *doubts))
+
+
+def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], doubts: list[str], path: str) -> Raw:
     """With the flat and dark fields and the mask of hot pixels that the user asks for."""
-    dark = raw.dark if overrides.dark is None else read_fields(overrides.dark, "dark").mean(0)
+    window, dark = raw.patterns.shape[1:], raw.dark
+    if overrides.dark is not None:
+        dark = robust_mean(own_fields(overrides.dark, "dark", overrides, window), "dark", notes)
     flat, drift, n = raw.flat, raw.drift, raw.patterns.shape[0]
     if overrides.white is not None:
-        flats = read_fields(overrides.white, "flat")
-        flat, drift = beam_of(flats, dark, moments_of(overrides.white_fields, len(flats), None, np.zeros(n), path))
+        flats = own_fields(overrides.white, "flat", overrides, window)
+        when = moments_of(overrides.white_fields, len(flats), None, np.zeros(n), path)
+        flat, drift = beam_of(flats, dark, when, notes)
+        clipped = clipping(raw.patterns, flats)
+        doubts += [] if clipped is None else [clipped]
     elif overrides.dark is not None and flat is not None:  # another dark field than that of the file
         flats = (flat[None] if drift is None else drift.flats(flat)) + (0.0 if raw.dark is None else raw.dark)
-        flat, drift = beam_of(flats, dark, None if drift is None else (np.arange(len(flats)), drift.moment))
+        flat, drift = beam_of(flats, dark, None if drift is None else (np.arange(len(flats)), drift.moment), notes)
     raw = replace(raw, dark=dark, flat=flat, drift=drift)
     if overrides.hot_pixels is None:
         return raw
@@ -184,6 +230,7 @@ def _mask(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> np.nda
             mask = lit if mask is None else mask & lit
     if overrides.mask is not None:
         mask, origin = read_mask(overrides.mask)
+        mask = in_rows(mask, overrides, raw.patterns.shape[1])
         notes.append(f"mask: {origin}")
     if mask is None:
         return None
@@ -254,18 +301,6 @@ def _positions(raw: Raw, lengths: Lengths, notes: list[str], path: str) -> np.nd
     start = raw.positions_m.min(axis=0)
     notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
     return (raw.positions_m - start) / np.asarray(lengths.pixel_size_m)
-
-
-def _angles(raw: Raw, overrides: Overrides, path: str) -> np.ndarray:
-    n_angles = len(raw.theta_rad)
-    if overrides.theta is not None:
-        if len(overrides.theta) != n_angles:
-            found = f"{len(overrides.theta)} in data.theta"
-            raise DataError(path, "the number of rotation angles does not fit", expected=n_angles, found=found)
-        return np.array(overrides.theta, dtype=np.float64)
-    if overrides.theta_range is not None:
-        return np.linspace(*overrides.theta_range, n_angles)
-    return np.asarray(raw.theta_rad, dtype=np.float64)
 
 
 def _chosen(dataset: Dataset, overrides: Overrides) -> Dataset:
