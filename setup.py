@@ -79,7 +79,7 @@ setup(
     package_data=PACKAGE_DATA,
     install_requires=REQUIRES,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["adorym = adorym.cli:main"]},
+    entry_points={"console_scripts": ["adorym = adorym.__main__:main"]},
     classifiers=[
         "Development Status :: 4 - Beta",
         "Environment :: Console",

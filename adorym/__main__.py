@@ -1,5 +1,15 @@
-"""``python -m adorym`` is the command ``adorym``, for where scripts are not on the path."""
+"""The command ``adorym``, also as ``python -m adorym`` where scripts are not on the path."""
 
-from adorym.cli import main
+import signal
 
-main()
+
+def main() -> None:
+    """Start the command line, protected from its first moment on: importing it takes a while."""
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # batch systems send it before a job's end
+    from adorym.cli import main as command
+
+    command()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,5 @@
-"""The command line: run, check, inspect, convert, simulate, score, report, export, tune, prepare,
-crystal, train, list.
+"""The command line: run, check, inspect, convert, simulate, score, report, export, verify, tune,
+prepare, crystal, train, list.
 
 The work of each command is in `adorym.commands`; this module has the options and handles errors: wrong input ends with
 status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -23,8 +23,10 @@ from rich.text import Text
 
 from adorym._version import __version__
 from adorym.comm import Communicator, communicator, launched, started
+from adorym.engine.signals import Ended, end_on_signal
 from adorym.errors import AdorymError, RunError
 from adorym.extension import user_code
+from adorym.streams import expendable_output
 
 PARALLEL = {"run", "train"}  # commands that run on several processes
 
@@ -242,6 +244,20 @@ def export(
 
 
 @app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A result or a checkpoint, or the folder of a run.")],
+) -> None:
+    """Compare results and checkpoints with the checksums that they end with; status 2 if a file is damaged."""
+    from adorym.commands.verify import verify as work
+
+    found = work(path)
+    for each in found:
+        out.print(f"{each.path}: {each.state}", markup=False)
+    if any(each.state == "damaged" for each in found):
+        raise typer.Exit(2)
+
+
+@app.command()
 def prepare(
     source: Annotated[Path, typer.Argument(metavar="IN", help="Data file with a rocking scan.")],
     target: ToFile,
@@ -343,9 +359,17 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
         if not PARALLEL & set(given):
             sys.exit(0)  # all other commands run in one process
+    with expendable_output(), end_on_signal():
+        _work(given, start)
+
+
+def _work(given: list[str], start: tuple[int, int] | None) -> None:
+    """Carry out a command, and end with its status."""
     try:
         with user_code():
             app(given, prog_name="adorym")
+    except Ended as error:
+        _end([f"ended by {error.signal}; what had been saved is complete"], error.status)
     except AdorymError as error:
         _fail(error, "--debug" in given)
     except MemoryError as error:

@@ -31,6 +31,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+# What is larger is no configuration.
+MOST_ENTRIES, LONGEST_PATH = 100_000, 1000
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 _SET_PATH = re.compile(r"[^.\[\]]+(\[\d+\])*(\.[^.\[\]]+(\[\d+\])*)*")
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
@@ -157,6 +159,8 @@ def _read_yaml(text: str, name: str) -> tuple[Any, dict[str, int]]:
         return _tree(text, lines), lines
     except DuplicateKeyError as error:
         raise _twice(error, name) from None
+    except RecursionError:
+        raise ConfigError(name, "nested too deeply", expected="a configuration") from None
     except MarkedYAMLError as error:
         problem = ", ".join(part for part in (error.context, error.problem) if part)
         raise ConfigError(_place(name, error), "not valid YAML", found=problem) from None
@@ -184,6 +188,10 @@ def _place(name: str, error: MarkedYAMLError) -> str:
 
 def _plain(value: Any, path: str, lines: dict[str, int]) -> Any:
     """``value`` without ruamel's own classes; the lines of its entries go into ``lines``."""
+    if len(lines) > MOST_ENTRIES or len(path) > LONGEST_PATH:  # aliases may stand for any number of entries
+        raise ConfigError(
+            path[:40], f"more than {MOST_ENTRIES} entries, or nested too deeply", remedy="write it without aliases"
+        )
     if isinstance(value, CommentedMap):
         made: dict[str, Any] = {}
         for key, entry in value.items():

@@ -16,6 +16,12 @@ PLANCK_SPEED_EV_M = 1.239841984332e-6  # h c in eV m (CODATA 2018, exact to the 
 
 # A bare number stands for this unit without ambiguity; every other dimension asks for its unit in a configuration.
 _BARE_ALLOWED = {"px", ""}
+# What a quantity may look like: a number, and units with small whole powers. Nothing else reaches pint, which evaluates
+# whatever Python would: powers of powers take all time and memory.
+_UNIT = r"(?:[^\W\d]+|[°%])(?:(?:\*\*|\^)-?\d)?"
+_QUANTITY = re.compile(
+    rf"(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{{1,3}})?)?\s*(?:\*\s*)?{_UNIT}(?:\s*[*/]\s*{_UNIT}|\s+{_UNIT}){{0,3}}"
+)
 _NUMBER = re.compile(r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$")
 
 
@@ -49,6 +55,8 @@ def parse(value: object, unit: str, *, bare: bool = True) -> float:
         return float(value)
     text = value.strip()
     try:
+        if len(text) > 80 or not _QUANTITY.fullmatch(text):
+            raise ValueError(text)
         quantity = _registry().Quantity(text)
         return float(quantity.to(unit or "dimensionless").magnitude)
     except pint.DimensionalityError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,10 +24,12 @@ from adorym.forward.object import ObjectSettings, object_parameter
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.thin import by_probe, probe_intensity
+from adorym.forward.tomography import Tomography
 from adorym.initializers.simple import Random
 from adorym.losses.base import Loss
 from adorym.losses.counting import LeastSquares
 from adorym.optics.probes import GaussianProbe
+from adorym.optics.projector import Fourier, Joseph, Projector, Rotate
 from adorym.optimizers.first_order import Adam, GradientDescent, Momentum, RMSProp
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.parameters import ParameterSettings
@@ -146,7 +149,27 @@ def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
             poses = {name: ParameterSettings(optimizer=curved) for name in ("tilt", "object_shift", "rotation_angles")}
             recipe = Recipe(case.model, dict(case.settings) | {"object": own} | poses, loss)
             made["poses"] = (case.dataset, recipe, {"batch_size": 6})
-    return made | _holograms(loss)
+    return made | _upright(loss) | _holograms(loss)
+
+
+def _upright(loss: Loss) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
+    """Refined poses of a volume that starts upright, at an angle of exactly 0, where interpolation has kinks."""
+    (case,) = (each for each in MODELS["tomography"]() if each.name == "tomography-moving")
+    theta = case.dataset.theta_rad - case.dataset.theta_rad[0]
+    curved = Preconditioned(learning_rate=0.5, regularization=0.05, momentum=0.5)
+    refined = ParameterSettings(optimizer=curved)
+    settings = dict.fromkeys(("tilt", "object_shift", "rotation_angles"), refined)
+    settings["object"] = case.model.refinable["object"].settings(initial=Random())
+    projectors: list[Projector] = [Joseph(), Rotate()]
+    projectors += [Fourier(tolerance=1e-14)] if find_spec("finufft") else []
+    return {
+        f"upright-{each.kind}": (
+            case.dataset.with_(theta_rad=theta),
+            Recipe(Tomography(center=0.0, projector=each), settings, loss),
+            {"batch_size": 6},
+        )
+        for each in projectors
+    }
 
 
 def _holograms(loss: Loss) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:

@@ -22,7 +22,7 @@ LAYERS = [
     "extension",
     "paths registry units",
     "schema",
-    "watchdog",
+    "streams watchdog",
     "comm",
     "wrapper",
     "optics",

@@ -118,7 +118,7 @@ CASES = {
         edit("metadata/probe_pos_px", np.ones((20, 3))),
     ),
     "one position too few": Case(
-        ("data.h5:/metadata/probe_pos_px:", "one position too few", "expected 20", "found 19", "supply the missing"),
+        ("data.h5:", "one position too few", "expected 20", "found 19", "data.frames: ':19'"),
         {},
         edit("metadata/probe_pos_px", SCAN.positions[:19]),
     ),

@@ -156,7 +156,8 @@ def _batches(made: Draft) -> Iterator[Fact]:
 
 def _fit(made: Draft) -> Iterator[Fact]:
     recipe = made.config.recipe
-    yield Fact("loss", "loss", dump(recipe.loss), _in_words(recipe.loss))
+    loss = made.problem.loss
+    yield Fact("loss", "loss", dump(loss), _in_words(loss))
     for key, components in (("regularizers", recipe.regularizers), ("constraints", recipe.constraints)):
         text = ", ".join(_in_words(each) for each in components) or "none"
         yield Fact(key, key, [dump(each) for each in components], text)

@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.text import Text
 
 from adorym.commands.plan import columns, length_facts
-from adorym.data.checks import CountStatistics, count_statistics, faults
+from adorym.data.checks import CountStatistics, count_statistics, faults, repaired
 from adorym.data.containers import ArrayInfo, open_container
 from adorym.data.dataset import Dataset
 from adorym.data.judgements import Judgement, judge, shown_places
@@ -103,7 +103,11 @@ def inspect(path: str | Path, overrides: Mapping[str, Any] | Overrides | None = 
             suggested_map=tuple(suggest_map(container)) if unknown and not wanted.map else (),
         )
     statistics = count_statistics(dataset)
-    found = judge(dataset, statistics=statistics)
+    try:
+        mended, remaining = repaired(dataset, wanted, statistics)
+    except DataError:  # nothing is left
+        mended, remaining = dataset, statistics
+    found = judge(mended, statistics=remaining)
     return Inspection(
         path=str(path),
         format=dataset.format,
@@ -112,8 +116,8 @@ def inspect(path: str | Path, overrides: Mapping[str, Any] | Overrides | None = 
         n_patterns=dataset.n_patterns,
         window_px=dataset.window_px,
         counts=statistics,
-        notes=dataset.notes,
-        problems=tuple(f"{each.what}, {each.found} (data.bad_counts)" for each in faults(dataset, statistics)),
+        notes=mended.notes,
+        problems=tuple(f"{each.what}, {each.found} (data.bad_counts)" for each in faults(mended, remaining)),
         **vars(found),
     )
 

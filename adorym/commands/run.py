@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from adorym.config import Config, config_from, load_config
 from adorym.config_file import at_lines, load
 from adorym.data.atomic import remove_partial
 from adorym.data.judgements import judge
+from adorym.data.lock import only_run_in
 from adorym.data.open import open_dataset
 from adorym.data.result import RESULT_NAME, Result
 from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
@@ -105,17 +107,20 @@ def carry_out(
         where: Option or key that named the folder, for messages.
     """
     comm = reconstruction.problem.comm
-    if resume:
-        load_checkpoint(reconstruction, folder / CHECKPOINT_NAME, config.identity())
-    if comm.is_root:
-        _writable(folder, where)
-    watching: list[Callback] = [ProgressReport(config.output.progress), LogFile()]
-    if config.output.snapshots_every is not None:
-        watching.append(Snapshots(config.output.snapshots_every))
-    result = drive(reconstruction, config, folder, [*watching, *callbacks])
-    report = None
-    if config.output.report and comm.is_root:
-        report = report_scored(folder / RESULT_NAME, folder / REPORT_NAME, reconstruction.problem.dataset)
+    with ExitStack() as protected:
+        if comm.is_root and (folder.is_dir() or not resume):
+            _writable(folder, where)
+            protected.enter_context(only_run_in(folder, where))
+        protected.enter_context(stop_on_signal(reconstruction.stop, reconstruction.save_soon))
+        if resume:
+            load_checkpoint(reconstruction, folder / CHECKPOINT_NAME, config.identity())
+        watching: list[Callback] = [ProgressReport(config.output.progress), LogFile()]
+        if config.output.snapshots_every is not None:
+            watching.append(Snapshots(config.output.snapshots_every))
+        result = drive(reconstruction, config, folder, [*watching, *callbacks])
+        report = None
+        if config.output.report and comm.is_root:
+            report = report_scored(folder / RESULT_NAME, folder / REPORT_NAME, reconstruction.problem.dataset)
     return Outcome(result, folder, reconstruction.stop_reason, report, _remarks(result), comm.size)
 
 

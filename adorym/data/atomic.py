@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from adorym.comm import Communicator
+from adorym.data.seal import seal
 from adorym.errors import RunError
 
 PARTIAL = ".partial-"
@@ -16,7 +17,11 @@ PARTIAL = ".partial-"
 
 @contextmanager
 def whole_file(
-    path: str | Path, comm: Communicator | None = None, switch: Callable[[Path, Path], None] = os.replace
+    path: str | Path,
+    comm: Communicator | None = None,
+    switch: Callable[[Path, Path], None] = os.replace,
+    *,
+    sealed: bool = False,
 ) -> Iterator[Path]:
     """Context that yields a name to write to; on success the file moves to ``path``, otherwise it is removed.
 
@@ -27,6 +32,7 @@ def whole_file(
         path: The file.
         comm: The ranks that write it together: all enter, and get the same name; by default one process writes.
         switch: How the complete file takes its place, called with both names.
+        sealed: Append a checksum; see `adorym.data.seal`.
 
     Raises:
         OSError: The file cannot be written.
@@ -42,6 +48,8 @@ def whole_file(
         if comm is not None:
             comm.barrier(f"write {path.name}")
         if leads:
+            if sealed:
+                seal(partial)
             _to_disk(partial)  # the content must be on the disk before the name refers to it
             switch(partial, path)
             _to_disk(path.parent)

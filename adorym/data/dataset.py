@@ -58,6 +58,9 @@ class Dataset:
         tile_corners_px: ``(t, 2)`` int, first pixel of each tile of divided images: the patterns are then all images at
             the first tile, all at the second, ...; ``None`` if each pattern is a whole image.
         picture_px: (y, x) size of a whole image; that of a pattern if not given.
+        pattern_numbers: ``(n,)`` int, number in the file of each pattern, before any choice; 0, 1, ... if not given.
+        angle_numbers: ``(n_angles,)`` int, likewise of each angle.
+        saturation_counts: Counts at and above which a pixel is only a lower bound; ``None`` without such pixels.
         truth: Ground truth of a simulation: ``object``, ``probe``, ``probe_positions_px``, ...
         notes: Decisions of the reader: keys used, axes flipped, units assumed.
         doubts: What is doubtful about the data, and what was repaired: the user should see it before a run.
@@ -83,6 +86,9 @@ class Dataset:
     start_probe: np.ndarray | None = None
     tile_corners_px: np.ndarray | None = None
     picture_px: tuple[int, int] = (0, 0)
+    pattern_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    angle_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    saturation_counts: float | None = None
     truth: dict[str, Any] = field(default_factory=dict)
     path: str = ""
     format: str = ""
@@ -97,6 +103,9 @@ class Dataset:
             )
         if self.angle_index.size == 0:
             object.__setattr__(self, "angle_index", np.zeros(shape[0], int))
+        for name, n in (("pattern_numbers", shape[0]), ("angle_numbers", self.n_angles)):
+            if len(getattr(self, name)) != n:
+                object.__setattr__(self, name, np.arange(n))
         if self.tile_corners_px is None:
             object.__setattr__(self, "picture_px", shape[1:])
         self._check_positions()

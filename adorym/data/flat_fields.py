@@ -163,3 +163,13 @@ def moments_of(
                         found=0 if theta_flat is None else len(theta_flat),
                         remedy="correct exchange/theta_white, or set data.white_fields: mean")  # fmt: skip
     return theta_flat, of_patterns
+
+
+def mean_field(stack: np.ndarray) -> np.ndarray:
+    """``(y, x)`` float64 mean over the leading axes of a field, values that are not finite left out."""
+    field_ = np.asarray(stack, np.float64)
+    if field_.ndim < 3:
+        return field_
+    frames = field_.reshape(-1, *field_.shape[-2:])
+    finite = np.isfinite(frames)
+    return np.where(finite, frames, 0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)

@@ -9,6 +9,7 @@ import numpy as np
 
 from adorym.data.checks import CountStatistics, count_statistics
 from adorym.data.dataset import Dataset
+from adorym.data.detector_window import beam_center
 from adorym.data.projection_survey import projection_hints
 from adorym.data.readers.base import choose
 from adorym.data.suggest import zero_at_corner
@@ -26,6 +27,8 @@ from adorym.optics.modes import beam_diameter_px
 LOW_OVERLAP = 0.4
 # Shorter mean steps indicate a wrong unit.
 SHORTEST_STEP_PX = 0.01
+# The direct beam is off the middle by more than this fraction of the window.
+OFF_MIDDLE = 0.06
 # Largest number of patterns that are read: those nearest to the middle of the scan.
 MOST_PATTERNS = 1024
 SHOWN_PIXELS = 5
@@ -86,8 +89,11 @@ def judge(
     probe = dataset.start_probe if probe is None else probe
     scan = scan_of(dataset, probe) if scanned else None
     orientation = orientation_test(part) if scanned else None
-    pixels = pixel_survey(part, statistics if statistics is not None and part is dataset else count_statistics(part))
+    statistics = statistics if statistics is not None and part is dataset else count_statistics(part)
+    pixels = pixel_survey(part, statistics)
     hints = (*dataset.doubts, *_hints(dataset, scan, orientation, pixels))
+    if scan is not None and (place := _off_middle(dataset, statistics)):
+        hints = (*hints, place)
     if not scanned or dataset.probe_positions_px is None:
         hints = (*hints, *projection_hints(dataset))
     return Judgement(scan=scan, orientation=orientation, pixels=pixels, hints=hints)
@@ -138,6 +144,23 @@ def _hints(
     if len(pixels.hot):
         number = f"{len(pixels.hot)} hot pixel" + ("s" if len(pixels.hot) > 1 else "")
         yield f"pixels: {number} at (y, x) {shown_places(pixels.hot)}; mask them with 'data.mask' or 'data.hot_pixels'"
+
+
+def _off_middle(dataset: Dataset, statistics: CountStatistics) -> str:
+    """Where the direct beam of far-field patterns is, if that is not their middle; else empty."""
+    if dataset.propagation_distance_m is not None:
+        return ""
+    middle = tuple(n // 2 for n in dataset.window_px)
+    center = beam_center(statistics.pixel_mean, dataset.mask)
+    if center is None:
+        return ""
+    away = center[0] - middle[0], center[1] - middle[1]
+    if np.hypot(*away) <= OFF_MIDDLE * min(dataset.window_px):
+        return ""
+    return (
+        f"center: the direct beam is {np.hypot(*away):.0f} px off the middle of the patterns, at (y, x) = "
+        f"({center[0]:.0f}, {center[1]:.0f}) instead of {middle}; data.center: auto moves it there"
+    )
 
 
 def shown_places(places: np.ndarray) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from adorym import registry
 from adorym.data.checks import check_counts
-from adorym.data.containers import SINGLE, open_container, read_array
+from adorym.data.containers import SINGLE, open_container
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.hdf5 import check_file, open_hdf5
 from adorym.data.keymap import KeyMap
@@ -39,8 +39,8 @@ def open_dataset(
     Args:
         path: The file.
         overrides: Values that win over the file's; see `adorym.data.overrides.Overrides` for the keys.
-        check: Read all counts once, block by block, and refuse those that no model can fit. Of several processes that
-            open the same file, one need do it.
+        check: Read all counts once, block by block, leave out patterns that fall out, and refuse counts that no model
+            can fit.
 
     Raises:
         DataError: No such file, no known format, something missing, shapes that do not fit, or bad counts.
@@ -49,8 +49,7 @@ def open_dataset(
     wanted = Overrides.of(overrides)
     dataset = _opened(path, wanted)
     dataset = replace(dataset, patterns=load(dataset.patterns, wanted.memory_limit_gib * GIB))
-    dataset = check_counts(dataset, wanted.bad_counts) if check else dataset
-    return dataset if wanted.weights is None else _weighted(dataset, wanted.weights)
+    return check_counts(dataset, wanted) if check else dataset
 
 
 def _opened(path: str | Path, wanted: Overrides) -> Dataset:
@@ -62,12 +61,6 @@ def _opened(path: str | Path, wanted: Overrides) -> Dataset:
     if wanted.format is None and not h5py.is_hdf5(file) and (frames := _only_array(file)) is not None:
         return _pictures(file, frames, wanted)
     return _read(find_reader(file, wanted.format), file, wanted)
-
-
-def _weighted(dataset: Dataset, source: str | Path | np.ndarray) -> Dataset:
-    weights, origin = read_array(source, "weights")
-    weights = weights.reshape(-1, 1, 1) if weights.ndim == 1 else weights
-    return replace(dataset, weights=weights.astype(np.float64), notes=(*dataset.notes, f"weights: {origin}"))
 
 
 def _read(reader: Reader, file: Path, wanted: Overrides) -> Dataset:

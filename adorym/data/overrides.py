@@ -48,7 +48,7 @@ class Overrides:
         mask: Array, or file (.npy, .tif, or ``file.h5:/path/to/dataset``), non-zero where a pixel is good.
         invert_mask: The mask (of the file, or the one given here) is non-zero where a pixel is bad.
         weights: Weights of pixels or patterns in the loss: array or file, ``(y, x)`` in the frame of the patterns,
-            ``(n,)``, one for each pattern that is used, or ``(n, y, x)``.
+            ``(n,)``, one for each pattern that ``angles`` and ``frames`` choose, or ``(n, y, x)``.
         theta: Rotation angles of the data: a list, or a file (text, npy, ``file.h5:/path``) of degrees.
         theta_range: First and last of evenly spaced rotation angles, both included.
         theta_unit: Unit of rotation angles in a file that names none.
@@ -61,14 +61,22 @@ class Overrides:
             in the projections before and after, by more than this fraction and by noise; 0.2 is a good value.
         angles: Which angles to use: ``"0:10"``, ``"::2"``, ``"0:5,6:90"`` or a list of numbers.
         frames: Which patterns to use, counted after the choice of angles, in the same way.
+        drop_frames: Which patterns to leave out, by their numbers in the file; ``auto``: those of a scan that fall out
+            (dark, empty, far too bright, unreadable); or ``none``.
         transpose: Exchange rows and columns of the patterns.
         flip_y: Reverse the rows of the patterns.
         flip_x: Reverse the columns of the patterns.
+        crop: Size of the part of the detector that is used, one number or (y, x), in its pixels.
+        center: (y, x) of the detector pixel in the middle of that part, where the direct beam is, after transpose and
+            flips; ``auto`` to find the beam; the middle of the detector if absent. What is beyond its edge is masked.
+        bin: Detector pixels, along each side, whose counts are summed.
         white_fields: How several flat fields are used: their ``mean``, or interpolated between those from
             ``before_and_after`` the scan. If absent: interpolated between the angles ``exchange/theta_white``, or the
             mean if the file has none.
         bad_counts: What to do with counts that are not finite or negative: stop with an ``error``, ``mask_pixels``
             that have any, or ``drop_patterns`` that have any (and patterns without a single count).
+        saturation: Counts at and above which a pixel is only a lower bound, where the loss does not say so itself;
+            ``auto`` to find it from counts that pile up at the largest; or ``none``.
         memory_limit_gib: Patterns that take more than this are read from the file batch by batch.
     """
 
@@ -99,11 +107,16 @@ class Overrides:
     zingers: Positive | None = None
     angles: str | tuple[int, ...] | None = None
     frames: str | tuple[int, ...] | None = None
+    drop_frames: str | int | tuple[int, ...] = "auto"
     transpose: bool = False
     flip_y: bool = False
     flip_x: bool = False
+    crop: int | tuple[int, int] | None = None
+    center: Literal["auto"] | tuple[float, float] | None = None
+    bin: Annotated[int, Field(ge=1)] = 1
     white_fields: Literal["mean", "before_and_after"] | None = None
     bad_counts: Literal["error", "mask_pixels", "drop_patterns"] = "error"
+    saturation: Positive | Literal["auto", "none"] = "auto"
     memory_limit_gib: Positive = 2.0
 
     @classmethod
@@ -164,7 +177,7 @@ def _one_choice(text: str, n: int) -> np.ndarray:
     return np.arange(n)[slice(*parts)] if len(parts) in (2, 3) else np.array([int(text)])
 
 
-def numbers_of(choice: str | tuple[int, ...], n: int, where: str) -> np.ndarray:
+def numbers_of(choice: str | int | tuple[int, ...], n: int, where: str) -> np.ndarray:
     """The indices out of ``range(n)`` that ``choice`` selects.
 
     Args:
@@ -177,7 +190,8 @@ def numbers_of(choice: str | tuple[int, ...], n: int, where: str) -> np.ndarray:
         ConfigError: Not a valid choice, out of range, or empty.
     """
     expected = f"'start:stop:step' or numbers from 0 to {n - 1}"
-    if isinstance(choice, str):
+    if isinstance(choice, str | int):
+        choice = str(choice)
         try:
             chosen = np.concatenate([_one_choice(part, n) for part in choice.split(",")])
         except ValueError:

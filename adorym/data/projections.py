@@ -79,10 +79,12 @@ def neighbors(theta_rad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return before, after
 
 
-def as_projections(patterns: Patterns) -> Patterns:
-    """Sinograms ``(y, angle, x)`` as projections ``(angle, y, x)``, in memory."""
-    sinograms = patterns.read(np.arange(patterns.shape[0]))
-    return ArrayPatterns(np.ascontiguousarray(np.swapaxes(sinograms, 0, 1)))
+def chosen_rows(patterns: Patterns, overrides: Overrides) -> Patterns:
+    """The rows that the user chooses, of projections ``(angle, y, x)`` even if the file has sinograms."""
+    if overrides.sinograms:
+        sinograms = patterns.read(np.arange(patterns.shape[0]))
+        patterns = ArrayPatterns(np.ascontiguousarray(np.swapaxes(sinograms, 0, 1)))
+    return patterns if overrides.rows is None else SomeRows(patterns, rows_of(overrides.rows, patterns.shape[1]))
 
 
 def rows_of(choice: str, height: int) -> slice:

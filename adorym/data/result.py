@@ -176,7 +176,7 @@ def write_result(result: Result, path: str | Path) -> Path:
     """
     path = Path(path)
     try:
-        with whole_file(path) as partial, h5py.File(partial, "w") as file:
+        with whole_file(path, sealed=True) as partial, h5py.File(partial, "w") as file:
             _write(result, file)
     except (OSError, TypeError, ValueError) as error:
         raise DataError(str(path), "the result cannot be written", found=str(error)) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from adorym.data.containers import read_array
+from adorym.data.dataset import Dataset
 from adorym.data.hdf5 import factor
 from adorym.data.overrides import Overrides
 from adorym.errors import DataError
@@ -94,23 +95,25 @@ def chosen_angles(
     return theta, np.arange(n) if stack else None, doubts
 
 
-def check_angles(theta_rad: np.ndarray, used: np.ndarray, path: str) -> None:
-    """Refuse angles that are not finite where patterns ``used`` them, or a unit that cannot be right.
+def check_angles(dataset: Dataset) -> None:
+    """Refuse angles that are not finite where there are patterns at them, or whose unit cannot be right.
 
     Raises:
         DataError: With the number of the first.
     """
-    bad = np.setdiff1d(np.flatnonzero(~np.isfinite(theta_rad)), np.setdiff1d(np.arange(len(theta_rad)), used))
+    used = np.unique(dataset.angle_index)
+    theta = dataset.theta_rad[used]
+    bad = dataset.angle_numbers[used[~np.isfinite(theta)]]
     if bad.size:
-        rest = "" if len(theta_rad) == 1 else f", or leave it out: data.angles: {without(bad, len(theta_rad))}"
         verb = "is" if bad.size == 1 else f"and {bad.size - 1} more are"
-        raise DataError(path, f"rotation angle {bad[0]} {verb} not a finite number", found=theta_rad[bad[0]],
-                        remedy=f"give all angles with 'data.theta'{rest}")  # fmt: skip
-    turns = float(np.ptp(theta_rad[used])) / (2 * np.pi) if len(used) else 0.0
+        others = without(bad, int(dataset.angle_numbers.max()) + 1)
+        remedy = "give all angles with 'data.theta'" + (f", or leave it out: data.angles: {others}" if others else "")
+        raise DataError(dataset.path, f"rotation angle {bad[0]} {verb} not a finite number", remedy=remedy)
+    turns = float(np.ptp(theta)) / (2 * np.pi) if len(theta) else 0.0
     if turns > MOST_TURNS:
         remedy = "say their unit: 'data.theta_unit: deg', or 'deg' behind the numbers of a configuration"
         what = f"the rotation angles cover {turns:.4g} turns"
-        raise DataError(path, what, expected=f"at most {MOST_TURNS}", remedy=remedy)
+        raise DataError(dataset.path, what, expected=f"at most {MOST_TURNS}", remedy=remedy)
 
 
 def without(left_out: np.ndarray, n: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -95,13 +96,14 @@ def build(
     # A dry problem is one process's own work, which the other ranks of a job do not wait for.
     comm = SerialCommunicator() if dry else communicator()
     xp = backend(run, comm)
-    measurements, bound = _measured(xp, bound, recipe.loss, comm)
+    loss = loss_of(recipe.loss, bound.dataset)
+    measurements, bound = _measured(xp, bound, loss, comm)
     check_room(bound.shape, "h5" if dry and run.store == "do" else run.store, comm)  # more ranks will share it
     found, start, obj, values = _first_values(xp, bound, rng, comm, dry=dry)
     problem = Problem(
         xp=xp,
         bound=bound,
-        loss=recipe.loss,
+        loss=loss,
         measurements=measurements,
         store=DryStore(xp, start, comm) if dry else make_store(xp, start, obj.optimizer, comm, run),
         obj=obj,
@@ -120,6 +122,15 @@ def build(
         if update.when == "start" and update.due(0, run.epochs):
             state = apply_update(problem, update, state)
     return problem
+
+
+def loss_of(loss: Loss, dataset: Dataset) -> Loss:
+    """``loss``, with the saturation of the data where it states none of its own."""
+    if loss.saturation is not None or dataset.saturation_counts is None:
+        return loss
+    made = copy.copy(loss)
+    object.__setattr__(made, "saturation", dataset.saturation_counts)  # also of losses that have no such setting
+    return made
 
 
 def _measured(

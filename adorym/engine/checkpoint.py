@@ -20,6 +20,7 @@ import numpy as np
 from adorym._version import __version__
 from adorym.data.atomic import PARTIAL, whole_file
 from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous, read_rows, write_rows
+from adorym.data.seal import state_of
 from adorym.engine.loop import Progress, Reconstruction
 from adorym.engine.problem import Problem
 from adorym.errors import ConfigError, DataError, RunError
@@ -30,7 +31,7 @@ from adorym.storage.vector import StoreVector
 LOG = logging.getLogger("adorym")
 CHECKPOINT_NAME = "checkpoint.h5"
 # Counts up whenever what a checkpoint holds changes its meaning.
-FORMAT = 2
+FORMAT = 3
 Parts = tuple[np.ndarray, tuple[np.ndarray, ...]]  # a value and the state of its optimizer
 
 
@@ -53,7 +54,7 @@ def save_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
     """
     store, comm = reconstruction.problem.store, reconstruction.problem.comm
     _need_numbers(reconstruction)
-    with whole_file(path, comm, _switch) as partial:
+    with whole_file(path, comm, _switch, sealed=True) as partial:
         made = _frame(reconstruction, partial, identity) if comm.is_root else None
         offsets = comm.broadcast(made, "make the checkpoint")
         for path_in_file, (kept, array) in _laid_out(reconstruction).items():
@@ -142,13 +143,16 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
     """
     problem = reconstruction.problem
     comm = problem.comm
-    chosen = comm.broadcast(_choose(path, problem) if comm.is_root else None, "choose the checkpoint")
-    if chosen is None:
+    found = comm.broadcast(_choose(path, problem) if comm.is_root else None, "choose the checkpoint")
+    if found is None:
         raise ConfigError(
             "--resume", f"no checkpoint '{path}'", remedy="leave '--resume' out to start from the beginning"
         )
+    chosen, fault = found
+    if fault:
+        raise DataError(str(chosen), "this checkpoint is damaged", found=fault, remedy="start without '--resume'")
     if chosen != path and comm.is_root:
-        LOG.warning("%s cannot be read; resuming from the one before it, %s", path, chosen)
+        LOG.warning("%s is damaged; resuming from the one before it, %s", path, chosen)
     try:
         with h5py.File(chosen, "r") as file:
             _need_format(file)
@@ -170,21 +174,26 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
     comm.barrier("read the checkpoint")
 
 
-def _choose(path: Path, problem: Problem) -> Path | None:
-    """The checkpoint to resume from; the last one, even if damaged, if there is no better one."""
-    there = [each for each in (path, previous(path)) if each.is_file()]
-    return next((each for each in there if _is_whole(each, problem)), there[0] if there else None)
+def _choose(path: Path, problem: Problem) -> tuple[Path, str] | None:
+    """The checkpoint to resume from, and what is wrong with it; the last one if both are damaged."""
+    there = [(each, _fault(each, problem)) for each in (path, previous(path)) if each.is_file()]
+    return next((each for each in there if not each[1]), there[0] if there else None)
 
 
-def _is_whole(path: Path, problem: Problem) -> bool:
+def _fault(path: Path, problem: Problem) -> str:
+    """What is wrong with a checkpoint; nothing if it is whole, even that of another run, which is reported later."""
     try:
         with h5py.File(path, "r") as file:
+            _need_format(file)
+            state = state_of(path)
+            if state != "whole":
+                return "its checksum does not fit its content" if state == "damaged" else "it ends without a checksum"
             _checked(file, problem)
-            return "identity" in file.attrs
-    except (OSError, KeyError, TypeError, json.JSONDecodeError):
-        return False
-    except ConfigError:  # whole, but of another run, which is reported later
-        return True
+            return "" if "identity" in file.attrs else "it does not say whose it is"
+    except ConfigError:
+        return ""
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:  # ValueError: JSON, too
+        return str(error)
 
 
 def _checked(file: h5py.File, problem: Problem) -> tuple[Progress, dict[str, Parts]]:

@@ -50,7 +50,7 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
         return result
     row = _as_kept(problem, np.ones((1, *store.shape[1:]), np.complex64), 0)
     result = _outcome(reconstruction, config, np.broadcast_to(row.dtype.type(0), (store.shape[0], *row.shape[1:])))
-    with whole_file(path, comm) as partial:
+    with whole_file(path, comm, sealed=True) as partial:
         offset, kept = comm.broadcast(write_frame(result, partial) if comm.is_root else None, "make the result")
         rows = (
             (a, _as_kept(problem, store.read("value", a, b), a)) for a, b in blocks(*store.owned_rows, kept.row_bytes)

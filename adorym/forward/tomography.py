@@ -35,7 +35,7 @@ from adorym.forward.volume import GAUGES, VolumeModel, VolumeSettings, volume_pa
 from adorym.object_space import Absorption
 from adorym.optics.filtered_back_projection import find_rotation_center
 from adorym.optics.geometry import Geometry
-from adorym.optics.half_acquisition import cut_edges, is_whole_turn, seen_width_px
+from adorym.optics.half_acquisition import is_half_acquisition, is_whole_turn, seen_width_px
 from adorym.optics.poses import Poses
 from adorym.parameters import OBJECT, Parameter
 from adorym.preconditioners import Blocks, Diagonal, Point
@@ -136,35 +136,31 @@ class Tomography(VolumeModel):
 
     def _axis(self, dataset: Dataset, settings: Settings) -> tuple[float, int, tuple[str, ...]]:
         """The rotation axis, the width of the volume, and how they were found."""
-        theta, nx, found = dataset.theta_rad[dataset.angle_index], dataset.window_px[1], None
-        remarks: tuple[str, ...] = ()
-        known = {"middle": 0.0, "auto": dataset.rotation_center_px}.get(self.center, self.center)  # type: ignore[call-overload]
-        chosen = getattr(settings[OBJECT], "width", None)
-        sinogram = None
-        if known is None or (chosen is None and known and is_whole_turn(theta)):
-            sinogram, row = _thickest(dataset)
+        theta, nx = dataset.theta_rad[dataset.angle_index], dataset.window_px[1]
+        known = 0.0 if self.center == "middle" else dataset.rotation_center_px
+        known = float(self.center) if isinstance(self.center, int | float) else known
+        given = getattr(settings[OBJECT], "width", None)
+        if given is not None and (given - nx) % 2:
+            expected = f"an {'odd' if nx % 2 else 'even'} number, as the detector has"
+            what = "the volume and the detector must have the same middle"
+            raise ConfigError("parameters.object.width", what, expected=expected, found=given)
+        if known is not None and (given is not None or abs(known) < 1 or not is_whole_turn(theta)):
+            return known, given or nx, ()
+        (sinogram, row), remarks = _thickest(dataset), []
         if known is None:
-            assert sinogram is not None  # made above
             found = find_rotation_center(sinogram, theta, self.search)
             known = found.center_px
-            remarks = (f"rotation axis: {found.words} (row {row})",)
+            remarks.append(f"rotation axis: {found.words} (row {row})")
             if found.on_border:
                 LOG.warning(
                     "forward_model.center: the best rotation axis, %.2f px, is at the limit of the search range; "
                     "give 'forward_model.center', or raise 'forward_model.search'", known,
                 )  # fmt: skip
-        width = chosen or nx
-        if chosen is None and sinogram is not None and is_whole_turn(theta):
-            far = cut_edges(sinogram)[1 if known < 0 else 0]  # the edge that is farther from the axis
-            near = cut_edges(sinogram)[0 if known < 0 else 1]
-            if near and abs(known) >= 1 and (far or abs(known) > nx / 8):
-                width = seen_width_px(nx, known)
-                remarks += (f"the sample is cut near the axis: the two halves of the turn make a volume of {width} px",)
-        if (width - nx) % 2:
-            expected = f"an {'odd' if nx % 2 else 'even'} number, as the detector has"
-            what = "the volume and the detector must have the same middle"
-            raise ConfigError("parameters.object.width", what, expected=expected, found=width)
-        return float(known), width, remarks
+        width = given or nx
+        if given is None and is_whole_turn(theta) and is_half_acquisition(sinogram, known):
+            width = seen_width_px(nx, known)
+            remarks.append(f"half acquisition: the two halves of the turn make a volume of {width} px")
+        return known, width, tuple(remarks)
 
     def frame(self, poses: Poses, rows: tuple[int, int], batch: Batch[Geometry]) -> Frame:
         """The same, with the columns of the detector, of which the volume may have more."""

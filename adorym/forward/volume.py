@@ -151,6 +151,8 @@ class VolumeModel(ForwardModel):
             tilt, shift, common = present("tilt"), present("object_shift"), present("axis_tilt")
             if tilt is None and shift is None and not self._tilted(common is not None):
                 return 0
+            if self.projector.mixes_rows:
+                return object_shape[0]
             turned = np.zeros((1, 3)) if tilt is None else np.array(tilt)
             turned[:, 1:] += np.array(self.axis_tilt) if common is None else common
             moved = np.zeros((1, 2)) if shift is None else np.asarray(shift)

@@ -32,6 +32,16 @@ def cut_edges(integrals: np.ndarray) -> tuple[bool, bool]:
     return left > VISIBLE * top > 0, right > VISIBLE * top > 0
 
 
+def is_half_acquisition(integrals: np.ndarray, center_px: float) -> bool:
+    """Whether the sample is cut at the edge near the axis, so that only both halves of a turn see all of it.
+
+    A sample that is cut at both edges about an axis near the middle is wider than any part of the scan shows.
+    """
+    cut = cut_edges(integrals)
+    near, far = cut if center_px < 0 else cut[::-1]
+    return near and abs(center_px) >= 1 and (not far or abs(center_px) > integrals.shape[1] / 8)
+
+
 def opposite(integrals: np.ndarray, theta_rad: np.ndarray) -> np.ndarray:
     """Sinogram ``(a, x)`` half a turn later at each angle, interpolated linearly between the angles."""
     turn = np.mod(theta_rad, 2 * np.pi)

@@ -28,9 +28,14 @@ from adorym.wrapper.fused.rays import Frame
 
 
 class Projector(ABC):
-    """Maps a volume to its projections."""
+    """Maps a volume to its projections.
+
+    Attributes:
+        mixes_rows: Whether a projected row depends on every row of the volume, unless the volume turns about y alone.
+    """
 
     kind: ClassVar[str]
+    mixes_rows: ClassVar[bool] = False
 
     @abstractmethod
     def project(self, xp: Backend, volume: Array, poses: Poses, frame: Frame) -> Array:
@@ -78,6 +83,7 @@ class Fourier(Projector):
         oversampling: Width of the projection's period, in detector widths.
     """
 
+    mixes_rows: ClassVar[bool] = True
     tolerance: float = Field(1e-6, gt=0, lt=0.1)
     oversampling: float = Field(2.0, ge=math.sqrt(2))
 

@@ -175,7 +175,7 @@ def test_wrong_trees(tmp_path):
     with pytest.raises(DataError, match="translation: positions have the wrong shape"):
         open_dataset(cxi(tmp_path / "b.cxi", data_1__translation=np.zeros((N, 4))))
     with pytest.raises(
-        DataError, match="probe positions differs from the number of patterns; expected 5 positions; found 4"
+        DataError, match="differs from the number of patterns: one position too few; expected 5 positions; found 4"
     ):
         open_dataset(cxi(tmp_path / "c.cxi", data_1__translation=translations(4)))
     with pytest.raises(DataError, match="no entry; expected a group 'entry_1'"):

@@ -258,10 +258,13 @@ def test_absent_energy_stays_absent(tmp_path):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"metadata__probe_pos_px": positions(4)}, "one position too few; expected 5 positions; found 4; supply"),
-        ({"metadata__probe_pos_px": positions(7)}, "2 positions too many; expected 5 positions; found 7; take out"),
+        ({"metadata__probe_pos_px": positions(4)}, "one position too few; expected 5 positions; found 4; if the"),
+        ({"metadata__probe_pos_px": positions(7)}, "2 positions too many; expected 5 positions; found 7; if the"),
         ({"metadata__probe_pos_px": np.zeros((5, 3))}, r"probe positions have the wrong shape; expected \(5, 2\)"),
-        ({"metadata__probe_pos_px": np.full((5, 2), np.nan)}, "probe position 0 is not a finite number"),
+        (
+            {"metadata__probe_pos_px": np.full((5, 2), np.nan)},
+            "probe positions 0 to 4 are not finite numbers; found 5 of 5; correct",
+        ),
         ({"exchange__data": np.zeros((1, 1, 5, 6, 8))}, r"wrong shape; expected \(angle, tile, y, x\) or"),
         ({"exchange__data": counts(1)[0]}, "patterns have the wrong shape"),
         ({"metadata__theta": [0.0, 1.0]}, "the number of rotation angles does not fit; expected 1; found 2 in theta"),

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from adorym.engine.signals import CAUGHT, stop_on_signal
+from adorym.engine.signals import CAUGHT, Ended, end_on_signal, stop_on_signal
 
 
 def send(number: int) -> None:
@@ -54,3 +54,12 @@ def test_only_the_main_thread_catches_signals():
     thread.start()
     thread.join()
     assert ended == ["True"]
+
+
+@pytest.mark.parametrize("number", CAUGHT, ids=lambda n: n.name)
+def test_before_a_run_signals_end_the_process_with_their_status(number):
+    with end_on_signal():
+        send(signal.SIGUSR1)  # nothing to save yet: not deadly
+        with pytest.raises(Ended) as ended:
+            send(number)
+    assert (ended.value.signal, ended.value.status) == (number.name, 128 + number)

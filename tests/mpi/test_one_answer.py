@@ -34,15 +34,19 @@ def worst(folder: Path, name: str, tag: str, expected: dict[str, np.ndarray]) ->
         return max((relative_error(found[key], expected[key]), key) for key in found)
 
 
-@pytest.mark.parametrize(("ranks", "backend"), [(1, "autograd"), (2, "torch"), (3, "autograd"), (4, "autograd")])
-def test_every_store_gives_one_answer(tmp_path, ranks, backend):
+# More ranks than cores are slow: four of them prove uneven slabs with neighbors on both sides, which only ``do`` has.
+@pytest.mark.parametrize(
+    ("ranks", "backend", "stores"),
+    [(1, "autograd", ("dp",)), (2, "torch", STORES), (3, "autograd", STORES), (4, "autograd", ("do",))],
+)
+def test_every_store_gives_one_answer(tmp_path, ranks, backend, stores):
     cases = names(tmp_path)
-    for store in STORES:  # a job each: there are many cases, and ranks may share cores
+    for store in stores:  # a job each: there are many cases, and ranks may share cores
         ended = run(ranks, [SCRIPT, str(tmp_path), "double", backend, ",".join(cases), store], tmp_path)
         assert ended.status == 0, ended.err
     for name in cases:
         expected = alone(name, "double", backend)
-        for store in STORES:
+        for store in stores:
             error, key = worst(tmp_path, name, f"{store}-double-{ranks}", expected)
             assert error < 1e-10, f"{name} in {store} on {ranks} ranks: {key} differs by {error:.1e}"
 

@@ -13,24 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from adorym.data.containers import read_mask
+from adorym.data.containers import read_array, read_mask
 from adorym.data.dataset import Dataset, Patterns
+from adorym.data.detector_window import DetectorWindow, WindowedPatterns, beam_center, belongs_to_frames, window_of
 from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of, robust_mean
+from adorym.data.flat_fields import mean_field as mean_field
+from adorym.data.gaps import find_gaps, sample_of
 from adorym.data.lengths import LENGTHS, Lengths
-from adorym.data.overrides import Overrides, numbers_of
+from adorym.data.overrides import Overrides
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
 from adorym.data.pictures import hot_pixels
-from adorym.data.projections import (
-    SomeRows,
-    as_projections,
-    clipping,
-    in_rows,
-    own_fields,
-    repaired_projections,
-    rows_of,
-)
+from adorym.data.projections import chosen_rows, clipping, in_rows, own_fields, repaired_projections
 from adorym.data.rotation_angles import check_angles, chosen_angles
-from adorym.errors import DataError
+from adorym.data.selection import Selection, positions_of, selection
+from adorym.data.selection import choose as choose
+from adorym.errors import ConfigError, DataError
 from adorym.extension import check_kind, check_returned, is_foreign, user_code
 
 # Patterns that hot pixels are looked for in.
@@ -125,15 +122,19 @@ def _look_at(raw: Raw, reader: Reader) -> None:
 def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     """The `Dataset` that follows from a file and the user's overrides.
 
+    Patterns are chosen, and pixels without counts left out, before anything is checked.
+
     Raises:
         DataError: Arrays do not fit each other, or positions in meters cannot be turned into pixels.
         ConfigError: An override chooses what is not there.
     """
     raw = _with_angles(_in_rows(raw, overrides), overrides)
     notes, doubts = list(raw.notes), list(raw.doubts)
+    chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
     raw = _with_fields(raw, overrides, notes, doubts, path)
     mask = _mask(raw, overrides, notes, path)
     measured = overrides.measured or raw.measured
+    mask = _without_gaps(raw, mask, chosen, doubts, signed=measured == "line_integrals")
     patterns = _corrected(replace(raw, measured=measured), mask, notes, path)
     if measured == "line_integrals":
         patterns, measured, raw = Transmissions(patterns), "intensity", replace(raw, open_beam_counts=1.0)
@@ -148,41 +149,41 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
             if turn.transpose and lengths.detector_pixel_size_m is not None:  # the object's pixel stays
                 lengths = replace(lengths, detector_pixel_size_m=lengths.detector_pixel_size_m[::-1])
             notes.append(f"patterns: {turn.describe()}")
+    used = replace(raw, measured=measured, lengths=lengths, mask=chosen_mask(mask, chosen),
+                   patterns=patterns if chosen.is_all else select(patterns, chosen.patterns))  # fmt: skip
+    used, weights, scale = _windowed(used, overrides, chosen, notes)
     scanned = raw.positions_px is not None or raw.positions_m is not None
-    lengths = lengths.completed(patterns.shape[1:], notes, scanned=scanned)
+    lengths = used.lengths.completed(used.patterns.shape[1:], notes, scanned=scanned)
+    positions = positions_of(_positions(raw, lengths, notes, path), chosen, notes, path)
     dataset = Dataset(
-        patterns=patterns,
-        probe_positions_px=_positions(raw, lengths, notes, path),
-        angle_index=np.zeros(patterns.shape[0], int) if raw.angle_index is None else raw.angle_index.astype(int),
-        theta_rad=np.asarray(raw.theta_rad, dtype=np.float64),
+        patterns=used.patterns,
+        probe_positions_px=positions if positions is None or raw.positions_m is not None else positions / scale,
+        angle_index=chosen.angle_index,
+        theta_rad=np.asarray(raw.theta_rad, np.float64)[chosen.angles],
         measured=measured,
-        mask=mask,
-        start_probe=raw.start_probe,
-        truth=raw.truth,
+        mask=used.mask,
+        weights=weights,
+        start_probe=used.start_probe,
+        truth=chosen.truth(used.truth),
         path=path,
         notes=tuple(notes),
         doubts=tuple(doubts),
-        open_beam_counts=raw.open_beam_counts if raw.flat is None else float(raw.flat[_lit(raw.flat)].mean()),
-        rotation_center_px=raw.rotation_center_px,
+        pattern_numbers=chosen.patterns,
+        angle_numbers=chosen.angles,
+        open_beam_counts=used.open_beam_counts,
+        rotation_center_px=used.rotation_center_px,
         **{q.field: getattr(lengths, q.field) for q in LENGTHS},
     )
-    dataset = _chosen(dataset, overrides)
-    check_angles(dataset.theta_rad, np.unique(dataset.angle_index), path)
+    check_angles(dataset)
     return repaired_projections(dataset, overrides)
 
 
 def _in_rows(raw: Raw, overrides: Overrides) -> Raw:
     """With the rows of the detector that the user chooses, of projections even if the file has sinograms."""
-    patterns = as_projections(raw.patterns) if overrides.sinograms else raw.patterns
-    if overrides.rows is None:
-        return replace(raw, patterns=patterns)
-    patterns = SomeRows(patterns, rows_of(overrides.rows, patterns.shape[1]))
-    mask, dark, flat = (
-        None if a is None else in_rows(a, overrides, patterns.shape[1]) for a in (raw.mask, raw.dark, raw.flat)
-    )
-    drift = (
-        None if raw.drift is None else replace(raw.drift, ratio=in_rows(raw.drift.ratio, overrides, patterns.shape[1]))
-    )
+    patterns = chosen_rows(raw.patterns, overrides)
+    height, drift, fields = patterns.shape[1], raw.drift, (raw.mask, raw.dark, raw.flat)
+    mask, dark, flat = (None if each is None else in_rows(each, overrides, height) for each in fields)
+    drift = None if drift is None else replace(drift, ratio=in_rows(drift.ratio, overrides, height))
     return replace(raw, patterns=patterns, mask=mask, dark=dark, flat=flat, drift=drift)
 
 
@@ -220,6 +221,18 @@ def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], doubts: list[
         hot |= hot_pixels(flat, overrides.hot_pixels)
     notes.append(f"hot pixels: {int(hot.sum())} masked")
     return replace(raw, mask=~hot if raw.mask is None else np.asarray(raw.mask, bool) & ~hot)
+
+
+def _without_gaps(
+    raw: Raw, mask: np.ndarray | None, chosen: Selection, doubts: list[str], *, signed: bool
+) -> np.ndarray | None:
+    """The mask with the pixels left out that hold a detector's mark instead of counts."""
+    patterns = raw.patterns if chosen.is_all else select(raw.patterns, chosen.patterns)
+    gaps = find_gaps(patterns, chosen_mask(mask, chosen), signed=signed)
+    if gaps is None:
+        return mask
+    doubts.append(f"mask: pixels without counts are left out: {', '.join(gaps.found)} of nearly all patterns")
+    return ~gaps.bad if mask is None else mask & ~gaps.bad
 
 
 def _mask(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> np.ndarray | None:
@@ -298,52 +311,77 @@ def _positions(raw: Raw, lengths: Lengths, notes: list[str], path: str) -> np.nd
         missing = ", ".join(f"data.{name}" for name, value in needed.items() if value is None)
         remedy = f"give data.pixel_size, or for far-field data what is missing of the geometry: {missing}"
         raise DataError(path, "positions are in meters and the pixel size of the object is unknown", remedy=remedy)
-    start = raw.positions_m.min(axis=0)
+    start = np.nanmin(raw.positions_m, axis=0)
     notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
     return (raw.positions_m - start) / np.asarray(lengths.pixel_size_m)
 
 
-def _chosen(dataset: Dataset, overrides: Overrides) -> Dataset:
-    """The angles and patterns that the overrides choose."""
-    if overrides.angles is not None:
-        angles = np.unique(numbers_of(overrides.angles, dataset.n_angles, "data.angles"))
-        keep = np.flatnonzero(np.isin(dataset.angle_index, angles))
-        dataset = choose(dataset, keep, f"angles {overrides.angles}: {len(angles)} of {dataset.n_angles}")
-        index = np.searchsorted(angles, dataset.angle_index)
-        dataset = replace(dataset, angle_index=index, theta_rad=dataset.theta_rad[angles])
-    if overrides.frames is not None:
-        keep = numbers_of(overrides.frames, dataset.n_patterns, "data.frames")
-        dataset = choose(dataset, keep, f"patterns {overrides.frames}: {len(keep)} of {dataset.n_patterns}")
-    return dataset
+def _windowed(
+    raw: Raw, overrides: Overrides, chosen: Selection, notes: list[str]
+) -> tuple[Raw, np.ndarray | None, np.ndarray]:
+    """The part of the detector that the user asks for, weights of it, and (y, x) object pixels that became one."""
+    near, frame_px = raw.lengths.propagation_distance_m is not None, raw.patterns.shape[1:]
+    far = not near and (raw.positions_px is not None or raw.positions_m is not None)
+    center = overrides.center
+    if center == "auto":
+        center = _beam(raw, near)
+        notes.append(f"center: the direct beam is at (y, x) = ({center[0]:.1f}, {center[1]:.1f})")
+    window, open_beam = window_of(overrides, frame_px, center), raw.open_beam_counts
+    weights = None if overrides.weights is None else _weights(overrides.weights, window, chosen, notes)
+    if raw.flat is not None:
+        open_beam = float(raw.flat[_lit(raw.flat)].mean())
+    raw = replace(raw, open_beam_counts=None if open_beam is None else open_beam * window.bin**2)
+    if window.is_whole:
+        return raw, weights, np.ones(2)
+    follows = not far or belongs_to_frames(raw.lengths, raw.start_probe, window)
+    scale = window.object_pixel(far=far) if follows else np.ones(2)
+    (ny, nx), (y, x) = window.window_px, window.first_px
+    notes.append(f"patterns: {ny} x {nx} px, from pixel ({y}, {x}) of the detector, {window.bin} x {window.bin} summed")
+    if far and not follows and raw.lengths.pixel_size_m is not None:
+        notes.append("pixel size of the file: taken as that of the cropped patterns; data.pixel_size corrects it")
+    probe, axis = raw.start_probe, raw.rotation_center_px
+    if probe is not None and probe.shape[-2:] == frame_px:
+        probe = window.probe(probe, center) if far else window.image(probe)
+    if axis is not None:
+        axis = (axis + (frame_px[1] - 1) / 2 - x - (window.size_px[1] - 1) / 2) / window.bin
+    if raw.truth:
+        notes.append("truth: left out, it is on other pixels")
+    patterns = WindowedPatterns(raw.patterns, window, raw.mask, amplitude=raw.measured == "amplitude")
+    lengths = window.lengths(raw.lengths, scale if overrides.pixel_size is None else np.ones(2))
+    mask = window.mask(raw.mask)
+    return replace(raw, patterns=patterns if mask is None else MaskedPatterns(patterns, mask), mask=mask,
+                   lengths=lengths, start_probe=probe, rotation_center_px=axis, truth={}), weights, scale  # fmt: skip
 
 
-def choose(dataset: Dataset, keep: np.ndarray, note: str) -> Dataset:
-    """The data set of the patterns ``keep``; whatever has one entry a pattern follows."""
-    n, truth = dataset.n_patterns, dict(dataset.truth)
-    for name, value in truth.items():
-        if name == "probe_positions_px" and len(value) == n:
-            truth[name] = value[keep]
-    mask, weights = dataset.mask, dataset.weights
-    return replace(
-        dataset,
-        patterns=select(dataset.patterns, keep),
-        probe_positions_px=None if dataset.probe_positions_px is None else dataset.probe_positions_px[keep],
-        angle_index=dataset.angle_index[keep],
-        mask=mask[keep] if mask is not None and mask.ndim == 3 else mask,
-        weights=weights[keep] if weights is not None and weights.ndim == 3 else weights,
-        truth=truth,
-        notes=(*dataset.notes, note),
-    )
+def _beam(raw: Raw, near: bool) -> tuple[float, float]:
+    """(y, x) index of the direct beam.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    total = np.sum([frames.sum(0, dtype=np.float64) for frames in sample_of(raw.patterns)], axis=0)
+    found = None if near else beam_center(total, raw.mask)
+    if found is None:
+        what = "images have no direct beam" if near else "no direct beam in the mean pattern"
+        raise ConfigError("data.center", what, found="auto", remedy="give (y, x) in px, or leave it out")
+    return found
 
 
-def mean_field(stack: np.ndarray) -> np.ndarray:
-    """``(y, x)`` float64 mean over the leading axes of a field, values that are not finite left out."""
-    field_ = np.asarray(stack, np.float64)
-    if field_.ndim < 3:
-        return field_
-    frames = field_.reshape(-1, *field_.shape[-2:])
-    finite = np.isfinite(frames)
-    return np.where(finite, frames, 0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
+def _weights(
+    source: str | Path | np.ndarray, window: DetectorWindow, chosen: Selection, notes: list[str]
+) -> np.ndarray:
+    weights, origin = read_array(source, "weights")
+    notes.append(f"weights: {origin}")
+    weights = weights.reshape(-1, 1, 1) if weights.ndim == 1 else weights
+    if weights.ndim == 3 and len(weights) == chosen.total:
+        weights = chosen.of(weights)
+    framed = weights.shape[-2:] == window.frame_px and not window.is_whole
+    return (window.weights(weights) if framed else weights).astype(np.float64)
+
+
+def chosen_mask(mask: np.ndarray | None, chosen: Selection) -> np.ndarray | None:
+    """The mask ``(y, x)`` or ``(n, y, x)`` of the chosen patterns."""
+    return mask if mask is None or mask.ndim == 2 else chosen.of(mask)
 
 
 def modes_of(array: np.ndarray, place: str) -> np.ndarray:

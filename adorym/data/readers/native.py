@@ -216,6 +216,8 @@ def _positions(file: h5py.File, index: np.ndarray, lengths: Lengths, notes: list
     if n_distances > 1 and positions.ndim == 2 and len(positions) * n_distances == per_angle:
         notes.append(f"metadata/probe_pos_px: the same {len(positions)} positions at each of {n_distances} distances")
         positions = np.tile(positions, (n_distances, 1))
+    elif n_angles == 1 and positions.ndim == 2 and positions.shape[1] == 2:
+        return positions  # more or fewer than patterns, among which the user may choose
     return np.tile(_fitting(positions, per_angle, dataset), (n_angles, 1))
 
 

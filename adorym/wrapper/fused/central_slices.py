@@ -99,7 +99,8 @@ class _Plan:
         middles = [frame.rows[0] + (volume.shape[0] - 1) / 2, 0.0, 0.0]  # of what is given, from that of the whole
         self.offset = np.array([middles[a] + volume.shape[a] // 2 - (volume.shape[a] - 1) / 2 for a in self.axes])
         self.places = [np.arange(volume.shape[a]) - volume.shape[a] // 2 for a in self.axes]
-        tall = 2 * math.ceil(operation.oversampling * max(volume.shape[0], frame.wanted) / 2)
+        # The period is that of the whole, whichever rows are given: the slices do not depend on how rows are cut.
+        tall = 2 * math.ceil(operation.oversampling * max(frame.height, frame.wanted) / 2)
         wide = 2 * math.ceil(operation.oversampling * max(volume.shape[1:] + self.wanted[1:]) / 2)
         self.k = [2 * np.pi * np.fft.fftfreq(n) for n in (tall, wide)]
         self.starts = [frame.rows[1], -(self.wanted[1] - 1) / 2]

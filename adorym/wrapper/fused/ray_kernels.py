@@ -7,7 +7,8 @@ distance :math:`1/|d_m|` between planes. A voxel outside the volume is 0.
 Volumes are ``(x, z, y, channel)``, real; the channels (one, or the real and the imaginary part) are sampled alike.
 What belongs to one ray of a volume that turns about y alone lies together in memory, so that `along_rows` vectorizes;
 `along_rays` and `on_grid` take any rotation. Coordinates count from the centers of the volumes. Rows may be a band of
-a taller volume: ``rows`` is the place, from the center of the whole, of the first row of ``volume`` and of ``image``.
+a taller volume: ``rows`` is the number of the first row of ``volume`` in it, the index of its center, and the place,
+from there, of the first row of ``image``.
 
 Each of the three is compiled for three tasks, with the same arguments:
 
@@ -67,10 +68,14 @@ def _ray(matrix: np.ndarray, shift: np.ndarray, across: float, up: float, sizes:
 
 
 @_jit
-def _between(index: float, size: int) -> tuple:
-    """The voxels before and behind ``index``; their weights; and by how much these change with it: 0 outside."""
-    j = int(np.floor(index))
-    part = index - j
+def _between(index: float, size: int, begin: int) -> tuple:
+    """The voxels before and behind ``index``; their weights; and by how much these change with it: 0 outside.
+
+    ``index`` counts in the whole volume, of which ``size`` voxels from ``begin`` on are given: at a voxel, where the
+    change jumps, rounding decides, which must not depend on ``begin``.
+    """
+    below = int(np.floor(index))
+    j, part = below - begin, index - below
     before = -1.0 if 0 <= j < size else 0.0
     behind = 1.0 if 0 <= j + 1 < size else 0.0
     # Unsigned, so that no index is looked at for counting from the end.
@@ -139,7 +144,7 @@ def _along_rows(task: int) -> Callable[..., None]:
                 if task == FORWARD:
                     line[:] = 0
                 for k in range(low, high):
-                    (j, j_next), weights, change = _between(first + k * rise, sizes[3 - major])
+                    (j, j_next), weights, change = _between(first + k * rise, sizes[3 - major], 0)
                     before = volume.dtype.type(step * weights[0])
                     behind = volume.dtype.type(step * weights[1])
                     p = volume[j, k] if major == 2 else volume[k, j]
@@ -174,15 +179,15 @@ def _along_rays(task: int) -> Callable[..., None]:
     ) -> None:
         sizes = (volume.shape[2], volume.shape[0], volume.shape[1])
         for a, i, h in np.ndindex(image.shape[:3]):
-            across, up, seen = i - (image.shape[1] - 1) / 2, rows[1] + h, image[a, i, h]
+            across, up, seen = i - (image.shape[1] - 1) / 2, rows[2] + h, image[a, i, h]
             major, origin, (first, rise), (bottom, climb), low, high = _ray(matrices[a], shifts[a], across, up, sizes)
             step = 1 / abs(matrices[a, major, 2])
             value, slope, slope_y, lever, lever_y = 0.0, 0.0, 0.0, 0.0, 0.0
             if task == FORWARD:
                 seen[:] = 0
             for k in range(low, high):
-                (j, j_next), weights, change = _between(first + k * rise, sizes[3 - major])
-                y, row_weights, row_change = _between(bottom - rows[0] + k * climb, sizes[0])
+                (j, j_next), weights, change = _between(first + k * rise, sizes[3 - major], 0)
+                y, row_weights, row_change = _between(bottom + k * climb + rows[1], sizes[0], rows[0])
                 if row_change[0] == 0 and row_change[1] == 0:
                     continue
                 plane = np.uint64(k)
@@ -216,11 +221,11 @@ def _on_grid(task: int) -> Callable[..., None]:
         g_matrix, g_shift = found
         n_x, n_z, n_y, channels = volume.shape
         for i, k, h in np.ndindex(image.shape[:3]):
-            across, along, up = i - (image.shape[0] - 1) / 2, k - (image.shape[1] - 1) / 2, rows[1] + h
+            across, along, up = i - (image.shape[0] - 1) / 2, k - (image.shape[1] - 1) / 2, rows[2] + h
             place = shift + matrix[:, 0] * up + matrix[:, 1] * across + matrix[:, 2] * along
-            y, row_weights, row_change = _between(place[0] - rows[0], n_y)
-            x, weights, change = _between(place[1] + (n_x - 1) / 2, n_x)
-            z, plane_weights, plane_change = _between(place[2] + (n_z - 1) / 2, n_z)
+            y, row_weights, row_change = _between(place[0] + rows[1], n_y, rows[0])
+            x, weights, change = _between(place[1] + (n_x - 1) / 2, n_x, 0)
+            z, plane_weights, plane_change = _between(place[2] + (n_z - 1) / 2, n_z, 0)
             by_y, by_x, by_z = 0.0, 0.0, 0.0
             if task == FORWARD:
                 image[i, k, h] = 0
@@ -260,9 +265,9 @@ on_grid: Kernels = (_on_grid(FORWARD), _on_grid(ADJOINT), _on_grid(BY_POSE))
 # -- rotations about y without their derivatives -----------------------------------------------------------------------
 def project_rows(volume: np.ndarray, matrices: np.ndarray, shifts: np.ndarray, image: np.ndarray) -> None:
     """Overwrite ``image`` ``(angle, x', row)`` by the line integrals of ``volume`` ``(x, z, row)``."""
-    along_rows[FORWARD](volume, image, matrices, shifts, (0.0, 0.0), (matrices, shifts))
+    along_rows[FORWARD](volume, image, matrices, shifts, (0, 0.0, 0.0), (matrices, shifts))
 
 
 def back_project_rows(image: np.ndarray, matrices: np.ndarray, shifts: np.ndarray, volume: np.ndarray) -> None:
     """Add the adjoint of `project_rows` of ``image`` to ``volume``."""
-    along_rows[ADJOINT](volume, image, matrices, shifts, (0.0, 0.0), (matrices, shifts))
+    along_rows[ADJOINT](volume, image, matrices, shifts, (0, 0.0, 0.0), (matrices, shifts))

@@ -41,10 +41,14 @@ class Frame:
     level: bool = False
 
     @property
+    def middle(self) -> float:
+        """Index of the middle of the whole volume."""
+        return (self.height - 1) / 2
+
+    @property
     def rows(self) -> tuple[float, float]:
         """Places of the first rows from the middle."""
-        middle = (self.height - 1) / 2
-        return self.first_row - middle, self.first_wanted - middle
+        return self.first_row - self.middle, self.first_wanted - self.middle
 
     def of_level(self, volume: Array) -> Array:
         """The rows of ``volume`` that a level pose needs."""
@@ -106,7 +110,8 @@ class _Sampling(HostOperation):
         kernels = self._kernels()
         if kernels is ray_kernels.along_rows:
             laid, seen = (each.reshape(*each.shape[:2], -1) for each in (laid, seen))
-        kernels[task](laid, seen, matrices, shifts, self.frame.rows, found)
+        rows = self.frame.first_row, self.frame.middle, self.frame.rows[1]
+        kernels[task](laid, seen, matrices, shifts, rows, found)
         return found
 
     def forward(self, *arrays: np.ndarray) -> np.ndarray:
