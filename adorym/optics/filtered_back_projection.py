@@ -161,24 +161,33 @@ def find_rotation_center(
     best = _axis_of_mass(integrals, theta_rad) if start_px is None else start_px
     span = max(8.0, width / 10) if reach_px is None else reach_px
     tried: dict[float, float] = {}
-    low, high = best - span, best + span
+    curve: dict[float, float] = {}
+    low, high, binned = best - span, best + span, False
     for step in SEARCH_STEPS_PX:
         candidates = best + step * np.arange(-round(span / step), round(span / step) + 1)
         candidates = candidates[(candidates >= low - 1e-9) & (candidates <= high + 1e-9)]
-        tried |= dict(zip(candidates.tolist(), _searched(integrals, theta_rad, candidates, step), strict=True))
-        best, span = min(tried, key=tried.__getitem__), 2 * step
-    found = np.array(sorted(tried))
-    on_border = best in (found[0], found[-1])
+        faults = _searched(integrals, theta_rad, candidates, step)
+        # Values of a binned sinogram do not compare with others.
+        tried = ({} if binned else tried) | dict(zip(candidates.tolist(), faults, strict=True))
+        curve = curve if curve and _factor(width, SEARCH_STEPS_PX[0]) > 1 else tried
+        best, span, binned = min(tried, key=tried.__getitem__), 2 * step, _factor(width, step) > 1
+    found = np.array(sorted(curve))
+    on_border = bool(min(abs(best - low), abs(best - high)) < SEARCH_STEPS_PX[-1] / 2)
     measure = "contrast" if np.ptp(theta_rad) > WHOLE_TURN_RAD else "negativity"
-    return RotationCenter(float(best), found, np.array([tried[c] for c in found]), bool(on_border), measure)
+    return RotationCenter(float(best), found, np.array([curve[c] for c in found]), on_border, measure)
+
+
+def _factor(width: int, step_px: float) -> int:
+    """By how much the columns are binned for a step."""
+    return 2 if width >= COARSE_PX and step_px >= SEARCH_STEPS_PX[0] else 1
 
 
 def _searched(integrals: np.ndarray, theta_rad: np.ndarray, centers_px: np.ndarray, step_px: float) -> list[float]:
     """`_faults` of all centers, some at a time, with a line about the progress; coarse steps on binned columns."""
-    width, factor = integrals.shape[1], 1
-    if width >= COARSE_PX and step_px >= 2:
+    width, factor = integrals.shape[1], _factor(integrals.shape[1], step_px)
+    if factor > 1:
         even = integrals[:, : width // 2 * 2]  # without the last column the middle of an odd width is elsewhere
-        factor, integrals = 2, even.reshape(len(even), -1, 2).mean(axis=2)
+        integrals = even.reshape(len(even), -1, factor).mean(axis=2)
         centers_px = centers_px + (width % 2) / 2
     # The circle includes the surroundings of the sample, where artifacts show best.
     size, found = max(1, AT_ONCE // integrals.shape[1] ** 2), []
