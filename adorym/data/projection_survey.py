@@ -17,7 +17,7 @@ MOST_PIXELS = 2**24  # that are read
 ZINGER = 0.2
 LEAST_ZINGERS = 3
 DRIFT = 0.02  # of the beam, between its weakest and its strongest percentiles
-ALIKE, MIRRORED = 0.98, 0.03  # correlations
+ALIKE, MIRRORED = 0.98, 0.01  # correlations
 
 
 def projection_hints(dataset: Dataset) -> Iterator[str]:

@@ -127,7 +127,7 @@ def test_holes_are_interpolated_and_not_vacuum():
         ArrayPatterns(counts()), open_beam_counts=BEAM, mask=np.arange(WIDTH)[None] != np.full((ROWS, 1), 20)
     )
     whole = Dataset(ArrayPatterns(counts()), open_beam_counts=BEAM)
-    np.testing.assert_allclose(line_integrals(dataset), line_integrals(whole), atol=0.03)
+    np.testing.assert_allclose(line_integrals(dataset), line_integrals(whole), atol=0.08)
 
 
 def test_zingers_are_said_and_removed(tmp_path):
