@@ -52,6 +52,9 @@ Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE"
 ToFolder = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for what is written.")]
 ToFile = Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")]
+StartFrom = Annotated[
+    Path | None, typer.Option("--start-from", metavar="RESULT", help="Go on from a result.h5 or the folder of a run.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DataAssignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Data settings, such as energy='8.8 keV'.")
@@ -113,18 +116,20 @@ def run(
     output: ToFolder = None,
     resume: Resume = False,
     quick: Annotated[bool, typer.Option("--quick", help="A few epochs only, to see whether it works.")] = False,
+    start_from: StartFrom = None,
 ) -> None:
     """Reconstruct: result.h5, checkpoint.h5, log.txt and report.html in the output folder."""
     from adorym.commands.run import run as work
     from adorym.report.text import counted
 
-    done = work(config, assign or (), output=output, resume=resume, quick=quick)
+    assign = [*(assign or ()), *([] if start_from is None else [f"start_from={json.dumps(str(start_from))}"])]
+    done = work(config, assign, output=output, resume=resume, quick=quick)
     losses = list(done.result.history.get("loss", ()))
     final = f", loss {losses[-1]:.4e}" if len(losses) else ""
     if done.stopped:
         out.print(f"Stopped early ({done.stopped}) after epoch {len(losses)}{final}.")
         if done.interrupted:
-            out.print(f"Resume with: {_resuming(config, assign or (), done.folder, quick)}")
+            out.print(f"Resume with: {_resuming(config, assign, done.folder, quick)}")
             if done.ranks > 1:
                 out.print("This starts one process; put mpirun or srun before it to start any number.")
     else:
@@ -313,7 +318,9 @@ def tune(
     config: ConfigPath,
     vary: Annotated[
         list[str] | None,
-        typer.Option("--vary", metavar="KEY=RANGE", help="low:high, low:high:log, or a,b,c; may be repeated."),
+        typer.Option(
+            "--vary", metavar="KEY=RANGE", help="low:high, low:high:log, or a,b,c, with units; may be repeated."
+        ),
     ] = None,
     assign: Assignments = None,
     trials: Annotated[int, typer.Option("--trials", min=1, help="Runs to add to the study.")] = 20,

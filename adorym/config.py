@@ -80,6 +80,9 @@ class Config:
         loss: How prediction and measurement are compared.
         regularizers: Terms of single parameters added to the loss.
         constraints: Projections applied to parameters after their steps.
+        start_from: A ``result.h5``, or the folder of a run: object, probe, positions and all other parameters start
+            with its values, for the patterns that both use; ``parameters.X.initial`` wins over it. Epochs at which
+            refinements start and stop count from the first one of that run. Optimizers begin anew.
         solver: Updates all refined parameters together, from the loss of the whole data set, one iteration per epoch;
             if absent, each parameter has its own optimizer, which steps after every batch.
         run: How the run is carried out.
@@ -94,6 +97,7 @@ class Config:
     loss: Annotated[Loss, ComponentOf("loss")] = Field(default_factory=LeastSquares)
     regularizers: tuple[Annotated[Regularizer, ComponentOf("regularizer")], ...] = ()
     constraints: tuple[Annotated[Constraint, ComponentOf("constraint")], ...] = ()
+    start_from: InputPath | Path | None = None
     solver: Annotated[Solver | None, ComponentOf("solver")] = None
     run: RunSettings = Field(default_factory=RunSettings)
     output: OutputSettings = Field(default_factory=OutputSettings)
@@ -106,14 +110,17 @@ class Config:
     @property
     def recipe(self) -> Recipe:
         """Everything except data, run and output."""
-        return Recipe(self.forward_model, self.parameters, self.loss, self.regularizers, self.constraints, self.solver)
+        names = ("parameters", "loss", "regularizers", "constraints", "solver", "start_from")
+        return Recipe(self.forward_model, **{name: getattr(self, name) for name in names})
 
     def identity(self) -> dict[str, Any]:
-        """The settings that must be the same when a run is resumed.
+        """The settings that a resumed run is compared with, defaults of the model included.
 
-        Number of epochs, time limit, store, threads and output may change.
+        What may differ is in `adorym.engine.resumption`.
+
+        Number of epochs, time limit, store, threads and output may change without a word.
         """
-        plain = dump(self)
+        plain = dump(self) | {"parameters": {name: dump(each) for name, each in self.recipe.resolved.items()}}
         plain.pop("output")
         for name in ("epochs", "threads", "checkpoint_every", "plateau", "max_time", "store", *FILE_STORE):
             plain["run"].pop(name)
@@ -122,6 +129,8 @@ class Config:
     def notices(self, dataset: Dataset) -> list[str]:
         """Messages about options that have no effect in this run."""
         found = [*_data_notices(self.data, dataset)]
+        if self.loss.saturation is not None and isinstance(self.data.saturation, float):
+            found.append("data.saturation: has no effect beside 'loss.saturation'")
         found += notices(self.recipe, self.recipe.settings, self.run, dataset)
         every = self.output.snapshots_every
         if every is not None and every > self.run.epochs:

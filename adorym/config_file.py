@@ -34,6 +34,7 @@ else:
 # What is larger is no configuration.
 MOST_ENTRIES, LONGEST_PATH = 100_000, 1000
 _STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
+_SLICE = re.compile(r"-?\d*:-?\d*(:-?\d*)?")
 _SET_PATH = re.compile(r"[^.\[\]]+(\[\d+\])*(\.[^.\[\]]+(\[\d+\])*)*")
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _TOML_LINE = re.compile(r"\s*(?:(\[\[?)\s*([\w.-]+)\s*\]|([\w.-]+)\s*=)")
@@ -275,7 +276,9 @@ def _apply(mapping: dict[str, Any], lines: dict[str, int], override: str) -> Non
     if not equals or not _SET_PATH.fullmatch(where):
         raise ConfigError(name, "cannot read the assignment", expected="key.path=value, such as run.epochs=5")
     steps = [int(index) if index else key for key, index in _STEP.findall(where)]
-    value = _read_yaml(text, name)[0]
+    value = text if _SLICE.fullmatch(text) else _read_yaml(text, name)[0]  # YAML takes "1:" for a mapping
+    if len(steps) > 1 and steps[0] == "data" and isinstance(mapping.get("data"), str):
+        mapping["data"] = {"path": mapping["data"]}  # the short form
     place: Any = mapping
     for step, following in zip(steps, [*steps[1:], None], strict=True):
         if isinstance(step, str) and not isinstance(place, dict):

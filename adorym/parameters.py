@@ -96,6 +96,7 @@ class Parameter:
         settings: Class of its section in the configuration.
         by_update: Changed by an update of the model instead of a gradient.
         object_frame: Its last axes are those of the object, not of the detector.
+        from_middle: It is an x measured from the middle of the object.
         export: ``f(values) -> values``, the form of it in the result, such as orthogonalized probe modes.
     """
 
@@ -117,6 +118,7 @@ class Parameter:
     settings: type[ParameterSettings] = ParameterSettings
     by_update: bool = False
     object_frame: bool = False
+    from_middle: bool = False
     export: Callable[[np.ndarray], np.ndarray] | None = None
 
     def start_value(self, name: str, bound: Any, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:

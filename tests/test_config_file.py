@@ -218,6 +218,10 @@ class TestOverrides:
         assert lines["parameters.tilt.rate"] == 0
         assert lines["parameters.probe"] == 7
 
+    @pytest.mark.parametrize("choice", ["1:", ":5", "::2", "1:5", "-3:", "2:20:4"])
+    def test_choices_of_patterns_are_text(self, folder: Path, choice: str) -> None:
+        assert read(folder, YAML_TEXT, overrides=[f"data.frames={choice}"]).mapping["data"]["frames"] == choice
+
     def test_replaced_section_has_no_lines(self, folder: Path) -> None:
         lines = read(folder, YAML_TEXT, overrides=["regularizers=[]"]).lines
         assert [where for where in lines if where.startswith("regularizers")] == ["regularizers"]

@@ -81,7 +81,7 @@ class Peak:
             parts = []
             for hkl, scale in zip(REFLECTIONS, self.scales, strict=True):
                 g = 2 * np.pi / LATTICE_M * np.array(hkl)
-                wave = self.object * np.exp(1j * np.einsum("i,iyxz->yxz", g, self.displacement))
+                wave = self.object * np.exp(-1j * np.einsum("i,iyxz->yxz", g, self.displacement))
                 parts.append(scale * blurred(far_field(wave), np.array(self.sigma)))
             return np.concatenate(parts) + self.background
         return blurred(far_field(self.object), np.array(self.sigma)) + self.background

@@ -33,7 +33,8 @@ class CrystalView:
     Attributes:
         geometry: Angles of the experiment; without them the crystal stays on the skew voxels of the detector's frame,
             and there is no strain.
-        twin: Which of the twins: ``as_is``, ``other``, or the one whose phase is higher in the core (``core_high``).
+        twin: Which of the twins: ``as_is``, ``other``, or the one whose phase is higher in the core (``core_high``);
+            its displacement along Q is lower there.
         threshold: Part of the largest amplitude above which there is crystal.
         voxel: Edge of the cubic voxels; the shortest of the skew ones if absent.
     """

@@ -9,14 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from adorym._version import __version__
 from adorym.callbacks.base import Callback, RunInfo
 from adorym.callbacks.progress import ProgressReport
 from adorym.callbacks.save import LogFile, Snapshots
+from adorym.comm import communicator
 from adorym.commands.draft import PROBE, beam_of
 from adorym.commands.report import REPORT_NAME, report_scored
 from adorym.config import Config, config_from, load_config
 from adorym.config_file import at_lines, load
 from adorym.data.atomic import remove_partial
+from adorym.data.fingerprint import agree, fingerprint
 from adorym.data.judgements import judge
 from adorym.data.lock import only_run_in
 from adorym.data.open import open_dataset
@@ -157,7 +160,12 @@ def prepare(config: Config | Mapping[str, Any] | str | Path, folder: Path | None
     run = made.run
     if run.store == "h5" and run.scratch is None:
         run = replace(run, scratch=str(folder or made.output.directory))
-    return Reconstruction(open_dataset(made.data.path, made.data), made.recipe, run)
+    dataset = open_dataset(made.data.path, made.data)
+    agree(
+        communicator(),
+        {"configuration": made.to_yaml(), "data": fingerprint(dataset), "version of adorym": __version__},
+    )
+    return Reconstruction(dataset, made.recipe, run)
 
 
 @user_code()

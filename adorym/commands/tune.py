@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,66 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from adorym.commands.ranges import EXPECTED, Range, assignment
 from adorym.config import Config, load_config
 from adorym.data.atomic import write_json
 from adorym.data.open import open_dataset
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import predict_patterns
-from adorym.errors import ConfigError, RunError
+from adorym.errors import ConfigError, InputError, RunError
 
 DATABASE, PICTURE, BEST = "tune.db", "tune.png", "best.json"
 HELD_OUT = 0.05
 LOG = logging.getLogger("adorym")
-
-
-@dataclass(frozen=True)
-class Range:
-    """Values that a key may take: numbers from ``low`` to ``high``, evenly or by their logarithm, or ``choices``."""
-
-    key: str
-    low: float = 0.0
-    high: float = 0.0
-    logarithmic: bool = False
-    whole: bool = False
-    choices: tuple[Any, ...] = ()
-
-    @classmethod
-    def parse(cls, text: str) -> Range:
-        """From ``key=low:high``, ``key=low:high:log`` or ``key=a,b,c``.
-
-        Raises:
-            ConfigError: It is none of these.
-        """
-        key, _, values = text.partition("=")
-        expected = "key=low:high, key=low:high:log, or key=a,b,c"
-        parts = values.split(":")
-        if key and "," in values and len(parts) == 1:
-            return cls(key, choices=tuple(_value(v) for v in values.split(",")))
-        try:
-            low, high = float(parts[0]), float(parts[1])
-        except (ValueError, IndexError):
-            raise ConfigError("--vary", f"cannot read '{text}'", expected=expected) from None
-        rest = parts[2:]
-        logarithmic = rest == ["log"]
-        if not key or (rest and not logarithmic) or not low < high or (logarithmic and low <= 0):
-            raise ConfigError("--vary", f"no range in '{text}'", expected=f"{expected}, with low < high")
-        whole = all(part.strip().lstrip("-").isdigit() for part in parts[:2])
-        return cls(key, low, high, logarithmic, whole)
-
-    def suggest(self, trial: Any) -> Any:
-        """A value for an optuna trial."""
-        if self.choices:
-            return trial.suggest_categorical(self.key, self.choices)
-        if self.whole:
-            return trial.suggest_int(self.key, int(self.low), int(self.high), log=self.logarithmic)
-        return trial.suggest_float(self.key, self.low, self.high, log=self.logarithmic)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text.strip()
 
 
 @dataclass(frozen=True)
@@ -112,30 +62,70 @@ def tune(
         InputError: Configuration or data cannot be used.
     """
     optuna = _optuna()
-    ranges, folder, assignments = [Range.parse(text) for text in vary], Path(output), tuple(overrides)
-    if not ranges:
-        raise ConfigError("--vary", "nothing to vary", expected="key=low:high, key=low:high:log, or key=a,b,c")
+    folder, assignments = Path(output), tuple(overrides)
+    ranges = _ranges(path, vary, assignments)
     config = load_config(path, assignments)  # errors of the file itself are found before the first trial
     folder.mkdir(parents=True, exist_ok=True)
     dataset = open_dataset(config.data.path, config.data)
-    left_out = held_out_patterns(dataset.n_patterns, held_out, config.run.seed)
+    held_out_patterns(dataset.n_patterns, held_out, config.run.seed)
+    faults: list[str] = []
 
     def objective(trial: Any) -> float:
-        chosen = {each.key: each.suggest(trial) for each in ranges}
-        texts = (f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in chosen.items())
-        made = load_config(path, (*assignments, *texts))
+        texts = [assignment(each.key, each.text(each.suggest(trial))) for each in ranges]
         try:
-            return score(made, dataset, left_out)
-        except RunError as error:
-            LOG.warning("trial %d failed: %s", trial.number, error)
+            made = load_config(path, (*assignments, *texts))
+            data = dataset if made.data == config.data else open_dataset(made.data.path, made.data)
+            return score(made, data, held_out_patterns(data.n_patterns, held_out, config.run.seed))
+        except (RunError, InputError) as error:
+            faults.append(error.message().replace("\n", "; "))
+            LOG.warning("trial %d failed with %s: %s", trial.number, ", ".join(texts), faults[-1])
             raise optuna.TrialPruned from None
 
-    study = optuna.create_study(
-        study_name="adorym", storage=f"sqlite:///{folder / DATABASE}", load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=config.run.seed),
-    )  # fmt: skip
+    study = _study(optuna, folder, config.run.seed)
     study.optimize(objective, n_trials=trials)
-    return _told(study, ranges, folder)
+    return _told(study, ranges, folder, faults)
+
+
+def _ranges(path: str | Path, vary: Iterable[str], assignments: tuple[str, ...]) -> list[Range]:
+    """The ranges, in the units of their keys.
+
+    Raises:
+        ConfigError: A text is no range, or a key takes none of its values.
+    """
+    found = [Range.parse(text) for text in vary]
+    if not found:
+        raise ConfigError("--vary", "nothing to vary", expected=EXPECTED)
+    if twice := [each.key for i, each in enumerate(found) if each.key in (other.key for other in found[:i])]:
+        raise ConfigError("--vary", f"'{twice[0]}' is varied twice", remedy="leave one of them out")
+    load_config(path, assignments)
+    fitted: list[Range] = []
+    for each in found:
+        before = [assignment(r.key, r.choices[0] if r.choices else r.text(r.low)) for r in fitted]
+
+        def fault(text: str, before: list[str] = before) -> InputError | None:
+            try:
+                load_config(path, (*assignments, *before, text))
+            except InputError as error:
+                return error
+            return None
+
+        fitted.append(each.fitted(fault))
+    return fitted
+
+
+def _study(optuna: Any, folder: Path, seed: int) -> Any:
+    """The study in ``folder``, or a new one."""
+    try:
+        return optuna.create_study(
+            study_name="adorym", storage=f"sqlite:///{folder / DATABASE}", load_if_exists=True,
+            sampler=optuna.samplers.TPESampler(seed=seed),
+        )  # fmt: skip
+    except Exception as error:  # SQLAlchemy, Alembic and sqlite3 have exceptions of their own
+        remedy = "remove it, or name another folder with '--output'"
+        found = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(
+            str(folder / DATABASE), "not a study that can be continued", found=found, remedy=remedy
+        ) from None
 
 
 def held_out_patterns(n: int, fraction: float, seed: int) -> np.ndarray:
@@ -166,13 +156,14 @@ def score(config: Config, dataset: Any, left_out: np.ndarray) -> float:
     return misfit / max(float(np.sum(weights * counts)), 1e-300)
 
 
-def _told(study: Any, ranges: list[Range], folder: Path) -> Study:
+def _told(study: Any, ranges: list[Range], folder: Path, faults: list[str]) -> Study:
     finished = [t for t in study.trials if t.value is not None]
     failed = sum(t.state.name in ("PRUNED", "FAIL") for t in study.trials)
     if not finished:
-        raise RunError("tune", "every trial failed", found=f"{failed} trials", remedy="choose narrower ranges")
+        first = f"{failed} trials, the first with: {faults[0]}" if faults else f"{failed} trials"
+        raise RunError("tune", "every trial failed", found=first, remedy="choose other ranges")
     _plot(finished, ranges, folder / PICTURE)
-    best = dict(study.best_params)
+    best = {each.key: each.text(study.best_params[each.key]) for each in ranges if each.key in study.best_params}
     write_json(folder / BEST, {"score": study.best_value, "set": best})
     return Study(best, float(study.best_value), len(finished), failed, folder / PICTURE)
 
@@ -189,7 +180,7 @@ def _plot(trials: list[Any], ranges: list[Range], path: Path) -> None:
     for axis, each in zip(axes, ranges, strict=True):
         here = [(t.params[each.key], t.value) for t in trials if each.key in t.params]
         axis.plot([str(v) if each.choices else v for v, _ in here], [s for _, s in here], "o", ms=3)
-        axis.set(xlabel=each.key)
+        axis.set(xlabel=f"{each.key} ({each.unit})" if each.unit else each.key)
         axis.set_xscale("log" if each.logarithmic else axis.get_xscale())
     figure.savefig(path)
 

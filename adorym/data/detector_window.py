@@ -7,6 +7,7 @@ Images keep their pixel when they are cropped, and binning makes it larger.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy.ndimage import median_filter
 
 from adorym.data.lengths import Lengths
 from adorym.data.overrides import Overrides
-from adorym.data.patterns import WrappedPatterns
+from adorym.data.patterns import BLOCK_BYTES, WrappedPatterns
 from adorym.errors import ConfigError
 
 Px = tuple[int, int]
@@ -144,17 +145,24 @@ class WindowedPatterns(WrappedPatterns):
         return (self.base.shape[0], *self.window.window_px)
 
     def read(self, index: np.ndarray) -> np.ndarray:
-        frames, window = self.window.cut(self.base.read(index)), self.window
-        if window.bin == 1:
-            return frames
-        good = window.inside
+        index = np.asarray(index, dtype=np.intp)
+        found = np.empty((len(index), *self.window.window_px), np.float32)
+        step = max(1, BLOCK_BYTES // (4 * math.prod(self.window.frame_px)))  # whole frames are read, and they are large
+        for start in range(0, len(index), step):
+            part = index[start : start + step]
+            frames = self.window.cut(self.base.read(part))
+            found[start : start + step] = frames if self.window.bin == 1 else self._binned(frames, part)
+        return found
+
+    def _binned(self, frames: np.ndarray, index: np.ndarray) -> np.ndarray:
+        window, good = self.window, self.window.inside
         if self.good is not None:
             good = good & window.cut(self.good if self.good.ndim == 2 else self.good[index])
         counts = np.where(frames < 0, np.nan, frames**2 if self.amplitude else frames)
         number = window.summed(good)
         counts = window.summed(np.where(good, counts, 0)) * window.bin**2 / np.maximum(number, 1)
         counts = np.where(2 * number >= window.bin**2, counts, 0)
-        return (np.sqrt(counts) if self.amplitude else counts).astype(np.float32)
+        return np.sqrt(counts) if self.amplitude else counts
 
 
 def window_of(wanted: Overrides, frame_px: Px, center_px: tuple[float, float] | None) -> DetectorWindow:

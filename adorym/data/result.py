@@ -7,6 +7,7 @@ A `Result` is written to one HDF5 file, readable without this package::
     /parameters/<name>  @units; its value before refinement is /start/<name>
     /history/<name>     one entry per epoch: epoch, loss, time_s, ...
     /fit/<name>         measured, predicted and index of one pattern
+    /numbers/<name>     pattern, angle: number in the data file of each that was used
     /config             the resolved configuration, YAML
     /provenance/<name>  version, backend, device, ranks, seed, ...
 
@@ -74,6 +75,7 @@ class Result:
         config: The resolved configuration as YAML.
         provenance: Version, backend, device, ranks, seed, ...
         fit: One pattern ``measured`` and ``predicted``, ``(y, x)``, and its ``index``.
+        numbers: ``pattern`` and ``angle``, number in the data file of each that was used; counted from 0.
 
     Raises:
         DataError: An array has the wrong shape, or a name is not valid in the file.
@@ -89,6 +91,7 @@ class Result:
     config: str = ""
     provenance: dict[str, str] = field(default_factory=dict)
     fit: dict[str, np.ndarray] = field(default_factory=dict)
+    numbers: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.representation not in REPRESENTATIONS:
@@ -114,12 +117,12 @@ class Result:
             if len(sizes) not in (2, 3) or not all(0 < size < np.inf for size in sizes):
                 raise DataError("pixel_size_m", "not a pixel size", expected="(y, x) or (y, x, z) > 0", found=sizes)
             object.__setattr__(self, "pixel_size_m", sizes)
-        for group in ("parameters", "history", "provenance", "fit"):
+        for group in ("parameters", "history", "provenance", "fit", "numbers"):
             for name in getattr(self, group):
                 if not name or name == "." or "/" in name or "\0" in name:
                     what = "this name cannot stand in a result file"
                     raise DataError(f"{group}.{name}", what, expected="a name without '/'")
-        for group in ("history", "fit"):
+        for group in ("history", "fit", "numbers"):
             object.__setattr__(self, group, {name: np.asarray(a) for name, a in getattr(self, group).items()})
 
     def __repr__(self) -> str:
@@ -222,20 +225,24 @@ def _describe(result: Result, file: h5py.File) -> None:
         stored.attrs["pixel_size_m"] = result.pixel_size_m
     if result.probe is not None:
         put(file, "probe", result.probe, "sqrt(photons)")
-    for group in ("parameters", "start", "history", "fit", "provenance"):
+    for group in ("parameters", "start", "history", "fit", "numbers", "provenance"):
         file.create_group(group, track_order=True)  # tables come back in the order they were written in
     for name, parameter in result.parameters.items():
         put(file, f"parameters/{name}", parameter.value, parameter.unit)
         if parameter.start is not None:
             put(file, f"start/{name}", parameter.start, parameter.unit)
-    for group, entries in (("history", result.history), ("fit", result.fit), ("provenance", result.provenance)):
-        for name, entry in entries.items():
+    for group in ("history", "fit", "numbers", "provenance"):
+        for name, entry in getattr(result, group).items():
             file.create_dataset(f"{group}/{name}", data=entry)
     file["config"] = result.config
 
 
-def read_result(path: str | Path) -> Result:
+def read_result(path: str | Path, *, mapped: bool = False) -> Result:
     """The `Result` in the file ``path``, or in ``path/result.h5`` where ``path`` is a run's output directory.
+
+    Args:
+        path: The file or the directory.
+        mapped: Leave the object in the file, and read only those of its rows that are used.
 
     Raises:
         DataError: No such file, not HDF5, truncated or damaged, not a result, or a key is missing.
@@ -247,7 +254,7 @@ def read_result(path: str | Path) -> Result:
     if not h5py.is_hdf5(path):
         raise DataError(str(path), "not an HDF5 file", expected=f"a {RESULT_NAME} written by a run")
     with _damage_named(path), h5py.File(path, "r") as file:
-        return _read(file, str(path))
+        return _read(file, str(path), mapped)
 
 
 @contextmanager
@@ -259,12 +266,13 @@ def _damage_named(path: Path) -> Iterator[None]:
         raise DataError(str(path), what, found=str(error), remedy="copy it again, or run with --resume") from error
 
 
-def _read(file: h5py.File, path: str) -> Result:
+def _read(file: h5py.File, path: str, mapped: bool) -> Result:
     if "object" not in file:
         raise DataError(path, "not a result file: it has no '/object'", found=", ".join(file) or "an empty file")
     stored = _dataset(file, "object", path)
     representation = str(_attribute(stored, "representation", path))
-    obj = stored[()]
+    offset = stored.id.get_offset() if mapped else None  # none if it is not contiguous in the file
+    obj = stored[()] if offset is None else np.memmap(path, stored.dtype, "r", offset, stored.shape)
     parts = 1 if representation == "attenuation" else 2
     if obj.ndim != 4 or obj.shape[-1] != parts:
         raise DataError(path, "'/object' has the wrong shape", expected=f"(y, x, z, {parts})", found=obj.shape)
@@ -284,6 +292,7 @@ def _read(file: h5py.File, path: str) -> Result:
         config=_dataset(file, "config", path).asstr()[()] if "config" in file else "",
         provenance={name: str(text) for name, text in _read_group(file, "provenance", path).items()},
         fit=_read_group(file, "fit", path),
+        numbers=_read_group(file, "numbers", path),
     )
 
 

@@ -106,6 +106,7 @@ def tiled(dataset: Dataset, tiling: Tiling) -> Dataset:
     return dataset.with_(
         patterns=TiledPatterns(dataset, tiling),
         angle_index=np.tile(dataset.angle_index, t),
+        pattern_numbers=np.tile(dataset.pattern_numbers, t),
         mask=counted if dataset.mask is None else counted & parts(dataset.mask),
         weights=None if dataset.weights is None else parts(dataset.weights),
         tile_corners_px=tiling.corners_px,

@@ -24,6 +24,7 @@ from adorym.engine.checks import (
     start_value,
     together,
 )
+from adorym.engine.earlier import Earlier
 from adorym.engine.foreign import try_backend, try_components, try_loss
 from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
@@ -92,14 +93,18 @@ def build(
     Raises:
         InputError: Data, configuration or geometry contradict each other; all errors at once.
     """
+    earlier = None if recipe.start_from is None else Earlier.read(recipe.start_from, dataset, recipe)
+    if earlier is not None:
+        dataset, recipe = earlier.continued(dataset, recipe)
     bound = bind(dataset, recipe, run)
+    bound = bound if earlier is None else earlier.framed(bound)
     # A dry problem is one process's own work, which the other ranks of a job do not wait for.
     comm = SerialCommunicator() if dry else communicator()
     xp = backend(run, comm)
     loss = loss_of(recipe.loss, bound.dataset)
     measurements, bound = _measured(xp, bound, loss, comm)
     check_room(bound.shape, "h5" if dry and run.store == "do" else run.store, comm)  # more ranks will share it
-    found, start, obj, values = _first_values(xp, bound, rng, comm, dry=dry)
+    found, start, obj, values = _first_values(xp, bound, rng, comm, earlier, dry=dry)
     problem = Problem(
         xp=xp,
         bound=bound,
@@ -114,6 +119,7 @@ def build(
         comm=comm,
         start_diagnostics=found.diagnostics,
         remarks=bound.remarks,
+        epochs_before=0 if earlier is None else earlier.epochs,
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
     try_components(problem, start)
@@ -157,20 +163,27 @@ def backend(run: RunSettings, comm: Communicator) -> Backend:
 
 # -- start values ------------------------------------------------------------------------------------------------------
 def _first_values(
-    xp: Backend, bound: BoundModel[Any], rng: np.random.Generator, comm: Communicator, *, dry: bool
+    xp: Backend,
+    bound: BoundModel[Any],
+    rng: np.random.Generator,
+    comm: Communicator,
+    earlier: Earlier | None,
+    *,
+    dry: bool,
 ) -> tuple[FirstObject, Start, Value, dict[str, Value]]:
     """The start object, the unknown made from it, its declaration, and the other parameters; all errors at once."""
     errors: list[InputError] = []
     values: dict[str, Value] = {}
     made = None
     with collected(errors):
-        found = first_object(bound, rng, comm, dry=dry)
-        start = unknown_of(bound, found)
+        start = None if earlier is None else earlier.unknown(bound)
+        found = first_object(bound, rng, comm, dry=dry) if start is None else FirstObject.vacuum(bound.shape)
+        start = unknown_of(bound, found) if start is None else start
         made = found, start, _object_value(xp, bound, start, comm)
     for name in bound.settings:
         if name != OBJECT:
             with collected(errors):
-                values[name] = _value(xp, name, bound, rng)
+                values[name] = _value(xp, name, bound, rng, earlier)
     if errors or made is None:
         raise together(errors)
     return *made, values
@@ -230,8 +243,13 @@ def _largest(start: Start, comm: Communicator) -> float:
     return comm.max(found, "largest value of the first object")
 
 
-def _value(xp: Backend, name: str, bound: BoundModel[Any], rng: np.random.Generator) -> Value:
-    spec, first = bound.model.refinable[name], start_value(name, bound, rng)
+def _value(xp: Backend, name: str, bound: BoundModel[Any], rng: np.random.Generator, earlier: Earlier | None) -> Value:
+    spec = bound.model.refinable[name]
+    first = (
+        start_value(name, bound, rng)
+        if earlier is None
+        else earlier.value(name, bound, lambda: start_value(name, bound, rng), rng)
+    )
     scale = None if spec.scale is None else spec.scale(bound)
     value = make_value(xp, name, spec, bound.settings[name], first, scale)
     if spec.window_relative:

@@ -23,6 +23,7 @@ from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous, read
 from adorym.data.seal import state_of
 from adorym.engine.loop import Progress, Reconstruction
 from adorym.engine.problem import Problem
+from adorym.engine.resumption import OF_BATCHES, OF_LOSS, changes
 from adorym.errors import ConfigError, DataError, RunError
 from adorym.parameters import OBJECT
 from adorym.storage.base import LikeObject, ObjectStore, blocks
@@ -138,7 +139,7 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
     If the last checkpoint is missing or damaged, the one before is used.
 
     Raises:
-        ConfigError: There is no checkpoint, or it belongs to a run with other settings.
+        ConfigError: There is no checkpoint, or settings contradict it.
         DataError: The file is damaged.
     """
     problem = reconstruction.problem
@@ -156,7 +157,7 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
     try:
         with h5py.File(chosen, "r") as file:
             _need_format(file)
-            _same_run(json.loads(file.attrs["identity"]), identity, chosen)
+            changed = changes(json.loads(file.attrs["identity"]), identity, chosen)
             progress, parameters = _checked(file, problem)  # before anything is changed
             memory = {name: _remembered(entry, problem.store) for name, entry in file.get("solver", {}).items()}
             for name, kept in problem.store.arrays().items():
@@ -170,8 +171,24 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
         problem.values[name].state = tuple(problem.xp.asarray(part, exact=True) for part in state)
     if reconstruction.solving is not None:
         reconstruction.solving.memory = memory
-    reconstruction.progress = progress
+    reconstruction.progress = _adapted(progress, changed)
     comm.barrier("read the checkpoint")
+
+
+def _adapted(progress: Progress, changed: Mapping[str, str]) -> Progress:
+    """``progress`` under changed settings, which are said."""
+    if not changed:
+        return progress
+    LOG.warning(
+        "--resume: from epoch %d on with other settings: %s",
+        progress.epoch + 1,
+        ", ".join(f"{key} {value}" for key, value in changed.items()),
+    )
+    if any(key in OF_BATCHES for key in changed):  # the epoch begins again
+        progress.batch, progress.partial_loss, progress.partial_time_s = 0, 0.0, 0.0
+    if any(key in OF_LOSS for key in changed):
+        progress.new_problem = progress.epoch + 1
+    return progress
 
 
 def _choose(path: Path, problem: Problem) -> tuple[Path, str] | None:
@@ -248,21 +265,3 @@ def _remembered(entry: h5py.Dataset | h5py.Group, store: ObjectStore) -> float |
         here = name == OBJECT
         parts[name] = _restore_rows(part, store, store.empty(), store.arrays()["value"]) if here else part[()]
     return StoreVector(store, parts)
-
-
-def _same_run(stored: Mapping[str, Any], now: Mapping[str, Any], path: Path) -> None:
-    changed = sorted(_differences(stored, json.loads(json.dumps(now)), ""))
-    if changed:
-        raise ConfigError(
-            "--resume",
-            f"'{path}' belongs to a run with other settings",
-            found=f"changed: {', '.join(changed)}",
-            remedy="restore them, or start without '--resume'",
-        )
-
-
-def _differences(a: Any, b: Any, where: str) -> set[str]:
-    if isinstance(a, dict) and isinstance(b, dict):
-        keys = a.keys() | b.keys()
-        return {d for k in keys for d in _differences(a.get(k), b.get(k), f"{where}.{k}" if where else str(k))}
-    return set() if a == b else {where}

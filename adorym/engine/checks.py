@@ -62,7 +62,9 @@ def recipe_errors(recipe: Recipe, settings: Mapping[str, ParameterSettings], run
     if not any(s.refine for s in settings.values()):
         yield ConfigError("parameters", "nothing is refined", remedy=f"set 'refine: true' for the {OBJECT} at least")
     for name, each in settings.items():
-        yield from _parameter_errors(f"parameters.{name}", recipe.model.refinable[name], each, run.epochs)
+        # Epochs of a run that goes on count from those before, which are not known here.
+        epochs = run.epochs if recipe.start_from is None else 0
+        yield from _parameter_errors(f"parameters.{name}", recipe.model.refinable[name], each, epochs)
     if recipe.solver is not None:
         yield from _solver_errors(recipe.solver.kind, settings, run)
     for section in ("regularizers", "constraints"):

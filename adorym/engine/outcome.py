@@ -13,6 +13,7 @@ from adorym._version import __version__
 from adorym.data.atomic import whole_file
 from adorym.data.contiguous import write_rows
 from adorym.data.result import ParameterResult, Result, write_frame, write_result
+from adorym.engine.earlier import EPOCHS_BEFORE
 from adorym.engine.loop import Reconstruction
 from adorym.engine.problem import Problem
 from adorym.storage.base import blocks
@@ -84,6 +85,7 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Re
         history={name: np.asarray(v) for name, v in reconstruction.progress.history.items()},
         config=config,
         provenance=_provenance(reconstruction),
+        numbers={"pattern": bound.dataset.pattern_numbers, "angle": bound.dataset.angle_numbers},
         fit=_fit(problem) | {name: np.asarray(a) for name, a in problem.start_diagnostics.items()},
     )
 
@@ -117,6 +119,7 @@ def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
         "store": run.store,
         "ranks": str(problem.comm.size),
         "seed": str(run.seed),
+        **({EPOCHS_BEFORE: str(problem.epochs_before)} if problem.epochs_before else {}),
         **_solver(reconstruction),
         "batch_size": str(reconstruction.batch_size),
         "data": problem.dataset.path,

@@ -43,6 +43,7 @@ class Problem:
         comm: The ranks that solve it together; each works on its part of every batch.
         start_diagnostics: Diagnostics of start values, for the result.
         remarks: Lines for the log about how start values were found.
+        epochs_before: Epochs of the runs that this one goes on from.
         checkpoint_slices: As `adorym.data.batches.Batch` has it.
     """
 
@@ -58,6 +59,7 @@ class Problem:
     solver: Solver | None = None
     comm: Communicator = field(default_factory=SerialCommunicator)
     start_diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict)
+    epochs_before: int = 0
     checkpoint_slices: int | None = None
     remarks: tuple[str, ...] = ()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from adorym.constraints.base import Constraint
 from adorym.forward.base import ForwardModel
 from adorym.losses.base import Loss
-from adorym.parameters import ParameterSettings
+from adorym.parameters import Parameter, ParameterSettings
 from adorym.regularizers.base import Regularizer
 from adorym.solvers.base import Solver
 
@@ -20,6 +21,7 @@ class Recipe:
     Attributes:
         parameters: Settings of the parameters that the user names; the others follow the model's declaration.
         solver: Updates all refined parameters together; replaces their optimizers.
+        start_from: Result, or folder of a run, that the run goes on from.
     """
 
     model: ForwardModel
@@ -28,6 +30,7 @@ class Recipe:
     regularizers: tuple[Regularizer, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     solver: Solver | None = None
+    start_from: str | Path | None = None
 
     @property
     def settings(self) -> dict[str, ParameterSettings]:
@@ -37,3 +40,15 @@ class Recipe:
             for name, spec in self.model.refinable.items()
             if name in self.parameters or not spec.optional
         }
+
+    @property
+    def resolved(self) -> dict[str, ParameterSettings]:
+        """The same, with the model's optimizers and schedules where none are given."""
+        return {name: _resolved(self.model.refinable[name], each) for name, each in self.settings.items()}
+
+
+def _resolved(spec: Parameter, settings: ParameterSettings) -> ParameterSettings:
+    if spec.by_update or not settings.refine:
+        return settings
+    optimizer, schedule = settings.optimizer or spec.default_optimizer(), settings.schedule or spec.default_schedule()
+    return replace(settings, optimizer=optimizer, schedule=schedule)

@@ -1,6 +1,6 @@
 r"""Several Bragg peaks of one crystal, which share its shape and its displacement field.
 
-.. math:: I_p(\mathbf q) = s_p \left|\mathcal F\!\left[S A\, e^{i \mathbf G_p \cdot \mathbf u}\right]\right|^2
+.. math:: I_p(\mathbf q) = s_p \left|\mathcal F\!\left[S A\, e^{-i \mathbf G_p \cdot \mathbf u}\right]\right|^2
           \otimes g_\sigma + b
 
 with the support S, the amplitude A (the real part of the object), the displacement u of the lattice, the reciprocal
@@ -43,7 +43,7 @@ def _displacement(bound: Bound, settings: ParameterSettings, rng: np.random.Gene
         return np.zeros((3, *bound.shape))
     obj = first_reflection(bound.dataset, bound.shape).rows(0, bound.shape[0])
     g = model.vectors_per_m[0]
-    phase = np.where(np.abs(obj) > 0, np.angle(obj * np.exp(-1j * np.angle(obj.sum()))), 0)
+    phase = np.where(np.abs(obj) > 0, -np.angle(obj * np.exp(-1j * np.angle(obj.sum()))), 0)  # G u
     return phase * (g / (g @ g)).reshape(3, 1, 1, 1)
 
 
@@ -145,7 +145,7 @@ class MultiPeak(CrystalModel):
         peaks = []
         for number, g in enumerate(self.vectors_per_m.tolist()):
             phase = g[0] * moved[0] + g[1] * moved[1] + g[2] * moved[2]
-            wave = xp.fftn(amplitude * xp.complex(xp.cos(phase), xp.sin(phase)), (0, 1, 2))
+            wave = xp.fftn(amplitude * xp.complex(xp.cos(phase), -xp.sin(phase)), (0, 1, 2))
             peaks.append(params["reflection_scale"][number] * self.measured(xp, xp.abs2(wave), params))
         rows = batch.patterns // n * n + corner_rows(batch.patterns % n, n)
         return self.with_background(xp.take(xp.concat(peaks, axis=0), rows), params)

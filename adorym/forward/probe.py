@@ -25,7 +25,7 @@ class ProbeSettings(ParameterSettings):
 
     Attributes:
         initial: Start probe; if absent, the probe of the data file, else one made from the mean pattern.
-        modes: Number of mutually incoherent modes.
+        modes: Number of mutually incoherent modes; 1 if absent, or as many as a result has that the run starts from.
         seeding: How the added modes start: the first mode times polynomials (``hermite``), times a smooth
             random phase (``random``), or shifted copies (``shifted``).
         first_fraction: Fraction of the total power that the first mode starts with; the others share the rest.
@@ -33,17 +33,22 @@ class ProbeSettings(ParameterSettings):
     """
 
     initial: Annotated[InitialProbe | None, ComponentOf("probe")] = None  # type: ignore[assignment]
-    modes: int = Field(1, ge=1)
+    modes: int | None = Field(None, ge=1)
     seeding: Literal["hermite", "random", "shifted"] = "hermite"
     first_fraction: float = Field(0.6, gt=0, le=1)
     power: float | None = Field(None, gt=0)
 
+    @property
+    def wanted_modes(self) -> int:
+        """Number of modes of this run."""
+        return self.modes or 1
+
     def notices(self, where: str, dataset: Any) -> Iterator[str]:
         given = dataset.start_probe if self.initial is None else None
         there = 1 if given is None else len(given)
-        if self.modes < there:
-            yield f"{where}.modes: {self.modes} of the {there} modes of the start probe in the data are used"
-        if self.modes <= there:
+        if self.wanted_modes < there:
+            yield f"{where}.modes: {self.wanted_modes} of the {there} modes of the start probe in the data are used"
+        if self.wanted_modes <= there:
             for key, default in (("seeding", "hermite"), ("first_fraction", 0.6)):
                 if getattr(self, key) != default:
                     yield f"{where}.{key}: has no effect: no modes are added"
@@ -70,15 +75,20 @@ def start_probe(bound: Any, settings: ProbeSettings, rng: np.random.Generator) -
             expected=f"(modes, {dataset.window_px[0]}, {dataset.window_px[1]})",
             found=modes.shape,
         )
-    seeded = seed_modes(modes[: settings.modes], settings.modes, settings.seeding, rng, settings.first_fraction)
     power = settings.power or bound.beam_counts or bound.counts.per_pattern
-    return scale_power(seeded, 1.0) * math.sqrt(power)
+    return scale_power(with_modes(modes, settings, rng), 1.0) * math.sqrt(power)
+
+
+def with_modes(modes: np.ndarray, settings: ProbeSettings, rng: np.random.Generator) -> np.ndarray:
+    """As many modes as the settings want: the first of ``modes``, or all of them and new ones, with their power."""
+    wanted = settings.wanted_modes
+    return seed_modes(modes[:wanted], wanted, settings.seeding, rng, settings.first_fraction)
 
 
 def probe_modes(settings: Any) -> int:
     """Number of probe modes in the settings; 1 if there is no probe."""
     found = settings.get("probe")
-    return found.modes if isinstance(found, ProbeSettings) else 1
+    return found.wanted_modes if isinstance(found, ProbeSettings) else 1
 
 
 def probe_parameter(preconditioner: Preconditioner) -> Parameter:

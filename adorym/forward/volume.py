@@ -93,7 +93,7 @@ def volume_parameters(**changes: Any) -> dict[str, Parameter]:
         ),
         "rotation_angles": Parameter(help="rotation about y", start=_theta, **turned),
         "rotation_center": Parameter(
-            help="x of the rotation axis from the middle of the frame", start=_center, **length
+            help="x of the rotation axis from the middle of the frame", start=_center, from_middle=True, **length
         ),
         "axis_tilt": Parameter(
             help="tilt of the rotation axis about x (towards the beam: laminography) and about z (in the frame)",

@@ -64,10 +64,10 @@ class Random(Initializer):
 
 @register("initializer", "file")
 class File(Initializer):
-    """An object from a ``.npy`` file or from the result of an earlier run.
+    """An object from a ``.npy`` file or from the result of an earlier run; `start_from` takes over the rest, too.
 
     Attributes:
-        path: A ``.npy`` array of the object's shape, or a ``result.h5``.
+        path: A ``.npy`` array of the object's shape, a ``result.h5``, or the folder of a run.
     """
 
     path: InputPath
@@ -75,7 +75,7 @@ class File(Initializer):
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         where = "parameters.object.initial.path"
         path = Path(self.path).expanduser()
-        if not path.is_file():
+        if not path.is_file() and not path.is_dir():
             raise ConfigError(where, f"no such file '{self.path}'")
         if path.suffix == ".npy":
             try:
@@ -86,5 +86,6 @@ class File(Initializer):
             stored = read_result(path).object
             obj = stored[..., 0] if stored.ndim == 3 and stored.shape[-1] == 1 else stored
         if obj.shape != shape:
-            raise ConfigError(where, "the object has the wrong shape", expected=shape, found=obj.shape)
+            remedy = None if path.suffix == ".npy" else f"'start_from: {self.path}' places it by its origin"
+            raise ConfigError(where, "the object has the wrong shape", expected=shape, found=obj.shape, remedy=remedy)
         return obj.astype(np.complex128)

@@ -1,13 +1,15 @@
 r"""From the phase of a crystal to its displacement and strain along Q.
 
-The phase of a reflection is :math:`\varphi = \mathbf Q\cdot\mathbf u`. A constant is a choice of origin and a linear
-phase a choice of the mean lattice constant; both are taken out. What is left gives the displacement along Q,
-:math:`u_Q = \varphi / |Q|`, and the strain
+Lattice planes at r + u scatter :math:`e^{-i\mathbf Q\cdot(\mathbf r + \mathbf u)}` in a wave
+:math:`e^{+i\mathbf k\cdot\mathbf r}`, so the phase of a reflection is :math:`\varphi = -\mathbf Q\cdot\mathbf u`. A
+constant is a choice of origin and a linear phase a choice of the mean lattice constant; both are taken out. What is
+left gives the displacement along Q, :math:`u_Q = -\varphi / |Q|`, and the strain
 
-.. math:: \epsilon_{QQ} = \frac{1}{|Q|}\,\hat{\mathbf Q}\cdot\nabla\varphi ,
+.. math:: \epsilon_{QQ} = -\frac{1}{|Q|}\,\hat{\mathbf Q}\cdot\nabla\varphi ,
 
 with the gradient from products of neighbors, :math:`\arg O(r + 1) O^*(r)`, which wraps and dislocations do not
-disturb. Of the twins the pattern does not tell; the sign of both changes with the choice.
+disturb. The pattern does not tell a crystal from its twin, :math:`O^*(-\mathbf r)`. This one is inverted, with the
+displacement :math:`-\mathbf u(-\mathbf r)` and the strain :math:`\epsilon(-\mathbf r)`: expansion remains expansion.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ class StrainField:
     Attributes:
         amplitude: Divided by its maximum; a number everywhere.
         phase_rad: Linear part and mean taken out, wrapped.
-        displacement_m: Along Q.
-        strain: Along Q.
+        displacement_m: Along Q, positive in its direction.
+        strain: Along Q, positive where the planes are farther apart.
         inside: Bool.
     """
 
@@ -90,7 +92,7 @@ def strain_field(obj: np.ndarray, voxel_m: float, q_per_m: np.ndarray, threshold
         total += direction[axis] * _slope(flat, inside, axis) / voxel_m
     phase = np.where(inside, np.angle(flat), np.nan)
     amplitude = np.abs(obj) / np.abs(obj).max()
-    return StrainField(amplitude, phase, phase / size, np.where(inside, total / size, np.nan), inside)
+    return StrainField(amplitude, phase, -phase / size, np.where(inside, -total / size, np.nan), inside)
 
 
 def _slope(obj: np.ndarray, inside: np.ndarray, axis: int) -> np.ndarray:

@@ -41,6 +41,14 @@ class ObjectSpace(ABC):
         """The unknown from rows of a complex start object, or from all of it if `needs_whole_start`."""
         return start
 
+    def accepts(self, representation: str) -> bool:
+        """Whether `from_result` reads rows of a result in this representation."""
+        return representation == self.representation
+
+    def from_result(self, rows: np.ndarray, values: Values) -> np.ndarray:
+        """The unknown from rows of a result, as `export` made them; its inverse."""
+        return rows.astype(np.complex128)
+
     def to_object(self, xp: Backend, unknown: Array, params: Mapping[str, Array]) -> Array:
         """The model's object from windows ``(n, y, x, ...)`` of the unknown; differentiable in all arguments."""
         return unknown

@@ -15,7 +15,7 @@ import numpy as np
 
 from adorym.constraints.base import Constraint
 from adorym.object_space.base import ObjectSpace, Values
-from adorym.optics.representation import exponent_of, optical_constants_of, transmission_of
+from adorym.optics.representation import exponent_from, exponent_of, optical_constants_of, transmission_of
 from adorym.optics.unwrap import unwrapped_phase
 from adorym.wrapper import get_backend
 from adorym.wrapper.base import Array, Backend
@@ -42,6 +42,14 @@ class Exponent(ObjectSpace):
     def from_start(self, start: np.ndarray) -> np.ndarray:
         return exponent_of(get_backend("autograd", precision="double"), start)
 
+    def accepts(self, representation: str) -> bool:
+        return representation in (self.representation, "real_imag")
+
+    def from_result(self, rows: np.ndarray, values: Values) -> np.ndarray:
+        if np.iscomplexobj(rows):
+            return self.from_start(rows)
+        return exponent_from(rows, self.thickness_m, self.wavelength_m)
+
     def to_object(self, xp: Backend, unknown: Array, params: Mapping[str, Array]) -> Array:
         return transmission_of(xp, unknown)
 
@@ -62,6 +70,9 @@ class Exponent(ObjectSpace):
 class VolumeExponent(Exponent):
     """The exponent of every voxel; the model takes the exponent itself, to rotate and project it."""
 
+    def accepts(self, representation: str) -> bool:
+        return representation == self.representation
+
     def to_object(self, xp: Backend, unknown: Array, params: Mapping[str, Array]) -> Array:
         return unknown
 
@@ -80,6 +91,9 @@ class Absorption(VolumeExponent):
     wavelength_m: float = 1.0
 
     representation: ClassVar[str] = "attenuation"
+
+    def from_result(self, rows: np.ndarray, values: Values) -> np.ndarray:
+        return (rows * (self.thickness_m / 2)).astype(np.complex128)
 
     def export(self, rows: np.ndarray, first: int, values: Values) -> np.ndarray:
         return (2 * rows.real / self.thickness_m).astype(np.float32)
@@ -100,6 +114,11 @@ class SingleMaterial(ObjectSpace):
 
     def from_start(self, start: np.ndarray) -> np.ndarray:
         return unwrapped_phase(start) + 0j
+
+    def from_result(self, rows: np.ndarray, values: Values) -> np.ndarray:
+        # The modulus says how often the phase, which is more precise, has wrapped.
+        turn, wrapped = 2 * np.pi, -np.angle(rows.astype(np.complex128))
+        return wrapped + turn * np.rint((-self._kappa(values) * np.log(np.abs(rows)) - wrapped) / turn) + 0j
 
     def to_object(self, xp: Backend, unknown: Array, params: Mapping[str, Array]) -> Array:
         phase = xp.real(unknown)

@@ -21,13 +21,14 @@ def read_probe(path: str | Path, key: str | None = None) -> np.ndarray:
     """Modes ``(m, y, x)`` complex128 from an npy, npz or HDF5 file.
 
     Args:
-        path: The file.
+        path: The file, or the folder of a run, whose ``result.h5`` is meant.
         key: Name of the array in an npz or HDF5 file; by default ``probe``, or the only array of an npz.
 
     Raises:
         DataError: No such file or key, an unknown format, or an array that is no probe.
     """
     path = Path(path).expanduser()
+    path = path / "result.h5" if path.is_dir() else path
     if not path.is_file():
         remedy = "paths are relative to the directory the program was started in"
         raise DataError(str(path), "no such file", remedy=remedy)

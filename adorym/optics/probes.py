@@ -197,10 +197,10 @@ class MeanPatternProbe(InitialProbe):
 
 @register("probe", "file")
 class FileProbe(InitialProbe):
-    """A probe from a file: npy, npz, or HDF5 such as an earlier run's ``result.h5``.
+    """A probe from a file: npy, npz, or HDF5 such as an earlier run's ``result.h5``; `start_from` takes over the rest.
 
     Attributes:
-        path: The file.
+        path: The file, or the folder of a run.
         key: Name of the array in an npz or HDF5 file; ``probe`` by default.
         fit: What to do when its window is not the data's: ``"error"``, ``"crop_or_pad"`` (same pixel size) or
             ``"resample"`` (same width in meters, as after cropping the patterns).

@@ -36,3 +36,9 @@ def optical_constants_of(exponent: np.ndarray, thickness_m: float, wavelength_m:
     """``(..., 2)`` delta and beta from ``b + i d``."""
     k_t = 2 * math.pi / wavelength_m * thickness_m
     return np.stack([exponent.imag, exponent.real], axis=-1) / k_t
+
+
+def exponent_from(constants: np.ndarray, thickness_m: float, wavelength_m: float) -> np.ndarray:
+    """``b + i d`` complex128 from delta and beta ``(..., 2)``; inverse of `optical_constants_of`."""
+    k_t = 2 * math.pi / wavelength_m * thickness_m
+    return k_t * (constants[..., 1].astype(np.float64) + 1j * constants[..., 0])

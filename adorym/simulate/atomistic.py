@@ -137,7 +137,7 @@ def atomistic_crystal(rng: np.random.Generator, settings: AtomisticSettings) -> 
     """One crystal at the 111 peak."""
     atoms = clipped_lattice(rng, settings)
     filling, moved = voxels(atoms, relaxed_displacement(atoms, rng, settings), settings)
-    phase = 2 * np.pi * moved.sum(0)  # G = 2 pi (1, 1, 1) in units of the lattice constant
+    phase = -2 * np.pi * moved.sum(0)  # G = 2 pi (1, 1, 1) in units of the lattice constant
     xp = get_backend("torch", device="cpu", precision="single")
     filling = ndimage.gaussian_filter(filling, 0.3)[None]
     flat = without_ramp(xp, xp.asarray(phase[None]), xp.asarray(filling))

@@ -1,6 +1,6 @@
 r"""Strained crystals by the batch: shape, phase, and the modulus of the pattern that a detector would see.
 
-The phase of a Bragg reflection is :math:`\varphi = \mathbf G \cdot \mathbf u`. It has up to three parts: what is
+The phase of a Bragg reflection is :math:`\varphi = -\mathbf G \cdot \mathbf u`. It has up to three parts: what is
 left of an affine strain after a few steps of elastic relaxation (`adorym.simulate.elasticity`), a smooth eigenstrain
 of a few radians, and a screw dislocation. A linear phase is only a shift of the pattern: it is taken out, and the
 pattern's brightest voxel is brought to the middle.
@@ -124,7 +124,7 @@ def _relaxed_phase(xp: Backend, rng: np.random.Generator, filling: Array, turns:
     moved = relaxed(xp, start, filling, turns, int(rng.integers(strain.steps[0], strain.steps[1] + 1)))
     normal = np.einsum("nij,nj->ni", turns, NORMALS[rng.integers(0, len(NORMALS), n)])
     g = 2 * np.pi * strain.voxel_per_spacing * normal
-    return xp.einsum("ni,nizyx->nzyx", xp.asarray(g), moved)
+    return xp.einsum("ni,nizyx->nzyx", xp.asarray(-g), moved)
 
 
 def _dislocation(xp: Backend, rng: np.random.Generator, n: int, array: list[int]) -> Array:

@@ -227,8 +227,8 @@ def test_missing_checkpoint_is_refused(path):
 # -- whose checkpoint --------------------------------------------------------------------------------------------------
 def test_checkpoint_of_another_configuration_is_refused(path):
     save_checkpoint(full(), path, IDENTITY)
-    other = {"run": {"seed": 2}, "loss": {"kind": "poisson"}, "regularizers": []}
-    with pytest.raises(ConfigError, match="--resume: .*other settings; found changed: regularizers, run.seed; restore"):
+    other = {"run": {"seed": 2}, "loss": {"kind": "poisson"}, "solver": {"kind": "newton"}}
+    with pytest.raises(ConfigError, match="--resume: .*other settings; found changed: run.seed, solver; restore"):
         load_checkpoint(full(), path, other)
 
 
@@ -281,3 +281,46 @@ def test_what_may_change_between_a_run_and_its_continuation(free):
 )
 def test_what_may_not(bound):
     assert config(**bound).identity() != config().identity()
+
+
+def changed_run(**changes):
+    """A run with settings that differ from those of `full`, and its identity."""
+    rates = {"optimizer": {"kind": "adam", "learning_rate": 0.01}, "start": 0}
+    identity = {"run": {"seed": 1, "batch_size": 7}, "parameters": {"probe": rates}, "regularizers": []}
+    for key, value in changes.items():
+        section, _, rest = key.partition("__")
+        at = identity[section] = dict(identity[section]) if rest else value
+        for name in rest.split("__")[:-1]:
+            at[name] = dict(at[name])
+            at = at[name]
+        if rest:
+            at[rest.split("__")[-1]] = value
+    return identity
+
+
+def test_settings_that_do_not_contradict_may_change_and_are_said(path, caplog):
+    stopped = full()
+    stopped_after(stopped, 2, 1)
+    save_checkpoint(stopped, path, changed_run())
+    again = full()
+    load_checkpoint(again, path, changed_run(parameters__probe__optimizer__learning_rate=0.02))
+    assert "from epoch 2 on with other settings: parameters.probe.optimizer.learning_rate 0.01 -> 0.02" in caplog.text
+    assert again.progress.batch == 1
+    load_checkpoint(again, path, changed_run(run__batch_size=5, regularizers=[{"kind": "l1"}]))
+    assert 'regularizers [] -> [{"kind": "l1"}], run.batch_size 7 -> 5' in caplog.text
+    assert again.progress.batch == 0 and again.progress.partial_loss == 0 and again.progress.new_problem == 2
+
+
+@pytest.mark.parametrize(
+    "changes, key",
+    [
+        ({"run__seed": 2}, "run.seed"),
+        ({"parameters__probe__optimizer__kind": "momentum"}, "parameters.probe.optimizer.kind"),
+        ({"parameters__probe__optimizer__momentum": 0.5}, "parameters.probe.optimizer.momentum"),
+        ({"parameters__probe__modes": 2}, "parameters.probe.modes"),
+    ],
+)
+def test_settings_that_contradict_are_named(path, changes, key):
+    save_checkpoint(full(), path, changed_run())
+    with pytest.raises(ConfigError, match=f"other settings; found changed: {key}; restore them, or begin a new run"):
+        load_checkpoint(full(), path, changed_run(**changes))

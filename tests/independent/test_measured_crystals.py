@@ -18,7 +18,7 @@ from adorym.initializers.simple import Constant
 
 SIGMA, BACKGROUND = (1.3, 0.9, 0.7), 0.4
 # Of the phase that a displacement makes: exp(+i G u).
-DISPLACEMENT_SIGN = 1
+DISPLACEMENT_SIGN = -1
 
 
 def predicted(model, frames, obj, **values):

@@ -85,6 +85,18 @@ def test_one_rank_stops_all(folder):
     assert sorted(ended.out.splitlines()) == [f"rank {r} ended after epoch 2: rank 1 has had enough" for r in range(3)]
 
 
+def test_ranks_that_have_read_different_data_do_not_start(folder):
+    """Rank 1 leaves out a pattern."""
+    code = (
+        "import adorym, sys; from adorym.comm import launched; from adorym.cli import main; "
+        "main(['run', 'config.yaml', '-o', 'out', *(['--set', 'data.frames=1:'] if launched()[1] else [])])"
+    )
+    ended = run(2, ["-c", code], folder)
+    assert ended.status == 2, ended.err
+    assert "mpi: rank 1 does not have the same configuration and data as rank 0" in ended.err
+    assert ended.err.count("error:") == 1 and not (folder / "out" / "result.h5").exists()
+
+
 def test_wrong_input_is_told_once(folder):
     ended = run(3, [*RUN, "--set", "parameters.object.wieght=1"], folder)
     assert ended.status == 2 and ended.err.count("did you mean") <= 1

@@ -77,7 +77,7 @@ def test_strain_along_q_of_a_known_displacement():
 
     def crystal(r: np.ndarray) -> np.ndarray:
         along = np.einsum("i,izyx->zyx", unit, r)
-        phase = size * 0.5 * curvature * along**2 + 0.7
+        phase = -size * 0.5 * curvature * along**2 + 0.7
         return np.where(np.linalg.norm(r, axis=0) < radius, np.exp(1j * phase), 0)
 
     turned, voxel = orthogonal(on_lattice(lattice, crystal), lattice)
