@@ -15,11 +15,9 @@ import sys
 import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console, Group, RenderableType
-from rich.text import Text
 
 from adorym._version import __version__
 from adorym.comm import Communicator, communicator, launched, started
@@ -27,6 +25,23 @@ from adorym.engine.signals import Ended, end_on_signal
 from adorym.errors import AdorymError, RunError
 from adorym.extension import user_code
 from adorym.streams import expendable_output
+from adorym.terminal import (
+    AsJson,
+    Assignments,
+    ConfigPath,
+    DataAssignments,
+    DataPath,
+    ResultPath,
+    Resume,
+    Settings,
+    StartFrom,
+    ToFile,
+    ToFolder,
+    err,
+    out,
+    print_parts,
+    show,
+)
 
 PARALLEL = {"run", "train"}  # commands that run on several processes
 
@@ -38,47 +53,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-# Pipes and files have no width: a large one keeps tables from being wrapped.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file: YAML, TOML or JSON.")]
-DataPath = Annotated[Path, typer.Argument(metavar="FILE", help="Data file of any readable format.")]
-ResultPath = Annotated[Path, typer.Argument(metavar="RESULT", help="result.h5, or the folder of a run.")]
-Assignments = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides, such as run.epochs=50.")
-]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the command.")]
-ToFolder = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for what is written.")]
-ToFile = Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")]
-StartFrom = Annotated[
-    Path | None, typer.Option("--start-from", metavar="RESULT", help="Go on from a result.h5 or the folder of a run.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-DataAssignments = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Data settings, such as energy='8.8 keV'.")
-]
-
-
-class Findings(Protocol):
-    """Findings of a command, as tables or as plain data."""
-
-    def render(self) -> RenderableType: ...
-    def as_dict(self) -> dict[str, Any]: ...
-
-
-def _show(found: Findings, as_json: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(found.as_dict(), indent=2) + "\n")
-    else:
-        _print(found.render())
-
-
-def _print(found: RenderableType) -> None:
-    """Print tables wrapped to the terminal's width, and lines unwrapped, so that paths and commands can be copied."""
-    for part in found.renderables if isinstance(found, Group) else [found]:
-        out.print(part, soft_wrap=isinstance(part, Text))
 
 
 class _Line(logging.Formatter):
@@ -153,7 +127,7 @@ def check(config: ConfigPath, assign: Assignments = None, as_json: AsJson = Fals
     """List every error of a configuration at once; if there is none, show what the run will do and need."""
     from adorym.commands.check import check as work
 
-    _show(work(config, assign or ()), as_json)
+    show(work(config, assign or ()), as_json)
 
 
 @app.command()
@@ -161,7 +135,7 @@ def inspect(file: DataPath, assign: DataAssignments = None) -> None:
     """Show what a data file holds: format, arrays, units, geometry, overlap, and what looks suspicious."""
     from adorym.commands.inspect import inspect as work
 
-    _print(work(file, _settings(assign)).render())
+    print_parts(work(file, _settings(assign)).render())
 
 
 @app.command()
@@ -206,7 +180,7 @@ def score(
     """Compare a result with the truth: errors after alignment, resolution, position errors."""
     from adorym.commands.score import score as work
 
-    _show(work(result, truth), as_json)
+    show(work(result, truth), as_json)
 
 
 @app.command()
@@ -274,7 +248,7 @@ def prepare(
     """Prepare a measured Bragg peak: remove stray counts, center, bin, crop, check sampling."""
     from adorym.commands.prepare import prepare_peak as work
 
-    _print(work(source, target, _settings(assign), _settings(about)).render())
+    print_parts(work(source, target, _settings(assign), _settings(about)).render())
 
 
 @app.command()
@@ -289,7 +263,7 @@ def crystal(
     """Transform a Bragg result to the laboratory frame, with displacement and strain."""
     from adorym.commands.crystal import crystal as work
 
-    _print(work(result, output, _settings(assign), data).render())
+    print_parts(work(result, output, _settings(assign), data).render())
 
 
 @app.command()
@@ -348,7 +322,7 @@ def list_(
     """List everything that a configuration can name, with its fields, units and defaults."""
     from adorym.commands.listing import listing as work
 
-    _print(work(group))
+    print_parts(work(group))
 
 
 def _settings(assignments: list[str] | None) -> dict[str, Any]:

@@ -22,7 +22,7 @@ LAYERS = [
     "extension",
     "paths registry units",
     "schema",
-    "streams watchdog",
+    "streams terminal watchdog",
     "comm",
     "wrapper",
     "optics",

@@ -1,0 +1,55 @@
+"""The terminal: where commands print, and the arguments that several of them share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import typer
+from rich.console import Console, Group, RenderableType
+from rich.text import Text
+
+# Pipes and files have no width: a large one keeps tables from being wrapped.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file: YAML, TOML or JSON.")]
+DataPath = Annotated[Path, typer.Argument(metavar="FILE", help="Data file of any readable format.")]
+ResultPath = Annotated[Path, typer.Argument(metavar="RESULT", help="result.h5, or the folder of a run.")]
+Assignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides, such as run.epochs=50.")
+]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the command.")]
+ToFolder = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for what is written.")]
+ToFile = Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")]
+StartFrom = Annotated[
+    Path | None, typer.Option("--start-from", metavar="RESULT", help="Go on from a result.h5 or the folder of a run.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+DataAssignments = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Data settings, such as energy='8.8 keV'.")
+]
+
+
+class Findings(Protocol):
+    """Findings of a command, as tables or as plain data."""
+
+    def render(self) -> RenderableType: ...
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+def show(found: Findings, as_json: bool) -> None:
+    """Print findings, as tables or as JSON."""
+    if as_json:
+        sys.stdout.write(json.dumps(found.as_dict(), indent=2) + "\n")
+    else:
+        print_parts(found.render())
+
+
+def print_parts(found: RenderableType) -> None:
+    """Print tables wrapped to the terminal's width, and lines unwrapped, so that paths and commands can be copied."""
+    for part in found.renderables if isinstance(found, Group) else [found]:
+        out.print(part, soft_wrap=isinstance(part, Text))
