@@ -99,7 +99,8 @@ def tooth() -> Iterator[Figure]:
         folder = Path(name)
         arrays = [file[f"exchange/{field}"][()] for field in FIELDS]
         volumes, axes = [], []
-        for data in ({"path": str(source)}, _tiffs(folder, *arrays), {"path": _nxtomo(folder / "tooth.nxs", *arrays)}):
+        nexus = {"path": _nxtomo(folder / "tooth.nxs", *arrays)}
+        for data in ({"path": str(source)}, _tiffs(folder, *arrays), nexus):
             result = reconstruct({"data": data, "forward_model": "tomography", "run": {"epochs": 0},
                                   "parameters": {"object": {"initial": {"kind": "cgls", "iterations": 20}}}})  # fmt: skip
             volumes.append(result.object)
