@@ -101,8 +101,9 @@ def tooth() -> Iterator[Figure]:
         volumes, axes = [], []
         nexus = {"path": _nxtomo(folder / "tooth.nxs", *arrays)}
         for data in ({"path": str(source)}, _tiffs(folder, *arrays), nexus):
-            result = reconstruct({"data": data, "forward_model": "tomography", "run": {"epochs": 0},
-                                  "parameters": {"object": {"initial": {"kind": "cgls", "iterations": 20}}}})  # fmt: skip
+            start = {"object": {"initial": {"kind": "cgls", "iterations": 20}}}
+            config = {"data": data, "forward_model": "tomography", "run": {"epochs": 0}, "parameters": start}
+            result = reconstruct(config)
             volumes.append(result.object)
             axes.append(float(np.ravel(result.parameters["rotation_center"].value)[0]))
     yield Figure("tooth.axis_error_px", abs(axes[0] - TOOTH_AXIS), 0.5)
