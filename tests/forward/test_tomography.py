@@ -212,8 +212,13 @@ def test_half_acquisition_is_refined_on_a_wide_volume(tmp_path):
     theta = np.linspace(0, 360, 90, endpoint=False)
     counts = np.random.default_rng(0).poisson(2e4 * np.exp(-_chords(np.deg2rad(theta), 40, 12.3, 30.0)))
     _written(tmp_path / "data.h5", counts.astype(float), theta)
-    config = {"data": str(tmp_path / "data.h5"), "forward_model": "tomography",
-              "run": {"epochs": 12, "batch_size": 30}, "constraints": [{"kind": "non_negativity"}], "output": {"progress": "quiet", "report": False}}  # fmt: skip
+    config = {
+        "data": str(tmp_path / "data.h5"),
+        "forward_model": "tomography",
+        "run": {"epochs": 12, "batch_size": 30},
+        "constraints": [{"kind": "non_negativity"}],
+        "output": {"progress": "quiet", "report": False},
+    }
     result = adorym.reconstruct(config, output=tmp_path)
     assert result.object.shape == (2, 64, 64) and result.origin_px == (0, 12)
     x, z = np.meshgrid(np.arange(64) - 31.5, np.arange(64) - 31.5, indexing="ij")
@@ -228,10 +233,14 @@ def test_scales_of_any_size_are_refined_at_the_default_rate(tmp_path):
     theta, scale = np.linspace(0, 180, 60, endpoint=False), np.linspace(1.2, 0.8, 60)
     exact = 2e4 * np.exp(-_chords(np.deg2rad(theta), 40, 0.0, 18.0, away=0.85))
     _written(tmp_path / "data.h5", scale[:, None, None] * exact, theta)
-    model = {"kind": "tomography", "center": "middle"}
-    config = {"data": str(tmp_path / "data.h5"), "forward_model": model,
-              "parameters": {"intensity_scale": {}}, "run": {"epochs": 15, "batch_size": 12},
-              "constraints": [{"kind": "non_negativity"}], "output": {"progress": "quiet", "report": False}}  # fmt: skip
+    config = {
+        "data": str(tmp_path / "data.h5"),
+        "forward_model": {"kind": "tomography", "center": "middle"},
+        "parameters": {"intensity_scale": {}},
+        "run": {"epochs": 15, "batch_size": 12},
+        "constraints": [{"kind": "non_negativity"}],
+        "output": {"progress": "quiet", "report": False},
+    }
     found = adorym.reconstruct(config, output=tmp_path).parameters["intensity_scale"].value[:, 0]
     np.testing.assert_allclose(found / found.mean(), scale, atol=0.03)
 
