@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from adorym.callbacks.base import Callback
 from adorym.commands.run import as_config, carry_out, drive, prepare
 from adorym.config import Config
@@ -18,9 +20,11 @@ __all__ = ["prepare", "reconstruct"]
 def reconstruct(
     config: Config | Mapping[str, Any] | str | Path,
     *,
+    patterns: ArrayLike | None = None,
     output: str | Path | None = None,
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
+    **data: Any,
 ) -> Result:
     """Run a configuration to its end and return the result.
 
@@ -29,17 +33,26 @@ def reconstruct(
     SIGTERM end the run early, as does ``run.max_time``: the state is saved and the result so far returned;
     ``resume=True`` continues exactly from there. SIGUSR1 saves the state.
 
+    Data that are in memory need no file::
+
+        adorym.reconstruct({"forward_model": "ptychography"}, patterns=counts, positions=positions_m,
+                           pixel_size=12e-9, energy=8800, output="out")
+
     Args:
         config: A `Config`, a mapping, or the path of a configuration file.
+        patterns: ``(n, y, x)`` patterns in memory, instead of a file, or ``(rows, columns, y, x)`` of a raster.
         output: Folder for all files; nothing is written or shown if absent.
         resume: Resume from the checkpoint in ``output``.
         callbacks: Further callbacks, in addition to those of the configuration.
+        data: Values for the section ``data`` of the configuration (`adorym.data.overrides.Overrides` has them), also
+            arrays and lists: ``positions``, ``mask``, ``theta``, ... Numbers without a unit are in SI units, energies
+            in electronvolts.
 
     Raises:
         InputError: Configuration, data or geometry cannot be used.
         RunError: The loss is not a finite number, or grows without bound.
     """
-    made = as_config(config)
+    made = as_config(config, patterns, **data)
     if output is None:
         if resume:
             raise ConfigError("resume", "there is no checkpoint to go on from", remedy="name the run's folder: output=")

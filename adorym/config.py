@@ -9,12 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+from numpy.typing import ArrayLike
 from pydantic import Field
 
 from adorym import config_file
 from adorym import initializers as _initializers  # registers them
 from adorym.constraints import Constraint
 from adorym.data.dataset import Dataset
+from adorym.data.open import IN_MEMORY
 from adorym.data.overrides import Overrides
 from adorym.engine.checks import notices
 from adorym.engine.recipe import Recipe
@@ -29,10 +32,13 @@ from adorym.registry import component
 from adorym.regularizers import Regularizer
 from adorym.schema import ComponentOf, DeclaredBy, build, dump
 from adorym.schema.build import Folder
+from adorym.schema.fields import fields_of
 from adorym.solvers import Solver
 
 REGISTERED = (_initializers,)
 QUICK_EPOCHS = 4
+# What may be given as an array, and as a list of numbers, in Python.
+ARRAYS = ("positions", "mask", "white", "dark", "weights")
 FILE_STORE = ("memory", "driver", "scratch")
 
 
@@ -41,11 +47,16 @@ class DataSettings(Overrides):
     """The data file, with missing or corrected metadata.
 
     Attributes:
-        path: The file. This and all other relative paths start at the configuration file's folder, or at the working
-            directory if typed on the command line.
+        path: The file; in Python also an array of patterns ``(n, y, x)``. This and all other relative paths start at
+            the configuration file's folder, or at the working directory if typed on the command line.
     """
 
-    path: InputPath
+    path: InputPath | np.ndarray
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder."""
+        return IN_MEMORY if isinstance(self.path, np.ndarray) else Path(self.path).name
 
 
 @component
@@ -105,7 +116,8 @@ class Config:
     def __repr__(self) -> str:
         refined = f"; parameters {', '.join(self.parameters)}" if self.parameters else ""
         run = f"{self.run.epochs} epochs, {self.run.backend}, store {self.run.store}"
-        return f"Config({self.forward_model.kind} of {self.data.path}; {run}{refined})"
+        path = self.data.name if isinstance(self.data.path, np.ndarray) else self.data.path
+        return f"Config({self.forward_model.kind} of {path}; {run}{refined})"
 
     @property
     def recipe(self) -> Recipe:
@@ -149,8 +161,17 @@ def _data_notices(data: Overrides, dataset: Dataset) -> Iterator[str]:
         yield "data.theta_range: has no effect beside 'data.theta'"
     if data.map and data.format is not None:
         yield "data.format: has no effect beside 'data.map'"
+    if data.rotation is not None and data.scan.rotation:
+        yield "data.scan.rotation: has no effect beside 'data.rotation'"
+    if dataset.probe_positions_px is None:
+        for key in ("positions_unit", "positions_order", "positions_sign", "rotation"):
+            if getattr(data, key) is not None:
+                yield f"data.{key}: has no effect: there are no positions"
+    for key in ("shape", "snake"):
+        if getattr(data.scan, key) and data.scan.step is None:
+            yield f"data.scan.{key}: has no effect without 'data.scan.step'"
     if data.source_distance is not None and dataset.propagation_distance_m is None:
-        yield "data.source_distance: has no effect in the far field; near-field data need 'data.propagation_distance'"
+        yield "data.source_distance: has no effect in the far field"
 
 
 def load_config(path: str | Path, overrides: Iterable[str] = (), *, quick: bool = False) -> Config:
@@ -199,6 +220,28 @@ def config_from(mapping: Mapping[str, Any], *, folder: Folder = None, quick: boo
 def _with_data(mapping: Mapping[str, Any]) -> dict[str, Any]:
     data = mapping.get("data")
     return dict(mapping) | ({"data": {"path": data}} if isinstance(data, str) else {})
+
+
+def with_data(config: Config, patterns: ArrayLike | None, given: Mapping[str, Any]) -> Config:
+    """``config`` with patterns in memory, and values of the section ``data``; numbers without a unit are in SI units.
+
+    Raises:
+        ConfigError: A key is unknown or a value is invalid; all such errors at once as `ConfigErrors`.
+    """
+    if patterns is None and not given:
+        return config
+    values = {name: getattr(config.data, name) for name in fields_of(DataSettings)}
+    values |= {
+        name: np.asarray(value) if name in ARRAYS and is_array(value) else value for name, value in given.items()
+    }
+    if patterns is not None:
+        values["path"] = np.asarray(patterns)
+    return _changed(config, data=DataSettings.of(values))
+
+
+def is_array(value: object) -> bool:
+    """Whether ``value`` is a list of numbers, or an array of any package."""
+    return not isinstance(value, (str, Path, type(None)))
 
 
 def _quick(config: Config) -> Config:

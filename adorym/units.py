@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, ValidationInfo
 
 PLANCK_SPEED_EV_M = 1.239841984332e-6  # h c in eV m (CODATA 2018, exact to the digits given)
+ELECTRON_REST_EV = 510998.95  # m c^2 of an electron (CODATA 2018)
 
 # A bare number stands for this unit without ambiguity; every other dimension asks for its unit in a configuration.
 _BARE_ALLOWED = {"px", ""}
@@ -39,7 +40,7 @@ def parse(value: object, unit: str, *, bare: bool = True) -> float:
 
     Args:
         value: A number, or a string such as ``"70 um"``.
-        unit: ``"m"``, ``"eV"``, ``"rad"``, ``"s"``, ``"px"``, ``"B"`` or ``""``.
+        unit: ``"m"``, ``"eV"``, ``"V"``, ``"rad"``, ``"s"``, ``"px"``, ``"B"`` or ``""``.
         bare: Whether a number without unit is taken to be in ``unit`` already.
 
     Raises:
@@ -89,15 +90,57 @@ def quantity(unit: str) -> Any:
 
 Length = quantity("m")
 Energy = quantity("eV")
+Voltage = quantity("V")
 Angle = quantity("rad")
 Duration = quantity("s")
 Pixels = quantity("px")
 Memory = quantity("B")
 
 
+def one_of(*choices: str, names: str, example: str) -> Any:
+    """Field type of a quantity in one of the units ``choices``, kept as text with the unit: ``"2e-06 m"``.
+
+    A bare number is in the first of them; in a configuration it is so only if that is pixels.
+    """
+
+    def read(value: object, info: ValidationInfo) -> object:
+        if value is None:
+            return None
+        bare = choices[0] == "px" or not (info.context and info.context.get("config"))
+        for unit in choices:
+            try:
+                return f"{parse(value, unit, bare=bare):.12g} {unit}"
+            except ValueError:
+                continue
+        raise ValueError(f"expected {names}, such as {example}, found {value!r}")
+
+    return Annotated[str, BeforeValidator(read)]
+
+
+LengthOrPixels = one_of("px", "m", names="pixels or a length", example="'12 px' or '2 um'")
+LengthOrAngle = one_of("m", "rad", names="a length or an angle", example="'75 um' or '2 mrad'")
+AnyRadius = one_of("px", "m", "rad", names="pixels, a length or an angle", example="'12 px', '60 um' or '25 mrad'")
+
+
+def magnitude(text: str) -> tuple[float, str]:
+    """Number and unit of a quantity that is kept as text."""
+    number, unit = text.split()
+    return float(number), unit
+
+
 def wavelength_m(energy_ev: float) -> float:
     """Photon wavelength ``h c / E`` in meters."""
     return PLANCK_SPEED_EV_M / energy_ev
+
+
+def electron_wavelength_m(voltage: float) -> float:
+    r"""De Broglie wavelength in meters of electrons accelerated by ``voltage``.
+
+    .. math:: \lambda = \frac{h c}{\sqrt{e U\,(e U + 2 m c^2)}}
+
+    Reimer & Kohl, *Transmission Electron Microscopy* (2008), eq. 2.5.
+    """
+    return float(PLANCK_SPEED_EV_M / (voltage * (voltage + 2 * ELECTRON_REST_EV)) ** 0.5)
 
 
 def energy_ev(wavelength: float) -> float:

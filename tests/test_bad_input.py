@@ -154,7 +154,7 @@ CASES = {
         lambda path: np.save(path.with_name("moved.npy"), SCAN.positions + 30 * (np.arange(20)[:, None] == 6)),
     ),
     "no positions": Case(
-        ("data.h5:", "no probe positions", "--map positions=KEY"), {}, data={"probe_positions_px": None}
+        ("data.h5:", "no probe positions", "data.positions: FILE"), {}, data={"probe_positions_px": None}
     ),
     "energy absent, probe defocus refined": Case(
         ("data.energy:", "energy absent", "give 'data.energy', for example"),
@@ -183,7 +183,7 @@ CASES = {
         scan=Scan(regime="fresnel"),
     ),
     "near field undersampled": Case(
-        ("forward_model.propagation:", "undersampled", "expected |z| <=", "found 5 m", "pad the window"),
+        ("forward_model.propagation:", "undersampled", "expected |z| <=", "found 5 m", "check the units"),
         {"forward_model": FRESNEL, "data": {"propagation_distance": "5 m"}},
         scan=Scan(regime="fresnel"),
     ),

@@ -546,15 +546,18 @@ class TestDump:
             "named": {},
         }
 
-    def test_array_is_refused(self) -> None:
+    def test_arrays_are_described_and_other_objects_refused(self) -> None:
         @component
         class Holder:
             inside: dict[str, Any]
 
+        one, same, other = (dump(Holder(inside={"a": [array]})) for array in (np.zeros(2), np.zeros(2), np.ones(2)))
+        assert one == same != other
+        assert one["inside"]["a"][0].startswith("array of float64 (2,), CRC-32 ")
         with pytest.raises(
-            ConfigError, match=r"^here.inside.a\[0\]: cannot be written to a configuration; found ndarray$"
+            ConfigError, match=r"^here.inside.a\[0\]: cannot be written to a configuration; found object$"
         ):
-            dump(Holder(inside={"a": [np.zeros(2)]}), "here")
+            dump(Holder(inside={"a": [object()]}), "here")
 
 
 class TestDescribe:

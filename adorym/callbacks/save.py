@@ -17,7 +17,7 @@ LOG_NAME = "log.txt"
 
 
 class LogFile(Callback):
-    """Appends to ``log.txt``: one line per epoch, and every warning of the package during the run."""
+    """Appends to ``log.txt``: one line per epoch, every warning of the package during the run, the verdict."""
 
     def __init__(self) -> None:
         self._handler: logging.FileHandler | None = None
@@ -42,6 +42,8 @@ class LogFile(Callback):
     def on_end(self, run: RunInfo, result: Result | None) -> None:
         if self._handler is None:
             return
+        for line in () if result is None or result.verdict is None else result.verdict.lines:
+            self._line(line)
         how = "end" if result is not None else "stopped before the end"
         self._line(f"{how}: {time.monotonic() - self._start:.1f} s")
         logging.getLogger("adorym").removeHandler(self._handler)

@@ -12,6 +12,7 @@ from adorym.commands.cost import memory, store_facts, time_facts
 from adorym.commands.draft import PROBE, Draft, draft
 from adorym.commands.plan import Fact, Plan, Refinement, length_facts
 from adorym.data.dataset import Dataset
+from adorym.data.survey import MIN_PATTERNS
 from adorym.errors import GeometryError
 from adorym.optics.geometry import Geometry, Regime, depth_of_focus_m, fresnel_number, regime_of
 from adorym.optics.propagation import critical_distance_m
@@ -65,7 +66,7 @@ def _data(dataset: Dataset, geometry: Geometry, counts: float) -> Iterator[Fact]
     if dataset.n_angles > 1:
         yield Fact("angles", "angles", dataset.n_angles, str(dataset.n_angles))
     yield Fact("counts_per_pattern", "counts per pattern", counts, f"{counts:.6g} on average")
-    yield from length_facts(geometry)
+    yield from length_facts(geometry, dataset.voltage_v)
 
 
 # -- sampling ----------------------------------------------------------------------------------------------------------
@@ -118,6 +119,11 @@ def _scan(made: Draft) -> Iterator[Fact]:
     yield Fact("field_of_view_px", "field of view", field.tolist(), text)
     if scan.step_px is None:
         return
+    if (area := _area_m2(made)) is not None:
+        dose, electrons = made.problem.measurements.mean_counts / area, made.dataset.voltage_v is not None
+        text = f"{number(1e-20 * dose, 3)} electrons per square angstrom" if electrons else (
+            f"{number(1e-12 * dose, 3)} counts per um^2")  # fmt: skip
+        yield Fact("dose_per_m2", "dose", dose, f"{text}, as counted, on the area of a step")
     yield Fact("step_px", "step", scan.step_px, f"{number(scan.step_px)} px to the nearest neighbor, on average")
     if scan.probe_diameter_px is None or scan.overlap is None:
         return
@@ -128,8 +134,19 @@ def _scan(made: Draft) -> Iterator[Fact]:
     yield Fact("linear_overlap", "linear overlap", scan.overlap, text)
 
 
+def _area_m2(made: Draft) -> float | None:
+    """Area that a position has to itself: that of the scan, divided by the positions; ``None`` if it is unknown."""
+    pixel, positions = made.geometry.given_pixel_size_m, made.dataset.probe_positions_px
+    if pixel is None or positions is None or made.dataset.n_angles > 1 or len(positions) < MIN_PATTERNS:
+        return None
+    height, width = np.ptp(positions, axis=0) * pixel
+    return float(height * width) / (len(positions) ** 0.5 - 1) ** 2 or None
+
+
 def _is_focus(made: Draft) -> bool:
     """Whether the start probe was made from the mean pattern, which does not determine the beam's defocus."""
+    if _regime(made) == "near_field":
+        return False
     initial = made.problem.values[PROBE].settings.initial if PROBE in made.problem.values else None
     if initial is None:
         return made.dataset.start_probe is None

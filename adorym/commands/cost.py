@@ -43,6 +43,8 @@ def _stored(problem: Problem) -> Iterator[MemoryItem]:
     yield MemoryItem("gradient", "as the object", n_bytes)
     if optimizer.needs_curvature:
         yield MemoryItem("curvature", f"{shape} x {xp.float_dtype.itemsize} B", n_bytes // 2)
+    if problem.solver is None:
+        yield MemoryItem("best object", "as the object", n_bytes)
     # Every state array has the object's rows; a small array shows whether its rows are complete or single numbers.
     small = optimizer.init(xp, xp.zeros((2, 16), complex_values=True))
     rows = problem.store.shape[0]

@@ -118,9 +118,9 @@ def _tried(config: Config, dataset: Dataset) -> Draft:
             raise
         warnings.append(error.message())
         problem, here = build(dataset, recipe, replace(run, device="cpu"), rng, dry=True), False
-    judgement = judge(dataset, beam_of(problem), scanned=PROBE in problem.values)
+    judgement = judge(problem.dataset, beam_of(problem), scanned=PROBE in problem.values)
     starts = {name: value.first for name, value in problem.values.items()}
-    warnings += config.notices(dataset)
+    warnings += config.notices(problem.dataset)
     warnings += [*judgement.hints, *idle_constraints(recipe.constraints, starts, problem.store.shape)]
     return Draft(config, problem, judgement, try_problem(problem) if here else None, tuple(warnings))
 

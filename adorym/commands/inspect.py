@@ -123,7 +123,7 @@ def inspect(path: str | Path, overrides: Mapping[str, Any] | Overrides | None = 
 
 
 def _geometry(dataset: Dataset) -> dict[str, str]:
-    known = {fact.name: fact.text for fact in length_facts(Geometry.of(dataset))}
+    known = {fact.name: fact.text for fact in length_facts(Geometry.of(dataset), dataset.voltage_v)}
     if dataset.propagation_distance_m is not None:
         distances = ", ".join(f"{value:.6g}" for value in dataset.propagation_distance_m)
         known["propagation"] = f"near field, effective distance {distances} m"
@@ -153,12 +153,10 @@ def _facts(found: Inspection) -> dict[str, str]:
             facts["overlap"] = f"{100 * scan.overlap:.0f} % of the diameter ({diameter})"
         else:
             facts["overlap"] = "unknown: no probe in the file"
-    if found.orientation is not None:
-        curl = ", ".join(
-            f"{name} {value:.3g}" for name, value in zip(ORIENTATIONS, found.orientation.curl, strict=True)
-        )
-        verdict = "the file's fits best" if found.orientation.best == 0 else "another fits better"
-        facts["orientation"] = (verdict if found.orientation.decided else "undecided") + f" (relative curl: {curl})"
+    if (orientation := found.orientation) is not None:
+        misfit = ", ".join(f"{name} {value:.3g}" for name, value in zip(ORIENTATIONS, orientation.misfit, strict=True))
+        verdict = "another fits better" if orientation.suspicious else "the file's fits best"
+        facts["orientation"] = (verdict if orientation.decided else "undecided") + f" (misfit: {misfit})"
     if (pixels := found.pixels) is not None:
         named = [f"{pixels.bad} masked"]
         for name, where in (("hot", pixels.hot), ("dead", pixels.dead)):

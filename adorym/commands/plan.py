@@ -138,10 +138,13 @@ class Plan:
         return Group(*parts)
 
 
-def length_facts(geometry: Geometry) -> Iterator[Fact]:
-    """Energy, pixel sizes and distances, those that are known."""
+def length_facts(geometry: Geometry, voltage_v: float | None = None) -> Iterator[Fact]:
+    """Energy or voltage, pixel sizes and distances, those that are known."""
+    if voltage_v is not None:
+        yield Fact("voltage_v", "electrons", voltage_v, quantity(voltage_v, "V"))
     if geometry.energy_ev is not None:
-        yield Fact("energy_ev", "energy", geometry.energy_ev, quantity(geometry.energy_ev, "eV"))
+        if voltage_v is None:
+            yield Fact("energy_ev", "energy", geometry.energy_ev, quantity(geometry.energy_ev, "eV"))
         wavelength = geometry.wavelength_m
         yield Fact("wavelength_m", "wavelength", wavelength, quantity(wavelength, "m"))
     for key, name, size in (

@@ -30,6 +30,8 @@ from adorym.registry import component
 from adorym.report.score import table_of
 from adorym.schema import build
 
+# Part of the counts that stray voxels may have without a word.
+STRAY = 0.01
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -89,8 +91,10 @@ def prepare_peak(
     wanted: Preparation = build(Preparation, dict(settings or {}))
     dataset = open_dataset(source, overrides, check=False)
     volume, removed = read_volume(dataset), 0
+    found = volume.counts.sum(dtype=np.float64)
     if wanted.outliers:
         volume, removed = without_outliers(volume, wanted.outliers, wanted.isolated)
+    lost = 1 - volume.counts.sum(dtype=np.float64) / max(found, 1e-300)
     if wanted.bin != (1, 1, 1):
         volume = binned(volume, wanted.bin)
     shape = wanted.shape or volume.shape
@@ -107,7 +111,7 @@ def prepare_peak(
     write_native(to_dataset(volume, dataset).with_(notes=notes, truth=truth), target)
     place = sub_voxel_peak(volume) - [n // 2 for n in volume.shape]
     rows = (
-        ("stray voxels", str(removed)),
+        ("stray voxels", f"{removed}, with {100 * lost:.2g} % of the counts"),
         ("brightest voxel", ", ".join(map(str, before)) + " (z, y, x)"),
         ("offset of the peak", ", ".join(f"{v:+.2f}" for v in place) + " voxels: a phase ramp of the object"),
         ("shape", " x ".join(map(str, volume.shape)) + " (z, y, x)"),
@@ -121,4 +125,7 @@ def prepare_peak(
     ]
     if ratios.min() < 2:
         warnings.insert(0, f"oversampling of {ratios.min():.2g}: below 2 the pattern does not determine the crystal")
+    if lost > STRAY:
+        stray = f"{100 * lost:.2g} % of the counts are in voxels far above their neighbors, which were left out"
+        warnings.insert(0, f"{stray}; if the peak is that narrow, set 'outliers=0'")
     return Prepared(rows, tuple(warnings))

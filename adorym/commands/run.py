@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import ArrayLike
+
 from adorym._version import __version__
 from adorym.callbacks.base import Callback, RunInfo
 from adorym.callbacks.progress import ProgressReport
@@ -16,7 +18,7 @@ from adorym.callbacks.save import LogFile, Snapshots
 from adorym.comm import communicator
 from adorym.commands.draft import PROBE, beam_of
 from adorym.commands.report import REPORT_NAME, report_scored
-from adorym.config import Config, config_from, load_config
+from adorym.config import Config, config_from, load_config, with_data
 from adorym.config_file import at_lines, load
 from adorym.data.atomic import remove_partial
 from adorym.data.fingerprint import agree, fingerprint
@@ -29,7 +31,7 @@ from adorym.engine.loop import TIME_IS_OVER, Reconstruction
 from adorym.engine.outcome import outcome, outcome_in_file
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.signals import stop_on_signal
-from adorym.errors import ConfigError, InputError
+from adorym.errors import ConfigError, InputError, RunError
 from adorym.extension import user_code
 from adorym.report.position_trend import position_trend
 
@@ -44,7 +46,7 @@ class Outcome:
         result: The result, also in ``folder/result.h5``.
         stopped: Why the run ended early; empty if it did not.
         report: The report's path, if one was asked for.
-        remarks: Remarks on the experiment, one per line: the trend of refined positions.
+        remarks: The verdict and remarks on the experiment, one per line: the trend of refined positions.
         ranks: Number of ranks.
     """
 
@@ -127,19 +129,42 @@ def carry_out(
     return Outcome(result, folder, reconstruction.stop_reason, report, _remarks(result), comm.size)
 
 
-def as_config(config: Config | Mapping[str, Any] | str | Path) -> Config:
+def as_config(
+    config: Config | Mapping[str, Any] | str | Path, patterns: ArrayLike | None = None, **data: Any
+) -> Config:
     """A `Config` from another `Config`, a mapping, or the path of a file.
+
+    Args:
+        config: It, which needs no section ``data`` if ``patterns`` are given.
+        patterns: Patterns in memory, instead of a file.
+        data: Values for the section ``data``.
 
     Raises:
         ConfigErrors: All its errors.
     """
     if isinstance(config, Config):
-        return config
-    return config_from(config) if isinstance(config, Mapping) else load_config(config)
+        made = config
+    elif isinstance(config, Mapping):
+        made = config_from(config if patterns is None else _without_file(config))
+    else:
+        made = load_config(config, () if patterns is None else ("data.path=.",))
+    return with_data(made, patterns, data)
+
+
+def _without_file(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping with a section ``data`` that needs no file."""
+    section = config.get("data")
+    return {**config, "data": {**(section if isinstance(section, Mapping) else {}), "path": "."}}
 
 
 @user_code()
-def prepare(config: Config | Mapping[str, Any] | str | Path, folder: Path | None = None) -> Reconstruction:
+def prepare(
+    config: Config | Mapping[str, Any] | str | Path,
+    folder: Path | None = None,
+    *,
+    patterns: ArrayLike | None = None,
+    **data: Any,
+) -> Reconstruction:
     """Make a reconstruction that is ready to run, for use in your own loop.
 
     Example::
@@ -152,11 +177,13 @@ def prepare(config: Config | Mapping[str, Any] | str | Path, folder: Path | None
     Args:
         config: A `Config`, a mapping, or the path of a configuration file.
         folder: Folder of the run's output, and of the object's file with the store ``h5``; as configured if absent.
+        patterns: Patterns in memory, as in `adorym.reconstruct`.
+        data: Values for the section ``data`` of the configuration, as in `adorym.reconstruct`.
 
     Raises:
         InputError: Configuration, data or geometry cannot be used.
     """
-    made = as_config(config)
+    made = as_config(config, patterns, **data)
     run = made.run
     if run.store == "h5" and run.scratch is None:
         run = replace(run, scratch=str(folder or made.output.directory))
@@ -173,13 +200,13 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
     """Run ``reconstruction`` to the configured number of epochs, with checkpoints, callbacks and signals."""
     text = config.to_yaml()
     info = RunInfo(
-        title=f"{config.forward_model.kind}: {Path(config.data.path).name}",
+        title=f"{config.forward_model.kind}: {config.data.name}",
         epochs=config.run.epochs,
         n_batches=len(reconstruction.batches()),
         n_patterns=reconstruction.problem.dataset.n_patterns,
         output=folder,
         rank=reconstruction.problem.comm.rank,
-        current=lambda: outcome(reconstruction, text),
+        current=lambda: outcome(reconstruction, text, judged=False),
         remarks=reconstruction.problem.remarks,
     )
     result: Result | None = None
@@ -204,14 +231,24 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
             for record in _saved(records, config.run.checkpoint_every, save):
                 for callback in callbacks:
                     callback.on_epoch(info, record)
-        if folder is None:
-            result = outcome(reconstruction, text)
-        else:
-            result = outcome_in_file(reconstruction, folder / RESULT_NAME, text)
+        result = _written(reconstruction, folder, text)
+    except RunError as error:
+        if not reconstruction.ended:
+            raise
+        _written(reconstruction, folder, text)
+        there = "" if folder is None else f", in {folder / RESULT_NAME}"
+        raise error.with_(remedy=f"{error.remedy}{there}") from error
     finally:
         for callback in callbacks:
             callback.on_end(info, result)
     return result
+
+
+def _written(reconstruction: Reconstruction, folder: Path | None, config: str) -> Result:
+    """The result so far, in ``folder/result.h5`` if there is a folder."""
+    if folder is None:
+        return outcome(reconstruction, config)
+    return outcome_in_file(reconstruction, folder / RESULT_NAME, config)
 
 
 def _hints(reconstruction: Reconstruction) -> tuple[str, ...]:
@@ -246,10 +283,11 @@ def _saved(records: Iterator[EpochRecord], every: int, save: Callable[[], None])
 
 
 def _remarks(result: Result) -> tuple[str, ...]:
+    lines = [] if result.verdict is None else list(result.verdict.lines)
     trend = position_trend(result)
-    if trend is None:
-        return ()
-    return tuple(line for line in (f"Positions {trend.summary}.", trend.hint) if line)
+    if trend is not None:
+        lines += [line for line in (f"Positions {trend.summary}.", trend.hint) if line]
+    return tuple(lines)
 
 
 def _writable(folder: Path, where: str) -> None:

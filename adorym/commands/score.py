@@ -128,9 +128,9 @@ def _probe_figures(result: Result, data: Dataset) -> Iterator[Figure]:
     fidelity = metrics.probe_fidelity(result.probe, true)
     yield Figure("probe_fidelity", "probe fidelity, strongest mode", fidelity, note="1 is identical")
     found, wanted = metrics.power_fractions(result.probe), metrics.power_fractions(true)
-    for i, fraction in enumerate(found):
-        note = f"true {wanted[i]:.3f}" if i < len(wanted) else "not in the truth"
-        yield Figure(f"probe_mode_{i}_power", f"power in probe mode {i + 1}", float(fraction), note=note)
+    for mode, fraction in enumerate(found, 1):
+        note = f"true {wanted[mode - 1]:.3f}" if mode <= len(wanted) else "not in the truth"
+        yield Figure(f"probe_mode_{mode}_power", f"power in probe mode {mode}", float(fraction), note=note)
 
 
 def _slice_figures(result: Result, data: Dataset, region: Region) -> Iterator[Figure]:

@@ -19,6 +19,7 @@ class Constraint(ABC):
             engine converts if the run's representation differs.
         of_one_material: Whether `project_phase` applies it to an object of one material.
         relative: Whether `project` takes the deviation from the start value.
+        scale_free: Whether it leaves open a factor that object and probe share (`adorym.engine.convention`).
     """
 
     kind: ClassVar[str]
@@ -27,6 +28,7 @@ class Constraint(ABC):
     logarithmic: ClassVar[bool] = False
     relative: ClassVar[bool] = False
     of_one_material: ClassVar[bool] = False
+    scale_free: ClassVar[bool] = False
 
     @property
     def whole(self) -> bool:

@@ -40,6 +40,7 @@ class OrthogonalModes(Constraint):
     """
 
     parameter: ClassVar[str] = "probe"  # type: ignore[misc]
+    scale_free: ClassVar[bool] = True
     when: ClassVar[Literal["batch", "epoch"]] = "epoch"
     whole: ClassVar[bool] = True
 
@@ -56,6 +57,7 @@ class ProbeSupport(Constraint):
     """
 
     parameter: ClassVar[str] = "probe"  # type: ignore[misc]
+    scale_free: ClassVar[bool] = True
     radius: Pixels = Field(gt=0)
 
     def project(self, xp: Backend, tile: Array) -> Array:
@@ -74,6 +76,7 @@ class ProbeFourierSupport(Constraint):
     """
 
     parameter: ClassVar[str] = "probe"  # type: ignore[misc]
+    scale_free: ClassVar[bool] = True
     radius: Pixels = Field(gt=0)
     stop: Pixels = Field(0.0, ge=0)
 

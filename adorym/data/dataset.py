@@ -41,6 +41,7 @@ class Dataset:
         angle_index: ``(n,)`` int, index into ``theta_rad`` for every pattern.
         theta_rad: ``(n_angles,)`` rotation angles.
         energy_ev: Photon energy.
+        voltage_v: Acceleration voltage of electrons; ``energy_ev`` is then that of photons of their wavelength.
         pixel_size_m: (y, x) pixel size in the object plane.
         detector_pixel_size_m: (y, x) pixel pitch of the detector.
         distance_m: Sample to detector distance.
@@ -58,6 +59,7 @@ class Dataset:
         tile_corners_px: ``(t, 2)`` int, first pixel of each tile of divided images: the patterns are then all images at
             the first tile, all at the second, ...; ``None`` if each pattern is a whole image.
         picture_px: (y, x) size of a whole image; that of a pattern if not given.
+        computed: Which of ``pixel_size_m`` and ``probe_positions_px`` follow from the distance of the detector.
         pattern_numbers: ``(n,)`` int, number in the file of each pattern, before any choice; 0, 1, ... if not given.
         angle_numbers: ``(n_angles,)`` int, likewise of each angle.
         saturation_counts: Counts at and above which a pixel is only a lower bound; ``None`` without such pixels.
@@ -72,6 +74,7 @@ class Dataset:
     theta_rad: np.ndarray = field(default_factory=lambda: np.zeros(1))
     measured: str = "intensity"
     energy_ev: float | None = None
+    voltage_v: float | None = None
     pixel_size_m: tuple[float, float] | None = None
     detector_pixel_size_m: tuple[float, float] | None = None
     distance_m: float | None = None
@@ -86,6 +89,7 @@ class Dataset:
     start_probe: np.ndarray | None = None
     tile_corners_px: np.ndarray | None = None
     picture_px: tuple[int, int] = (0, 0)
+    computed: tuple[str, ...] = ()
     pattern_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     angle_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     saturation_counts: float | None = None
@@ -119,7 +123,8 @@ class Dataset:
         ny, nx = self.window_px
         known = [f"{self.n_patterns} patterns of {ny} x {nx}"]
         known += [f"{self.n_angles} angles"] if self.n_angles > 1 else []
-        known += [f"{self.energy_ev / 1e3:.4g} keV"] if self.energy_ev else []
+        beam = f"{self.voltage_v / 1e3:.4g} kV" if self.voltage_v else f"{(self.energy_ev or 0) / 1e3:.4g} keV"
+        known += [beam] if self.energy_ev else []
         known += [f"pixel {self.pixel_size_m[0]:.3g} m"] if self.pixel_size_m else []
         return f"Dataset({', '.join([*known, *filter(None, (self.format, self.path))])})"
 

@@ -58,6 +58,16 @@ class DriftingPatterns(WrappedPatterns):
         return frames / field
 
 
+def mean_field(stack: np.ndarray) -> np.ndarray:
+    """``(y, x)`` float64 mean over the leading axes of a field, values that are not finite left out."""
+    field_ = np.asarray(stack, np.float64)
+    if field_.ndim < 3:
+        return field_
+    frames = field_.reshape(-1, *field_.shape[-2:])
+    finite = np.isfinite(frames)
+    return np.where(finite, frames, 0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
+
+
 def robust_mean(stack: np.ndarray, name: str, notes: list[str]) -> np.ndarray:
     """``(y, x)`` mean of the fields ``(k, y, x)`` that agree, without single values that fall out."""
     used, cleaned = agreeing(stack, name, notes)
@@ -114,6 +124,8 @@ def beam_of(
     """
     if dark is not None and dark.shape == flats.shape[1:]:
         flats = flats - dark
+    if when is not None and np.unique(when[0], return_counts=True)[1].min() < 2:  # each pattern has its own
+        return flats.mean(0), drift_of(flats, *when)
     used, flats = agreeing(flats, "flat", notes)
     flats = flats[used]
     return flats.mean(0), None if when is None else drift_of(flats, when[0][used], when[1])
@@ -134,6 +146,14 @@ def drift_of(flats: np.ndarray, when: np.ndarray, of_patterns: np.ndarray) -> Dr
     return Drift.of(means, np.interp(of_patterns, moments, np.arange(len(moments))))
 
 
+def one_each(n_flats: int, n: int, of_other_kind: bool, notes: list[str]) -> str | None:
+    """``one_each``, with a note, where ``n`` pictures that are no scan or rotation come with as many flat fields."""
+    if of_other_kind or n_flats != n or n < 2:
+        return None
+    notes.append(f"{n} flat fields for {n} patterns: each has its own (data.white_fields: mean averages them)")
+    return "one_each"
+
+
 def moments_of(
     kind: str | None, n_flats: int, theta_flat: np.ndarray | None, of_patterns: np.ndarray, path: str
 ) -> tuple[np.ndarray, np.ndarray] | None:
@@ -141,17 +161,23 @@ def moments_of(
 
     Args:
         kind: The user's choice: ``mean``, ``before_and_after`` (the first half of the flat fields before the scan, the
-            rest after it), or ``None``.
+            rest after it), ``one_each`` (as many for each pattern, in the order of the patterns), or ``None``.
         n_flats: Number of flat fields.
         theta_flat: Rotation angles of the flat fields, if the file has them.
         of_patterns: ``(n,)`` rotation angles of the patterns.
         path: For messages.
 
     Raises:
-        DataError: There is only one flat field, or the numbers of angles and fields differ.
+        DataError: There is only one flat field, or numbers of flat fields, patterns and angles do not fit.
     """
     if kind == "mean" or (kind is None and theta_flat is None):
         return None
+    if kind == "one_each":
+        n = len(of_patterns)
+        if n_flats % n:
+            raise DataError(path, "flat fields do not come one for each pattern", expected=f"{n}, or a multiple",
+                            found=n_flats, remedy="give one for each, or leave out 'data.white_fields'")  # fmt: skip
+        return np.repeat(np.arange(n, dtype=float), n_flats // n), np.arange(n, dtype=float)
     if kind == "before_and_after":
         if n_flats < 2:
             raise DataError(path, "one flat field cannot be from before and after the scan", expected="two or more",
@@ -163,13 +189,3 @@ def moments_of(
                         found=0 if theta_flat is None else len(theta_flat),
                         remedy="correct exchange/theta_white, or set data.white_fields: mean")  # fmt: skip
     return theta_flat, of_patterns
-
-
-def mean_field(stack: np.ndarray) -> np.ndarray:
-    """``(y, x)`` float64 mean over the leading axes of a field, values that are not finite left out."""
-    field_ = np.asarray(stack, np.float64)
-    if field_.ndim < 3:
-        return field_
-    frames = field_.reshape(-1, *field_.shape[-2:])
-    finite = np.isfinite(frames)
-    return np.where(finite, frames, 0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)

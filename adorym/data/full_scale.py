@@ -10,7 +10,6 @@ from adorym.data.gaps import FAR_ABOVE, MARKS, SMALLEST_MARK
 
 # Counts within this fraction of the largest are near it.
 NEAR = 0.98
-MOST_VALUES = 1024
 # Counts pile up at the largest if there are so many of them, and this many times more than near it.
 FEWEST_SATURATED, PILE = 10, 2.0
 SMALLEST_FULL_SCALE, LARGEST_SHARE = 200.0, 0.2
@@ -29,8 +28,9 @@ class FullScale:
     n: int
     window: tuple[int, int]
     _marks: dict[float, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-    _values: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
-    _numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
+    _largest: float = 0.0
+    _at_largest: int = 0
+    _near_largest: int = 0
 
     def add(self, frames: np.ndarray, here: slice) -> np.ndarray:
         """Frames ``here`` of the stack without the values that may be marks, which become 0."""
@@ -42,18 +42,18 @@ class FullScale:
             of_pixel += at.sum(axis=0)
             frames = np.where(at, np.float32(0), frames)
             largest = float(frames.max())
-        if largest > 0 and (not len(self._values) or largest >= NEAR * self._values[-1]):
+        if largest >= max(SMALLEST_FULL_SCALE, NEAR * self._largest):
             self._near(frames, largest)
         return frames
 
     def _near(self, frames: np.ndarray, largest: float) -> None:
-        limit = np.float32(NEAR * max(largest, float(self._values[-1]) if len(self._values) else 0.0))
-        values, numbers = np.unique(frames[frames >= limit], return_counts=True)
-        kept = self._values >= limit
-        values = np.concatenate([self._values[kept], values])
-        self._values, which = np.unique(values, return_inverse=True)
-        total = np.bincount(which, np.concatenate([self._numbers[kept], numbers])).astype(int)
-        self._values, self._numbers = self._values[-MOST_VALUES:], total[-MOST_VALUES:]
+        if largest > self._largest:
+            close = self._largest >= NEAR * largest
+            self._near_largest = self._at_largest + self._near_largest if close else 0
+            self._largest, self._at_largest = largest, 0
+        at = int(np.count_nonzero(frames == np.float32(self._largest)))
+        self._at_largest += at
+        self._near_largest += int(np.count_nonzero(frames >= np.float32(NEAR * self._largest))) - at
 
     def marks(self) -> dict[float, tuple[np.ndarray, np.ndarray]]:
         """Number in each frame and pixel of each value that is far above all other counts: a mark, not a count."""
@@ -61,7 +61,7 @@ class FullScale:
 
     def counts(self) -> dict[float, tuple[np.ndarray, np.ndarray]]:
         """Likewise of full counters that other counts come close to."""
-        found, below = {}, float(self._values[-1]) if len(self._values) else 0.0
+        found, below = {}, self._largest
         for mark in sorted(self._marks):
             if below > FAR_ABOVE * mark:
                 found[mark] = self._marks[mark]
@@ -77,13 +77,7 @@ class FullScale:
         """
         if full := self.counts():
             return max(full), int(full[max(full)][0].sum())
-        if not len(self._values):
-            return None
-        largest, number = float(self._values[-1]), int(self._numbers[-1])
-        piled = (
-            number >= FEWEST_SATURATED and number > PILE * self._numbers[:-1].sum() and number < LARGEST_SHARE * total
-        )
+        largest, number = self._largest, self._at_largest
+        piled = FEWEST_SATURATED <= number < LARGEST_SHARE * total and number > PILE * self._near_largest
         spread = largest in FULL_SCALES or (pixel_maximum == largest).sum() > 2  # one may be a stuck pixel
-        if piled and spread and largest >= SMALLEST_FULL_SCALE and largest == round(largest):
-            return largest, number
-        return None
+        return (largest, number) if piled and spread and largest == round(largest) else None

@@ -14,7 +14,6 @@ from adorym.data.projection_survey import projection_hints
 from adorym.data.readers.base import choose
 from adorym.data.suggest import zero_at_corner
 from adorym.data.survey import (
-    ORIENTATIONS,
     OrientationTest,
     PixelSurvey,
     linear_overlap,
@@ -32,6 +31,8 @@ OFF_MIDDLE = 0.06
 # Largest number of patterns that are read: those nearest to the middle of the scan.
 MOST_PATTERNS = 1024
 SHOWN_PIXELS = 5
+# Axes that are mirrored are seldom turned as well.
+NEARLY_DEG = 4.0
 
 
 @dataclass(frozen=True)
@@ -130,20 +131,64 @@ def _hints(
     dataset: Dataset, scan: Coverage | None, orientation: OrientationTest | None, pixels: PixelSurvey
 ) -> Iterator[str]:
     if orientation is not None and orientation.suspicious:
-        curl, best = orientation.curl, orientation.best
-        yield (
-            f"orientation: patterns fit the positions better after {ORIENTATIONS[best]}: relative curl of the centers "
-            f"of mass {curl[best]:.3g} instead of {curl[0]:.3g} (a rotation by 180 deg cannot be detected)"
-        )
+        yield f"orientation: {_orientation_hint(orientation)} (half a turn more cannot be detected)"
     if scan is not None and dataset.propagation_distance_m is None and zero_at_corner(dataset.patterns):
         yield "zero frequency: the counts are concentrated at the corners; expected in the middle of the patterns"
-    if scan is not None and scan.overlap is not None and scan.overlap < LOW_OVERLAP:
-        yield f"overlap: neighbors share {100 * scan.overlap:.0f} % of the probe's diameter; 60 % is good"
-    if scan is not None and scan.step_px is not None and scan.step_px < SHORTEST_STEP_PX:
-        yield f"positions: neighbors are less than {SHORTEST_STEP_PX} px apart; are they in pixels?"
+    yield from _position_hints(dataset, scan)
     if len(pixels.hot):
         number = f"{len(pixels.hot)} hot pixel" + ("s" if len(pixels.hot) > 1 else "")
         yield f"pixels: {number} at (y, x) {shown_places(pixels.hot)}; mask them with 'data.mask' or 'data.hot_pixels'"
+
+
+def _position_hints(dataset: Dataset, scan: Coverage | None) -> Iterator[str]:
+    if scan is None or scan.step_px is None:
+        return
+    if scan.minimum_px == scan.maximum_px:
+        yield f"positions: all {dataset.n_patterns} are the same; the beam never moves"
+    elif scan.step_px < SHORTEST_STEP_PX:
+        yield (
+            f"positions: neighbors are {scan.step_px:.3g} px apart, less than {SHORTEST_STEP_PX}; are they in pixels?"
+            " If not, give 'data.positions_unit', such as 'data.positions_unit: m', and the pixel size"
+        )
+    elif scan.overlap is not None and scan.overlap < LOW_OVERLAP:
+        yield (
+            f"overlap: neighbors share {100 * scan.overlap:.0f} % of the probe's diameter; 60 % is good"
+            + _in_nanometers(dataset, scan)
+        )
+
+
+def _in_nanometers(dataset: Dataset, scan: Coverage) -> str:
+    """A doubt about positions in pixels that would overlap well if they were in nanometers."""
+    pixel, diameter = dataset.pixel_size_m, scan.probe_diameter_px
+    if pixel is None or scan.step_px is None or diameter is None:
+        return ""
+    step = scan.step_px * 1e-9 / pixel[0]
+    good = 1 <= step < (1 - LOW_OVERLAP) * diameter
+    return "; if the positions are in nm, set 'data.positions_unit: nm'" if good else ""
+
+
+def _orientation_hint(found: OrientationTest) -> str:
+    """What is turned or mirrored against what, and the settings that mend it."""
+    angle = np.rad2deg(found.angle_rad)
+    turn = f"{round(angle)} deg"
+    from_straight = NEARLY_DEG + 4 * np.rad2deg(found.error_rad)
+    if not found.mirrored:
+        size = f"{turn}, to within {np.rad2deg(2 * found.error_rad):.1f}"
+        return (
+            f"the scan's axes are turned against the detector's; turning them by {size}, from x towards y, fits the "
+            f"patterns: set 'data.rotation: {turn}', or add it to the one that is set"
+        )
+    if abs(angle) < from_straight:
+        return "patterns and positions are mirrored against each other: set 'data.flip_x: true' (or flip_y)"
+    if abs(angle) > 90 - from_straight:
+        return (
+            "the coordinates of the positions seem to be exchanged, (x, y) instead of (y, x): set "
+            "'data.positions_order: xy'; or the patterns are transposed: set 'data.transpose: true'"
+        )
+    return (
+        "patterns and positions are mirrored and turned against each other: set 'data.flip_y: true' and "
+        f"'data.rotation: {turn}'"
+    )
 
 
 def _off_middle(dataset: Dataset, statistics: CountStatistics) -> str:

@@ -20,8 +20,10 @@ from adorym.data.hdf5 import factor
 from adorym.data.lengths import LENGTHS, Lengths
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns, Orientation, check_stack
+from adorym.data.positions import Recorded
 from adorym.data.readers.base import Raw, assemble, mean_field, modes_of
 from adorym.data.readers.motion import rows_of
+from adorym.data.tables import unit_in
 from adorym.errors import ConfigError, DataError, suggestion
 from adorym.registry import component
 
@@ -42,12 +44,13 @@ class KeyMap:
         white: Flat field, counts without sample ``(..., y, x)``, averaged.
         theta: Rotation angles (radian unless the file or the map has a unit).
         energy: Photon energy.
+        voltage: Acceleration voltage of electrons.
         pixel_size: Pixel size in the object plane, one or (y, x).
         detector_pixel_size: Pixel pitch of the detector, one or (y, x).
         distance: Sample to detector.
         source_distance: Focus to sample.
         propagation_distance: Effective near-field distances.
-        positions_unit: Unit of the positions; those in pixels keep their values.
+        positions_unit: Unit of the positions; recognized from names and numbers if absent.
         positions_order: Which of the two coordinates comes first.
         positions_sign: ``-`` where the positions are the sample's, which the probe moves against.
         zero_frequency: Place of the zero frequency in the patterns.
@@ -67,12 +70,13 @@ class KeyMap:
     white: str | None = None
     theta: str | None = None
     energy: str | None = None
+    voltage: str | None = None
     pixel_size: str | None = None
     detector_pixel_size: str | None = None
     distance: str | None = None
     source_distance: str | None = None
     propagation_distance: str | None = None
-    positions_unit: Literal["px", "m", "mm", "um", "nm"] = "px"
+    positions_unit: Literal["px", "m", "mm", "um", "nm", "pm", "angstrom"] | None = None
     positions_order: Literal["yx", "xy"] = "yx"
     positions_sign: Literal["+", "-"] = "+"
     zero_frequency: Literal["corner", "center"] = "center"
@@ -120,15 +124,15 @@ class KeyMap:
         path, notes = container.path, [f"read with a map of its arrays: {self.describe()}"]
         patterns = self._patterns(container)
         positions = self._positions(container, patterns.shape[0])
-        in_px = self.positions_unit == "px"
+        unit = self._positions_unit(container)
         index, theta = self._angles(container, patterns.shape[0], notes)
         lengths = self._lengths(container, notes)
         dark, flat = (None if key is None else mean_field(container.read(key)) for key in (self.dark, self.white))
         mask = None if self.mask is None else container.read(self.mask)
         raw = Raw(
             patterns=patterns,
-            positions_px=positions if in_px else None,
-            positions_m=None if in_px or positions is None else positions * factor(self.positions_unit, "m"),
+            recorded=None if positions is None else Recorded(positions, unit, certain=self.positions_unit is not None),
+            scan_shape=self._scan_shape(container),
             angle_index=index,
             theta_rad=theta,
             measured=self.measured,
@@ -179,6 +183,18 @@ class KeyMap:
             place = f"{container.path}:{self.positions}"
             pairs = _pairs(container.read(self.positions), self.positions_order, n, place)
         return pairs.astype(np.float64) * (-1.0 if self.positions_sign == "-" else 1.0)
+
+    def _positions_unit(self, container: Container) -> str:
+        """Unit that the map, the arrays or their names say; empty if none does."""
+        if self.positions_unit is not None or self.positions is None:
+            return self.positions_unit or ""
+        names = [container.name_of(name.strip()) for name in self.positions.split(",", 1)]
+        found = {container.arrays[name].unit or unit_in(name) for name in names}
+        return found.pop() if len(found) == 1 else ""
+
+    def _scan_shape(self, container: Container) -> tuple[int, ...]:
+        shape = container.arrays[container.name_of(self.patterns)].shape
+        return shape[:-2] if self.frame_axis == "first" else shape[2:]
 
     def _angles(self, container: Container, n: int, notes: list[str]) -> tuple[np.ndarray | None, np.ndarray]:
         if self.theta is None:

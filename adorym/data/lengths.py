@@ -12,8 +12,9 @@ from typing import Any, Literal
 import numpy as np
 
 from adorym.data.overrides import Overrides, Propagation, pair
-from adorym.errors import ConfigError
-from adorym.optics.geometry import Geometry, fresnel_scaling
+from adorym.errors import ConfigError, DataError
+from adorym.optics.geometry import Geometry, Pair, Regime, first_distance, fresnel_scaling
+from adorym.units import electron_wavelength_m, energy_ev, wavelength_m
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Quantity:
 
 LENGTHS = (
     Quantity("energy_ev", "eV", "one", "energy", "energy_ev", "eV"),
+    Quantity("voltage_v", "V", "one", "voltage", "voltage_v", "V"),
     Quantity("pixel_size_m", "m", "pair", "pixel_size", "psize_cm", "cm"),
     Quantity("detector_pixel_size_m", "m", "pair", "detector_pixel_size", "detector_pixel_size_m", "m"),
     Quantity("distance_m", "m", "one", "distance", "distance_m", "m"),
@@ -60,6 +62,7 @@ class Lengths:
     """Lengths and energy that a file states, each ``None`` where unknown; pairs are (y, x)."""
 
     energy_ev: float | None = None
+    voltage_v: float | None = None
     pixel_size_m: tuple[float, float] | None = None
     detector_pixel_size_m: tuple[float, float] | None = None
     distance_m: float | None = None
@@ -74,13 +77,25 @@ class Lengths:
             return self._series(by)
         values: dict[str, Any] = {q.field: by.given(q.key) for q in LENGTHS if q.key != "propagation_distance"}
         pairs = {q.field: pair(values[q.field]) for q in LENGTHS if q.count == "pair"}
-        return replace(self, **{name: value for name, value in (values | pairs).items() if value is not None})
+        # What was accelerated by a voltage has no other energy.
+        mine = replace(self, voltage_v=None) if values["energy_ev"] is not None else self
+        made = replace(mine, **{name: value for name, value in (values | pairs).items() if value is not None})
+        if made.energy_ev is None and made.voltage_v is not None:
+            made = replace(made, energy_ev=energy_ev(electron_wavelength_m(made.voltage_v)))
+        return made if by.detector_pixel[1] is None else made._subtending(by.detector_pixel[1])
+
+    def _subtending(self, angle_rad: tuple[float, float]) -> Lengths:
+        """With detector pixels that subtend ``angle_rad``, at the distance, or at 1 m if it is unknown."""
+        distance = self.distance_m or 1.0
+        return replace(
+            self, distance_m=distance, detector_pixel_size_m=(angle_rad[0] * distance, angle_rad[1] * distance)
+        )
 
     def _series(self, by: Overrides) -> Lengths:
         """With the distances of a series of holograms in a cone beam."""
         source = by.source_distance if by.source_distance is not None else self.source_distance_m
         detector = by.distance if by.distance is not None else self.distance_m
-        detector_pixel = pair(by.detector_pixel_size) or self.detector_pixel_size_m
+        detector_pixel = by.detector_pixel[0] or self.detector_pixel_size_m
         if source is None or detector is None:
             lacking = "source_distance" if source is None else "distance"
             raise ConfigError(
@@ -110,6 +125,7 @@ class Lengths:
             distance_m=self.distance_m,
             source_distance_m=self.source_distance_m,
             given_pixel_size_m=self.pixel_size_m,
+            stated_distance_m=first_distance(self.propagation_distance_m),
         )
 
     def propagated(self, choice: Propagation, window_px: tuple[int, int], notes: list[str]) -> Lengths:
@@ -117,7 +133,7 @@ class Lengths:
         if choice == "far_field":
             return replace(self, propagation_distance_m=None)
         if choice == "near_field":
-            geometry = self.geometry(window_px)
+            geometry = replace(self, propagation_distance_m=None).geometry(window_px)
             distance = geometry.effective_distance_m
             notes.append(f"near field: magnification {geometry.magnification:.6g}, effective distance {distance:.6g} m")
             return replace(self, propagation_distance_m=np.array([distance]))
@@ -133,17 +149,49 @@ class Lengths:
         """
         if self.pixel_size_m is not None or self.detector_pixel_size_m is None:
             return self
-        geometry, near = self.geometry(window_px), self.propagation_distance_m is not None
-        needed: tuple[float | None, ...] = (self.energy_ev, self.distance_m)
-        if near:  # a parallel beam has the detector's pixel, whatever the distance
-            needed = () if self.source_distance_m is None else (self.distance_m,)
-        if None in needed or not (near or scanned):
+        near = self.propagation_distance_m is not None
+        # In the near field the distance need not be known: a parallel beam has the detector's pixel.
+        if not near and (not scanned or None in (self.energy_ev, self.distance_m)):
             return self
-        size = geometry.pixel_size_m("near_field" if near else "far_field")
-        how = (
-            "detector pixel / magnification, near field"
-            if near
-            else "wavelength * distance / (n * detector pixel), far field"
-        )
-        notes.append(f"pixel size (y, x) = ({size[0]:.6g}, {size[1]:.6g}) m: {how}")
+        regime: Regime = "near_field" if near else "far_field"
+        size = self.geometry(window_px).pixel_size_m(regime)
+        notes.append(pixel_size_note(size, regime))
         return replace(self, pixel_size_m=size)
+
+
+def pixel_size_note(size: Pair, regime: Regime) -> str:
+    """How a pixel size was computed."""
+    near = "detector pixel / magnification, near field"
+    how = near if regime == "near_field" else "wavelength * distance / (n * detector pixel), far field"
+    return f"pixel size (y, x) = ({size[0]:.6g}, {size[1]:.6g}) m: {how}"
+
+
+# Photons of such energies are not focused to such pixels, electrons are.
+ELECTRON_EV, ELECTRON_PIXEL_M = (15e3, 1.5e6), 0.3e-9
+
+
+def check_particles(lengths: Lengths, by: Overrides, path: str) -> None:
+    """Ask what the beam is where an energy of X-rays comes with the pixels, or the angles, of electrons.
+
+    Raises:
+        DataError: The energy is more probably that of electrons.
+    """
+    energy, pixel = lengths.energy_ev, lengths.pixel_size_m
+    if energy is None or lengths.voltage_v is not None or by.wavelength is not None:
+        return
+    # A file may hold the energy of photons of the electrons' wavelength, which is no round number.
+    round_number = by.energy is not None or abs(energy / 1e4 - round(energy / 1e4)) < 1e-3
+    small = (pixel is not None and min(pixel) < ELECTRON_PIXEL_M) or by.detector_pixel[1] is not None
+    if not (round_number and small and ELECTRON_EV[0] <= energy <= ELECTRON_EV[1]):
+        return
+    photons, electrons = wavelength_m(energy), electron_wavelength_m(energy)
+    raise DataError(
+        path,
+        "is the beam of electrons or of photons?",
+        expected=f"electrons of {energy / 1e3:.6g} keV have a wavelength of {electrons * 1e12:.4g} pm, photons of "
+        f"{photons * 1e12:.4g} pm",
+        found=f"an energy of {energy / 1e3:.6g} keV and "
+        + ("a detector pixel given as an angle" if pixel is None else f"object pixels of {min(pixel) * 1e12:.4g} pm"),
+        remedy=f"of electrons give 'data.voltage: {energy / 1e3:.6g} kV' instead of the energy, of photons "
+        f"'data.wavelength: {photons * 1e12:.6g} pm'",
+    )

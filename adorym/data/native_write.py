@@ -62,7 +62,7 @@ def _write_patterns(file: h5py.File, dataset: Dataset) -> None:
     stored.attrs["measured"] = dataset.measured
     patterns: Patterns = dataset.patterns
     drift: Drift | None = None
-    if isinstance(dataset.patterns, DriftingPatterns):
+    if isinstance(dataset.patterns, DriftingPatterns) and _has_moments(dataset, dataset.patterns.drift):
         patterns, drift = dataset.patterns.base, dataset.patterns.drift
     if isinstance(patterns, CorrectedPatterns) and patterns.gain is not None and dataset.open_beam_counts:
         patterns = _write_fields(file, patterns, dataset, drift)
@@ -80,6 +80,11 @@ def _write_patterns(file: h5py.File, dataset: Dataset) -> None:
             done += count
 
 
+def _has_moments(dataset: Dataset, drift: Drift) -> bool:
+    """Whether a file can say when the flat fields were taken: by their angles, or by their number, one each."""
+    return dataset.n_angles > 1 or np.array_equal(drift.moment, np.arange(len(drift.ratio)))
+
+
 def _write_fields(file: h5py.File, patterns: CorrectedPatterns, dataset: Dataset, drift: Drift | None) -> Patterns:
     """Dark and flat fields as files hold them; returns the counts as they were measured."""
     gain = patterns.gain
@@ -90,7 +95,8 @@ def _write_fields(file: h5py.File, patterns: CorrectedPatterns, dataset: Dataset
         fields = fields + patterns.dark
         put(file, "exchange/data_dark", patterns.dark.astype(np.float32)[None], "photons")
     put(file, "exchange/data_white", fields.astype(np.float32), "photons")
-    if drift is not None:  # the angles at which the moments of the patterns pass those of the fields
+    # The angles at which the moments of the patterns pass those of the fields.
+    if drift is not None and dataset.n_angles > 1:
         theta, order = dataset.theta_rad[dataset.angle_index], np.argsort(drift.moment)
         at = np.interp(np.arange(len(fields)), drift.moment[order], theta[order])
         put(file, "exchange/theta_white", np.rad2deg(at), "deg")
@@ -113,6 +119,8 @@ def _write_metadata(file: h5py.File, dataset: Dataset) -> None:
     if dataset.mask is not None:
         put(file, "metadata/mask", dataset.mask.astype(np.uint8), "")
         file["metadata/mask"].attrs["meaning"] = "1 where a pixel is good"
+    if dataset.computed:
+        file["metadata/computed"] = list(dataset.computed)
     if dataset.notes:
         file["metadata/notes"] = list(dataset.notes)
 

@@ -18,7 +18,7 @@ from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.hdf5 import check_file, open_hdf5
 from adorym.data.keymap import KeyMap
 from adorym.data.overrides import Overrides
-from adorym.data.patterns import load
+from adorym.data.patterns import check_stack, load
 from adorym.data.pictures import PICTURES, is_series, order_note, read_series, series_files
 from adorym.data.readers import Reader
 from adorym.data.readers.base import Raw, assemble
@@ -26,18 +26,19 @@ from adorym.errors import ConfigError, DataError, ExtensionError
 from adorym.extension import is_foreign, user_code
 
 GIB = 2**30
+IN_MEMORY = "patterns in memory"
 LOG = logging.getLogger("adorym")
 
 
 def open_dataset(
-    path: str | Path, overrides: Mapping[str, Any] | Overrides | None = None, *, check: bool = True
+    path: str | Path | np.ndarray, overrides: Mapping[str, Any] | Overrides | None = None, *, check: bool = True
 ) -> Dataset:
     """The data set in ``path``, its format recognized from the content.
 
     Patterns that fit ``memory_limit_gib`` are read now, others batch by batch.
 
     Args:
-        path: The file.
+        path: The file, or the patterns themselves, ``(n, y, x)``, or ``(rows, columns, y, x)`` of a raster.
         overrides: Values that win over the file's; see `adorym.data.overrides.Overrides` for the keys.
         check: Read all counts once, block by block, leave out patterns that fall out, and refuse counts that no model
             can fit.
@@ -52,7 +53,10 @@ def open_dataset(
     return check_counts(dataset, wanted) if check else dataset
 
 
-def _opened(path: str | Path, wanted: Overrides) -> Dataset:
+def _opened(path: str | Path | np.ndarray, wanted: Overrides) -> Dataset:
+    if isinstance(path, np.ndarray):
+        check_stack(path, IN_MEMORY)
+        return replace(_pictures(IN_MEMORY, path, wanted), format="array")
     if is_series(path) and not wanted.map:
         return _pictures(path, read_series(path), wanted, order_note(series_files(path)))
     file = Path(path).expanduser() if wanted.format is not None else check_file(path)
@@ -88,7 +92,11 @@ def _only_array(path: Path) -> np.ndarray | None:
 def _pictures(path: str | Path, frames: np.ndarray, wanted: Overrides, *notes: str) -> Dataset:
     """Raw pictures as a data set of one angle."""
     stack = frames.reshape(-1, *frames.shape[-2:])
-    raw = Raw(patterns=ArrayPatterns(stack), notes=(f"{len(stack)} raw pictures, taken as intensities", *notes))
+    raw = Raw(
+        patterns=ArrayPatterns(stack),
+        scan_shape=frames.shape[:-2],
+        notes=(f"{len(stack)} raw pictures, taken as intensities", *notes),
+    )
     return replace(assemble(raw, wanted, str(path)), format="pictures")
 
 

@@ -8,19 +8,56 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from adorym.data.patterns import Orientation
 from adorym.errors import ConfigError, ConfigErrors, suggestion
 from adorym.paths import ComponentPath, InputPath
 from adorym.registry import component
-from adorym.units import Angle, Energy, Length, energy_ev
+from adorym.units import (
+    Angle,
+    Energy,
+    Length,
+    LengthOrAngle,
+    LengthOrPixels,
+    Voltage,
+    electron_wavelength_m,
+    energy_ev,
+    magnitude,
+    parse,
+)
 
+Made = TypeVar("Made", bound="Overrides")
 Positive = Annotated[float, Field(gt=0)]
+Pair = tuple[float, float]
+Pitch: TypeAlias = LengthOrAngle | tuple[LengthOrAngle, LengthOrAngle] | None
 Propagation: TypeAlias = Length | tuple[Length, ...] | Literal["far_field", "near_field"] | None
+
+
+def _position_unit(text: str) -> str:
+    if text != "px":
+        parse(f"1 {text}", "m")
+    return text
+
+
+@component
+class ScanSettings:
+    """The raster of a scan, and how it lies on the detector.
+
+    Attributes:
+        shape: Rows and columns of the raster; those of a four-dimensional array of patterns if absent.
+        step: From one position to the next, one or (y, x).
+        snake: Every second row runs backwards.
+        rotation: Turns the scan's axes from x towards y, y downwards, onto the detector's.
+    """
+
+    shape: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    step: LengthOrPixels | tuple[LengthOrPixels, LengthOrPixels] | None = None
+    snake: bool = False
+    rotation: Angle = 0.0
 
 
 @component
@@ -33,16 +70,26 @@ class Overrides:
         map: Which array is which in a file of unknown layout: ``["patterns=data", "positions=scan", ...]``.
         energy: Photon energy.
         wavelength: Wavelength, in the medium, instead of the photon energy.
+        voltage: Acceleration voltage of electrons, instead of the photon energy.
         white: Flat field, without the sample: array, file, or pattern of several files (``flat_*.tif``), averaged.
         dark: Dark field, without beam, likewise.
         hot_pixels: Mask pixels that differ from the median of their neighbors by more than this many standard
             deviations in the mean over all patterns; none if absent.
         pixel_size: Pixel size in the object plane, one or (y, x).
-        detector_pixel_size: Pixel pitch of the detector, one or (y, x).
+        detector_pixel_size: Pixel pitch of the detector, one or (y, x): a length, or the angle that a pixel subtends,
+            for which the distance need not be known.
         distance: Sample to detector; for a series of holograms in a cone beam, one per hologram.
         source_distance: Focus to sample of a cone beam; likewise.
         propagation_distance: Effective near-field distance, one or several; ``near_field`` to compute it from
             ``distance`` and ``source_distance``; or ``far_field``.
+        positions: Probe positions: array ``(n, 2)``, (y, x), or a file (HDF5, npy, npz, mat, CSV, text), with the names
+            of what holds them if need be, y first: ``para.h5:/ppY,/ppX``.
+        positions_unit: Unit of the positions: ``px`` or a length; recognized from names and numbers if absent.
+        positions_order: Which of the two coordinates comes first, where no names tell.
+        positions_sign: ``-`` if positions are those of the sample, which the probe moves against; two signs, ``+-``,
+            for y and x.
+        scan: Positions on a raster, from its step.
+        rotation: Turns the axes of any scan from x towards y, y downwards, onto the detector's.
         measured: Whether the numbers are intensities (counts), amplitudes (their square root), or line integrals
             -log(I/I0).
         mask: Array, or file (.npy, .tif, or ``file.h5:/path/to/dataset``), non-zero where a pixel is good.
@@ -70,9 +117,10 @@ class Overrides:
         center: (y, x) of the detector pixel in the middle of that part, where the direct beam is, after transpose and
             flips; ``auto`` to find the beam; the middle of the detector if absent. What is beyond its edge is masked.
         bin: Detector pixels, along each side, whose counts are summed.
-        white_fields: How several flat fields are used: their ``mean``, or interpolated between those from
-            ``before_and_after`` the scan. If absent: interpolated between the angles ``exchange/theta_white``, or the
-            mean if the file has none.
+        white_fields: How several flat fields are used: their ``mean``, interpolated between those from
+            ``before_and_after`` the scan, or ``one_each``: each pattern is divided by its own, or by the mean of its
+            own. If absent: interpolated between the angles ``exchange/theta_white`` if the file has them, one each if
+            pictures of one angle come with as many flat fields, else the mean.
         bad_counts: What to do with counts that are not finite or negative: stop with an ``error``, ``mask_pixels``
             that have any, or ``drop_patterns`` that have any (and patterns without a single count).
         saturation: Counts at and above which a pixel is only a lower bound, where the loss does not say so itself;
@@ -85,14 +133,21 @@ class Overrides:
     map: tuple[str, ...] = ()
     energy: Annotated[Energy, Field(gt=0)] | None = None
     wavelength: Annotated[Length, Field(gt=0)] | None = None
+    voltage: Annotated[Voltage, Field(gt=0)] | None = None
     white: InputPath | Path | np.ndarray | None = None
     dark: InputPath | Path | np.ndarray | None = None
     hot_pixels: Positive | None = None
     pixel_size: Annotated[Length, Field(gt=0)] | tuple[Length, Length] | None = None
-    detector_pixel_size: Annotated[Length, Field(gt=0)] | tuple[Length, Length] | None = None
+    detector_pixel_size: Pitch = None
     distance: Annotated[Length, Field(gt=0)] | tuple[Length, ...] | None = None
     source_distance: Annotated[Length, Field(gt=0)] | tuple[Length, ...] | None = None
     propagation_distance: Propagation = None
+    positions: InputPath | Path | np.ndarray | None = None
+    positions_unit: Annotated[str, AfterValidator(_position_unit)] | None = None
+    positions_order: Literal["yx", "xy"] | None = None
+    positions_sign: Literal["+", "-", "+-", "-+"] | None = None
+    scan: ScanSettings = ScanSettings()
+    rotation: Angle | None = None
     measured: Literal["intensity", "amplitude", "line_integrals"] | None = None
     mask: InputPath | Path | np.ndarray | None = None
     invert_mask: bool = False
@@ -114,20 +169,20 @@ class Overrides:
     crop: int | tuple[int, int] | None = None
     center: Literal["auto"] | tuple[float, float] | None = None
     bin: Annotated[int, Field(ge=1)] = 1
-    white_fields: Literal["mean", "before_and_after"] | None = None
+    white_fields: Literal["mean", "before_and_after", "one_each"] | None = None
     bad_counts: Literal["error", "mask_pixels", "drop_patterns"] = "error"
     saturation: Positive | Literal["auto", "none"] = "auto"
     memory_limit_gib: Positive = 2.0
 
     @classmethod
-    def of(cls, values: Mapping[str, Any] | Overrides | None) -> Overrides:
+    def of(cls: type[Made], values: Mapping[str, Any] | Overrides | None) -> Made:
         """Overrides from a mapping of field names.
 
         Raises:
             ConfigError: A key is unknown or a value is invalid; all such errors at once as `ConfigErrors`.
         """
         if isinstance(values, Overrides):
-            return values
+            return values  # type: ignore[return-value]
         try:
             return cls(**dict(values or {}))
         except ValidationError as error:
@@ -135,15 +190,31 @@ class Overrides:
 
     @property
     def photon_energy(self) -> float | None:
-        """Photon energy in electronvolts, as given or from the wavelength."""
-        if self.wavelength is None:
-            return self.energy
-        if self.energy is not None:
-            raise ConfigError("data.wavelength", "has no effect beside 'data.energy'", remedy="leave one of them out")
-        return energy_ev(self.wavelength)
+        """Energy in electronvolts of photons of the given wavelength, energy or electrons' voltage."""
+        given = [name for name in ("energy", "wavelength", "voltage") if getattr(self, name) is not None]
+        if len(given) > 1:
+            what = f"has no effect beside 'data.{given[0]}'"
+            raise ConfigError(f"data.{given[1]}", what, remedy="leave one of them out")
+        if self.voltage is not None:
+            return energy_ev(electron_wavelength_m(self.voltage))
+        return self.energy if self.wavelength is None else energy_ev(self.wavelength)
+
+    @property
+    def detector_pixel(self) -> tuple[Pair | None, Pair | None]:
+        """(y, x) pitch of the detector in meters, and in radian; the one that was given."""
+        given = self.detector_pixel_size
+        if given is None:
+            return None, None
+        (y, unit), (x, other) = (magnitude(each) for each in (given if isinstance(given, tuple) else (given, given)))
+        if unit != other or min(y, x) <= 0:
+            expected = "two lengths or two angles" if unit != other else "a size > 0"
+            raise ConfigError("data.detector_pixel_size", "not the size of a pixel", expected=expected, found=given)
+        return ((y, x), None) if unit == "m" else (None, (y, x))
 
     def given(self, key: str) -> Any:
         """The user's value of the length or energy ``key``, or ``None``."""
+        if key == "detector_pixel_size":
+            return self.detector_pixel[0]
         return self.photon_energy if key == "energy" else getattr(self, key, None)
 
     def orientation(self, keep_center: bool) -> Orientation:

@@ -159,22 +159,22 @@ def _steadied(dataset: Dataset, factor: np.ndarray, by: str) -> Dataset:
     return replace(dataset, patterns=steady(dataset.patterns, factor), notes=(*dataset.notes, note))
 
 
-def clipping(patterns: Patterns, flats: np.ndarray | None) -> str | None:
-    """What is said of counts that pile up at the largest one; ``None`` if they do not."""
+def clipping(patterns: Patterns, flats: np.ndarray | None) -> tuple[str, ...]:
+    """What is said of counts that pile up at the largest one; nothing if they do not."""
     n = patterns.shape[0]
     frames = patterns.read(np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(int)))
     pictures = [*frames, *([] if flats is None else np.asarray(flats, np.float32))]
     top = max(float(np.nanmax(each, initial=0.0)) for each in pictures)
     if top < LEAST_FULL:
-        return None
+        return ()
     full = np.array([np.count_nonzero(each == top) for each in pictures])
     nearly = sum(np.count_nonzero((each >= NEARLY * top) & (each < top)) for each in pictures)
     size = pictures[0].size
     if full.max() < PILED_SHARE * size or full.sum() < PILED_RATIO * nearly:
-        return None
+        return ()
     share = 100 * full[: len(frames)].sum() / (size * len(frames))
     where = f"{share:.3g} % of the pixels" if share else "pixels of the flat fields"
     return (
         f"counts: {where} hold {top:.10g}, the largest number: the detector was saturated there (overexposed), "
-        "and the absorption comes out too small; mask what is clipped, or measure with less light"
+        "and the absorption comes out too small; mask what is clipped, or measure with less light",
     )

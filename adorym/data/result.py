@@ -7,6 +7,7 @@ A `Result` is written to one HDF5 file, readable without this package::
     /parameters/<name>  @units; its value before refinement is /start/<name>
     /history/<name>     one entry per epoch: epoch, loss, time_s, ...
     /fit/<name>         measured, predicted and index of one pattern
+    /verdict            does the model fit the data: the sentence, @kind, @times_noise, @misfit, @floor, @reasons, ...
     /numbers/<name>     pattern, angle: number in the data file of each that was used
     /config             the resolved configuration, YAML
     /provenance/<name>  version, backend, device, ranks, seed, ...
@@ -30,6 +31,7 @@ from ruamel.yaml.error import YAMLError
 from adorym.data.atomic import whole_file
 from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous
 from adorym.data.hdf5 import put
+from adorym.data.verdict import Verdict, read_verdict, write_verdict
 from adorym.errors import DataError
 
 REPRESENTATIONS = ("real_imag", "delta_beta", "attenuation")
@@ -75,6 +77,7 @@ class Result:
         config: The resolved configuration as YAML.
         provenance: Version, backend, device, ranks, seed, ...
         fit: One pattern ``measured`` and ``predicted``, ``(y, x)``, and its ``index``.
+        verdict: Whether the model fits the data as well as their noise allows; ``None`` in files without it.
         numbers: ``pattern`` and ``angle``, number in the data file of each that was used; counted from 0.
 
     Raises:
@@ -91,6 +94,7 @@ class Result:
     config: str = ""
     provenance: dict[str, str] = field(default_factory=dict)
     fit: dict[str, np.ndarray] = field(default_factory=dict)
+    verdict: Verdict | None = None
     numbers: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -234,6 +238,8 @@ def _describe(result: Result, file: h5py.File) -> None:
     for group in ("history", "fit", "numbers", "provenance"):
         for name, entry in getattr(result, group).items():
             file.create_dataset(f"{group}/{name}", data=entry)
+    if result.verdict is not None:
+        write_verdict(result.verdict, file)
     file["config"] = result.config
 
 
@@ -292,6 +298,7 @@ def _read(file: h5py.File, path: str, mapped: bool) -> Result:
         config=_dataset(file, "config", path).asstr()[()] if "config" in file else "",
         provenance={name: str(text) for name, text in _read_group(file, "provenance", path).items()},
         fit=_read_group(file, "fit", path),
+        verdict=read_verdict(file, path),
         numbers=_read_group(file, "numbers", path),
     )
 

@@ -6,21 +6,46 @@ These are estimates that help to find mistakes in a data file. No reconstruction
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.ndimage import median_filter
-from scipy.spatial import cKDTree
+from scipy.linalg import cho_factor, cho_solve
+from scipy.ndimage import convolve, median_filter
 
 from adorym.data.checks import CountStatistics
 from adorym.data.dataset import Dataset
 from adorym.data.patterns import blocks
+from adorym.data.readers.base import choose
 from adorym.optics.windows import nearest_distances
 
-NEIGHBORS = 8  # number of neighbors of a position, to which a plane is fitted
 MIN_PATTERNS = 50  # with fewer the statistics are too poor
-MIN_CURL_CONTRAST = 2.0  # there is a warning if another orientation has a curl smaller by this factor
+MOST_COMPARED = 576  # the work grows with the third power
+MIN_CONTRAST = 2.0  # there is a warning if another orientation has a misfit smaller by this factor
+# The centers of mass change over about the width of the beam, a few steps of the scan.
+GRADIENT_WIDTH, NOISE = 1.5, 0.05
+# Smaller turns are left to the refinement of positions.
+SMALLEST_TURN_RAD, SIGNIFICANT = np.deg2rad(4.0), 4.0
 HOT, DEAD = 20.0, 0.05  # relative to the median around a pixel
-ORIENTATIONS = ("as it is", "flip_x (or flip_y)", "transpose", "transpose and flip_x (or flip_y)")
+SECOND_DIFFERENCE = np.outer([1.0, -2.0, 1.0], [1.0, -2.0, 1.0])
+ORIENTATIONS = ("as it is", "turned by 90 deg", "flip_x (or flip_y)", "transpose")
+
+
+def contrast_of(dataset: Dataset) -> float:
+    """Relative standard deviation of the first holograms, less that of white noise."""
+    found = []
+    for i in range(min(dataset.n_patterns, 4)):
+        picture = dataset.patterns.read(np.array([i]))[0].astype(np.float64)
+        picture = picture**2 if dataset.measured == "amplitude" else picture
+        good = np.isfinite(picture)
+        if dataset.mask is not None:
+            good &= dataset.mask if dataset.mask.ndim == 2 else dataset.mask[i]
+        mean = float(picture[good].mean()) if good.any() else 0.0
+        if mean > 0:
+            # A second difference in both directions hardly sees an image; of white noise it is 6 standard deviations.
+            rough = np.abs(convolve(np.where(good, picture / mean, 1.0), SECOND_DIFFERENCE))[good]
+            noise = float(np.median(rough)) / (0.6745 * 6)
+            found.append(max(float((picture[good] / mean).var()) - noise**2, 0.0))
+    return float(np.sqrt(np.mean(found))) if found else 1.0
 
 
 def nearest_step_px(positions: np.ndarray) -> float:
@@ -52,38 +77,56 @@ def centers_of_mass(dataset: Dataset) -> np.ndarray:
 
 @dataclass(frozen=True)
 class OrientationTest:
-    """Relative curl of the patterns' centers of mass for each orientation; it is smallest for the right one.
+    r"""How well the patterns' centers of mass are a gradient, for every orientation of the scan on the detector.
 
     The center of mass of a far-field pattern is the gradient of the object's phase, averaged over the probe
-    (Waddell & Chapman, Optik 54, 83 (1979)), and a gradient has no curl. A wrong orientation of the patterns gives it
-    one, except a rotation by 180 degrees: the patterns are then those of the complex-conjugate object and probe, and no
-    test on the data can detect it.
+    (Waddell & Chapman, Optik 54, 83 (1979)). Turned by an angle :math:`\theta`, or mirrored, it is no gradient any
+    more, except after half a turn: the patterns are then those of the complex-conjugate object and probe, and no test
+    on the data can detect it. Centers of mass :math:`f` with the covariance :math:`C` of the gradient of a smooth
+    random potential and of noise have the misfit :math:`f^T C^{-1} f`, which is a quadratic form in
+    :math:`(\cos\theta, \sin\theta)`.
 
     Attributes:
-        curl: Mean square curl over mean square derivative, for each of `ORIENTATIONS`.
+        misfit: Share of the misfits of an orientation and of that turned by 90 degrees, for each of `ORIENTATIONS`.
+        angle_rad: Turn of the scan's axes, from x towards y, after which the misfit is smallest; within a quarter turn
+            either way.
+        error_rad: Its standard error.
+        mirrored: Whether the patterns are mirrored, too; ``angle_rad`` is then that of the mirror.
+        contrast: Smallest misfit with the other handedness, over the smallest of all.
+        depth: Largest misfit over the smallest, of the handedness that fits.
     """
 
-    curl: tuple[float, ...]
+    misfit: tuple[float, ...]
+    angle_rad: float
+    error_rad: float
+    mirrored: bool
+    contrast: float
+    depth: float
 
     @property
     def best(self) -> int:
-        """Index of the orientation with the smallest curl."""
-        return int(np.argmin(self.curl))
-
-    @property
-    def suspicious(self) -> bool:
-        """Whether another orientation fits clearly better than the file's."""
-        return self.best != 0 and self.curl[0] > MIN_CURL_CONTRAST * self.curl[self.best]
+        """Index of the orientation with the smallest misfit."""
+        return int(np.argmin(self.misfit))
 
     @property
     def decided(self) -> bool:
         """Whether the best orientation stands out from all others."""
-        first, second = sorted(self.curl)[:2]
-        return second > MIN_CURL_CONTRAST * first
+        return min(self.contrast, self.depth) > MIN_CONTRAST
+
+    @property
+    def turn_deg(self) -> float:
+        """Turn of the scan's axes that the data ask for; 0 if it is too small to tell, or if they are mirrored."""
+        small = abs(self.angle_rad) < max(SMALLEST_TURN_RAD, SIGNIFICANT * self.error_rad)
+        return 0.0 if self.mirrored or not self.decided or small else float(np.rad2deg(self.angle_rad))
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether another orientation fits clearly better than the file's."""
+        return self.decided and (self.mirrored or self.turn_deg != 0)
 
 
 def orientation_test(dataset: Dataset) -> OrientationTest | None:
-    """Compare the four orientations of patterns relative to positions that the data distinguish.
+    """Compare all orientations of patterns relative to positions that the data distinguish.
 
     ``None`` where the test does not apply: near field, no scan, several angles, too few patterns.
     """
@@ -92,21 +135,60 @@ def orientation_test(dataset: Dataset) -> OrientationTest | None:
         return None
     if dataset.n_patterns < MIN_PATTERNS or np.ptp(positions, axis=0).min() <= 0:
         return None
-    (yy, yx), (xy, xx) = _local_gradients(positions, centers_of_mass(dataset))
-    scale = np.mean(yy**2 + yx**2 + xy**2 + xx**2)
-    if not scale > 0:
+    n, middle = dataset.n_patterns, positions.mean(axis=0)
+    if n > MOST_COMPARED:
+        near = np.sort(np.argsort(((positions - middle) ** 2).sum(axis=1), kind="stable")[:MOST_COMPARED])
+        dataset = choose(dataset, near, "")
+        positions = positions[near]
+    # Both in lengths: a pixel of the detector is 1 / (N pixel).
+    pixel = np.ones(2) if dataset.pixel_size_m is None else np.array(dataset.pixel_size_m) / dataset.pixel_size_m[0]
+    positions = positions * pixel
+    centers = centers_of_mass(dataset) / (pixel * dataset.window_px) * dataset.window_px[0]
+    centers = centers - centers.mean(axis=0)
+    if not (centers**2).sum() > 0:
         return None
-    curls = (yx - xy, yx + xy, xx - yy, xx + yy)
-    return OrientationTest(tuple(float(np.mean(curl**2) / scale) for curl in curls))
+    width = GRADIENT_WIDTH * nearest_step_px(np.unique(positions, axis=0))
+    solver = cho_factor(_gradient_covariance(positions, width))
+    forms = [_quadratic_form(solver, centers * [sign, 1.0]) for sign in (1.0, -1.0)]
+    total = [float(np.trace(form)) for form in forms]
+    if min(total) <= 0:
+        return None
+    misfit = tuple(float(form[i, i] / t) for form, t in zip(forms, total, strict=True) for i in (0, 1))
+    (upright, mirrored), vectors = zip(*(np.linalg.eigh(form) for form in forms), strict=True)
+    best = int(upright[0] > mirrored[0])
+    (least, most), (c, s) = (upright, mirrored)[best], vectors[best][:, 0]
+    least = max(float(least), np.finfo(float).tiny)
+    return OrientationTest(
+        misfit=misfit,
+        angle_rad=float((np.arctan2(s, c) + np.pi / 2) % np.pi - np.pi / 2),
+        error_rad=float(np.sqrt(least / (2 * len(positions) * max(most - least, least)))),
+        mirrored=bool(best),
+        contrast=float((mirrored, upright)[best][0] / least),
+        depth=float(most / least),
+    )
 
 
-def _local_gradients(positions: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """``(2, 2, n)`` derivatives of field component a along axis b, from planes fitted to each position's neighbors."""
-    _, neighbors = cKDTree(positions).query(positions, k=NEIGHBORS + 1)
-    away = positions[neighbors] - positions[neighbors].mean(axis=1, keepdims=True)
-    change = field[neighbors] - field[neighbors].mean(axis=1, keepdims=True)
-    gradient = np.linalg.pinv(away, rcond=1e-6) @ change  # (n, axis, component)
-    return np.moveaxis(gradient, 0, -1).swapaxes(0, 1)
+def _gradient_covariance(positions: np.ndarray, width: float) -> np.ndarray:
+    r"""``(2n, 2n)`` covariance of the gradient, y components first, of a potential with the covariance
+    :math:`e^{-r^2/2w^2}`, and of noise.
+    """
+    n, away = len(positions), (positions[:, None] - positions[None]) / width
+    bell = np.exp(-0.5 * (away**2).sum(axis=-1))
+    found = np.empty((2, n, 2, n))
+    for a in range(2):
+        for b in range(2):
+            found[a, :, b] = ((a == b) - away[..., a] * away[..., b]) * bell
+    return found.reshape(2 * n, 2 * n) + NOISE * np.eye(2 * n)
+
+
+def _quadratic_form(solver: Any, field: np.ndarray) -> np.ndarray:
+    """``(2, 2)`` misfit of ``field`` ``(n, 2)`` turned by an angle, as a form in its cosine and sine.
+
+    Positions turned from x towards y see patterns turned the other way.
+    """
+    y, x = field.T
+    both = np.stack([np.concatenate([y, x]), np.concatenate([-x, y])], axis=1)
+    return both.T @ cho_solve(solver, both)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ every file. Functions are pure: a `Volume` in, a `Volume` out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import fft, ndimage
@@ -24,12 +24,19 @@ class Volume:
         good: ``(z, y, x)`` bool, False where nothing was measured; ``None`` where everything was.
         binned: How many detector voxels were added up along each axis.
         shift: ``(z, y, x)`` voxels by which the middle was moved on the detector, in voxels before binning.
+        frames: ``(z,)`` float, number of the measured frame that each is: between two where they were added up, and
+            continued beyond the first and the last; 0, 1, ... if not given.
     """
 
     counts: np.ndarray
     good: np.ndarray | None = None
     binned: tuple[int, int, int] = (1, 1, 1)
     shift: tuple[int, int, int] = (0, 0, 0)
+    frames: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    def __post_init__(self) -> None:
+        if self.frames.size == 0:
+            object.__setattr__(self, "frames", np.arange(self.shape[0], dtype=float))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -43,7 +50,7 @@ class Volume:
 
 
 def read_volume(dataset: Dataset) -> Volume:
-    """All patterns of ``dataset`` as one volume of counts.
+    """All patterns of ``dataset`` as one volume of counts; values that are not finite or negative are not measured.
 
     Raises:
         DataError: There are too few frames to be a rocking scan.
@@ -55,26 +62,35 @@ def read_volume(dataset: Dataset) -> Volume:
             remedy="a volume is read as frames (z, y, x), the rocking axis first",
         )  # fmt: skip
     values = dataset.patterns.read(np.arange(n)).astype(np.float32)
-    counts = values**2 if dataset.measured == "amplitude" else values
-    good = None if dataset.mask is None else np.broadcast_to(dataset.mask, counts.shape).copy()
-    counts = np.nan_to_num(np.maximum(counts, 0), nan=0.0, posinf=0.0)
-    return Volume(counts if good is None else np.where(good, counts, np.float32(0)), good)
+    good = np.isfinite(values) & (values >= 0)
+    if dataset.mask is not None:
+        good &= dataset.mask
+    counts = np.where(good, values, np.float32(0))
+    return Volume(counts**2 if dataset.measured == "amplitude" else counts, None if good.all() else good)
 
 
 def to_dataset(volume: Volume, dataset: Dataset) -> Dataset:
-    """``dataset`` with the counts of ``volume``: its frames must still be as many, or their angles are left out."""
-    n = volume.shape[0]
-    kept = n == dataset.n_patterns and volume.shift[0] == 0 and volume.binned[0] == 1
+    """``dataset`` with the counts of ``volume``, the rocking angle of each frame, and the pitch of the pixels."""
+    rocked, n = dataset.n_angles == dataset.n_patterns > 1, volume.shape[0]
+    theta = at_frames(dataset.theta_rad[dataset.angle_index], volume.frames) if rocked else dataset.theta_rad[:1]
     pitch = dataset.detector_pixel_size_m
     return replace(
         dataset,
         patterns=ArrayPatterns(volume.counts),
         measured="intensity",
         mask=volume.good,
-        angle_index=dataset.angle_index if kept else np.zeros(n, int),
-        theta_rad=dataset.theta_rad if kept else np.zeros(1),
+        angle_index=np.arange(n) if rocked else np.zeros(n, int),
+        theta_rad=theta,
         detector_pixel_size_m=None if pitch is None else (pitch[0] * volume.binned[1], pitch[1] * volume.binned[2]),
     )
+
+
+def at_frames(theta: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Angles at the ``frames`` of an even or uneven scan ``theta``, continued with its first and last step."""
+    last = len(theta) - 1
+    inside = np.interp(frames, np.arange(last + 1), theta)
+    before, after = np.minimum(frames, 0), np.maximum(frames - last, 0)
+    return np.asarray(inside + before * (theta[1] - theta[0]) + after * (theta[-1] - theta[-2]))
 
 
 def without_outliers(volume: Volume, sigmas: float = 8.0, isolated: int = 3) -> tuple[Volume, int]:
@@ -137,7 +153,8 @@ def cropped(volume: Volume, shape: tuple[int, int, int], center: np.ndarray | No
     good[there] = True if volume.good is None else volume.good[here]
     moved = [m - n // 2 for m, n in zip(middle, volume.shape, strict=True)]
     shift = tuple(int(s + m * b) for s, m, b in zip(volume.shift, moved, volume.binned, strict=True))
-    return replace(volume, counts=counts, good=None if good.all() else good, shift=shift)  # type: ignore[arg-type]
+    frames = volume.frames[0] + volume.binned[0] * (starts[0] + np.arange(shape[0]))
+    return replace(volume, counts=counts, good=None if good.all() else good, shift=shift, frames=frames)  # type: ignore[arg-type]
 
 
 def binned(volume: Volume, factors: tuple[int, int, int]) -> Volume:
@@ -147,7 +164,7 @@ def binned(volume: Volume, factors: tuple[int, int, int]) -> Volume:
     """
     if min(factors) < 1 or any(f > n for f, n in zip(factors, volume.shape, strict=True)):
         raise ConfigError("bin", "not a binning of this volume", expected=f"1 to {volume.shape}", found=factors)
-    counts, good = volume.counts, volume.good
+    counts, good, frames = volume.counts, volume.good, volume.frames
     for axis, f in enumerate(factors):
         n = counts.shape[axis]
         kept = n // f
@@ -157,10 +174,12 @@ def binned(volume: Volume, factors: tuple[int, int, int]) -> Volume:
         counts = counts[cut].reshape(split).sum(axis + 1)
         if good is not None:
             good = np.asarray(good[cut].reshape(split).all(axis + 1))
+        if axis == 0:
+            frames = frames[start : start + kept * f].reshape(kept, f).mean(1)
     if good is not None:
         counts = np.where(good, counts, np.float32(0))
     total = tuple(a * b for a, b in zip(volume.binned, factors, strict=True))
-    return replace(volume, counts=counts.astype(np.float32), good=good, binned=total)  # type: ignore[arg-type]
+    return replace(volume, counts=counts.astype(np.float32), good=good, binned=total, frames=frames)  # type: ignore[arg-type]
 
 
 def autocorrelation(volume: Volume) -> np.ndarray:

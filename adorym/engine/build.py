@@ -13,6 +13,7 @@ import numpy as np
 from adorym.comm import Communicator, SerialCommunicator, communicator, threads_per_rank
 from adorym.data.batches import Measurements
 from adorym.data.dataset import Dataset
+from adorym.data.near_field import in_near_field
 from adorym.engine.checks import (
     bound_errors,
     check_inside,
@@ -66,6 +67,8 @@ def bind(dataset: Dataset, recipe: Recipe, run: RunSettings) -> BoundModel[Any]:
         InputError: The errors found; several together as `adorym.errors.ConfigErrors`.
     """
     settings = recipe.settings
+    if getattr(recipe.model, "regime", None) == "near_field":
+        dataset = in_near_field(dataset)
     errors: list[InputError] = [*recipe_errors(recipe, settings, run), *order_errors(run, dataset)]
     bound = None
     if all(name in recipe.model.refinable for name in recipe.parameters):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,9 @@ import numpy as np
 from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
 from adorym.engine.build import build, default_batch_size
+from adorym.engine.convention import settle
 from adorym.engine.gradients import prefetch_batches
+from adorym.engine.guard import Best, check_divergence, check_finite, has_risen, on_plateau, recovered, rounding
 from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
 from adorym.engine.records import BatchProgress, EpochRecord
@@ -30,10 +31,6 @@ from adorym.updates.base import State
 
 LOG = logging.getLogger("adorym")
 
-# The run has diverged if the loss exceeds its smallest value so far by this factor.
-DIVERGENCE_FACTOR = 20.0
-# The steps are too long if the loss rises by this factor from one epoch to the next.
-RISE = 1.1
 TIME_IS_OVER = "run.max_time is over"
 # Epochs after an update replaced the object in which the loss may rise.
 SETTLING = 10
@@ -48,6 +45,7 @@ class Progress:
         batch: Completed batches of the next epoch (if it was interrupted).
         partial_loss: Their loss.
         backoff: Factor on all learning rates.
+        rises: Rises of the loss that reduced them so far.
         replaced: Epoch after which an update last replaced the object, 0 for none.
         new_problem: Last epoch whose loss cannot be compared with the one before.
         epoch_rng: State of the random generator at the beginning of the next epoch.
@@ -58,6 +56,7 @@ class Progress:
     partial_loss: float = 0.0
     partial_time_s: float = 0.0
     backoff: float = 1.0
+    rises: int = 0
     replaced: int = 0
     new_problem: int = 0
     epoch_rng: Mapping[str, Any] = field(default_factory=dict)
@@ -77,6 +76,10 @@ class Reconstruction:
         recipe: Model, loss, parameters, regularizers and constraints.
         run: Settings of the run.
 
+    Attributes:
+        best: The state with the smallest loss so far, which a run that diverges goes back to.
+        ended: Why the run was ended before it spoiled its result; empty if it was not.
+
     Raises:
         InputError: Data, configuration or geometry contradict each other.
     """
@@ -92,6 +95,7 @@ class Reconstruction:
         solver = self.problem.solver
         self.solving = None if solver is None else SolverStep(self.problem, solver, run.seed)
         self.left_out = np.zeros(0, int)
+        self.best, self.ended = Best(), ""
         self.stop_reason, self._horizon = "", run.epochs
         self._asked_to_stop, self._asked_to_save = "", False
         self._watch: Callable[[BatchProgress], None] | None = None
@@ -116,7 +120,8 @@ class Reconstruction:
             save: Called on every rank between two batches after `save_soon`.
 
         Raises:
-            RunError: The loss is not a finite number, or grows without bound.
+            RunError: The loss is not a finite number, or grows without bound. Object and parameters are then those of
+                the best epoch so far.
         """
         total = self.settings.epochs if count is None else self.progress.epoch + count
         self._horizon = max(self.settings.epochs, total)
@@ -126,15 +131,28 @@ class Reconstruction:
         return self._records(total)
 
     def _records(self, total: int) -> Iterator[EpochRecord]:
+        losses = self.progress.history["loss"]
+        if self.solving is None and losses and self.progress.batch == 0:  # resumed, or continued by its owner
+            self.best.keep(self.problem, self.progress.epoch, losses[-1])
         while self.progress.epoch < total and not self._agreed_to_stop():
-            record = self._epoch()
+            try:
+                record = self._epoch()
+            except RunError as error:
+                raise self._back_to_best(error) from error
             if record is None:
                 return
             if self.solving is not None and self.solving.finished:
                 self.stop(self.solving.message)
             yield record
-            if self._on_plateau():
+            if on_plateau(self.settings.plateau, self.progress.history["loss"]):
                 self.stop(f"the loss has not fallen for {self.settings.plateau.patience} epochs")  # type: ignore[union-attr]
+
+    def _back_to_best(self, error: RunError) -> RunError:
+        """Restore the best state; the error says from which epoch it is."""
+        if not self.best.restore(self.problem):
+            return error
+        self.ended = error.what
+        return error.with_(remedy=f"{error.remedy}; the best result so far is that of epoch {self.best.epoch}")
 
     # -- changes in the middle of a run ------------------------------------------------------------------------------
     def set_rate(self, name: str, rate: float | str) -> None:
@@ -267,7 +285,7 @@ class Reconstruction:
                 prefetch_batches(problem, parts[i : i + 2])  # reads the next one during this one
                 state = State(epoch, total, {}, rates, problem.store.values, patterns=parts[i])
                 loss = step.apply(state).loss
-            self._check_loss(loss, epoch, i, len(parts), rates)
+            check_finite(loss, f"epoch {epoch + 1}, batch {i + 1} of {len(parts)}", rates)
             progress.partial_loss += loss
             progress.batch = i + 1
             progress.partial_time_s = before + time.perf_counter() - start
@@ -276,6 +294,8 @@ class Reconstruction:
                 self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, time.perf_counter() - began))
         finish_epoch(problem, rates, epoch)
         self._apply_updates("end", self._state(total, epoch + 1, rates))
+        if epoch + 1 == total:
+            settle(problem)
         _warn_unmoved(problem, moved)
         return self._close_epoch(total, rates, before + time.perf_counter() - start)
 
@@ -298,53 +318,34 @@ class Reconstruction:
         progress.epoch += 1
         progress.batch, progress.partial_loss, progress.partial_time_s = 0, 0.0, 0.0
         progress.epoch_rng = self.rng.bit_generator.state
-        self._check_divergence()
+        check_divergence(progress.history["loss"], rounding(self.problem), max(0, progress.new_problem - 1))
+        if self.solving is None:  # a solver's line search does not leave a better point
+            self.best.keep(self.problem, progress.epoch, record.loss)
         self._back_off()
         return record
 
-    # -- divergence and plateaus -------------------------------------------------------------------------------------
-    def _check_loss(self, loss: float, epoch: int, batch: int, n: int, rates: dict[str, float]) -> None:
-        if math.isfinite(loss):
-            return
-        names = ", ".join(f"{name} {rate:.3g}" for name, rate in rates.items())
-        raise RunError(
-            "run",
-            f"the loss is not a finite number in epoch {epoch + 1}, batch {batch + 1} of {n}",
-            found=f"learning rates now: {names}",
-            remedy="lower them, or look for bad pixels with 'adorym inspect'",
-        )
-
-    def _check_divergence(self) -> None:
-        losses = self.progress.history["loss"]
-        if len(losses) > 2 and losses[-1] > DIVERGENCE_FACTOR * max(min(losses), 1e-12):
-            raise RunError(
-                "run",
-                f"the loss grows without bound: {losses[-1]:.3g} in epoch {len(losses)}",
-                expected=f"not far above its smallest value {min(losses):.3g}",
-                remedy="lower the learning rates",
-            )
-
+    # -- steps that are too long -------------------------------------------------------------------------------------
     def _back_off(self) -> None:
-        losses = self.progress.history["loss"]
-        if self.solving is not None or self.settings.backoff == 1 or len(losses) < 2 or losses[-1] <= RISE * losses[-2]:
+        """Shorter steps after a rise of the loss, longer ones again while it falls."""
+        losses, reduction, progress = self.progress.history["loss"], self.settings.backoff, self.progress
+        if self.solving is not None or reduction == 1 or len(losses) < 2:
             return
-        if self.progress.new_problem == len(losses):
+        if losses[-1] < losses[-2] and progress.backoff < 1:
+            progress.backoff = recovered(progress.backoff, reduction, progress.rises)
+            if progress.backoff == 1:
+                LOG.info("the loss falls again: full learning rates from epoch %d on", len(losses) + 1)
+        if progress.new_problem == len(losses):
             return  # a new support makes losses incomparable
-        if 0 < self.progress.replaced >= len(losses) - SETTLING:
+        if 0 < progress.replaced >= len(losses) - SETTLING:
             return  # the object was replaced and its momentum reset
-        self.progress.backoff *= self.settings.backoff
+        if not has_risen(losses, rounding(self.problem)):
+            return
+        progress.backoff, progress.rises = progress.backoff * reduction, progress.rises + 1
         self.problem.restart()
         LOG.warning(
-            "the loss rose from %.3g to %.3g in epoch %d: learning rates are multiplied by %.3g from here on",
-            losses[-2], losses[-1], len(losses), self.progress.backoff,
+            "the loss rose from %.3g to %.3g in epoch %d: learning rates are multiplied by %.3g until it falls again",
+            losses[-2], losses[-1], len(losses), progress.backoff,
         )  # fmt: skip
-
-    def _on_plateau(self) -> bool:
-        plateau, losses = self.settings.plateau, self.progress.history["loss"]
-        if plateau is None or len(losses) <= plateau.patience:
-            return False
-        best_before = min(losses[: -plateau.patience])
-        return min(losses[-plateau.patience :]) > best_before * (1 - plateau.tolerance)
 
 
 def _snapshot(problem: Problem, epoch: int) -> dict[str, np.ndarray]:

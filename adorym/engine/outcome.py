@@ -13,23 +13,26 @@ from adorym._version import __version__
 from adorym.data.atomic import whole_file
 from adorym.data.contiguous import write_rows
 from adorym.data.result import ParameterResult, Result, write_frame, write_result
+from adorym.engine.convention import PROBE, Share, share
 from adorym.engine.earlier import EPOCHS_BEFORE
 from adorym.engine.loop import Reconstruction
 from adorym.engine.problem import Problem
+from adorym.engine.verdict import verdict
 from adorym.storage.base import blocks
 from adorym.wrapper.base import Array
 
-# The only parameter with a field of its own in the result.
-PROBE = "probe"
 
-
-def outcome(reconstruction: Reconstruction, config: str = "") -> Result:
+def outcome(reconstruction: Reconstruction, config: str = "", *, judged: bool = True) -> Result:
     """The object, the parameters, the history and the fit of one pattern; collective, and the same on every rank.
+
+    The verdict on the run takes as long as an epoch; it is left out unless ``judged``.
 
     Probe modes are orthogonalized, strongest first: any unitary mixture of them predicts the same patterns.
     """
     problem = reconstruction.problem
-    return _outcome(reconstruction, config, _as_kept(problem, problem.store.values(), 0))
+    shared = share(problem)
+    made = _outcome(reconstruction, config, _as_kept(problem, shared, problem.store.values(), 0), shared)
+    return replace(made, verdict=verdict(reconstruction)) if judged else made
 
 
 def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = "") -> Result:
@@ -49,19 +52,23 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
             write_result(result, path)
         comm.barrier("write the result")
         return result
-    row = _as_kept(problem, np.ones((1, *store.shape[1:]), np.complex64), 0)
-    result = _outcome(reconstruction, config, np.broadcast_to(row.dtype.type(0), (store.shape[0], *row.shape[1:])))
+    shared = share(problem)
+    row = _as_kept(problem, shared, np.ones((1, *store.shape[1:]), np.complex64), 0)
+    blank = np.broadcast_to(row.dtype.type(0), (store.shape[0], *row.shape[1:]))
+    result = _outcome(reconstruction, config, blank, shared)
+    result = replace(result, verdict=verdict(reconstruction))
     with whole_file(path, comm, sealed=True) as partial:
         offset, kept = comm.broadcast(write_frame(result, partial) if comm.is_root else None, "make the result")
         rows = (
-            (a, _as_kept(problem, store.read("value", a, b), a)) for a, b in blocks(*store.owned_rows, kept.row_bytes)
+            (a, _as_kept(problem, shared, store.read("value", a, b), a))
+            for a, b in blocks(*store.owned_rows, kept.row_bytes)
         )
         write_rows(partial, offset, kept, rows)
     comm.barrier("write the result")
     return replace(result, object=np.memmap(path, kept.dtype, "r", offset, result.object.shape))
 
 
-def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Result:
+def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray, shared: Share) -> Result:
     problem, bound = reconstruction.problem, reconstruction.problem.bound
     values = problem.present()
     shown = {name: _shown(problem, name, values[name]) for name in values}
@@ -80,19 +87,19 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray) -> Re
         representation=bound.space.representation,
         origin_px=bound.origin_px,
         pixel_size_m=pixel_size,
-        probe=shown.get(PROBE),
+        probe=shown[PROBE] * shared.of_probe if PROBE in shown else None,
         parameters=parameters,
         history={name: np.asarray(v) for name, v in reconstruction.progress.history.items()},
         config=config,
-        provenance=_provenance(reconstruction),
+        provenance=_provenance(reconstruction) | ({"photons": shared.by} if shared.by else {}),
         numbers={"pattern": bound.dataset.pattern_numbers, "angle": bound.dataset.angle_numbers},
         fit=_fit(problem) | {name: np.asarray(a) for name, a in problem.start_diagnostics.items()},
     )
 
 
-def _as_kept(problem: Problem, rows: np.ndarray, first: int) -> np.ndarray:
+def _as_kept(problem: Problem, shared: Share, rows: np.ndarray, first: int) -> np.ndarray:
     """Rows of the store, from ``first`` on, in the form of the result."""
-    exported = problem.bound.space.export(rows, first, problem.present())
+    exported = problem.bound.space.export(shared.scaled(problem, rows), first, problem.present())
     # A result always has the three axes of the object; delta and beta add one.
     return exported.reshape(*rows.shape, *(1,) * (3 - rows.ndim), *exported.shape[rows.ndim :])
 

@@ -47,8 +47,9 @@ class RunSettings:
             being stored: a number, ``off``, or ``auto`` for the square root of the depth.
         seed: Seed of the random generator.
         checkpoint_every: Epochs between checkpoints.
-        backoff: Factor on all learning rates, for the rest of the run, whenever the loss of an epoch has risen by more
-            than a tenth; the optimizers' momentum is then reset. 1 turns this off.
+        backoff: Factor on all learning rates whenever the loss of an epoch has risen by more than a tenth; the
+            optimizers' momentum is then reset. The rates recover while the loss falls again, more slowly after every
+            further rise. 1 turns this off.
         max_time: The run ends, with a checkpoint, before this time is over; no limit if absent.
         plateau: Ends the run early when the loss no longer falls; off if absent.
     """

@@ -37,6 +37,7 @@ class HologramGeometry(Geometry):
         propagator: ``fresnel`` or ``angular_spectrum``.
         extra_px: (y, x) pixels by which the object array exceeds a hologram on each side.
         buffer_px: (y, x) the part of ``extra_px`` outside every field of view; shorter than wanted if `cut` is set.
+        prior: ``(Y, X)`` weight of the squared spectrum of the phase in the loss; ``None`` if it is not limited.
     """
 
     distances_m: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -50,6 +51,7 @@ class HologramGeometry(Geometry):
     extra_px: tuple[int, int] = (0, 0)
     buffer_px: tuple[int, int] = (0, 0)
     cut: tuple[bool, bool] = (False, False)
+    prior: np.ndarray | None = None
 
     @property
     def effective_distance_m(self) -> float:
@@ -110,6 +112,7 @@ def hologram_geometry(
         distance_m=base.distance_m,
         source_distance_m=base.source_distance_m,
         given_pixel_size_m=grid.pixel_size_m,
+        stated_distance_m=base.stated_distance_m,
         distances_m=distances,
         pixel_ratios=ratios,
         distance_index=index,

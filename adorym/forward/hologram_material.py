@@ -6,12 +6,16 @@ phase show only through absorption, and only a narrow band of frequencies separa
 :math:`\kappa`. The unknowns are therefore :math:`\ln\kappa` and the contrast u of the phase in the holograms, given by
 the contrast transfer function of the material,
 
-.. math:: \hat\varphi = \hat u \Big/ \sqrt{\textstyle\sum_k t_k^2 + \epsilon}, \qquad
+.. math:: \hat\varphi = \hat u \Big/ \sqrt{\textstyle\sum_k t_k^2 + \epsilon(f)}, \qquad
           t_k = \sin\chi_k + \cos\chi_k/\kappa .
 
-All frequencies of u have equal weight. When :math:`\kappa` changes at constant u, :math:`\varphi` changes so that the
-holograms are constant to first order; the remaining change determines :math:`\kappa` (variable projection: Golub &
-Pereyra, SIAM J. Numer. Anal. 10, 413 (1973)).
+All frequencies of u have equal weight. To the misfit :math:`\epsilon |\hat\varphi|^2 / 2` is added, :math:`4 \epsilon`
+being the noise over the power of the phase, both told by the holograms (`adorym.forward.hologram_prior`): what they do
+not show is then not made of noise.
+
+When :math:`\kappa` changes at constant u, :math:`\varphi` changes so that the holograms are constant to first order;
+the remaining change determines :math:`\kappa` (variable projection: Golub & Pereyra, SIAM J. Numer. Anal. 10, 413
+(1973)).
 """
 
 from __future__ import annotations
@@ -25,14 +29,15 @@ import numpy as np
 from scipy import fft
 
 from adorym.data.dataset import Dataset
-from adorym.forward.hologram_series import Series, series_of, solve
+from adorym.forward.hologram_prior import spectrum_of
+from adorym.forward.hologram_series import Series, series_of
 from adorym.solvers.base import Objective
 from adorym.solvers.newton import LevenbergMarquardt
 from adorym.wrapper.fused import hologram_kernels as kernels
 
 LOG = logging.getLogger("adorym")
-# Regularization of the linear start, and epsilon above, where the holograms have no contrast.
-REGULARIZATION, FLOOR = 1e-3, 1e-4
+# Least and largest epsilon above.
+FLOOR, CEILING = 1e-6, 1e6
 SCOUTING, STEPS = 10, 20
 SOLVER = LevenbergMarquardt(iterations=8, tolerance=0.03, damping=1e-2)
 # Largest step of ln(kappa).
@@ -108,12 +113,17 @@ class Fit(Objective):
         self.maps = [np.array([ratio, 0.0, 0.0, 0.0, ratio, 0.0]) for ratio in series.pixel_ratios]
         self.sine, self.cosine = np.sin(series.chi).astype(np.float32), np.cos(series.chi).astype(np.float32)
         self.transfer = self.cosine - 1j * self.sine
+        self.floor = np.clip(spectrum_of(series, kappa).noise_to_signal(series.grid.window_px) / 4, FLOOR, CEILING)
         shown = self.sine + self.cosine / np.float32(kappa)
+        square = (shown**2).sum(0) + self.floor
+        self.penalty = self.floor / square  # at the start value of kappa
         signal = fft.fft2(np.log(np.maximum(series.pictures, DARK)))
-        (phase,) = solve(series, [-2 * shown], signal, REGULARIZATION)
-        contrast = fft.ifft2(np.sqrt((shown**2).sum(0) + FLOOR) * fft.fft2(phase)).real
+        phase = fft.ifft2((-shown * signal).sum(0) / (2 * square)).real * self.inside
+        contrast = fft.ifft2(np.sqrt(square) * fft.fft2(phase)).real
+        self.free = determines_kappa(series)
         self.point = self.at(np.append(contrast, 0.0))
-        self.unit = 1 / float(np.linalg.norm(self.forward(self.point, np.append(np.zeros(phase.size), 1.0))))
+        if self.free:
+            self.unit = 1 / float(np.linalg.norm(self.forward(self.point, np.append(np.zeros(phase.size), 1.0))))
 
     # -- the misfit and its derivatives --------------------------------------------------------------------------------
     def at(self, u: np.ndarray) -> _Point:
@@ -121,7 +131,7 @@ class Fit(Objective):
         inverse_kappa = np.float32(np.exp(-self.unit * u[-1]) / self.kappa)
         cosine = self.cosine * inverse_kappa
         shown = self.sine + cosine
-        square = (shown**2).sum(0) + np.float32(FLOOR)
+        square = (shown**2).sum(0) + self.floor.astype(np.float32)
         whitening = 1 / np.sqrt(square)
         spectrum = whitening * fft.fft2(self._contrast(u))
         phase = fft.ifft2(spectrum).real * self.inside
@@ -132,7 +142,7 @@ class Fit(Objective):
         amplitudes = np.sqrt(np.maximum(self.read(waves.real**2 + waves.imag**2), 0) + np.float32(INTENSITY_OFFSET))
         # Where a spline overshoots below zero the prediction is constant.
         bright = amplitudes > (1 + 1e-6) * np.sqrt(INTENSITY_OFFSET)
-        by_log_kappa = by_phase * drawn + inverse_kappa * phase * obj
+        by_log_kappa = np.float32(self.free) * (by_phase * drawn + inverse_kappa * phase * obj)
         residual, per_intensity = amplitudes - self.measured, HALF * bright / amplitudes
         return _Point(u, inverse_kappa, phase, whitening, by_phase, by_log_kappa, waves, residual, per_intensity)
 
@@ -174,11 +184,17 @@ class Fit(Objective):
         if abs(u[-1] - self.point.u[-1]) > MAX_LOG_STEP / self.unit or abs(u[-1]) > MAX_LOG_CHANGE / self.unit:
             return np.inf, u
         tried = self.at(u)
-        value = 0.5 * float(np.sum(tried.residual**2, dtype=np.float64))
-        return value, self.adjoint(tried, tried.residual)
+        prior = self._prior(u)
+        value = 0.5 * float(np.sum(tried.residual**2, dtype=np.float64) + u @ prior)
+        return value, self.adjoint(tried, tried.residual) + prior
 
     def product(self, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-        return self.adjoint(self.point, self.forward(self.point, v))
+        return self.adjoint(self.point, self.forward(self.point, v)) + self._prior(v)
+
+    def _prior(self, v: np.ndarray) -> np.ndarray:
+        """Product of the curvature of the added term with a change ``v`` of the unknowns."""
+        spectrum = self.penalty * fft.fft2(self._contrast(v))
+        return np.append(fft.ifft2(spectrum).real.astype(np.float64), 0.0)
 
     def prox(self, u: np.ndarray, step: float) -> np.ndarray:
         return u  # no proximal term
@@ -205,6 +221,11 @@ class Fit(Objective):
         return Material(self.point.phase.astype(np.float64), 1 / float(self.point.inverse_kappa))
 
 
+def determines_kappa(series: Series) -> bool:
+    """Whether there are several distances: at a single one, each kappa has a phase that fits."""
+    return bool(np.ptp(series.distances_m) > 0)
+
+
 def _field(series: Series) -> np.ndarray:
     """1 in the largest field of view, 0 outside."""
     inside = np.zeros(series.grid.window_px, np.float32)
@@ -219,7 +240,7 @@ def find_material(dataset: Dataset, shape: tuple[int, ...], kappa: float, vacuum
     """Phase on the object's grid and delta over beta, from the linear solutions for ``kappa`` and a tenth of it.
 
     The better one is followed to convergence: too large a kappa gives too strong a phase, from which the search may end
-    in a local minimum.
+    in a local minimum. Holograms at one distance do not determine kappa, which then stays as it is.
 
     Args:
         dataset: Holograms of one angle, aligned.
@@ -231,9 +252,12 @@ def find_material(dataset: Dataset, shape: tuple[int, ...], kappa: float, vacuum
         ConfigError: Several angles, or an object of several slices.
     """
     series = series_of(dataset, shape)
-    fits = [Fit(series, vacuum, start) for start in (kappa, kappa / 10)]
+    fits = [Fit(series, vacuum, start) for start in ((kappa, kappa / 10) if determines_kappa(series) else (kappa,))]
     best = min(fits, key=lambda fit: fit.descend(SCOUTING))
     best.descend(STEPS)
     found = best.found
-    LOG.info("one material: kappa %.4g from %.4g", found.kappa, kappa)
+    if fits[0].free:
+        LOG.info("one material: kappa %.4g from %.4g", found.kappa, kappa)
+    else:
+        LOG.info("one material: kappa %.4g as given, which one distance does not determine", kappa)
     return found

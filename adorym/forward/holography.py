@@ -25,7 +25,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -44,6 +44,7 @@ from adorym.forward.hologram_geometry import (
     phase_rates,
 )
 from adorym.forward.hologram_parameters import PARAMETERS, derived, detector_maps, distances_of
+from adorym.forward.hologram_prior import limit_of_phase
 from adorym.forward.object import Settings, margin_px, object_settings, thin_space
 from adorym.forward.views import Tiles, distinct_corners
 from adorym.losses.base import Loss
@@ -89,6 +90,8 @@ class Holography(ForwardModel):
         surroundings: Whether the object beyond the field of view is ``refined`` or ``vacuum``.
         homogeneous: One material: the phase is the only unknown of the object, and absorption is proportional to it.
         kappa: delta / beta of that material; ``parameters.log10_kappa`` refines it.
+        limit_noise: A single hologram of one material can be fitted exactly, noise and all. The spectra of phase and
+            noise that it shows limit the phase where the noise is stronger; without effect on other data.
         autofocus: Search the common distance by the sharpness of the object; needs ``parameters.common_distance``.
         balance: Scales steps of the object so that all spatial frequencies of its phase converge equally fast, except
             those with a contrast in the holograms below this fraction; none for plain steps. Smaller is faster and less
@@ -103,6 +106,7 @@ class Holography(ForwardModel):
     surroundings: Literal["refined", "vacuum"] = "refined"
     homogeneous: bool = False
     kappa: Annotated[float, Field(gt=0)] | None = None
+    limit_noise: bool = True
     autofocus: Autofocus | None = None
     balance: Annotated[float, Field(gt=0, le=1)] | None = None
     tile_memory_gib: Annotated[float, Field(gt=0)] = 2.0
@@ -142,6 +146,8 @@ class Holography(ForwardModel):
             dataset = tiled(dataset, tiling)
             geometry = hologram_geometry(dataset, self.buffer_px, self.propagation)
         shape, origin = geometry.frame(margin_px(settings, 0, 0))
+        if self.kappa is not None and self.limit_noise and dataset.n_patterns == 1:
+            geometry = replace(geometry, prior=limit_of_phase(dataset, shape, self.kappa))
         steps: Preconditioner = Diagonal(self.object_curvature)
         if self.balance is not None:
             distances = tuple(geometry.distances_m.tolist())
@@ -173,7 +179,12 @@ class Holography(ForwardModel):
         """
         if dataset.magnification is None:  # a cone-beam series uses the pixel of the largest magnification
             geometry.check_pixel_size("near_field")
-        propagation.check(geometry.propagator, geometry.object_grid, geometry.effective_distance_m)
+        grid, distance = geometry.object_grid, geometry.effective_distance_m
+        wide = zip(propagation.needed_px(grid, distance), grid.window_px, geometry.buffer_px, strict=True)
+        most = max(buffer + math.ceil((needed - n) / 2) for needed, n, buffer in wide)
+        widen = f"'forward_model.buffer_px: {most}'"
+        typed = "distance" if dataset.distance_m is not None or dataset.magnification is not None else None
+        propagation.check(geometry.propagator, grid, distance, f"data.{typed or 'propagation_distance'}", widen)
         for error in self._errors(geometry, settings):
             raise error
 
@@ -214,6 +225,8 @@ class Holography(ForwardModel):
         seen = xp.asarray(_seen_by(batch, size))
         if batch.mask is not None:
             seen = seen * received(xp, batch.mask, batch.geometry, size, _groups(batch))
+        if batch.geometry.prior is not None:
+            seen = seen + float(batch.geometry.prior.max())
         if "illumination" not in point.params:
             return batch.geometry.open_beam_counts * seen
         return xp.abs2(_windows(xp, point.params["illumination"], batch, size)) * seen
@@ -228,6 +241,9 @@ class Holography(ForwardModel):
     ) -> tuple[Array, dict[str, Array]]:
         predicted = self._predict(xp, obj, params, batch, fused=self.fuses(xp, batch))
         value = self.misfit(xp, predicted, batch, loss)
+        if batch.geometry.prior is not None:
+            per_square = batch.geometry.open_beam_counts * (loss.amplitude_curvature or 2.0) / 2
+            value = value + per_square * self.roughness(xp, obj, params, batch.geometry.prior)
         return request.weight * value, self.curvatures(xp, obj, params, batch, loss, request)
 
     def misfit(self, xp: Backend, predicted: Array, batch: HologramBatch, loss: Loss) -> Array:
@@ -236,6 +252,13 @@ class Holography(ForwardModel):
         if noise is None:
             return loss.value(xp, predicted, batch.target, batch.mask, batch.floor)
         return xp.host_operation(Misfit(xp.to_numpy(batch.target), noise, batch.floor), predicted)
+
+    def roughness(self, xp: Backend, obj: Array, params: Mapping[str, Array], prior: np.ndarray) -> Array:
+        """Sum of ``prior`` times the squared spectrum of the phase of one material, from its absorption."""
+        assert self.kappa is not None  # there is no prior without it
+        kappa: Array = xp.exp(math.log(10.0) * params["log10_kappa"][0]) if "log10_kappa" in params else self.kappa
+        phase = (kappa / 2) * xp.log(xp.abs2(obj))
+        return xp.sum(xp.asarray(prior) * xp.abs2(xp.fft2(xp.complex(phase, 0 * phase))))
 
     def fuses(self, xp: Backend, batch: HologramBatch) -> bool:
         """Whether the fused operation is used."""

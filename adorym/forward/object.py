@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from adorym.data.dataset import Dataset
+from adorym.data.survey import contrast_of
 from adorym.extension import check_returned, user_code
 from adorym.object_space import Exponent, ObjectSpace, Transmission
 from adorym.optics.geometry import Geometry, Regime
@@ -25,6 +26,8 @@ Settings = Mapping[str, ParameterSettings]
 # Parameters whose refinement moves the object or its windows, and the margin for it; larger corrections are cut off.
 MOVING = ("probe_positions", "probe_offset", "object_shift", "tilt", "axis_tilt")
 REFINED_MARGIN_PX, FIXED_MARGIN_PX = 12, 2
+# Contrast of holograms below which an object counts as weak.
+WEAK = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +101,12 @@ class ObjectSettings(ParameterSettings):
     def notices(self, where: str, dataset: Any) -> Iterator[str]:
         if self.slice_thickness is not None and self.representation == "real_imag":
             yield f"{where}.slice_thickness: has no effect: the run solves for the transmission"
+        near = dataset.propagation_distance_m is not None and dataset.probe_positions_px is None
+        if self.initial is None and near and dataset.n_angles == 1 and (contrast := contrast_of(dataset)) < WEAK:
+            yield (
+                f"{where}.initial: the holograms vary by only {100 * contrast:.2g} % beyond their noise; a weak phase "
+                "is better found by a linear start, {kind: contrast_transfer, sample: transparent}"
+            )
 
 
 def object_parameter(**changes: Any) -> Parameter:

@@ -24,7 +24,8 @@ class ProbeSettings(ParameterSettings):
     """How the probe starts and is refined.
 
     Attributes:
-        initial: Start probe; if absent, the probe of the data file, else one made from the mean pattern.
+        initial: Start probe; if absent, the probe of the data file, else one made from the mean pattern, in the near
+            field propagated back to the sample.
         modes: Number of mutually incoherent modes; 1 if absent, or as many as a result has that the run starts from.
         seeding: How the added modes start: the first mode times polynomials (``hermite``), times a smooth
             random phase (``random``), or shifted copies (``shifted``).

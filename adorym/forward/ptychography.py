@@ -17,7 +17,6 @@ fixed, the wave is shifted back on its way to the detector.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -135,7 +134,8 @@ class Ptychography(ForwardModel):
     def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Any]:
         check_scan(dataset)
         geometry = self.geometry(dataset)
-        geometry.check_pixel_size(self.regime)
+        if self.regime == "near_field" or dataset.propagation_distance_m is None:  # else it is that of the near field
+            geometry.check_pixel_size(self.regime)
         self.check_propagation(dataset, geometry, settings)
         exact = {"probe_positions": Blocks()} if self._own_prediction else {}
         return bound_scan(self, dataset, geometry, settings, self.regime).with_(
@@ -145,12 +145,8 @@ class Ptychography(ForwardModel):
         )
 
     def geometry(self, dataset: Dataset) -> Geometry:
-        """The experiment's geometry; in the near field a file may give the effective distance itself."""
-        geometry = Geometry.of(dataset)
-        if self.regime == "near_field" and dataset.propagation_distance_m is not None:
-            distance = float(np.ravel(dataset.propagation_distance_m)[0])
-            return replace(geometry, distance_m=distance, source_distance_m=None)
-        return geometry
+        """The experiment's geometry."""
+        return Geometry.of(dataset)
 
     def check_propagation(self, dataset: Dataset, geometry: Geometry, settings: Settings) -> None:
         """Refuse a propagator that does not describe the data, and parameters that have no effect with it.

@@ -27,6 +27,8 @@ from adorym.wrapper.base import Array
 
 # Step of the finite difference: far above rounding errors, far below the finest structure of a pattern.
 STEP_PX = 0.05
+# So many patterns from one place are no scan.
+FEWEST_PLACES, SAME_PLACE_PX = 4, 1e-12
 
 
 def without_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -80,8 +82,18 @@ def check_scan(dataset: Dataset) -> None:
         raise DataError(
             dataset.path,
             "the data hold no probe positions",
-            expected="metadata/probe_pos_px",
-            remedy="name the array that holds them, as in 'adorym convert IN OUT --map positions=KEY'",
+            expected="an array in the file, a file of their own, or a raster",
+            remedy="name what holds them, 'data.positions: FILE' or positions=KEY in 'data.map', or give the step of a "
+            "raster, 'data: {scan: {step: 0.4 um}}'",
+        )
+    positions = dataset.probe_positions_px
+    if len(positions) >= FEWEST_PLACES and np.ptp(positions, axis=0).max() < SAME_PLACE_PX:
+        raise DataError(
+            dataset.path,
+            f"all {len(positions)} probe positions are the same; the beam never moves",
+            found=f"(y, x) = ({positions[0, 0]:.6g}, {positions[0, 1]:.6g}) px",
+            remedy="name the array or the file that holds them with 'data.positions', or their unit with "
+            "'data.positions_unit'",
         )
     if (angles := len(np.unique(dataset.theta_rad))) > 1:
         raise DataError(

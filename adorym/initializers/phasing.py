@@ -71,11 +71,14 @@ class Phasing(PhasingSettings, Initializer):
         return ranked(Phased.joined(parts), volume.modulus, volume.good, self.rank_by)
 
     def chosen(self, found: Ranked) -> np.ndarray:
-        """``(z, y, x)`` the best, or the mean of the best that agree."""
+        """``(z, y, x)`` the best, or the mean of the best that agree, within the support of the best.
+
+        The others were moved onto it by fractions of a voxel, and are nowhere exactly zero.
+        """
         alike = found.objects[: self.mean_of][found.overlap[: self.mean_of] >= self.agreement]
         if len(alike) < self.mean_of:
             LOG.warning("%d of %d starts agree with the best: only they are averaged", len(alike), self.mean_of)
-        return alike.mean(0)
+        return np.where(found.objects[0] != 0, alike.mean(0), 0)
 
 
 def check_shape(volume: Volume, shape: tuple[int, ...]) -> None:

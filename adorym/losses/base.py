@@ -48,6 +48,11 @@ class Loss(ABC):
         """The number that the fused operation needs with the code, such as the threshold of a robust loss."""
         return 0.0
 
+    @property
+    def detector(self) -> tuple[float, float]:
+        """Units of the data per photon, and standard deviation of the read-out error in these units."""
+        return 1.0, 0.0
+
     def floor_counts(self, mean_counts: float) -> float:
         """The floor in counts, from the mean count in a pixel."""
         return self.floor * mean_counts

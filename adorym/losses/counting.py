@@ -80,6 +80,10 @@ class Mixed(Loss):
     floor: float = Field(1e-3, gt=0)
     saturation: float | None = Field(None, gt=0)
 
+    @property
+    def detector(self) -> tuple[float, float]:
+        return self.gain, self.read_noise
+
     def floor_counts(self, mean_counts: float) -> float:
         return self.floor * mean_counts + self.read_noise**2 / self.gain
 

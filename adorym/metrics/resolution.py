@@ -5,8 +5,8 @@ Two images agree up to some spatial frequency. Over rings of equal frequency :ma
 .. math:: \mathrm{FRC}(q) = \frac{\mathrm{Re}\sum_{|\mathbf q| \in q} A(\mathbf q) B^*(\mathbf q)}
           {\left[\sum |A|^2 \sum |B|^2\right]^{1/2}}
 
-(Saxton & Baumeister, J. Microsc. 127, 127 (1982)), and the resolution is where it falls under the half-bit curve for
-the :math:`n` samples of a ring,
+(Saxton & Baumeister, J. Microsc. 127, 127 (1982)), and the resolution is where it first falls under the half-bit curve
+for the :math:`n` samples of a ring,
 
 .. math:: T(n) = \frac{0.2071 + 1.9102\,n^{-1/2}}{1.2071 + 0.9102\,n^{-1/2}}
 
@@ -30,6 +30,7 @@ from scipy.signal.windows import tukey
 from adorym.errors import DataError
 
 TAPER = 0.25  # part of the width over which the window falls to 0
+SLOW = 0.25  # part of the rings, the lowest, that slow phase errors may pull below the threshold
 
 
 @dataclass(frozen=True)
@@ -52,23 +53,35 @@ class RingCorrelation:
 
     @property
     def resolved(self) -> bool:
-        """Whether the images agree up to the highest frequency: the resolution is then limited by the pixel."""
-        return bool(self.correlation[-1] >= self.threshold[-1])
+        """Whether the correlation stays above the threshold up to the highest frequency: the pixel is the limit."""
+        first, fall = self._agreement
+        return first is not None and fall is None
 
     @property
     def crossing(self) -> float:
-        """Frequency beyond which the correlation stays below the threshold, or `limit` where it never does.
+        """Frequency at which the correlation first falls below the threshold, or `limit` if it never does.
 
-        Slow phase errors, ptychography's last to go, may pull the lowest rings below the threshold; they do not blur,
-        so it is the last crossing that counts. Images with nothing in common have the lowest frequency.
+        What correlates again beyond is chance or an artifact. Slow phase errors, ptychography's last to go, may pull
+        the lowest rings below the threshold; they do not blur, so agreement may begin within the lowest quarter.
+        Images with nothing in common have the lowest frequency.
         """
-        if self.resolved:
-            return self.limit
-        above = np.flatnonzero(self.correlation >= self.threshold)
-        if above.size == 0:
+        first, fall = self._agreement
+        if first is None:
             return float(self.frequency[0])
-        pair = [above[-1] + 1, above[-1]]
+        if fall is None:
+            return self.limit
+        pair = [fall, fall - 1]
         return float(np.interp(0.0, (self.correlation - self.threshold)[pair], self.frequency[pair]))
+
+    @property
+    def _agreement(self) -> tuple[int | None, int | None]:
+        """First ring above the threshold, ``None`` without agreement, and the first ring below it after that."""
+        above = self.correlation >= self.threshold
+        first = int(np.argmax(above))
+        if not above[first] or first > SLOW * len(above):
+            return None, None
+        below = np.flatnonzero(~above[first:])
+        return first, first + int(below[0]) if below.size else None
 
     @property
     def half_period(self) -> float:

@@ -50,8 +50,8 @@ class TransferFunction:
 
     @property
     def half_period_px(self) -> float:
-        """Resolution as a half period in voxels: 1 at the edge of the array."""
-        return 0.5 / self.crossing
+        """Resolution as a half period in voxels: 1 at the edge of the array, infinite if no shell agrees."""
+        return 0.5 / self.crossing if self.crossing > 0 else float("inf")
 
 
 def transfer_function(objects: np.ndarray, modulus: np.ndarray, good: np.ndarray | None = None) -> TransferFunction:

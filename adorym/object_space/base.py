@@ -74,6 +74,6 @@ class ObjectSpace(ABC):
         Complex64 ``(k, x, z)``, or float32: ``(k, x, z)``, or ``(k, x, z, 2)`` delta and beta.
         """
 
-    def scaled(self, rows: Array, factor: float) -> Array | None:
+    def scaled(self, rows: Array, factor: complex | np.ndarray) -> Array | None:
         """The unknown of ``factor`` times the object; ``None`` if the space does not contain it."""
         return None

@@ -42,5 +42,5 @@ class CrystalAmplitude(ObjectSpace):
         inside = rows if support is None else rows * support[first : first + len(rows)]
         return inside.astype(np.complex64, copy=False)
 
-    def scaled(self, rows: Array, factor: float) -> Array | None:
+    def scaled(self, rows: Array, factor: complex | np.ndarray) -> Array | None:
         return rows * factor

@@ -66,6 +66,9 @@ class Exponent(ObjectSpace):
     def export(self, rows: np.ndarray, first: int, values: Values) -> np.ndarray:
         return optical_constants_of(rows, self.thickness_m, self.wavelength_m).astype(np.float32)
 
+    def scaled(self, rows: Array, factor: complex | np.ndarray) -> Array | None:
+        return rows - np.log(factor)
+
 
 class VolumeExponent(Exponent):
     """The exponent of every voxel; the model takes the exponent itself, to rotate and project it."""
@@ -78,6 +81,9 @@ class VolumeExponent(Exponent):
 
     def pull_back(self, xp: Backend, curvature: Array, obj: Array, params: Mapping[str, Array]) -> Array:
         return curvature
+
+    def scaled(self, rows: Array, factor: complex | np.ndarray) -> Array | None:
+        return None  # a factor of the projection is no volume
 
 
 @dataclass(frozen=True)

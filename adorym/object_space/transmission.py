@@ -26,5 +26,5 @@ class Transmission(ObjectSpace):
     def export(self, rows: np.ndarray, first: int, values: Values) -> np.ndarray:
         return rows.astype(np.complex64, copy=False)
 
-    def scaled(self, rows: Array, factor: float) -> Array | None:
+    def scaled(self, rows: Array, factor: complex | np.ndarray) -> Array | None:
         return rows * factor

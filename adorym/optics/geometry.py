@@ -123,6 +123,7 @@ class Geometry:
         source_distance_m: Focus to sample; ``None`` for a parallel beam.
         given_pixel_size_m: (y, x) pixel size in the sample plane if the data give it; it takes precedence over the one
             computed from the distance.
+        stated_distance_m: Effective near-field distance if the data state it, likewise.
     """
 
     window_px: tuple[int, int]
@@ -131,6 +132,7 @@ class Geometry:
     distance_m: float | None = None
     source_distance_m: float | None = None
     given_pixel_size_m: Pair | None = None
+    stated_distance_m: float | None = None
 
     def __post_init__(self) -> None:
         for key, value, unit in (
@@ -154,6 +156,7 @@ class Geometry:
             distance_m=dataset.distance_m,
             source_distance_m=dataset.source_distance_m,
             given_pixel_size_m=dataset.pixel_size_m,
+            stated_distance_m=first_distance(dataset.propagation_distance_m),
         )
 
     @property
@@ -163,15 +166,25 @@ class Geometry:
 
     @property
     def magnification(self) -> float:
-        """``M = (z1 + z2) / z1``; 1 in a parallel beam."""
+        """``M = (z1 + z2) / z1``, or ``z1 / (z1 - z_eff)`` from the effective distance; 1 in a parallel beam."""
         if self.source_distance_m is None:
             return 1.0
+        if self.distance_m is None and self.stated_distance_m is not None:
+            behind = self.source_distance_m - self.stated_distance_m
+            if behind <= 0:
+                what, least = "shorter than the effective propagation distance", f"> {self.stated_distance_m:.6g} m"
+                remedy = "correct one of them, or give 'data.distance' instead of the latter"
+                found = f"{self.source_distance_m:.6g} m"
+                raise GeometryError("data.source_distance", what, expected=least, found=found, remedy=remedy)
+            return self.source_distance_m / behind
         z2 = _needed(self.distance_m, "distance", "the magnification")
         return (self.source_distance_m + z2) / self.source_distance_m
 
     @property
     def effective_distance_m(self) -> float:
-        """``z1 z2 / (z1 + z2)``: the distance in a parallel beam that gives the same near-field pattern."""
+        """The stated one, or ``z1 z2 / (z1 + z2)``: in a parallel beam it gives the same near-field pattern."""
+        if self.stated_distance_m is not None:
+            return self.stated_distance_m
         return _needed(self.distance_m, "distance", "the propagation distance") / self.magnification
 
     @property
@@ -209,21 +222,31 @@ class Geometry:
         Raises:
             GeometryError: They differ by more than one per cent.
         """
-        far = regime == "far_field"
-        cone = self.source_distance_m is not None
-        needs = (self.given_pixel_size_m, self.detector_pixel_size_m)
-        if None in needs or (far and self.energy_ev is None) or ((far or cone) and self.distance_m is None):
+        given, far = self.given_pixel_size_m, regime == "far_field"
+        if given is None:
             return
-        computed = self.far_field_pixel_size_m if far else self.near_field_pixel_size_m
-        given = self.pixel_size_m(regime)
+        try:
+            computed = self.far_field_pixel_size_m if far else self.near_field_pixel_size_m
+        except GeometryError:  # something is not known
+            return
         if max(abs(g / c - 1) for g, c in zip(given, computed, strict=True)) > PIXEL_SIZE_TOLERANCE:
+            formula = "wavelength distance / (pixels x detector pixel)" if far else "detector pixel / magnification"
             raise GeometryError(
-                "data.pixel_size",
-                "contradicts the detector's pixel size, distance and energy",
+                "pixel size",
+                f"the one that is stated contradicts the other lengths ({regime.replace('_', ' ')}: {formula})",
                 expected=f"{computed[0]:.4g} x {computed[1]:.4g} m",
                 found=f"{given[0]:.4g} x {given[1]:.4g} m",
-                remedy="correct one of them; the given pixel size is the one that is used",
+                remedy=f"set 'data.pixel_size: {_size(computed)}' if these are right, else correct "
+                f"{self._lengths_behind(far)}",
             )
+
+    def _lengths_behind(self, far: bool) -> str:
+        """The keys of the lengths that a pixel size follows from."""
+        keys = ["detector_pixel_size", "distance", "energy"] if far else ["detector_pixel_size"]
+        if not far and self.source_distance_m is not None:
+            keys += ["source_distance", "propagation_distance" if self.distance_m is None else "distance"]
+        quoted = [f"'data.{key}'" for key in keys]
+        return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
     def grid(self, regime: Regime) -> Grid:
         """The window in the sample plane."""
@@ -263,6 +286,11 @@ def fresnel_scaling(
     return z_1 * z_2 / (z_1 + z_2), magnification, finest
 
 
+def first_distance(distances_m: np.ndarray | None) -> float | None:
+    """The first of several effective distances, if there are any."""
+    return None if distances_m is None else float(np.ravel(distances_m)[0])
+
+
 def regime_of(dataset: Measured) -> Regime:
     """``"near_field"`` if the data have a propagation distance, else ``"far_field"``."""
     return "far_field" if dataset.propagation_distance_m is None else "near_field"
@@ -288,6 +316,11 @@ def depth_of_focus_m(resolution_m: float, wavelength_m: float) -> float:
     Li & Maiden, Sci. Rep. 8, 2049 (2018), Eq. 1, after Tsai et al., Opt. Express 24, 29089 (2016).
     """
     return 5.2 * resolution_m**2 / wavelength_m
+
+
+def _size(pixel_m: Pair) -> str:
+    y, x = (f"{side:.6g} m" for side in pixel_m)
+    return y if y == x else f"[{y}, {x}]"
 
 
 def _needed(value: T | None, key: str, purpose: str) -> T:

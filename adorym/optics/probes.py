@@ -4,7 +4,8 @@ Each is a component of the group ``probe``: ``{kind: aperture, outer_radius: 10 
 makes complex128 modes ``(m, y, x)`` in real space, with the beam in the middle (pixel (N - 1)/2 on each axis). The norm
 is arbitrary: the forward model scales the probe to the photons of a mean pattern.
 
-Quantities that may be lengths or pixels are written with a unit, ``2 um`` or ``12 px``; a bare number is in pixels.
+Quantities that may be lengths or pixels are written with a unit, ``2 um`` or ``12 px``; a bare number is in pixels. The
+radius of an aperture may also be the half angle of its cone, ``25 mrad``.
 Lengths are converted with the data's pixel size; without one this is a `GeometryError`.
 """
 
@@ -12,10 +13,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
-from pydantic import BeforeValidator
+from scipy import ndimage
 from scipy.special import expit
 
 from adorym.errors import ConfigError, DataError, GeometryError
@@ -25,7 +26,7 @@ from adorym.optics.probe_files import Fit, fit_window, read_probe
 from adorym.optics.propagation import fresnel_rate_rad_per_m
 from adorym.paths import InputPath
 from adorym.registry import register
-from adorym.units import Length, Pixels, parse
+from adorym.units import AnyRadius, Length, LengthOrPixels, Pixels, magnitude
 
 INTENSITY_FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 
@@ -49,25 +50,6 @@ class InitialProbe(ABC):
     @abstractmethod
     def make(self, dataset: Measurement) -> np.ndarray:
         """Modes ``(m, y, x)`` complex128 of the size of the data's window, beam in the middle, any norm."""
-
-
-def read_length_or_pixels(value: object) -> str:
-    """``"12 px"`` or ``"2e-06 m"``: a quantity in one of the two units, with the unit written out."""
-    for unit in ("px", "m"):
-        try:
-            return f"{parse(value, unit):.12g} {unit}"
-        except ValueError:
-            continue
-    raise ValueError(f"expected pixels or a length, such as '12 px' or '2 um', found {value!r}")
-
-
-LengthOrPixels = Annotated[str, BeforeValidator(read_length_or_pixels)]
-
-
-def magnitude(text: str) -> tuple[float, str]:
-    """Number and unit of a `LengthOrPixels`."""
-    number, unit = text.split()
-    return float(number), unit
 
 
 @register("probe", "plane")
@@ -113,7 +95,8 @@ class ApertureProbe(InitialProbe):
 
     The aperture A is in the plane conjugate to the window, as is a far-field detector. A radius in pixels refers to
     Fourier pixels, which are those of the detector. A radius in meters is the radius R of the optic itself: with focal
-    length F it passes frequencies up to :math:`f = R / (\lambda F)`.
+    length F it passes frequencies up to :math:`f = R / (\lambda F)`. A radius in radian is the half angle
+    :math:`\alpha` of the beam's cone, :math:`f = \alpha / \lambda`.
 
     Attributes:
         outer_radius: Radius of the aperture.
@@ -123,8 +106,8 @@ class ApertureProbe(InitialProbe):
         defocus: Distance from the focus to the sample, positive when the sample is downstream.
     """
 
-    outer_radius: LengthOrPixels
-    central_stop: LengthOrPixels = "0 px"
+    outer_radius: AnyRadius
+    central_stop: AnyRadius = "0 px"
     softness: Pixels = 0.5
     focal_length: Length | None = None
     defocus: Length = 0.0
@@ -159,7 +142,7 @@ class ApertureProbe(InitialProbe):
         if unit == "px":
             return value, value
         grid = sample_grid(dataset)
-        scale = value / (grid.wavelength_m * (self.focal_length or math.inf))
+        scale = value / (grid.wavelength_m * (1.0 if unit == "rad" else self.focal_length or math.inf))
         return scale * grid.extent_m[0], scale * grid.extent_m[1]
 
     def _disc(self, radius: Pair, window_px: tuple[int, int]) -> np.ndarray:
@@ -171,10 +154,13 @@ class ApertureProbe(InitialProbe):
 
 @register("probe", "mean_pattern")
 class MeanPatternProbe(InitialProbe):
-    r"""The wave whose far field has a flat phase and the mean intensity: :math:`\mathcal F^{-1}\sqrt{\bar I}`.
+    r"""The wave whose phase is flat at the detector, where it has the mean intensity.
+
+    In the far field it is :math:`\mathcal F^{-1}\sqrt{\bar I}`, in focus; in the near field
+    :math:`\mathcal D_{-z}\sqrt{\bar I}`, the root of the mean picture propagated back to the sample.
 
     Attributes:
-        defocus: Distance by which that focus is propagated to the sample.
+        defocus: Far field: distance by which that focus is propagated to the sample.
         patterns: Largest number of patterns, evenly chosen, that are averaged.
     """
 
@@ -186,12 +172,13 @@ class MeanPatternProbe(InitialProbe):
             raise ConfigError("patterns", "must be at least 1", found=self.patterns)
 
     def make(self, dataset: Measurement) -> np.ndarray:
-        if geometry.regime_of(dataset) == "near_field":
-            remedy = "choose another initial probe, such as 'plane'"
-            raise GeometryError("kind", "a mean pattern gives a probe in the far field only", remedy=remedy)
         mean = mean_intensity(dataset, self.patterns)
         if not mean.any():
             raise DataError("data", "the mean pattern is dark", remedy="choose another initial probe")
+        if geometry.regime_of(dataset) == "near_field":
+            if self.defocus != 0:
+                raise ConfigError("defocus", "has no effect in the near field", remedy="leave it out")
+            return back_at_sample(mean, dataset)[None]
         return focused(np.fft.ifftshift(np.sqrt(mean)), self.defocus, dataset)[None]
 
 
@@ -239,6 +226,20 @@ def in_pixels(text: str, dataset: Measurement) -> Pair:
         return value, value
     dy, dx = geometry.Geometry.of(dataset).pixel_size_m(geometry.regime_of(dataset))
     return value / dy, value / dx
+
+
+def back_at_sample(mean: np.ndarray, dataset: Measurement) -> np.ndarray:
+    """The root of the mean picture ``(y, x)``, propagated back over the near-field distance; ``(y, x)`` complex128.
+
+    Pixels that are masked in every picture, and hence 0, are given the value of their nearest neighbor.
+    """
+    if dataset.mask is not None:
+        never = ~(dataset.mask if dataset.mask.ndim == 2 else dataset.mask.any(axis=0))
+        nearest = ndimage.distance_transform_edt(never, return_distances=False, return_indices=True)
+        mean = mean[tuple(nearest)]
+    distance = geometry.Geometry.of(dataset).effective_distance_m
+    spectrum = np.fft.fft2(np.sqrt(mean)) * np.exp(1j * distance * fresnel_rate_rad_per_m(sample_grid(dataset)))
+    return np.fft.ifft2(spectrum)
 
 
 def focused(spectrum: np.ndarray, defocus_m: float, dataset: Measurement) -> np.ndarray:

@@ -116,33 +116,48 @@ def paraxial_error_rad(grid: Grid, distance_m: float) -> float:
     return abs(distance_m) * float(np.max(np.abs(exact - fresnel_rate_rad_per_m(grid)), where=passes, initial=0.0))
 
 
-def check(kind: str, grid: Grid, distance_m: float, where: str = WHERE) -> None:
-    """Raise a `GeometryError` unless propagator ``kind`` samples ``distance_m``; the window counts as illuminated."""
+def check(kind: str, grid: Grid, distance_m: float, where: str = WHERE, widen: str | None = None) -> None:
+    """Raise a `GeometryError` unless propagator ``kind`` samples ``distance_m``; the window counts as illuminated.
+
+    ``widen`` as in `check_transfer_function`.
+    """
     if kind == "far_field":
         check_far_field(max(grid.extent_m) / 2, grid.wavelength_m, distance_m, where)
     elif kind in TRANSFER_FUNCTIONS:
-        check_transfer_function(grid, distance_m, where)
+        check_transfer_function(grid, distance_m, where, widen)
     else:
         known = ", ".join(["far_field", *TRANSFER_FUNCTIONS])
         raise GeometryError(where, "no such propagator", expected=known, found=repr(kind))
 
 
-def check_transfer_function(grid: Grid, distance_m: float, where: str = WHERE) -> None:
+def needed_px(grid: Grid, distance_m: float) -> tuple[int, int]:
+    """(y, x) width of the window from which on transfer functions sample ``distance_m``."""
+    y, x = (math.ceil(n * abs(distance_m) / z) for n, z in zip(grid.window_px, critical_distance_m(grid), strict=True))
+    return y, x
+
+
+def check_transfer_function(grid: Grid, distance_m: float, where: str = WHERE, widen: str | None = None) -> None:
     r"""Require :math:`|z| \le N \Delta^2/\lambda` along both axes (Voelz & Roggemann 2009).
+
+    Args:
+        grid: Plane of the wave.
+        distance_m: Distance of propagation.
+        where: What to name in the error.
+        widen: Setting that makes the window wide enough, where a model has one.
 
     Raises:
         GeometryError: The transfer function is undersampled and would wrap the wave around the window.
     """
-    for axis, limit, n in zip("yx", critical_distance_m(grid), grid.window_px, strict=True):
+    for axis, limit in zip("yx", critical_distance_m(grid), strict=True):
         if abs(distance_m) > limit:
-            pad = f"pad the window to at least {math.ceil(n * abs(distance_m) / limit)} pixels along {axis}"
             far = fresnel_number(max(grid.extent_m) / 2, grid.wavelength_m, distance_m) < FAR_FIELD_FRESNEL_NUMBER
+            other = widen or ("'forward_model.propagation: far_field'" if far else "patterns of larger or more pixels")
             raise GeometryError(
                 where,
                 f"the transfer function is undersampled along {axis}",
                 expected=f"|z| <= N pixel^2 / wavelength = {limit:.4g} m",
                 found=f"{distance_m:.4g} m",
-                remedy=pad + (" or use propagation 'far_field'" if far else ""),
+                remedy=f"check the units of distance, pixel size and energy; if they are right, use {other}",
             )
 
 

@@ -33,6 +33,8 @@ def transfer_picture(scene: Scene) -> tuple[Figure, str] | None:
     floor = float(1 / np.sqrt(n))
     ax.axhline(floor, linestyle=":", linewidth=1, color=style.ORANGE)
     where = f"it falls below 1/e (dashed) at a half period of {number(found.half_period_px, 3)} voxels"
+    if found.crossing <= 0:
+        where = "it is below 1/e (dashed) everywhere: the starts do not agree, and their object is not to be trusted"
     if not found.crosses:
         where = "it does not fall below 1/e (dashed), so it gives no resolution limit"
     text = (

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, SymLogNorm
+from matplotlib.colors import LogNorm, Normalize, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
@@ -18,6 +18,8 @@ from adorym.report.text import counted, duration, number, prefix, quantity, titl
 
 OWN_PICTURE = ("object", "probe", "probe_positions")  # parameters that are shown elsewhere
 MAX_PANELS = 12
+# Counts that range over less than this factor are shown on a linear scale.
+LEAST_RANGE = 30.0
 
 
 def loss_picture(scene: Scene) -> tuple[Figure, str] | None:
@@ -54,7 +56,7 @@ def loss_picture(scene: Scene) -> tuple[Figure, str] | None:
 
 
 def fit_picture(scene: Scene) -> tuple[Figure, str] | None:
-    """One pattern: measured, predicted, and their difference, all on logarithmic color scales."""
+    """One pattern: measured, predicted, and their difference."""
     fit = scene.result.fit
     if "measured" not in fit or "predicted" not in fit or fit["measured"].shape != fit["predicted"].shape:
         return None
@@ -62,29 +64,41 @@ def fit_picture(scene: Scene) -> tuple[Figure, str] | None:
     both = np.isfinite(measured) & np.isfinite(predicted)
     if measured.ndim != 2 or not np.any(measured[both] > 0):
         return None
-    top = float(np.percentile(measured[both], 99.98))
-    floor = max(top * 1e-5, float(np.percentile(measured[both & (measured > 0)], 1)) / 2)
     height = (style.WIDTH_IN / 3 - 0.75) * measured.shape[0] / measured.shape[1] + 0.5
     drawn = style.figure(height)
     left, middle, right = drawn.subplots(1, 3)
-    counts = LogNorm(floor, max(top, floor * 10))
+    counts, floor = _counts_norm(measured[both])
     for ax, pattern, title in ((left, measured, "Measured"), (middle, predicted, "Predicted")):
         # A pixel without counts is dark, not missing (NaN stays missing).
         style.show(ax, np.maximum(pattern, floor), cmap=style.COUNTS_MAP).set_norm(counts)
         ax.set_title(title)
     style.color_bar(middle.images[0])
     difference = predicted - measured
-    largest = max(float(np.percentile(np.abs(difference[both]), 99.9)), 10 * floor)
-    linear = max(floor, largest / 100)
+    largest = max(float(np.percentile(np.abs(difference[both]), 99.9)), 1e-30)
     image = style.show(right, difference, cmap=style.DIFFERENCE_MAP)
-    image.set_norm(SymLogNorm(linear, vmin=-largest, vmax=largest))
     right.set_title("Predicted − measured")
-    decades = 10.0 ** np.arange(np.ceil(np.log10(linear) + 1e-9), np.floor(np.log10(largest)) + 1)
-    style.color_bar(image, ticks=[*-decades, 0, *decades])
+    ticks = None
+    if isinstance(counts, LogNorm):
+        linear = min(max(floor, largest / 100), largest / 3)
+        image.set_norm(SymLogNorm(linear, vmin=-largest, vmax=largest))
+        decades = 10.0 ** np.arange(np.ceil(np.log10(linear) + 1e-9), np.floor(np.log10(largest)) + 1)
+        ticks = [*-decades, 0, *decades]
+    else:
+        image.set_clim(-largest, largest)
+    style.color_bar(image, ticks=ticks)
     agreement = number(r_factor(measured, predicted, both), 3)
     which = f"Pattern {int(np.ravel(fit['index'])[0])}; " if "index" in fit and fit["index"].size else ""
     caption = f"{which}R = Σ|√measured − √predicted| / Σ√measured = {agreement}."
     return drawn, caption[:1].upper() + caption[1:]
+
+
+def _counts_norm(counts: np.ndarray) -> tuple[Normalize, float]:
+    """Color scale of a pattern, and the smallest count shown: logarithmic unless the counts are all alike."""
+    low, top = (float(each) for each in np.percentile(counts, (1, 99.98)))
+    if low > top / LEAST_RANGE:  # an image in a bright beam, not a diffraction pattern
+        return Normalize(low, max(top, low * (1 + 1e-6))), float(counts.min())
+    floor = max(top * 1e-5, float(np.percentile(counts[counts > 0], 1)) / 2)
+    return LogNorm(floor, max(top, floor * 10)), floor
 
 
 def frc_picture(scene: Scene) -> tuple[Figure, str] | None:

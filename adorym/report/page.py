@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -63,6 +64,7 @@ def render(shown: Scene, pictures: list[Picture], name: str = "") -> str:
         scores=[(title_of(f.name), f.text + (f"  ({f.note})" if f.note else "")) for f in figures],
         reference=shown.score.reference if shown.score else "",
         trend=position_trend(result),
+        verdict=result.verdict,
         config=result.config,
     )
 
@@ -91,6 +93,10 @@ def _facts(shown: Scene) -> list[tuple[str, str, str]]:
         fell = f"{number(first / last, 3)} × lower than in epoch 1" if first > last > 0 else ""
         facts.append(("Final loss", number(last, 4), fell))
         facts.append(("Epochs", str(loss.size), ""))
+    if (verdict := result.verdict) is not None:
+        times = verdict.times_noise
+        fit = f"{number(times, 3)} × the noise" if math.isfinite(times) else f"{number(100 * verdict.relative, 2)} %"
+        facts.append(("Misfit", fit, verdict.kind))
     seconds = result.history.get("time_s")
     if seconds is not None and seconds.size:
         pace = f"{duration(float(np.nanmedian(seconds)))} per epoch"

@@ -22,6 +22,7 @@ from adorym.report.text import number, quantity
 
 # A scale counts where it exceeds chance three times, and moves the edge of a scan of 200 pixels by a tenth of one.
 SIGNIFICANT, SMALLEST = 3.0, 1e-3
+SMALLEST_TURN_RAD = np.deg2rad(0.5)
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,14 @@ class PositionTrend:
         rms_affine_px: The same with the affine map removed.
         shift_px: (y, x) mean correction; 0 where a common shift, which the data cannot determine, is taken out.
         affine: That map, from recorded to refined positions.
+        pixel_size_m: (y, x) pixel size with which the recorded positions became pixels, if it is known.
     """
 
     rms_px: float
     rms_affine_px: float
     shift_px: tuple[float, float]
     affine: AffinePart
+    pixel_size_m: tuple[float, float] | None = None
 
     @property
     def scale(self) -> str:
@@ -71,20 +74,47 @@ class PositionTrend:
 
     @property
     def hint(self) -> str:
-        """What a scale that is equal in y and x means; empty where it is not, or may be chance."""
+        """What a scale that is equal in y and x means, or a turn; empty where there is neither, or may be chance."""
+        return self._scale_hint or self._turn_hint
+
+    @property
+    def _turn_hint(self) -> str:
+        affine, least = self.affine, max(SMALLEST_TURN_RAD, SIGNIFICANT * float(np.hypot(*self.affine.scale_error)))
+        bent = max(abs(affine.shear), abs(affine.scale[0] - affine.scale[1]))
+        if abs(affine.rotation_rad) < max(least, 3 * bent):
+            return ""
+        turn = f"{-np.rad2deg(affine.rotation_rad):.3g}"  # a minus sign that can be copied
+        return (
+            f"Refinement found a turn: the positions turned by {turn} deg from x towards y, as if the axes of the scan "
+            f"were turned against the detector's, by that or more. Try 'data.rotation: {turn} deg', or add it to the "
+            "one that is set."
+        )
+
+    @property
+    def _scale_hint(self) -> str:
         strains = np.array(self.affine.scale) - 1
         common, chance = float(strains.mean()), SIGNIFICANT * float(np.hypot(*self.affine.scale_error))
         unequal = abs(strains[0] - strains[1]) > max(chance, abs(common) / 3)
         if unequal or abs(common) < max(chance / 2, SMALLEST):
             return ""
-        size, energy, distance, travel = (
-            ("large", "low", "long", "more") if common > 0 else ("small", "high", "short", "less")
+        grew, size, energy, distance, travel = (
+            ("grew", "large", "low", "long", "more") if common > 0 else ("shrank", "small", "high", "short", "less")
         )
+        change = self._mended(common)
         return (
-            f"The scale is equal in y and x: the pixel size seems too {size}, by {100 * abs(common):.1f} % or more, "
-            f"as with a photon energy too {energy} or a distance too {distance} by as much, "
-            f"or motors that move {travel} than recorded."
+            f"Refinement found a scale: the positions {grew}, equally in y and x. The pixel size seems too {size}, by "
+            f"{100 * abs(common):.1f} % or more, as with a photon energy too {energy} or a distance too {distance} by "
+            f"as much, or motors that move {travel} than recorded.{change}"
         )
+
+    def _mended(self, common: float) -> str:
+        """The settings that would undo the scale."""
+        if self.pixel_size_m is None:
+            return ""
+        sizes = [quantity(size / (1 + common), "m", 4) for size in self.pixel_size_m]
+        size = sizes[0] if len(set(sizes)) == 1 else f"[{', '.join(sizes)}]"
+        factor = number(1 / (1 + common), 4)
+        return f" Try the distance times {factor}, or 'data.pixel_size: {size}' if no distance is known."
 
 
 def position_trend(result: Result) -> PositionTrend | None:
@@ -97,7 +127,8 @@ def position_trend(result: Result) -> PositionTrend | None:
     except DataError:  # too few, or all on one line
         return None
     y, x = (positions.value - positions.start).mean(0)
-    return PositionTrend(errors.rms_px, errors.rms_affine_px, (float(y), float(x)), errors.affine)
+    pixel = None if result.pixel_size_m is None else (float(result.pixel_size_m[0]), float(result.pixel_size_m[1]))
+    return PositionTrend(errors.rms_px, errors.rms_affine_px, (float(y), float(x)), errors.affine, pixel)
 
 
 def _percent(part: float) -> str:

@@ -41,8 +41,10 @@ def probe_picture(scene: Scene) -> tuple[Figure, str] | None:
             style.scale_bar(ax, modes[i].shape, scene.pixel_x_m)
     _phase_wheel(drawn, axes[columns - 1])
     photons = number(float(powers(probe).sum()), 3)
+    fixed = scene.result.provenance.get("photons", "")
     caption = (
-        f"Brightness is amplitude, each mode scaled to its own maximum; hue is phase. {photons} photons per pattern."
+        "Brightness is amplitude, each mode scaled to its own maximum; hue is phase. "
+        f"{photons} photons in the beam{f' ({fixed})' if fixed else ''}."
     )
     if len(modes) > 1:
         caption += " Modes are orthogonalized; per cent of the power."

@@ -33,7 +33,7 @@ class Autofocus:
 
     Attributes:
         at: Further epochs, counted from 1, after which the focus is searched.
-        reach: Largest change of the distances; half the depth of focus of a pixel if absent.
+        reach: Largest correction of the distances, all searches together; half the depth of focus of a pixel if absent.
         last: Whether the focus is searched after the last epoch.
     """
 
@@ -45,19 +45,30 @@ class Autofocus:
         """Whether the focus is searched after ``epoch`` completed epochs of ``epochs``."""
         return epoch in self.at or (self.last and epoch == epochs)
 
-    def find(self, obj: np.ndarray, grid: Grid, inside: tuple[slice, slice]) -> float:
-        """Distance by which the object ``(Y, X)`` complex has to be propagated to be in focus."""
+    def reach_m(self, grid: Grid) -> float:
+        """The reach, or its default."""
+        return self.reach or depth_of_focus_m(min(grid.pixel_size_m), grid.wavelength_m) / 2
+
+    def find(self, obj: np.ndarray, grid: Grid, inside: tuple[slice, slice], corrected_m: float = 0.0) -> float:
+        """Distance by which the object ``(Y, X)`` complex has to be propagated to be in focus.
+
+        Args:
+            obj: The object.
+            grid: Its grid.
+            inside: Rows and columns that count.
+            corrected_m: Present correction of the distances; the new one, less the result, stays in reach.
+        """
         spectrum, rate = fft.fft2(np.asarray(obj, np.complex64)), fresnel_rate_rad_per_m(grid)
-        reach = self.reach or depth_of_focus_m(min(grid.pixel_size_m), grid.wavelength_m) / 2
+        low, high = corrected_m - self.reach_m(grid), corrected_m + self.reach_m(grid)
 
         def blur(distance: float) -> float:
             return total_variation(np.abs(fft.ifft2(spectrum * np.exp(-1j * distance * rate)))[inside])
 
-        trials = np.linspace(-reach, reach, STEPS)
+        trials = np.linspace(low, high, STEPS)
         best = trials[np.argmin([blur(d) for d in trials])]
         step = trials[1] - trials[0]
-        found = optimize.minimize_scalar(blur, bounds=(best - step, best + step), method="bounded",
-                                         options={"xatol": step / 50})  # fmt: skip
+        around = max(best - step, low), min(best + step, high)
+        found = optimize.minimize_scalar(blur, bounds=around, method="bounded", options={"xatol": step / 50})
         return float(found.x)
 
 
@@ -82,10 +93,23 @@ class FocusUpdate(Update):
         now = state.read_object()
         grid = self.grid_of((now.shape[0], now.shape[1]))
         rows, columns = (slice(edge, n - edge) for edge, n in zip(self.buffer_px, now.shape, strict=True))
-        distance = self.settings.find(now, grid, (rows, columns))
+        before = float(np.ravel(state.values["common_distance"])[0])
+        distance = self.settings.find(now, grid, (rows, columns), before)
         LOG.info("autofocus after epoch %d: distances shifted by %.4g m", state.epoch, -distance)
+        self.warn(before - distance, self.settings.reach_m(grid))
         focused = state.with_(new_object=refocused(now, grid, distance), new_problem=True)
         return focused.with_values(common_distance=state.values["common_distance"] - distance)
+
+    @staticmethod
+    def warn(corrected_m: float, reach_m: float) -> None:
+        """Say so when the sharpest object lies at an end of the search, so that a sharper one may lie beyond it."""
+        if abs(corrected_m) > reach_m * (1 - 1 / (STEPS - 1)):
+            LOG.warning(
+                "autofocus: the sharpest object lies at the end of the reach of %.4g m: distances %+.4g m; widen "
+                "'forward_model.autofocus.reach', or correct the distances",
+                reach_m,
+                corrected_m,
+            )
 
 
 def refocused(obj: np.ndarray, grid: Grid, distance_m: float) -> np.ndarray:

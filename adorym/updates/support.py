@@ -16,6 +16,9 @@ from adorym.units import Pixels
 from adorym.updates.base import State, Update
 from adorym.wrapper import get_backend
 
+# Part of the array that a support may take.
+LARGEST = 0.5
+
 
 @component
 class SupportSettings(ParameterSettings):
@@ -47,7 +50,9 @@ class SupportSettings(ParameterSettings):
 class SupportUpdate(Update):
     """Sets the support to the region of strong blurred amplitude, and the object to zero outside.
 
-    Before the first epoch the support is the region where the start object is not zero.
+    Before the first epoch the support is the region where the start object is not zero; if that is most of the array,
+    shrink-wrap finds it. A later update that would enlarge it to most of the array leaves it as it is: a pattern does
+    not determine so large a crystal.
 
     Attributes:
         parameter: Name of the support, ``(y, x, z)``, 0 or 1.
@@ -64,10 +69,11 @@ class SupportUpdate(Update):
     def apply(self, state: State) -> State:
         present, rule = state.values[self.parameter], self.rule
         amplitude = np.abs(state.read_object()) * (present > 0)
-        if state.epoch == 0:
-            inside = amplitude > 0
-        else:
+        inside = amplitude > 0
+        if state.epoch > 0 or inside.mean() > LARGEST:
             xp = get_backend("autograd", precision="double")
-            inside = shrink_wrap(xp, amplitude, rule.sigma, rule.threshold, (0, 1, 2), dilate=rule.dilate)
+            found = shrink_wrap(xp, amplitude, rule.sigma, rule.threshold, (0, 1, 2), dilate=rule.dilate)
+            small = state.epoch == 0 or found.mean() <= max(LARGEST, float((present > 0).mean()))
+            inside = found if small else present > 0
         inside = inside.astype(present.dtype)
         return state.with_values(**{self.parameter: inside}).with_(factor=inside, new_problem=state.epoch > 0)

@@ -59,7 +59,7 @@ def test_truth_scores_perfectly(data, tmp_path):
     assert found["phase_ssim"] > 0.999
     assert found["resolution_m"] == pytest.approx(13e-9)
     assert found["probe_fidelity"] == pytest.approx(1, abs=1e-4)
-    assert [found["probe_mode_0_power"], found["probe_mode_1_power"]] == pytest.approx([0.7, 0.3], abs=3e-3)
+    assert [found["probe_mode_1_power"], found["probe_mode_2_power"]] == pytest.approx([0.7, 0.3], abs=3e-3)
 
 
 def test_position_error_and_its_affine_part(data, tmp_path):

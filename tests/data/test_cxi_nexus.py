@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from data_files import JOULE_PER_EV, WINDOW, counts, cxi, translations, write
 
+from adorym.data.near_field import in_near_field
 from adorym.data.open import open_dataset
 from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.units import wavelength_m
@@ -150,7 +151,14 @@ def test_cone_beam_near_field(tmp_path):
     np.testing.assert_allclose(dataset.propagation_distance_m, [2 / magnification])
     far = open_dataset(path, {"source_distance": 0.02})
     assert far.pixel_size_m == pytest.approx(PIXEL, rel=1e-6)
-    assert any("source_distance changes nothing in the far field" in note for note in far.notes)
+    again = in_near_field(far)
+    assert again.pixel_size_m == pytest.approx(dataset.pixel_size_m)
+    np.testing.assert_allclose(again.propagation_distance_m, dataset.propagation_distance_m)
+    np.testing.assert_allclose(again.probe_positions_px, dataset.probe_positions_px, rtol=1e-6)
+    assert not any("wavelength * distance" in note for note in again.notes)
+    given = in_near_field(open_dataset(path, {"source_distance": 0.02, "pixel_size": 1e-7}))
+    assert given.pixel_size_m == (1e-7, 1e-7)
+    np.testing.assert_array_equal(given.probe_positions_px, open_dataset(path, {"pixel_size": 1e-7}).probe_positions_px)
     path = cxi(tmp_path / "b.cxi", instrument_1__detector_1__distance=None)
     with pytest.raises(GeometryError, match="data.distance"):
         open_dataset(path, {"propagation_distance": "near_field"})

@@ -117,7 +117,21 @@ def test_volume_goes_back_into_its_data_set():
     found = to_dataset(binned(read_volume(data), (1, 2, 2)), data)
     np.testing.assert_array_equal(found.theta_rad, theta)
     assert found.detector_pixel_size_m == (1e-4, 1.2e-4)
-    assert len(to_dataset(binned(read_volume(data), (2, 1, 1)), data).theta_rad) == 1
+    uneven = np.linspace(-1, 1, 20) ** 3
+    data = data.with_(theta_rad=uneven)
+    two = to_dataset(binned(read_volume(data), (2, 1, 1)), data).theta_rad
+    np.testing.assert_allclose(two, (uneven[::2] + uneven[1::2]) / 2)
+    wide = to_dataset(cropped(read_volume(data), (24, 24, 22), np.array([8, 12, 11])), data)  # frames -4 to 19
+    first = uneven[0] + np.arange(-4, 0) * (uneven[1] - uneven[0])
+    np.testing.assert_allclose(wide.theta_rad, [*first, *uneven])
+    assert (wide.angle_index == np.arange(24)).all()
+
+
+def test_what_is_not_a_count_is_not_measured():
+    counts = bragg_peak().counts.copy()
+    counts[3, 4, 5], counts[6, 7, 8] = np.nan, -1
+    volume = read_volume(Dataset(patterns=ArrayPatterns(counts)))
+    assert np.argwhere(~volume.good).tolist() == [[3, 4, 5], [6, 7, 8]] and (volume.counts[~volume.good] == 0).all()
 
 
 # -- resizing --------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+import tifffile
 
 from adorym.data.dataset import ArrayPatterns
 from adorym.data.flat_fields import Drift, DriftingPatterns, drift_of
@@ -121,3 +122,36 @@ def test_line_integrals_become_transmissions(tmp_path):
     dataset = open_dataset(tmp_path / "logged.h5", {"measured": "line_integrals"})
     assert dataset.measured == "intensity" and dataset.open_beam_counts == 1
     np.testing.assert_allclose(dataset.patterns.read(np.array([1]))[0, 0], np.exp([0, 0.1, -2]), rtol=1e-6)
+
+
+@pytest.fixture
+def drifting_beam(tmp_path):
+    """Three pictures of nothing but a beam that moves in between, and two flat fields of each."""
+    rng = np.random.default_rng(0)
+    beams = 1e3 * (1 + rng.random((3, 4, 12)))
+    for i, beam in enumerate(beams):
+        tifffile.imwrite(tmp_path / f"picture_{i}cm.tif", (beam + 7).astype("f4"))
+        tifffile.imwrite(tmp_path / f"flat_{i}cm.tif", (beam + 7).astype("f4"))
+        two = np.stack([beam * 0.9, beam * 1.1]) + 7
+        tifffile.imwrite(tmp_path / f"two_{i}cm.tif", two.astype("f4"), photometric="minisblack")
+    return tmp_path
+
+
+def test_as_many_flat_fields_as_pictures_belong_to_one_each(drifting_beam):
+    dark = np.full((4, 12), 7.0)
+    keys = {"white": str(drifting_beam / "flat_*.tif"), "dark": dark}
+    dataset = open_dataset(drifting_beam / "picture_*.tif", keys)
+    assert flat(dataset) < 1e-4
+    assert any("each has its own (data.white_fields: mean" in note for note in dataset.notes)
+    assert flat(open_dataset(drifting_beam / "picture_*.tif", keys | {"white_fields": "mean"})) > 0.1
+    again = open_dataset(write_native(dataset, drifting_beam / "series.h5"))
+    assert flat(again) < 1e-4
+
+
+def test_several_flat_fields_of_each_picture(drifting_beam):
+    keys = {"white": str(drifting_beam / "two_*.tif"), "dark": np.full((4, 12), 7.0)}
+    assert flat(open_dataset(drifting_beam / "picture_*.tif", keys)) > 0.1
+    assert flat(open_dataset(drifting_beam / "picture_*.tif", keys | {"white_fields": "one_each"})) < 1e-4
+    keys["white"] = str(drifting_beam / "two_[01]cm.tif")
+    with pytest.raises(DataError, match="do not come one for each pattern; expected 3, or a multiple; found 4"):
+        open_dataset(drifting_beam / "picture_*.tif", keys | {"white_fields": "one_each"})

@@ -149,7 +149,10 @@ def test_mask_dark_white_and_angles(tmp_path):
         (["patterns=a", "patterns=b"], "map.patterns: given twice; found 'a' and 'b'"),
         (["positions=scan"], "map.patterns: missing; name the array of patterns"),
         (["patterns="], "map.patterns: missing"),
-        (["patterns=data", "positions_unit=ft"], "map.positions_unit: .*'px', 'm', 'mm', 'um' or 'nm'.*found 'ft'"),
+        (
+            ["patterns=data", "positions_unit=ft"],
+            "map.positions_unit: .*'px', 'm', 'mm', 'um', 'nm', 'pm' or 'angstrom'.*found 'ft'",
+        ),
         (["patterns=data", "energy=high"], "map.energy: neither an array of the file nor a quantity; .*found 'high'"),
         (["patterns=data", "energy=8.8"], "map.energy: neither an array.*a quantity with a unit"),
     ],

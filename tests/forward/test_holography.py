@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from cases import holography_cases, insert
@@ -34,7 +36,7 @@ from adorym.simulate.holograms import Holography as Experiment
 from adorym.simulate.holograms import Misalignment
 from adorym.simulate.noise import Noise
 from adorym.simulate.phantoms import Pictures
-from adorym.updates.autofocus import Autofocus, refocused
+from adorym.updates.autofocus import Autofocus, FocusUpdate, refocused
 
 ALL = tuple(range(N))
 RUN = RunSettings(precision="double", backend="torch", device="cpu")
@@ -227,7 +229,19 @@ def test_autofocus_finds_a_defocused_object():
     inside = (slice(20, -20), slice(20, -20))
     found = Autofocus(reach=0.05).find(refocused(sharp, grid, -0.02), grid, inside)
     assert found == pytest.approx(0.02, abs=0.002)
+    short = Autofocus(reach=0.01)
+    assert short.find(refocused(sharp, grid, -0.02), grid, inside) == pytest.approx(0.01, abs=1e-3)
+    # What has been corrected before counts: the new correction is the old one less what is found.
+    assert short.find(refocused(sharp, grid, -0.02), grid, inside, 0.005) == pytest.approx(0.015, abs=1e-3)
     assert [e for e in range(1, 11) if Autofocus(at=(3, 7)).due(e, 10)] == [3, 7, 10]
+
+
+def test_a_focus_at_the_end_of_the_reach_is_said(caplog):
+    FocusUpdate.warn(0.0097, 0.01)
+    FocusUpdate.warn(-0.0097, 0.01)
+    assert len(caplog.messages) == 2 and "at the end of the reach of 0.01 m: distances -0.0097 m" in caplog.messages[1]
+    FocusUpdate.warn(0.009, 0.01)
+    assert len(caplog.messages) == 2
 
 
 # -- errors ------------------------------------------------------------------------------------------------------------
@@ -326,8 +340,13 @@ def test_distances_must_be_there_and_fit():
         reconstruction(dataset=series(propagation_distance_m=np.array([0.1, 0.2, 0.3])))
     with pytest.raises(GeometryError, match="data.propagation_distance: absent: holography needs the distance"):
         reconstruction(dataset=series(propagation_distance_m=None))
-    with pytest.raises(GeometryError, match="undersampled"):
-        reconstruction(Holography(buffer_px=0), series(propagation_distance_m=np.linspace(1, 2, N)))
+    far = series(propagation_distance_m=np.linspace(1, 2, N))
+    with pytest.raises(GeometryError, match=r"data.propagation_distance: .* undersampled .* check the units") as error:
+        reconstruction(Holography(buffer_px=0), far)
+    wide = int(re.search(r"forward_model.buffer_px: (\d+)", str(error.value)).group(1))
+    reconstruction(Holography(buffer_px=wide), far)
+    with pytest.raises(GeometryError, match=f"buffer_px: {wide}'"):
+        reconstruction(Holography(buffer_px=wide - 1), far)
 
 
 def test_cases_cover_every_parameter():

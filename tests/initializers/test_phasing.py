@@ -8,6 +8,7 @@ from cases import CASES
 from tiny_crystal import ellipsoid, far_field
 
 from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.volume import read_volume
 from adorym.errors import ConfigError
 from adorym.initializers.phasing import Phasing
 from adorym.initializers.phasing_run import LowPass, Phaser, PhasingSettings, ShrinkWrapSettings
@@ -141,3 +142,12 @@ def test_object_of_another_shape_is_refused():
     dataset, _ = measured()
     with pytest.raises(ConfigError, match="phasing needs an object of the shape of the data"):
         Phasing(sequence="ER").make(dataset, (8, 8), np.random.default_rng(0))
+
+
+def test_the_mean_of_several_starts_is_zero_outside_the_support_of_the_best():
+    dataset, _ = measured()
+    settings = Phasing(starts=4, mean_of=3, agreement=0.1, sequence="2*(30*HIO+10*ER)+10*ER", shrink_wrap=TIGHT)
+    found = settings.phase(read_volume(dataset), np.random.default_rng(1))
+    mean = settings.chosen(found)
+    assert np.array_equal(mean != 0, found.objects[0] != 0) and 0 < np.mean(mean != 0) < 0.2
+    assert not np.allclose(mean, found.objects[0])

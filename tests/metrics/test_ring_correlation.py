@@ -56,6 +56,16 @@ def test_slow_error_does_not_count_as_blur():
     assert rings.resolved
 
 
+def test_the_first_crossing_counts():
+    """Agreement up to 0.2 and again from 0.3 to the corner: an artifact that both images share resolves nothing."""
+    q = np.hypot(np.fft.fftfreq(SHAPE[0])[:, None], np.fft.fftfreq(SHAPE[1]))
+    other = np.fft.fft2(np.random.default_rng(8).normal(size=SHAPE))
+    shared = np.fft.ifft2(np.where((q < 0.2) | (q > 0.3), np.fft.fft2(IMAGE), other))
+    rings = ring_correlation(IMAGE, shared)
+    assert rings.correlation[-1] > rings.threshold[-1] and not rings.resolved
+    assert rings.crossing == pytest.approx(0.2, abs=2.5 / min(SHAPE))
+
+
 def test_nothing_in_common_is_the_lowest_frequency():
     rings = ring_correlation(np.ones(SHAPE), IMAGE)
     np.testing.assert_array_equal(rings.correlation, 0)

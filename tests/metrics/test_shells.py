@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from adorym.metrics.shells import shell_correlation, transfer_function
+from adorym.metrics.shells import TransferFunction, shell_correlation, transfer_function
 
 SHAPE = (16, 18, 20)
 
@@ -42,3 +42,8 @@ def test_shells_agree_up_to_where_noise_begins():
     assert found.correlation[found.frequency < 0.22].min() > 0.99
     assert 0.5 / found.half_period == pytest.approx(0.25, abs=0.05)
     assert shell_correlation(truth, truth).resolved
+
+
+def test_starts_that_agree_nowhere_have_no_resolution():
+    found = TransferFunction(np.array([0.0, 0.25, 0.5]), np.array([0.2, 0.3, 0.1]))
+    assert found.crosses and found.crossing == 0 and found.half_period_px == np.inf

@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -11,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from adorym import registry
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.result import Result, write_result
-from adorym.errors import DataError, GeometryError
+from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.optics.modes import beam_center_px, beam_diameter_px, beam_sigma_px
 from adorym.optics.probes import (
     ApertureProbe,
@@ -241,8 +242,29 @@ def test_mean_pattern_reads_at_most_so_many():
 def test_mean_pattern_errors():
     with pytest.raises(DataError, match="the mean pattern is dark"):
         MeanPatternProbe().make(Dataset(ArrayPatterns(np.zeros((2, *WINDOW), "f4"))))
-    with pytest.raises(GeometryError, match="a mean pattern gives a probe in the far field only; choose"):
-        MeanPatternProbe().make(dataset(propagation_distance_m=np.array([0.1])))
+    with pytest.raises(ConfigError, match="defocus: has no effect in the near field; leave it out"):
+        MeanPatternProbe(defocus=1e-3).make(dataset(propagation_distance_m=np.array([0.1])))
+
+
+def test_in_the_near_field_the_root_of_the_mean_picture_goes_back_to_the_sample():
+    """A wide Gaussian beam that is flat on the detector converges at the sample; its formula is known."""
+    n, pixel, wavelength, z, waist = 96, 1e-6, 1e-10, 0.4, 8e-6
+    r2 = ((np.indices((n, n)) - (n - 1) / 2) ** 2).sum(0) * pixel**2
+    q = 1 - 1j * z * wavelength / (np.pi * waist**2)  # complex beam parameter at -z, over that of the waist
+    wanted = np.exp(-r2 / waist**2 / q) / q
+    counts = 1e4 * np.exp(-2 * r2 / waist**2)
+    mask = np.ones((n, n), bool)
+    mask[:, 40:42] = False
+    data = Dataset(
+        ArrayPatterns(np.where(mask, counts, 1e9).astype("f4")[None].repeat(3, 0)),
+        energy_ev=1.23984198e-6 / wavelength,
+        pixel_size_m=(pixel, pixel),
+        propagation_distance_m=np.array([z]),
+    )
+    (clean,) = MeanPatternProbe().make(replace(data, patterns=ArrayPatterns(counts.astype("f4")[None])))
+    np.testing.assert_allclose(clean / 100, wanted, atol=2e-3)
+    (made,) = MeanPatternProbe().make(replace(data, mask=mask))
+    np.testing.assert_allclose(made / 100, wanted, atol=0.05)
 
 
 # -- data and file --------------------------------------------------------------------------------------------------

@@ -75,7 +75,8 @@ def test_contradicting_pixel_sizes_are_found():
     right = Geometry((100, 200), **known).far_field_pixel_size_m
     Geometry((100, 200), given_pixel_size_m=right, **known).check_pixel_size("far_field")
     wrong = Geometry((100, 200), given_pixel_size_m=(right[0], 1.02 * right[1]), **known)
-    with pytest.raises(GeometryError, match=r"data\.pixel_size: contradicts .* expected 2e-08 x 1e-08 m"):
+    remedy = r"'data.pixel_size: \[2e-08 m, 1e-08 m\]' .* 'data.distance' or 'data.energy'"
+    with pytest.raises(GeometryError, match=r"pixel size: .* contradicts .* expected 2e-08 x 1e-08 m.*" + remedy):
         wrong.check_pixel_size("far_field")
     cone = Geometry((4, 4), None, (1e-6, 1e-6), 0.5, 0.5, given_pixel_size_m=(1e-6, 1e-6))
     with pytest.raises(GeometryError, match="contradicts"):

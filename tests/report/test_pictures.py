@@ -154,6 +154,27 @@ def test_fit_is_on_one_logarithmic_scale():
     assert fit_picture(Scene(replace(RESULT, fit=dark))) is None
 
 
+@pytest.mark.parametrize("misfit", [0.002, 0.3])
+def test_residuals_of_a_bright_image_can_be_seen(misfit):
+    """A hologram: all counts alike. The limits of the residual follow the residual, not the counts."""
+    rng = np.random.default_rng(5)
+    predicted = 1e4 * (1 + 0.2 * rng.random((24, 32)))
+    wave = np.sin(np.arange(32) / 3)
+    fit = {"measured": predicted * (1 + misfit * wave), "predicted": predicted, "index": np.asarray(0)}
+    measured, _, difference = (ax.images[0] for ax in fit_picture(Scene(replace(RESULT, fit=fit)))[0].axes[:3])
+    largest = np.abs(fit["measured"] - predicted).max()
+    assert difference.norm.vmax == -difference.norm.vmin == pytest.approx(largest, rel=0.1)
+    shades = np.asarray(difference.norm(difference.get_array()))
+    assert np.ptp(shades) > 0.9 and np.std(shades) > 0.15
+    assert not isinstance(measured.norm, LogNorm)
+
+
+def test_small_residuals_of_a_pattern_can_be_seen():
+    fit = RESULT.fit | {"predicted": RESULT.fit["measured"] * 1.001}
+    difference = fit_picture(Scene(replace(RESULT, fit=fit)))[0].axes[2].images[0]
+    assert np.ptp(np.asarray(difference.norm(difference.get_array()))) > 0.4
+
+
 def test_resolution_is_in_the_unit_of_the_pixel():
     star = siemens((48, 60)).real
     noise = np.random.default_rng(1).normal(0, 0.15, (2, *star.shape))

@@ -89,6 +89,21 @@ def test_a_scale_common_to_both_axes_is_interpreted(scale, words):
     assert all(word in hint for word in words)
 
 
+def test_a_scale_says_what_to_change():
+    made = replace(moved(affine((1.04, 1.04)), 0.0), pixel_size_m=(12.48e-9, 12.48e-9))
+    assert "Try the distance times 0.9615, or 'data.pixel_size: 12 nm' if no distance is" in position_trend(made).hint
+
+
+@pytest.mark.parametrize("degrees", [-2.0, 3.0])
+def test_a_turn_is_interpreted(degrees):
+    """From x towards y is the other way round than from y towards x."""
+    hint = position_trend(moved(affine(rotation_rad=-np.radians(degrees)), 0.05 * SCATTER)).hint
+    assert "Refinement found a turn" in hint
+    stated = float(hint.split("data.rotation: ")[1].split(" deg")[0])
+    assert stated == pytest.approx(degrees, abs=0.1)
+    assert position_trend(moved(affine((1.05, 0.97), 0.03, 0.02))).hint == ""
+
+
 @pytest.mark.parametrize("scale", [(1.0, 1.0), (1.02, 1.0), (1.0, 0.98), (1.01, 0.99), (1.0005, 1.0005)])
 def test_nothing_is_read_into_other_trends(scale):
     assert position_trend(moved(affine(scale))).hint == ""

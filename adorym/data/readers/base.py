@@ -16,13 +16,14 @@ import numpy as np
 from adorym.data.containers import read_array, read_mask
 from adorym.data.dataset import Dataset, Patterns
 from adorym.data.detector_window import DetectorWindow, WindowedPatterns, beam_center, belongs_to_frames, window_of
-from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of, robust_mean
+from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of, one_each, robust_mean
 from adorym.data.flat_fields import mean_field as mean_field
 from adorym.data.gaps import find_gaps, sample_of
-from adorym.data.lengths import LENGTHS, Lengths
+from adorym.data.lengths import LENGTHS, Lengths, check_particles
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
 from adorym.data.pictures import hot_pixels
+from adorym.data.positions import Recorded, own_positions, placed, recorded_in
 from adorym.data.projections import chosen_rows, clipping, in_rows, own_fields, repaired_projections
 from adorym.data.rotation_angles import check_angles, chosen_angles
 from adorym.data.selection import Selection, positions_of, selection
@@ -42,6 +43,8 @@ class Raw:
         patterns: ``(n, y, x)``.
         positions_px: ``(n, 2)`` (y, x) of the probe in object pixels, or ``None``.
         positions_m: The same in meters, where the file has meters.
+        recorded: Positions in any unit, in place of these two.
+        scan_shape: Leading axes of the array of patterns; two of them are rows and columns of a raster.
         angle_index: ``(n,)``, or ``None`` for a single angle.
         theta_rad: ``(n_angles,)``.
         measured: ``"intensity"``, ``"amplitude"`` or ``"line_integrals"``.
@@ -54,6 +57,7 @@ class Raw:
         open_beam_counts: Mean counts in a pixel without the sample; those of ``flat`` if there is one.
         start_probe: ``(modes, y, x)``.
         rotation_center_px: x of the rotation axis from the detector's middle.
+        computed: As `adorym.data.dataset.Dataset` has it.
         truth: What a simulation knows.
         notes: What the reader decided.
         doubts: What is doubtful about the file.
@@ -62,6 +66,8 @@ class Raw:
     patterns: Patterns
     positions_px: np.ndarray | None = None
     positions_m: np.ndarray | None = None
+    recorded: Recorded | None = None
+    scan_shape: tuple[int, ...] | None = None
     angle_index: np.ndarray | None = None
     theta_rad: np.ndarray = field(default_factory=lambda: np.zeros(1))
     measured: str = "intensity"
@@ -74,6 +80,7 @@ class Raw:
     open_beam_counts: float | None = None
     start_probe: np.ndarray | None = None
     rotation_center_px: float | None = None
+    computed: tuple[str, ...] = ()
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
@@ -131,6 +138,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     raw = _with_angles(_in_rows(raw, overrides), overrides)
     notes, doubts = list(raw.notes), list(raw.doubts)
     chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
+    own = own_positions(overrides, raw.scan_shape, raw.patterns.shape[0], notes, path)
+    raw = raw if own is None else replace(raw, recorded=own)
     raw = _with_fields(raw, overrides, notes, doubts, path)
     mask = _mask(raw, overrides, notes, path)
     measured = overrides.measured or raw.measured
@@ -141,8 +150,6 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         notes.append("measured: line integrals -log(I/I0), made transmissions again")
     lengths = raw.lengths.overridden(overrides).propagated(overrides.propagation_distance, patterns.shape[1:], notes)
     near = lengths.propagation_distance_m is not None
-    if overrides.source_distance is not None and not near:
-        notes.append("source_distance changes nothing in the far field; near-field data need data.propagation_distance")
     for turn in (raw.orientation, overrides.orientation(keep_center=not near)):
         if not turn.is_identity:
             patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
@@ -152,12 +159,20 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     used = replace(raw, measured=measured, lengths=lengths, mask=chosen_mask(mask, chosen),
                    patterns=patterns if chosen.is_all else select(patterns, chosen.patterns))  # fmt: skip
     used, weights, scale = _windowed(used, overrides, chosen, notes)
-    scanned = raw.positions_px is not None or raw.positions_m is not None
-    lengths = used.lengths.completed(used.patterns.shape[1:], notes, scanned=scanned)
-    positions = positions_of(_positions(raw, lengths, notes, path), chosen, notes, path)
+    given = used.lengths.pixel_size_m
+    lengths = used.lengths.completed(used.patterns.shape[1:], notes, scanned=_scanned(raw))
+    check_particles(lengths, overrides, path)
+    used = replace(used, lengths=lengths)
+    positions, of_length = _positions(used, overrides, scale, notes, doubts, path)
+    computed = set(raw.computed) | ({"probe_positions_px"} if of_length else set())
+    if overrides.pixel_size is not None:
+        computed.discard("pixel_size_m")
+    elif given is None and lengths.pixel_size_m is not None:
+        computed.add("pixel_size_m")
+    positions = positions_of(positions, chosen, notes, path)
     dataset = Dataset(
         patterns=used.patterns,
-        probe_positions_px=positions if positions is None or raw.positions_m is not None else positions / scale,
+        probe_positions_px=positions,
         angle_index=chosen.angle_index,
         theta_rad=np.asarray(raw.theta_rad, np.float64)[chosen.angles],
         measured=measured,
@@ -166,7 +181,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         start_probe=used.start_probe,
         truth=chosen.truth(used.truth),
         path=path,
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys(notes)),
+        computed=tuple(sorted(computed)),
         doubts=tuple(doubts),
         pattern_numbers=chosen.patterns,
         angle_numbers=chosen.angles,
@@ -187,9 +203,12 @@ def _in_rows(raw: Raw, overrides: Overrides) -> Raw:
     return replace(raw, patterns=patterns, mask=mask, dark=dark, flat=flat, drift=drift)
 
 
+def _scanned(raw: Raw) -> bool:
+    return any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m))
+
+
 def _with_angles(raw: Raw, overrides: Overrides) -> Raw:
-    scanned = raw.positions_px is not None or raw.positions_m is not None
-    found = chosen_angles(overrides, raw.patterns.shape[0], len(raw.theta_rad), scanned=scanned)
+    found = chosen_angles(overrides, raw.patterns.shape[0], len(raw.theta_rad), scanned=_scanned(raw))
     if found is None:
         return raw
     theta, index, doubts = found
@@ -205,18 +224,18 @@ def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], doubts: list[
     flat, drift, n = raw.flat, raw.drift, raw.patterns.shape[0]
     if overrides.white is not None:
         flats = own_fields(overrides.white, "flat", overrides, window)
-        when = moments_of(overrides.white_fields, len(flats), None, np.zeros(n), path)
-        flat, drift = beam_of(flats, dark, when, notes)
-        clipped = clipping(raw.patterns, flats)
-        doubts += [] if clipped is None else [clipped]
+        turned = len(raw.theta_rad) > 1 or overrides.theta is not None or overrides.theta_range is not None
+        kind = overrides.white_fields or one_each(len(flats), n, _scanned(raw) or turned, notes)
+        flat, drift = beam_of(flats, dark, moments_of(kind, len(flats), None, np.zeros(n), path), notes)
+        doubts += clipping(raw.patterns, flats)
     elif overrides.dark is not None and flat is not None:  # another dark field than that of the file
         flats = (flat[None] if drift is None else drift.flats(flat)) + (0.0 if raw.dark is None else raw.dark)
         flat, drift = beam_of(flats, dark, None if drift is None else (np.arange(len(flats)), drift.moment), notes)
     raw = replace(raw, dark=dark, flat=flat, drift=drift)
     if overrides.hot_pixels is None:
         return raw
-    mean = raw.patterns.read(np.arange(min(raw.patterns.shape[0], HOT_PIXEL_SAMPLE))).mean(axis=0)
-    hot = hot_pixels(mean.astype(np.float64), overrides.hot_pixels)
+    mean = raw.patterns.read(np.arange(min(n, HOT_PIXEL_SAMPLE))).mean(axis=0, dtype=np.float64)
+    hot = hot_pixels(mean, overrides.hot_pixels)
     if flat is not None and flat.shape == mean.shape:
         hot |= hot_pixels(flat, overrides.hot_pixels)
     notes.append(f"hot pixels: {int(hot.sum())} masked")
@@ -298,22 +317,13 @@ def _lit(flat: np.ndarray) -> np.ndarray:
     return (flat > 0) & np.isfinite(flat)
 
 
-def _positions(raw: Raw, lengths: Lengths, notes: list[str], path: str) -> np.ndarray | None:
-    """(y, x) in object pixels; those in meters count from their minimum, the instrument's zero being arbitrary."""
-    if raw.positions_m is None:
-        return None if raw.positions_px is None else np.asarray(raw.positions_px, dtype=np.float64)
-    if lengths.pixel_size_m is None:
-        needed = {
-            "energy": lengths.energy_ev,
-            "distance": lengths.distance_m,
-            "detector_pixel_size": lengths.detector_pixel_size_m,
-        }
-        missing = ", ".join(f"data.{name}" for name, value in needed.items() if value is None)
-        remedy = f"give data.pixel_size, or for far-field data what is missing of the geometry: {missing}"
-        raise DataError(path, "positions are in meters and the pixel size of the object is unknown", remedy=remedy)
-    start = np.nanmin(raw.positions_m, axis=0)
-    notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
-    return (raw.positions_m - start) / np.asarray(lengths.pixel_size_m)
+def _positions(
+    raw: Raw, overrides: Overrides, scale: np.ndarray, notes: list[str], doubts: list[str], path: str
+) -> tuple[np.ndarray | None, bool]:
+    """What `placed` makes of all positions, those of the user or those of the file; doubts about them are added."""
+    found = raw.recorded or recorded_in(raw.positions_px, raw.positions_m)
+    window = raw.patterns.shape[1:], scale
+    return (None, False) if found is None else placed(found, overrides, raw.lengths, window, (notes, doubts), path)
 
 
 def _windowed(
@@ -321,7 +331,7 @@ def _windowed(
 ) -> tuple[Raw, np.ndarray | None, np.ndarray]:
     """The part of the detector that the user asks for, weights of it, and (y, x) object pixels that became one."""
     near, frame_px = raw.lengths.propagation_distance_m is not None, raw.patterns.shape[1:]
-    far = not near and (raw.positions_px is not None or raw.positions_m is not None)
+    far = not near and any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m))
     center = overrides.center
     if center == "auto":
         center = _beam(raw, near)

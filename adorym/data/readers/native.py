@@ -15,11 +15,12 @@
 | ``metadata/distance_m``, ``source_distance_m``, ``detector_pixel_size_m`` | scalar, scalar, (y, x) | m |
 | ``metadata/magnification`` | (distance,) | cone beam; ``psize_cm`` is that of the largest |
 | ``metadata/open_beam_counts`` | scalar | counts in a pixel without the sample |
+| ``metadata/computed`` | texts | which of pixel size and positions follow from the distance of the detector |
 | ``metadata/angle_index`` | (n,) | angle of every pattern, where angles have unequal numbers of them |
 | ``start/probe`` | (modes, y, x) | square root of photons |
 | ``truth/...`` | | what a simulation knows |
 
-``@units`` on a dataset wins over the unit of the table. The last seven rows are additions to the original's layout.
+``@units`` on a dataset wins over the unit of the table. The last eight rows are additions to the original's layout.
 Angles missing from a file with scans at several angles are taken as the original takes them: evenly from 0 to pi, both
 included. Pictures without angles are pictures at one angle.
 """
@@ -32,7 +33,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from adorym.data.flat_fields import beam_of, moments_of, robust_mean
+from adorym.data.flat_fields import beam_of, moments_of, one_each, robust_mean
 from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single, text_attribute, unit_of
 from adorym.data.lengths import LENGTHS, Lengths, Quantity
 from adorym.data.overrides import Overrides
@@ -77,10 +78,10 @@ class NativeReader(Reader):
             flat, drift = None, None
             if white is not None:
                 flats = _stack(numbers(white))
-                when = _moments(file, len(flats), theta[index], overrides.white_fields)
+                when = _moments(file, flats, theta[index], overrides.white_fields, notes)
                 flat, drift = beam_of(flats, dark, when, notes)
-                doubts += [clipped] if (clipped := clipping(patterns, flats)) is not None else []
-            probe, stored_notes = find(file, ["start/probe"]), find(file, ["metadata/notes"])
+                doubts += clipping(patterns, flats)
+            probe, stored_notes = find(file, ["start/probe"]), _texts(file, "metadata/notes")
             raw = Raw(
                 patterns=patterns,
                 positions_px=_positions(file, index, lengths, notes),
@@ -95,11 +96,17 @@ class NativeReader(Reader):
                 start_probe=None if probe is None else modes_of(probe[()], f"{path}:{probe.name}"),
                 rotation_center_px=_number(file, "metadata/rotation_center_px", "metadata/rotation_centre_px"),
                 open_beam_counts=_number(file, "metadata/open_beam_counts"),
+                computed=_texts(file, "metadata/computed"),
                 truth=_truth(file),
-                notes=(*(() if stored_notes is None else stored_notes.asstr()[()]), *notes),
+                notes=(*stored_notes, *notes),
                 doubts=tuple(doubts),
             )
         return raw
+
+
+def _texts(file: h5py.File, name: str) -> tuple[str, ...]:
+    stored = find(file, [name])
+    return () if stored is None else tuple(stored.asstr()[()])
 
 
 def _lengths(file: h5py.File, notes: list[str]) -> Lengths:
@@ -240,11 +247,14 @@ def _fitting(positions: np.ndarray, n: int, dataset: h5py.Dataset) -> np.ndarray
 
 
 def _moments(
-    file: h5py.File, n_flats: int, theta_rad: np.ndarray, kind: str | None
+    file: h5py.File, flats: np.ndarray, theta_rad: np.ndarray, kind: str | None, notes: list[str]
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    dataset = find(file, ["exchange/theta_white"])
+    """Moments of flat fields and patterns; ``theta_rad`` is the angle of every pattern."""
+    dataset, n = find(file, ["exchange/theta_white"]), len(theta_rad)
     angles = None if dataset is None else np.ravel(quantity(dataset, "rad", "deg"))
-    return moments_of(kind, n_flats, angles, theta_rad, file.filename)
+    scanned = find(file, ["metadata/probe_pos_px", "metadata/probe_pos_px_0"]) is not None
+    kind = kind or one_each(len(flats), n, scanned or angles is not None or np.ptp(theta_rad) > 0, notes)
+    return moments_of(kind, len(flats), angles, theta_rad, file.filename)
 
 
 def _mask(file: h5py.File, shape: tuple[int, int, int]) -> np.ndarray | None:

@@ -52,7 +52,7 @@ class NxTomoReader(Reader):
             patterns = Hdf5Patterns(path, stack.name)
             theta, doubts = _angles(entry, len(key), path, overrides)
             dark = None if not len(darks) else robust_mean(patterns.read(darks), "dark", notes)
-            flat = drift = clipped = None
+            flat, drift, clipped = None, None, ()
             if len(flats):
                 when = _moments(overrides, flats, projections, str(path))
                 fields = patterns.read(flats).astype(np.float64)
@@ -69,7 +69,7 @@ class NxTomoReader(Reader):
                 drift=drift,
                 rotation_center_px=None if axis is None else float(np.ravel(numbers(axis))[0]) - (width - 1) / 2,
                 notes=tuple(notes),
-                doubts=(*doubts, *([] if clipped is None else [clipped])),
+                doubts=(*doubts, *clipped),
             )
 
 
