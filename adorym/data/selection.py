@@ -158,3 +158,8 @@ def choose(dataset: Dataset, keep: np.ndarray, note: str) -> Dataset:
         truth=truth,
         notes=(*dataset.notes, note),
     )
+
+
+def chosen_mask(mask: np.ndarray | None, chosen: Selection) -> np.ndarray | None:
+    """The mask ``(y, x)`` or ``(n, y, x)`` of the chosen patterns."""
+    return mask if mask is None or mask.ndim == 2 else chosen.of(mask)

@@ -26,7 +26,7 @@ from adorym.data.pictures import hot_pixels
 from adorym.data.positions import Recorded, own_positions, placed, recorded_in
 from adorym.data.projections import chosen_rows, clipping, in_rows, own_fields, repaired_projections
 from adorym.data.rotation_angles import check_angles, chosen_angles
-from adorym.data.selection import Selection, positions_of, selection
+from adorym.data.selection import Selection, chosen_mask, positions_of, selection
 from adorym.data.selection import choose as choose
 from adorym.errors import ConfigError, DataError
 from adorym.extension import check_kind, check_returned, is_foreign, user_code
@@ -135,11 +135,11 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         DataError: Arrays do not fit each other, or positions in meters cannot be turned into pixels.
         ConfigError: An override chooses what is not there.
     """
-    raw = _with_angles(_in_rows(raw, overrides), overrides)
-    notes, doubts = list(raw.notes), list(raw.doubts)
-    chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
+    raw, notes = _in_rows(raw, overrides), list(raw.notes)
     own = own_positions(overrides, raw.scan_shape, raw.patterns.shape[0], notes, path)
-    raw = raw if own is None else replace(raw, recorded=own)
+    raw = _with_angles(raw if own is None else replace(raw, recorded=own), overrides)
+    doubts = list(raw.doubts)
+    chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
     raw = _with_fields(raw, overrides, notes, doubts, path)
     mask = _mask(raw, overrides, notes, path)
     measured = overrides.measured or raw.measured
@@ -164,11 +164,6 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     check_particles(lengths, overrides, path)
     used = replace(used, lengths=lengths)
     positions, of_length = _positions(used, overrides, scale, notes, doubts, path)
-    computed = set(raw.computed) | ({"probe_positions_px"} if of_length else set())
-    if overrides.pixel_size is not None:
-        computed.discard("pixel_size_m")
-    elif given is None and lengths.pixel_size_m is not None:
-        computed.add("pixel_size_m")
     positions = positions_of(positions, chosen, notes, path)
     dataset = Dataset(
         patterns=used.patterns,
@@ -182,7 +177,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         truth=chosen.truth(used.truth),
         path=path,
         notes=tuple(dict.fromkeys(notes)),
-        computed=tuple(sorted(computed)),
+        computed=_computed(raw, overrides, of_length, given is None and lengths.pixel_size_m is not None),
         doubts=tuple(doubts),
         pattern_numbers=chosen.patterns,
         angle_numbers=chosen.angles,
@@ -192,6 +187,13 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     )
     check_angles(dataset)
     return repaired_projections(dataset, overrides)
+
+
+def _computed(raw: Raw, overrides: Overrides, positions: bool, pixel_size: bool) -> tuple[str, ...]:
+    """Names of what follows from the distance of the detector."""
+    known = set(raw.computed) | ({"probe_positions_px"} if positions else set())
+    known -= {"pixel_size_m"} if overrides.pixel_size is not None else set()
+    return tuple(sorted(known | ({"pixel_size_m"} if pixel_size else set())))
 
 
 def _in_rows(raw: Raw, overrides: Overrides) -> Raw:
@@ -387,11 +389,6 @@ def _weights(
         weights = chosen.of(weights)
     framed = weights.shape[-2:] == window.frame_px and not window.is_whole
     return (window.weights(weights) if framed else weights).astype(np.float64)
-
-
-def chosen_mask(mask: np.ndarray | None, chosen: Selection) -> np.ndarray | None:
-    """The mask ``(y, x)`` or ``(n, y, x)`` of the chosen patterns."""
-    return mask if mask is None or mask.ndim == 2 else chosen.of(mask)
 
 
 def modes_of(array: np.ndarray, place: str) -> np.ndarray:
