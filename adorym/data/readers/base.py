@@ -149,8 +149,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         patterns, measured, raw = Transmissions(patterns), "intensity", replace(raw, open_beam_counts=1.0)
         notes.append("measured: line integrals -log(I/I0), made transmissions again")
     lengths = raw.lengths.overridden(overrides).propagated(overrides.propagation_distance, patterns.shape[1:], notes)
-    near = lengths.propagation_distance_m is not None
-    for turn in (raw.orientation, overrides.orientation(keep_center=not near)):
+    for turn in (raw.orientation, overrides.orientation(keep_center=lengths.propagation_distance_m is None)):
         if not turn.is_identity:
             patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
             if turn.transpose and lengths.detector_pixel_size_m is not None:  # the object's pixel stays
