@@ -55,6 +55,14 @@ app = typer.Typer(
 )
 
 
+class _Line(logging.Formatter):
+    """Warnings say that they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"warning: {text}" if record.levelno >= logging.WARNING else text
+
+
 def _version(show: bool) -> None:
     if show:
         out.print(f"adorym {__version__}")
@@ -70,10 +78,9 @@ def options(
 ) -> None:
     """X-ray and electron image reconstruction by automatic differentiation."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("warning: %(message)s"))
-    handler.setLevel(logging.WARNING)
+    handler.setFormatter(_Line())
     logging.getLogger("adorym").handlers[:] = [handler]
-    logging.getLogger("adorym.start").handlers[:] = [logging.StreamHandler(sys.stderr)]  # what takes long
+    logging.getLogger("adorym.start").setLevel(logging.INFO)  # what takes long before a run
 
 
 @app.command()

@@ -217,7 +217,7 @@ def belongs_to_frames(lengths: Lengths, probe: np.ndarray | None, window: Detect
     """
     if probe is not None:
         return probe.shape[-2:] == window.frame_px
-    known = replace(lengths, pixel_size_m=None).completed(window.frame_px, []).pixel_size_m
+    known = replace(lengths, pixel_size_m=None).completed(window.frame_px, [], scanned=True).pixel_size_m
     if known is None or lengths.pixel_size_m is None:
         return False
     return bool(np.allclose(lengths.pixel_size_m, known, rtol=SAME_PIXEL))

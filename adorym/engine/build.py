@@ -131,7 +131,7 @@ def build(
         solver=recipe.solver,
         comm=comm,
         start_diagnostics={**found.diagnostics, **searched.diagnostics},
-        remarks=searched.words,
+        remarks=(*bound.remarks, *searched.words),
         epochs_before=0 if earlier is None else earlier.epochs,
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )

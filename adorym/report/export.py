@@ -26,15 +26,17 @@ _SMALLEST_TIFF_PIXEL_M = 1e-2 / 2**32  # the tag counts pixels per centimetre in
 def write_tiff(path: Path, result: Result) -> None:
     """Float32 pages: slice by slice, amplitude then phase, or delta then beta.
 
-    Read back whole it is ``(z, channel, y, x)``, without the axes of length 1. ImageJ opens a hyperstack with named
+    Read back whole it is ``(z, channel, y, x)``, without the axes of length 1; of a volume that turned about y
+    ``(y, channel, z, x)``, slices across the axis of rotation. ImageJ opens a hyperstack with named
     channels; the pixel size is in the standard resolution tags (pixels per centimetre).
     """
     channels = result.channels()
-    planes = np.stack([np.moveaxis(values, 2, 0) for values in channels.values()], axis=1).astype(np.float32)
+    across = (0, 2, 1) if result.turned else (2, 0, 1)
+    planes = np.stack([values.transpose(across) for values in channels.values()], axis=1).astype(np.float32)
     tags: dict[str, Any] = {"metadata": {"axes": "ZCYX", "Labels": list(channels) * len(planes)}}
     size = result.pixel_size_m
     if size is not None and min(size[:2]) > _SMALLEST_TIFF_PIXEL_M:
-        dy, dx = size[:2]
+        dy, dx = (size[2], size[1]) if result.turned and len(size) == 3 else size[:2]
         tags |= {"resolution": (1e-2 / dx, 1e-2 / dy), "resolutionunit": "CENTIMETER"}
     if planes.nbytes > _LARGEST_TIFF:
         tifffile.imwrite(path, planes, bigtiff=True, photometric="minisblack", **tags)

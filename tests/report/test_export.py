@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from result_cases import PIXEL_M, ptychography_result
 
-from adorym.data.result import Result
+from adorym.data.result import ParameterResult, Result
 from adorym.errors import ConfigError, DataError
 from adorym.report.export import ENDINGS, FORMATS, export
 from adorym.report.vtk import write_vti
@@ -148,3 +148,11 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="the export cannot be written"):
         export(FLAT, tmp_path / "file" / "o.npz", "npz")
+
+
+def test_slices_of_a_tomogram_are_exported_across_its_axis(tmp_path):
+    volume = np.arange(2 * 20 * 20, dtype=np.float32).reshape(2, 20, 20)
+    angles = {"rotation_angles": ParameterResult(np.zeros((4, 1)), "rad")}
+    tomogram = Result(volume, "attenuation", pixel_size_m=(1e-6, 1e-6, 1e-6), parameters=angles)
+    pages = tifffile.imread(export(tomogram, tmp_path / "o.tif", "tiff"))
+    np.testing.assert_array_equal(pages, volume.transpose(0, 2, 1))

@@ -15,15 +15,18 @@ import numpy as np
 
 from adorym.data.containers import read_mask
 from adorym.data.dataset import Dataset, Patterns
-from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of, one_each
+from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of, one_each, robust_mean
 from adorym.data.frames import Frames
 from adorym.data.gaps import find_gaps
 from adorym.data.lengths import LENGTHS, Lengths, check_particles
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
-from adorym.data.pictures import hot_pixels, read_fields
+from adorym.data.pictures import hot_pixels
 from adorym.data.positions import Recorded, own_positions, placed, recorded_in
-from adorym.data.selection import Selection, positions_of, selection
+from adorym.data.projections import chosen_rows, clipping, in_rows, own_fields, repaired_projections
+from adorym.data.rotation_angles import check_angles, chosen_angles
+from adorym.data.selection import Selection, chosen_mask, positions_of, selection
+from adorym.data.selection import choose as choose
 from adorym.errors import DataError
 from adorym.extension import check_kind, check_returned, is_foreign, user_code
 
@@ -56,6 +59,7 @@ class Raw:
         computed: As `adorym.data.dataset.Dataset` has it.
         truth: What a simulation knows.
         notes: What the reader decided.
+        doubts: What is doubtful about the file.
     """
 
     patterns: Patterns
@@ -78,6 +82,7 @@ class Raw:
     computed: tuple[str, ...] = ()
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 class Reader(ABC):
@@ -136,9 +141,11 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         DataError: Arrays do not fit each other, or positions in meters cannot be turned into pixels.
         ConfigError: An override chooses what is not there.
     """
-    notes, doubts = list(raw.notes), list[str]()
+    notes = list(raw.notes)
+    raw = _with_own(_in_rows(raw, overrides), overrides, notes, path)
+    doubts = list(raw.doubts)
     chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
-    raw = _with_fields(raw, overrides, notes, path)
+    raw = _with_fields(raw, overrides, notes, doubts, path)
     measured, mask = overrides.measured or raw.measured, _mask(raw, overrides, notes, path)
     mask = _without_gaps(raw, mask, chosen, doubts, signed=measured == "line_integrals")
     patterns = _corrected(replace(raw, measured=measured), mask, notes, path)
@@ -146,8 +153,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         patterns, measured, raw = Transmissions(patterns), "intensity", replace(raw, open_beam_counts=1.0)
         notes.append("measured: line integrals -log(I/I0), made transmissions again")
     lengths = raw.lengths.overridden(overrides).propagated(overrides.propagation_distance, patterns.shape[1:], notes)
-    near = lengths.propagation_distance_m is not None
-    for turn in (raw.orientation, overrides.orientation(keep_center=not near)):
+    for turn in (raw.orientation, overrides.orientation(keep_center=lengths.propagation_distance_m is None)):
         if not turn.is_identity:
             patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
             if turn.transpose and lengths.detector_pixel_size_m is not None:  # the object's pixel stays
@@ -155,21 +161,17 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
             notes.append(f"patterns: {turn.describe()}")
     frames = _frames(replace(raw, patterns=patterns, mask=mask, measured=measured, lengths=lengths), chosen)
     frames = frames.windowed(overrides, chosen, notes)
-    given, lengths = frames.lengths.pixel_size_m, frames.lengths.completed(frames.patterns.shape[1:], notes)
+    given = frames.lengths.pixel_size_m
+    lengths = frames.lengths.completed(frames.patterns.shape[1:], notes, scanned=_scanned(raw))
     check_particles(lengths, overrides, path)
     used = replace(raw, patterns=frames.patterns, lengths=lengths)
     positions, of_length = _positions(used, overrides, np.array(frames.scale), notes, doubts, path)
-    computed = set(raw.computed) | ({"probe_positions_px"} if of_length else set())
-    if overrides.pixel_size is not None:
-        computed.discard("pixel_size_m")
-    elif given is None and lengths.pixel_size_m is not None:
-        computed.add("pixel_size_m")
     positions = positions_of(positions, chosen, notes, path)
-    return Dataset(
+    dataset = Dataset(
         patterns=frames.patterns,
         probe_positions_px=frames.placed(positions),
         angle_index=chosen.angle_index,
-        theta_rad=_angles(raw, overrides, path)[chosen.angles],
+        theta_rad=np.asarray(raw.theta_rad, np.float64)[chosen.angles],
         measured=measured,
         mask=frames.mask,
         weights=frames.weights,
@@ -177,7 +179,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         truth={} if frames.cut else chosen.truth(raw.truth),  # it is on other pixels
         path=path,
         notes=tuple(dict.fromkeys(notes)),
-        computed=tuple(sorted(computed)),
+        computed=_computed(raw, overrides, of_length, given is None and lengths.pixel_size_m is not None),
         doubts=tuple(doubts),
         pattern_numbers=chosen.patterns,
         angle_numbers=chosen.angles,
@@ -185,23 +187,57 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         rotation_center_px=frames.rotation_center_px,
         **{q.field: getattr(lengths, q.field) for q in LENGTHS},
     )
+    check_angles(dataset)
+    return repaired_projections(dataset, overrides)
 
 
-def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> Raw:
-    """With the user's own positions, flat and dark fields, and the mask of hot pixels if it is asked for."""
+def _computed(raw: Raw, overrides: Overrides, positions: bool, pixel_size: bool) -> tuple[str, ...]:
+    """Names of what follows from the distance of the detector."""
+    known = set(raw.computed) | ({"probe_positions_px"} if positions else set())
+    known -= {"pixel_size_m"} if overrides.pixel_size is not None else set()
+    return tuple(sorted(known | ({"pixel_size_m"} if pixel_size else set())))
+
+
+def _in_rows(raw: Raw, overrides: Overrides) -> Raw:
+    """With the rows of the detector that the user chooses, of projections even if the file has sinograms."""
+    patterns = chosen_rows(raw.patterns, overrides)
+    height, drift, fields = patterns.shape[1], raw.drift, (raw.mask, raw.dark, raw.flat)
+    mask, dark, flat = (None if each is None else in_rows(each, overrides, height) for each in fields)
+    drift = None if drift is None else replace(drift, ratio=in_rows(drift.ratio, overrides, height))
+    return replace(raw, patterns=patterns, mask=mask, dark=dark, flat=flat, drift=drift)
+
+
+def _scanned(raw: Raw) -> bool:
+    return any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m))
+
+
+def _with_own(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> Raw:
+    """With the positions and angles that the user gives."""
     own = own_positions(overrides, raw.scan_shape, raw.patterns.shape[0], notes, path)
     raw = raw if own is None else replace(raw, recorded=own)
-    dark = raw.dark if overrides.dark is None else read_fields(overrides.dark, "dark").mean(0)
+    found = chosen_angles(overrides, raw.patterns.shape[0], len(raw.theta_rad), scanned=_scanned(raw))
+    if found is None:
+        return raw
+    theta, index, doubts = found
+    index = raw.angle_index if index is None else index
+    return replace(raw, theta_rad=theta, angle_index=index, doubts=(*raw.doubts, *doubts))
+
+
+def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], doubts: list[str], path: str) -> Raw:
+    """With the user's flat and dark fields, and the mask of hot pixels if it is asked for."""
+    window, dark = raw.patterns.shape[1:], raw.dark
+    if overrides.dark is not None:
+        dark = robust_mean(own_fields(overrides.dark, "dark", overrides, window), "dark", notes)
     flat, drift, n = raw.flat, raw.drift, raw.patterns.shape[0]
     if overrides.white is not None:
-        flats = read_fields(overrides.white, "flat")
-        scanned = any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m))
+        flats = own_fields(overrides.white, "flat", overrides, window)
         turned = len(raw.theta_rad) > 1 or overrides.theta is not None or overrides.theta_range is not None
-        kind = overrides.white_fields or one_each(len(flats), n, scanned or turned, notes)
-        flat, drift = beam_of(flats, dark, moments_of(kind, len(flats), None, np.zeros(n), path))
+        kind = overrides.white_fields or one_each(len(flats), n, _scanned(raw) or turned, notes)
+        flat, drift = beam_of(flats, dark, moments_of(kind, len(flats), None, np.zeros(n), path), notes)
+        doubts += clipping(raw.patterns, flats)
     elif overrides.dark is not None and flat is not None:  # another dark field than that of the file
         flats = (flat[None] if drift is None else drift.flats(flat)) + (0.0 if raw.dark is None else raw.dark)
-        flat, drift = beam_of(flats, dark, None if drift is None else (np.arange(len(flats)), drift.moment))
+        flat, drift = beam_of(flats, dark, None if drift is None else (np.arange(len(flats)), drift.moment), notes)
     raw = replace(raw, dark=dark, flat=flat, drift=drift)
     if overrides.hot_pixels is None:
         return raw
@@ -233,6 +269,7 @@ def _mask(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> np.nda
             mask = lit if mask is None else mask & lit
     if overrides.mask is not None:
         mask, origin = read_mask(overrides.mask)
+        mask = in_rows(mask, overrides, raw.patterns.shape[1])
         notes.append(f"mask: {origin}")
     if mask is None:
         return None
@@ -296,52 +333,15 @@ def _positions(
     return (None, False) if found is None else placed(found, overrides, raw.lengths, window, (notes, doubts), path)
 
 
-def _angles(raw: Raw, overrides: Overrides, path: str) -> np.ndarray:
-    n_angles = len(raw.theta_rad)
-    if overrides.theta is not None:
-        if len(overrides.theta) != n_angles:
-            found = f"{len(overrides.theta)} in data.theta"
-            raise DataError(path, "the number of rotation angles does not fit", expected=n_angles, found=found)
-        return np.array(overrides.theta, dtype=np.float64)
-    if overrides.theta_range is not None:
-        return np.linspace(*overrides.theta_range, n_angles)
-    return np.asarray(raw.theta_rad, dtype=np.float64)
-
-
 def _frames(raw: Raw, chosen: Selection) -> Frames:
     """The chosen ones of the corrected and turned patterns, and what goes with them."""
     return Frames(
         patterns=raw.patterns if chosen.is_all else select(raw.patterns, chosen.patterns),
         mask=chosen_mask(raw.mask, chosen),
         lengths=raw.lengths,
-        scanned=any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m)),
+        scanned=_scanned(raw),
         amplitude=raw.measured == "amplitude",
         start_probe=raw.start_probe,
         rotation_center_px=raw.rotation_center_px,
         open_beam_counts=raw.open_beam_counts if raw.flat is None else float(raw.flat[_lit(raw.flat)].mean()),
-    )
-
-
-def chosen_mask(mask: np.ndarray | None, chosen: Selection) -> np.ndarray | None:
-    """The mask ``(y, x)`` or ``(n, y, x)`` of the chosen patterns."""
-    return mask if mask is None or mask.ndim == 2 else chosen.of(mask)
-
-
-def choose(dataset: Dataset, keep: np.ndarray, note: str) -> Dataset:
-    """The data set of the patterns ``keep``; whatever has one entry a pattern follows."""
-    n, truth = dataset.n_patterns, dict(dataset.truth)
-    for name, value in truth.items():
-        if name == "probe_positions_px" and len(value) == n:
-            truth[name] = value[keep]
-    mask, weights = dataset.mask, dataset.weights
-    return replace(
-        dataset,
-        patterns=select(dataset.patterns, keep),
-        probe_positions_px=None if dataset.probe_positions_px is None else dataset.probe_positions_px[keep],
-        angle_index=dataset.angle_index[keep],
-        pattern_numbers=dataset.pattern_numbers[keep],
-        mask=mask[keep] if mask is not None and mask.ndim == 3 else mask,
-        weights=weights[keep] if weights is not None and weights.ndim == 3 else weights,
-        truth=truth,
-        notes=(*dataset.notes, note),
     )

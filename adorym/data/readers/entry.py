@@ -77,9 +77,19 @@ def definition_of(group: h5py.Group) -> str:
     return str(np.ravel(dataset.asstr()[()])[0])
 
 
+def is_nxtomo(file: h5py.File) -> bool:
+    """Whether an entry names the definition of tomography, or holds what only that has."""
+    keys = ("instrument/detector/image_key", "data/image_key")
+    return any(
+        definition_of(group) == "NXtomo" or find(group, keys) is not None for group in entry_groups(file).values()
+    )
+
+
 def is_nexus(file: h5py.File) -> bool:
     """Whether an entry names a definition of ptychography, or the file is NeXus with patterns and not marked as CXI."""
     groups = entry_groups(file).values()
+    if is_nxtomo(file):
+        return False
     if any(definition_of(group) in DEFINITIONS for group in groups):
         return True
     if find(file, ["cxi_version"]) is not None:
@@ -93,7 +103,7 @@ class CxiReader(Reader):
 
     def recognizes(self, path: Path) -> bool:
         with open_hdf5(path) as file:
-            if is_nexus(file):
+            if is_nexus(file) or is_nxtomo(file):
                 return False
             groups = entry_groups(file)
             if find(file, ["cxi_version"]) is not None:
@@ -132,7 +142,7 @@ def extract_entry(path: Path, overrides: Overrides, source_first: bool) -> Raw:
     """
     notes: list[str] = []
     with open_hdf5(path) as file:
-        entry = _chosen_entry(file, overrides.entry, notes)
+        entry = chosen_entry(file, overrides.entry, notes)
         frames = frames_of(entry)
         if frames is None:
             raise DataError(
@@ -172,7 +182,12 @@ def extract_entry(path: Path, overrides: Overrides, source_first: bool) -> Raw:
         )
 
 
-def _chosen_entry(file: h5py.File, name: str | None, notes: list[str]) -> h5py.Group:
+def chosen_entry(file: h5py.File, name: str | None, notes: list[str]) -> h5py.Group:
+    """The entry ``name``, else the first.
+
+    Raises:
+        DataError: There is none.
+    """
     groups = entry_groups(file)
     if name is not None and name not in groups:
         raise DataError(file.filename, f"no entry '{name}'", remedy=suggestion(name, groups))
