@@ -52,7 +52,8 @@ class NxTomoReader(Reader):
             patterns = Hdf5Patterns(path, stack.name)
             theta, doubts = _angles(entry, len(key), path, overrides)
             dark = None if not len(darks) else robust_mean(patterns.read(darks), "dark", notes)
-            flat, drift, clipped = None, None, ()
+            flat, drift = None, None
+            clipped: tuple[str, ...] = ()
             if len(flats):
                 when = _moments(overrides, flats, projections, str(path))
                 fields = patterns.read(flats).astype(np.float64)
