@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent
 REQUIRES = [
     "autograd>=1.8",
     "h5py>=3.10",
+    "hdf5plugin>=4.4",
     "jinja2>=3.1",
     "matplotlib>=3.8",
     "numba>=0.60",
@@ -41,8 +42,6 @@ EXTRAS = {
     "jax": ["jax>=0.4.30"],
     # Surfaces of crystals in the pictures of `adorym crystal`.
     "surfaces": ["pyvista>=0.43"],
-    # Bitshuffle, LZ4 and the other filters that detectors compress with.
-    "formats": ["hdf5plugin>=4.4"],
     # Searches for settings: `adorym tune`.
     "tune": ["optuna>=4.0"],
     # Projections by central slices of the Fourier transform; a filter against rings.

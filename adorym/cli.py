@@ -1,5 +1,5 @@
 """The command line: run, check, inspect, convert, simulate, score, report, export, verify, tune,
-prepare, crystal, train, list.
+prepare, crystal, train, list, formats.
 
 The work of each command is in `adorym.commands`; this module has the options and handles errors: wrong input ends with
 status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -30,7 +30,7 @@ from adorym.terminal import (
     Assignments,
     ConfigPath,
     DataAssignments,
-    DataPath,
+    DataPaths,
     ResultPath,
     Resume,
     Settings,
@@ -55,6 +55,14 @@ app = typer.Typer(
 )
 
 
+class _Line(logging.Formatter):
+    """Warnings say that they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"warning: {text}" if record.levelno >= logging.WARNING else text
+
+
 def _version(show: bool) -> None:
     if show:
         out.print(f"adorym {__version__}")
@@ -70,9 +78,9 @@ def options(
 ) -> None:
     """X-ray and electron image reconstruction by automatic differentiation."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("warning: %(message)s"))
-    handler.setLevel(logging.WARNING)
+    handler.setFormatter(_Line())
     logging.getLogger("adorym").handlers[:] = [handler]
+    logging.getLogger("adorym.start").setLevel(logging.INFO)  # what takes long before a run
 
 
 @app.command()
@@ -123,16 +131,24 @@ def check(config: ConfigPath, assign: Assignments = None, as_json: AsJson = Fals
 
 
 @app.command()
-def inspect(file: DataPath, assign: DataAssignments = None) -> None:
-    """Show what a data file holds: format, arrays, units, geometry, overlap, and what looks suspicious."""
+def inspect(file: DataPaths, assign: DataAssignments = None) -> None:
+    """Show what a data file holds: format, arrays, units, geometry, overlap, what looks suspicious, what is missing."""
     from adorym.commands.inspect import inspect as work
 
-    print_parts(work(file, _settings(assign)).render())
+    print_parts(work(file[0] if len(file) == 1 else file, _settings(assign)).render())
+
+
+@app.command()
+def formats() -> None:
+    """List the formats that are read, and what each leaves to be given."""
+    from adorym.commands.formats import formats as work
+
+    print_parts(work())
 
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Data file.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Data file, pattern of files, folder, or run.")],
     target: ToFile,
     mapping: Annotated[
         list[str] | None,

@@ -47,16 +47,23 @@ class DataSettings(Overrides):
     """The data file, with missing or corrected metadata.
 
     Attributes:
-        path: The file; in Python also an array of patterns ``(n, y, x)``. This and all other relative paths start at
-            the configuration file's folder, or at the working directory if typed on the command line.
+        path: The file; several files, as a list or a pattern such as ``scan_*.tif``, in natural order; a folder; or the
+            output folder or ``result.h5`` of a run, whose data and settings are then meant; in Python also an array of
+            patterns ``(n, y, x)``. Files of a list hold parts of a scan, scans of one object in common coordinates, or
+            patterns and what belongs to them. This and all other relative paths start at the configuration file's
+            folder, or at the working directory if typed on the command line.
     """
 
-    path: InputPath | np.ndarray
+    path: InputPath | tuple[InputPath, ...] | np.ndarray
 
     @property
     def name(self) -> str:
-        """The file's name without its folder."""
-        return IN_MEMORY if isinstance(self.path, np.ndarray) else Path(self.path).name
+        """The file's name, or that of the first of several."""
+        if isinstance(self.path, np.ndarray):
+            return IN_MEMORY
+        if isinstance(self.path, str):
+            return Path(self.path).name
+        return f"{Path(self.path[0]).name} and {len(self.path) - 1} more"
 
 
 @component
@@ -219,7 +226,7 @@ def config_from(mapping: Mapping[str, Any], *, folder: Folder = None, quick: boo
 
 def _with_data(mapping: Mapping[str, Any]) -> dict[str, Any]:
     data = mapping.get("data")
-    return dict(mapping) | ({"data": {"path": data}} if isinstance(data, str) else {})
+    return dict(mapping) | ({"data": {"path": data}} if isinstance(data, str | list) else {})
 
 
 def with_data(config: Config, patterns: ArrayLike | None, given: Mapping[str, Any]) -> Config:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -67,6 +68,21 @@ class ParameterSettings:
             )
 
 
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """The outcome of a search for a start value.
+
+    Attributes:
+        settings: Settings of the parameter that give the start value.
+        diagnostics: Arrays by name that are stored with the result.
+        words: One line about it, for the log; empty if nothing was searched.
+    """
+
+    settings: ParameterSettings
+    diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict)
+    words: str = ""
+
+
 @dataclass(frozen=True)
 class Parameter:
     """One refinable parameter of a forward model, declared once.
@@ -99,6 +115,8 @@ class Parameter:
         object_frame: Its last axes are those of the object, not of the detector.
         from_middle: It is an x measured from the middle of the object.
         export: ``f(values) -> values``, the form of it in the result, such as orthogonalized probe modes.
+        search: ``f(bound, settings, folder)``, for a start value that takes long to find: one rank calls it before the
+            start values are made. Returns `Searched`; ``folder`` is that of the run's output, or ``None``.
     """
 
     unit: str = ""
@@ -122,6 +140,7 @@ class Parameter:
     object_frame: bool = False
     from_middle: bool = False
     export: Callable[[np.ndarray], np.ndarray] | None = None
+    search: Callable[[Any, Any, Path | None], Searched] | None = None
 
     def start_value(self, name: str, bound: Any, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
         """The start value, from the settings if they give one."""

@@ -16,7 +16,9 @@ out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty()
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file: YAML, TOML or JSON.")]
-DataPath = Annotated[Path, typer.Argument(metavar="FILE", help="Data file of any readable format.")]
+DataPaths = Annotated[
+    list[Path], typer.Argument(metavar="FILE...", help="Data file of any readable format, several, a folder, or a run.")
+]
 ResultPath = Annotated[Path, typer.Argument(metavar="RESULT", help="result.h5, or the folder of a run.")]
 Assignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Overrides, such as run.epochs=50.")

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from figures import Figure, main
+from first_probe import first_probe
 
 from adorym.config import config_from
 from adorym.data.dataset import Dataset
@@ -105,4 +106,4 @@ def verdicts() -> Iterator[Figure]:
 
 if __name__ == "__main__":
     logging.getLogger("adorym").setLevel(logging.ERROR)
-    sys.exit(main(__doc__.splitlines()[0], {"verdicts": verdicts}))
+    sys.exit(main(__doc__.splitlines()[0], {"verdicts": verdicts, "first_probe": first_probe}))

@@ -21,12 +21,14 @@ from tiny_scan import REGIMES, Exact, Scan
 # Imported for what they register as well.
 import adorym.data.open
 import adorym.simulate.experiments  # noqa: F401
+from adorym import registry
 from adorym.constraints import limits
 from adorym.constraints import object as of_object
 from adorym.constraints import probe as of_probe
 from adorym.constraints.support import ShrinkWrap, Support
 from adorym.data import rings
 from adorym.data.dataset import Dataset
+from adorym.data.layouts import LAYOUTS
 from adorym.data.readers.entry import CxiReader, NexusReader
 from adorym.data.readers.native import NativeReader
 from adorym.data.readers.ptypy import PtypyReader
@@ -53,6 +55,7 @@ from adorym.initializers import algorithms, network, off_axis, phase_contrast, p
 from adorym.losses.base import Loss
 from adorym.losses.counting import Huber, Intensity, LeastSquares, Mixed, Poisson, Student
 from adorym.optics import probes
+from adorym.optics.probe_search import AutoProbe
 from adorym.optics.projector import Fourier, Joseph, Rotate
 from adorym.optimizers import first_order, schedules
 from adorym.optimizers.preconditioned import Preconditioned
@@ -202,6 +205,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "gaussian": _plain(probes.GaussianProbe, fwhm="4 px"),
         "aperture": _plain(probes.ApertureProbe, outer_radius="4 px", central_stop="1 px"),
         "mean_pattern": _plain(probes.MeanPatternProbe),
+        "auto": _plain(AutoProbe),
         "file": _probe_file,
         "data": _plain(probes.DataProbe),
     },
@@ -210,6 +214,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "cxi": _plain(CxiReader),
         "nexus": _plain(NexusReader),
         "ptypy": _plain(PtypyReader),
+        **{name: _plain(registry.lookup("reader", name)) for name in LAYOUTS},
     },
     "regularizer": {
         "total_variation": _plain(TotalVariation, weight=0.02),

@@ -8,6 +8,7 @@ from cases import CASES, MODELS
 
 import adorym
 from adorym import registry
+from adorym.data.layouts import LAYOUTS
 from adorym.schema import build, dump
 
 PAIRS = [(group, name) for group, cases in CASES.items() for name in cases]
@@ -25,6 +26,7 @@ def registered(source):
 
 # Read from the sources: a module that nothing imports yet is found, too, and what other tests register is not.
 REGISTERED = {pair for path in Path(adorym.__file__).parent.rglob("*.py") for pair in registered(path.read_text())}
+REGISTERED |= {("reader", name) for name in LAYOUTS}  # a table registers these
 
 
 def test_every_registered_name_has_a_case_and_every_case_a_name():

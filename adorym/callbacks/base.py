@@ -30,6 +30,7 @@ class RunInfo:
         output: Directory for all output; ``None`` to write nothing.
         rank: Rank of this process; only rank 0 shows or writes anything.
         current: Returns the current reconstruction; collective. ``None`` if not available.
+        remarks: How start values were found, a line each.
     """
 
     title: str
@@ -39,6 +40,7 @@ class RunInfo:
     output: Path | None = None
     rank: int = 0
     current: Callable[[], Result] | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def plan(self) -> str:

@@ -93,7 +93,8 @@ class _Live:
         self._task: TaskID | None = None
         self._total = run.epochs * run.n_batches
         console.print(run.title, style="bold", markup=False, highlight=False)
-        console.print(run.plan, highlight=False, markup=False)
+        for line in (run.plan, *run.remarks):
+            console.print(line, highlight=False, markup=False)
         self._bar.start()
 
     def batch(self, progress: BatchProgress) -> None:
@@ -121,7 +122,8 @@ class _Plain:
         self._every_s, self._start, self._last = every_s, time.monotonic(), time.monotonic()
         self._total, self._n_batches = run.epochs * run.n_batches, run.n_batches
         self._done_here = 0
-        self._line(f"{run.title}: {run.plan}")
+        for line in (f"{run.title}: {run.plan}", *run.remarks):
+            self._line(line)
 
     def batch(self, progress: BatchProgress) -> None:
         self._done_here += 1

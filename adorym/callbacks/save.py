@@ -31,7 +31,8 @@ class LogFile(Callback):
         self._handler = logging.FileHandler(run.output / LOG_NAME, encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
         logging.getLogger("adorym").addHandler(self._handler)
-        self._line(f"start: {run.title}; {run.plan}")
+        for line in (f"start: {run.title}; {run.plan}", *run.remarks):
+            self._line(line)
 
     def on_epoch(self, run: RunInfo, record: EpochRecord) -> None:
         rates = "".join(f"  {name} {rate:.3g}" for name, rate in record.learning_rates.items())

@@ -126,7 +126,10 @@ def _scan(made: Draft) -> Iterator[Fact]:
         yield Fact("dose_per_m2", "dose", dose, f"{text}, as counted, on the area of a step")
     yield Fact("step_px", "step", scan.step_px, f"{number(scan.step_px)} px to the nearest neighbor, on average")
     if scan.probe_diameter_px is None or scan.overlap is None:
+        if PROBE in made.problem.values:
+            yield Fact("linear_overlap", "linear overlap", None, "unknown: the patterns hardly tell the beam's defocus")
         return
+    yield from (Fact("first_probe", "first probe", text, text.partition(": ")[2]) for text in made.problem.remarks)
     focus = _is_focus(made)
     text = f"{number(scan.probe_diameter_px)} px" + (" in focus: the smallest that fits the patterns" if focus else "")
     yield Fact("probe_diameter_px", "probe diameter", scan.probe_diameter_px, text)
@@ -148,8 +151,6 @@ def _is_focus(made: Draft) -> bool:
     if _regime(made) == "near_field":
         return False
     initial = made.problem.values[PROBE].settings.initial if PROBE in made.problem.values else None
-    if initial is None:
-        return made.dataset.start_probe is None
     return getattr(initial, "kind", "") == "mean_pattern" and not getattr(initial, "defocus", 0.0)
 
 

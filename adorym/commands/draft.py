@@ -109,15 +109,16 @@ def _data_settings(mapping: Mapping[str, Any], folder: Any) -> Any:
 
 def _tried(config: Config, dataset: Dataset) -> Draft:
     recipe, run, warnings = config.recipe, config.run, []
-    rng = np.random.default_rng(run.seed)
+    rng, folder = np.random.default_rng(run.seed), Path(config.output.directory)
+    known = folder if folder.is_dir() else None  # a check makes no folder
     try:
-        problem, here = build(dataset, recipe, run, rng, dry=True), True
+        problem, here = build(dataset, recipe, run, rng, dry=True, folder=known), True
     except BackendError as error:
         # The run may be meant for another machine, so a missing GPU is a warning.
         if not (run.backend == "torch" and run.device.startswith("cuda") and error.where == "run.device"):
             raise
         warnings.append(error.message())
-        problem, here = build(dataset, recipe, replace(run, device="cpu"), rng, dry=True), False
+        problem, here = build(dataset, recipe, replace(run, device="cpu"), rng, dry=True, folder=known), False
     judgement = judge(problem.dataset, beam_of(problem), scanned=PROBE in problem.values)
     starts = {name: value.first for name, value in problem.values.items()}
     warnings += config.notices(problem.dataset)
@@ -128,8 +129,10 @@ def _tried(config: Config, dataset: Dataset) -> Draft:
 def beam_of(problem: Problem) -> np.ndarray | None:
     """Probe modes for the beam's size: those of the data file, or the first mode of the start probe.
 
-    Added modes are not used, since they start wider than the beam.
+    Added modes are not used, since they start wider than the beam. ``None`` where the beam was searched in vain.
     """
     if problem.dataset.start_probe is not None:
         return problem.dataset.start_probe
-    return problem.values[PROBE].first[:1] if PROBE in problem.values else None
+    if PROBE not in problem.values or not getattr(problem.values[PROBE].settings.initial, "decided", True):
+        return None
+    return problem.values[PROBE].first[:1]

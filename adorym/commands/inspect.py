@@ -11,13 +11,16 @@ import numpy as np
 from rich.console import Group
 from rich.text import Text
 
+from adorym.commands.needs import lacks_of_map, likely, missing, starting_configuration
 from adorym.commands.plan import columns, length_facts
 from adorym.data.checks import CountStatistics, count_statistics, faults, repaired
-from adorym.data.containers import ArrayInfo, open_container
+from adorym.data.containers import ArrayInfo, Container
 from adorym.data.dataset import Dataset
 from adorym.data.judgements import Judgement, judge, shown_places
-from adorym.data.open import open_dataset
+from adorym.data.open import open_dataset, opened, raw_of
 from adorym.data.overrides import Overrides
+from adorym.data.pictures import is_series
+from adorym.data.sources import PathLike, source_of
 from adorym.data.suggest import suggest_map
 from adorym.data.survey import ORIENTATIONS
 from adorym.errors import DataError
@@ -39,6 +42,8 @@ class Inspection(Judgement):
         notes: Decisions of the reader.
         problems: Errors that prevent the use of the file.
         suggested_map: Entries for ``--map`` of an unknown file.
+        missing: What a run of each technique lacks: keys of the section ``data``.
+        configuration: A configuration to begin with, YAML.
     """
 
     path: str
@@ -51,6 +56,8 @@ class Inspection(Judgement):
     notes: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     suggested_map: tuple[str, ...] = ()
+    missing: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    configuration: str = ""
 
     def render(self) -> Group:
         """The findings as tables for a terminal."""
@@ -58,7 +65,8 @@ class Inspection(Judgement):
         table = columns("array", "shape", "type", "unit")
         for info in self.arrays:
             shape = " x ".join(map(str, info.shape)) or "scalar"
-            table.add_row(*map(Text, (info.key, shape, info.dtype, info.unit)))
+            kind = f"a link to nowhere: {info.lost}" if info.lost else info.dtype
+            table.add_row(*map(Text, (info.key, shape, kind, info.unit)))
         title = words.get(self.format, f"format '{self.format}'")
         parts: list[Any] = [Text(f"{self.path}: {title}"), table]
         if facts := _facts(self):
@@ -77,11 +85,18 @@ class Inspection(Judgement):
             entries = " ".join(f"--map '{entry}'" if " " in entry else f"--map {entry}" for entry in self.suggested_map)
             parts += [Text(), Text("A first guess, to be checked:", style="bold")]
             parts.append(Text(f"  adorym convert {self.path} OUT.h5 {entries}"))
+        if self.missing:
+            table = columns("", "")
+            for name, keys in self.missing.items():
+                table.add_row(Text(name), Text(", ".join(f"data.{key}" for key in keys) or "nothing"))
+            parts += [Text(), Text("Missing for a run of", style="bold"), table]
+        if self.configuration:
+            parts += [Text(), Text("To begin with:", style="bold"), Text(self.configuration)]
         return Group(*parts)
 
 
-def inspect(path: str | Path, overrides: Mapping[str, Any] | Overrides | None = None) -> Inspection:
-    """Inspect a data file. Patterns are read once, block by block.
+def inspect(path: PathLike, overrides: Mapping[str, Any] | Overrides | None = None) -> Inspection:
+    """Inspect a data file, or all that a run takes as data. Patterns are read once, block by block.
 
     A file that no reader recognizes or accepts is inspected as far as possible; the reason is in ``problems``.
 
@@ -89,19 +104,22 @@ def inspect(path: str | Path, overrides: Mapping[str, Any] | Overrides | None = 
         DataError: The file is missing, damaged, or holds no arrays.
         ConfigError: An override is wrong.
     """
-    wanted, container = Overrides.of(overrides), open_container(path)
+    wanted, source = Overrides.of(overrides), source_of(path)
+    container = opened(source.files)
+    name = str(path) if isinstance(path, str | Path) else ", ".join(map(str, path))
     arrays = tuple(container.arrays.values())
+    try:
+        raw, _, known, _ = raw_of(path, wanted)
+    except DataError as error:
+        return _refused(name, container, error, wanted)
+    lacks = missing(raw, known)
+    technique = likely(raw, lacks)
+    configuration = starting_configuration(_in_yaml(path), technique, lacks[technique], wanted.map)
     try:
         dataset = open_dataset(path, wanted, check=False)
     except DataError as error:
-        unknown = container.kind != "hdf5" or "no reader recognizes" in error.what
-        return Inspection(
-            path=str(path),
-            format="unknown" if unknown else "refused",
-            arrays=arrays,
-            problems=(error.message(),),
-            suggested_map=tuple(suggest_map(container)) if unknown and not wanted.map else (),
-        )
+        return Inspection(path=name, format="refused", arrays=arrays, notes=raw.notes, problems=(error.message(),),
+                          missing=lacks, configuration=configuration)  # fmt: skip
     statistics = count_statistics(dataset)
     try:
         mended, remaining = repaired(dataset, wanted, statistics)
@@ -109,7 +127,7 @@ def inspect(path: str | Path, overrides: Mapping[str, Any] | Overrides | None = 
         mended, remaining = dataset, statistics
     found = judge(mended, statistics=remaining)
     return Inspection(
-        path=str(path),
+        path=name,
         format=dataset.format,
         arrays=arrays,
         geometry=_geometry(dataset),
@@ -118,8 +136,32 @@ def inspect(path: str | Path, overrides: Mapping[str, Any] | Overrides | None = 
         counts=statistics,
         notes=mended.notes,
         problems=tuple(f"{each.what}, {each.found} (data.bad_counts)" for each in faults(mended, remaining)),
+        missing=lacks,
+        configuration=configuration,
         **vars(found),
     )
+
+
+def _refused(name: str, container: Container, error: DataError, wanted: Overrides) -> Inspection:
+    """A file that cannot be read as it is, with what its arrays may be."""
+    unknown = container.kind != "hdf5" or "no reader recognizes" in error.what
+    entries = tuple(suggest_map(container)) if unknown and not wanted.map else ()
+    lacks = lacks_of_map(entries) if entries else {}
+    return Inspection(
+        path=name,
+        format="unknown" if unknown else "refused",
+        arrays=tuple(container.arrays.values()),
+        problems=(error.message(),),
+        suggested_map=entries,
+        missing=lacks,
+        configuration=starting_configuration(name, "ptychography", lacks["ptychography"], entries) if lacks else "",
+    )
+
+
+def _in_yaml(path: PathLike) -> str:
+    if isinstance(path, str | Path):
+        return f"'{path}'" if is_series(path) else str(path)
+    return "[" + ", ".join(map(str, path)) + "]"
 
 
 def _geometry(dataset: Dataset) -> dict[str, str]:

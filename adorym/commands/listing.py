@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 # Imported for what they register.
-import adorym.data.readers
+import adorym.data.open
 import adorym.simulate.experiments  # noqa: F401
 from adorym import registry
 from adorym.commands.plan import columns

@@ -192,7 +192,7 @@ def prepare(
         communicator(),
         {"configuration": made.to_yaml(), "data": fingerprint(dataset), "version of adorym": __version__},
     )
-    return Reconstruction(dataset, made.recipe, run)
+    return Reconstruction(dataset, made.recipe, run, folder)
 
 
 @user_code()
@@ -207,6 +207,7 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
         output=folder,
         rank=reconstruction.problem.comm.rank,
         current=lambda: outcome(reconstruction, text, judged=False),
+        remarks=reconstruction.problem.remarks,
     )
     result: Result | None = None
     if folder is not None and reconstruction.problem.comm.is_root:

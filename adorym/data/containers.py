@@ -1,6 +1,7 @@
-"""Files of unknown layout as named arrays: HDF5, npz, npy, mat, tif, jpg, png, perhaps compressed with bz2 or gzip.
+"""Files of unknown layout as named arrays: HDF5, npz, npy, mat, tif, jpg, png, EDF, CBF, MIB and raw EMPAD.
 
-What a file is, is read from its first bytes, not from its name.
+What a file is, is read from its first bytes, not from its name. Nothing is unpacked before it is asked for, except for
+what bz2 or gzip has around it.
 """
 
 from __future__ import annotations
@@ -8,58 +9,103 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
+import logging
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from adorym.data.hdf5 import SIGNATURE, check_file, find, open_hdf5, unit_of
+from adorym.data.detector_files import EMPAD_FRAME, is_empad, read_cbf, read_edf, read_empad, read_mib
+from adorym.data.hdf5 import SIGNATURE, check_file, damage_named, lost_file, member, open_hdf5, unit_of
+from adorym.data.hdf5_tree import Leaf, leaves
 from adorym.errors import DataError, suggestion
 
 SINGLE = "data"  # name of the array in a file that holds just one
+MATLAB = b"MATLAB 7.3"  # of an HDF5 file with a user block
+GIB = 2**30
+# Everything but the patterns is small; what bz2 or gzip unpacks to stays below the other limit.
+LARGEST_ARRAY, LARGEST_UNPACKED = 8 * GIB, 16 * GIB
+UNPACKED_AT_ONCE = 2**24
 
 
 @dataclass(frozen=True)
 class ArrayInfo:
-    """An array in a file."""
+    """An array in a file.
+
+    Attributes:
+        key: Its name.
+        shape: Its shape, as the program that wrote it counts axes.
+        dtype: Its type; ``object`` for Python objects, which are not read.
+        unit: Unit in its attributes, empty if none.
+        lost: What is missing, if it is a link that leads nowhere.
+        identity: Equal for the same array under two names, ``None`` where that cannot be.
+        path: The file, where a container is made of several.
+    """
 
     key: str
     shape: tuple[int, ...]
     dtype: str
     unit: str = ""
+    lost: str = ""
+    identity: Any = None
+    path: Path | None = None
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it holds real numbers."""
+        return self.dtype not in ("object", "") and np.dtype(self.dtype).kind in "iuf"
 
 
 @dataclass(frozen=True)
 class Container:
-    """The arrays of one file.
+    """The arrays of one file, or of several that belong together.
 
     Attributes:
         path: The file.
-        kind: ``hdf5``, ``npz``, ``npy``, ``mat``, ``tif`` or ``image`` (JPEG, PNG).
+        kind: ``hdf5``, ``mat73`` (HDF5 by MATLAB, whose axes are reversed), ``npz``, ``npy``, ``mat``, ``tif``,
+            ``image`` (JPEG, PNG), ``edf``, ``cbf``, ``mib``, ``empad``.
         arrays: What is in it, by name.
-        loaded: The arrays themselves where the format has no way to read one alone; empty for HDF5.
+        attributes: Numbers in attributes of HDF5 groups and datasets, by ``name@attribute``.
+        load: Reads an array, where the file is not HDF5.
+        parts: The containers of several files.
     """
 
     path: Path
     kind: str
     arrays: dict[str, ArrayInfo]
-    loaded: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    attributes: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    load: Callable[[str], np.ndarray] | None = field(default=None, repr=False)
+    parts: tuple[Container, ...] = ()
 
     def read(self, key: str) -> np.ndarray:
-        """The array ``key``.
+        """The array ``key``, or the attribute of that name.
 
         Raises:
-            DataError: There is none of that name.
+            DataError: There is none of that name, it is too large, or it cannot be read.
         """
         name = self.name_of(key)
-        if self.kind != "hdf5":
-            return self.loaded[name]
-        with open_hdf5(self.path) as file:
-            return np.asarray(file[name][()])
+        if name in self.attributes:
+            return np.asarray(self.attributes[name])
+        info = self.arrays[name]
+        if self.parts:
+            return self.part_of(name).read(name)
+        self._check(info)
+        with damage_named(f"{self.path}:{name}", Exception):
+            if self.load is not None:
+                return self.load(name)
+            with open_hdf5(self.path) as file:
+                array = np.asarray(member(file, name)[()])  # type: ignore[index]
+                return array.T if self.kind == "mat73" else array
+
+    def part_of(self, key: str) -> Container:
+        """The container that holds ``key``: itself, or one of its parts."""
+        name = self.name_of(key)
+        return next((p for p in self.parts if name in p.arrays or name in p.attributes), self)
 
     def name_of(self, key: str) -> str:
         """The array's name as it stands in ``arrays``; a leading slash makes no difference.
@@ -68,9 +114,22 @@ class Container:
             DataError: There is none of that name.
         """
         name = key.strip("/")
-        if name not in self.arrays:
+        if name not in self.arrays and name not in self.attributes:
             raise DataError(str(self.path), f"no array '{key}'", remedy=suggestion(name, self.arrays))
         return name
+
+    def _check(self, info: ArrayInfo) -> None:
+        place = f"{self.path}:{info.key}"
+        if info.lost:
+            raise lost_file(place, info.lost)
+        if info.dtype == "object":
+            remedy = f"save numbers: np.savez(FILE, {info.key}=np.asarray({info.key}.tolist(), float))"
+            raise DataError(place, "Python objects instead of numbers", found=f"an object array {info.shape}",
+                            remedy=remedy)  # fmt: skip
+        size = int(np.prod(info.shape, dtype=float)) * np.dtype(info.dtype or "O").itemsize
+        if size > LARGEST_ARRAY:
+            expected = f"at most {LARGEST_ARRAY // GIB} GiB"
+            raise DataError(place, "too large to be read whole", expected=expected, found=f"{size / GIB:.4g} GiB")
 
 
 def open_container(path: str | Path) -> Container:
@@ -80,87 +139,175 @@ def open_container(path: str | Path) -> Container:
         DataError: No such file, an unknown kind, or a damaged file.
     """
     path = check_file(path)
-    try:
-        head = _content(path, 16)
-        if head.startswith(SIGNATURE) or (h5py.is_hdf5(path) and not head.startswith(b"PK")):
-            return Container(path, "hdf5", _hdf5_arrays(path))
-        for kind, (magic, load) in _LOADERS.items():
+    with damage_named(path, Exception):  # parsers have errors of their own
+        head = _content(path, 512)
+        if head.startswith((SIGNATURE, MATLAB)) or (h5py.is_hdf5(path) and not head.startswith(b"PK")):
+            return _hdf5(path, "mat73" if head.startswith(MATLAB) else "hdf5")
+        packed = _packing(path) is not open
+        for kind, (magic, reader) in _KINDS.items():
             if head.startswith(magic):
-                loaded = {name: np.asarray(array) for name, array in load(_content(path)).items()}
-                arrays = {name: ArrayInfo(name, a.shape, str(a.dtype)) for name, a in loaded.items()}
-                return Container(path, kind, arrays, loaded)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(str(path), "the file is damaged", found=str(error), remedy="copy it again") from error
-    expected = "HDF5, npz, npy, mat, tif, jpg or png, perhaps compressed with bz2 or gzip"
+                return _made(path, kind, reader(_content(path) if packed else path))
+        if is_empad(path):
+            return _made(path, "empad", _whole(read_empad(path)))
+    expected = "HDF5, npz, npy, mat, tif, jpg, png, EDF, CBF or MIB, perhaps compressed with bz2 or gzip"
     found = f"a file that starts with {head[:8]!r}" if head else "an empty file"
-    raise DataError(str(path), "unknown kind of file", expected=expected, found=found)
+    remedy = f"a raw EMPAD file has a multiple of {EMPAD_FRAME} bytes" if path.suffix == ".raw" else None
+    raise DataError(str(path), "unknown kind of file", expected=expected, found=found, remedy=remedy)
+
+
+def joined(parts: list[Container]) -> Container:
+    """The arrays of several files under their names; of two with one name, those of the file that is named first."""
+    arrays: dict[str, ArrayInfo] = {}
+    attributes: dict[str, Any] = {}
+    for part in parts:
+        arrays = part.arrays | arrays
+        attributes = dict(part.attributes) | attributes
+    return Container(parts[0].path, parts[0].kind, arrays, attributes, parts=tuple(parts))
+
+
+Source = Path | bytes  # a file, or what was packed in one
+Loaders = Mapping[str, tuple[ArrayInfo, Callable[[], Any]]]
+
+
+def _made(path: Path, kind: str, loaders: Loaders) -> Container:
+    arrays = {name: info for name, (info, _) in loaders.items()}
+    return Container(path, kind, arrays, load=lambda name: np.asanyarray(loaders[name][1]()))
+
+
+def _packing(path: Path) -> Any:
+    with open(path, "rb") as file:
+        start = file.read(3)
+    return bz2.open if start == b"BZh" else gzip.open if start.startswith(b"\x1f\x8b") else open
 
 
 def _content(path: Path, size: int = -1) -> bytes:
     """The first ``size`` bytes of the content, or all of it; what it is packed in is taken off."""
-    with open(path, "rb") as file:
-        start = file.read(3)
-    unpack: Any = bz2.open if start == b"BZh" else gzip.open if start.startswith(b"\x1f\x8b") else open
-    with unpack(path, "rb") as file:
-        return file.read(size)
+    with _packing(path)(path, "rb") as file:
+        if size >= 0:
+            return file.read(size)
+        content = io.BytesIO()
+        while block := file.read(UNPACKED_AT_ONCE):
+            content.write(block)
+            if content.tell() > LARGEST_UNPACKED:
+                expected = f"at most {LARGEST_UNPACKED // GIB} GiB"
+                raise DataError(str(path), "unpacks to more than can be read", expected=expected)
+        return content.getvalue()
 
 
-def _hdf5_arrays(path: Path) -> dict[str, ArrayInfo]:
-    found: dict[str, ArrayInfo] = {}
+def _opened(source: Source) -> Any:
+    return io.BytesIO(source) if isinstance(source, bytes) else source
 
-    def add(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset):
-            found[name] = ArrayInfo(name, item.shape or (), str(item.dtype), unit_of(item) or "")
 
+def _hdf5(path: Path, kind: str) -> Container:
     with open_hdf5(path) as file:
-        file.visititems(add)
-        for name in list(file):  # visititems does not follow soft and external links
-            if find(file, [name]) is not None and name not in found:
-                add(name, file[name])
+        attributes: dict[str, Any] = {}
+        found = {leaf.name: _info(leaf, kind) for leaf in leaves(file, attributes)}
+    return Container(path, kind, found, attributes)
+
+
+def _info(leaf: Leaf, kind: str) -> ArrayInfo:
+    if leaf.dataset is None:
+        return ArrayInfo(leaf.name, (), "", lost=leaf.lost)
+    shape = leaf.dataset.shape or ()
+    return ArrayInfo(
+        key=leaf.name,
+        shape=shape[::-1] if kind == "mat73" else shape,
+        dtype=str(leaf.dataset.dtype),
+        unit=unit_of(leaf.dataset) or "",
+        identity=leaf.identity,
+    )
+
+
+def _whole(array: np.ndarray) -> Loaders:
+    return {SINGLE: (ArrayInfo(SINGLE, array.shape, str(array.dtype)), lambda: array)}
+
+
+def _npz(source: Source) -> Loaders:
+    """The header of every array; an array is unpacked when it is asked for."""
+
+    def load(name: str) -> np.ndarray:
+        with np.load(_opened(source), allow_pickle=False) as file:
+            return file[name]
+
+    found = {}
+    with zipfile.ZipFile(_opened(source)) as archive:
+        for entry in archive.namelist():
+            name = entry.removesuffix(".npy")
+            with archive.open(entry) as member_file:
+                shape, dtype = npy_header(member_file)
+            found[name] = (ArrayInfo(name, shape, "object" if dtype.hasobject else str(dtype)),
+                           partial(load, name))  # fmt: skip
     return found
 
 
-def _npz(content: bytes) -> dict[str, Any]:
-    with np.load(io.BytesIO(content), allow_pickle=False) as file:
-        return dict(file)
+def npy_header(file: Any) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of the array in an npy file."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
 
 
-def _npy(content: bytes) -> dict[str, Any]:
-    return {SINGLE: np.load(io.BytesIO(content), allow_pickle=False)}
+def _npy(source: Source) -> Loaders:
+    if isinstance(source, Path):
+        return _whole(np.load(source, allow_pickle=False, mmap_mode="r"))
+    return _whole(np.load(_opened(source), allow_pickle=False))
 
 
-def _tif(content: bytes) -> dict[str, Any]:
+def _tif(source: Source) -> Loaders:
     import tifffile  # only for those who have such files
 
-    return {SINGLE: tifffile.imread(io.BytesIO(content))}
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # the error that follows says it in one line
+    with tifffile.TiffFile(_opened(source)) as file:
+        series = file.series[0]
+        info = ArrayInfo(SINGLE, series.shape, str(series.dtype))
+        in_place = isinstance(source, Path) and series.dataoffset is not None
+
+    def load() -> np.ndarray:
+        # Pages that lie one after the other, not compressed, are read when they are needed.
+        return tifffile.memmap(str(source), mode="r") if in_place else tifffile.imread(_opened(source))
+
+    return {SINGLE: (info, load)}
 
 
-def _mat(content: bytes) -> dict[str, Any]:
+def _mat(source: Source) -> Loaders:
     import scipy.io  # slow to import
 
-    entries = scipy.io.loadmat(io.BytesIO(content))
+    numeric = {"double", "single", "logical", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64))}
+    types = {"double": "float64", "single": "float32", "logical": "bool"}
+
+    def load(name: str) -> np.ndarray:
+        return np.asarray(scipy.io.loadmat(_opened(source), variable_names=[name])[name])
+
+    listed = scipy.io.whosmat(_opened(source))
     return {
-        name: value for name, value in entries.items() if isinstance(value, np.ndarray) and value.dtype.kind in "iufcb"
+        name: (ArrayInfo(name, tuple(shape), types.get(kind, kind)), partial(load, name))
+        for name, shape, kind in listed
+        if kind in numeric
     }
 
 
-def _image(content: bytes) -> dict[str, Any]:
+def _image(source: Source) -> Loaders:
     from PIL import Image  # only for those who have such files
 
-    picture = np.asarray(Image.open(io.BytesIO(content)))
+    picture = np.asarray(Image.open(_opened(source)))
     # Colors of a gray scene say the same; an opacity says nothing.
-    gray = picture if picture.ndim == 2 else picture[..., :3].mean(axis=-1)
-    return {SINGLE: gray}
+    return _whole(picture if picture.ndim == 2 else picture[..., :3].mean(axis=-1))
 
 
-_LOADERS: dict[str, tuple[bytes | tuple[bytes, ...], Callable[[bytes], dict[str, Any]]]] = {
+def _detector(read: Callable[[Any], np.ndarray]) -> Callable[[Source], Loaders]:
+    return lambda source: _whole(read(source))
+
+
+_KINDS: dict[str, tuple[bytes | tuple[bytes, ...], Callable[[Any], Loaders]]] = {
     "npz": (b"PK", _npz),
     "npy": (b"\x93NUMPY", _npy),
     "tif": ((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"), _tif),
     "image": ((b"\xff\xd8\xff", b"\x89PNG"), _image),
     "mat": (b"MATLAB 5.0", _mat),
+    "cbf": (b"###CBF", _detector(read_cbf)),
+    "mib": (b"MQ1,", _detector(read_mib)),
+    "edf": ((b"{\n", b"{\r\n"), _detector(read_edf)),
 }
 
 

@@ -45,7 +45,7 @@ def counting(dataset: Dataset) -> Counting:
     values = values[:: max(1, len(values) // VALUES)]
     quantum = quantum_of(values)
     if quantum is None:
-        return Counting(None, "the values are no counts: they are not multiples of one number")
+        return Counting(None, "the values are no counts")
     if abs(quantum - 1) < 1e-3:
         return Counting(1.0, "photon counts")
     return Counting(quantum, f"photon counts times {quantum:.4g}")

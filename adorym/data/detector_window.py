@@ -122,6 +122,12 @@ class DetectorWindow:
         """(y, x) object pixel of the patterns over that of the frames."""
         return np.divide(self.frame_px, self.size_px) if far else np.full(2, float(self.bin))
 
+    def corner_px(self, *, far: bool) -> np.ndarray:
+        """(y, x) corner, in object pixels, of the patterns' window in the object, from that of the frames' window."""
+        if not far:
+            return np.divide(self.first_px, self.bin)
+        return np.array(self.size_px) // 2 - np.array(self.window_px) // 2
+
 
 @dataclass(frozen=True, eq=False)
 class WindowedPatterns(WrappedPatterns):
@@ -211,7 +217,7 @@ def belongs_to_frames(lengths: Lengths, probe: np.ndarray | None, window: Detect
     """
     if probe is not None:
         return probe.shape[-2:] == window.frame_px
-    known = replace(lengths, pixel_size_m=None).completed(window.frame_px, []).pixel_size_m
+    known = replace(lengths, pixel_size_m=None).completed(window.frame_px, [], scanned=True).pixel_size_m
     if known is None or lengths.pixel_size_m is None:
         return False
     return bool(np.allclose(lengths.pixel_size_m, known, rtol=SAME_PIXEL))

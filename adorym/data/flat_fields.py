@@ -11,7 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from adorym.data.patterns import WrappedPatterns
+from adorym.data.pictures import SIGMA_OF_MAD
 from adorym.errors import DataError
+
+# Standard deviations, robustly estimated, from which on a value of a flat or dark field falls out.
+OUTLYING = 12.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,19 +68,67 @@ def mean_field(stack: np.ndarray) -> np.ndarray:
     return np.where(finite, frames, 0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
 
 
+def robust_mean(stack: np.ndarray, name: str, notes: list[str]) -> np.ndarray:
+    """``(y, x)`` mean of the fields ``(k, y, x)`` that agree, without single values that fall out."""
+    used, cleaned = agreeing(stack, name, notes)
+    return cleaned[used].mean(0)
+
+
+def agreeing(stack: np.ndarray, name: str, notes: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the fields ``(k, y, x)`` agree, and all of them without single values that fall out.
+
+    A field without beam, or with twice as much as the others, does not agree. A value falls out (a zinger, a pixel that
+    is not a number) if it is far from the median of its pixel by the spread of all pixels; three fields are needed
+    to tell. What was found is appended to ``notes``.
+    """
+    stack = np.asarray(stack, np.float64)
+    finite = np.isfinite(stack)
+    level = np.median(np.where(finite, stack, 0.0).reshape(len(stack), -1), axis=1)
+    # Levels of dark fields are near zero: what matters is how far a field is from the others by its own noise.
+    middle = np.median(level)
+    spread = SIGMA_OF_MAD * np.median(np.abs(np.where(finite, stack, 0) - middle))
+    used = np.abs(level - middle) <= max(0.5 * abs(middle), OUTLYING * spread if name == "dark" else 0.0)
+    if len(stack) < 3 or used.sum() < len(stack) / 2:
+        used = np.ones(len(stack), bool)
+    if not used.all():
+        numbers = ", ".join(map(str, np.flatnonzero(~used)))
+        notes.append(
+            f"{name} fields: {int((~used).sum())} of {len(stack)} left out, unlike the others: number {numbers}"
+        )
+    known = np.where(finite & used[:, None, None], stack, np.nan)
+    typical = np.nan_to_num(np.nanmedian(np.where(np.isnan(known).all(0), 0.0, known), axis=0))
+    apart = np.abs(stack - typical)
+    if used.sum() >= 3:
+        noise = SIGMA_OF_MAD * np.median(apart[used].reshape(int(used.sum()), -1))
+        scale = np.sqrt(np.maximum(typical, 0) / max(float(np.median(typical)), 1e-30)).clip(0.1, 10)
+        out = ~(apart <= OUTLYING * np.maximum(noise, 1e-9 * np.abs(typical)) * np.maximum(scale, 1.0))
+    else:
+        out = ~finite
+    hit = np.flatnonzero((out & used[:, None, None]).any((1, 2)))
+    if len(hit):
+        number = int((out & used[:, None, None]).sum())
+        notes.append(f"{name} fields: {number} values that fall out replaced, in number {', '.join(map(str, hit))}")
+    return used, np.where(out, typical, stack)
+
+
 def beam_of(
-    flats: np.ndarray, dark: np.ndarray | None, when: tuple[np.ndarray, np.ndarray] | None
+    flats: np.ndarray, dark: np.ndarray | None, when: tuple[np.ndarray, np.ndarray] | None, notes: list[str]
 ) -> tuple[np.ndarray, Drift | None]:
     """Mean flat field ``(y, x)``, dark subtracted, and the drift between `moments_of` ``when``, if any.
 
     Args:
-        flats: ``(k, y, x)`` as they were measured.
+        flats: ``(k, y, x)`` as they were measured; those that do not agree are left out.
         dark: ``(y, x)``; one that does not fit is not subtracted.
         when: Moments of flat fields and patterns.
+        notes: Receives what was left out.
     """
     if dark is not None and dark.shape == flats.shape[1:]:
         flats = flats - dark
-    return flats.mean(0), None if when is None else drift_of(flats, *when)
+    if when is not None and np.unique(when[0], return_counts=True)[1].min() < 2:  # each pattern has its own
+        return flats.mean(0), drift_of(flats, *when)
+    used, flats = agreeing(flats, "flat", notes)
+    flats = flats[used]
+    return flats.mean(0), None if when is None else drift_of(flats, when[0][used], when[1])
 
 
 def drift_of(flats: np.ndarray, when: np.ndarray, of_patterns: np.ndarray) -> Drift | None:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Iterable
-from contextlib import suppress
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
 import h5py
+import hdf5plugin  # noqa: F401 - teaches HDF5 the detectors' compressions: bitshuffle, LZ4, zstd
 import numpy as np
 
 from adorym import units
-from adorym.errors import DataError
+from adorym.errors import AdorymError, DataError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
+MAX_LINKS = 16  # in a row, as HDF5 itself has it
 
+JOULE_PER_EV = 1.602176634e-19
 # Spelled out so that ordinary files do not pay for importing pint, and because writers invent names for a pixel.
 _FACTORS = {
     ("m", "m"): 1.0,
@@ -25,6 +30,18 @@ _FACTORS = {
     ("nm", "m"): 1e-9,
     ("eV", "eV"): 1.0,
     ("keV", "eV"): 1e3,
+    ("A", "m"): 1e-10,  # which pint takes for an ampere
+    ("Å", "m"): 1e-10,
+    ("Angstrom", "m"): 1e-10,
+    ("angstrom", "m"): 1e-10,
+    ("micron", "m"): 1e-6,
+    ("microns", "m"): 1e-6,
+    ("J", "eV"): 1 / JOULE_PER_EV,
+    ("1/m", "1/m"): 1.0,
+    ("A^-1", "1/m"): 1e10,
+    ("1/A", "1/m"): 1e10,
+    ("nm^-1", "1/m"): 1e9,
+    ("1/nm", "1/m"): 1e9,
     ("V", "V"): 1.0,
     ("rad", "rad"): 1.0,
     ("", ""): 1.0,
@@ -63,7 +80,6 @@ def open_hdf5(path: str | Path) -> h5py.File:
             found="an empty file" if not start else f"a file that starts with {start!r}",
             remedy="name an HDF5 file, or convert this one with 'adorym convert IN OUT --map ...'",
         )
-    _load_filters()
     try:
         # Parallel file systems often refuse locks, and reading needs none.
         return h5py.File(path, "r", locking="best-effort")
@@ -74,20 +90,129 @@ def open_hdf5(path: str | Path) -> h5py.File:
         raise DataError(str(path), what, found=str(error), remedy="copy the file again from its origin") from error
 
 
-@lru_cache(maxsize=1)
-def _load_filters() -> None:
-    """Teach HDF5 the detectors' compressions (bitshuffle, LZ4, zstd) where the optional package is there."""
-    if importlib.util.find_spec("hdf5plugin") is not None:
-        importlib.import_module("hdf5plugin")
+# What the libraries that read files raise where a file is not what it says it is.
+BROKEN_FILE = (
+    OSError, RuntimeError, ValueError, TypeError, IndexError, KeyError, OverflowError, EOFError, AttributeError,
+    struct.error, zlib.error, zipfile.BadZipFile, MemoryError,
+)  # fmt: skip
+
+
+@contextmanager
+def damage_named(path: str | Path, *more: type[Exception]) -> Iterator[None]:
+    """Whatever a library raises over a damaged file ``path``, as one error that names the file.
+
+    Raises:
+        DataError: Anything of `BROKEN_FILE` or ``more`` that is no error of this package.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, AdorymError) or not isinstance(error, BROKEN_FILE + more):
+            raise
+        if isinstance(error, MemoryError):
+            raise DataError(
+                str(path), "what the file says it holds does not fit into memory", found=str(error)
+            ) from error
+        found = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise DataError(
+            str(path), "the file is damaged, or not laid out as it says", found=found[:300], remedy="copy it again"
+        ) from error
 
 
 def find(group: h5py.Group, names: Iterable[str]) -> h5py.Dataset | None:
-    """The first of ``names`` that is a dataset; a link that leads nowhere counts as absent."""
+    """The first of ``names`` that is a dataset; a soft link that leads nowhere counts as absent.
+
+    Raises:
+        DataError: An external link on the way to one of them is broken.
+    """
     for name in names:
-        item = group.get(name)
+        item = member(group, name)
         if isinstance(item, h5py.Dataset):
             return item
     return None
+
+
+def member(group: h5py.Group, name: str) -> h5py.Group | h5py.Dataset | None:
+    """What ``name`` leads to through links of every kind, ``None`` where there is nothing.
+
+    Raises:
+        DataError: An external link on the way is broken.
+    """
+    try:
+        return group[name]
+    except (KeyError, OSError, RuntimeError, ValueError):
+        link = broken_link(group, name)
+        if link is not None:
+            raise lost_file(f"{group.file.filename}:/{name.strip('/')}", link) from None
+        return None
+
+
+def lost_file(place: str, link: str) -> DataError:
+    """The error about the broken external link at ``place``."""
+    remedy = "put the linked file beside this one, under the name that the link has"
+    return DataError(place, "an external link leads nowhere", found=link, remedy=remedy)
+
+
+def broken_link(group: h5py.Group, name: str, depth: int = 0) -> str | None:
+    """Of the broken external link on the way to ``name``: what is missing; ``None`` if there is no such link."""
+    here = group.file["/"] if name.startswith("/") else group
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    for i, part in enumerate(parts):
+        try:
+            link = here.get(part, getlink=True)
+        except (KeyError, OSError, RuntimeError, ValueError):
+            return None
+        rest = "/".join(parts[i + 1 :])
+        if isinstance(link, h5py.SoftLink) and depth < MAX_LINKS:
+            return broken_link(here, f"{link.path}/{rest}", depth + 1)
+        if isinstance(link, h5py.ExternalLink):
+            target = linked_file(here.file.filename, link.filename)
+            if not target.is_file():
+                return f"no file '{link.filename}'"
+            if depth >= MAX_LINKS:
+                return f"more than {MAX_LINKS} links in a row"
+            with open_hdf5(target) as file:
+                inside = broken_link(file, f"{link.path}/{rest}", depth + 1)
+                if inside is None and link.path.strip("/") and link.path not in file:
+                    return f"no '{link.path}' in '{link.filename}'"
+                return inside
+        try:
+            here = here[part]
+        except (KeyError, OSError, RuntimeError, ValueError):
+            return None
+        if not isinstance(here, h5py.Group):
+            return None
+    return None
+
+
+def linked_file(master: str, name: str) -> Path:
+    """The file ``name`` of a link in ``master``: HDF5 looks beside the master."""
+    beside = Path(master).parent / name
+    return beside if beside.is_file() or not Path(name).is_file() else Path(name)
+
+
+def check_sources(dataset: h5py.Dataset, seen: tuple[str, ...] = ()) -> None:
+    """Refuse a virtual dataset whose sources are not there, which HDF5 would fill with zeros, or that holds itself.
+
+    Raises:
+        DataError: So it is.
+    """
+    place = f"{dataset.file.filename}:{dataset.name}"
+    if place in seen or len(seen) > MAX_LINKS:
+        raise DataError(place, "a virtual dataset that points at itself")
+    if not dataset.is_virtual:
+        return
+    for file_name, name in dict.fromkeys((each.file_name, each.dset_name) for each in dataset.virtual_sources()):
+        if "%b" in file_name:  # a row of files, of which some may be still to come
+            continue
+        path = Path(dataset.file.filename) if file_name == "." else linked_file(dataset.file.filename, file_name)
+        if not path.is_file():
+            raise lost_file(place, f"no file '{file_name}'")
+        with open_hdf5(path) as file:
+            source = find(file, [name])
+            if source is None:
+                raise lost_file(place, f"no '{name}' in '{file_name}'")
+            check_sources(source, (*seen, place))
 
 
 def require(group: h5py.Group, name: str) -> h5py.Dataset:
@@ -131,7 +256,7 @@ def factor(unit: str, target: str) -> float:
     Raises:
         ValueError: Unknown unit, or one of another dimension.
     """
-    text = unit.strip()
+    text = unit.strip().strip("[]").replace("_", "")  # EMD writes [n_m]
     return _FACTORS[text, target] if (text, target) in _FACTORS else units.parse(f"1 {text}", target)
 
 

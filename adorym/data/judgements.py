@@ -10,6 +10,7 @@ import numpy as np
 from adorym.data.checks import CountStatistics, count_statistics
 from adorym.data.dataset import Dataset
 from adorym.data.detector_window import beam_center
+from adorym.data.projection_survey import projection_hints
 from adorym.data.readers.base import choose
 from adorym.data.suggest import zero_at_corner
 from adorym.data.survey import (
@@ -94,6 +95,8 @@ def judge(
     hints = (*dataset.doubts, *_hints(dataset, scan, orientation, pixels))
     if scan is not None and (place := _off_middle(dataset, statistics)):
         hints = (*hints, place)
+    if not scanned or dataset.probe_positions_px is None:
+        hints = (*hints, *projection_hints(dataset))
     return Judgement(scan=scan, orientation=orientation, pixels=pixels, hints=hints)
 
 

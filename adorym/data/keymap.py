@@ -1,6 +1,7 @@
 """Names of the arrays in a file of unknown layout, in a short form: ``patterns=data positions=scan``.
 
-A `KeyMap` reads any container of arrays (HDF5, npz, npy, mat, tif; bz2 or gzip around it) as a data set.
+A `KeyMap` reads any container of arrays (HDF5, npz, npy, mat, tif, detectors' files; bz2 or gzip around it), or several
+that belong together, as a data set.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from pydantic import ValidationError
 
 from adorym import units
 from adorym.data.containers import Container, open_container
-from adorym.data.dataset import ArrayPatterns, Dataset, Patterns
+from adorym.data.dataset import Dataset
+from adorym.data.flat_fields import mean_field
 from adorym.data.hdf5 import factor
 from adorym.data.lengths import LENGTHS, Lengths
 from adorym.data.overrides import Overrides
-from adorym.data.patterns import Hdf5Patterns, Orientation, check_stack
+from adorym.data.patterns import Orientation
 from adorym.data.positions import Recorded
-from adorym.data.readers.base import Raw, assemble, mean_field, modes_of
-from adorym.data.readers.motion import rows_of
+from adorym.data.readers.arrays import modes_of
+from adorym.data.readers.base import Raw, assemble
+from adorym.data.rows import rows_of
+from adorym.data.stacks import counted_last, matching, patterns_of
 from adorym.data.tables import unit_in
 from adorym.errors import ConfigError, DataError, suggestion
 from adorym.registry import component
@@ -33,11 +37,14 @@ class KeyMap:
     """Names of arrays in a file, and the conventions they follow.
 
     A quantity is a literal (``8.8 keV``), the name of an array, or a name and the unit its numbers are in
-    (``meta/energy keV``). Leading axes of length 1 are dropped from every array.
+    (``meta/energy keV``). The unit in an array's attributes holds where the map names none. Leading axes of length 1
+    are dropped from every array. A number in an attribute is ``group@attribute``.
 
     Attributes:
-        patterns: Stack of patterns, ``(n, y, x)``; with more leading axes they are counted in C order.
-        positions: ``(n, 2)`` or ``(2, n)``, with z ``(n, 3)``, or two names ``rows,columns``.
+        patterns: Stack of patterns, ``(n, y, x)``; with more leading axes they are counted in C order. ``*`` stands for
+            several arrays (``entry/data/data_*``), one after the other in natural order.
+        positions: ``(n, 2)`` or ``(2, n)``, with z ``(n, 3)``, or two names ``rows,columns``, of as many numbers as
+            there are patterns, or the two axes of a raster.
         probe: Start probe ``(..., y, x)``, with the beam in the middle of the window.
         mask: Detector mask; see ``mask_good``.
         dark: Dark counts ``(..., y, x)``, averaged.
@@ -45,8 +52,11 @@ class KeyMap:
         theta: Rotation angles (radian unless the file or the map has a unit).
         energy: Photon energy.
         voltage: Acceleration voltage of electrons.
-        pixel_size: Pixel size in the object plane, one or (y, x).
-        detector_pixel_size: Pixel pitch of the detector, one or (y, x).
+        wavelength: Wavelength, instead of the photon energy.
+        pixel_size: Pixel size in the object plane, one or (y, x); of two arrays ``Y,X``.
+        detector_pixel_size: Pixel pitch of the detector, likewise.
+        reciprocal_pixel: Step of the spatial frequency from one detector pixel to the next (without 2 pi), or the
+            frequencies of all pixels, likewise; instead of the pixel size in the object plane.
         distance: Sample to detector.
         source_distance: Focus to sample.
         propagation_distance: Effective near-field distances.
@@ -55,7 +65,8 @@ class KeyMap:
         positions_sign: ``-`` where the positions are the sample's, which the probe moves against.
         zero_frequency: Place of the zero frequency in the patterns.
         measured: Intensities (counts) or amplitudes (their square root).
-        frame_axis: Whether the patterns are counted along the first axes or the last.
+        frame_axis: Whether the patterns are counted along the first axes or the last; ``auto`` tells from the number of
+            positions, else from a square window.
         mask_good: Value of the mask's good pixels; every other value is bad if it is 0, only 0 is bad if it is 1.
         transpose: Exchange rows and columns of the patterns.
         flip_y: Reverse the rows of the patterns.
@@ -70,9 +81,11 @@ class KeyMap:
     white: str | None = None
     theta: str | None = None
     energy: str | None = None
+    wavelength: str | None = None
     voltage: str | None = None
     pixel_size: str | None = None
     detector_pixel_size: str | None = None
+    reciprocal_pixel: str | None = None
     distance: str | None = None
     source_distance: str | None = None
     propagation_distance: str | None = None
@@ -81,7 +94,7 @@ class KeyMap:
     positions_sign: Literal["+", "-"] = "+"
     zero_frequency: Literal["corner", "center"] = "center"
     measured: Literal["intensity", "amplitude"] = "intensity"
-    frame_axis: Literal["first", "last"] = "first"
+    frame_axis: Literal["auto", "first", "last"] = "auto"
     mask_good: Literal["0", "1"] = "1"
     transpose: bool = False
     flip_y: bool = False
@@ -121,18 +134,26 @@ class KeyMap:
             DataError: A named array is missing or has the wrong shape.
         """
         container = source if isinstance(source, Container) else open_container(source)
-        path, notes = container.path, [f"read with a map of its arrays: {self.describe()}"]
-        patterns = self._patterns(container)
-        positions = self._positions(container, patterns.shape[0])
+        raw = self.extract(container, (f"read with a map of its arrays: {self.describe()}",))
+        raw_set = assemble(raw, overrides or Overrides(), str(container.path))
+        return replace(raw_set, format=f"map of {container.kind}")
+
+    def extract(self, container: Container, first_notes: tuple[str, ...] = ()) -> Raw:
+        """What the named arrays say; ``first_notes`` come before the notes on them."""
+        path, notes = container.path, list(first_notes)
+        count = None if self.positions is None else len(self._positions(container, None))
+        patterns = patterns_of(container, self.patterns, self.frame_axis, count, notes)
+        n = patterns.shape[0]
+        positions = None if self.positions is None else self._positions(container, n)
         unit = self._positions_unit(container)
-        index, theta = self._angles(container, patterns.shape[0], notes)
-        lengths = self._lengths(container, notes)
+        index, theta = self._angles(container, n, notes)
+        lengths = self._lengths(container, patterns.shape[1:], notes)
         dark, flat = (None if key is None else mean_field(container.read(key)) for key in (self.dark, self.white))
         mask = None if self.mask is None else container.read(self.mask)
-        raw = Raw(
+        return Raw(
             patterns=patterns,
             recorded=None if positions is None else Recorded(positions, unit, certain=self.positions_unit is not None),
-            scan_shape=self._scan_shape(container),
+            scan_shape=self._scan_shape(container, n),
             angle_index=index,
             theta_rad=theta,
             measured=self.measured,
@@ -150,7 +171,6 @@ class KeyMap:
             start_probe=None if self.probe is None else modes_of(container.read(self.probe), f"{path}:{self.probe}"),
             notes=tuple(notes),
         )
-        return replace(assemble(raw, overrides or Overrides(), str(path)), format=f"map of {container.kind}")
 
     def describe(self) -> str:
         """The entries that differ from the defaults, as they would be parsed."""
@@ -159,30 +179,35 @@ class KeyMap:
             f"{name}={getattr(self, name)}" for name, f in fields.items() if getattr(self, name) != f.default
         )
 
-    def _patterns(self, container: Container) -> Patterns:
-        name = container.name_of(self.patterns)
-        if container.kind == "hdf5" and self.frame_axis == "first":
-            return Hdf5Patterns(container.path, name)
-        stack = container.read(name)
-        check_stack(stack, f"{container.path}:{name}")
-        if self.frame_axis == "last" and stack.ndim >= 3:
-            stack = np.moveaxis(stack, (0, 1), (-2, -1))
-        return ArrayPatterns(stack.reshape(-1, *stack.shape[-2:]))
-
-    def _positions(self, container: Container, n: int) -> np.ndarray | None:
-        """``(k, 2)`` (y, x) in the file's unit."""
-        if self.positions is None:
-            return None
+    def _positions(self, container: Container, n: int | None) -> np.ndarray:
+        """``(k, 2)`` (y, x) in the file's unit, of all files; a raster needs ``n``, the number of patterns."""
+        assert self.positions is not None  # the caller looked
+        place = f"{container.path}:{self.positions}"
         if "," in self.positions:
-            y, x = (container.read(name.strip()).ravel() for name in self.positions.split(",", 1))
-            if len(y) != len(x):
-                place = f"{container.path}:{self.positions}"
+            y, x = (_every(container, name.strip(), ravel=True) for name in self.positions.split(",", 1))
+            y, x = self._raster(container, n, y, x)
+            if len(y) != len(x) and n is not None:
                 raise DataError(place, "rows and columns differ in number", found=f"{len(y)} and {len(x)}")
-            pairs = np.stack([y, x], axis=-1)
+            pairs = np.stack([y, x], axis=-1) if len(y) == len(x) else np.zeros((len(y) * len(x), 2))
         else:
-            place = f"{container.path}:{self.positions}"
-            pairs = _pairs(container.read(self.positions), self.positions_order, n, place)
+            array = _every(container, self.positions)
+            pairs = _pairs(array, self.positions_order, max(array.shape) if n is None else n, place)
         return pairs.astype(np.float64) * (-1.0 if self.positions_sign == "-" else 1.0)
+
+    def _raster(
+        self, container: Container, n: int | None, y: np.ndarray, x: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and columns of every pattern, of the axes of a raster; an axis of two numbers has its start and step."""
+        shape = container.arrays[matching(container, self.patterns)[0]].shape
+        if n is None or len(y) == n == len(x):
+            return y, x
+        if len(shape) == 4 and n == shape[0] * shape[1]:
+            y, x = (axis[0] + (axis[1] - axis[0]) * np.arange(size) if len(axis) == 2 else axis
+                    for axis, size in ((y, shape[0]), (x, shape[1])))  # fmt: skip
+        if len(y) * len(x) != n:
+            return y, x
+        rows, columns = np.meshgrid(y, x, indexing="ij")
+        return rows.ravel(), columns.ravel()
 
     def _positions_unit(self, container: Container) -> str:
         """Unit that the map, the arrays or their names say; empty if none does."""
@@ -192,9 +217,14 @@ class KeyMap:
         found = {container.arrays[name].unit or unit_in(name) for name in names}
         return found.pop() if len(found) == 1 else ""
 
-    def _scan_shape(self, container: Container) -> tuple[int, ...]:
-        shape = container.arrays[container.name_of(self.patterns)].shape
-        return shape[:-2] if self.frame_axis == "first" else shape[2:]
+    def _scan_shape(self, container: Container, n: int) -> tuple[int, ...] | None:
+        """Rows and columns of a raster whose patterns lie in one array of four axes."""
+        names = matching(container, self.patterns)
+        shape = container.arrays[names[0]].shape
+        if len(names) > 1 or len(shape) != 4:
+            return None
+        last = self.frame_axis == "last" or (self.frame_axis == "auto" and counted_last(container.arrays[names[0]], n))
+        return shape[2:] if last else shape[:2]
 
     def _angles(self, container: Container, n: int, notes: list[str]) -> tuple[np.ndarray | None, np.ndarray]:
         if self.theta is None:
@@ -205,9 +235,17 @@ class KeyMap:
                             expected=f"a divisor of {n}", found=f"{len(theta)} angles")  # fmt: skip
         return np.repeat(np.arange(len(theta)), n // len(theta)), theta
 
-    def _lengths(self, container: Container, notes: list[str]) -> Lengths:
+    def _lengths(self, container: Container, window: tuple[int, int], notes: list[str]) -> Lengths:
         said = {q: text for q in LENGTHS if (text := getattr(self, q.key, None)) is not None}
-        return Lengths(**{q.field: q.of(_quantity(container, t, q.unit, q.key, notes)) for q, t in said.items()})
+        found = {q.field: q.of(_quantity(container, t, q.unit, q.key, notes)) for q, t in said.items()}
+        if self.wavelength is not None and self.energy is None:
+            length = _quantity(container, self.wavelength, "m", "wavelength", notes)
+            found["energy_ev"] = units.energy_ev(float(length[0]))
+        if self.reciprocal_pixel is not None and self.pixel_size is None:
+            parts = self.reciprocal_pixel.split(",")
+            steps = [_step(_quantity(container, part.strip(), "1/m", "reciprocal_pixel", notes)) for part in parts]
+            found["pixel_size_m"] = (1 / (window[0] * steps[0]), 1 / (window[1] * steps[-1]))
+        return Lengths(**found)
 
     def _mask(self, mask: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
         good = mask == 0 if self.mask_good == "0" else mask != 0
@@ -226,19 +264,34 @@ def _pairs(array: np.ndarray, order: str, n: int, place: str) -> np.ndarray:
     return rows
 
 
+def _step(axis: np.ndarray) -> float:
+    """The step of an axis, or the one number that it is."""
+    return float(axis[0]) if axis.size == 1 else float(abs(axis[1] - axis[0]))
+
+
+def _every(container: Container, name: str, *, ravel: bool = False) -> np.ndarray:
+    """The array ``name`` of every file that has it, one after the other."""
+    name = container.name_of(name)
+    arrays = [part.read(name) for part in container.parts or (container,) if name in part.arrays or not container.parts]
+    arrays = [array.ravel() for array in arrays] if ravel or (len(arrays) > 1 and arrays[0].ndim < 2) else arrays
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
 def _quantity(container: Container, text: str, target: str, field: str, notes: list[str]) -> np.ndarray:
-    """Numbers in ``target`` that ``text`` stands for: an array, an array and its unit, or a literal."""
+    """Numbers in ``target`` that ``text`` stands for: an array or two, perhaps with their unit, or a literal."""
+    if "," in text:
+        return np.concatenate([_quantity(container, part.strip(), target, field, notes) for part in text.split(",")])
     name, _, unit = text.rpartition(" ")
     for key, stated in ((text, ""), (name, unit)):
-        info = container.arrays.get(key.strip().strip("/"))
-        if info is not None:
-            used = stated or info.unit or target
-            if not (stated or info.unit):
-                notes.append(f"{field}: '{info.key}' has no unit, taken as {target}")
+        key = key.strip().strip("/")
+        if key in container.arrays or key in container.attributes:
+            written = container.arrays[key].unit if key in container.arrays else ""
+            if not (stated or written):
+                notes.append(f"{field}: '{key}' has no unit, taken as {target}")
             try:
-                return np.ravel(container.read(info.key)).astype(np.float64) * factor(used, target)
-            except ValueError as error:
-                raise DataError(f"{container.path}:{info.key}", str(error)) from None
+                return np.ravel(container.read(key)).astype(np.float64) * factor(stated or written or target, target)
+            except (ValueError, TypeError) as error:
+                raise DataError(f"{container.path}:{key}", str(error)) from None
     try:
         return np.array([units.parse(text, target, bare=False)])
     except ValueError as error:

@@ -141,13 +141,17 @@ class Lengths:
             return replace(self, propagation_distance_m=np.atleast_1d(np.array(choice, dtype=np.float64)))
         return self
 
-    def completed(self, window_px: tuple[int, int], notes: list[str]) -> Lengths:
-        """With the pixel size worked out, where it is not given and follows from the rest."""
+    def completed(self, window_px: tuple[int, int], notes: list[str], *, scanned: bool) -> Lengths:
+        """With the pixel size worked out, where it is not given and follows from the rest.
+
+        That of a far-field pattern only for a scan: pictures of the whole field have energy, distance and detector
+        pixel, too, and what their pixels are is for the forward model to say.
+        """
         if self.pixel_size_m is not None or self.detector_pixel_size_m is None:
             return self
         near = self.propagation_distance_m is not None
         # In the near field the distance need not be known: a parallel beam has the detector's pixel.
-        if not near and None in (self.energy_ev, self.distance_m):
+        if not near and (not scanned or None in (self.energy_ev, self.distance_m)):
             return self
         regime: Regime = "near_field" if near else "far_field"
         size = self.geometry(window_px).pixel_size_m(regime)

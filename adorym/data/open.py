@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,20 @@ import numpy as np
 
 from adorym import registry
 from adorym.data.checks import check_counts
-from adorym.data.containers import SINGLE, open_container
+from adorym.data.containers import SINGLE, Container, joined, open_container
 from adorym.data.dataset import ArrayPatterns, Dataset
-from adorym.data.hdf5 import check_file, open_hdf5
+from adorym.data.hdf5 import damage_named, lost_file
 from adorym.data.keymap import KeyMap
-from adorym.data.overrides import Overrides
+from adorym.data.layouts import LAYOUTS, LayoutReader, layout_of
+from adorym.data.overrides import Overrides, given
 from adorym.data.patterns import check_stack, load
-from adorym.data.pictures import PICTURES, is_series, order_note, read_series, series_files
+from adorym.data.pictures import PICTURES
 from adorym.data.readers import Reader
 from adorym.data.readers.base import Raw, assemble
+from adorym.data.readers.joined import joined_raw
+from adorym.data.sources import PathLike, source_of
+from adorym.data.stacks import FilePatterns, single_stack
+from adorym.data.suggest import guess
 from adorym.errors import ConfigError, DataError, ExtensionError
 from adorym.extension import is_foreign, user_code
 
@@ -31,14 +36,15 @@ LOG = logging.getLogger("adorym")
 
 
 def open_dataset(
-    path: str | Path | np.ndarray, overrides: Mapping[str, Any] | Overrides | None = None, *, check: bool = True
+    path: PathLike, overrides: Mapping[str, Any] | Overrides | None = None, *, check: bool = True
 ) -> Dataset:
     """The data set in ``path``, its format recognized from the content.
 
     Patterns that fit ``memory_limit_gib`` are read now, others batch by batch.
 
     Args:
-        path: The file, or the patterns themselves, ``(n, y, x)``, or ``(rows, columns, y, x)`` of a raster.
+        path: A file, several, a pattern such as ``p_*.tif``, a folder, or a run whose data are meant; or the patterns
+            themselves, ``(n, y, x)``, or ``(rows, columns, y, x)`` of a raster.
         overrides: Values that win over the file's; see `adorym.data.overrides.Overrides` for the keys.
         check: Read all counts once, block by block, leave out patterns that fall out, and refuse counts that no model
             can fit.
@@ -53,51 +59,116 @@ def open_dataset(
     return check_counts(dataset, wanted) if check else dataset
 
 
-def _opened(path: str | Path | np.ndarray, wanted: Overrides) -> Dataset:
+def _opened(path: PathLike, wanted: Overrides) -> Dataset:
+    raw, kind, wanted, name = raw_of(path, wanted)
+    return replace(assemble(raw, wanted, name), format=kind)
+
+
+def raw_of(path: PathLike, wanted: Overrides) -> tuple[Raw, str, Overrides, str]:
+    """What the files of ``path`` say, the format, the overrides with those of an earlier run, and the first file.
+
+    Raises:
+        DataError: No such file, or no known format.
+    """
     if isinstance(path, np.ndarray):
         check_stack(path, IN_MEMORY)
-        return replace(_pictures(IN_MEMORY, path, wanted), format="array")
-    if is_series(path) and not wanted.map:
-        return _pictures(path, read_series(path), wanted, order_note(series_files(path)))
-    file = Path(path).expanduser() if wanted.format is not None else check_file(path)
+        return _in_memory(path), "array", wanted, IN_MEMORY
+    if wanted.format is not None and ".py:" in wanted.format and isinstance(path, str | Path):
+        file = Path(path).expanduser()  # somebody's own files, perhaps a folder
+        return _raw(_made(wanted.format), file, wanted), wanted.format, wanted, str(file)
+    source = source_of(path)
+    if source.settings:
+        wanted = Overrides.of(dict(source.settings) | given(wanted))
+    raw, kind = _raw_of_files(source.files, wanted)
+    return replace(raw, notes=(*source.notes, *raw.notes)), kind, wanted, str(source.files[0])
+
+
+def _raw_of_files(files: Sequence[Path], wanted: Overrides) -> tuple[Raw, str]:
+    if len(files) == 1 and not wanted.map:
+        reader = find_reader(files[0], wanted.format)
+        if reader is not None:
+            return _raw(reader, files[0], wanted), reader.kind
+    container = opened(files)
     if wanted.map:
-        return KeyMap.parse(wanted.map).read(file, wanted)
-    if wanted.format is None and not h5py.is_hdf5(file) and (frames := _only_array(file)) is not None:
-        return _pictures(file, frames, wanted)
-    return _read(find_reader(file, wanted.format), file, wanted)
+        chosen = KeyMap.parse(wanted.map)
+        return chosen.extract(
+            container, (f"read with a map of its arrays: {chosen.describe()}",)
+        ), f"map of {container.kind}"
+    if all(part.kind in PICTURES for part in container.parts or (container,)):
+        return _pictures(container), "pictures"
+    layout = layout_of(container) if wanted.format is None else _made(wanted.format)
+    if isinstance(layout, LayoutReader):
+        with damage_named(container.path):
+            return layout.extract_from(container), layout.kind
+    readers = [find_reader(file, wanted.format) if h5py.is_hdf5(file) else None for file in files]
+    if len(files) > 1 and None not in readers:
+        raws = [_raw(reader, file, wanted) for reader, file in zip(readers, files, strict=True) if reader is not None]
+        return joined_raw(raws, str(files[0])), readers[0].kind if readers[0] is not None else ""
+    return _guessed(container, wanted)
 
 
-def _read(reader: Reader, file: Path, wanted: Overrides) -> Dataset:
-    try:
-        with user_code(reader, method="extract"):
-            return reader.read(file, wanted)
-    except KeyError as error:
+def _pictures(container: Container) -> Raw:
+    stack = FilePatterns(container.parts) if container.parts else single_stack(container)
+    shape = None if container.parts else container.arrays[SINGLE].shape[:-2]
+    return Raw(patterns=stack, scan_shape=shape, notes=(f"{stack.shape[0]} raw pictures, taken as intensities",))
+
+
+def _in_memory(array: np.ndarray) -> Raw:
+    stack = array.reshape(-1, *array.shape[-2:])
+    note = f"{len(stack)} raw pictures, taken as intensities"
+    return Raw(patterns=ArrayPatterns(stack), scan_shape=array.shape[:-2], notes=(note,))
+
+
+def opened(files: Sequence[Path]) -> Container:
+    """The arrays of one file, or of several together."""
+    return open_container(files[0]) if len(files) == 1 else joined([open_container(file) for file in files])
+
+
+def _guessed(container: Container, wanted: Overrides) -> tuple[Raw, str]:
+    """A file of unknown layout, all of whose arrays that are needed are recognized.
+
+    Raises:
+        DataError: They are not; with the settings to begin with.
+    """
+    lost = next((info for info in container.arrays.values() if info.lost), None)
+    if lost is not None:
+        raise lost_file(f"{container.path}:/{lost.key}", lost.lost)
+    with damage_named(container.path):
+        found = guess(
+            container,
+            positions_needed=wanted.positions is None and wanted.scan.step is None,
+            pixel_known=wanted.pixel_size is not None or wanted.detector_pixel_size is not None,
+        )
+    if not found.entries or found.doubts:
+        remedy = f"say where things are, perhaps: data.map: [{', '.join(found.entries)}]" if found.entries else None
         raise DataError(
-            str(file),
-            f"not laid out as the format '{reader.kind}' is",
-            found=str(error.args[0]) if error.args else None,
-            remedy="leave 'data.format' out to have the format recognized, or say where things are with data.map",
-        ) from error
+            str(container.path),
+            "no reader recognizes the file",
+            expected=f"the layout of one of {', '.join(registry.names('reader'))}",
+            found="; ".join(found.doubts) or ", ".join(container.arrays) or "no array",
+            remedy=remedy or "say where things are with data.map; 'adorym inspect' suggests it",
+        )
+    note = "a file of unknown layout, its arrays recognized by names, units and numbers; data.map says otherwise"
+    chosen = KeyMap.parse(found.entries)
+    return chosen.extract(
+        container, (note, f"read with a map of its arrays: {chosen.describe()}")
+    ), "recognized by names"
 
 
-def _only_array(path: Path) -> np.ndarray | None:
-    """The array in a picture file, which needs no map to find it; ``None`` for other files."""
-    try:
-        container = open_container(path)
-    except DataError:
-        return None  # whoever reads it next says what is wrong
-    return container.read(SINGLE) if container.kind in PICTURES and container.loaded[SINGLE].ndim >= 2 else None
-
-
-def _pictures(path: str | Path, frames: np.ndarray, wanted: Overrides, *notes: str) -> Dataset:
-    """Raw pictures as a data set of one angle."""
-    stack = frames.reshape(-1, *frames.shape[-2:])
-    raw = Raw(
-        patterns=ArrayPatterns(stack),
-        scan_shape=frames.shape[:-2],
-        notes=(f"{len(stack)} raw pictures, taken as intensities", *notes),
-    )
-    return replace(assemble(raw, wanted, str(path)), format="pictures")
+def _raw(reader: Reader, file: Path, wanted: Overrides) -> Raw:
+    if is_foreign(reader):
+        with user_code(reader, method="extract"):
+            return reader.raw(file, wanted)
+    with damage_named(file):
+        try:
+            return reader.raw(file, wanted)
+        except KeyError as error:
+            raise DataError(
+                str(file),
+                f"not laid out as the format '{reader.kind}' is",
+                found=str(error.args[0]) if error.args else None,
+                remedy="leave 'data.format' out to have the format recognized, or say where things are with data.map",
+            ) from error
 
 
 def _made(name: str) -> Reader:
@@ -110,33 +181,39 @@ def _made(name: str) -> Reader:
     return reader
 
 
-def find_reader(path: Path, name: str | None = None) -> Reader:
-    """The reader called ``name``, else the one that recognizes the file.
+def find_reader(path: Path, name: str | None = None) -> Reader | None:
+    """The reader called ``name``, else the one that recognizes the file; ``None`` if none does.
 
     Raises:
-        DataError: None does, with what the file holds.
         ConfigError: There is no reader of that name.
+        DataError: Two recognize it.
     """
     if name is not None:
+        return _made(name)
+    known = [name for name in registry.names("reader") if name not in LAYOUTS]
+    fitting = [reader for each in known if (reader := _asked(each, path)) is not None]
+    certain = [reader for reader in fitting if reader.is_certain(path)]
+    if not certain and h5py.is_hdf5(path):
+        with damage_named(path):
+            certain = [reader for each in LAYOUTS if (reader := _made(each)).recognizes(path)]
+    certain = certain or fitting
+    if len(certain) > 1:
+        found = ", ".join(reader.kind for reader in certain)
+        remedy = f"choose: data.format: {certain[0].kind}"
+        raise DataError(str(path), "several formats fit", expected="one", found=found, remedy=remedy)
+    return certain[0] if certain else None
+
+
+def _asked(name: str, path: Path) -> Reader | None:
+    """The reader ``name`` if it recognizes ``path``."""
+    try:
         reader = _made(name)
-        if not is_foreign(reader):
-            check_file(path)
-        return reader
-    is_hdf5 = h5py.is_hdf5(path)
-    for candidate in registry.names("reader"):
-        try:
-            reader = _made(candidate)
-            with user_code(reader, method="recognizes"):
-                if (is_hdf5 or is_foreign(reader)) and reader.recognizes(path):
-                    return reader
-        except ExtensionError as error:  # somebody's reader of something else
-            LOG.warning("a reader is left out: %s", error)
-    with open_hdf5(path) as content:
-        found = ", ".join(content) or "an empty file"
-    raise DataError(
-        str(path),
-        "no reader recognizes the file",
-        expected=f"the layout of one of {', '.join(registry.names('reader'))}",
-        found=found,
-        remedy="say where things are with data.map; 'adorym inspect' suggests it",
-    )
+        with user_code(reader, method="recognizes"):
+            if is_foreign(reader):
+                return reader if reader.recognizes(path) else None
+        if h5py.is_hdf5(path):
+            with damage_named(path):
+                return reader if reader.recognizes(path) else None
+    except ExtensionError as error:  # somebody's reader of something else
+        LOG.warning("a reader is left out: %s", error)
+    return None

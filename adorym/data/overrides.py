@@ -96,9 +96,17 @@ class Overrides:
         invert_mask: The mask (of the file, or the one given here) is non-zero where a pixel is bad.
         weights: Weights of pixels or patterns in the loss: array or file, ``(y, x)`` in the frame of the patterns,
             ``(n,)``, one for each pattern that ``angles`` and ``frames`` choose, or ``(n, y, x)``.
-        theta: Rotation angles of the data.
+        theta: Rotation angles of the data: a list, or a file (text, npy, ``file.h5:/path``) of degrees.
         theta_range: First and last of evenly spaced rotation angles, both included.
-        angles: Which angles to use: ``"0:10"``, ``"::2"`` or a list of numbers.
+        theta_unit: Unit of rotation angles in a file that names none.
+        sinograms: The pictures are sinograms ``(angle, x)``, one for each detector row, instead of projections.
+        rows: Which rows of the detector to use: ``"100:116"``, before everything else.
+        air: Divide each projection by its counts where there is no sample, against a beam that changes: ``auto`` for
+            columns at both edges that are air in all projections, or first and last row, first and last column.
+        monitor: Divide each projection by the reading of a monitor of the beam, ``(n,)``, over its mean: array or file.
+        zingers: In full-field projections, replace counts that exceed those around them, and those of the same pixel
+            in the projections before and after, by more than this fraction and by noise; 0.2 is a good value.
+        angles: Which angles to use: ``"0:10"``, ``"::2"``, ``"0:5,6:90"`` or a list of numbers.
         frames: Which patterns to use, counted after the choice of angles, in the same way.
         drop_frames: Which patterns to leave out, by their numbers in the file; ``auto``: those of a scan that fall out
             (dark, empty, far too bright, unreadable); or ``none``.
@@ -144,8 +152,14 @@ class Overrides:
     mask: InputPath | Path | np.ndarray | None = None
     invert_mask: bool = False
     weights: InputPath | Path | np.ndarray | None = None
-    theta: tuple[Angle, ...] | None = None
+    theta: tuple[Angle, ...] | InputPath | Path | np.ndarray | None = None
     theta_range: tuple[Angle, Angle] | None = None
+    theta_unit: Literal["deg", "rad"] | None = None
+    sinograms: bool = False
+    rows: str | None = None
+    air: Literal["auto"] | tuple[int, int, int, int] | None = None
+    monitor: InputPath | Path | np.ndarray | None = None
+    zingers: Positive | None = None
     angles: str | tuple[int, ...] | None = None
     frames: str | tuple[int, ...] | None = None
     drop_frames: str | int | tuple[int, ...] = "auto"
@@ -208,6 +222,14 @@ class Overrides:
         return Orientation(transpose=self.transpose, flip_y=self.flip_y, flip_x=self.flip_x, keep_center=keep_center)
 
 
+def given(overrides: Overrides) -> dict[str, Any]:
+    """The fields that differ from their defaults."""
+    plain = Overrides()
+    found = {name: getattr(overrides, name) for name in Overrides.__dataclass_fields__}
+    return {name: value for name, value in found.items()
+            if isinstance(value, np.ndarray) or value != getattr(plain, name)}  # fmt: skip
+
+
 def _translated(error: ValidationError, cls: type) -> ConfigError | ConfigErrors:
     """Pydantic's findings as this package's errors, one per key (a union reports every branch that failed)."""
     found: dict[str, ConfigError] = {}
@@ -229,11 +251,17 @@ def pair(value: float | tuple[float, float] | None) -> tuple[float, float] | Non
     return float(y), float(x)
 
 
+def _one_choice(text: str, n: int) -> np.ndarray:
+    parts = [int(part) if part.strip() else None for part in text.split(":")]
+    return np.arange(n)[slice(*parts)] if len(parts) in (2, 3) else np.array([int(text)])
+
+
 def numbers_of(choice: str | int | tuple[int, ...], n: int, where: str) -> np.ndarray:
     """The indices out of ``range(n)`` that ``choice`` selects.
 
     Args:
-        choice: ``"start:stop:step"`` with Python's meaning, one number, or a tuple of numbers.
+        choice: ``"start:stop:step"`` with Python's meaning, one number, several of these with commas in between, or a
+            tuple of numbers.
         n: Number of entries.
         where: Configuration key, for the error.
 
@@ -244,8 +272,7 @@ def numbers_of(choice: str | int | tuple[int, ...], n: int, where: str) -> np.nd
     if isinstance(choice, str | int):
         choice = str(choice)
         try:
-            parts = [int(part) if part.strip() else None for part in choice.split(":")]
-            chosen = np.arange(n)[slice(*parts)] if len(parts) in (2, 3) else np.array([int(choice)])
+            chosen = np.concatenate([_one_choice(part, n) for part in choice.split(",")])
         except ValueError:
             raise ConfigError(where, "not a choice", expected=expected, found=repr(choice)) from None
     else:

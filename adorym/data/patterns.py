@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 
 from adorym.data.dataset import ArrayPatterns, Patterns
-from adorym.data.hdf5 import open_hdf5, require
+from adorym.data.hdf5 import BROKEN_FILE, check_sources, open_hdf5, require
 from adorym.errors import DataError
 
 BLOCK_BYTES = 64 * 2**20
@@ -39,23 +39,29 @@ class Hdf5Patterns:
 
     Args:
         path: The file.
-        key: The dataset in it.
+        key: The dataset in it, or a link to it.
         selection: Indices of the patterns in this stack; all if not given.
+        frames_last: The patterns are counted along the last axis: ``(y, x, n)``.
 
     Raises:
         DataError: File or dataset missing, fewer than two axes, or not real numbers.
     """
 
-    def __init__(self, path: str | Path, key: str, selection: np.ndarray | None = None) -> None:
-        self.path, self.key = str(path), key
+    def __init__(
+        self, path: str | Path, key: str, selection: np.ndarray | None = None, frames_last: bool = False
+    ) -> None:
+        self.path, self.key, self.frames_last = str(path), key, frames_last
         self.selection = None if selection is None else np.asarray(selection, dtype=np.intp)
         self._handle: h5py.File | None = None
         self._owner, self._lock = 0, threading.Lock()
         with open_hdf5(path) as file:
             dataset = require(file, key)
             check_stack(dataset, f"{self.path}:{dataset.name}")
-            self.stack_shape: tuple[int, ...] = dataset.shape[:-2] or (1,)
-            self.window: tuple[int, int] = dataset.shape[-2:]
+            check_sources(dataset)
+            shape = dataset.shape
+        self.frames_last = frames_last and len(shape) > 2
+        self.stack_shape: tuple[int, ...] = (shape[2:] if self.frames_last else shape[:-2]) or (1,)
+        self.window: tuple[int, int] = shape[:2] if self.frames_last else shape[-2:]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -76,7 +82,8 @@ class Hdf5Patterns:
     def select(self, index: np.ndarray) -> Hdf5Patterns:
         """The stack of patterns ``index`` of this one."""
         index = np.asarray(index, dtype=np.intp)
-        return Hdf5Patterns(self.path, self.key, index if self.selection is None else self.selection[index])
+        chosen = index if self.selection is None else self.selection[index]
+        return Hdf5Patterns(self.path, self.key, chosen, self.frames_last)
 
     def close(self) -> None:
         """Close the file; the next read opens it again."""
@@ -106,18 +113,23 @@ class Hdf5Patterns:
                 rows = last[start:stop]
                 run = rows[-1] - rows[0] + 1 == len(rows)
                 chosen = slice(int(rows[0]), int(rows[-1]) + 1) if run else rows
-                frames[start:stop] = dataset[(*(int(axis[start]) for axis in leading), chosen)]
-        except OSError as error:
+                place = (*(int(axis[start]) for axis in leading), chosen)
+                if self.frames_last:
+                    frames[start:stop] = np.moveaxis(dataset[(slice(None), slice(None), *place)], -1, 0)
+                else:
+                    frames[start:stop] = dataset[place]
+        except BROKEN_FILE as error:
             raise DataError(
                 f"{self.path}:/{self.key.lstrip('/')}",
                 "patterns cannot be read",
                 found=str(error),
-                remedy="'pip install hdf5plugin' brings missing compression filters; copy a damaged file again",
+                remedy="copy a damaged file again; 'h5dump -p -H FILE' shows an unknown compression",
             ) from error
         return frames
 
     def __getstate__(self) -> dict[str, object]:
-        return {"path": self.path, "key": self.key, "selection": self.selection}
+        kept = ("path", "key", "selection", "frames_last")
+        return {name: getattr(self, name) for name in kept}
 
     def __setstate__(self, state: dict) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -277,7 +289,7 @@ class OrientedPatterns(WrappedPatterns):
 
 def select(patterns: Patterns, index: np.ndarray) -> Patterns:
     """The stack of patterns ``index`` of ``patterns``."""
-    if isinstance(patterns, ArrayPatterns):
+    if isinstance(patterns, ArrayPatterns) and not isinstance(patterns.array, np.memmap):
         return ArrayPatterns(patterns.array[index])
     if isinstance(patterns, Hdf5Patterns):
         return patterns.select(index)

@@ -13,7 +13,7 @@ from scipy import ndimage
 from adorym.data.containers import SINGLE, open_container, read_array
 from adorym.errors import DataError
 
-PICTURES = ("tif", "image", "npy")
+PICTURES = ("tif", "image", "npy", "edf", "cbf", "mib", "empad")
 WILD = "*?["
 # Of a normal distribution, the standard deviation over the median of the absolute deviations.
 SIGMA_OF_MAD = 1.4826

@@ -18,7 +18,7 @@ from adorym.data.containers import ArrayInfo, Container, open_container
 from adorym.data.hdf5 import check_file, factor
 from adorym.data.lengths import Lengths
 from adorym.data.overrides import Overrides, ScanSettings
-from adorym.data.readers.motion import rows_of
+from adorym.data.rows import rows_of
 from adorym.data.tables import pair_in, read_table, unit_in
 from adorym.errors import ConfigError, DataError
 from adorym.optics.windows import nearest_distances
@@ -87,7 +87,7 @@ def read_positions(source: str | Path | np.ndarray, n: int) -> Recorded:
 
 def _guessed(container: Container, n: int) -> list[str]:
     """Names of the arrays that are positions: a column of rows and one of columns, or one array of both."""
-    known = {name: info for name, info in container.arrays.items() if np.dtype(info.dtype).kind in "iuf"}
+    known = {name: info for name, info in container.arrays.items() if info.is_real}
 
     def rank(name: str) -> bool:
         return not any(word in name.lower() for word in POSITION_WORDS)
@@ -111,7 +111,7 @@ def _guessed(container: Container, n: int) -> list[str]:
 def _unnamed(table: Container) -> list[str]:
     """The two columns of a table without telling names; a first column that only counts is left out."""
     names = list(table.arrays)
-    first = table.loaded[names[0]]
+    first = table.read(names[0])
     if len(names) == 3 and np.array_equal(first - first[0], np.arange(len(first))):
         names = names[1:]
     if len(names) != 2:

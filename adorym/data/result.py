@@ -143,6 +143,11 @@ class Result:
         return (1.0, 1.0) if self.pixel_size_m is None else (self.pixel_size_m[0], self.pixel_size_m[1])
 
     @property
+    def turned(self) -> bool:
+        """Whether the object is a volume that was seen from several angles about y."""
+        return "rotation_angles" in self.parameters and self.object.shape[2] > 1
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The configuration as plain data, its section ``data`` a mapping with a ``path``; empty if it is not YAML."""
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from adorym.data.dataset import Dataset
 from adorym.data.overrides import Overrides, numbers_of
+from adorym.data.patterns import select
 from adorym.errors import ConfigError, DataError
 
 SHOWN_NUMBERS, MOST_LISTED = 12, 100
@@ -136,3 +138,28 @@ def shown_numbers(numbers: np.ndarray) -> str:
         parts += [f"{run[0]} to {run[-1]}"] if len(run) > 2 else [str(number) for number in run]
         told += len(run)
     return ", ".join(parts)
+
+
+def choose(dataset: Dataset, keep: np.ndarray, note: str) -> Dataset:
+    """The data set of the patterns ``keep``; whatever has one entry a pattern follows."""
+    n, truth = dataset.n_patterns, dict(dataset.truth)
+    for name, value in truth.items():
+        if name == "probe_positions_px" and len(value) == n:
+            truth[name] = value[keep]
+    mask, weights = dataset.mask, dataset.weights
+    return replace(
+        dataset,
+        patterns=select(dataset.patterns, keep),
+        probe_positions_px=None if dataset.probe_positions_px is None else dataset.probe_positions_px[keep],
+        angle_index=dataset.angle_index[keep],
+        pattern_numbers=dataset.pattern_numbers[keep],
+        mask=mask[keep] if mask is not None and mask.ndim == 3 else mask,
+        weights=weights[keep] if weights is not None and weights.ndim == 3 else weights,
+        truth=truth,
+        notes=(*dataset.notes, note),
+    )
+
+
+def chosen_mask(mask: np.ndarray | None, chosen: Selection) -> np.ndarray | None:
+    """The mask ``(y, x)`` or ``(n, y, x)`` of the chosen patterns."""
+    return mask if mask is None or mask.ndim == 2 else chosen.of(mask)

@@ -58,7 +58,8 @@ def read_table(path: Path) -> Container | None:
     names = _names(above, table.shape[1]) or [str(i + 1) for i in range(table.shape[1])]
     common = next((unit for line in above if (unit := _said_unit(line))), "")
     found = {name: ArrayInfo(name, (len(table),), "float64", unit_in(name) or common) for name in names}
-    return Container(path, "text", found, dict(zip(names, table.T, strict=True)))
+    columns = dict(zip(names, table.T, strict=True))
+    return Container(path, "text", found, load=columns.__getitem__)
 
 
 def unit_in(name: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from adorym.data.batches import Measurements
 from adorym.data.dataset import Dataset
 from adorym.data.near_field import in_near_field
 from adorym.engine.checks import (
+    at_start,
     bound_errors,
     check_inside,
     check_room,
@@ -37,7 +39,7 @@ from adorym.forward.base import BoundModel, Counts
 from adorym.forward.object import FirstObject
 from adorym.losses.base import Loss
 from adorym.optimizers.base import Optimizer
-from adorym.parameters import OBJECT, Value, make_value
+from adorym.parameters import OBJECT, Searched, Value, make_value
 from adorym.storage.base import ObjectStore, blocks
 from adorym.storage.distributed import DistributedStore
 from adorym.storage.dry import DryStore
@@ -82,7 +84,13 @@ def bind(dataset: Dataset, recipe: Recipe, run: RunSettings) -> BoundModel[Any]:
 
 
 def build(
-    dataset: Dataset, recipe: Recipe, run: RunSettings, rng: np.random.Generator, *, dry: bool = False
+    dataset: Dataset,
+    recipe: Recipe,
+    run: RunSettings,
+    rng: np.random.Generator,
+    *,
+    dry: bool = False,
+    folder: Path | None = None,
 ) -> Problem:
     """The problem with all start values, on the run's backend.
 
@@ -92,6 +100,7 @@ def build(
         run: Settings of the run.
         rng: Random generator for start values.
         dry: Leave out what takes long or much memory: an expensive start object, and the object's store.
+        folder: Folder of the run's output, in which what was searched is kept.
 
     Raises:
         InputError: Data, configuration or geometry contradict each other; all errors at once.
@@ -106,6 +115,7 @@ def build(
     xp = backend(run, comm)
     loss = loss_of(recipe.loss, bound.dataset)
     measurements, bound = _measured(xp, bound, loss, comm)
+    bound, searched = search_starts(bound, comm, folder, earlier)
     check_room(bound.shape, "h5" if dry and run.store == "do" else run.store, comm)  # more ranks will share it
     found, start, obj, values = _first_values(xp, bound, rng, comm, earlier, dry=dry)
     problem = Problem(
@@ -120,7 +130,8 @@ def build(
         constraints=recipe.constraints,
         solver=recipe.solver,
         comm=comm,
-        start_diagnostics=found.diagnostics,
+        start_diagnostics={**found.diagnostics, **searched.diagnostics},
+        remarks=(*bound.remarks, *searched.words),
         epochs_before=0 if earlier is None else earlier.epochs,
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
@@ -189,6 +200,42 @@ def _first_values(
     if errors or made is None:
         raise together(errors)
     return *made, values
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What searches for start values found: diagnostics by name, and a line about each."""
+
+    diagnostics: Mapping[str, np.ndarray]
+    words: tuple[str, ...]
+
+
+def search_starts(
+    bound: BoundModel[Any], comm: Communicator, folder: Path | None, earlier: Earlier | None
+) -> tuple[BoundModel[Any], Found]:
+    """The model with settings whose start values have been searched, by one rank for all; not those of ``earlier``.
+
+    Raises:
+        InputError: The data cannot be searched.
+    """
+    settings, searched = dict(bound.settings), []
+    for name in bound.settings:
+        search = bound.model.refinable[name].search
+        if search is None or (earlier is not None and earlier.gives(name, bound.settings[name])):
+            continue
+        made: Searched | InputError | None = None
+        if comm.is_root:
+            try:
+                made = search(bound, bound.settings[name], folder)
+            except InputError as error:
+                made = at_start(name, bound.settings[name], error)
+        made = comm.broadcast(made, f"search the start of the {name}")
+        if isinstance(made, InputError):
+            raise made
+        settings[name] = made.settings
+        searched.append(made)
+    diagnostics = {name: array for each in searched for name, array in each.diagnostics.items()}
+    return bound.with_(settings=settings), Found(diagnostics, tuple(each.words for each in searched if each.words))
 
 
 def first_object(

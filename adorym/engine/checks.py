@@ -192,14 +192,19 @@ def start_value(name: str, bound: BoundModel[Any], rng: np.random.Generator) -> 
         with user_code(spec.start if callable(spec.start) else bound.model, method="start"):
             value = spec.start_value(name, bound, settings, rng)
     except InputError as error:
-        if error.where.startswith(("parameters", "data")) or not error.where:
-            raise
-        raise together(_at_initial(error, where, settings)) from None
+        raise at_start(name, settings, error) from None
     rows = {"pattern": (of.n_patterns,), "angle": (of.n_angles,), "run": ()}[spec.per]
     if callable(spec.start):
         check_returned(None, value, (*rows, *np.shape(value)[len(rows) :]), spec.start)
     need_numbers(where, value)
     return value
+
+
+def at_start(name: str, settings: ParameterSettings, error: InputError) -> InputError:
+    """``error`` of the start value of ``name``, with the configuration key that it is about."""
+    if error.where.startswith(("parameters", "data")) or not error.where:
+        return error
+    return together(_at_initial(error, f"parameters.{name}.initial", settings))
 
 
 def _at_initial(error: InputError, where: str, settings: ParameterSettings) -> list[InputError]:

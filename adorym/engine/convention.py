@@ -4,9 +4,9 @@ Results hold the object that is 1 in vacuum, and the probe that goes with it: it
 in the beam. Without vacuum in the field of view the beam's counts fix the probe: those of `ProbeSettings.power` or of
 the model, else as many as the brightest patterns have, since no object makes the beam brighter.
 
-A run is brought to it after its last epoch, before its last checkpoint. What is asked of a run on its way is scaled for
-the result alone, since such a run has to continue bit by bit. The factor is found from what the beam sees, not from the
-store's layout, and is the same in every store and on any number of ranks.
+The run itself, and its checkpoint, keep the present factor: a run that is resumed, for more epochs too, has to continue
+bit by bit. The factor is found from what the beam sees, not from the store's layout, and is the same in every store and
+on any number of ranks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PROBE = "probe"
 PIXELS, PATTERNS, AT_ONCE = 4 << 20, 400, 1 << 18
 # Patterns as bright as this percentile have the beam's counts, if no vacuum shows them.
 BRIGHTEST = 98
-# Factors this close to 1 are left alone: they are rounding errors of an object that was brought to the convention.
+# Factors this close to 1 are left alone: they are rounding errors of an object that has the convention's factor.
 SETTLED = 1e-5
 
 
@@ -69,17 +69,6 @@ def share(problem: Problem) -> Share:
     factor = math.sqrt((given or brightest) / power)
     by = "as many as are given" if given else "no vacuum is seen: as many as the brightest patterns have"
     return _share(np.full(len(slices), factor ** (-1 / len(slices)), complex), by)
-
-
-def settle(problem: Problem) -> None:
-    """Bring the object in its store and the probe to the convention; the loss stays. Collective."""
-    shared, xp = share(problem), problem.xp
-    if not shared.of_object.size:
-        return
-    problem.store.apply(lambda tile, row: xp.asarray(shared.scaled(problem, xp.to_numpy(tile)), exact=True))
-    probe = problem.values[PROBE]
-    scaled = xp.to_numpy(probe.array) * shared.of_probe
-    probe.array = xp.asarray(scaled.astype(probe.first.dtype), exact=True)
 
 
 def _share(of_object: np.ndarray, by: str) -> Share:

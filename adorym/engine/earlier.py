@@ -102,12 +102,12 @@ class Earlier:
             if name in used and name not in settings:
                 settings[name] = spec.settings(refine=False)
         probe = settings.get(PROBE)
-        if isinstance(probe, ProbeSettings) and probe.modes is None and self._gives(PROBE, probe):
+        if isinstance(probe, ProbeSettings) and probe.modes is None and self.gives(PROBE, probe):
             settings[PROBE] = replace(probe, modes=len(self.result.probe))  # type: ignore[arg-type]
-        taken = ", ".join(name for name, each in settings.items() if self._gives(name, each))
+        taken = ", ".join(name for name, each in settings.items() if self.gives(name, each))
         note = f"{WHERE}: {taken or 'nothing'} from {self.path}"
         positions, place = dataset.probe_positions_px, settings.get(POSITIONS)
-        if positions is not None and place is not None and self._gives(POSITIONS, place):
+        if positions is not None and place is not None and self.gives(POSITIONS, place):
             found, known = self._matched(POSITIONS, recipe.model.refinable[POSITIONS], dataset)
             moved = (found - positions[known]).mean(0) if known.any() else np.zeros(2)
             positions = positions + moved
@@ -116,7 +116,7 @@ class Earlier:
         dataset = dataset.with_(probe_positions_px=positions, notes=(*dataset.notes, note))
         return dataset, replace(recipe, parameters=settings, start_from=None)
 
-    def _gives(self, name: str, settings: ParameterSettings) -> bool:
+    def gives(self, name: str, settings: ParameterSettings) -> bool:
         """Whether the start of ``name`` is that of the result."""
         if settings.initial is not None:
             return False
@@ -131,7 +131,7 @@ class Earlier:
         """
         settings, shape, origin = bound.settings[OBJECT], bound.shape, bound.origin_px
         given = isinstance(settings, ObjectSettings) and settings.margin_px is not None
-        if given or not isinstance(settings, ObjectSettings) or not self._gives(OBJECT, settings):
+        if given or not isinstance(settings, ObjectSettings) or not self.gives(OBJECT, settings):
             return bound
         found, there = self.result.object.shape, self.result.origin_px
         low = [max(a, b) for a, b in zip(origin, there, strict=True)]
@@ -148,7 +148,7 @@ class Earlier:
         Raises:
             ConfigError: The object is in another representation, on another grid, or has another number of slices.
         """
-        if not self._gives(OBJECT, bound.settings[OBJECT]):
+        if not self.gives(OBJECT, bound.settings[OBJECT]):
             return None
         result, space, shape = self.result, bound.space, bound.shape
         if not space.accepts(result.representation):
@@ -209,7 +209,7 @@ class Earlier:
             ConfigError: The result's value has another shape.
         """
         settings, spec = bound.settings[name], bound.model.refinable[name]
-        if not self._gives(name, settings):
+        if not self.gives(name, settings):
             return usual()
         if name == PROBE:
             return self._probe(bound, settings, rng)

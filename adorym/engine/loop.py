@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ import numpy as np
 from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
 from adorym.engine.build import build, default_batch_size
-from adorym.engine.convention import settle
 from adorym.engine.gradients import prefetch_batches
 from adorym.engine.guard import Best, check_divergence, check_finite, has_risen, on_plateau, recovered, rounding
 from adorym.engine.problem import Problem
@@ -75,6 +75,7 @@ class Reconstruction:
         dataset: The measured data and their metadata.
         recipe: Model, loss, parameters, regularizers and constraints.
         run: Settings of the run.
+        folder: Folder in which what was searched before the run is kept; nothing is kept if absent.
 
     Attributes:
         best: The state with the smallest loss so far, which a run that diverges goes back to.
@@ -84,12 +85,12 @@ class Reconstruction:
         InputError: Data, configuration or geometry contradict each other.
     """
 
-    def __init__(self, dataset: Dataset, recipe: Recipe, run: RunSettings) -> None:
+    def __init__(self, dataset: Dataset, recipe: Recipe, run: RunSettings, folder: Path | None = None) -> None:
         self.settings = run
         self.recipe = recipe
         self.rng = np.random.default_rng(run.seed)
         self._started, self._longest_batch_s, self._batches_done = time.monotonic(), 0.0, 0
-        self.problem: Problem = build(dataset, recipe, run, self.rng)
+        self.problem: Problem = build(dataset, recipe, run, self.rng, folder=folder)
         self.batch_size = run.batch_size or default_batch_size(self.problem.bound)
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
         solver = self.problem.solver
@@ -294,8 +295,6 @@ class Reconstruction:
                 self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, time.perf_counter() - began))
         finish_epoch(problem, rates, epoch)
         self._apply_updates("end", self._state(total, epoch + 1, rates))
-        if epoch + 1 == total:
-            settle(problem)
         _warn_unmoved(problem, moved)
         return self._close_epoch(total, rates, before + time.perf_counter() - start)
 

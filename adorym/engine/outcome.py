@@ -12,6 +12,7 @@ import numpy as np
 from adorym._version import __version__
 from adorym.data.atomic import whole_file
 from adorym.data.contiguous import write_rows
+from adorym.data.dataset import Dataset
 from adorym.data.result import ParameterResult, Result, write_frame, write_result
 from adorym.engine.convention import PROBE, Share, share
 from adorym.engine.earlier import EPOCHS_BEFORE
@@ -132,7 +133,14 @@ def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
         "data": problem.dataset.path,
         "data_format": problem.dataset.format,
         "data_notes": "\n".join(problem.dataset.notes),
+        **_geometry(problem.dataset),
     }
+
+
+def _geometry(dataset: Dataset) -> dict[str, str]:
+    """Energy and lengths that other programs ask for, as numbers in SI units and electronvolts."""
+    known = {name: getattr(dataset, name) for name in ("energy_ev", "distance_m", "detector_pixel_size_m")}
+    return {name: " ".join(f"{v:.12g}" for v in np.ravel(value)) for name, value in known.items() if value is not None}
 
 
 def _solver(reconstruction: Reconstruction) -> dict[str, str]:

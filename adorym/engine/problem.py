@@ -41,7 +41,8 @@ class Problem:
         values: The other parameters by name.
         solver: Updates all refined parameters together; replaces their optimizers.
         comm: The ranks that solve it together; each works on its part of every batch.
-        start_diagnostics: Diagnostics of the start object, for the result.
+        start_diagnostics: Diagnostics of start values, for the result.
+        remarks: Lines for the log about how start values were found.
         epochs_before: Epochs of the runs that this one goes on from.
         checkpoint_slices: As `adorym.data.batches.Batch` has it.
     """
@@ -60,6 +61,7 @@ class Problem:
     start_diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict)
     epochs_before: int = 0
     checkpoint_slices: int | None = None
+    remarks: tuple[str, ...] = ()
 
     @property
     def model(self) -> ForwardModel:

@@ -87,6 +87,7 @@ class BoundModel(Generic[G]):
         derived: ``f(values)``, quantities that follow from the parameters, for results and reports.
         preconditioners: By name; they replace those that the parameters declare.
         counts: Mean counts, known once the data have been read.
+        remarks: Lines for the log about what was found in the data.
     """
 
     model: ForwardModel
@@ -105,6 +106,7 @@ class BoundModel(Generic[G]):
     derived: Callable[[Mapping[str, np.ndarray]], dict[str, Derived]] = lambda values: {}
     preconditioners: Mapping[str, Preconditioner] = field(default_factory=dict)
     counts: Counts = Counts()
+    remarks: tuple[str, ...] = ()
 
     def to_model_frame(self, patterns: np.ndarray) -> np.ndarray:
         """From the file's frame ``(..., y, x)`` to that of `ForwardModel.predict`."""

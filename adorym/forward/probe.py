@@ -11,7 +11,10 @@ from pydantic import Field
 
 from adorym.errors import ConfigError
 from adorym.extension import user_code
+from adorym.forward.first_probe import search_probe
+from adorym.optics.geometry import regime_of
 from adorym.optics.modes import orthogonalize, scale_power, seed_modes
+from adorym.optics.probe_search import AutoProbe
 from adorym.optics.probes import DataProbe, InitialProbe, MeanPatternProbe
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.preconditioners import Preconditioner
@@ -24,8 +27,8 @@ class ProbeSettings(ParameterSettings):
     """How the probe starts and is refined.
 
     Attributes:
-        initial: Start probe; if absent, the probe of the data file, else one made from the mean pattern, in the near
-            field propagated back to the sample.
+        initial: Start probe; if absent, the probe of the data file, else one searched in the patterns (``auto``), or in
+            the near field the mean pattern propagated back to the sample (``mean_pattern``).
         modes: Number of mutually incoherent modes; 1 if absent, or as many as a result has that the run starts from.
         seeding: How the added modes start: the first mode times polynomials (``hermite``), times a smooth
             random phase (``random``), or shifted copies (``shifted``).
@@ -41,6 +44,14 @@ class ProbeSettings(ParameterSettings):
     first_fraction: float = Field(0.6, gt=0, le=1)
     power: float | None = Field(None, gt=0)
     variations: int = Field(0, ge=0)
+
+    def first(self, dataset: Any) -> InitialProbe:
+        """What makes the start probe: as configured, else the probe of the data, else a search in the patterns."""
+        if self.initial is not None:
+            return self.initial
+        if dataset.start_probe is not None:
+            return DataProbe()
+        return AutoProbe() if regime_of(dataset) == "far_field" else MeanPatternProbe()
 
     @property
     def wanted_modes(self) -> int:
@@ -67,12 +78,10 @@ def start_probe(bound: Any, settings: ProbeSettings, rng: np.random.Generator) -
         ConfigError: The start probe does not fit the patterns, or has no power.
     """
     dataset = bound.dataset
-    initial = settings.initial
     if settings.variations and "probe_variations" not in bound.model.refinable:
         what = f"a '{bound.model.kind}' has a probe that does not vary"
         raise ConfigError("parameters.probe.variations", what, expected="0, or a forward model of 'ptychography'")
-    if initial is None:
-        initial = MeanPatternProbe() if dataset.start_probe is None else DataProbe()
+    initial = settings.first(dataset)
     with user_code(initial, method="make"):
         modes = np.asarray(initial.make(dataset), np.complex128)
     if modes.ndim != 3 or modes.shape[1:] != dataset.window_px:
@@ -104,6 +113,7 @@ def probe_parameter(preconditioner: Preconditioner) -> Parameter:
         unit="sqrt(photon)",
         help="probe modes; their squared moduli sum to the photons per pattern",
         start=start_probe,
+        search=search_probe,
         optimizer={"kind": "preconditioned", "learning_rate": 0.3, "regularization": 0.1, "momentum": 0.9},
         refined=True,
         relative=True,

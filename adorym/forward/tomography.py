@@ -16,42 +16,52 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
+from adorym.data.air import beam_of_projections, steady
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
+from adorym.data.line_integrals import line_integrals
+from adorym.data.readers.base import choose
 from adorym.data.rings import RingFilter, WithoutRings
-from adorym.errors import DataError
+from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.forward.base import BoundModel
 from adorym.forward.object import Settings, margin_px
-from adorym.forward.volume import GAUGES, VolumeModel, volume_parameters
+from adorym.forward.volume import GAUGES, VolumeModel, VolumeSettings, volume_parameters
 from adorym.object_space import Absorption
 from adorym.optics.filtered_back_projection import find_rotation_center
 from adorym.optics.geometry import Geometry
+from adorym.optics.half_acquisition import is_half_acquisition, is_whole_turn, seen_width_px
+from adorym.optics.poses import Poses
 from adorym.parameters import OBJECT, Parameter
-from adorym.preconditioners import Diagonal, Point
-from adorym.registry import register
+from adorym.preconditioners import Blocks, Diagonal, Point
+from adorym.registry import component, register
 from adorym.schema import ComponentOf
 from adorym.units import Pixels
 from adorym.updates import FactorGauge
 from adorym.wrapper.base import Array, Backend
+from adorym.wrapper.fused.rays import Frame
 
 LOG = logging.getLogger("adorym")
 SEARCHED_ROWS = 16
-DARKEST = 1e-4  # lower limit of the transmission before its logarithm is taken
+ROW_SEARCH = 32  # projections in which the row with most matter is looked for
+PARALLEL_PX = 0.25  # by which rays of a cone may miss where parallel ones go
 
 
-def line_integrals(dataset: Dataset, rows: slice = slice(None)) -> np.ndarray:
-    """``-log(I / I_0) / 2`` ``(n, rows, x)`` float64: line integrals of the amplitude's absorption."""
-    counts = dataset.patterns.read(np.arange(dataset.n_patterns))[:, rows].astype(np.float64)
-    counts = counts**2 if dataset.measured == "amplitude" else counts
-    if dataset.mask is not None:
-        good = (dataset.mask if dataset.mask.ndim == 3 else dataset.mask[None])[:, rows]
-        counts = np.where(good, counts, dataset.open_beam_counts or 1.0)
-    return -0.5 * np.log(np.maximum(counts / (dataset.open_beam_counts or 1.0), DARKEST))
+@component
+class TomogramSettings(VolumeSettings):
+    """How the volume starts and is refined.
+
+    Attributes:
+        width: Voxels of the volume along x and z. If absent, the detector's columns; nearly twice as many if a whole
+            turn about an axis near the edge of the detector sees a sample that is wider than the detector.
+    """
+
+    width: int | None = Field(None, ge=2)
 
 
 @register("forward_model", "tomography")
@@ -72,7 +82,7 @@ class Tomography(VolumeModel):
     rings: Annotated[RingFilter | None, ComponentOf("ring_filter")] = None
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
-        **volume_parameters(),
+        **volume_parameters(settings=TomogramSettings),
         "pixel_gain": Parameter(
             optional=True,
             help="response of each detector pixel relative to the others; its errors cause rings",
@@ -85,61 +95,76 @@ class Tomography(VolumeModel):
             help="factor on the open beam of each pattern",
             start=lambda bound, settings, rng: np.ones((bound.dataset.n_patterns, 1)),
             per="pattern",
-            optimizer={"kind": "adam", "learning_rate": 1e-3},
+            optimizer={"kind": "preconditioned", "learning_rate": 0.5, "momentum": 0.5, "maximum_step": 0.1},
+            preconditioner=Blocks(1e-3),
             bounds=(1e-3, None),
         ),
     }
 
     def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Geometry]:
         """Bind the model; all counts are read if rings are filtered or the rotation axis is searched."""
-        if dataset.n_angles < 2:
-            raise DataError(dataset.path, "tomography needs several rotation angles", found=dataset.n_angles,
-                            remedy="give them with 'data.theta' or 'data.theta_range'")  # fmt: skip
         level = self.incident or dataset.open_beam_counts
+        if dataset.n_angles < 2:
+            raise angles_missing(dataset)
         if level is None:
             raise DataError(
                 dataset.path, "the counts without sample are not known", expected="exchange/data_white",
-                remedy="give 'forward_model.incident'; 1 if the data are transmissions",
+                remedy="give 'data.white', or 'forward_model.incident'; 1 if the data are transmissions",
             )  # fmt: skip
-        dataset = dataset.with_(open_beam_counts=level)
+        dataset = dataset.with_(open_beam_counts=level, pixel_size_m=voxel_m(dataset))
+        if "intensity_scale" in settings and settings["intensity_scale"].refine:
+            dataset = _in_steady_beam(dataset)
         if self.rings is not None:
             integrals = self.rings.filtered(line_integrals(dataset), dataset.theta_rad[dataset.angle_index])
             dataset = dataset.with_(patterns=WithoutRings(integrals.astype(np.float32), level), measured="intensity")
+        center, width, remarks = self._axis(dataset, settings)
         # Columns stay inside the volume as it rotates: room is needed above and below the detector only.
         margin, (ny, nx) = margin_px(settings, 0), dataset.window_px
         return BoundModel(
             model=self,
-            dataset=dataset.with_(rotation_center_px=self._find_center(dataset)),
-            geometry=Geometry.of(dataset),
+            dataset=dataset.with_(rotation_center_px=center, notes=(*dataset.notes, *remarks)),
+            geometry=replace(Geometry.of(dataset), distance_m=None, source_distance_m=None),
             settings=settings,
-            shape=(ny + 2 * margin, nx, nx),
-            origin_px=(margin, 0),
+            shape=(ny + 2 * margin, width, width),
+            origin_px=(margin, (width - nx) // 2),
             view=self.row_band(ny),
             space=Absorption(1.0 if dataset.pixel_size_m is None else dataset.pixel_size_m[1]),
             updates=(*GAUGES, FactorGauge("pixel_gain", "intensity_scale", power=1)),
             preconditioners={OBJECT: Diagonal(self._curvature)},
+            remarks=remarks,
         )
 
-    def _find_center(self, dataset: Dataset) -> float:
-        if isinstance(self.center, float | int):
-            return float(self.center)
-        if self.center == "middle":
-            return 0.0
-        if dataset.rotation_center_px is not None:
-            return dataset.rotation_center_px
-        mass = line_integrals(dataset).sum((0, 2))
-        row = int(np.argmax(mass))
-        # The axis is common to all rows: the mean of their sinograms has less noise.
-        near = slice(max(0, row - SEARCHED_ROWS // 2), row + SEARCHED_ROWS // 2)
-        sinogram = line_integrals(dataset, near).mean(1)
-        found = find_rotation_center(sinogram, dataset.theta_rad[dataset.angle_index], self.search)
-        LOG.info("rotation axis at %.2f px from the middle, from row %d", found.center_px, row)
-        if found.on_border:
-            LOG.warning(
-                "forward_model.center: the best rotation axis, %.2f px, is at the limit of the search range; "
-                "give 'forward_model.center', or raise 'forward_model.search'", found.center_px,
-            )  # fmt: skip
-        return found.center_px
+    def _axis(self, dataset: Dataset, settings: Settings) -> tuple[float, int, tuple[str, ...]]:
+        """The rotation axis, the width of the volume, and how they were found."""
+        theta, nx = dataset.theta_rad[dataset.angle_index], dataset.window_px[1]
+        known = 0.0 if self.center == "middle" else dataset.rotation_center_px
+        known = float(self.center) if isinstance(self.center, int | float) else known
+        given = getattr(settings[OBJECT], "width", None)
+        if given is not None and (given - nx) % 2:
+            expected = f"an {'odd' if nx % 2 else 'even'} number, as the detector has"
+            what = "the volume and the detector must have the same middle"
+            raise ConfigError("parameters.object.width", what, expected=expected, found=given)
+        if known is not None and (given is not None or abs(known) < 1 or not is_whole_turn(theta)):
+            return known, given or nx, ()
+        (sinogram, row), remarks = _thickest(dataset), []
+        if known is None:
+            found = find_rotation_center(sinogram, theta, self.search)
+            known = found.center_px
+            remarks.append(f"rotation axis: {found.words} (row {row})")
+            if found.on_border:
+                LOG.warning(
+                    "forward_model.center: the best rotation axis, %.2f px, is at the limit of the search range; "
+                    "give 'forward_model.center', or raise 'forward_model.search'", known,
+                )  # fmt: skip
+        width = given or nx
+        if given is None and is_whole_turn(theta) and is_half_acquisition(sinogram, known):
+            width = seen_width_px(nx, known)
+            remarks.append(f"half acquisition: the two halves of the turn make a volume of {width} px")
+        return known, width, tuple(remarks)
+
+    def frame(self, poses: Poses, rows: tuple[int, int], batch: Batch[Geometry]) -> Frame:
+        """The same, with the columns of the detector, of which the volume may have more."""
+        return replace(super().frame(poses, rows, batch), width=batch.geometry.window_px[1])
 
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Geometry]) -> Array:
         """Counts ``(n, y, x)`` from the band ``obj`` ``(1, y, x, z)`` complex."""
@@ -158,3 +183,64 @@ class Tomography(VolumeModel):
         weights = counts if batch.mask is None else counts * batch.mask
         poses, first_row = self.poses(point.xp, point.params), int(batch.corners_px[0, 0])
         return self.surrogate(point.xp, point.obj[0], poses, weights, batch, first_row)[None]
+
+
+def angles_missing(dataset: Dataset) -> DataError:
+    """Rotation angles are asked for, not assumed."""
+    return DataError(
+        dataset.path, "tomography needs several rotation angles",
+        found=f"{dataset.n_patterns} patterns, {dataset.n_angles} angle",
+        remedy="give them with 'data.theta', or the first and the last with 'data.theta_range'",
+    )  # fmt: skip
+
+
+def voxel_m(dataset: Dataset) -> tuple[float, float] | None:
+    """(y, x) size of a voxel: as given, or the detector's pixel, demagnified in a cone beam; ``None`` if unknown.
+
+    Raises:
+        GeometryError: The rays of a cone beam are too far from parallel.
+    """
+    geometry = Geometry.of(dataset)
+    if geometry.source_distance_m is None or geometry.distance_m is None:
+        return dataset.pixel_size_m or dataset.detector_pixel_size_m
+    found = geometry.magnification
+    pixel = dataset.pixel_size_m or (
+        None if dataset.detector_pixel_size_m is None else geometry.near_field_pixel_size_m
+    )
+    # A voxel at the rim is nearer to the source, or farther, by half the width, and moves by that part of its place.
+    half = max(dataset.window_px) / 2
+    off = half**2 * (pixel or (0.0, 0.0))[1] / geometry.source_distance_m
+    if pixel is None or off > PARALLEL_PX:
+        raise GeometryError(
+            "data.source_distance", f"a cone beam of magnification {found:.4g}: the model takes rays as parallel",
+            expected=f"rays that miss by less than {PARALLEL_PX} px at the rim",
+            found="an unknown detector pixel" if pixel is None else f"{off:.3g} px",
+            remedy="reconstruct a cone beam elsewhere; if the rays are parallel, leave out 'data.source_distance'",
+        )  # fmt: skip
+    if found > 1.001:
+        LOG.warning(
+            "data.source_distance: a cone beam with a magnification of %.4g is taken as parallel, with a voxel of "
+            "%.4g um; rays miss by up to %.2g px at the rim", found, pixel[1] * 1e6, off,
+        )  # fmt: skip
+    return pixel
+
+
+def _in_steady_beam(dataset: Dataset) -> Dataset:
+    """Projections divided by the strength of their beam, where there is air beside the sample."""
+    factor = beam_of_projections(dataset)
+    if factor is None:
+        return dataset
+    note = f"each projection divided by its air, {factor.min():.4g} to {factor.max():.4g} of the flat field"
+    return dataset.with_(patterns=steady(dataset.patterns, factor), notes=(*dataset.notes, note))
+
+
+def _thickest(dataset: Dataset) -> tuple[np.ndarray, int]:
+    """The mean sinogram ``(a, x)`` of some rows about the one with most matter, and that row.
+
+    The axis is common to all rows: the mean of their sinograms has less noise.
+    """
+    n = dataset.n_patterns
+    some = choose(dataset, np.unique(np.linspace(0, n - 1, min(n, ROW_SEARCH)).astype(int)), "")
+    row = int(np.argmax(line_integrals(some).sum((0, 2))))
+    near = slice(max(0, row - SEARCHED_ROWS // 2), row + SEARCHED_ROWS // 2)
+    return line_integrals(dataset, near).mean(1), row

@@ -87,10 +87,9 @@ def volume_parameters(**changes: Any) -> dict[str, Parameter]:
     return {
         "object": object_parameter(
             help="exponent k Delta (beta + i delta) of every voxel",
-            settings=VolumeSettings,
             # A voxel of an object that attenuates the beam to about 1/e.
             scale=lambda bound: 1.0 / bound.dataset.window_px[1],
-            **changes,
+            **({"settings": VolumeSettings} | changes),
         ),
         "rotation_angles": Parameter(help="rotation about y", start=_theta, **turned),
         "rotation_center": Parameter(
@@ -183,7 +182,11 @@ class VolumeModel(ForwardModel):
 
     def project(self, xp: Backend, band: Array, poses: Poses, rows: tuple[int, int], batch: Batch[Any]) -> Array:
         """Line integrals ``(a, y', x')`` of the band ``(y, x, z)`` at the object's rows ``rows`` (first, number)."""
-        return self.projector.project(xp, band, poses, frame(poses, rows, batch))
+        return self.projector.project(xp, band, poses, self.frame(poses, rows, batch))
+
+    def frame(self, poses: Poses, rows: tuple[int, int], batch: Batch[Any]) -> Frame:
+        """The rows of the band of ``batch``, and those that are needed; a detector as wide as the volume."""
+        return frame(poses, rows, batch)
 
     def surrogate(
         self, xp: Backend, band: Array, poses: Poses, curvature: Array, batch: Batch[Any], first_row: int
@@ -192,7 +195,7 @@ class VolumeModel(ForwardModel):
 
         A is Joseph's projector, whichever is in use: the bound holds only for non-negative weights.
         """
-        rows = frame(poses, (first_row, int(curvature.shape[1])), batch)
+        rows = self.frame(poses, (first_row, int(curvature.shape[1])), batch)
         return surrogate(xp, lambda ones: Joseph().project(xp, ones, poses, rows), tuple(band.shape), curvature)
 
 

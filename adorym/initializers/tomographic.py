@@ -17,10 +17,10 @@ import numpy as np
 from pydantic import Field
 
 from adorym.data.dataset import Dataset
+from adorym.data.line_integrals import DARKEST, line_integrals
 from adorym.data.tiles import TiledPatterns, whole
 from adorym.errors import ConfigError
 from adorym.forward.object import Initializer
-from adorym.forward.tomography import DARKEST, line_integrals
 from adorym.optics.filtered_back_projection import about_y, filtered_back_projection
 from adorym.optics.geometry import Geometry
 from adorym.registry import component, register

@@ -10,15 +10,20 @@ of `adorym.optics.poses`.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 
 from adorym.errors import DataError
+from adorym.optics.half_acquisition import axis_of_turn, cut_edges, is_whole_turn, widened
 from adorym.wrapper.fused import ray_kernels
 
+START = logging.getLogger("adorym.start")
 SEARCH_STEPS_PX = (2.0, 0.5, 0.125)
 WHOLE_TURN_RAD = 1.5 * np.pi
+AT_ONCE = 2**25  # voxels of candidates that are reconstructed together
+COARSE_PX = 400  # wider detectors are binned for the first steps
 
 
 def ramp_filtered(integrals: np.ndarray, shifts_px: np.ndarray | None = None) -> np.ndarray:
@@ -42,14 +47,14 @@ def ramp_filtered(integrals: np.ndarray, shifts_px: np.ndarray | None = None) ->
     return np.fft.irfft(spectrum, size)[..., room // 2 : room // 2 + width]
 
 
-def angle_weights(theta_rad: np.ndarray) -> np.ndarray:
-    """Part of the half circle, in rad, of each angle: half the distance to its neighbors, modulo pi.
+def angle_weights(theta_rad: np.ndarray, period_rad: float = np.pi) -> np.ndarray:
+    """Part of the half circle, or of another period, in rad, of each angle: half the distance to its neighbors.
 
     At the edges of a missing wedge it is limited to the median.
     """
-    folded = np.mod(theta_rad, np.pi)
+    folded = np.mod(theta_rad, period_rad)
     order = np.argsort(folded, kind="stable")
-    gaps = np.diff(np.concatenate([folded[order], [folded[order[0]] + np.pi]]))
+    gaps = np.diff(np.concatenate([folded[order], [folded[order[0]] + period_rad]]))
     gaps = np.minimum(gaps, 4 * np.median(gaps[gaps > 1e-9])) if (gaps > 1e-9).any() else gaps
     weights = np.empty(len(theta_rad))
     weights[order] = (gaps + np.roll(gaps, 1)) / 2
@@ -72,10 +77,13 @@ def filtered_back_projection(
         integrals: Line integrals.
         theta_rad: ``(a,)`` angles.
         center_px: x of the rotation axis from the detector's middle.
-        width_px: Size of the volume along x and z; the detector's width if absent.
+        width_px: Size of the volume along x and z; the detector's width if absent. Wider than that, both halves of a
+            whole turn are joined (`adorym.optics.half_acquisition`).
     """
-    width = width_px or integrals.shape[2]
-    weighted = ramp_filtered(integrals) * angle_weights(theta_rad)[:, None, None]
+    width, period = width_px or integrals.shape[2], np.pi
+    if width > integrals.shape[2] and is_whole_turn(theta_rad):
+        integrals, period = widened(integrals, center_px), 2 * np.pi
+    weighted = ramp_filtered(integrals) * angle_weights(theta_rad, period)[:, None, None]
     given = np.ascontiguousarray(np.moveaxis(weighted, 1, 2), dtype=np.float32)
     volume = np.zeros((width, width, integrals.shape[1]), np.float32)
     ray_kernels.back_project_rows(given, *about_y(theta_rad, center_px), volume)
@@ -89,15 +97,31 @@ class RotationCenter:
     Attributes:
         center_px: x of the axis from the detector's middle.
         candidates_px: ``(k,)`` all centers that were tried, in order.
-        metric: ``(k,)`` error measure of each reconstruction, smallest for the best: negativity, or over a whole turn
-            lack of contrast.
+        metric: ``(k,)`` error measure of each, smallest for the best.
         on_border: Whether the best is the first or the last candidate, so that the axis may be outside the range.
+        measure: What the metric is: the negativity of the reconstruction; over a whole turn its lack of contrast, or
+            the disagreement of opposite projections.
     """
 
     center_px: float
     candidates_px: np.ndarray
     metric: np.ndarray
     on_border: bool
+    measure: str = "negativity"
+
+    @property
+    def doubt(self) -> float:
+        """The measure of the best over that of the best one that is clearly elsewhere; 1 if they fit equally well."""
+        apart = np.abs(self.candidates_px - self.center_px) > max(2.0, 0.1 * float(np.ptp(self.candidates_px)))
+        if not apart.any():
+            return 1.0
+        best, other = float(self.metric.min()), float(self.metric[apart].min())
+        return best / other if best >= 0 else other / best
+
+    @property
+    def words(self) -> str:
+        """One line for the log."""
+        return f"{self.center_px:.2f} px from the middle, {self.measure} {100 * self.doubt:.0f} % of that elsewhere"
 
 
 def find_rotation_center(
@@ -130,19 +154,50 @@ def find_rotation_center(
     if integrals.min() >= 0 and edges.mean() > middle.mean():
         raise DataError("rotation center", "the row is brighter outside than inside: these look like transmissions",
                         expected="line integrals, -log(I / I0)", remedy="take the logarithm first")  # fmt: skip
+    if reach_px is None and start_px is None and is_whole_turn(theta_rad) and any(cut_edges(integrals)):
+        center, candidates, apart = axis_of_turn(integrals, theta_rad)
+        on_border = bool(abs(center) >= candidates[-1])
+        return RotationCenter(center, candidates, apart, on_border, "disagreement of opposite projections")
     best = _axis_of_mass(integrals, theta_rad) if start_px is None else start_px
     span = max(8.0, width / 10) if reach_px is None else reach_px
-    radius = width / 2 - 2  # includes the surroundings of the sample, where artifacts show best
     tried: dict[float, float] = {}
-    low, high = best - span, best + span
+    curve: dict[float, float] = {}
+    low, high, binned = best - span, best + span, False
     for step in SEARCH_STEPS_PX:
         candidates = best + step * np.arange(-round(span / step), round(span / step) + 1)
         candidates = candidates[(candidates >= low - 1e-9) & (candidates <= high + 1e-9)]
-        tried |= dict(zip(candidates.tolist(), _faults(integrals, theta_rad, candidates, radius), strict=True))
-        best, span = min(tried, key=tried.__getitem__), 2 * step
-    found = np.array(sorted(tried))
-    on_border = best in (found[0], found[-1])
-    return RotationCenter(float(best), found, np.array([tried[c] for c in found]), bool(on_border))
+        faults = _searched(integrals, theta_rad, candidates, step)
+        # Values of a binned sinogram do not compare with others.
+        tried = ({} if binned else tried) | dict(zip(candidates.tolist(), faults, strict=True))
+        curve = curve if curve and _factor(width, SEARCH_STEPS_PX[0]) > 1 else tried
+        best, span, binned = min(tried, key=tried.__getitem__), 2 * step, _factor(width, step) > 1
+    found = np.array(sorted(curve))
+    on_border = bool(min(abs(best - low), abs(best - high)) < SEARCH_STEPS_PX[-1] / 2)
+    measure = "contrast" if np.ptp(theta_rad) > WHOLE_TURN_RAD else "negativity"
+    return RotationCenter(float(best), found, np.array([curve[c] for c in found]), on_border, measure)
+
+
+def _factor(width: int, step_px: float) -> int:
+    """By how much the columns are binned for a step."""
+    return 2 if width >= COARSE_PX and step_px >= SEARCH_STEPS_PX[0] else 1
+
+
+def _searched(integrals: np.ndarray, theta_rad: np.ndarray, centers_px: np.ndarray, step_px: float) -> list[float]:
+    """`_faults` of all centers, some at a time, with a line about the progress; coarse steps on binned columns."""
+    width, factor = integrals.shape[1], _factor(integrals.shape[1], step_px)
+    if factor > 1:
+        even = integrals[:, : width // 2 * 2]  # without the last column the middle of an odd width is elsewhere
+        integrals = even.reshape(len(even), -1, factor).mean(axis=2)
+        centers_px = centers_px + (width % 2) / 2
+    # The circle includes the surroundings of the sample, where artifacts show best.
+    size, found = max(1, AT_ONCE // integrals.shape[1] ** 2), []
+    for first in range(0, len(centers_px), size):
+        chosen = centers_px[first : first + size] / factor
+        found += _faults(integrals, theta_rad, chosen, integrals.shape[1] / 2 - 2)
+        if len(centers_px) * integrals.shape[1] ** 2 > AT_ONCE:
+            done = min(first + size, len(centers_px))
+            START.info("rotation axis, steps of %g px: %d of %d tried", step_px, done, len(centers_px))
+    return found
 
 
 def _axis_of_mass(integrals: np.ndarray, theta_rad: np.ndarray) -> float:

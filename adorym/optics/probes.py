@@ -28,6 +28,8 @@ from adorym.paths import InputPath
 from adorym.registry import register
 from adorym.units import AnyRadius, Length, LengthOrPixels, Pixels, magnitude
 
+# What is brighter than this fraction of the brightest pixel says where the beam is on the detector.
+BRIGHT = 0.1
 INTENSITY_FWHM_PER_SIGMA = 2 * math.sqrt(2 * math.log(2))
 
 
@@ -159,6 +161,8 @@ class MeanPatternProbe(InitialProbe):
     In the far field it is :math:`\mathcal F^{-1}\sqrt{\bar I}`, in focus; in the near field
     :math:`\mathcal D_{-z}\sqrt{\bar I}`, the root of the mean picture propagated back to the sample.
 
+    A beam off the middle of the detector is a tilted one: it is propagated along its own direction.
+
     Attributes:
         defocus: Far field: distance by which that focus is propagated to the sample.
         patterns: Largest number of patterns, evenly chosen, that are averaged.
@@ -179,7 +183,7 @@ class MeanPatternProbe(InitialProbe):
             if self.defocus != 0:
                 raise ConfigError("defocus", "has no effect in the near field", remedy="leave it out")
             return back_at_sample(mean, dataset)[None]
-        return focused(np.fft.ifftshift(np.sqrt(mean)), self.defocus, dataset)[None]
+        return focused(np.fft.ifftshift(np.sqrt(mean)), self.defocus, dataset, _direction_px(mean))[None]
 
 
 @register("probe", "file")
@@ -219,6 +223,17 @@ class DataProbe(InitialProbe):
         return probe
 
 
+def _direction_px(mean: np.ndarray) -> Pair:
+    """(y, x) center of the beam in a mean pattern, Fourier pixels from the zero frequency; 0 if within a pixel."""
+    smooth = ndimage.median_filter(mean, 3)  # a hot pixel is not the beam
+    y, x = np.nonzero(smooth > BRIGHT * smooth.max())
+    if not len(y):
+        return 0.0, 0.0
+    weight = smooth[y, x] / smooth[y, x].sum()
+    middle = float(weight @ y) - mean.shape[0] // 2, float(weight @ x) - mean.shape[1] // 2
+    return middle if math.hypot(*middle) > 1 else (0.0, 0.0)
+
+
 def in_pixels(text: str, dataset: Measurement) -> Pair:
     """A `LengthOrPixels` as (y, x) sample pixels of ``dataset``."""
     value, unit = magnitude(text)
@@ -242,10 +257,13 @@ def back_at_sample(mean: np.ndarray, dataset: Measurement) -> np.ndarray:
     return np.fft.ifft2(spectrum)
 
 
-def focused(spectrum: np.ndarray, defocus_m: float, dataset: Measurement) -> np.ndarray:
+def focused(
+    spectrum: np.ndarray, defocus_m: float, dataset: Measurement, tilt_px: tuple[float, float] = (0.0, 0.0)
+) -> np.ndarray:
     """Wave ``(y, x)`` complex128 whose transform is ``spectrum`` (zero frequency at the corner), moved to the middle.
 
-    It is propagated by ``defocus_m`` with the Fresnel transfer function.
+    It is propagated by ``defocus_m`` with the Fresnel transfer function about the frequency ``tilt_px`` (y, x), in
+    Fourier pixels: the direction of the beam.
 
     Raises:
         GeometryError: Energy or pixel size are absent though there is a defocus, or the defocused beam outgrows the
@@ -254,22 +272,26 @@ def focused(spectrum: np.ndarray, defocus_m: float, dataset: Measurement) -> np.
     ny, nx = dataset.window_px
     if defocus_m != 0:
         grid: Grid = sample_grid(dataset)
-        _check_beam_stays_inside(spectrum, defocus_m, grid)
-        spectrum = spectrum * np.exp(-1j * defocus_m * fresnel_rate_rad_per_m(grid))
+        fy, fx = (f - t / e for f, t, e in zip(grid.frequencies_per_m(), tilt_px, grid.extent_m, strict=True))
+        _check_beam_stays_inside(spectrum, defocus_m, grid, (fy, fx))
+        spectrum = spectrum * np.exp(-1j * defocus_m * np.pi * grid.wavelength_m * (fy**2 + fx**2))
     # A phase ramp moves the beam to (N - 1)/2, which for an even N lies between two pixels.
     ramp_y = np.exp(-2j * np.pi * np.fft.fftfreq(ny) * (ny - 1) / 2)
     ramp_x = np.exp(-2j * np.pi * np.fft.fftfreq(nx) * (nx - 1) / 2)
     return np.fft.ifft2(spectrum * ramp_y[:, None] * ramp_x[None, :], norm="ortho")
 
 
-def _check_beam_stays_inside(spectrum: np.ndarray, defocus_m: float, grid: Grid) -> None:
+def _check_beam_stays_inside(
+    spectrum: np.ndarray, defocus_m: float, grid: Grid, relative_per_m: tuple[np.ndarray, np.ndarray]
+) -> None:
     r"""Require :math:`2 \lambda f |z| \le N\Delta`: a cone of half angle :math:`\lambda f` inside the window.
 
-    That is the sampling criterion of the transfer function for a wave of the band f, here the one that holds 99.9 % of
-    the power along an axis; the criterion for the full band, :math:`f = 1/2\Delta`, would refuse beams that fit well.
+    That is the sampling criterion of the transfer function for a wave of the band f about the beam's direction, here
+    the one that holds 99.9 % of the power along an axis; the criterion for the full band, :math:`f = 1/2\Delta`, would
+    refuse beams that fit well.
     """
     power = np.abs(spectrum) ** 2
-    for axis, extent, frequencies in zip((0, 1), grid.extent_m, grid.frequencies_per_m(), strict=True):
+    for axis, extent, frequencies in zip((0, 1), grid.extent_m, relative_per_m, strict=True):
         along = np.abs(frequencies.ravel())
         order = np.argsort(along)
         grown = np.cumsum(power.sum(1 - axis)[order])

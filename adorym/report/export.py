@@ -12,10 +12,11 @@ import tifffile
 
 from adorym._version import __version__
 from adorym.data.atomic import whole_file
-from adorym.data.hdf5 import put
+from adorym.data.hdf5 import JOULE_PER_EV, put
 from adorym.data.result import Result
 from adorym.errors import ConfigError, DataError, suggestion
 from adorym.report.vtk import write_vti
+from adorym.units import wavelength_m
 
 CXI_VERSION = 160
 _LARGEST_TIFF = 4_000_000_000  # bytes; beyond, offsets need 64 bits (BigTIFF)
@@ -25,15 +26,17 @@ _SMALLEST_TIFF_PIXEL_M = 1e-2 / 2**32  # the tag counts pixels per centimetre in
 def write_tiff(path: Path, result: Result) -> None:
     """Float32 pages: slice by slice, amplitude then phase, or delta then beta.
 
-    Read back whole it is ``(z, channel, y, x)``, without the axes of length 1. ImageJ opens a hyperstack with named
+    Read back whole it is ``(z, channel, y, x)``, without the axes of length 1; of a volume that turned about y
+    ``(y, channel, z, x)``, slices across the axis of rotation. ImageJ opens a hyperstack with named
     channels; the pixel size is in the standard resolution tags (pixels per centimetre).
     """
     channels = result.channels()
-    planes = np.stack([np.moveaxis(values, 2, 0) for values in channels.values()], axis=1).astype(np.float32)
+    across = (0, 2, 1) if result.turned else (2, 0, 1)
+    planes = np.stack([values.transpose(across) for values in channels.values()], axis=1).astype(np.float32)
     tags: dict[str, Any] = {"metadata": {"axes": "ZCYX", "Labels": list(channels) * len(planes)}}
     size = result.pixel_size_m
     if size is not None and min(size[:2]) > _SMALLEST_TIFF_PIXEL_M:
-        dy, dx = size[:2]
+        dy, dx = (size[2], size[1]) if result.turned and len(size) == 3 else size[:2]
         tags |= {"resolution": (1e-2 / dx, 1e-2 / dy), "resolutionunit": "CENTIMETER"}
     if planes.nbytes > _LARGEST_TIFF:
         tifffile.imwrite(path, planes, bigtiff=True, photometric="minisblack", **tags)
@@ -68,7 +71,8 @@ def write_vtk(path: Path, result: Result) -> None:
 def write_cxi(path: Path, result: Result) -> None:
     """CXI 1.6 (Maia, Nature Methods 9, 854 (2012)), the exchange format of coherent imaging.
 
-    Object as ``entry_1/image_1``, probe as ``entry_1/instrument_1/source_1/illumination``, lengths in meters.
+    Object as ``entry_1/image_1``, probe as ``entry_1/instrument_1/source_1/illumination``, lengths in meters, the
+    photon energy in joule.
 
     The image is complex, ``(y, x)``, or ``(z, y, x)`` for more than one slice: the modulation function, or delta +
     i beta. Probe positions are written as translations of the *sample*, (x, y, z), the probe's with the sign turned.
@@ -80,6 +84,7 @@ def write_cxi(path: Path, result: Result) -> None:
         entry["program_name"] = f"Adorym {__version__}"
         _write_image(entry.create_group("image_1"), result)
         entry["data_1/data"] = h5py.SoftLink("/entry_1/image_1/data")
+        _write_instrument(entry, result)
         if result.probe is not None:
             put(entry, "instrument_1/source_1/illumination", result.probe, "sqrt(photons)")
         positions = result.parameters.get("probe_positions")
@@ -87,6 +92,23 @@ def write_cxi(path: Path, result: Result) -> None:
             meters = positions.value[:, 1::-1] * result.pixel_size_m[1::-1]
             translation = -np.column_stack([meters, np.zeros(len(meters))])
             put(entry, "sample_1/geometry_1/translation", translation, "m")
+
+
+def _write_instrument(entry: h5py.Group, result: Result) -> None:
+    """Energy in joule, as CXI has it, wavelength, and the detector's distance, pixel and default axes."""
+    known = {name: np.array(text.split(), float) for name in ("energy_ev", "distance_m", "detector_pixel_size_m")
+             if (text := result.provenance.get(name))}  # fmt: skip
+    if "energy_ev" in known:
+        energy = float(known["energy_ev"][0])
+        put(entry, "instrument_1/source_1/energy", energy * JOULE_PER_EV, "J")
+        put(entry, "instrument_1/source_1/wavelength", wavelength_m(energy), "m")
+    if "distance_m" in known:
+        put(entry, "instrument_1/detector_1/distance", float(known["distance_m"][0]), "m")
+    if "detector_pixel_size_m" in known:
+        y, x = known["detector_pixel_size_m"][[0, -1]]
+        put(entry, "instrument_1/detector_1/y_pixel_size", y, "m")
+        put(entry, "instrument_1/detector_1/x_pixel_size", x, "m")
+        put(entry, "instrument_1/detector_1/basis_vectors", np.array([[0, -y, 0], [-x, 0, 0]]), "m")
 
 
 def _write_image(image: h5py.Group, result: Result) -> None:

@@ -17,6 +17,7 @@ from adorym.report.text import number, power_of_ten, prefix
 
 MAX_SLICES = 16  # an object of more slices is a volume: it is shown in three sections, not slice by slice
 SHOWN_SLICES = 4
+THIN = 16  # of a volume this much wider than high only the section across its height is shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,8 @@ def object_picture(scene: Scene) -> tuple[Figure, str] | None:
     rows = _slices(result, view) if depth <= MAX_SLICES else _sections(result, view)
     caption = _caption(result, view)
     if depth > MAX_SLICES:
-        caption += " Sections through the center of mass."
+        many = max(map(len, rows.values())) > 1
+        caption += " Sections through the center of mass." if many else " The section of most matter along y."
     elif depth > SHOWN_SLICES:
         caption += f" {SHOWN_SLICES} of {depth} slices."
     return _grid(rows, result.pixel_size_m is not None), caption
@@ -101,11 +103,10 @@ def _sections(result: Result, view: FieldOfView) -> dict[str, list[Panel]]:
     density = np.nan_to_num(np.abs(volume if volume.ndim == 3 else volume[..., 0]))
     center = [round(float(c)) for c in ndimage.center_of_mass(density if density.any() else np.ones(density.shape))]
     dy, dx, dz = result.voxel_size_m or (1.0, 1.0, 1.0)
-    planes = {
-        "x–y": (volume[:, :, center[2]], (dy, dx)),
-        "z–y": (volume[:, center[1]], (dy, dz)),
-        "x–z": (volume[center[0]].swapaxes(0, 1), (dz, dx)),
-    }
+    across = {"x–z": (volume[center[0]].swapaxes(0, 1), (dz, dx))}
+    planes = {"x–y": (volume[:, :, center[2]], (dy, dx)), "z–y": (volume[:, center[1]], (dy, dz)), **across}
+    if volume.shape[0] * dy < max(volume.shape[1] * dx, volume.shape[2] * dz) / THIN:
+        planes = across  # a few rows beside it would be lines
     rows: dict[str, list[Panel]] = {}
     for title, (plane, size) in planes.items():
         for name, values, seen in _channels(plane, result.representation, None):
@@ -120,10 +121,10 @@ def _grid(rows: dict[str, list[Panel]], known_size: bool) -> Figure:
         height, width = shapes[0]
         if width <= 2 * height:  # side by side, unless so wide that they are better one above the other
             drawn = style.figure((style.WIDTH_IN / 2 - 0.6) * height / width + 0.45)
-            axes = drawn.subplots(1, len(rows)).reshape(-1, 1)
+            axes = drawn.subplots(1, len(rows), squeeze=False).reshape(-1, 1)
         else:
             drawn = style.figure(len(rows) * ((style.WIDTH_IN - 1) * height / width + 0.45))
-            axes = drawn.subplots(len(rows), 1).reshape(-1, 1)
+            axes = drawn.subplots(len(rows), 1, squeeze=False).reshape(-1, 1)
     else:
         ratios = [w / max(h for h, _ in shapes) for h, w in shapes]
         tallest = (style.WIDTH_IN - 1.0) / sum(ratios)

@@ -20,8 +20,9 @@ from adorym.errors import DataError
 from adorym.metrics.positions import AffinePart, position_errors
 from adorym.report.text import number, quantity
 
-# A scale counts where it exceeds chance three times, and moves the edge of a scan of 200 pixels by a tenth of one.
-SIGNIFICANT, SMALLEST = 3.0, 1e-3
+# A scale counts where it exceeds chance three times, and what a start probe with a wrong defocus makes: object, probe
+# and positions then stretch together, by half a per cent.
+SIGNIFICANT, SMALLEST = 3.0, 1e-2
 SMALLEST_TURN_RAD = np.deg2rad(0.5)
 
 

@@ -77,11 +77,30 @@ def test_the_ways_to_write_it(tmp_path, entries):
     check(open_dataset(cxi(tmp_path / "a.cxi", **entries)))
 
 
-def test_the_detectors_axes_turn_the_positions(tmp_path):
-    axes = [[0, 55e-6, 0], [-75e-6, 0, 0]]  # rows run up
-    dataset = open_dataset(cxi(tmp_path / "a.cxi", instrument_1__detector_1__basis_vectors=axes))
-    expected = from_minimum(translations(N)[:, 1::-1] * [-1, 1])
-    np.testing.assert_allclose(dataset.probe_positions_px, expected, rtol=1e-6, atol=1e-6)
+@pytest.mark.parametrize(
+    ("slow", "fast", "turned"),
+    [
+        ((0, 55e-6, 0), (-75e-6, 0, 0), lambda a: np.roll(a[:, ::-1], 1, 1)),  # rows run up
+        ((0, -55e-6, 0), (75e-6, 0, 0), lambda a: np.roll(a[..., ::-1], 1, -1)),
+        ((-75e-6, 0, 0), (0, -55e-6, 0), lambda a: a.swapaxes(1, 2)),
+        ((75e-6, 0, 0), (0, -55e-6, 0), lambda a: np.roll(a.swapaxes(1, 2)[..., ::-1], 1, -1)),
+    ],
+)
+def test_a_detector_with_turned_axes_gives_an_upright_picture(tmp_path, slow, fast, turned):
+    """The probe moves against the sample, whatever the detector does: only the patterns are turned."""
+    square = counts(N, window=(8, 8))
+    entries = {"data_1__data": square, "instrument_1__detector_1__basis_vectors": [slow, fast]}
+    entries |= {f"instrument_1__detector_1__{axis}_pixel_size": None for axis in "xy"}
+    dataset = open_dataset(cxi(tmp_path / "a.cxi", **entries))
+    step = dataset.pixel_size_m
+    motion = translations(N)[:, 1::-1]
+    np.testing.assert_allclose(dataset.probe_positions_px, (motion - motion.min(0)) / step, rtol=1e-6, atol=1e-6)
+    np.testing.assert_array_equal(dataset.patterns.read(np.arange(N)), turned(square))
+    assert dataset.detector_pixel_size_m == pytest.approx((55e-6, 75e-6))
+    assert any("axes are turned" in note for note in dataset.notes)
+
+
+def test_axes_of_a_detector_have_a_length(tmp_path):
     with pytest.raises(DataError, match="basis_vectors: not the axes of a detector"):
         open_dataset(cxi(tmp_path / "b.cxi", instrument_1__detector_1__basis_vectors=np.zeros((2, 3))))
 

@@ -88,8 +88,9 @@ def test_far_field_pixel_follows_from_the_distance(tmp_path):
         assert part.detector_pixel_size_m == pytest.approx(pitch)
         expected = [HC_EV_M / 1e4 * 2.0 / (n // b * p) for n, p in zip(size, pitch, strict=True)]
         assert part.pixel_size_m == pytest.approx(expected, rel=1e-6)
+        middle = (part.probe_positions_px + np.array(part.window_px) // 2) * part.pixel_size_m
         np.testing.assert_allclose(
-            part.probe_positions_px * part.pixel_size_m, whole.probe_positions_px * whole.pixel_size_m
+            middle, (whole.probe_positions_px + np.array(WINDOW) // 2) * whole.pixel_size_m, rtol=1e-6
         )
 
 
@@ -157,7 +158,8 @@ def test_images_keep_their_pixel_when_cropped(tmp_path):
     path = native(tmp_path / "a.h5", metadata__free_prop_cm=1.0, metadata__open_beam_counts=9.0)
     crop, both = open_dataset(path, {"crop": (4, 6)}), open_dataset(path, {"crop": (4, 6), "bin": 2})
     assert crop.pixel_size_m == pytest.approx((1e-8, 1e-8)) and both.pixel_size_m == pytest.approx((2e-8, 2e-8))
-    np.testing.assert_allclose(both.probe_positions_px, positions(5) / 2)
+    np.testing.assert_allclose(crop.probe_positions_px, positions(5) + 1.0)
+    np.testing.assert_allclose(both.probe_positions_px, (positions(5) + 1.0) / 2)
     assert crop.open_beam_counts == 9 and both.open_beam_counts == 36
 
 

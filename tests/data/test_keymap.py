@@ -208,7 +208,7 @@ def test_a_first_guess_of_the_map(tmp_path):
         "positions=scan",
         "probe=probe",
         "mask=mask",
-        "energy=energy",
+        "energy=energy keV",
         "zero_frequency=corner",
     ]
     KeyMap.parse(found).read(tmp_path / "set.h5")

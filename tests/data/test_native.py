@@ -168,7 +168,7 @@ def test_rotation_angles(tmp_path, entries, expected):
     dataset = open_dataset(write(tmp_path / "a.h5", {"exchange/data": counts(6).reshape(3, 2, *WINDOW), **entries}))
     np.testing.assert_allclose(dataset.theta_rad, expected)
     np.testing.assert_array_equal(dataset.angle_index, [0, 0, 1, 1, 2, 2])
-    assert any("theta: not in the file" in note for note in dataset.notes) == (not entries)
+    assert any("theta: not in the file" in doubt for doubt in dataset.doubts) == (not entries)
 
 
 def test_positions_of_each_angle(tmp_path):

@@ -23,14 +23,14 @@ def spoiled(value, n=5):
 def test_missing_and_wrong_files(tmp_path):
     with pytest.raises(DataError, match=r"none\.h5: no such file; check the path"):
         open_dataset(tmp_path / "none.h5")
-    with pytest.raises(DataError, match="this is a folder, not a data file"):
+    with pytest.raises(DataError, match="no data file in this folder; name the files"):
         open_dataset(tmp_path)
     for name, content, found in (
         ("text.h5", b"angle, counts", "starts with b'angle, c'"),
         ("empty.h5", b"", "an empty file"),
     ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(DataError, match=f"{name}: not an HDF5 file; found .*{found}.*adorym convert"):
+        with pytest.raises(DataError, match=f"{name}: unknown kind of file; expected HDF5.*found .*{found}"):
             open_dataset(tmp_path / name)
     with pytest.raises(
         DataError, match=r"no reader recognizes the file.*found apples; say where things are with data.map"

@@ -9,6 +9,7 @@ from tiny_runs import BACKENDS, SCAN, STEADY, calm, exact, finished, measured, s
 from tiny_scan import PIXEL_M, Scan
 
 from adorym.data.result import read_result, write_result
+from adorym.engine.convention import share
 from adorym.engine.outcome import outcome, predict_patterns
 from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings
@@ -22,7 +23,8 @@ def test_result_is_what_the_run_found(backend, tmp_path):
     run = finished(tiny(parameters=parameters, backend=backend, precision="single"))
     result = outcome(run, "text of the configuration")
     assert result.representation == "real_imag" and result.config == "text of the configuration"
-    np.testing.assert_array_equal(result.object[..., 0], value_of(run, "object"))
+    shared = share(run.problem)
+    np.testing.assert_array_equal(result.object[..., 0], shared.scaled(run.problem, value_of(run, "object")))
     assert result.object.shape == (*run.problem.store.shape, 1) and result.object.dtype == np.complex64
     assert result.origin_px == run.problem.bound.origin_px and result.pixel_size_m == PIXEL_M
     positions = result.parameters["probe_positions"]
@@ -49,7 +51,7 @@ def test_a_result_does_not_change_with_the_run_that_goes_on():
 
 def test_modes_are_orthogonal_strongest_first_and_predict_the_same():
     run = finished(tiny(parameters=calm() | {"probe": ProbeSettings(modes=3, optimizer=step(0.1), seeding="random")}))
-    modes = outcome(run).probe.astype(np.complex128)
+    modes = outcome(run).probe.astype(np.complex128) / share(run.problem).of_probe
     flat = modes.reshape(3, -1)
     overlaps = flat.conj() @ flat.T
     powers = np.diag(overlaps).real

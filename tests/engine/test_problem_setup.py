@@ -110,7 +110,7 @@ def test_probe_starts_with_the_power_of_the_patterns(tmp_path, name):
     assert power(given) == pytest.approx(123, rel=1e-9)
 
 
-def test_probe_of_the_data_comes_first_then_the_mean_pattern():
+def test_probe_of_the_data_comes_first_then_that_of_the_patterns():
     with_it, without = tiny(), tiny(measured(start_probe=None), with_probe(modes=2))
     first = value_of(with_it, "probe")
     assert relative_error(first / np.sqrt(power(first)), SCAN.probe() / np.sqrt(power(SCAN.probe()))) < 1e-9

@@ -191,3 +191,70 @@ def test_shifts_along_the_axis_find_rows_beyond_the_detector(tmp_path):
     found = adorym.read_result(tmp_path / "result.h5")
     assert found.object.shape[0] > 12
     assert score(tmp_path, tmp_path / "data.h5")["shift_rms_px"] < 0.25
+
+
+# -- as they are measured ----------------------------------------------------------------------------------------------
+def _written(path, counts, theta_deg, beam=2e4):
+    with h5py.File(path, "w") as file:
+        file["exchange/data"], file["exchange/theta"] = counts, theta_deg
+        file["exchange/data_white"] = np.full((3, *counts.shape[1:]), beam)
+
+
+def _chords(theta, width, center, radius, away=0.4):
+    """Line integrals ``(a, 2, x)`` of a disc beside the axis in a larger one."""
+    at = np.arange(width) - (width - 1) / 2 - center
+    small = at - away * radius * np.cos(theta)[:, None]
+    total = np.sqrt(np.maximum(radius**2 - at**2, 0)) + np.sqrt(np.maximum((0.3 * radius) ** 2 - small**2, 0))
+    return np.repeat((0.04 * total)[:, None], 2, axis=1)
+
+
+def test_half_acquisition_is_refined_on_a_wide_volume(tmp_path):
+    theta = np.linspace(0, 360, 90, endpoint=False)
+    counts = np.random.default_rng(0).poisson(2e4 * np.exp(-_chords(np.deg2rad(theta), 40, 12.3, 30.0)))
+    _written(tmp_path / "data.h5", counts.astype(float), theta)
+    config = {
+        "data": str(tmp_path / "data.h5"),
+        "forward_model": "tomography",
+        "run": {"epochs": 12, "batch_size": 30},
+        "constraints": [{"kind": "non_negativity"}],
+        "output": {"progress": "quiet", "report": False},
+    }
+    result = adorym.reconstruct(config, output=tmp_path)
+    assert result.object.shape == (2, 64, 64) and result.origin_px == (0, 12)
+    x, z = np.meshgrid(np.arange(64) - 31.5, np.arange(64) - 31.5, indexing="ij")
+    true = 0.02 * ((np.hypot(x, z) < 30).astype(float) + (np.hypot(x - 12, z) < 9))
+    assert np.linalg.norm(result.object[0] - true) < 0.25 * np.linalg.norm(true)
+    log = (tmp_path / "log.txt").read_text()
+    assert "rotation axis: 12." in log and "half acquisition: the two halves of the turn" in log
+
+
+def test_scales_of_any_size_are_refined_at_the_default_rate(tmp_path):
+    """The sample reaches an edge at some angles, so that there is no air to go by."""
+    theta, scale = np.linspace(0, 180, 60, endpoint=False), np.linspace(1.2, 0.8, 60)
+    exact = 2e4 * np.exp(-_chords(np.deg2rad(theta), 40, 0.0, 18.0, away=0.85))
+    _written(tmp_path / "data.h5", scale[:, None, None] * exact, theta)
+    config = {
+        "data": str(tmp_path / "data.h5"),
+        "forward_model": {"kind": "tomography", "center": "middle"},
+        "parameters": {"intensity_scale": {}},
+        "run": {"epochs": 15, "batch_size": 12},
+        "constraints": [{"kind": "non_negativity"}],
+        "output": {"progress": "quiet", "report": False},
+    }
+    found = adorym.reconstruct(config, output=tmp_path).parameters["intensity_scale"].value[:, 0]
+    np.testing.assert_allclose(found / found.mean(), scale, atol=0.03)
+
+
+def test_a_dead_column_leaves_no_hole(tmp_path):
+    theta = np.linspace(0, 180, 60, endpoint=False)
+    counts = 2e4 * np.exp(-_chords(np.deg2rad(theta), 40, 0.0, 15.0))
+    volumes = []
+    for dead in (None, 25):
+        _written(tmp_path / "data.h5", counts, theta)
+        if dead is not None:
+            with h5py.File(tmp_path / "data.h5", "a") as file:
+                file["exchange/data"][..., dead] = file["exchange/data_white"][..., dead] = 0
+        dataset = Tomography(center="middle").bind(open_dataset(tmp_path / "data.h5"), SETTINGS).dataset
+        made = FilteredBackProjection().make(dataset, (2, 40, 40), np.random.default_rng(0))
+        volumes.append(-np.log(np.abs(made)))
+    assert np.linalg.norm(volumes[1] - volumes[0]) < 0.1 * np.linalg.norm(volumes[0])

@@ -69,6 +69,7 @@ def _first_guesses() -> dict[str, tuple[ForwardModel, Dataset, dict]]:
     crystal = {"object": BraggCdi.refinable["object"].settings(initial=phasing), "background": None}
     crystal["background"] = BraggCdi.refinable["background"].settings()
     holograms = series(patterns=Exact(100 + 20 * np.random.default_rng(3).normal(size=(20, 12, 14))))
+    mean = Ptychography.refinable["probe"].settings(initial=CASES["probe"]["mean_pattern"](None))
     plane = Ptychography.refinable["probe"].settings(initial=CASES["probe"]["plane"](None))
     tomogram = next(c.dataset for c in MODELS["tomography"]() if c.name == "tomography-level")
     filtered = Tomography.refinable["object"].settings(initial=CASES["initializer"]["filtered_back_projection"](None))
@@ -76,7 +77,8 @@ def _first_guesses() -> dict[str, tuple[ForwardModel, Dataset, dict]]:
     lag = {name: CASES["initializer"][name](None) for name in ("contrast_transfer", "paganin", "back_propagation")}
     thin = Holography(buffer_px=4)
     return {
-        "mean_pattern": (Ptychography(), Scan(modes=2).dataset(), {}),
+        "auto": (Ptychography(), Scan(modes=2).dataset(), {}),
+        "mean_pattern": (Ptychography(), Scan(modes=2).dataset(), {"probe": mean}),
         "plane": (Ptychography(), Scan().dataset(), {"probe": plane}),
         "near_field": (Ptychography(propagation="fresnel"), Scan(regime="fresnel").dataset(), {"probe": plane}),
         "phasing": (BraggCdi(), Peak().dataset(), crystal),

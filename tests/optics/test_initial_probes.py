@@ -14,6 +14,7 @@ from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.result import Result, write_result
 from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.optics.modes import beam_center_px, beam_diameter_px, beam_sigma_px
+from adorym.optics.probe_search import AutoProbe
 from adorym.optics.probes import (
     ApertureProbe,
     DataProbe,
@@ -47,6 +48,7 @@ PROBES = {
     "aperture": ApertureProbe(outer_radius="10 px", central_stop=3, defocus=20e-6),
     "mean_pattern": MeanPatternProbe(),
     "data": DataProbe(),
+    "auto": AutoProbe(),
 }
 
 
@@ -210,6 +212,15 @@ def test_mean_pattern_defocus_is_that_of_the_aperture():
     _, data = annulus_data("intensity", energy_ev=ENERGY, pixel_size_m=PIXEL)
     expected = ApertureProbe(outer_radius="10 px", central_stop="3 px", defocus="20 um").make(physical())
     np.testing.assert_allclose(MeanPatternProbe(defocus="20 um").make(data), expected, atol=1e-6)
+
+
+def test_mean_pattern_off_the_middle_is_propagated_along_its_direction():
+    _, data = annulus_data("intensity", energy_ev=ENERGY, pixel_size_m=PIXEL)
+    moved = data.with_(patterns=ArrayPatterns(np.roll(data.patterns.array, (6, -8), (1, 2))))
+    y, x = np.indices(WINDOW) - np.array([23.5, 31.5])[:, None, None]
+    tilted = MeanPatternProbe(defocus="20 um").make(data) * np.exp(2j * np.pi * (6 * y / 48 - 8 * x / 64))
+    made = MeanPatternProbe(defocus="20 um").make(moved)
+    assert abs(np.vdot(made, tilted)) > 0.99 * np.linalg.norm(made) * np.linalg.norm(tilted)
 
 
 @pytest.mark.parametrize("ndim", [2, 3])

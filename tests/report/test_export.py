@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from result_cases import PIXEL_M, ptychography_result
 
-from adorym.data.result import Result
+from adorym.data.result import ParameterResult, Result
 from adorym.errors import ConfigError, DataError
 from adorym.report.export import ENDINGS, FORMATS, export
 from adorym.report.vtk import write_vti
@@ -105,6 +105,18 @@ def test_cxi_follows_the_names_of_the_format(tmp_path):
     np.testing.assert_allclose(translation[:, 1], -positions[:, 0] * PIXEL_M[0])
 
 
+def test_cxi_has_energy_and_detector_in_si_units(tmp_path):
+    known = {"energy_ev": "8800", "distance_m": "0.4", "detector_pixel_size_m": "7.5e-05 5.5e-05"}
+    with h5py.File(export(replace(FLAT, provenance=known), tmp_path / "o.cxi", "cxi")) as file:
+        instrument = file["entry_1/instrument_1"]
+        assert instrument["source_1/energy"][()] == pytest.approx(8800 * 1.602176634e-19)
+        assert instrument["source_1/wavelength"][()] == pytest.approx(1.40891e-10, rel=1e-5)
+        assert instrument["detector_1/distance"][()] == 0.4
+        sides = [instrument[f"detector_1/{axis}_pixel_size"][()] for axis in "yx"]
+        assert sides == pytest.approx([75e-6, 55e-6])
+        np.testing.assert_allclose(instrument["detector_1/basis_vectors"], [[0, -75e-6, 0], [-55e-6, 0, 0]])
+
+
 def test_cxi_of_a_single_slice_and_of_a_refractive_index(tmp_path):
     with h5py.File(export(FLAT, tmp_path / "o.cxi", "cxi")) as file:
         assert file["entry_1/image_1/data"].shape == FLAT.object.shape[:2]
@@ -136,3 +148,11 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="the export cannot be written"):
         export(FLAT, tmp_path / "file" / "o.npz", "npz")
+
+
+def test_slices_of_a_tomogram_are_exported_across_its_axis(tmp_path):
+    volume = np.arange(2 * 20 * 20, dtype=np.float32).reshape(2, 20, 20)
+    angles = {"rotation_angles": ParameterResult(np.zeros((4, 1)), "rad")}
+    tomogram = Result(volume, "attenuation", pixel_size_m=(1e-6, 1e-6, 1e-6), parameters=angles)
+    pages = tifffile.imread(export(tomogram, tmp_path / "o.tif", "tiff"))
+    np.testing.assert_array_equal(pages, volume.transpose(0, 2, 1))

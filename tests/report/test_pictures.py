@@ -247,3 +247,11 @@ def test_equal_amplitudes_are_equally_bright():
 @pytest.mark.parametrize(("extent", "length"), [(100, 20), (99, 20), (21, 5), (1.3e-6, 2e-7), (4.1, 1)])
 def test_scale_bars_have_round_lengths(extent, length):
     assert style.nice_length(extent) == pytest.approx(length)
+
+
+def test_of_a_thin_tomogram_the_section_across_its_axis_is_shown():
+    volume = np.random.default_rng(0).random((2, 64, 64)).astype(np.float32)
+    drawn = object_picture(Scene(Result(volume, "attenuation")))
+    (image,) = images(drawn)
+    assert image.get_array().shape == (64, 64) and "most matter" in drawn[1]
+    assert len(images(object_picture(Scene(Result(np.repeat(volume, 20, axis=0), "attenuation"))))) == 3

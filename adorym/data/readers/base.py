@@ -13,19 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from adorym.data.containers import read_array, read_mask
+from adorym.data.containers import read_mask
 from adorym.data.dataset import Dataset, Patterns
-from adorym.data.detector_window import DetectorWindow, WindowedPatterns, beam_center, belongs_to_frames, window_of
-from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of, one_each
-from adorym.data.flat_fields import mean_field as mean_field
-from adorym.data.gaps import find_gaps, sample_of
+from adorym.data.flat_fields import Drift, DriftingPatterns, beam_of, moments_of, one_each, robust_mean
+from adorym.data.frames import Frames
+from adorym.data.gaps import find_gaps
 from adorym.data.lengths import LENGTHS, Lengths, check_particles
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
-from adorym.data.pictures import hot_pixels, read_fields
+from adorym.data.pictures import hot_pixels
 from adorym.data.positions import Recorded, own_positions, placed, recorded_in
-from adorym.data.selection import Selection, positions_of, selection
-from adorym.errors import ConfigError, DataError
+from adorym.data.projections import chosen_rows, clipping, in_rows, own_fields, repaired_projections
+from adorym.data.rotation_angles import check_angles, chosen_angles
+from adorym.data.selection import Selection, chosen_mask, positions_of, selection
+from adorym.data.selection import choose as choose
+from adorym.errors import DataError
 from adorym.extension import check_kind, check_returned, is_foreign, user_code
 
 # Patterns that hot pixels are looked for in.
@@ -57,6 +59,7 @@ class Raw:
         computed: As `adorym.data.dataset.Dataset` has it.
         truth: What a simulation knows.
         notes: What the reader decided.
+        doubts: What is doubtful about the file.
     """
 
     patterns: Patterns
@@ -79,6 +82,7 @@ class Raw:
     computed: tuple[str, ...] = ()
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 class Reader(ABC):
@@ -90,6 +94,10 @@ class Reader(ABC):
     def recognizes(self, path: Path) -> bool:
         """Whether the content of ``path`` (never its name) is of this format; exactly one reader may say so."""
 
+    def is_certain(self, path: Path) -> bool:
+        """Whether the recognized ``path`` says itself what it is; a guess gives way to a reader that knows."""
+        return True
+
     @abstractmethod
     def extract(self, path: Path, overrides: Overrides) -> Raw:
         """What the file says. Patterns stay in the file; everything else is small and is read.
@@ -98,12 +106,15 @@ class Reader(ABC):
             DataError: Something needed is missing or has the wrong shape.
         """
 
-    def read(self, path: Path, overrides: Overrides) -> Dataset:
-        """The data set in ``path`` with ``overrides`` applied; counts are not checked, patterns not loaded."""
+    def raw(self, path: Path, overrides: Overrides) -> Raw:
+        """What `extract` returns, once it is known to be what it should be."""
         raw = self.extract(path, overrides)
         _look_at(raw, self)
-        dataset = assemble(raw, overrides, str(path))
-        return replace(dataset, format=self.kind)
+        return raw
+
+    def read(self, path: Path, overrides: Overrides) -> Dataset:
+        """The data set in ``path`` with ``overrides`` applied; counts are not checked, patterns not loaded."""
+        return replace(assemble(self.raw(path, overrides), overrides, str(path)), format=self.kind)
 
 
 def _look_at(raw: Raw, reader: Reader) -> None:
@@ -130,74 +141,103 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         DataError: Arrays do not fit each other, or positions in meters cannot be turned into pixels.
         ConfigError: An override chooses what is not there.
     """
-    notes, doubts = list(raw.notes), list[str]()
+    notes = list(raw.notes)
+    raw = _with_own(_in_rows(raw, overrides), overrides, notes, path)
+    doubts = list(raw.doubts)
     chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
-    own = own_positions(overrides, raw.scan_shape, raw.patterns.shape[0], notes, path)
-    raw = raw if own is None else replace(raw, recorded=own)
-    raw = _with_fields(raw, overrides, notes, path)
-    mask = _mask(raw, overrides, notes, path)
-    measured = overrides.measured or raw.measured
+    raw = _with_fields(raw, overrides, notes, doubts, path)
+    measured, mask = overrides.measured or raw.measured, _mask(raw, overrides, notes, path)
     mask = _without_gaps(raw, mask, chosen, doubts, signed=measured == "line_integrals")
     patterns = _corrected(replace(raw, measured=measured), mask, notes, path)
     if measured == "line_integrals":
         patterns, measured, raw = Transmissions(patterns), "intensity", replace(raw, open_beam_counts=1.0)
         notes.append("measured: line integrals -log(I/I0), made transmissions again")
     lengths = raw.lengths.overridden(overrides).propagated(overrides.propagation_distance, patterns.shape[1:], notes)
-    near = lengths.propagation_distance_m is not None
-    for turn in (raw.orientation, overrides.orientation(keep_center=not near)):
+    for turn in (raw.orientation, overrides.orientation(keep_center=lengths.propagation_distance_m is None)):
         if not turn.is_identity:
             patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
             if turn.transpose and lengths.detector_pixel_size_m is not None:  # the object's pixel stays
                 lengths = replace(lengths, detector_pixel_size_m=lengths.detector_pixel_size_m[::-1])
             notes.append(f"patterns: {turn.describe()}")
-    used = replace(raw, measured=measured, lengths=lengths, mask=chosen_mask(mask, chosen),
-                   patterns=patterns if chosen.is_all else select(patterns, chosen.patterns))  # fmt: skip
-    used, weights, scale = _windowed(used, overrides, chosen, notes)
-    given, lengths = used.lengths.pixel_size_m, used.lengths.completed(used.patterns.shape[1:], notes)
+    frames = _frames(replace(raw, patterns=patterns, mask=mask, measured=measured, lengths=lengths), chosen)
+    frames = frames.windowed(overrides, chosen, notes)
+    given = frames.lengths.pixel_size_m
+    lengths = frames.lengths.completed(frames.patterns.shape[1:], notes, scanned=_scanned(raw))
     check_particles(lengths, overrides, path)
-    used = replace(used, lengths=lengths)
-    positions, of_length = _positions(used, overrides, scale, notes, doubts, path)
-    computed = set(raw.computed) | ({"probe_positions_px"} if of_length else set())
-    if overrides.pixel_size is not None:
-        computed.discard("pixel_size_m")
-    elif given is None and lengths.pixel_size_m is not None:
-        computed.add("pixel_size_m")
+    used = replace(raw, patterns=frames.patterns, lengths=lengths)
+    positions, of_length = _positions(used, overrides, np.array(frames.scale), notes, doubts, path)
     positions = positions_of(positions, chosen, notes, path)
-    return Dataset(
-        patterns=used.patterns,
-        probe_positions_px=positions,
+    dataset = Dataset(
+        patterns=frames.patterns,
+        probe_positions_px=frames.placed(positions),
         angle_index=chosen.angle_index,
-        theta_rad=_angles(raw, overrides, path)[chosen.angles],
+        theta_rad=np.asarray(raw.theta_rad, np.float64)[chosen.angles],
         measured=measured,
-        mask=used.mask,
-        weights=weights,
-        start_probe=used.start_probe,
-        truth=chosen.truth(used.truth),
+        mask=frames.mask,
+        weights=frames.weights,
+        start_probe=frames.start_probe,
+        truth={} if frames.cut else chosen.truth(raw.truth),  # it is on other pixels
         path=path,
         notes=tuple(dict.fromkeys(notes)),
-        computed=tuple(sorted(computed)),
+        computed=_computed(raw, overrides, of_length, given is None and lengths.pixel_size_m is not None),
         doubts=tuple(doubts),
         pattern_numbers=chosen.patterns,
         angle_numbers=chosen.angles,
-        open_beam_counts=used.open_beam_counts,
-        rotation_center_px=used.rotation_center_px,
+        open_beam_counts=frames.open_beam_counts,
+        rotation_center_px=frames.rotation_center_px,
         **{q.field: getattr(lengths, q.field) for q in LENGTHS},
     )
+    check_angles(dataset)
+    return repaired_projections(dataset, overrides)
 
 
-def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> Raw:
-    """With the flat and dark fields and the mask of hot pixels that the user asks for."""
-    dark = raw.dark if overrides.dark is None else read_fields(overrides.dark, "dark").mean(0)
+def _computed(raw: Raw, overrides: Overrides, positions: bool, pixel_size: bool) -> tuple[str, ...]:
+    """Names of what follows from the distance of the detector."""
+    known = set(raw.computed) | ({"probe_positions_px"} if positions else set())
+    known -= {"pixel_size_m"} if overrides.pixel_size is not None else set()
+    return tuple(sorted(known | ({"pixel_size_m"} if pixel_size else set())))
+
+
+def _in_rows(raw: Raw, overrides: Overrides) -> Raw:
+    """With the rows of the detector that the user chooses, of projections even if the file has sinograms."""
+    patterns = chosen_rows(raw.patterns, overrides)
+    height, drift, fields = patterns.shape[1], raw.drift, (raw.mask, raw.dark, raw.flat)
+    mask, dark, flat = (None if each is None else in_rows(each, overrides, height) for each in fields)
+    drift = None if drift is None else replace(drift, ratio=in_rows(drift.ratio, overrides, height))
+    return replace(raw, patterns=patterns, mask=mask, dark=dark, flat=flat, drift=drift)
+
+
+def _scanned(raw: Raw) -> bool:
+    return any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m))
+
+
+def _with_own(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> Raw:
+    """With the positions and angles that the user gives."""
+    own = own_positions(overrides, raw.scan_shape, raw.patterns.shape[0], notes, path)
+    raw = raw if own is None else replace(raw, recorded=own)
+    found = chosen_angles(overrides, raw.patterns.shape[0], len(raw.theta_rad), scanned=_scanned(raw))
+    if found is None:
+        return raw
+    theta, index, doubts = found
+    index = raw.angle_index if index is None else index
+    return replace(raw, theta_rad=theta, angle_index=index, doubts=(*raw.doubts, *doubts))
+
+
+def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], doubts: list[str], path: str) -> Raw:
+    """With the user's flat and dark fields, and the mask of hot pixels if it is asked for."""
+    window, dark = raw.patterns.shape[1:], raw.dark
+    if overrides.dark is not None:
+        dark = robust_mean(own_fields(overrides.dark, "dark", overrides, window), "dark", notes)
     flat, drift, n = raw.flat, raw.drift, raw.patterns.shape[0]
     if overrides.white is not None:
-        flats = read_fields(overrides.white, "flat")
-        scanned = any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m))
+        flats = own_fields(overrides.white, "flat", overrides, window)
         turned = len(raw.theta_rad) > 1 or overrides.theta is not None or overrides.theta_range is not None
-        kind = overrides.white_fields or one_each(len(flats), n, scanned or turned, notes)
-        flat, drift = beam_of(flats, dark, moments_of(kind, len(flats), None, np.zeros(n), path))
+        kind = overrides.white_fields or one_each(len(flats), n, _scanned(raw) or turned, notes)
+        flat, drift = beam_of(flats, dark, moments_of(kind, len(flats), None, np.zeros(n), path), notes)
+        doubts += clipping(raw.patterns, flats)
     elif overrides.dark is not None and flat is not None:  # another dark field than that of the file
         flats = (flat[None] if drift is None else drift.flats(flat)) + (0.0 if raw.dark is None else raw.dark)
-        flat, drift = beam_of(flats, dark, None if drift is None else (np.arange(len(flats)), drift.moment))
+        flat, drift = beam_of(flats, dark, None if drift is None else (np.arange(len(flats)), drift.moment), notes)
     raw = replace(raw, dark=dark, flat=flat, drift=drift)
     if overrides.hot_pixels is None:
         return raw
@@ -229,6 +269,7 @@ def _mask(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> np.nda
             mask = lit if mask is None else mask & lit
     if overrides.mask is not None:
         mask, origin = read_mask(overrides.mask)
+        mask = in_rows(mask, overrides, raw.patterns.shape[1])
         notes.append(f"mask: {origin}")
     if mask is None:
         return None
@@ -292,108 +333,15 @@ def _positions(
     return (None, False) if found is None else placed(found, overrides, raw.lengths, window, (notes, doubts), path)
 
 
-def _angles(raw: Raw, overrides: Overrides, path: str) -> np.ndarray:
-    n_angles = len(raw.theta_rad)
-    if overrides.theta is not None:
-        if len(overrides.theta) != n_angles:
-            found = f"{len(overrides.theta)} in data.theta"
-            raise DataError(path, "the number of rotation angles does not fit", expected=n_angles, found=found)
-        return np.array(overrides.theta, dtype=np.float64)
-    if overrides.theta_range is not None:
-        return np.linspace(*overrides.theta_range, n_angles)
-    return np.asarray(raw.theta_rad, dtype=np.float64)
-
-
-def _windowed(
-    raw: Raw, overrides: Overrides, chosen: Selection, notes: list[str]
-) -> tuple[Raw, np.ndarray | None, np.ndarray]:
-    """The part of the detector that the user asks for, weights of it, and (y, x) object pixels that became one."""
-    near, frame_px = raw.lengths.propagation_distance_m is not None, raw.patterns.shape[1:]
-    far = not near and any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m))
-    center = overrides.center
-    if center == "auto":
-        center = _beam(raw, near)
-        notes.append(f"center: the direct beam is at (y, x) = ({center[0]:.1f}, {center[1]:.1f})")
-    window, open_beam = window_of(overrides, frame_px, center), raw.open_beam_counts
-    weights = None if overrides.weights is None else _weights(overrides.weights, window, chosen, notes)
-    if raw.flat is not None:
-        open_beam = float(raw.flat[_lit(raw.flat)].mean())
-    raw = replace(raw, open_beam_counts=None if open_beam is None else open_beam * window.bin**2)
-    if window.is_whole:
-        return raw, weights, np.ones(2)
-    follows = not far or belongs_to_frames(raw.lengths, raw.start_probe, window)
-    scale = window.object_pixel(far=far) if follows else np.ones(2)
-    (ny, nx), (y, x) = window.window_px, window.first_px
-    notes.append(f"patterns: {ny} x {nx} px, from pixel ({y}, {x}) of the detector, {window.bin} x {window.bin} summed")
-    if far and not follows and raw.lengths.pixel_size_m is not None:
-        notes.append("pixel size of the file: taken as that of the cropped patterns; data.pixel_size corrects it")
-    probe, axis = raw.start_probe, raw.rotation_center_px
-    if probe is not None and probe.shape[-2:] == frame_px:
-        probe = window.probe(probe, center) if far else window.image(probe)
-    if axis is not None:
-        axis = (axis + (frame_px[1] - 1) / 2 - x - (window.size_px[1] - 1) / 2) / window.bin
-    if raw.truth:
-        notes.append("truth: left out, it is on other pixels")
-    patterns = WindowedPatterns(raw.patterns, window, raw.mask, amplitude=raw.measured == "amplitude")
-    lengths = window.lengths(raw.lengths, scale if overrides.pixel_size is None else np.ones(2))
-    mask = window.mask(raw.mask)
-    return replace(raw, patterns=patterns if mask is None else MaskedPatterns(patterns, mask), mask=mask,
-                   lengths=lengths, start_probe=probe, rotation_center_px=axis, truth={}), weights, scale  # fmt: skip
-
-
-def _beam(raw: Raw, near: bool) -> tuple[float, float]:
-    """(y, x) index of the direct beam.
-
-    Raises:
-        ConfigError: There is none.
-    """
-    total = np.sum([frames.sum(0, dtype=np.float64) for frames in sample_of(raw.patterns)], axis=0)
-    found = None if near else beam_center(total, raw.mask)
-    if found is None:
-        what = "images have no direct beam" if near else "no direct beam in the mean pattern"
-        raise ConfigError("data.center", what, found="auto", remedy="give (y, x) in px, or leave it out")
-    return found
-
-
-def _weights(
-    source: str | Path | np.ndarray, window: DetectorWindow, chosen: Selection, notes: list[str]
-) -> np.ndarray:
-    weights, origin = read_array(source, "weights")
-    notes.append(f"weights: {origin}")
-    weights = weights.reshape(-1, 1, 1) if weights.ndim == 1 else weights
-    if weights.ndim == 3 and len(weights) == chosen.total:
-        weights = chosen.of(weights)
-    framed = weights.shape[-2:] == window.frame_px and not window.is_whole
-    return (window.weights(weights) if framed else weights).astype(np.float64)
-
-
-def chosen_mask(mask: np.ndarray | None, chosen: Selection) -> np.ndarray | None:
-    """The mask ``(y, x)`` or ``(n, y, x)`` of the chosen patterns."""
-    return mask if mask is None or mask.ndim == 2 else chosen.of(mask)
-
-
-def choose(dataset: Dataset, keep: np.ndarray, note: str) -> Dataset:
-    """The data set of the patterns ``keep``; whatever has one entry a pattern follows."""
-    n, truth = dataset.n_patterns, dict(dataset.truth)
-    for name, value in truth.items():
-        if name == "probe_positions_px" and len(value) == n:
-            truth[name] = value[keep]
-    mask, weights = dataset.mask, dataset.weights
-    return replace(
-        dataset,
-        patterns=select(dataset.patterns, keep),
-        probe_positions_px=None if dataset.probe_positions_px is None else dataset.probe_positions_px[keep],
-        angle_index=dataset.angle_index[keep],
-        pattern_numbers=dataset.pattern_numbers[keep],
-        mask=mask[keep] if mask is not None and mask.ndim == 3 else mask,
-        weights=weights[keep] if weights is not None and weights.ndim == 3 else weights,
-        truth=truth,
-        notes=(*dataset.notes, note),
+def _frames(raw: Raw, chosen: Selection) -> Frames:
+    """The chosen ones of the corrected and turned patterns, and what goes with them."""
+    return Frames(
+        patterns=raw.patterns if chosen.is_all else select(raw.patterns, chosen.patterns),
+        mask=chosen_mask(raw.mask, chosen),
+        lengths=raw.lengths,
+        scanned=_scanned(raw),
+        amplitude=raw.measured == "amplitude",
+        start_probe=raw.start_probe,
+        rotation_center_px=raw.rotation_center_px,
+        open_beam_counts=raw.open_beam_counts if raw.flat is None else float(raw.flat[_lit(raw.flat)].mean()),
     )
-
-
-def modes_of(array: np.ndarray, place: str) -> np.ndarray:
-    """Probe modes ``(modes, y, x)`` from an array with any leading axes."""
-    if array.ndim < 2:
-        raise DataError(place, "not a probe", expected="(modes, y, x)", found=array.shape)
-    return array.reshape(-1, *array.shape[-2:])

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import h5py
 
-from adorym.data.hdf5 import find, quantity, single, unit_of
+from adorym.data.hdf5 import JOULE_PER_EV, find, quantity, single, unit_of
 from adorym.units import energy_ev
 
-JOULE_PER_EV = 1.602176634e-19
 PHOTON_EV = (1.0, 1e6)  # anything that is imaged with; machine energies are above
 
 SOURCE = ("instrument_1/source_1", "instrument_1/source", "instrument/source_1", "instrument/source")

@@ -12,18 +12,21 @@ translations or the motors of a raster.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, single, text_attribute
+from adorym.data.flat_fields import mean_field
+from adorym.data.hdf5 import broken_link, find, lost_file, numbers, open_hdf5, quantity, single, text_attribute
+from adorym.data.hdf5_tree import leaves
 from adorym.data.lengths import Lengths
 from adorym.data.overrides import Overrides
-from adorym.data.patterns import Hdf5Patterns
-from adorym.data.readers.base import Raw, Reader, mean_field
+from adorym.data.patterns import Hdf5Patterns, Orientation
+from adorym.data.readers.base import Raw, Reader
 from adorym.data.readers.beam import photon_energy
-from adorym.data.readers.motion import detector_axes, probe_motion, sample_motion
+from adorym.data.readers.motion import DEFAULT_DIRECTIONS, detector_axes, probe_motion, sample_motion, upright
 from adorym.errors import DataError, suggestion
 from adorym.registry import register
 
@@ -43,8 +46,14 @@ HAS_SIGNAL = 0x1000  # a bit of CXI's mask that does not make a pixel bad
 
 def entry_groups(file: h5py.File) -> dict[str, h5py.Group]:
     """Groups of the root that are entries: called so, or marked as NXentry."""
-    groups = {name: item for name in file if isinstance(item := file.get(name), h5py.Group)}
+    groups = {name: item for name in file if isinstance(item := _group(file, name), h5py.Group)}
     return {n: g for n, g in groups.items() if n.startswith("entry") or text_attribute(g, "NX_class") == "NXentry"}
+
+
+def _group(file: h5py.File, name: str) -> h5py.Group | None:
+    """A group of the root; a broken link is none, until something in it is asked for."""
+    item = file.get(name) if broken_link(file, name) is None else None
+    return item if isinstance(item, h5py.Group) else None
 
 
 def frames_of(group: h5py.Group) -> h5py.Dataset | None:
@@ -52,13 +61,11 @@ def frames_of(group: h5py.Group) -> h5py.Dataset | None:
     named = find(group, FRAMES)
     if named is not None:
         return named
-    stacks: list[h5py.Dataset] = []
-
-    def add(name: str, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and item.ndim >= 3 and name.rpartition("/")[2] == "data":
-            stacks.append(item)
-
-    group.visititems(add)
+    found = [leaf for leaf in leaves(group) if leaf.name.rpartition("/")[2] == "data"]
+    stacks = [leaf.dataset for leaf in found if leaf.dataset is not None and leaf.dataset.ndim >= 3]
+    lost = next((leaf for leaf in found if leaf.lost), None)
+    if lost is not None and not stacks:
+        raise lost_file(f"{group.file.filename}:{group.name}/{lost.name}", lost.lost)
     return max(stacks, key=lambda item: item.size, default=None)
 
 
@@ -70,9 +77,19 @@ def definition_of(group: h5py.Group) -> str:
     return str(np.ravel(dataset.asstr()[()])[0])
 
 
+def is_nxtomo(file: h5py.File) -> bool:
+    """Whether an entry names the definition of tomography, or holds what only that has."""
+    keys = ("instrument/detector/image_key", "data/image_key")
+    return any(
+        definition_of(group) == "NXtomo" or find(group, keys) is not None for group in entry_groups(file).values()
+    )
+
+
 def is_nexus(file: h5py.File) -> bool:
     """Whether an entry names a definition of ptychography, or the file is NeXus with patterns and not marked as CXI."""
     groups = entry_groups(file).values()
+    if is_nxtomo(file):
+        return False
     if any(definition_of(group) in DEFINITIONS for group in groups):
         return True
     if find(file, ["cxi_version"]) is not None:
@@ -86,12 +103,16 @@ class CxiReader(Reader):
 
     def recognizes(self, path: Path) -> bool:
         with open_hdf5(path) as file:
-            if is_nexus(file):
+            if is_nexus(file) or is_nxtomo(file):
                 return False
             groups = entry_groups(file)
             if find(file, ["cxi_version"]) is not None:
                 return bool(groups)
             return any(frames_of(group) is not None for group in groups.values())
+
+    def is_certain(self, path: Path) -> bool:
+        with open_hdf5(path) as file:
+            return find(file, ["cxi_version"]) is not None
 
     def extract(self, path: Path, overrides: Overrides) -> Raw:
         return extract_entry(path, overrides, source_first=True)
@@ -105,6 +126,10 @@ class NexusReader(Reader):
         with open_hdf5(path) as file:
             return is_nexus(file)
 
+    def is_certain(self, path: Path) -> bool:
+        with open_hdf5(path) as file:
+            return any(definition_of(group) in DEFINITIONS for group in entry_groups(file).values())
+
     def extract(self, path: Path, overrides: Overrides) -> Raw:
         return extract_entry(path, overrides, source_first=False)
 
@@ -117,7 +142,7 @@ def extract_entry(path: Path, overrides: Overrides, source_first: bool) -> Raw:
     """
     notes: list[str] = []
     with open_hdf5(path) as file:
-        entry = _chosen_entry(file, overrides.entry, notes)
+        entry = chosen_entry(file, overrides.entry, notes)
         frames = frames_of(entry)
         if frames is None:
             raise DataError(
@@ -127,9 +152,13 @@ def extract_entry(path: Path, overrides: Overrides, source_first: bool) -> Raw:
                 remedy="say where they are: 'adorym convert IN OUT --map patterns=...'",
             )
         notes.append(f"patterns from {frames.name}, {frames.shape}")
-        patterns = Hdf5Patterns(path, frames.name)
+        patterns = Hdf5Patterns(frames.file.filename, frames.name)  # perhaps of another file, behind a link
         detector = _detector(entry, frames)
         axes, axis_lengths, axes_note = detector_axes(detector)
+        turn = upright(axes) or Orientation()
+        if not turn.is_identity:
+            axes, axes_note = DEFAULT_DIRECTIONS, "the default axes, to which the patterns are turned"
+            notes.append(f"basis_vectors: the detector's axes are turned, so the patterns are: {turn.describe()}")
         motion = sample_motion(entry, detector, patterns.shape[0])
         if motion is not None:
             notes.append(f"positions from {motion[1]}: motion of the sample, negated, along {axes_note}")
@@ -147,12 +176,18 @@ def extract_entry(path: Path, overrides: Overrides, source_first: bool) -> Raw:
             mask=_mask(entry, detector, patterns.shape, notes),
             dark=dark,
             flat=efficiency if flat is None else (flat if dark is None else flat - dark),
-            start_probe=_probe(entry, patterns.shape[1:], notes),
+            orientation=turn,
+            start_probe=_probe(entry, patterns.shape[1:], turn, notes),
             notes=tuple(notes),
         )
 
 
-def _chosen_entry(file: h5py.File, name: str | None, notes: list[str]) -> h5py.Group:
+def chosen_entry(file: h5py.File, name: str | None, notes: list[str]) -> h5py.Group:
+    """The entry ``name``, else the first.
+
+    Raises:
+        DataError: There is none.
+    """
     groups = entry_groups(file)
     if name is not None and name not in groups:
         raise DataError(file.filename, f"no entry '{name}'", remedy=suggestion(name, groups))
@@ -217,10 +252,11 @@ def _mask(entry: h5py.Group, detector: h5py.Group, shape: tuple[int, int, int], 
     return (mask.astype(np.int64) & ~HAS_SIGNAL) == 0
 
 
-def _probe(entry: h5py.Group, window: tuple[int, int], notes: list[str]) -> np.ndarray | None:
+def _probe(entry: h5py.Group, window: tuple[int, int], turn: Orientation, notes: list[str]) -> np.ndarray | None:
     """A first guess of the probe, where one of the patterns' size came with the data."""
     stored = find(entry, PROBE)
     if stored is None or stored.ndim < 2 or stored.shape[-2:] != tuple(window):
         return None
     notes.append(f"start probe from {stored.name}")
-    return (np.asarray(stored[()]) if stored.dtype.kind == "c" else numbers(stored)).reshape(-1, *window)
+    modes = (np.asarray(stored[()]) if stored.dtype.kind == "c" else numbers(stored)).reshape(-1, *window)
+    return replace(turn, keep_center=False).apply(modes)  # a wave in real space has no frequency to keep in place

@@ -6,7 +6,8 @@ the detector's do, so the probe's position along them is the projection of the n
     row_j = -t_j . e_slow,    column_j = -t_j . e_fast,
 
 with e the direction from one detector pixel to the next. Where a file does not give these, CXI's default holds:
-rows run down (-y) and columns against x, whose two minus signs cancel the first.
+rows run down (-y) and columns against x, whose two minus signs cancel the first. A detector whose axes run otherwise
+has its patterns turned, so that the picture is upright.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import h5py
 import numpy as np
 
 from adorym.data.hdf5 import find, quantity, unit_of
+from adorym.data.patterns import Orientation
+from adorym.data.rows import rows_of
 from adorym.errors import DataError
 
 Pair = tuple[float, float]
@@ -27,6 +30,7 @@ MOTORS = (
     ("data_1/y", "data_1/x"),
     ("data/y", "data/x"),
 )
+ALIGNED = 0.97  # cosine of the largest angle, 14 degrees, at which an axis counts as one of the default ones
 DEFAULT_DIRECTIONS = np.array([[0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
 
 
@@ -43,6 +47,16 @@ def detector_axes(detector: h5py.Group) -> tuple[np.ndarray, Pair | None, str]:
         place = f"{stored.file.filename}:{stored.name}"
         raise DataError(place, "not the axes of a detector", expected="(2, 3), no vector 0", found=basis.tolist())
     return basis / lengths[:, None], (float(lengths[0]), float(lengths[1])), "the axes in basis_vectors"
+
+
+def upright(axes: np.ndarray) -> Orientation | None:
+    """What turns patterns with ``axes`` ``(2, 3)`` to the default axes; ``None`` where the detector is tilted."""
+    along = axes @ DEFAULT_DIRECTIONS.T
+    for transpose in (False, True):
+        y, x = (along[1, 0], along[0, 1]) if transpose else (along[0, 0], along[1, 1])
+        if min(abs(y), abs(x)) > ALIGNED:
+            return Orientation(transpose=transpose, flip_y=bool(y < 0), flip_x=bool(x < 0))
+    return None
 
 
 def sample_motion(entry: h5py.Group, detector: h5py.Group, n: int) -> tuple[np.ndarray, str] | None:
@@ -66,22 +80,6 @@ def sample_motion(entry: h5py.Group, detector: h5py.Group, n: int) -> tuple[np.n
 def probe_motion(motion: np.ndarray, axes: np.ndarray) -> np.ndarray:
     """``(n, 2)`` meters along rows and columns from sample translations ``(n, 3)`` and axes ``(2, 3)``."""
     return -motion @ axes.T
-
-
-def rows_of(array: np.ndarray, n: int, place: str) -> np.ndarray:
-    """``(k, 2)`` or ``(k, 3)`` from ``(k, 3)``, ``(3, k)``, a raster ``(ny, nx, 3)``, or the same with 2 for 3.
-
-    Where both the first and the last axis would do, the one that gives ``n`` rows is taken, else the last.
-
-    Raises:
-        DataError: Neither the first nor the last axis has two or three entries.
-    """
-    last, first = array.shape[-1:] in ((2,), (3,)), array.shape[:1] in ((2,), (3,))
-    if array.ndim < 2 or not (last or first):
-        raise DataError(place, "positions have the wrong shape", expected=f"({n}, 2), ({n}, 3)", found=array.shape)
-    if last and (array.size == n * array.shape[-1] or not first or array.size != n * array.shape[0]):
-        return array.reshape(-1, array.shape[-1])
-    return array.reshape(array.shape[0], -1).T
 
 
 def _paired(y: np.ndarray, x: np.ndarray, n: int, place: str) -> tuple[np.ndarray, np.ndarray]:

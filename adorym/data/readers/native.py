@@ -21,7 +21,8 @@
 | ``truth/...`` | | what a simulation knows |
 
 ``@units`` on a dataset wins over the unit of the table. The last eight rows are additions to the original's layout.
-Angles missing from a file of several angles are taken as the original takes them: evenly from 0 to pi, both included.
+Angles missing from a file with scans at several angles are taken as the original takes them: evenly from 0 to pi, both
+included. Pictures without angles are pictures at one angle.
 """
 
 from __future__ import annotations
@@ -32,12 +33,15 @@ from typing import Any
 import h5py
 import numpy as np
 
-from adorym.data.flat_fields import beam_of, moments_of, one_each
-from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single, text_attribute
+from adorym.data.flat_fields import beam_of, moments_of, one_each, robust_mean
+from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single, text_attribute, unit_of
 from adorym.data.lengths import LENGTHS, Lengths, Quantity
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns
-from adorym.data.readers.base import Raw, Reader, mean_field, modes_of
+from adorym.data.projections import clipping
+from adorym.data.readers.arrays import modes_of
+from adorym.data.readers.base import Raw, Reader
+from adorym.data.rotation_angles import in_radians
 from adorym.errors import DataError
 from adorym.registry import register
 
@@ -63,18 +67,21 @@ class NativeReader(Reader):
                     f"{path}:/{DATA}", "patterns have the wrong shape", expected=expected, found=stored.shape
                 )
             lengths = _lengths(file, notes)
-            index, theta = _angles(file, stored.shape, lengths, notes)
+            doubts: list[str] = []
+            shape = stored.shape if not overrides.sinograms else (*stored.shape[-2::-1], stored.shape[-1])
+            index, theta = _angles(file, shape, lengths, (notes, doubts), overrides.theta_unit)
             measured = text_attribute(stored, "measured")
             if measured is None:
                 measured = "intensity"
                 notes.append("measured: not said in the file, taken as intensity")
             dark, white = find(file, ["exchange/data_dark"]), find(file, ["exchange/data_white"])
-            dark = None if dark is None else mean_field(numbers(dark))
+            dark = None if dark is None else robust_mean(_stack(numbers(dark)), "dark", notes)
             flat, drift = None, None
             if white is not None:
-                flats = numbers(white)
-                flats = flats.reshape(-1, *flats.shape[-2:])
-                flat, drift = beam_of(flats, dark, _moments(file, flats, theta[index], overrides.white_fields, notes))
+                flats = _stack(numbers(white))
+                when = _moments(file, flats, theta[index], overrides.white_fields, notes)
+                flat, drift = beam_of(flats, dark, when, notes)
+                doubts += clipping(patterns, flats)
             probe, stored_notes = find(file, ["start/probe"]), _texts(file, "metadata/notes")
             raw = Raw(
                 patterns=patterns,
@@ -93,6 +100,7 @@ class NativeReader(Reader):
                 computed=_texts(file, "metadata/computed"),
                 truth=_truth(file),
                 notes=(*stored_notes, *notes),
+                doubts=tuple(doubts),
             )
         return raw
 
@@ -130,12 +138,17 @@ def _number(file: h5py.File, *names: str) -> float | None:
     return None if dataset is None else float(np.ravel(numbers(dataset))[0])
 
 
+def _stack(fields: np.ndarray) -> np.ndarray:
+    return fields.reshape(-1, *fields.shape[-2:])
+
+
 def _angles(
-    file: h5py.File, shape: tuple[int, ...], lengths: Lengths, notes: list[str]
+    file: h5py.File, shape: tuple[int, ...], lengths: Lengths, said: tuple[list[str], list[str]], unit: str | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Angle of every pattern, and the angles."""
-    n = int(np.prod(shape[:-2]))
-    theta = _theta(file)
+    """Angle of every pattern, and the angles; ``said`` receives notes and doubts."""
+    n, (notes, doubts) = int(np.prod(shape[:-2])), said
+    theta, doubtful = _theta(file, unit)
+    doubts += doubtful
     stored = find(file, ["metadata/angle_index"])
     if stored is not None:
         index = numbers(stored).astype(int)
@@ -145,17 +158,15 @@ def _angles(
             raise DataError(
                 f"{file.filename}:{stored.name}", "the angle of every pattern", expected=expected, found=index.shape
             )
-    elif len(shape) == 3 and n > 1 and _is_one_angle(file, n, theta, lengths):
-        notes.append(f"exchange/data has three axes: taken as {n} patterns of one angle")
+    elif n == shape[0] > 1 and _is_one_angle(len(shape), theta, file, lengths):
+        notes.append(f"exchange/data without angles: taken as {n} patterns of one angle")
         index, n_angles = np.zeros(n, int), 1
     else:
         n_angles = shape[0]
         index = np.repeat(np.arange(n_angles), n // n_angles)
     if theta is None:
         if n_angles > 1:
-            notes.append(
-                "theta: not in the file, taken as evenly spaced from 0 to pi, both included (data.theta_range)"
-            )
+            doubts.append("theta: not in the file, taken as evenly spaced from 0 to 180 deg (data.theta_range)")
         return index, np.linspace(0, np.pi, n_angles) if n_angles > 1 else np.zeros(1)
     if len(theta) != n_angles:
         where = f"{file.filename}:/{DATA}"
@@ -165,21 +176,27 @@ def _angles(
     return index, theta
 
 
-def _is_one_angle(file: h5py.File, n: int, theta: np.ndarray | None, lengths: Lengths) -> bool:
-    """Whether ``(n, y, x)`` is a scan or a distance series of one angle, not a rotation series."""
+def _is_one_angle(axes: int, theta: np.ndarray | None, file: h5py.File, lengths: Lengths) -> bool:
+    """Whether one pattern a step is not a rotation series: its angles would be in the file, or are not known."""
     if theta is not None:
-        return len(theta) == 1
-    positions = find(file, ["metadata/probe_pos_px"])
-    distances = lengths.propagation_distance_m
-    return (positions is not None and len(positions) > 1) or (distances is not None and 1 < len(distances) <= n)
+        return axes == 3 and len(theta) == 1
+    scanned = find(file, ["metadata/probe_pos_px", "metadata/probe_pos_px_0"]) is not None
+    return axes == 3 or not (scanned or lengths.propagation_distance_m is not None)
 
 
-def _theta(file: h5py.File) -> np.ndarray | None:
-    for name, unit in (("metadata/theta", "rad"), ("exchange/theta", "deg")):
-        dataset = find(file, [name])
-        if dataset is not None:
-            return np.ravel(quantity(dataset, "rad", unit))
-    return None
+def _theta(file: h5py.File, unit: str | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Angles in rad, and what is doubtful about their unit."""
+    stored = find(file, ["metadata/theta"])
+    if stored is not None:
+        return np.ravel(quantity(stored, "rad", unit or "rad")), ()
+    stored = find(file, ["exchange/theta"])
+    if stored is None:
+        return None, ()
+    try:
+        return in_radians(np.ravel(numbers(stored)), unit_of(stored), unit)
+    except ValueError as error:
+        place = f"{file.filename}:{stored.name}"
+        raise DataError(place, "its unit is no unit of angles", found=unit_of(stored), remedy=str(error)) from error
 
 
 def _positions(file: h5py.File, index: np.ndarray, lengths: Lengths, notes: list[str]) -> np.ndarray | None:

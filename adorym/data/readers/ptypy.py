@@ -33,7 +33,7 @@ class PtypyReader(Reader):
         notes: list[str] = []
         with open_hdf5(path) as file:
             chunks = _chunks(file)
-            patterns = [Hdf5Patterns(path, f"{chunk.name}/data") for chunk in chunks]
+            patterns = [Hdf5Patterns(chunk.file.filename, f"{chunk.name.rstrip('/')}/data") for chunk in chunks]
             if len({stack.shape[1:] for stack in patterns}) != 1:
                 sizes = sorted({stack.shape[1:] for stack in patterns})
                 raise DataError(str(path), "chunks hold patterns of different sizes", found=sizes)

@@ -1,0 +1,103 @@
+"""What is missing for a run of each technique, and a configuration to begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from adorym.data.overrides import Overrides
+from adorym.data.readers.base import Raw
+
+# What a technique needs, and in which words it is asked for. The keys are those of the section ``data``.
+ENERGY, DISTANCE, PITCH = "energy", "distance", "detector_pixel_size"
+EXAMPLES = {
+    "positions": "positions.csv",
+    "energy": "8.8 keV",
+    "distance": "2 m",
+    "detector_pixel_size": "75 um",
+    "pixel_size": "20 nm",
+    "theta_range": "[0 deg, 180 deg]",
+    "white": "flat_*.tif",
+    "propagation_distance": "10 cm",
+}
+MEANINGS = {
+    "positions": "of the probe, one a pattern",
+    "energy": "of the photons",
+    "distance": "sample to detector",
+    "detector_pixel_size": "pitch of the detector",
+    "pixel_size": "in the object plane",
+    "theta_range": "first and last rotation angle",
+    "white": "flat field, without the sample",
+    "propagation_distance": "sample to detector, in a parallel beam",
+}
+TECHNIQUES = ("ptychography", "tomography", "holography", "bragg_cdi")
+
+
+def missing(raw: Raw, wanted: Overrides) -> dict[str, tuple[str, ...]]:
+    """By technique, the keys of ``data`` that the files do not answer and the user has not given."""
+    lengths = raw.lengths.overridden(wanted)
+    in_file = [raw.positions_px, raw.positions_m, raw.recorded]
+    given = wanted.positions is not None or wanted.scan.step is not None
+    has_positions = given or any(each is not None for each in in_file)
+    values = {
+        "positions": has_positions or None,
+        "energy": lengths.energy_ev,
+        "distance": lengths.distance_m,
+        "detector_pixel_size": lengths.detector_pixel_size_m,
+        "pixel_size": lengths.pixel_size_m or lengths.detector_pixel_size_m,
+        "theta_range": (len(raw.theta_rad) > 1 or wanted.theta is not None or wanted.theta_range is not None) or None,
+        "white": True if _needs_no_flat(raw, wanted) else None,
+        "propagation_distance": lengths.propagation_distance_m,
+    }
+    if wanted.propagation_distance is not None:
+        values["propagation_distance"] = True
+    scanned = ["positions"]
+    if lengths.pixel_size_m is None and raw.positions_px is None:
+        scanned += [ENERGY, DISTANCE, PITCH]
+    needed = {
+        "ptychography": scanned,
+        "tomography": ["theta_range", "white"],
+        "holography": ["propagation_distance", ENERGY, "pixel_size", "white"],
+        "bragg_cdi": [ENERGY, DISTANCE, PITCH],
+    }
+    return {name: tuple(key for key in keys if values[key] is None) for name, keys in needed.items()}
+
+
+def _needs_no_flat(raw: Raw, wanted: Overrides) -> bool:
+    known = raw.flat is not None or raw.open_beam_counts is not None or wanted.white is not None
+    return known or (wanted.measured or raw.measured) == "line_integrals"
+
+
+def likely(raw: Raw, lacks: dict[str, tuple[str, ...]]) -> str:
+    """The technique that the data are most probably of."""
+    if "positions" not in lacks["ptychography"]:
+        return "ptychography"
+    if "theta_range" not in lacks["tomography"]:
+        return "tomography"
+    return "holography" if "propagation_distance" not in lacks["holography"] else "ptychography"
+
+
+def starting_configuration(path: str, technique: str, lacks: Sequence[str], entries: Sequence[str] = ()) -> str:
+    """A configuration in YAML, with an example for each value that is missing."""
+    lines = ["data:", f"  path: {path}"]
+    if entries:
+        lines.append("  map: [" + ", ".join(f"'{e}'" if "," in e or " " in e else e for e in entries) + "]")
+    lines += [f"  {key}: {EXAMPLES[key]}  # to be filled in: {MEANINGS[key]}" for key in lacks]
+    return "\n".join([*lines, f"forward_model: {technique}"])
+
+
+def lacks_of_map(entries: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """What is missing beside the arrays that a map names, for a file that could not be read."""
+    named = {entry.partition("=")[0] for entry in entries}
+    named |= {"energy"} if "wavelength" in named else set()
+    geometry = () if {"pixel_size", "reciprocal_pixel"} & named else (ENERGY, DISTANCE, PITCH)
+    needed = {
+        "ptychography": ("positions", *geometry),
+        "tomography": ("theta_range", "white"),
+        "holography": ("propagation_distance", ENERGY, "pixel_size", "white"),
+        "bragg_cdi": (ENERGY, DISTANCE, PITCH),
+    }
+    same = {"theta_range": "theta", "pixel_size": "detector_pixel_size"}
+    return {
+        name: tuple(key for key in keys if key not in named and same.get(key) not in named)
+        for name, keys in needed.items()
+    }

@@ -1,0 +1,107 @@
+"""What a path of data stands for: a file, several of them, a folder, or the data of an earlier run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import h5py
+import numpy as np
+
+from adorym.data.hdf5 import check_file
+from adorym.data.pictures import is_series, natural_order, order_note, series_files
+from adorym.data.result import RESULT_NAME, read_result
+from adorym.errors import DataError
+
+PathLike: TypeAlias = str | Path | Sequence[str | Path] | np.ndarray
+
+# Of the files of a folder, those that may hold data.
+ENDINGS = {
+    ".h5", ".hdf5", ".hdf", ".he5", ".nxs", ".nx", ".cxi", ".ptyd", ".emd", ".mat", ".npz", ".npy", ".tif", ".tiff",
+    ".edf", ".cbf", ".mib", ".raw", ".png", ".jpg", ".jpeg",
+}  # fmt: skip
+MASTER = "*_master.h5"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The files of a data set.
+
+    Attributes:
+        files: The files, in order.
+        notes: How they were chosen.
+        settings: Section ``data`` of the run that these are the data of, without its path.
+    """
+
+    files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def source_of(path: PathLike) -> Source:
+    """What ``path`` stands for: a file, a pattern such as ``p_*.tif``, a folder, a list of these, or an earlier run.
+
+    Raises:
+        DataError: There is no such file, or a folder does not say which of its files are meant.
+    """
+    if not isinstance(path, str | Path):
+        parts = [source_of(each) for each in path]
+        files = tuple(file for part in parts for file in part.files)
+        return Source(files, tuple(note for part in parts for note in part.notes))
+    if is_series(path):
+        return _series(series_files(path))
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return _run(folder / RESULT_NAME) if (folder / RESULT_NAME).is_file() else _in_folder(folder)
+    file = check_file(path)
+    return _run(file) if is_result(file) else Source((file,))
+
+
+def is_result(path: Path) -> bool:
+    """Whether ``path`` is the result of a run of this package."""
+    if not h5py.is_hdf5(path):
+        return False
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            return all(name in file for name in ("object", "config", "provenance", "history"))
+    except (OSError, RuntimeError):
+        return False  # whoever opens it says what is wrong
+
+
+def _series(files: list[str]) -> Source:
+    notes = (order_note(files),) if len(files) > 1 else ()
+    return Source(tuple(Path(file) for file in files), notes)
+
+
+def _in_folder(folder: Path) -> Source:
+    files = [file for file in folder.iterdir() if file.is_file() and file.suffix.lower() in ENDINGS]
+    masters = [file for file in files if file.match(MASTER)]
+    if len(masters) == 1:  # the others are what it links to
+        return Source((masters[0],), (f"'{masters[0].name}' of the folder",))
+    kinds = Counter(file.suffix.lower() for file in files).most_common()
+    if not kinds or (len(kinds) > 1 and kinds[0][1] == kinds[1][1]) or len(masters) > 1:
+        what = "this folder does not say which of its files hold the data" if kinds else "no data file in this folder"
+        found = ", ".join(f"{n} {ending}" for ending, n in kinds) or None
+        remedy = (
+            f"name the files: '{folder / '*.tif'}'" if not kinds else f"name them: '{folder / ('*' + kinds[0][0])}'"
+        )
+        raise DataError(str(folder), what, found=found, remedy=remedy)
+    chosen = natural_order(str(file) for file in files if file.suffix.lower() == kinds[0][0])
+    found_source = _series(chosen)
+    others = f", {sum(n for _, n in kinds[1:])} others left out" if len(kinds) > 1 else ""
+    return Source(found_source.files, (f"{len(chosen)} files {kinds[0][0]} of the folder{others}", *found_source.notes))
+
+
+def _run(result: Path) -> Source:
+    """The data of the run that ``result`` is the result of."""
+    settings = dict(read_result(result).settings.get("data") or {})
+    path = settings.pop("path", None)
+    if path is None:
+        raise DataError(str(result), "the result of a run that does not name its data", remedy="name the data file")
+    where = [Path(each) for each in ([path] if isinstance(path, str) else path)]
+    found = source_of([each if each.is_absolute() else result.parent / each for each in where])
+    note = f"the data of the run in '{result}', with its settings"
+    return Source(found.files, (note, *found.notes), {k: v for k, v in settings.items() if v is not None})

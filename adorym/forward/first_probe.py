@@ -1,0 +1,83 @@
+"""The start probe where the data bring none: it is searched once, and kept beside the output."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from adorym.data.atomic import whole_file
+from adorym.optics.probe_search import AutoProbe, FoundProbe, Search
+from adorym.parameters import Searched
+
+LOG = logging.getLogger("adorym")
+
+FILE_NAME = "first_probe.npz"
+UNDECIDED = (
+    "first probe: the patterns hardly tell the beam's defocus; if the picture is poor, give "
+    "'parameters.probe.initial', for example {kind: mean_pattern, defocus: 50 um}"
+)
+
+
+def search_probe(bound: Any, settings: Any, folder: Path | None) -> Searched:
+    """Settings with the probe that was searched, if the start probe is one that is."""
+    initial = settings.first(bound.dataset)
+    if not isinstance(initial, AutoProbe):
+        return Searched(settings)
+    found = kept(initial, bound.dataset, folder)
+    if not found.decided:
+        LOG.warning(UNDECIDED)
+    diagnostics = {
+        "first_probe_rim_rad": np.asarray(found.rim_rad),
+        "first_probe_candidates_rad": found.candidates_rad,
+        "first_probe_misfit": found.misfit,
+    }
+    if found.defocus_m is not None:
+        diagnostics["first_probe_defocus_m"] = np.asarray(found.defocus_m)
+    return Searched(replace(settings, initial=found), diagnostics, f"first probe: {found.words}")
+
+
+def kept(initial: AutoProbe, dataset: Any, folder: Path | None) -> FoundProbe:
+    """The probe found in ``dataset``; the one in ``folder`` if it was found with the same settings in the same data."""
+    search = Search(dataset, initial)
+    if folder is None:
+        return search.found()
+    path, key = folder / FILE_NAME, search.key
+    if (before := _read(path, key)) is not None:
+        return before
+    found = search.found()
+    # A folder that cannot be written is refused where the run begins.
+    with suppress(OSError), whole_file(path) as partial:
+        np.savez(partial, key=key, **_in_file(found))
+    return found
+
+
+def _in_file(found: FoundProbe) -> dict[str, Any]:
+    defocus = np.nan if found.defocus_m is None else found.defocus_m
+    return {**vars(found), "defocus_m": defocus}
+
+
+def _read(path: Path, key: str) -> FoundProbe | None:
+    """What ``path`` keeps under ``key``; a file that cannot be read is as good as none."""
+    with suppress(OSError, ValueError, KeyError, EOFError, BadZipFile), path.open("rb") as stream:
+        file = np.load(stream)
+        return _from_file(file) if str(file["key"]) == key else None
+    return None
+
+
+def _from_file(file: Any) -> FoundProbe:
+    defocus = float(file["defocus_m"])
+    return FoundProbe(
+        modes=file["modes"],
+        rim_rad=float(file["rim_rad"]),
+        defocus_m=defocus if np.isfinite(defocus) else None,
+        candidates_rad=file["candidates_rad"],
+        misfit=file["misfit"],
+        decided=bool(file["decided"]),
+        words=f"{str(file['words']).partition('; searched')[0]}; as found before",
+    )
