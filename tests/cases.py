@@ -330,7 +330,7 @@ def full_scan(regime: str, modes: int, kind: type[Scan] = Scan, **changes: Any) 
 def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any) -> ModelCase:
     scan = full_scan(regime, modes, window=window, size_px=1.7 if window[0] < 20 else 2.3)
     made = Ptychography(propagation=regime, **model)
-    settings = {name: spec.settings() for name, spec in Ptychography.refinable.items()}
+    settings = {name: spec.settings() for name, spec in Ptychography.refinable.items() if spec.implied is None}
     settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), modes=modes)
     settings["object"] = ObjectSettings(margin_px=4)
     if regime == "far_field":

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from adorym.data.patterns import blocks
 from adorym.errors import ConfigError
 from adorym.forward.thin import times_scale
 from adorym.optics.modes import beam_center_px, beam_sigma_px, powers
@@ -26,6 +27,8 @@ from adorym.updates.base import State, Update
 from adorym.wrapper.base import Array, Backend
 
 PROBE, VARIATIONS, WEIGHTS = "probe", "probe_variations", "variation_weights"
+LEAST_WEIGHT = 0.1
+BRIGHTNESS = 1  # which of the first variations it is
 
 
 def varied(xp: Backend, modes: Array, params: Mapping[str, Array], mode: int) -> Array:
@@ -74,17 +77,40 @@ def _changes(first: np.ndarray, y: np.ndarray, x: np.ndarray) -> Iterator[np.nda
 
 
 def _start_weights(bound: Any, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    """``(n, K)`` small waves over the scan: where all are zero no variation has a gradient."""
-    n = bound.dataset.n_patterns
-    phase = np.pi * (np.arange(n) + 0.5) / n
-    return 0.01 * np.cos(phase[:, None] * np.arange(1, _number(bound) + 1))
+    """``(n, K)``: the brightness of the beam as the counts tell it, the others small waves over the scan.
+
+    Where all weights are zero no variation has a gradient. A beam that fades along the scan and an object that darkens
+    along it give the same patterns: which of them it is, is decided here, for the beam.
+    """
+    n, number = bound.dataset.n_patterns, _number(bound)
+    time = (np.arange(n) + 0.5) / n
+    weights = 0.01 * np.cos(np.pi * time[:, None] * np.arange(1, number + 1))
+    if number > BRIGHTNESS:
+        amplitude = np.sqrt(_counts(bound.dataset))
+        slow = np.polynomial.Polynomial.fit(time, amplitude, min(3, n - 1))(time)
+        weights[:, BRIGHTNESS] = slow / slow.mean() - 1
+    return weights
+
+
+def _counts(dataset: Any) -> np.ndarray:
+    """``(n,)`` counts of each pattern in pixels that are good in all of them."""
+    good = None if dataset.mask is None else dataset.mask.reshape(-1, *dataset.window_px).all(0)
+    found = np.zeros(dataset.n_patterns)
+    for start, frames in blocks(dataset.patterns):
+        frames = frames if dataset.measured == "intensity" else frames**2
+        frames = frames if good is None else np.where(good, frames, 0)
+        found[start : start + len(frames)] = frames.sum((1, 2), dtype=np.float64)
+    return np.maximum(found, 0.0)
 
 
 def by_variations(point: Point, transmitted: Array | None = None) -> Array:
-    """Curvature ``(K, y, x)``: sum over the patterns of ``a^2 |O|^2``, with that of a thin object if it is absent."""
+    """Curvature ``(K, y, x)``: sum over the patterns of ``a^2 |O|^2``, with that of a thin object if it is absent.
+
+    Weights count as `LEAST_WEIGHT` at least: a variation that hardly occurs would take steps of any size.
+    """
     xp = point.xp
     power = times_scale(point, xp.abs2(point.obj) if transmitted is None else transmitted)
-    squares = xp.square(point.params[WEIGHTS])
+    squares = xp.square(point.params[WEIGHTS]) + LEAST_WEIGHT**2
     n, k = squares.shape
     found = xp.matmul(xp.permute_dims(squares, (1, 0)), xp.reshape(power, (n, -1)))
     return xp.reshape(found, (k, *power.shape[1:]))

@@ -1,0 +1,153 @@
+"""A probe that varies during the scan, against waves that are added up here, pattern by pattern."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from laws import assert_gradients, relative_error
+from tiny_scan import Exact, Scan, object_at
+
+import adorym
+from adorym.config import config_from
+from adorym.engine.loop import Reconstruction
+from adorym.engine.outcome import predict_patterns
+from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
+from adorym.errors import ConfigErrors, InputError
+from adorym.forward.object import ObjectSettings
+from adorym.forward.probe import ProbeSettings
+from adorym.forward.ptychography import Ptychography
+from adorym.forward.variations import VARIATIONS, WEIGHTS, VariationGauge
+from adorym.losses.counting import LeastSquares
+from adorym.parameters import ParameterSettings
+from adorym.updates.base import State
+
+SCAN = Scan(modes=2, grid=(6, 7), photons=1e5)
+
+
+def drifting(scan: Scan = SCAN, mode: int = 0):
+    """Data set, variations ``(2, y, x)``, weights ``(n, 2)``: the beam gets out of focus and fades."""
+    probe = scan.probe()
+    y, x = np.indices(scan.window) - (np.array(scan.window)[:, None, None] - 1) / 2
+    variations = np.array([0.2j * (y**2 + x**2) * probe[mode], probe[mode]])
+    time = np.linspace(-1, 1, scan.n)
+    weights = np.stack([0.5 * time, 0.1 * np.cos(3 * time)], axis=1)
+    rows, columns = np.arange(scan.window[0])[:, None], np.arange(scan.window[1])[None, :]
+    patterns = []
+    for (py, px), a in zip(scan.positions, weights, strict=True):
+        modes = probe.copy()
+        modes[mode] += a[0] * variations[0] + a[1] * variations[1]
+        waves = np.fft.fftshift(np.fft.fft2(object_at(py + rows, px + columns) * modes), axes=(1, 2))
+        patterns.append(np.sum(np.abs(waves) ** 2, axis=0) / np.prod(scan.window))
+    return scan.dataset(patterns=Exact(np.array(patterns))), variations, weights
+
+
+def reconstruction(dataset, *, variations=2, modes=2, **run):
+    settings = {"object": ObjectSettings(margin_px=4), "probe": ProbeSettings(modes=modes, variations=variations)}
+    base = {"precision": "double", "device": "cpu", "threads": 1, "epochs": 30, "batch_size": 11}
+    return Reconstruction(dataset, Recipe(Ptychography(), settings, LeastSquares()), RunSettings(**(base | run)))
+
+
+def inserted(made: Reconstruction, **values: np.ndarray) -> Reconstruction:
+    for name, array in values.items():
+        made.problem.values[name].array = made.problem.xp.asarray(array, exact=True)
+    store, (oy, ox) = made.problem.store, made.problem.bound.origin_px
+    obj = SCAN.object_array(store.shape, (oy, ox))
+    store.restore(obj.astype(np.complex128), store.state())
+    return made
+
+
+@pytest.mark.parametrize("backend", ["torch", "autograd"])
+@pytest.mark.parametrize("mode", [0, 1])
+def test_the_prediction_is_that_of_the_varied_probe(backend, mode):
+    dataset, variations, weights = drifting(mode=mode)
+    settings = {"object": ObjectSettings(margin_px=4), "probe": ProbeSettings(modes=2, variations=2)}
+    recipe = Recipe(Ptychography(varied_mode=mode), settings, LeastSquares())
+    data = dataset.with_(start_probe=SCAN.probe())
+    made = Reconstruction(data, recipe, RunSettings(precision="double", backend=backend, device="cpu"))
+    inserted(made, probe=SCAN.probe(), probe_variations=variations, variation_weights=weights)
+    found = made.problem.xp.to_numpy(predict_patterns(made.problem, np.arange(SCAN.n)))
+    found = made.problem.bound.from_model_frame(found)
+    # The probe is moved by Fourier interpolation, the truth is not: as in the scan without variations.
+    assert relative_error(found, dataset.patterns.array) < 2e-3
+
+
+def test_gradients():
+    dataset, variations, weights = drifting()
+    made = inserted(
+        reconstruction(dataset.with_(start_probe=SCAN.probe())),
+        probe=SCAN.probe(), probe_variations=1.2 * variations, variation_weights=0.8 * weights,
+    )  # fmt: skip
+    problem = made.problem
+    obj, params, batch = problem.inputs(np.arange(SCAN.n))
+
+    def loss(tree):
+        predicted = problem.model.predict(problem.xp, obj, {**params, **tree}, batch)
+        return problem.loss.value(problem.xp, predicted, batch.target, batch.mask, batch.floor), None
+
+    values = {name: problem.xp.to_numpy(params[name]) for name in ("probe", VARIATIONS, WEIGHTS)}
+    assert_gradients(problem.xp, loss, values, {WEIGHTS: 0.1})
+
+
+def test_gauge_keeps_every_probe():
+    rng = np.random.default_rng(5)
+    modes = rng.normal(size=(2, 4, 5)) + 1j * rng.normal(size=(2, 4, 5))
+    variations = rng.normal(size=(3, 4, 5)) + 1j * rng.normal(size=(3, 4, 5))
+    weights = rng.normal(size=(20, 3)) + 0.3
+    values = {"probe": modes, VARIATIONS: variations, WEIGHTS: weights}
+    state = State(1, 2, values, dict.fromkeys(values, 1.0), lambda: np.zeros(0))
+    for mode in (0, 1):
+        after = VariationGauge(mode).apply(state).values
+        for k in range(2):
+            before = modes[k] + (k == mode) * np.tensordot(weights, variations, 1)
+            now = after["probe"][k] + (k == mode) * np.tensordot(after[WEIGHTS], after[VARIATIONS], 1)
+            np.testing.assert_allclose(now, np.broadcast_to(before, now.shape), atol=1e-12)
+        np.testing.assert_allclose(after[WEIGHTS].mean(0), 0, atol=1e-12)
+        flat = after[VARIATIONS].reshape(3, -1)
+        power = np.sum(np.abs(after["probe"][mode]) ** 2)
+        np.testing.assert_allclose((flat @ flat.conj().T).real, power * np.eye(3), atol=1e-9 * power)
+        spread = after[WEIGHTS].std(0)
+        assert spread[0] > spread[1] > spread[2] > 0
+
+
+def test_a_drifting_beam_is_followed():
+    scan = Scan(grid=(8, 9), step_px=1.8, size_px=2.0, photons=1e5)
+    dataset, _, weights = drifting(scan)
+    data = dataset.with_(start_probe=scan.probe())
+    losses, found = {}, None
+    for variations in (0, 2):
+        made = reconstruction(data, variations=variations, modes=1, epochs=60, batch_size=None)
+        losses[variations] = [record.loss for record in made.epochs()][-1]
+        found = made
+    assert losses[2] < losses[0] / 5
+    inside = found.problem.xp.to_numpy(found.problem.values[WEIGHTS].array)
+    told = np.column_stack([inside, np.ones(len(inside))])
+    left = weights[:, 0] - told @ np.linalg.lstsq(told, weights[:, 0], rcond=None)[0]
+    assert 1 - left.var() / weights[:, 0].var() > 0.95**2
+    result = adorym.outcome(found)
+    assert result.parameters[VARIATIONS].value.shape == (2, *scan.window)
+
+
+def test_it_is_configured_by_a_number(tmp_path):
+    config = config_from({"data": "x.h5", "forward_model": "ptychography", "parameters": {"probe": {"variations": 3}}})
+    assert {VARIATIONS, WEIGHTS} <= set(config.recipe.settings)
+    plain = config_from({"data": "x.h5", "forward_model": "ptychography"})
+    assert not {VARIATIONS, WEIGHTS} & set(plain.recipe.settings)
+
+
+def test_mistakes_are_told():
+    dataset, _, _ = drifting()
+    with pytest.raises(InputError, match=r"parameters\.probe_variations: the number of variations is not given"):
+        settings = {VARIATIONS: ParameterSettings(), WEIGHTS: ParameterSettings()}
+        Reconstruction(dataset, Recipe(Ptychography(), settings, LeastSquares()), RunSettings(device="cpu"))
+    settings = {"probe": ProbeSettings(modes=2, variations=1)}
+    with pytest.raises(
+        InputError, match=r"forward_model\.varied_mode: there is no such mode; expected 0 to 1; found 2"
+    ):
+        Reconstruction(
+            dataset.with_(start_probe=SCAN.probe()),
+            Recipe(Ptychography(varied_mode=2), settings, LeastSquares()),
+            RunSettings(device="cpu"),
+        )
+    with pytest.raises(ConfigErrors, match=r"parameters\.probe\.variations: expected >= 0, found -1"):
+        config_from({"data": "x.h5", "forward_model": "ptychography", "parameters": {"probe": {"variations": -1}}})
