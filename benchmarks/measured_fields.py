@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from figures import Figure, main
+from measured_fields_tomograms import half_acquisition, tooth
 
 from adorym.api import reconstruct
 from adorym.commands.score import score
@@ -110,7 +111,7 @@ def near_field() -> Iterator[Figure]:
         yield Figure(f"near_field.seed_{seed}.object_error", found["object_nrmse"], 0.12)
 
 
-MAKERS = {f.__name__: f for f in (one_hologram, four_distances, near_field)}
+MAKERS = {f.__name__: f for f in (one_hologram, four_distances, near_field, half_acquisition, tooth)}
 
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0], MAKERS))

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from figures import Figure, main
-from first_probe import first_probe
+from real_files_first_probe import first_probe
 
 from adorym.config import config_from
 from adorym.data.dataset import Dataset
@@ -104,6 +104,8 @@ def verdicts() -> Iterator[Figure]:
     yield Figure("verdicts.wrong_percent", 100 * wrong / (3 * RUNS_OF_A_KIND), 5)
 
 
+MAKERS = {f.__name__: f for f in (verdicts, first_probe)}
+
 if __name__ == "__main__":
     logging.getLogger("adorym").setLevel(logging.ERROR)
-    sys.exit(main(__doc__.splitlines()[0], {"verdicts": verdicts, "first_probe": first_probe}))
+    sys.exit(main(__doc__.splitlines()[0], MAKERS))

@@ -213,6 +213,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "adorym": _plain(NativeReader),
         "cxi": _plain(CxiReader),
         "nexus": _plain(NexusReader),
+        "nxtomo": _plain(registry.lookup("reader", "nxtomo")),
         "ptypy": _plain(PtypyReader),
         **{name: _plain(registry.lookup("reader", name)) for name in LAYOUTS},
     },

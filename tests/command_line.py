@@ -90,8 +90,9 @@ def write_config(folder: Path, **sections: Any) -> Path:
 
 
 def content(folder: Path) -> dict[str, float]:
-    """Everything below ``folder`` with its time of change, but what Python keeps beside a module that it imports."""
-    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if "__pycache__" not in str(path)}
+    """Every file below ``folder`` with its time of change, but what Python keeps beside a module that it imports."""
+    files = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in str(path))
+    return {str(path): path.stat().st_mtime_ns for path in files}
 
 
 def assert_one_message(ended: Ended, words: Iterable[str]) -> None:

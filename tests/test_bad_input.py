@@ -105,7 +105,9 @@ CASES = {
     "missing file": Case(("nowhere.h5:", "no such file", "check the path"), {"data": {"path": "nowhere.h5"}}),
     "truncated file": Case(("data.h5:", "truncated", "copy the file again"), {}, truncate),
     "no HDF5 file": Case(
-        ("data.h5:", "not an HDF5 file", "adorym convert"), {}, lambda path: path.write_text("not data at all")
+        ("data.h5:", "unknown kind of file", "expected HDF5", "found a file that starts with"),
+        {},
+        lambda path: path.write_text("not data at all"),
     ),
     "wrong shape of patterns": Case(
         ("data.h5:/exchange/data:", "wrong shape", "expected (angle, tile, y, x)"),
@@ -198,7 +200,7 @@ CASES = {
         data={"patterns": ArrayPatterns(np.zeros((20, 12, 14), np.float32))},
     ),
     "no patterns in the file": Case(
-        ("data.h5:", "no reader recognizes the file", "found exchange, metadata", "data.map"), {}, without_patterns
+        ("data.h5:", "no reader recognizes the file", "found metadata", "data.map"), {}, without_patterns
     ),
     "layout of another format": Case(
         ("data.h5:", "not laid out as the format 'ptypy' is", "leave 'data.format' out"), {"data": {"format": "ptypy"}}

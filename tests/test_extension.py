@@ -303,7 +303,7 @@ def test_broken_reader_does_not_keep_other_files_from_being_read(installed, tmp_
     assert adorym.open_dataset(tmp_path / "data.h5").n_patterns == 20
     assert "a reader is left out: " in caplog.text and "their-things 1.2" in caplog.text
     (tmp_path / "b").write_text("x")
-    with pytest.raises(DataError, match="not an HDF5 file"):
+    with pytest.raises(DataError, match="unknown kind of file"):
         adorym.open_dataset(tmp_path / "b")
 
 

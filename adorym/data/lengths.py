@@ -62,7 +62,6 @@ class Lengths:
     """Lengths and energy that a file states, each ``None`` where unknown; pairs are (y, x)."""
 
     energy_ev: float | None = None
-    voltage_v: float | None = None
     pixel_size_m: tuple[float, float] | None = None
     detector_pixel_size_m: tuple[float, float] | None = None
     distance_m: float | None = None
@@ -70,6 +69,7 @@ class Lengths:
     propagation_distance_m: np.ndarray | None = None
     slice_positions_m: np.ndarray | None = None
     magnification: np.ndarray | None = None
+    voltage_v: float | None = None
 
     def overridden(self, by: Overrides) -> Lengths:
         """The same with the values that ``by`` gives."""

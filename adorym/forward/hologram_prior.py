@@ -53,7 +53,8 @@ class Spectrum:
         """``(Y, X)`` noise over power of the phase, zero frequency at the corner; finite at zero frequency."""
         frequency = np.hypot(fft.fftfreq(window_px[0])[:, None], fft.fftfreq(window_px[1]))
         frequency[0, 0] = 1 / max(window_px)
-        return self.noise**2 / self.amplitude * frequency**self.exponent
+        logarithm = 2 * np.log(self.noise) - np.log(self.amplitude) + self.exponent * np.log(frequency)
+        return np.exp(np.clip(logarithm, -300, 300))
 
 
 def limit_of_phase(dataset: Dataset, shape: tuple[int, ...], kappa: float) -> np.ndarray:

@@ -104,9 +104,9 @@ class PtychoTomography(VolumeModel):
     def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Geometry]:
         """Bind the model: each angle is a scan, of tiles if the data hold no positions."""
         n = dataset.n_patterns
-        first = (
-            dataset if dataset.probe_positions_px is not None else dataset.with_(probe_positions_px=np.zeros((n, 2)))
-        )
+        # Of full fields only the geometry is taken from the scan: any places will do.
+        anywhere = np.arange(2.0 * n).reshape(n, 2)
+        first = dataset if dataset.probe_positions_px is not None else dataset.with_(probe_positions_px=anywhere)
         first = first.with_(theta_rad=dataset.theta_rad[:1], angle_index=np.zeros(n, int), slice_positions_m=None)
         scan = self.scan.bind(first, settings)
         self._check_voxels(scan.geometry)

@@ -1,16 +1,11 @@
 """Figures of tomograms as they are measured: half acquisition at both edges, a tooth in three containers.
 
-Usage: ADORYM_DATA=FOLDER python benchmarks/measured_tomograms.py [--only NAME] [--json FILE]
-
-The tooth is ``tooth.h5`` of TomoPy, below the folder that the environment variable names.
+A part of ``measured_fields.py``. The tooth is ``tooth.h5`` of TomoPy, below the folder that ``ADORYM_DATA`` names.
 """
 
 from __future__ import annotations
 
 import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -19,7 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import tifffile
-from figures import Figure, main
+from figures import Figure
 
 from adorym.api import reconstruct
 from adorym.data.open import open_dataset
@@ -143,9 +138,3 @@ def _residual(source: Path, volume: np.ndarray, center: float) -> float:
     frame = Frame(volume.shape[0], 0, 0, volume.shape[0], level=poses.level)
     seen = xp.to_numpy(Joseph().project(xp, xp.asarray(np.asarray(volume)), poses, frame))
     return float(np.linalg.norm(seen - integrals) / np.linalg.norm(integrals))
-
-
-MAKERS = {f.__name__: f for f in (half_acquisition, tooth)}
-
-if __name__ == "__main__":
-    sys.exit(main(__doc__.splitlines()[0], MAKERS))
