@@ -54,7 +54,7 @@ CLEAR = 1.02
 SEED = 8
 
 
-class Scan(Measurement, Protocol):
+class ScannedPatterns(Measurement, Protocol):
     """The data that the search uses (`adorym.data.dataset.Dataset` has them)."""
 
     @property
@@ -103,7 +103,7 @@ class AutoProbe(InitialProbe):
     patterns: int = Field(36, ge=9)
     maximum_defocus: Length | None = Field(None, gt=0)
 
-    def make(self, dataset: Scan) -> np.ndarray:  # type: ignore[override]
+    def make(self, dataset: ScannedPatterns) -> np.ndarray:  # type: ignore[override]
         return Search(dataset, self).found().modes
 
 
@@ -118,7 +118,7 @@ class Search:
         InputError: The patterns are dark, or a distance is given and the pixel size or the energy is not known.
     """
 
-    def __init__(self, scan: Scan, settings: AutoProbe) -> None:
+    def __init__(self, scan: ScannedPatterns, settings: AutoProbe) -> None:
         if geometry.regime_of(scan) == "near_field":
             remedy = "choose another initial probe, such as 'mean_pattern'"
             raise GeometryError("kind", "a defocus is searched in the far field only", remedy=remedy)
