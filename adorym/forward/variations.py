@@ -27,7 +27,7 @@ from adorym.updates.base import State, Update
 from adorym.wrapper.base import Array, Backend
 
 PROBE, VARIATIONS, WEIGHTS = "probe", "probe_variations", "variation_weights"
-LEAST_WEIGHT = 0.1
+LEAST_WEIGHT = 0.2
 BRIGHTNESS = 1  # which of the first variations it is
 
 
