@@ -126,12 +126,30 @@ class Reconstruction:
         """
         total = self.settings.epochs if count is None else self.progress.epoch + count
         self._horizon = max(self.settings.epochs, total)
-        # Set here, not in the generator: a signal may arrive before its first step.
-        self.stop_reason, self._asked_to_stop, self._asked_to_save = "", "", False
-        self._watch, self._save = watch, save
+        self.stop_reason, self._watch, self._save = "", watch, save
         return self._records(total)
 
     def _records(self, total: int) -> Iterator[EpochRecord]:
+        try:
+            self._need_time(total)
+            yield from self._until(total)
+        finally:  # not at the beginning: a signal may have arrived before the first step
+            self._asked_to_stop, self._asked_to_save = "", False
+
+    def _need_time(self, total: int) -> None:
+        """Refuse a time limit that leaves no batch: a chain of such jobs would never come to an end."""
+        limit, late = self.settings.max_time, float(self._time_is_over())
+        if limit is None or self.progress.epoch >= total or not self.problem.comm.max(late, "look at the time"):
+            return
+        raise RunError(
+            "run.max_time",
+            "the time is over before the first batch",
+            expected=f"more than the {time.monotonic() - self._started:.3g} s that the start takes",
+            found=f"{limit:.3g} s",
+            remedy="give the job more time",
+        )
+
+    def _until(self, total: int) -> Iterator[EpochRecord]:
         losses = self.progress.history["loss"]
         if self.solving is None and losses and self.progress.batch == 0:  # resumed, or continued by its owner
             self.best.keep(self.problem, self.progress.epoch, losses[-1])

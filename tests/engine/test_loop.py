@@ -74,6 +74,19 @@ def test_stop_between_epochs():
     assert_same_state(finished(run), finished(tiny()))
 
 
+def test_a_stop_before_the_first_step_counts():
+    run = tiny()
+    epochs = run.epochs()
+    run.stop("a signal")
+    assert list(epochs) == [] and run.stop_reason == "a signal"
+    assert_same_state(finished(run), finished(tiny()))
+
+
+def test_a_time_limit_that_leaves_no_batch_is_refused():
+    with pytest.raises(RunError, match=r"run\.max_time: the time is over before the first batch; expected more than"):
+        list(tiny(max_time=1e-6).epochs())
+
+
 def test_stop_in_the_last_batch_of_an_epoch_ends_that_epoch():
     run = stopped_after(tiny(), 2, 3)
     assert (run.progress.epoch, run.progress.batch) == (2, 0) and len(run.progress.history["loss"]) == 2

@@ -118,7 +118,11 @@ def test_mixed_installations_are_refused(folder):
 
 
 def test_processes_may_be_on_their_own(folder):
-    ended = run(2, [*RUN[:-1], "alone", "--set", "run.epochs=1"], folder, ADORYM_MPI="0")
+    code = (
+        "import os; from adorym.cli import main; "
+        "main(['run', 'config.yaml', '-o', f'alone-{os.getpid()}', '--set', 'run.epochs=1'])"
+    )
+    ended = run(2, ["-c", code], folder, ADORYM_MPI="0")
     assert ended.status == 0 and ended.out.count("Done: 1 epoch") == 2
 
 
@@ -204,7 +208,7 @@ def test_signals_save_and_stop(folder):
 
 
 def test_a_run_ends_itself_before_its_time_is_over(folder):
-    ended = run(2, [*RUN, *SLOW, "--set", "run.max_time='5 s'"], folder)
+    ended = run(2, [*RUN, *SLOW, "--set", "run.max_time='20 s'"], folder)
     assert ended.status == 0, ended.err
     assert "Stopped early (run.max_time is over)" in ended.out and "--resume" in ended.out
     done = len(read_result("out").history["loss"])
