@@ -31,6 +31,7 @@ import numpy as np
 from adorym.wrapper.fused.kernels import _jit
 
 FORWARD, ADJOINT, BY_POSE = 0, 1, 2
+AT_VOXEL = 1e-9  # far above rounding errors, far below what changes a sum
 
 
 # -- one ray, one sample -----------------------------------------------------------------------------------------------
@@ -71,10 +72,11 @@ def _ray(matrix: np.ndarray, shift: np.ndarray, across: float, up: float, sizes:
 def _between(index: float, size: int, begin: int) -> tuple:
     """The voxels before and behind ``index``; their weights; and by how much these change with it: 0 outside.
 
-    ``index`` counts in the whole volume, of which ``size`` voxels from ``begin`` on are given: at a voxel, where the
-    change jumps, rounding decides, which must not depend on ``begin``.
+    ``index`` counts in the whole volume, of which ``size`` voxels from ``begin`` on are given. At a voxel the change
+    jumps; the central ray of an upright volume always meets one. Rounding must not decide there: what is that close
+    below a voxel counts as being at it.
     """
-    below = int(np.floor(index))
+    below = int(np.floor(index + AT_VOXEL))
     j, part = below - begin, index - below
     before = -1.0 if 0 <= j < size else 0.0
     behind = 1.0 if 0 <= j + 1 < size else 0.0
