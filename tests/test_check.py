@@ -63,7 +63,11 @@ def _scan(model: ForwardModel, n: int = 200, window: int = 96, **changes: Any) -
     given = {"energy_ev": 8e3, "pixel_size_m": (2e-8, 2e-8), "start_probe": _beam(window)} | changes
     probe = {"probe": model.refinable["probe"].settings(modes=2), "probe_positions": ParameterSettings()}
     data = Dataset(_counts((n, window, window)), positions, **given)
-    return model, data, {name: spec.settings() for name, spec in model.refinable.items() if spec.refined} | probe
+    return (
+        model,
+        data,
+        {name: spec.settings() for name, spec in model.refinable.items() if spec.refined and not spec.optional} | probe,
+    )
 
 
 def _volume(model: ForwardModel, shape: tuple[int, int, int], **changes: Any) -> Case:
