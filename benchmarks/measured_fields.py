@@ -108,7 +108,7 @@ def near_field() -> Iterator[Figure]:
             model = {"kind": "ptychography", "propagation": "fresnel"}
             reconstruct({"data": str(path), "forward_model": model, "output": {"progress": "quiet"}}, output=folder)
             found = {each.key: each.value for each in score(folder, path).figures}
-        yield Figure(f"near_field.seed_{seed}.object_error", found["object_nrmse"], 0.12)
+        yield Figure(f"near_field.seed_{seed}.object_error", found["object_nrmse"], 0.05)
 
 
 MAKERS = {f.__name__: f for f in (one_hologram, four_distances, near_field, half_acquisition, tooth)}

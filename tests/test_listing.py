@@ -108,6 +108,7 @@ def test_forward_models_show_what_may_be_refined():
         line = row(shown[shown.index("  refinable parameters") :], name)
         assert spec.unit in line and spec.help in line and spec.optimizer["kind"] in line
         how = "by default" if spec.refined else "if named" if spec.optional else "if asked for"
+        how = how if spec.implied is None else "with its key"
         assert how in line
     common = shown[shown.index("  keys of each of them") :]
     for field in describe(ParameterSettings):

@@ -149,6 +149,8 @@ def _refinable(model: type[ForwardModel]) -> Iterator[Any]:
 
 
 def _by_default(spec: Parameter) -> str:
+    if spec.implied is not None:
+        return "with its key"
     return "by default" if spec.refined else "if named" if spec.optional else "if asked for"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from adorym.data.dataset import Dataset
 from adorym.data.full_scale import FullScale
 from adorym.data.gaps import MARKS
-from adorym.data.outliers import beam_region, in_words, outliers
+from adorym.data.outliers import LARGEST_SHARE, beam_region, in_words, outliers
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import BLOCK_BYTES, MaskedPatterns, blocks
 from adorym.data.readers.base import choose
@@ -152,7 +152,10 @@ def repaired(dataset: Dataset, wanted: Overrides, statistics: CountStatistics) -
     fallen = outliers(dataset, statistics.pattern_sum, statistics.in_beam, bad_share, statistics.beam_area)
     if fallen:
         names = in_words(fallen, dataset.pattern_numbers)
-        if wanted.drop_frames == "auto":
+        many = sum(map(len, fallen.values())) > LARGEST_SHARE * dataset.n_patterns
+        if wanted.drop_frames == "auto" and many:
+            said = f"patterns fall out, too many to be left out unasked: {names}; choose with data.drop_frames: [...]"
+        elif wanted.drop_frames == "auto":
             keep = np.setdiff1d(np.arange(dataset.n_patterns), np.concatenate(list(fallen.values())))
             said = f"patterns fall out and are left out: {names} (data.drop_frames: auto; 'none' keeps them)"
             dataset = choose(dataset, keep, f"{dataset.n_patterns - len(keep)} patterns that fall out are left out")

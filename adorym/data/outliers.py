@@ -68,8 +68,7 @@ def outliers(
             kinds = _of_scan(positions[here], pattern_sum[here], in_beam[here], bad_share[here], area)
             for kind, which in kinds:
                 found.setdefault(kind, []).extend(here[which])
-    share = sum(map(len, found.values())) / dataset.n_patterns
-    return {kind: np.array(which) for kind, which in found.items() if which} if share <= LARGEST_SHARE else {}
+    return {kind: np.array(which) for kind, which in found.items() if which}
 
 
 def _of_scan(

@@ -138,6 +138,12 @@ class Ptychography(ForwardModel):
 
     def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Any]:
         check_scan(dataset)
+        if self.varied_mode and VARIATIONS not in settings:
+            raise ConfigError(
+                "forward_model.varied_mode",
+                "has no effect: the probe does not vary",
+                remedy="give 'parameters.probe.variations', or leave it out",
+            )
         geometry = self.geometry(dataset)
         if self.regime == "near_field" or dataset.propagation_distance_m is None:  # else it is that of the near field
             geometry.check_pixel_size(self.regime)

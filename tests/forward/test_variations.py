@@ -151,5 +151,7 @@ def test_mistakes_are_told():
             Recipe(Ptychography(varied_mode=2), settings, LeastSquares()),
             RunSettings(device="cpu"),
         )
+    with pytest.raises(InputError, match=r"forward_model\.varied_mode: has no effect: the probe does not vary; give"):
+        Reconstruction(dataset, Recipe(Ptychography(varied_mode=1), {}, LeastSquares()), RunSettings(device="cpu"))
     with pytest.raises(ConfigErrors, match=r"parameters\.probe\.variations: expected >= 0, found -1"):
         config_from({"data": "x.h5", "forward_model": "ptychography", "parameters": {"probe": {"variations": -1}}})
