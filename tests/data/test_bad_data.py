@@ -158,6 +158,15 @@ def test_overexposed_middle_of_every_frame_is_no_gap(tmp_path):
 # ---- patterns that fall out ------------------------------------------------------------------------------------------
 
 
+def test_too_many_dark_patterns_are_said_and_kept(tmp_path):
+    frames, places = scan()
+    frames[30:60] = np.random.default_rng(1).poisson(0.02, (30, SIDE, SIDE))
+    dataset = open_dataset(written(tmp_path, frames, places))
+    assert dataset.n_patterns == N
+    assert "fall out, too many to be left out unasked: 30 to 59 (dark); choose" in dataset.doubts[0]
+    assert open_dataset(written(tmp_path, frames, places), {"drop_frames": tuple(range(30, 60))}).n_patterns == N - 30
+
+
 def test_dark_bright_and_empty_patterns_are_named_and_left_out(tmp_path):
     frames, places = scan()
     rng = np.random.default_rng(1)
