@@ -11,7 +11,6 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from adorym._version import __version__
 from adorym.callbacks.base import Callback, RunInfo
 from adorym.callbacks.progress import ProgressReport
 from adorym.callbacks.save import LogFile, Snapshots
@@ -21,13 +20,14 @@ from adorym.commands.report import REPORT_NAME, report_scored
 from adorym.config import Config, config_from, load_config, with_data
 from adorym.config_file import at_lines, load
 from adorym.data.atomic import remove_partial
-from adorym.data.fingerprint import agree, fingerprint
+from adorym.data.fingerprint import agree
 from adorym.data.judgements import judge
 from adorym.data.lock import only_run_in
 from adorym.data.open import open_dataset
 from adorym.data.result import RESULT_NAME, Result
 from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
 from adorym.engine.loop import TIME_IS_OVER, Reconstruction
+from adorym.engine.origin import origin
 from adorym.engine.outcome import outcome, outcome_in_file
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.signals import stop_on_signal
@@ -188,11 +188,11 @@ def prepare(
     if run.store == "h5" and run.scratch is None:
         run = replace(run, scratch=str(folder or made.output.directory))
     dataset = open_dataset(made.data.path, made.data)
-    agree(
-        communicator(),
-        {"configuration": made.to_yaml(), "data": fingerprint(dataset), "version of adorym": __version__},
-    )
-    return Reconstruction(dataset, made.recipe, run, folder)
+    made_of = origin(dataset, made.to_yaml())
+    agree(communicator(), made_of)
+    reconstruction = Reconstruction(dataset, made.recipe, run, folder)
+    reconstruction.origin = made_of
+    return reconstruction
 
 
 @user_code()

@@ -22,6 +22,7 @@ from adorym.data.atomic import PARTIAL, whole_file
 from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous, read_rows, write_rows
 from adorym.data.seal import state_of
 from adorym.engine.loop import Progress, Reconstruction
+from adorym.engine.origin import compare
 from adorym.engine.problem import Problem
 from adorym.engine.resumption import OF_BATCHES, OF_LOSS, changes
 from adorym.errors import ConfigError, DataError, RunError
@@ -82,7 +83,7 @@ def _frame(reconstruction: Reconstruction, path: Path, identity: Mapping[str, An
     with h5py.File(path, "w", **ALIGNMENT) as file:
         file.attrs["adorym_version"], file.attrs["format"] = __version__, FORMAT
         file.attrs["progress"] = json.dumps(asdict(reconstruction.progress))
-        file.attrs["identity"] = json.dumps(identity)
+        file.attrs["identity"], file.attrs["origin"] = json.dumps(identity), json.dumps(dict(reconstruction.origin))
         for name, value in problem.values.items():
             group = file.create_group(f"parameters/{name}")
             group["value"] = problem.xp.to_numpy(value.array)
@@ -158,6 +159,7 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
         with h5py.File(chosen, "r") as file:
             _need_format(file)
             changed = changes(json.loads(file.attrs["identity"]), identity, chosen)
+            compare(json.loads(file.attrs.get("origin", "{}")), reconstruction.origin, chosen)
             progress, parameters = _checked(file, problem)  # before anything is changed
             memory = {name: _remembered(entry, problem.store) for name, entry in file.get("solver", {}).items()}
             for name, kept in problem.store.arrays().items():

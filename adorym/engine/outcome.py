@@ -17,6 +17,7 @@ from adorym.data.result import ParameterResult, Result, write_frame, write_resul
 from adorym.engine.convention import PROBE, Share, share
 from adorym.engine.earlier import EPOCHS_BEFORE
 from adorym.engine.loop import Reconstruction
+from adorym.engine.origin import VERSION
 from adorym.engine.problem import Problem
 from adorym.engine.verdict import verdict
 from adorym.storage.base import blocks
@@ -134,6 +135,7 @@ def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
         "data_format": problem.dataset.format,
         "data_notes": "\n".join(problem.dataset.notes),
         **_geometry(problem.dataset),
+        **{f"fingerprint of the {name}": text for name, text in reconstruction.origin.items() if name != VERSION},
     }
 
 
