@@ -75,12 +75,14 @@ class OutputSettings:
         progress: ``live`` bar, ``plain`` lines, ``quiet``, or ``auto``: live on a terminal.
         report: Write ``report.html`` at the end.
         snapshots_every: Epochs between pictures of the object; none if absent.
+        spare: Folder for the result if it cannot be written to ``directory``, whose disk may be full.
     """
 
     directory: str = "out"
     progress: Literal["auto", "live", "plain", "quiet"] = "auto"
     report: bool = True
     snapshots_every: int | None = Field(None, ge=1)
+    spare: str | None = None
 
 
 def _parameter_classes(model: type[ForwardModel]) -> Mapping[str, type[ParameterSettings]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -18,7 +19,7 @@ import h5py
 import numpy as np
 
 from adorym._version import __version__
-from adorym.data.atomic import PARTIAL, whole_file
+from adorym.data.atomic import MARGIN_BYTES, PARTIAL, together, whole_file
 from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous, read_rows, write_rows
 from adorym.data.seal import state_of
 from adorym.engine.loop import Progress, Reconstruction
@@ -52,15 +53,19 @@ def save_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
         identity: The settings that a resumed run must have, too; plain data.
 
     Raises:
-        RunError: A value is not finite, or the file cannot be written; an existing checkpoint is left unchanged.
+        RunError: A value is not finite; an existing checkpoint is left unchanged.
+        WriteError: The file cannot be written; likewise, and on every rank.
     """
     store, comm = reconstruction.problem.store, reconstruction.problem.comm
     _need_numbers(reconstruction)
-    with whole_file(path, comm, _switch, sealed=True) as partial:
-        made = _frame(reconstruction, partial, identity) if comm.is_root else None
-        offsets = comm.broadcast(made, "make the checkpoint")
-        for path_in_file, (kept, array) in _laid_out(reconstruction).items():
-            write_rows(partial, offsets[path_in_file], kept, _own_rows(store, array, kept))
+    with whole_file(path, comm, _switch, sealed=True, n_bytes=_n_bytes(reconstruction)) as partial:
+        offsets = together(comm, path, lambda: _frame(reconstruction, partial, identity), on_root=True)
+
+        def own() -> None:
+            for path_in_file, (kept, array) in _laid_out(reconstruction).items():
+                write_rows(partial, offsets[path_in_file], kept, _own_rows(store, array, kept))
+
+        together(comm, path, own)
 
 
 def _laid_out(reconstruction: Reconstruction) -> dict[str, tuple[ArraySpec, LikeObject]]:
@@ -71,6 +76,15 @@ def _laid_out(reconstruction: Reconstruction) -> dict[str, tuple[ArraySpec, Like
         if isinstance(each, StoreVector) and OBJECT in each.parts:
             found[f"solver/{name}/{OBJECT}"] = kept["value"], each.parts[OBJECT]
     return found
+
+
+def _n_bytes(reconstruction: Reconstruction) -> int:
+    """What a checkpoint takes on the disk."""
+    arrays = [kept.row_bytes * kept.shape[0] for kept, _ in _laid_out(reconstruction).values()]
+    parts = [part for v in reconstruction.problem.values.values() for part in (v.array, *v.state)]
+    small = [math.prod(part.shape) * reconstruction.problem.xp.complex_dtype.itemsize for part in parts]
+    history = 24 * sum(map(len, reconstruction.progress.history.values()))  # bytes of a number as text
+    return sum(arrays) + sum(small) + history + (len(arrays) + len(parts) + 4) * MARGIN_BYTES
 
 
 def _memory(reconstruction: Reconstruction) -> dict[str, Any]:
