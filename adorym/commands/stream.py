@@ -26,7 +26,7 @@ from adorym.errors import ConfigError
 from adorym.registry import component
 from adorym.stream.intake import Intake
 from adorym.stream.live import Live, Moment, Settling
-from adorym.stream.picture import SMALLEST_BATCH
+from adorym.stream.picture import SMALLEST_BATCH, warm_up
 from adorym.stream.policy import policy_of
 from adorym.stream.recorder import BOOKS, is_complete
 from adorym.stream.sources import source_of
@@ -141,6 +141,9 @@ def stream(
                 intake = _intake(source, path, options, resume=there)
                 opened.enter_context(only_run_in(folder, "--output"))
                 opened.enter_context(stop_on_signal(intake.stop))
+            if options.picture:
+                warm_up(made, path)
+            if intake is not None:
                 intake.start()
             live = Live(made, path, comm, intake, options.settling)
             live.follow(watch, show, solve=options.picture)
@@ -171,7 +174,7 @@ def _closed(live: Live, intake: Intake | None, folder: Path) -> Streamed | None:
 
 def _keep_picture(live: Live, path: Path, folder: Path) -> None:
     """Write the picture as a result; its patterns have the numbers of the recording's."""
-    if live.picture is None or not len(live.picture):
+    if live.picture is None or live.failed:
         return
     with open_hdf5(path) as file:
         rows = joined_in(file)

@@ -284,7 +284,7 @@ class Intake:
         return frame.number in self.books.recorded and frame.time_s > self._newest_s and not self._resumed
 
     def _other_scan(self) -> None:
-        self.ended = self.ended or OTHER_SCAN
+        self.ended = OTHER_SCAN
         self._stop.set()
 
     def _admit(self, frames: list[Ready]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from adorym.config import Config
+from adorym.config import Config, DataSettings
 from adorym.data.result import Result
 from adorym.engine.growth import grow
 from adorym.engine.guard import check_finite
@@ -18,10 +19,15 @@ from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome
 from adorym.engine.settings import RunSettings
 from adorym.engine.step import GradientStep, apply_update, finish_epoch
+from adorym.errors import AdorymError
+from adorym.forward.probe import ProbeSettings
+from adorym.optics.probes import MeanPatternProbe
 from adorym.stream.live_data import LiveData
 from adorym.stream.waiting import Ready
 from adorym.updates.base import State
 
+LOG = logging.getLogger("adorym")
+MADE_UP = {"energy_ev": 8e3, "distance_m": 1.0, "detector_pixel_size_m": (5e-5, 5e-5)}
 STEP_S = 0.06  # time that a batch should take
 SMALLEST_BATCH = 16
 FRESH = 0.5  # part of a batch for the frames that were used least; the others are drawn from all
@@ -155,6 +161,30 @@ class LivePicture:
             bound = run.problem.bound
             run.problem.bound = bound.with_(dataset=bound.dataset.with_(pattern_numbers=numbers))
         return outcome(run, self._config.to_yaml(), judged=False)
+
+
+def warm_up(config: Config, path: Path) -> None:
+    """One batch of a small scan that is made up: compiles what the first frames would otherwise wait for.
+
+    Without effect if the configuration does not fit such a scan.
+    """
+    known = {name: getattr(config.data, name) for name in ("energy", "wavelength", "voltage", "distance")}
+    data = DataSettings(path=str(path), **known, detector_pixel_size=config.data.detector_pixel_size)
+    parameters = {name: replace(each, initial=None) for name, each in config.parameters.items()}
+    probe = config.recipe.settings.get("probe")
+    if isinstance(probe, ProbeSettings):  # without a search
+        parameters["probe"] = replace(probe, initial=MeanPatternProbe())
+    about = dict(MADE_UP) if data.energy is data.wavelength is data.voltage is None else {}
+    rng = np.random.default_rng(0)
+    images = rng.poisson(50 * np.hanning(16)[:, None] * np.hanning(16), (SMALLEST_BATCH, 16, 16)).astype(np.uint16)
+    frames = [Ready(i, image, (2.0 * (i // 4), 2.0 * (i % 4)), time.time()) for i, image in enumerate(images)]
+    try:
+        picture = LivePicture(replace(config, data=data, parameters=parameters), about, path)
+        for _ in range(2):
+            picture.add(frames)
+            picture.step(SMALLEST_BATCH)
+    except AdorymError as error:
+        LOG.debug("no batch before the first frames: %s", error)
 
 
 def in_memory(run: RunSettings) -> RunSettings:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from urllib.parse import parse_qsl
 
 from adorym import registry
-from adorym.config_file import assigned
 from adorym.errors import ConfigError, suggestion
 from adorym.schema import build
 from adorym.stream import growing, network, pva, replay
@@ -30,6 +29,16 @@ def source_of(text: str) -> Source:
         raise ConfigError("SOURCE", f"'{text}' is no source", expected=expected, remedy=suggestion(kind, known))
     address, _, options = rest.removeprefix("//").partition("?")
     cls = registry.lookup("source", kind, "SOURCE")
-    given = assigned(f"{key}={value}" for key, value in parse_qsl(options))
+    given = {key: _value(value) for key, value in parse_qsl(options)}
     made: Source = build(cls, {"address": address, **given}, f"SOURCE '{text}'")
     return made
+
+
+def _value(text: str) -> int | float | str:
+    """A number, if the text is one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
