@@ -46,6 +46,8 @@ EXTRAS = {
     "tune": ["optuna>=4.0"],
     # Projections by central slices of the Fourier transform; a filter against rings.
     "tomography": ["finufft>=2.3", "PyWavelets>=1.6"],
+    # Frames over the network: `adorym stream`, `adorym serve`.
+    "live": ["p4p>=4.1", "pyzmq>=25"],
     # What `benchmarks/` needs besides: the cores, memory and load of the machine that they ran on.
     "bench": ["psutil>=5.9"],
     "docs": ["furo>=2024.8", "latex2mathml>=3.77", "myst-parser>=3.0", "sphinx>=7.4", "sphinx-copybutton>=0.5"],

@@ -1,5 +1,4 @@
-"""The command line: run, check, inspect, convert, simulate, score, report, export, verify, tune,
-prepare, crystal, train, list, formats.
+"""The command line: run, check, inspect, convert, simulate, score, report, ...; others are in `adorym.cli_live`.
 
 The work of each command is in `adorym.commands`; this module has the options and handles errors: wrong input ends with
 status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -19,6 +18,7 @@ from typing import Annotated, Any
 
 import typer
 
+from adorym import cli_live
 from adorym._version import __version__
 from adorym.comm import Communicator, communicator, launched, started
 from adorym.engine.signals import Ended, end_on_signal
@@ -44,7 +44,7 @@ from adorym.terminal import (
     show,
 )
 
-PARALLEL = {"run", "train"}  # commands that run on several processes
+PARALLEL = {"run", "train", "stream"}  # commands that run on several processes
 
 app = typer.Typer(
     name="adorym",
@@ -334,6 +334,9 @@ def list_(
     from adorym.commands.listing import listing as work
 
     print_parts(work(group))
+
+
+cli_live.add_to(app)
 
 
 def _settings(assignments: list[str] | None) -> dict[str, Any]:

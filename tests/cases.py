@@ -73,6 +73,8 @@ from adorym.simulate import (
     phantoms,
 )
 from adorym.solvers import library, memory, newton, preconditioners, splitting
+from adorym.stream import growing, policy, pva, replay, targets
+from adorym.stream import network as stream_network
 
 # Need projections of a volume at several angles.
 VOLUME_INITIALIZERS = {"filtered_back_projection", "sirt", "cgls"}
@@ -192,6 +194,22 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "adam": _plain(first_order.Adam, learning_rate=0.05),
         "rmsprop": _plain(first_order.RMSProp, learning_rate=0.02),
         "preconditioned": _plain(Preconditioned, learning_rate=0.7, regularization=0.05),
+    },
+    "source": {
+        "replay": _plain(replay.Replay, address="scan.h5", rate=500.0),
+        "zmq": _plain(stream_network.Zmq, address="localhost:5555", queue=10),
+        "hdf5": _plain(growing.GrowingFile, address="scan.h5", data="entry/data/data"),
+        "folder": _plain(growing.GrowingFolder, address="frames", files="*.cbf"),
+        "pva": _plain(pva.Pva, address="detector:image", position="y,x"),
+    },
+    "policy": {
+        "block": _plain(policy.Block, room=5),
+        "newest": _plain(policy.Newest, room=5),
+        "every": _plain(policy.Every, n=3),
+    },
+    "target": {
+        "zmq": _plain(targets.ZmqTarget, address="*:5555"),
+        "pva": _plain(targets.PvaTarget, address="picture"),
     },
     "phantom": {
         "vacuum": _plain(phantoms.Vacuum),

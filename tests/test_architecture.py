@@ -43,9 +43,11 @@ LAYERS = [
     "simulate",
     "config_file",
     "config",
+    "stream",
     "commands",
     "api",
     "testing",
+    "cli_live",
     "cli",
     "__main__",
 ]

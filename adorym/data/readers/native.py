@@ -19,8 +19,9 @@
 | ``metadata/angle_index`` | (n,) | angle of every pattern, where angles have unequal numbers of them |
 | ``start/probe`` | (modes, y, x) | square root of photons |
 | ``truth/...`` | | what a simulation knows |
+| ``stream/...`` | | what a recorded stream tells of its frames: `adorym.data.recording` |
 
-``@units`` on a dataset wins over the unit of the table. The last eight rows are additions to the original's layout.
+``@units`` on a dataset wins over the unit of the table. The last nine rows are additions to the original's layout.
 Angles missing from a file with scans at several angles are taken as the original takes them: evenly from 0 to pi, both
 included. Pictures without angles are pictures at one angle.
 """
@@ -38,9 +39,11 @@ from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single
 from adorym.data.lengths import LENGTHS, Lengths, Quantity
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns
+from adorym.data.positions import Recorded
 from adorym.data.projections import clipping
 from adorym.data.readers.arrays import modes_of
 from adorym.data.readers.base import Raw, Reader
+from adorym.data.recording import POSITION, Joined, joined_in
 from adorym.data.rotation_angles import in_radians
 from adorym.errors import DataError
 from adorym.registry import register
@@ -57,10 +60,10 @@ class NativeReader(Reader):
             return find(file, [DATA]) is not None
 
     def extract(self, path: Path, overrides: Overrides) -> Raw:
-        patterns = Hdf5Patterns(path, DATA)
         notes: list[str] = []
         with open_hdf5(path) as file:
-            stored = file[DATA]
+            stored, stream = file[DATA], joined_in(file)
+            patterns = Hdf5Patterns(path, DATA, None if stream is None else stream.rows)
             if stored.ndim not in (3, 4):
                 expected = "(angle, tile, y, x) or (angle, y, x)"
                 raise DataError(
@@ -69,6 +72,7 @@ class NativeReader(Reader):
             lengths = _lengths(file, notes)
             doubts: list[str] = []
             shape = stored.shape if not overrides.sinograms else (*stored.shape[-2::-1], stored.shape[-1])
+            shape = shape if stream is None else patterns.shape
             index, theta = _angles(file, shape, lengths, (notes, doubts), overrides.theta_unit)
             measured = text_attribute(stored, "measured")
             if measured is None:
@@ -85,7 +89,8 @@ class NativeReader(Reader):
             probe, stored_notes = find(file, ["start/probe"]), _texts(file, "metadata/notes")
             raw = Raw(
                 patterns=patterns,
-                positions_px=_positions(file, index, lengths, notes),
+                positions_px=_positions(file, index, lengths, notes) if stream is None else None,
+                recorded=None if stream is None else _streamed(stream, file, notes),
                 angle_index=index,
                 theta_rad=theta,
                 measured=measured,
@@ -103,6 +108,15 @@ class NativeReader(Reader):
                 doubts=tuple(doubts),
             )
         return raw
+
+
+def _streamed(stream: Joined, file: h5py.File, notes: list[str]) -> Recorded | None:
+    """Positions of a recorded stream."""
+    notes.append(f"a recorded stream: {len(stream.rows)} frames, {len(stream.without)} without a position left out")
+    if not len(stream.positions):
+        return None
+    unit = unit_of(file[POSITION]) or "px"
+    return Recorded(stream.positions, unit)
 
 
 def _texts(file: h5py.File, name: str) -> tuple[str, ...]:
