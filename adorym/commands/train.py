@@ -19,7 +19,8 @@ from adorym.data.atomic import write_json
 from adorym.errors import ConfigError, suggestion
 from adorym.metrics.crystal import match
 from adorym.networks.shards import Examples, read_shards, shard_paths
-from adorym.networks.training import CHECKPOINT, Trainer, TrainingSettings, train
+from adorym.networks.trainer import CHECKPOINT, train
+from adorym.networks.training import CdiTrainer, TrainingSettings
 from adorym.networks.weights import save_network
 from adorym.registry import component
 from adorym.report.training_curves import save_training_curves
@@ -83,7 +84,7 @@ def train_network(
     made, folder = build(TrainingConfig, given), Path(output)
     data = _shards(made, folder)
     examples, origins = read_shards(shard_paths(data))
-    trainer = Trainer(examples, made.training, folder)
+    trainer = CdiTrainer(examples, made.training, folder)
     if resume or (folder / CHECKPOINT).is_file():
         if not resume:
             raise ConfigError(
@@ -117,7 +118,7 @@ def _shards(made: TrainingConfig, folder: Path) -> Path:
 
 
 def model_card(
-    trainer: Trainer, made: TrainingConfig, origins: list[dict[str, object]], history: Mapping[str, np.ndarray]
+    trainer: CdiTrainer, made: TrainingConfig, origins: list[dict[str, object]], history: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     """The network, its training data, the duration of the training, and its scores on held-out crystals."""
     digest = hashlib.sha256()
@@ -142,7 +143,7 @@ def model_card(
     }
 
 
-def held_out_scores(trainer: Trainer, held_out: Examples) -> dict[str, float]:
+def held_out_scores(trainer: CdiTrainer, held_out: Examples) -> dict[str, float]:
     """Median scores on held-out crystals, for the better of each object and its twin, without shift and ramp."""
     from adorym.networks.cdi_nn import predict
 
