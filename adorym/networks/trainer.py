@@ -234,10 +234,28 @@ class Trainer(ABC, Generic[N]):
         self.state = State(**content["state"])
 
 
-def train(trainer: Trainer[Any], watch: Callable[[Mapping[str, float]], None] | None = None) -> dict[str, Any]:
-    """Train to the end; returns the history as arrays."""
+def train(
+    trainer: Trainer[Any], *, resume: bool = False, watch: Callable[[Mapping[str, float]], None] | None = None
+) -> dict[str, Any]:
+    """Train to the end; returns the history as arrays.
+
+    Args:
+        trainer: The training.
+        resume: Continue that of the checkpoint in its folder.
+        watch: Called on the first process after every epoch with its entry of the history.
+
+    Raises:
+        ConfigError: The folder holds a training, and it is not to be resumed.
+    """
+    if resume:
+        trainer.resume()
+    elif trainer.folder is not None and (trainer.folder / CHECKPOINT).is_file():
+        raise ConfigError(
+            str(trainer.folder), "already holds a training",
+            remedy="continue it with '--resume', or choose another folder",
+        )  # fmt: skip
     for record in trainer.epochs():
-        if watch is not None:
+        if watch is not None and trainer.ranks.rank == 0:
             watch(record)
     return {name: np.array(values) for name, values in trainer.state.history.items()}
 
