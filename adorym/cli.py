@@ -1,5 +1,5 @@
 """The command line: run, check, inspect, convert, simulate, score, report, export, verify, tune,
-prepare, crystal, train, list, formats.
+prepare, crystal, list, formats; train and predict are in `adorym.cli_networks`.
 
 The work of each command is in `adorym.commands`; this module has the options and handles errors: wrong input ends with
 status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -13,14 +13,15 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from adorym._version import __version__
-from adorym.comm import Communicator, communicator, launched, started
+from adorym.cli_networks import add_network_commands
+from adorym.comm import Communicator, communicator, launched
 from adorym.engine.signals import Ended, end_on_signal
 from adorym.errors import AdorymError, RunError
 from adorym.extension import user_code
@@ -53,6 +54,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+add_network_commands(app)
 
 
 class _Line(logging.Formatter):
@@ -272,27 +274,6 @@ def crystal(
     from adorym.commands.crystal import crystal as work
 
     print_parts(work(result, output, _settings(assign), data).render())
-
-
-@app.command()
-def train(
-    network: Annotated[str, typer.Argument(help="cdi_nn.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for what the training writes.")],
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="Configuration of the training.")
-    ] = None,
-    assign: Settings = None,
-    resume: Resume = False,
-) -> None:
-    """Train a network on simulated crystals; also under mpirun or torchrun."""
-    from adorym.commands.train import train_network as work
-
-    def show(record: Mapping[str, float]) -> None:
-        out.print(", ".join(f"{name} {value:.4g}" for name, value in record.items()))
-
-    path = work(network, output, config, assign or (), resume=resume, watch=show)
-    if started()[1] == 0:
-        out.print(f"Weights: {path}")
 
 
 @app.command()

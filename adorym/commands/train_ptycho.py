@@ -17,6 +17,7 @@ from adorym.data.atomic import write_json
 from adorym.data.open import open_dataset
 from adorym.errors import ConfigError, DataError
 from adorym.networks.pattern_source import PatternSource
+from adorym.networks.prediction import predict_scan
 from adorym.networks.probe_fingerprint import Fingerprint
 from adorym.networks.ptycho_training import PtychoSettings, PtychoTrainer
 from adorym.networks.scan import Scan
@@ -33,6 +34,7 @@ LOG = logging.getLogger("adorym")
 WEIGHTS, CARD, CURVES = "weights.safetensors", "model_card.json", "training.png"
 Watch = Callable[[Mapping[str, float]], None]
 FAMILY_SAMPLES = 256
+SCANS, SIDE = 12, 5  # held-out scans, and positions along their sides
 HELD_OUT_SEED = 7_000_003  # far from every seed of a training
 
 
@@ -136,11 +138,22 @@ def _held_out(made: PtychoTraining, modes: tuple[np.ndarray, ...]) -> dict[str, 
     }
 
 
+def held_out_quality(trainer: PtychoTrainer, made: PtychoTraining, modes: tuple[np.ndarray, ...]) -> list[float]:
+    """Misfit over that of vacuum of the pictures of whole scans: what is usual for data that are not foreign."""
+    source, found = _synthetic(made, made.patterns, modes, HELD_OUT_SEED), []
+    for number in range(SCANS):
+        dataset = source.scan(number, SIDE)
+        assert dataset.start_probe is not None  # the simulation gives it
+        scan = Scan(dataset, dataset.start_probe, made.training.group)
+        found.append(predict_scan(trainer.network, scan, dataset.truth["object"].shape, (0, 0)).quality)
+    return found
+
+
 def model_card(
     trainer: PtychoTrainer,
     made: PtychoTraining,
     files: Sequence[str],
-    modes: Sequence[np.ndarray],
+    modes: tuple[np.ndarray, ...],
     history: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
     """What the network was trained for and on, for how long, and its errors on held-out patterns."""
@@ -164,5 +177,6 @@ def model_card(
         "cores": os.cpu_count(),
         "settings": dump(made.training),
         "held_out_scores": trainer.scores(),
+        "quality": held_out_quality(trainer, made, modes),
         "curves": {name: np.asarray(values).tolist() for name, values in history.items()},
     }

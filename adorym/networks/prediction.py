@@ -14,22 +14,23 @@ as none.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
+from scipy.stats import poisson
 
 from adorym.networks.ptycho_nn import Core, PtychoNetwork
 from adorym.networks.ptycho_training import groups_of
 from adorym.networks.scan import Scan
-from adorym.optics.windows import corners_and_offsets
+from adorym.optics.windows import clip_corners, corners_and_offsets
 
 LOG = logging.getLogger("adorym")
 BATCH = 32
 ROUNDS = 3  # after the first sweep
 SEEN = 0.02  # part of the median coverage of lit pixels below which nothing is believed
-PER_PIXEL = 0.25  # variance of the root of a Poisson count
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,16 +87,18 @@ class Frame:
     def of(cls, scan: Scan, shape: tuple[int, int], origin_px: tuple[int, int]) -> Frame:
         """Of a scan in an array whose index ``origin_px`` is the position (0, 0)."""
         corners, _ = corners_and_offsets(scan.positions_px)
-        return cls(shape, corners + np.asarray(origin_px), scan.dataset.window_px)
+        window = scan.dataset.window_px
+        return cls(shape, clip_corners(corners + np.asarray(origin_px), shape, window), window)
 
     def window(self, number: int) -> tuple[slice, slice]:
         """The window of a pattern."""
         (y, x), (ny, nx) = self.corners_px[number], self.window_px
         return slice(y, y + ny), slice(x, x + nx)
 
-    def order(self) -> np.ndarray:
+    def order(self) -> list[int]:
         """The patterns from the middle of the scan outwards."""
-        return np.argsort(np.linalg.norm(self.corners_px - np.median(self.corners_px, axis=0), axis=1), kind="stable")
+        from_middle = np.linalg.norm(self.corners_px - np.median(self.corners_px, axis=0), axis=1)
+        return np.argsort(from_middle, kind="stable").tolist()
 
 
 def predict_patches(network: PtychoNetwork, scan: Scan, core: Core | None = None) -> np.ndarray:
@@ -203,10 +206,21 @@ def misfits(scan: Scan, obj: np.ndarray, frame: Frame) -> np.ndarray:
     """``(n,)`` misfit of each pattern, without the part that photon noise explains, not below 0."""
     found = []
     for counts, predicted, good in _compared(scan, obj, frame):
-        noise = np.minimum(predicted, PER_PIXEL) * (1 if good is None else good)
+        noise = np.interp(predicted, *_noise_of_roots()) * (1 if good is None else good)
         excess = ((np.sqrt(counts) - np.sqrt(predicted)) ** 2 - noise).sum((-2, -1))
         found.append(np.maximum(excess, 0) / np.maximum(counts.sum((-2, -1)), 1))
     return np.concatenate(found)
+
+
+@cache
+def _noise_of_roots() -> tuple[np.ndarray, np.ndarray]:
+    r"""Expected counts, and :math:`\langle(\sqrt N - \sqrt I)^2\rangle` of a Poisson count N with that expectation I.
+
+    2 I where photons are rare, 0.45 at one, 1/4 where there are many.
+    """
+    mean, number = np.concatenate([[0.0], np.geomspace(1e-4, 100, 80)]), np.arange(260)
+    root = np.array([float(np.sum(np.sqrt(number) * poisson.pmf(number, m))) for m in mean])
+    return mean, 2 * mean - 2 * np.sqrt(mean) * root
 
 
 def _compared(scan: Scan, obj: np.ndarray, frame: Frame):
@@ -215,7 +229,7 @@ def _compared(scan: Scan, obj: np.ndarray, frame: Frame):
     for start in range(0, scan.length, BATCH):
         index = np.arange(start, min(start + BATCH, scan.length))
         counts, good = scan.read(index)
-        windows = np.stack([obj[frame.window(i)] for i in index])
+        windows = np.stack([obj[frame.window(i)] for i in index.tolist()])
         waves = np.fft.fft2(scan.shifted(offsets[index]) * windows[:, None], norm="ortho")
         predicted = np.sum(np.abs(waves) ** 2, axis=1)
         yield counts, predicted if good is None else predicted * good, good
@@ -235,15 +249,14 @@ def corrected(scan: Scan, obj: np.ndarray, frame: Frame, rounds: int) -> np.ndar
             index = np.arange(start, min(start + BATCH, scan.length))
             counts, good = scan.read(index)
             probe = scan.shifted(offsets[index]) * root
-            waves = np.fft.fft2(probe * np.stack([made[frame.window(i)] for i in index])[:, None], norm="ortho")
+            waves = np.fft.fft2(
+                probe * np.stack([made[frame.window(i)] for i in index.tolist()])[:, None], norm="ortho"
+            )
             factor = np.sqrt(counts / np.maximum(np.sum(np.abs(waves) ** 2, axis=1), 1e-9)) - 1
             factor = factor if good is None else factor * good
             back = np.sum(probe.conj() * np.fft.ifft2(waves * factor[:, None], norm="ortho"), axis=1)
-            for i, each, lit in zip(index, back, np.sum(np.abs(probe) ** 2, axis=1), strict=True):
+            for i, each, lit in zip(index.tolist(), back, np.sum(np.abs(probe) ** 2, axis=1), strict=True):
                 step[frame.window(i)] += each
                 light[frame.window(i)] += lit
         made += step / (light + 1e-2 * light.max())
     return made
-
-
-Predictor = Callable[[Scan, tuple[int, int], tuple[int, int]], Prediction]

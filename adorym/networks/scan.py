@@ -25,10 +25,11 @@ class Scan(PatternSource):
     """The patterns of one scan of a thin object, with the probe that made them.
 
     Attributes:
-        dataset: The data, of one angle.
+        dataset: The data.
         probe: ``(m, y, x)`` complex, of any power.
         group: Patterns in a group; each pattern has one, with neighbors that overlap it and lie far from each other.
         seed: Of the order in a training.
+        rows: Patterns of the data set that belong to the scan, such as those of one angle; all if absent.
 
     Raises:
         DataError: There are no positions, or too few for a group.
@@ -38,23 +39,32 @@ class Scan(PatternSource):
     probe: np.ndarray
     group: int = 1
     seed: int = 0
+    rows: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         positions = self.dataset.probe_positions_px
-        if positions is None or len(positions) < self.group:
+        if self.rows is None:
+            object.__setattr__(self, "rows", np.arange(self.dataset.n_patterns))
+        object.__setattr__(self, "length", len(self.own_rows))
+        if positions is None or self.length < self.group:
             raise DataError(
                 self.dataset.path, "the network looks at groups of neighboring patterns",
                 expected=f"a scan of at least {self.group} positions",
-                found="no positions" if positions is None else len(positions),
+                found="no positions" if positions is None else self.length,
             )  # fmt: skip
         object.__setattr__(self, "probe", scale_power(np.asarray(self.probe, np.complex128), 1.0))
-        object.__setattr__(self, "length", self.dataset.n_patterns)
+
+    @property
+    def own_rows(self) -> np.ndarray:
+        """``(n,)`` int, number in the data set of each pattern."""
+        assert self.rows is not None  # filled in at the start
+        return self.rows
 
     @property
     def positions_px(self) -> np.ndarray:
         """``(n, 2)`` float64."""
         assert self.dataset.probe_positions_px is not None  # checked at the start
-        return self.dataset.probe_positions_px
+        return self.dataset.probe_positions_px[self.own_rows]
 
     @cached_property
     def neighbors(self) -> np.ndarray:
@@ -91,7 +101,7 @@ class Scan(PatternSource):
 
     def read(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """Counts ``(n, y, x)`` float32 and valid pixels ``(n or 1, y, x)``, zero frequency at the corner."""
-        data = self.dataset
+        data, index = self.dataset, self.own_rows[index]
         read = data.patterns.read(index)
         mask = None if data.mask is None else data.mask[None] if data.mask.ndim == 2 else data.mask[index]
         good = np.isfinite(read) if mask is None else np.isfinite(read) & mask

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 from scipy import fft
 
+from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.errors import ConfigError
 from adorym.networks.pattern_source import GroupBatch, PatternSource
 from adorym.optics.modes import beam_diameter_px, scale_power
@@ -123,7 +124,8 @@ class SyntheticPatterns(PatternSource):
             for start in range(0, size, made.patterns_per_object)
         ]
         good = self._good(rng)
-        return GroupBatch(*(np.concatenate([p[i] for p in parts]) for i in range(5)), good=good)
+        counts, probe, corners, photons, truth = (np.concatenate([p[i] for p in parts]) for i in range(5))
+        return GroupBatch(counts, probe, corners, photons, truth, good)
 
     def _good(self, rng: np.random.Generator) -> np.ndarray | None:
         made = self.settings
@@ -142,25 +144,49 @@ class SyntheticPatterns(PatternSource):
         mirrored = self._kept[number][:: rng.choice([-1, 1]), :: rng.choice([-1, 1])]
         return mirrored.T if rng.uniform() < 0.5 else mirrored
 
+    def _photons(self, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+        low, high = np.log(self.settings.photons)
+        return np.exp(rng.uniform(low, high, shape))
+
+    def _probe(self, rng: np.random.Generator) -> np.ndarray:
+        if self.family is not None:
+            return self.family.draw(self.size, rng)
+        return self.probes[rng.integers(len(self.probes))]
+
     def _of_object(self, groups: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
         """Counts, probes with their offsets, corners, photons and truth of some groups."""
-        made, n = self.settings, self.size
-        obj = self._object(rng)
-        drawn = self.probes[rng.integers(len(self.probes))] if self.family is None else self.family.draw(n, rng)
-        probe = scale_power(drawn, 1.0)
+        made, obj = self.settings, self._object(rng)
+        probe = scale_power(self._probe(rng), 1.0)
         positions = self._positions(groups, beam_diameter_px(probe), rng)
-        corners, offsets = np.rint(positions).astype(np.int64), positions - np.rint(positions)
-        y, x = (corners[..., axis, None] + np.arange(n) for axis in (0, 1))
-        patches = obj[y[..., :, None], x[..., None, :]]
-        modes = shifted(probe, offsets)
-        waves = fft.fft2((modes * patches[:, :, None]).astype(np.complex64), norm="ortho")
-        photons = np.exp(rng.uniform(*np.log(made.photons), (groups, 1, 1, 1)))
-        counts = rng.poisson(photons * np.sum(np.abs(waves) ** 2, axis=2)).astype(np.float32)
+        photons = self._photons((groups, 1, 1, 1), rng)
+        counts, patches = _exposed(obj, probe, positions, photons, rng)
         stated = positions + made.position_error / np.sqrt(2) * rng.standard_normal(positions.shape)
         corners = np.rint(stated).astype(np.int64)
         known = shifted(probe, stated - corners)
         first = corners - corners.min(1, keepdims=True)
         return counts, known.astype(np.complex64), first, photons.astype(np.float32), patches
+
+    def scan(self, number: int, side: int = 6) -> Dataset:
+        """A scan of ``side`` x ``side`` positions over an object, with its truth; the same for the same number."""
+        made, rng = self.settings, np.random.default_rng((self.seed, 2, number))
+        probe = scale_power(self._probe(rng), 1.0)
+        step = (1 - rng.uniform(*made.overlap)) * beam_diameter_px(probe)
+        size = int(np.ceil((side - 1) * step)) + self.size + 6
+        obj = made.objects.make(number, (size, size), rng)
+        grid = 3 + step * np.argwhere(np.ones((side, side)))
+        true = grid + np.minimum(0.2 * step, 2.5) * rng.uniform(-1, 1, grid.shape)
+        photons = float(self._photons((1,), rng)[0])
+        counts, _ = _exposed(obj, probe, true[:, None], np.full((len(true), 1, 1, 1), photons), rng)
+        stated = true + made.position_error / np.sqrt(2) * rng.standard_normal(true.shape)
+        good = self._good(rng)
+        return Dataset(
+            patterns=ArrayPatterns(fft.fftshift(counts[:, 0], axes=(-2, -1))),
+            probe_positions_px=stated,
+            start_probe=probe * np.sqrt(photons),
+            mask=None if good is None else fft.fftshift(good),
+            truth={"object": obj, "probe": probe * np.sqrt(photons), "probe_positions_px": true},
+            format="simulation",
+        )
 
     def _positions(self, groups: int, diameter: float, rng: np.random.Generator) -> np.ndarray:
         """``(groups, group, 2)``: one place, and neighbors around it in directions that are evenly spread."""
@@ -174,6 +200,18 @@ class SyntheticPatterns(PatternSource):
         turn, step = turn + 0.3 * rng.standard_normal(turn.shape), step * rng.uniform(0.8, 1.2, turn.shape)
         around = places + step[..., None] * np.stack([np.sin(turn), np.cos(turn)], -1)
         return np.clip(np.concatenate([places, around], 1), 0, room)
+
+
+def _exposed(
+    obj: np.ndarray, probe: np.ndarray, positions: np.ndarray, photons: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Counts ``(b, c, y, x)`` float32 at ``positions`` ``(b, c, 2)``, and the patches of ``obj`` there."""
+    n = probe.shape[-1]
+    corners = np.rint(positions).astype(np.int64)
+    y, x = (corners[..., axis, None] + np.arange(n) for axis in (0, 1))
+    patches = obj[y[..., :, None], x[..., None, :]]
+    waves = fft.fft2((shifted(probe, positions - corners) * patches[:, :, None]).astype(np.complex64), norm="ortho")
+    return rng.poisson(photons * np.sum(np.abs(waves) ** 2, axis=2)).astype(np.float32), patches
 
 
 def shifted(probe: np.ndarray, offsets: np.ndarray) -> np.ndarray:
