@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import Field
-from skimage.restoration import unwrap_phase
 
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError
@@ -97,12 +96,16 @@ def _in_slices(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """``picture`` ``(y, x)``, or slices ``(y, x, z)`` whose product it is."""
     if len(shape) == 2:
         return picture
+    from skimage.restoration import unwrap_phase  # slow to import
+
     part = np.abs(picture) ** (1 / shape[2]) * np.exp(1j * unwrap_phase(np.angle(picture)) / shape[2])
     return np.repeat(part[..., None], shape[2], axis=2)
 
 
 def _volume(pictures: np.ndarray, dataset: Dataset, shape: tuple[int, ...]) -> np.ndarray:
     """Transmissions ``(y, x, z)`` of the voxels from the pictures ``(a, y, x)`` of all angles."""
+    from skimage.restoration import unwrap_phase  # slow to import
+
     center = dataset.rotation_center_px or 0.0
     absorbed = -np.log(np.maximum(np.abs(pictures), DARKEST))
     advanced = -np.stack([unwrap_phase(np.angle(picture)) for picture in pictures])

@@ -20,7 +20,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from scipy.stats import poisson
 
 from adorym.networks.ptycho_nn import Core, PtychoNetwork
 from adorym.networks.ptycho_training import groups_of
@@ -218,6 +217,8 @@ def _noise_of_roots() -> tuple[np.ndarray, np.ndarray]:
 
     2 I where photons are rare, 0.45 at one, 1/4 where there are many.
     """
+    from scipy.stats import poisson  # slow to import
+
     mean, number = np.concatenate([[0.0], np.geomspace(1e-4, 100, 80)]), np.arange(260)
     root = np.array([float(np.sum(np.sqrt(number) * poisson.pmf(number, m))) for m in mean])
     return mean, 2 * mean - 2 * np.sqrt(mean) * root
