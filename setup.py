@@ -44,6 +44,8 @@ EXTRAS = {
     "surfaces": ["pyvista>=0.43"],
     # Searches for settings: `adorym tune`.
     "tune": ["optuna>=4.0"],
+    # Predictions of networks for ptychography, faster on the CPU.
+    "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
     # Projections by central slices of the Fourier transform; a filter against rings.
     "tomography": ["finufft>=2.3", "PyWavelets>=1.6"],
     # Frames over the network: `adorym stream`, `adorym serve`.

@@ -1,4 +1,5 @@
-"""The command line: run, check, inspect, convert, simulate, score, report, ...; others are in `adorym.cli_live`.
+"""The command line: run, check, inspect, convert, simulate, score, report, export, verify, tune, ...; streams are in
+`adorym.cli_live`, networks in `adorym.cli_networks`.
 
 The work of each command is in `adorym.commands`; this module has the options and handles errors: wrong input ends with
 status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -12,15 +13,15 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from adorym import cli_live
+from adorym import cli_live, cli_networks
 from adorym._version import __version__
-from adorym.comm import Communicator, communicator, launched, started
+from adorym.comm import Communicator, communicator, launched
 from adorym.engine.signals import Ended, end_on_signal
 from adorym.errors import AdorymError, RunError
 from adorym.extension import user_code
@@ -278,27 +279,6 @@ def crystal(
 
 
 @app.command()
-def train(
-    network: Annotated[str, typer.Argument(help="cdi_nn.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for what the training writes.")],
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="Configuration of the training.")
-    ] = None,
-    assign: Settings = None,
-    resume: Resume = False,
-) -> None:
-    """Train a network on simulated crystals; also under mpirun or torchrun."""
-    from adorym.commands.train import train_network as work
-
-    def show(record: Mapping[str, float]) -> None:
-        out.print(", ".join(f"{name} {value:.4g}" for name, value in record.items()))
-
-    path = work(network, output, config, assign or (), resume=resume, watch=show)
-    if started()[1] == 0:
-        out.print(f"Weights: {path}")
-
-
-@app.command()
 def tune(
     config: ConfigPath,
     vary: Annotated[
@@ -336,6 +316,7 @@ def list_(
     print_parts(work(group))
 
 
+cli_networks.add_to(app)
 cli_live.add_to(app)
 
 
