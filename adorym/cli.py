@@ -1,5 +1,4 @@
-"""The command line: run, check, inspect, convert, simulate, score, report, export, verify, tune,
-prepare, crystal, train, list, formats.
+"""The command line.
 
 The work of each command is in `adorym.commands`; this module has the options and handles errors: wrong input ends with
 status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -20,6 +19,7 @@ from typing import Annotated, Any
 import typer
 
 from adorym._version import __version__
+from adorym.cli_watch import watch
 from adorym.comm import Communicator, communicator, launched, started
 from adorym.engine.signals import Ended, end_on_signal
 from adorym.errors import AdorymError, RunError
@@ -31,12 +31,14 @@ from adorym.terminal import (
     ConfigPath,
     DataAssignments,
     DataPaths,
+    LogLine,
     ResultPath,
     Resume,
     Settings,
     StartFrom,
     ToFile,
     ToFolder,
+    Watch,
     err,
     out,
     print_parts,
@@ -55,14 +57,6 @@ app = typer.Typer(
 )
 
 
-class _Line(logging.Formatter):
-    """Warnings say that they are."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return f"warning: {text}" if record.levelno >= logging.WARNING else text
-
-
 def _version(show: bool) -> None:
     if show:
         out.print(f"adorym {__version__}")
@@ -78,7 +72,7 @@ def options(
 ) -> None:
     """X-ray and electron image reconstruction by automatic differentiation."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Line())
+    handler.setFormatter(LogLine())
     logging.getLogger("adorym").handlers[:] = [handler]
     logging.getLogger("adorym.start").setLevel(logging.INFO)  # what takes long before a run
 
@@ -91,13 +85,16 @@ def run(
     resume: Resume = False,
     quick: Annotated[bool, typer.Option("--quick", help="A few epochs only, to see whether it works.")] = False,
     start_from: StartFrom = None,
+    watch: Watch = False,
 ) -> None:
     """Reconstruct: result.h5, checkpoint.h5, log.txt and report.html in the output folder."""
     from adorym.commands.run import run as work
     from adorym.report.text import counted
+    from adorym.watch.beside import Page
 
+    pages = [Page(lambda address: out.print(f"Watch: {address}", markup=False))] if watch else []
     assign = [*(assign or ()), *([] if start_from is None else [f"start_from={json.dumps(str(start_from))}"])]
-    done = work(config, assign, output=output, resume=resume, quick=quick)
+    done = work(config, assign, output=output, resume=resume, quick=quick, callbacks=pages)
     losses = list(done.result.history.get("loss", ()))
     final = f", loss {losses[-1]:.4e}" if len(losses) else ""
     if done.stopped:
@@ -337,6 +334,9 @@ def _settings(assignments: list[str] | None) -> dict[str, Any]:
     from adorym.config_file import assigned
 
     return assigned(assignments or ())
+
+
+app.command()(watch)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -110,6 +110,14 @@ def _plane(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return np.tensordot(solution, terms, 1)
 
 
+def solid(amplitude: np.ndarray) -> np.ndarray:
+    """Where an isolated object is: its phase means nothing in the empty space around it. Everywhere in a full field."""
+    finite = amplitude[np.isfinite(amplitude)]
+    level = 0.1 * (np.percentile(finite, 99.9) if finite.size else 0.0)
+    inside = amplitude > level
+    return inside if 0 < np.count_nonzero(inside) < 0.7 * inside.size else np.ones_like(inside)
+
+
 def robust_range(values: np.ndarray, inside: np.ndarray, percent: float = 0.3) -> tuple[float, float]:
     """Smallest and largest of ``values`` ``inside``, outliers left out; (0, 1) where nothing is finite."""
     chosen = values[inside & np.isfinite(values)]
