@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from adorym.data.live import Look
+from adorym.data.looks import Look
 from adorym.data.result import Result
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.report.text import counted
@@ -43,7 +43,7 @@ class RunInfo:
     output: Path | None = None
     rank: int = 0
     current: Callable[[], Result] | None = None
-    glance: Callable[[bool], Look | None] | None = None
+    glance: Callable[[bool], Look[Result] | None] | None = None
     remarks: tuple[str, ...] = ()
 
     @property

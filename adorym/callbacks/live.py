@@ -23,7 +23,8 @@ import numpy as np
 
 from adorym.callbacks.base import BatchProgress, Callback, EpochRecord, RunInfo
 from adorym.data.atomic import PARTIAL, replace_file
-from adorym.data.live import LIVE, POINTS, SNAPSHOT, STATE, Look, curve, curves_of, packed
+from adorym.data.live import LIVE, SNAPSHOT, STATE, packed
+from adorym.data.looks import POINTS, Look, curve, curves_of
 from adorym.data.result import Result
 
 LOG = logging.getLogger("adorym")
@@ -45,7 +46,7 @@ class LiveFolder:
 
     def __init__(self, output: Path) -> None:
         self._folder, self._warned, self.cost_s = output / LIVE, False, 0.0
-        self._waiting: queue.Queue[tuple[dict[str, Any], Look | None] | None] = queue.Queue(1)
+        self._waiting: queue.Queue[tuple[dict[str, Any], Look[Result] | None] | None] = queue.Queue(1)
         self._thread = threading.Thread(target=self._work, name="adorym-live", daemon=True)
         self._thread.start()
 
@@ -54,7 +55,7 @@ class LiveFolder:
         """Whether everything has been written."""
         return self._waiting.unfinished_tasks == 0
 
-    def write(self, state: Mapping[str, Any], seen: Look | None = None) -> None:
+    def write(self, state: Mapping[str, Any], seen: Look[Result] | None = None) -> None:
         """Write soon; nothing if the thread still writes."""
         if self.idle:
             self._waiting.put((dict(state), seen))
@@ -81,7 +82,7 @@ class LiveFolder:
             self.cost_s += time.thread_time() - began
             self._waiting.task_done()
 
-    def _write(self, state: dict[str, Any], seen: Look | None) -> None:
+    def _write(self, state: dict[str, Any], seen: Look[Result] | None) -> None:
         if not self._folder.is_dir():
             self._folder.mkdir()  # not its parents: a folder that was removed stays so
         if seen is not None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from adorym.data.field_of_view import robust_range, solid, without_ramp
-from adorym.data.live import Look
+from adorym.data.looks import Look
 
 AXES = ("y", "x", "z")
 CHANNELS = {
@@ -34,12 +35,12 @@ class Plane:
     high: float
 
 
-def channels(seen: Look) -> tuple[str, ...]:
+def channels(seen: Look[Any]) -> tuple[str, ...]:
     """Names of what can be seen of the object."""
     return CHANNELS[seen.result.representation]
 
 
-def plane(seen: Look, channel: str, axis: str = "z", index: int = 0) -> Plane:
+def plane(seen: Look[Any], channel: str, axis: str = "z", index: int = 0) -> Plane:
     """The section of ``channel`` across ``axis`` at ``index`` of the thinned object.
 
     Of a scan only the seen part is shown, without global phase and, across z, without the phase ramp.

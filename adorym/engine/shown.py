@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from adorym.data.live import Look, look, strides
+from adorym.data.looks import Look, look, strides
 from adorym.data.result import ParameterResult, Result
 from adorym.engine.convention import PROBE, Share
 from adorym.engine.problem import Problem
@@ -54,7 +54,7 @@ def _shown(problem: Problem, name: str, array: np.ndarray) -> np.ndarray:
     return problem.bound.from_model_frame(array)
 
 
-def glance(problem: Problem, history: Mapping[str, Sequence[float]], due: bool = True) -> Look | None:
+def glance(problem: Problem, history: Mapping[str, Sequence[float]], due: bool = True) -> Look[Result] | None:
     """The present state, thinned out to a few megabytes however large the object is; collective.
 
     Every n-th row of the object is read and gathered, and of it every n-th column and slice is kept. Object and probe

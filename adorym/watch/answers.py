@@ -21,10 +21,11 @@ import h5py
 import numpy as np
 
 from adorym.callbacks.save import LOG_NAME
-from adorym.data.live import BOOKS, LIVE, SNAPSHOT, STATE, VOLUME, Look, curves_of, look_at, read_look, read_plain
+from adorym.data.live import BOOKS, LIVE, SNAPSHOT, STATE, read_look, read_plain
 from adorym.data.lock import LOCK_NAME, SILENCE_S
+from adorym.data.looks import VOLUME, Look, curves_of, look_at
 from adorym.data.planes import AXES, Plane, channels, plane
-from adorym.data.result import RESULT_NAME, read_result
+from adorym.data.result import RESULT_NAME, Result, read_result
 from adorym.errors import DataError
 from adorym.report.text import parameter_row
 from adorym.watch.folders import Library, Run, check_self_contained, own_file, stamp
@@ -35,6 +36,10 @@ PIXELS, VOXELS = 1 << 20, 1 << 23
 SHOWN_POSITIONS, SHOWN_MODES, LOG_BYTES = 2000, 12, 20_000
 FILES = (f"{LIVE}/{STATE}", f"{LIVE}/{SNAPSHOT}", f"{LIVE}/{BOOKS}", RESULT_NAME, LOG_NAME)
 KEPT = 4  # looks in memory
+
+
+# Files may be damaged, or no files of ours: such a run is not shown, and the others are.
+UNREADABLE = (DataError, OSError, ValueError, LookupError, TypeError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class _Seen:
     """What is known of one version of a run."""
 
     version: str
-    look: Look | None
+    look: Look[Result] | None
     state: dict[str, Any]
     text: bytes = b""
     planes: dict[tuple[str, str, int], bytes] = field(default_factory=dict)
@@ -80,7 +85,7 @@ class Answers:
         with self._lock:
             try:
                 return asked(query)
-            except (DataError, OSError, ValueError, IndexError, KeyError):
+            except UNREADABLE:
                 return Answer(status=404)
 
     # -- the list --------------------------------------------------------------------------------------------------
@@ -93,9 +98,12 @@ class Answers:
         version = _version(run)
         kept = self._rows.get(run.key)
         if kept is None or kept[0] != version:
-            self._rows[run.key] = kept = version, _row(run)
-        row = kept[1]
-        return row | {"state": _present(run, row["state"])}
+            try:
+                row = _row(run)
+            except UNREADABLE:
+                row = {"key": run.key, "name": run.name, "state": "unreadable", "updated_s": 0.0}
+            self._rows[run.key] = kept = version, row
+        return kept[1] | {"state": _present(run, kept[1]["state"])}
 
     # -- one run ---------------------------------------------------------------------------------------------------
     def _run(self, query: Mapping[str, str]) -> Answer:
@@ -180,7 +188,7 @@ def _finished_state(run: Run) -> dict[str, Any]:
     """The state of a run that left nothing but its result."""
     path = _file(run, RESULT_NAME)
     if path is None:
-        return {}
+        raise DataError(run.name, "neither a snapshot nor a result can be read")
     check_self_contained(path)
     with h5py.File(path, "r") as file:
         history = {name: file[f"history/{name}"][()] for name in file.get("history", ())}
@@ -198,7 +206,7 @@ def _see(run: Run, version: str) -> _Seen:
     ended = state.get("state") != "running" and result is not None
     if not state:
         state = _finished_state(run)
-    found: Look | None = None
+    found: Look[Result] | None = None
     if ended and result is not None:
         check_self_contained(result)
         found = look_at(read_result(result, mapped=True), PIXELS, VOXELS)
@@ -227,7 +235,7 @@ def _tail(path: Path | None) -> str:
     return text if size <= LOG_BYTES else text.partition("\n")[2]
 
 
-def _pictures(seen: Look) -> list[dict[str, Any]]:
+def _pictures(seen: Look[Result]) -> list[dict[str, Any]]:
     """Name, sections and pixel size of every picture."""
     result = seen.result
     depth = result.object.shape[2]
@@ -248,7 +256,7 @@ def _pictures(seen: Look) -> list[dict[str, Any]]:
     ]
 
 
-def _positions(seen: Look) -> dict[str, Any] | None:
+def _positions(seen: Look[Result]) -> dict[str, Any] | None:
     """Refined positions and their start, (y, x) in pixels, as many as can be told apart."""
     found = seen.result.parameters.get("probe_positions")
     if found is None or found.value.ndim != 2 or found.value.shape[1] != 2:
@@ -263,11 +271,11 @@ def _positions(seen: Look) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _planes(seen: Look, name: str, axis: str, index: int) -> list[Plane]:
-    result = seen.result
-    if name == "probe":
-        mode = result.probe[index]  # type: ignore[index]
-        return [Plane(np.abs(mode), 0.0, float(np.abs(result.probe).max())), Plane(np.angle(mode), -np.pi, np.pi)]  # type: ignore[arg-type]
+def _planes(seen: Look[Result], name: str, axis: str, index: int) -> list[Plane]:
+    result, probe = seen.result, seen.result.probe
+    if name == "probe" and probe is not None:
+        strongest = float(np.abs(probe).max())
+        return [Plane(np.abs(probe[index]), 0.0, strongest), Plane(np.angle(probe[index]), -np.pi, np.pi)]
     if name in ("measured", "predicted"):
         counts = np.log10(1 + np.maximum(result.fit[name], 0))
         return [Plane(counts, 0.0, float(np.nanmax(counts, initial=1e-30)))]

@@ -34,16 +34,16 @@ function superscript(number) {
 // 1.2e-8, "m" -> "12 nm"
 function quantity(value, unit, digits = 3) {
   if (value == null || !isFinite(value)) return "–";
-  if (unit === "B") return bytes(value);
+  if (unit === "B") return bytes(value, digits);
   if (!["m", "eV", "rad", "s", "1/s"].includes(unit) || value === 0) return `${text(value, digits)} ${unit}`.trim();
   const power = Math.min(Math.max(3 * Math.floor(Math.log10(Math.abs(value)) / 3 + 1e-9), -15), 12);
   if (unit === "1/s") return `${text(value, digits)} ${unit}`;
   return `${text(value / 10 ** power, digits)} ${PREFIXES[power]}${unit}`;
 }
 
-function bytes(value) {
+function bytes(value, digits = 3) {
   const power = value >= 2 ** 30 ? 3 : 2;
-  return `${text(value / 1024 ** power, 3)} ${["", "", "MiB", "GiB"][power]}`;
+  return `${text(value / 1024 ** power, digits)} ${["", "", "MiB", "GiB"][power]}`;
 }
 
 function clock(seconds) {
@@ -124,7 +124,11 @@ function ticks(low, high, count, log) {
     const first = Math.ceil(Math.log10(low) - 1e-9), last = Math.floor(Math.log10(high) + 1e-9);
     const every = Math.max(1, Math.ceil((last - first + 1) / count)), decades = [];
     for (let e = first; e <= last; e += every) decades.push(10 ** e);
-    if (decades.length > 1) return decades;
+    if (decades.length > 2) return decades;
+    const fine = [];
+    for (let e = first - 1; e <= last; e++) for (const k of [1, 2, 5]) fine.push(k * 10 ** e);
+    const inside = fine.filter((v) => v >= low && v <= high);
+    if (inside.length > 1) return inside;
   }
   const raw = (high - low || 1) / count, power = 10 ** Math.floor(Math.log10(raw));
   const step = power * ([1, 2, 5, 10].find((k) => k * power >= raw) || 10), made = [];
@@ -170,7 +174,7 @@ class Chart {
       parts.push(el("svg:line", { class: "grid", x1: left, x2: width - right, y1: this.toY(v), y2: this.toY(v) }));
       parts.push(el("svg:text", { x: left - 8, y: this.toY(v) + 3.5, "text-anchor": "end" }, this.label(v, Math.abs(y1 - y0))));
     }
-    for (const v of ticks(x0, x1, Math.max(2, Math.floor(width / 110)), false)) {
+    for (const v of ticks(x0, x1, Math.max(3, Math.floor(width / 110)), false)) {
       parts.push(el("svg:text", { x: this.toX(v), y: height - 5, "text-anchor": "middle" }, text(v, 6)));
     }
     this.curves.forEach((curve, i) => {
@@ -183,9 +187,8 @@ class Chart {
   }
 
   label(value, span) {
-    if (this.unit === "B") return bytes(value);
     const digits = value && span ? Math.min(Math.max(Math.ceil(Math.log10(Math.abs(value) / span)) + 2, 3), 7) : 3;
-    return this.unit ? quantity(value, this.unit, digits) : text(value, digits);
+    return this.unit && this.unit !== "1/s" ? quantity(value, this.unit, digits) : text(value, digits);
   }
 
   point(event) {
@@ -209,15 +212,15 @@ class Chart {
 
 // Positions from above: where they were, and where they are.
 function scatter(svg, positions) {
-  const width = svg.clientWidth || 300, all = [...positions.value, ...positions.start];
+  const width = svg.clientWidth || 300, tall = 360, all = [...positions.value, ...positions.start];
   if (!all.length) return svg.replaceChildren();
   const ys = all.map((p) => p[0]), xs = all.map((p) => p[1]), pad = 10;
   const [y0, y1, x0, x1] = [Math.min(...ys), Math.max(...ys), Math.min(...xs), Math.max(...xs)];
-  const scale = (width - 2 * pad) / Math.max(x1 - x0, y1 - y0, 1e-9), height = Math.max((y1 - y0) * scale, 1) + 2 * pad;
+  const scale = Math.min((width - 2 * pad) / Math.max(x1 - x0, 1e-9), (tall - 2 * pad) / Math.max(y1 - y0, 1e-9)), height = Math.max((y1 - y0) * scale, 1) + 2 * pad;
   const at = ([y, x]) => [pad + (x - x0) * scale + (width - 2 * pad - (x1 - x0) * scale) / 2, pad + (y - y0) * scale];
   const dots = (points, r) => points.map((p) => { const [x, y] = at(p); return `M${x.toFixed(1)} ${y.toFixed(1)}m${-r} 0a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`; }).join("");
   const ways = positions.value.map((p, i) => `M${at(positions.start[i]).map((v) => v.toFixed(1)).join(" ")}L${at(p).map((v) => v.toFixed(1)).join(" ")}`).join("");
-  const r = Math.min(Math.max(30 / Math.sqrt(positions.value.length), 0.8), 2.2);
+  const r = Math.min(Math.max(36 / Math.sqrt(positions.value.length), 0.8), 2.4);
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.replaceChildren(
     el("svg:path", { class: "was", d: dots(positions.start, r) }), el("svg:path", { class: "way", d: ways }),

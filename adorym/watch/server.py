@@ -9,7 +9,6 @@ import secrets
 import socket
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 
 import uvicorn
@@ -21,6 +20,7 @@ from starlette.routing import Route
 
 from adorym.errors import ConfigError
 from adorym.watch.answers import Answers
+from adorym.watch.assets import assets
 from adorym.watch.folders import Library
 
 PORT = 8765
@@ -31,16 +31,6 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-
-
-@lru_cache(maxsize=1)
-def assets() -> dict[str, str]:
-    """Text of the page's files by name."""
-    folder = resources.files("adorym.watch")
-    return {
-        name: folder.joinpath(name).read_text(encoding="utf-8")
-        for name in ("page.html", "view.css", "draw.js", "view.js", "page.js")
-    }
 
 
 @lru_cache(maxsize=1)
@@ -115,6 +105,10 @@ class Server:
     def serve(self) -> None:
         """Serve until `stop`, or a signal."""
         self._server.run(sockets=[self._socket])
+
+    def close(self) -> None:
+        """Stop listening, where `serve` was never called."""
+        self._socket.close()
 
     def stop(self) -> None:
         """End `serve` soon; from any thread."""

@@ -3,8 +3,11 @@
 const EVERY_MS = 1000, HIDDEN_MS = 10000, LOST_MS = 4000;
 const STATES = {
   running: "running", finished: "finished", stopped: "stopped early", failed: "failed", silent: "no sign of life",
+  unreadable: "cannot be read",
 };
 const TITLES = { time_s: "Time per epoch", patterns_per_s: "Patterns per second", memory: "Memory", loss: "Loss" };
+const WHOLE = { x: 0.5, y: 0.5, factor: 1 };
+const SMALL = ["probe", "measured", "predicted"]; // pictures without controls
 const HOUSE = ["loss", "patterns_per_s", "time_s", "memory"];
 
 const words = (name) => TITLES[name] || (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");
@@ -12,7 +15,7 @@ const words = (name) => TITLES[name] || (name.charAt(0).toUpperCase() + name.sli
 class View {
   constructor(root, source, { first = null, second = null, chose = () => {} } = {}) {
     Object.assign(this, { root, source, chose, keys: [first, second], runs: [], columns: [], stopped: false });
-    this.zoom = { x: 0.5, y: 0.5, factor: 1 };
+    this.zoom = WHOLE;
     this.settings = {}; // of each picture by name: contrast, palette, section; the same in both columns
     root.classList.add("adorym-watch");
     this.list = el("ul", { class: "runs" });
@@ -102,13 +105,14 @@ class View {
 
   // -- columns ------------------------------------------------------------------------------------------------------
   arrange(keys) {
-    this.zoom = { x: 0.5, y: 0.5, factor: 1 };
+    this.zoom = WHOLE;
     this.columns = keys.map((key, i) => this.columns.find((column) => column.key === key) || new Column(this, key, i));
     this.columns.forEach((column, i) => { column.node.dataset.place = i; });
     this.curves = new Map();
     this.curveBox = el("section", { class: "curves" });
     const two = this.columns.length > 1;
     this.main.className = two ? "two" : "one";
+    for (const column of this.columns) column.curvePlace.replaceChildren();
     if (two) this.main.replaceChildren(el("div", { class: "columns" }, ...this.columns.map((c) => c.node)), this.curveBox);
     else this.main.replaceChildren(...this.columns.map((column) => column.node));
     if (!two && this.columns.length) this.columns[0].curvePlace.replaceChildren(this.curveBox);
@@ -163,7 +167,7 @@ class Column {
     this.head = el("header");
     this.facts = el("dl", { class: "facts" });
     this.pictures = el("section", { class: "pictures" });
-    this.probe = el("section", { class: "card probe", hidden: true });
+    this.small = { probe: this.smallCard("Probe", "hue: phase, brightness: amplitude"), fit: this.smallCard("One pattern", "logarithmic") };
     this.curvePlace = el("div");
     this.positions = el("svg:svg", { class: "positions", role: "img", "aria-label": "Probe positions" });
     this.positionsNote = el("small");
@@ -172,8 +176,13 @@ class Column {
     this.parameters = el("section", { class: "card", hidden: true });
     this.log = el("pre");
     this.logCard = el("details", { class: "card", open: true }, el("summary", {}, "Log"), this.log);
-    this.node = el("article", { "data-key": key }, this.head, this.facts, this.pictures, this.probe, this.curvePlace,
-      el("div", { class: "pair" }, this.positionsCard, el("div", { class: "stack" }, this.books, this.parameters)), this.logCard);
+    this.node = el("article", { "data-key": key }, this.head, this.facts, this.pictures,
+      el("div", { class: "pair" }, this.small.probe, this.small.fit), this.curvePlace, this.parameters,
+      el("div", { class: "pair" }, this.positionsCard, this.books), this.logCard);
+  }
+
+  smallCard(title, note) {
+    return el("section", { class: "card", hidden: true }, el("h2", {}, title, el("small", {}, note)), el("div", { class: "modes" }));
   }
 
   async fetch() {
@@ -234,20 +243,17 @@ class Column {
       else {
         const panel = new Panel(this, about);
         this.panels.set(id, panel);
-        (about.name === "probe" ? this.probeBox() : this.pictures).append(panel.node);
+        this.placeOf(about).append(panel.node);
       }
     }
     const names = new Set(shown.map((about) => about.id || about.name));
     for (const [id, panel] of this.panels) if (!names.has(id)) { panel.node.remove(); this.panels.delete(id); }
   }
 
-  probeBox() {
-    if (this.probe.hidden) {
-      this.probe.hidden = false;
-      this.modes = el("div", { class: "modes" });
-      this.probe.append(el("h2", {}, "Probe", el("small", {}, "hue: phase, brightness: amplitude")), this.modes);
-    }
-    return this.modes;
+  placeOf(about) {
+    const card = about.name === "probe" ? this.small.probe : SMALL.includes(about.name) ? this.small.fit : null;
+    if (card) card.hidden = false;
+    return card ? card.lastChild : this.pictures;
   }
 
   showPositions() {
@@ -263,8 +269,10 @@ class Column {
   showTables() {
     const { parameters = [], learning_rates: rates = {}, books = {} } = this.state;
     const key = (title) => title.toLowerCase().replaceAll(" ", "_");
-    const rows = parameters.map(([name, , start, value, change]) => [name, start, value, change, text(rates[key(name)], 3)]);
-    this.fill(this.parameters, "Parameters", ["", "start", "now", "change", "rate"], rows);
+    const rate = (name) => (rates[name] == null ? "" : text(rates[name], 3));
+    const rows = parameters.map(([name, , start, value, change]) => [name, start, value, change, rate(key(name))]);
+    for (const name of ["probe", "object"]) if (rates[name] != null) rows.unshift([words(name), "", "", "", rate(name)]);
+    this.fill(this.parameters, "Parameters", ["", "start", "now", "change", "learning rate"], rows);
     const flat = Object.entries(books).flatMap(([name, value]) => value && typeof value === "object" && !Array.isArray(value)
       ? Object.entries(value).map(([inner, v]) => [`${words(name)}: ${inner.replaceAll("_", " ")}`, v]) : [[words(name), value]]);
     this.fill(this.books, "Frames", null, flat.map(([name, v]) => [name, typeof v === "number" ? text(v, 7) : String(v)]));
@@ -278,17 +286,18 @@ class Column {
   }
 }
 
-// One picture with its controls; a mode of the probe has none.
+// One picture with its controls; small ones have none.
 class Panel {
   constructor(column, about) {
     Object.assign(this, { column, view: column.view, about, picture: null, wanted: "", shown: "" });
     this.canvas = el("canvas", { "data-picture": about.name, tabindex: 0, role: "img", "aria-label": about.name });
     this.scale = el("span", { class: "scale", hidden: true }, el("i"), el("b"));
     const stage = el("div", { class: "stage" }, this.canvas, this.scale);
-    this.node = about.name === "probe"
-      ? el("figure", { class: "mode" }, stage, el("figcaption", {}, `${(100 * about.part).toFixed(1)} %`))
+    this.isSmall = SMALL.includes(about.name);
+    this.node = this.isSmall
+      ? el("figure", { class: "mode" }, stage, this.caption = el("figcaption"))
       : el("section", { class: "card picture" }, el("h2", {}, words(about.name), this.where = el("small")), stage, this.controls());
-    this.listen();
+    if (!this.isSmall) this.listen();
     new ResizeObserver(() => this.draw()).observe(stage);
   }
 
@@ -347,6 +356,7 @@ class Panel {
 
   // -- the picture --------------------------------------------------------------------------------------------------
   async load() {
+    if (this.caption) this.caption.textContent = this.about.part == null ? words(this.about.name) : `${(100 * this.about.part).toFixed(1)} %`;
     const probe = this.about.name === "probe", { axis } = this.settings;
     const query = { key: this.column.key, name: this.about.name, axis: probe ? "z" : axis, index: probe ? this.about.mode : this.index() };
     const wanted = `${this.column.state.version} ${Object.values(query).join(" ")}`;
@@ -371,7 +381,7 @@ class Panel {
     if (!picture || !width) return;
     const key = JSON.stringify([this.shown, this.contrast(), this.settings.palette]);
     if (this.painted?.key !== key) this.painted = { key, image: paint(picture, this.contrast(), this.settings.palette) };
-    const ratio = window.devicePixelRatio || 1, { x, y, factor } = this.view.zoom;
+    const ratio = window.devicePixelRatio || 1, { x, y, factor } = this.isSmall ? WHOLE : this.view.zoom;
     canvas.style.aspectRatio = `${picture.columns} / ${picture.rows}`;
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.max(1, Math.round((canvas.width * picture.rows) / picture.columns));
@@ -384,7 +394,7 @@ class Panel {
   }
 
   drawScale(across, width) {
-    this.scale.hidden = !across || this.about.name === "probe";
+    this.scale.hidden = !across || this.isSmall;
     if (this.scale.hidden) return;
     const raw = across / 5, power = 10 ** Math.floor(Math.log10(raw)), length = power * [5, 2, 1].find((k) => k * power <= raw);
     this.scale.firstChild.style.width = `${(length / across) * width}px`;
@@ -412,10 +422,10 @@ class Panel {
       view.moveZoom({ x: x - (event.clientX - cx) / box.width / factor, y: y - (event.clientY - cy) / box.height / factor });
     });
     for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => { this.grip = null; });
-    canvas.addEventListener("dblclick", () => view.moveZoom({ factor: 1, x: 0.5, y: 0.5 }));
+    canvas.addEventListener("dblclick", () => view.moveZoom(WHOLE));
     canvas.addEventListener("keydown", (event) => {
       const by = { "+": 1.25, "-": 0.8, 0: 0 }[event.key];
-      if (by !== undefined) view.moveZoom(by ? { factor: view.zoom.factor * by } : { factor: 1, x: 0.5, y: 0.5 });
+      if (by !== undefined) view.moveZoom(by ? { factor: view.zoom.factor * by } : WHOLE);
     });
   }
 }
