@@ -1,5 +1,6 @@
-"""The command line: run, check, inspect, convert, simulate, score, report, export, verify, tune, ...; streams are in
-`adorym.cli_live`, networks in `adorym.cli_networks`.
+"""The command line.
+
+Streams are in `adorym.cli_live`, networks in `adorym.cli_networks`, the page for runs in `adorym.cli_watch`.
 
 The work of each command is in `adorym.commands`; this module has the options and handles errors: wrong input ends with
 status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -19,7 +20,7 @@ from typing import Annotated, Any
 
 import typer
 
-from adorym import cli_live, cli_networks
+from adorym import cli_live, cli_networks, cli_watch
 from adorym._version import __version__
 from adorym.comm import Communicator, communicator, launched
 from adorym.engine.signals import Ended, end_on_signal
@@ -32,6 +33,7 @@ from adorym.terminal import (
     ConfigPath,
     DataAssignments,
     DataPaths,
+    LogLine,
     Profiled,
     ResultPath,
     Resume,
@@ -39,6 +41,7 @@ from adorym.terminal import (
     StartFrom,
     ToFile,
     ToFolder,
+    Watch,
     err,
     out,
     print_parts,
@@ -57,14 +60,6 @@ app = typer.Typer(
 )
 
 
-class _Line(logging.Formatter):
-    """Warnings say that they are."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return f"warning: {text}" if record.levelno >= logging.WARNING else text
-
-
 def _version(show: bool) -> None:
     if show:
         out.print(f"adorym {__version__}")
@@ -80,7 +75,7 @@ def options(
 ) -> None:
     """X-ray and electron image reconstruction by automatic differentiation."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Line())
+    handler.setFormatter(LogLine())
     logging.getLogger("adorym").handlers[:] = [handler]
     logging.getLogger("adorym.start").setLevel(logging.INFO)  # what takes long before a run
 
@@ -94,14 +89,17 @@ def run(
     quick: Annotated[bool, typer.Option("--quick", help="A few epochs only, to see whether it works.")] = False,
     start_from: StartFrom = None,
     profile: Profiled = False,
+    watch: Watch = False,
 ) -> None:
     """Reconstruct: result.h5, checkpoint.h5, log.txt and report.html in the output folder."""
     from adorym.commands.run import run as work
     from adorym.report.text import counted
+    from adorym.watch.beside import Page
 
+    pages = [Page(lambda address: out.print(f"Watch: {address}", markup=False))] if watch else []
     assign = [*(assign or ()), *([] if start_from is None else [f"start_from={json.dumps(str(start_from))}"])]
     assign += ["output.profile=true"] if profile else []
-    done = work(config, assign, output=output, resume=resume, quick=quick)
+    done = work(config, assign, output=output, resume=resume, quick=quick, callbacks=pages)
     losses = list(done.result.history.get("loss", ()))
     final = f", loss {losses[-1]:.4e}" if len(losses) else ""
     if done.stopped:
@@ -318,6 +316,7 @@ def list_(
 
 cli_networks.add_to(app)
 cli_live.add_to(app)
+app.command()(cli_watch.watch)
 
 
 def _settings(assignments: list[str] | None) -> dict[str, Any]:

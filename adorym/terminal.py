@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -33,10 +34,19 @@ Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoi
 StartFrom = Annotated[
     Path | None, typer.Option("--start-from", metavar="RESULT", help="Go on from a result.h5 or the folder of a run.")
 ]
+Watch = Annotated[bool, typer.Option("--watch", help="Serve a page that shows the run while it lasts.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DataAssignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Data settings, such as energy='8.8 keV'.")
 ]
+
+
+class LogLine(logging.Formatter):
+    """Warnings say that they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return f"warning: {text}" if record.levelno >= logging.WARNING else text
 
 
 class Findings(Protocol):

@@ -40,6 +40,7 @@ LAYERS = [
     "engine",
     "report",
     "callbacks",
+    "watch",
     "simulate",
     "config_file",
     "config",
@@ -47,7 +48,7 @@ LAYERS = [
     "commands",
     "api",
     "testing",
-    "cli_live cli_networks",
+    "cli_live cli_networks cli_watch",
     "cli",
     "__main__",
 ]

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from adorym._version import __version__
 from adorym.callbacks.base import Callback, RunInfo
+from adorym.callbacks.live import LiveSnapshots
 from adorym.callbacks.profile import Profile
 from adorym.callbacks.progress import ProgressReport
 from adorym.callbacks.save import LogFile, Snapshots
@@ -31,6 +32,7 @@ from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_chec
 from adorym.engine.loop import TIME_IS_OVER, Reconstruction
 from adorym.engine.outcome import outcome, outcome_in_file
 from adorym.engine.records import BatchProgress, EpochRecord
+from adorym.engine.shown import glance
 from adorym.engine.signals import stop_on_signal
 from adorym.errors import ConfigError, InputError, RunError
 from adorym.extension import user_code
@@ -71,6 +73,7 @@ def run(
     output: str | Path | None = None,
     resume: bool = False,
     quick: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Outcome:
     """Run the configuration file ``path``.
 
@@ -80,6 +83,7 @@ def run(
         output: Folder, instead of the configured one.
         resume: Resume from the checkpoint in that folder.
         quick: Only a few epochs.
+        callbacks: Further callbacks, in addition to those of the configuration.
 
     Raises:
         InputError: Configuration or data cannot be used.
@@ -93,7 +97,7 @@ def run(
     except InputError as error:
         raise at_lines(error, load(path, assignments).lines) from error.__cause__
     where = "output.directory" if output is None else "--output"
-    return carry_out(reconstruction, config, folder, resume=resume, where=where)
+    return carry_out(reconstruction, config, folder, resume=resume, callbacks=callbacks, where=where)
 
 
 def carry_out(
@@ -124,6 +128,8 @@ def carry_out(
         watching: list[Callback] = [*timing, ProgressReport(config.output.progress), LogFile()]
         if config.output.snapshots_every is not None:
             watching.append(Snapshots(config.output.snapshots_every))
+        if config.output.live:
+            watching.append(LiveSnapshots())
         result = drive(reconstruction, config, folder, [*watching, *callbacks])
         report = None
         if config.output.report and comm.is_root:
@@ -209,6 +215,7 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
         output=folder,
         rank=reconstruction.problem.comm.rank,
         current=lambda: outcome(reconstruction, text, judged=False),
+        glance=lambda due: glance(reconstruction.problem, reconstruction.progress.history, due),
         remarks=reconstruction.problem.remarks,
     )
     result: Result | None = None

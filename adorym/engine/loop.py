@@ -20,6 +20,7 @@ from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
+from adorym.engine.shown import glance
 from adorym.engine.solve import SolverStep
 from adorym.engine.step import GradientStep, apply_update, finish_epoch
 from adorym.errors import ConfigError, ConfigErrors, RunError, suggestion
@@ -222,6 +223,12 @@ class Reconstruction:
         state = f"epoch {progress.epoch} of {self._horizon}" + (f", loss {losses[-1]:.4e}" if losses else "")
         shape = " x ".join(map(str, problem.store.shape))
         return f"Reconstruction({problem.model.kind}: object {shape}, {state}; refines {', '.join(refined)})"
+
+    def _repr_html_(self) -> str:
+        from adorym.data.html import as_html  # slow to import, and only a notebook asks
+
+        seen = glance(self.problem, self.progress.history)
+        return repr(self) if seen is None else as_html(seen, repr(self))
 
     def stop(self, reason: str = "asked to stop") -> None:
         """End the loop after the current batch; one rank's call suffices."""
