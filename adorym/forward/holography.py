@@ -155,7 +155,7 @@ class Holography(ForwardModel):
         # The illumination takes up a common factor of the intensities.
         updates: list[Update] = [FactorGauge("intensity_scale", "illumination")]
         if self.autofocus is not None:
-            updates.append(FocusUpdate(self.autofocus, geometry.grid_of, geometry.buffer_px))
+            updates.append(FocusUpdate(self.autofocus, geometry.grid_of, geometry.buffer_px, geometry.propagator))
         material = None if self.kappa is None else SingleMaterial(self.kappa)
         return BoundModel(
             model=self,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cases import holography_cases, insert
 from laws import relative_error
-from tiny_holograms import N, joined, object_of, series
+from tiny_holograms import ENERGY_EV, N, joined, object_of, series
 from tiny_scan import Exact
 
 from adorym.api import prepare
@@ -36,6 +36,7 @@ from adorym.simulate.holograms import Holography as Experiment
 from adorym.simulate.holograms import Misalignment
 from adorym.simulate.noise import Noise
 from adorym.simulate.phantoms import Pictures
+from adorym.updates import State
 from adorym.updates.autofocus import Autofocus, FocusUpdate, refocused
 
 ALL = tuple(range(N))
@@ -61,6 +62,21 @@ def test_a_common_distance_refocuses_the_object():
     insert(problem, {"object": obj, "common_distance": np.array([0.02])})
     before = predicted(problem)
     insert(problem, {"object": refocused(obj, grid, 0.005), "common_distance": np.array([0.015])})
+    assert relative_error(predicted(problem), before) < 1e-10
+
+
+@pytest.mark.parametrize("propagator", ["fresnel", "angular_spectrum"])
+def test_autofocus_leaves_the_fit_as_it_is(propagator):
+    scaled = 2e-4  # visible light at large angles: the two propagators differ
+    data = series(energy_ev=scaled * ENERGY_EV, propagation_distance_m=scaled * np.linspace(0.03, 0.2, N))
+    model = Holography(buffer_px=8, propagation=propagator, autofocus=Autofocus(reach=scaled * 0.02))
+    problem = reconstruction(model, data, names=["common_distance"]).problem
+    insert(problem, {"object": object_of(problem.store.shape)})
+    before = predicted(problem)
+    (update,) = (each for each in problem.bound.updates if isinstance(each, FocusUpdate))
+    after = update.apply(State(1, 1, {"common_distance": np.zeros(1)}, {}, problem.store.values))
+    assert after.values["common_distance"][0] != 0
+    insert(problem, {"object": after.new_object, "common_distance": after.values["common_distance"]})
     assert relative_error(predicted(problem), before) < 1e-10
 
 
@@ -303,7 +319,7 @@ def test_constraints_mean_the_transmission_of_the_material(tmp_path):
     np.testing.assert_array_equal(after(Support(mask=str(tmp_path / "mask.npy")))[0], np.where(mask, lag, 0))
 
 
-@pytest.mark.parametrize("constraint", [Homogeneous(ratio=3.0), PhaseOnly(), AbsorptionOnly(), ShrinkWrap()])
+@pytest.mark.parametrize("constraint", [Homogeneous(kappa=3.0), PhaseOnly(), AbsorptionOnly(), ShrinkWrap()])
 def test_constraints_without_a_meaning_for_one_material_are_refused(constraint):
     with pytest.raises(ConfigError, match=rf"constraints\[0\]: '{constraint.kind}' does not apply to a homogeneous"):
         one_material((constraint,))
