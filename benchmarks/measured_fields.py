@@ -21,17 +21,17 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples" / "holography_multidistance"))
 
-from figures import Figure, main  # noqa: E402
-from measured_fields_tomograms import half_acquisition, tooth  # noqa: E402
-from series import Setting, phase_picture, solve  # noqa: E402
+from figures import Figure, main
+from measured_fields_tomograms import half_acquisition, tooth
+from series import Setting, phase_picture, solve
 
-from adorym.api import reconstruct  # noqa: E402
-from adorym.commands.score import score  # noqa: E402
-from adorym.data.dataset import ArrayPatterns, Dataset  # noqa: E402
-from adorym.data.native_write import write_native  # noqa: E402
-from adorym.simulate.experiments import Ptychography  # noqa: E402
-from adorym.simulate.illumination import DiffusedBeam  # noqa: E402
-from adorym.simulate.scans import Scan  # noqa: E402
+from adorym.api import reconstruct
+from adorym.commands.score import score
+from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.native_write import write_native
+from adorym.simulate.experiments import Ptychography
+from adorym.simulate.illumination import DiffusedBeam
+from adorym.simulate.scans import Scan
 
 SEEDS = (101, 102, 103, 104, 105)
 N, KAPPA, COUNTS = 128, 30.0, 1e4

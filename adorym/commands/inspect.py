@@ -14,10 +14,10 @@ from rich.text import Text
 from adorym.commands.needs import lacks_of_map, likely, missing, starting_configuration
 from adorym.commands.plan import columns, length_facts
 from adorym.data.checks import CountStatistics, count_statistics, faults, repaired
-from adorym.data.containers import ArrayInfo, Container
+from adorym.data.containers import ArrayInfo, Container, opened
 from adorym.data.dataset import Dataset
 from adorym.data.judgements import Judgement, judge, shown_places
-from adorym.data.open import open_dataset, opened, raw_of
+from adorym.data.open import open_dataset, raw_of
 from adorym.data.overrides import Overrides
 from adorym.data.pictures import is_series
 from adorym.data.sources import PathLike, source_of

@@ -71,7 +71,8 @@ class Overrides:
         energy: Photon energy.
         wavelength: Wavelength, in the medium, instead of the photon energy.
         voltage: Acceleration voltage of electrons, instead of the photon energy.
-        white: Flat field, without the sample: array, file, or pattern of several files (``flat_*.tif``), averaged.
+        white: Flat field, without the sample: array, file, several files, or a pattern of them (``flat_*.tif``),
+            averaged. If absent, those that lie beside a series of pictures and are called so.
         dark: Dark field, without beam, likewise.
         hot_pixels: Mask pixels that differ from the median of their neighbors by more than this many standard
             deviations in the mean over all patterns; none if absent.
@@ -134,8 +135,8 @@ class Overrides:
     energy: Annotated[Energy, Field(gt=0)] | None = None
     wavelength: Annotated[Length, Field(gt=0)] | None = None
     voltage: Annotated[Voltage, Field(gt=0)] | None = None
-    white: InputPath | Path | np.ndarray | None = None
-    dark: InputPath | Path | np.ndarray | None = None
+    white: InputPath | tuple[InputPath, ...] | Path | np.ndarray | None = None
+    dark: InputPath | tuple[InputPath, ...] | Path | np.ndarray | None = None
     hot_pixels: Positive | None = None
     pixel_size: Annotated[Length, Field(gt=0)] | tuple[Length, Length] | None = None
     detector_pixel_size: Pitch = None
