@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -90,6 +90,8 @@ class FocusUpdate(Update):
         buffer_px: (y, x) rim of the object outside every hologram.
         propagator: That of the model: with another one the refocused object would not fit the holograms.
     """
+
+    keeps_fit: ClassVar[bool] = True
 
     settings: Autofocus
     grid_of: Callable[[tuple[int, int]], Grid]

@@ -17,6 +17,7 @@ from adorym.constraints.support import ShrinkWrap, Support
 from adorym.data.native_write import write_native
 from adorym.data.tiles import Tiling
 from adorym.engine.build import build
+from adorym.engine.guard import data_loss
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.recipe import Recipe
@@ -78,6 +79,26 @@ def test_autofocus_leaves_the_fit_as_it_is(propagator):
     assert after.values["common_distance"][0] != 0
     insert(problem, {"object": after.new_object, "common_distance": after.values["common_distance"]})
     assert relative_error(predicted(problem), before) < 1e-10
+
+
+def test_a_focus_that_spoils_the_fit_is_not_kept(monkeypatch, caplog):
+    def run():
+        model = Holography(buffer_px=8, autofocus=Autofocus(reach=0.02))
+        made = reconstruction(model, names=["common_distance"], epochs=2)
+        for _ in made.epochs():
+            pass
+        return made, data_loss(made.problem, made.batches())
+
+    focused, fitted = run()
+    assert (
+        fitted < 1e-20
+        and abs(focused.problem.present()["common_distance"][0]) > 1e-3
+        and "fits worse" not in caplog.text
+    )
+    monkeypatch.setattr("adorym.updates.autofocus.refocused", lambda obj, *others: 0.5 * obj)
+    left, loss = run()
+    assert loss < 1e-20 and abs(left.problem.present()["common_distance"][0]) < 1e-12
+    assert "it is left as it was. Search the focus in earlier epochs with 'forward_model.autofocus.at'" in caplog.text
 
 
 def test_relative_distances_have_no_mean():
