@@ -123,7 +123,8 @@ class Overrides:
             own. If absent: interpolated between the angles ``exchange/theta_white`` if the file has them, one each if
             pictures of one angle come with as many flat fields, else the mean.
         bad_counts: What to do with counts that are not finite or negative: stop with an ``error``, ``mask_pixels``
-            that have any, or ``drop_patterns`` that have any (and patterns without a single count).
+            that have any, or ``drop_patterns`` that have any (and patterns without a single count). In projections and
+            holograms counts that are not finite are no error: they are interpolated, and that is said.
         saturation: Counts at and above which a pixel is only a lower bound, where the loss does not say so itself;
             ``auto`` to find it from counts that pile up at the largest; or ``none``.
         memory_limit_gib: Patterns that take more than this are read from the file batch by batch.
