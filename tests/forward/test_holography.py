@@ -123,7 +123,7 @@ def test_the_first_hologram_is_the_reference(name):
 @pytest.mark.parametrize("cone", [False, True])
 def test_tiles_predict_what_whole_holograms_show(cone, monkeypatch):
     """But for fringes finer than the buffer is made for: a tile's window ends within the object."""
-    names = ["common_distance", "affine", "intensity_scale", "illumination"]
+    names = ["common_distance", "affine", "intensity_scale", "beam_shape", "illumination"]
     changes = {"magnification": np.linspace(3.0, 2.9, N)} if cone else {}
     data, model = series((50, 63), **changes), Holography(buffer_px=24)
     rng, found = np.random.default_rng(0), []
@@ -135,6 +135,7 @@ def test_tiles_predict_what_whole_holograms_show(cone, monkeypatch):
         obj, light = (1 - 0.2 * np.sin(y) ** 2) * np.exp(0.4j * np.cos(x - y)), 10 + np.sin(y + 0.3 * x) + 0j
         scale = np.linspace(0.9, 1.1, N)[:, None]
         values = {"object": obj, "affine": maps, "illumination": light, "intensity_scale": scale}
+        values["beam_shape"] = 0.1 * np.cos(np.arange(5 * N)).reshape(N, 5)
         insert(problem, values | {"common_distance": np.array([0.01])})
         found.append(predicted(problem) if tiles is None else joined(problem.dataset, predicted(problem)))
     assert relative_error(found[1], found[0]) < 2e-3
@@ -256,6 +257,20 @@ def test_kappa_is_found_from_ten_times_off(tmp_path):
     parameters = {"object": {"optimizer": step}, "log10_kappa": {"start": 3}}
     run = solved(tmp_path, data, parameters, {"homogeneous": True, "kappa": 80.0}, epochs=100)
     assert outcome(run).parameters["kappa"].value == pytest.approx(8, rel=0.2)
+
+
+def test_a_beam_that_changes_between_holograms_is_refined(tmp_path):
+    data = experiment(blur=0.0).run(1)
+    y, x = (np.linspace(-1, 1, n) for n in (48, 54))
+    tilts = np.array([0.12, -0.04, -0.08])
+    beam = np.exp(tilts[:, None, None] * (x + 0.5 * y[:, None]))
+    uneven = data.with_(patterns=Exact(data.patterns.read(np.arange(3)) * beam))
+    refined = solved(tmp_path, uneven, {"beam_shape": {}})
+    even, plain = (solved(tmp_path, each).progress.history["loss"][-1] for each in (data, uneven))
+    assert refined.progress.history["loss"][-1] < 1.1 * even < 0.5 * plain
+    found = refined.problem.present()["beam_shape"]
+    np.testing.assert_allclose(found[:, 0] - found[:, 0].mean(), tilts, atol=0.02)
+    np.testing.assert_allclose(found[:, 1] - found[:, 1].mean(), 0.5 * tilts * 48 / 54, atol=0.02)
 
 
 def test_autofocus_finds_a_defocused_object():
