@@ -31,6 +31,7 @@ from adorym.terminal import (
     ConfigPath,
     DataAssignments,
     DataPaths,
+    Profiled,
     ResultPath,
     Resume,
     Settings,
@@ -91,12 +92,14 @@ def run(
     resume: Resume = False,
     quick: Annotated[bool, typer.Option("--quick", help="A few epochs only, to see whether it works.")] = False,
     start_from: StartFrom = None,
+    profile: Profiled = False,
 ) -> None:
     """Reconstruct: result.h5, checkpoint.h5, log.txt and report.html in the output folder."""
     from adorym.commands.run import run as work
     from adorym.report.text import counted
 
     assign = [*(assign or ()), *([] if start_from is None else [f"start_from={json.dumps(str(start_from))}"])]
+    assign += ["output.profile=true"] if profile else []
     done = work(config, assign, output=output, resume=resume, quick=quick)
     losses = list(done.result.history.get("loss", ()))
     final = f", loss {losses[-1]:.4e}" if len(losses) else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import fftconvolve
+import scipy  # its slow parts load at their first use
 
 from adorym.data.result import Result
 
@@ -57,7 +57,7 @@ def illumination(result: Result, positions_px: np.ndarray | None = None) -> np.n
     inside = np.all((corners >= 0) & (corners < (shape[0] + height, shape[1] + width)), axis=1)
     counts = np.zeros((shape[0] + height, shape[1] + width))
     np.add.at(counts, tuple(corners[inside].T), 1.0)
-    lit = fftconvolve(counts, intensity)[height : height + shape[0], width : width + shape[1]]
+    lit = scipy.signal.fftconvolve(counts, intensity)[height : height + shape[0], width : width + shape[1]]
     return np.maximum(lit, 0.0)  # rounding of the Fourier transforms
 
 

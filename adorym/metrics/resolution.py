@@ -24,8 +24,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from scipy import fft
-from scipy.signal.windows import tukey
 
 from adorym.errors import DataError
 
@@ -144,7 +144,8 @@ def half_bit_threshold(samples: np.ndarray, truth: bool = False) -> np.ndarray:
 
 
 def _spectrum(image: np.ndarray) -> np.ndarray:
-    window = tukey(image.shape[0], TAPER)[:, None] * tukey(image.shape[1], TAPER)
+    down, across = (scipy.signal.windows.tukey(n, TAPER) for n in image.shape)
+    window = down[:, None] * across
     return fft.fft2((image - (image * window).sum() / window.sum()) * window)
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import fft, optimize
+from scipy import fft
 
 from adorym.optics.geometry import Grid, depth_of_focus_m
 from adorym.optics.propagation import rate_rad_per_m
@@ -76,7 +77,7 @@ class Autofocus:
         best = trials[np.argmin([blur(d) for d in trials])]
         step = trials[1] - trials[0]
         around = max(best - step, low), min(best + step, high)
-        found = optimize.minimize_scalar(blur, bounds=around, method="bounded", options={"xatol": step / 50})
+        found = scipy.optimize.minimize_scalar(blur, bounds=around, method="bounded", options={"xatol": step / 50})
         return float(found.x)
 
 
