@@ -22,6 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples" / "holography_multidistance"))
 
 from figures import Figure, main
+from measured_fields_mutants import mutants
 from measured_fields_tomograms import half_acquisition, tooth
 from series import Setting, phase_picture, solve
 
@@ -132,7 +133,9 @@ def near_field() -> Iterator[Figure]:
         yield Figure(f"near_field.seed_{seed}.object_error", found["object_nrmse"], 0.05)
 
 
-MAKERS = {f.__name__: f for f in (one_hologram, four_distances, distances, near_field, half_acquisition, tooth)}
+MAKERS = {
+    f.__name__: f for f in (one_hologram, four_distances, distances, near_field, half_acquisition, tooth, mutants)
+}
 
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0], MAKERS))
