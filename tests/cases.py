@@ -554,7 +554,7 @@ def holography_cases(window: tuple[int, int] = (12, 14)) -> list[ModelCase]:
     """Both propagators; maps or their parts; one material; a cone beam."""
     distances, parallel = ("common_distance", "relative_distances"), series(window)
     cone = series(window, magnification=np.linspace(3.0, 2.8, parallel.n_patterns))
-    parts, maps = ("translation", "pixel_ratio"), ("affine", "intensity_scale", "illumination")
+    parts, maps = ("translation", "pixel_ratio"), ("affine", "intensity_scale", "beam_shape", "illumination")
     return [
         _holography("holography-maps", (*distances, *maps), parallel, propagation="fresnel"),
         _holography("holography-spectrum", (*distances, *maps), parallel, propagation="angular_spectrum"),
@@ -570,7 +570,16 @@ def holotomography_cases() -> list[ModelCase]:
     single = {"theta_rad": np.linspace(0.13, 2.9, 20), "angle_index": np.arange(20)}
     one = series((7, 9), propagation_distance_m=np.array([0.05]), **single)
     names = ("object", "rotation_angles", "rotation_center")
-    moving = (*names, "tilt", "object_shift", "axis_tilt", "relative_distances", "affine", "intensity_scale")
+    moving = (
+        *names,
+        "tilt",
+        "object_shift",
+        "axis_tilt",
+        "relative_distances",
+        "affine",
+        "intensity_scale",
+        "beam_shape",
+    )
     level = (*names, "common_distance", "illumination")
     return [
         _seen_volume("holotomography-level", HoloTomography(buffer_px=3, center=0.4), one, level),

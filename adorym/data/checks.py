@@ -15,6 +15,7 @@ from adorym.data.outliers import LARGEST_SHARE, beam_region, in_words, outliers
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import BLOCK_BYTES, MaskedPatterns, blocks
 from adorym.data.readers.base import choose
+from adorym.data.whole_pictures import without_holes, without_stuck_pixels
 from adorym.errors import DataError
 
 
@@ -163,6 +164,12 @@ def repaired(dataset: Dataset, wanted: Overrides, statistics: CountStatistics) -
         else:
             said = f"patterns fall out: {names}; leave them out with data.drop_frames: auto"
         dataset = replace(dataset, doubts=(*dataset.doubts, said))
+    whole = dataset
+    if wanted.bad_counts == "error":
+        whole = without_holes(dataset, statistics.not_finite)
+    whole = without_stuck_pixels(whole, statistics.pixel_mean, statistics.pixel_maximum)
+    if whole is not dataset:
+        dataset, statistics = whole, count_statistics(whole)
     if wanted.bad_counts == "drop_patterns":
         bad = np.union1d(statistics.bad_patterns, statistics.empty)
         keep = np.setdiff1d(np.arange(dataset.n_patterns), bad)
