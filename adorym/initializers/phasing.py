@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from adorym.data.dataset import Dataset
-from adorym.data.volume import Volume, crystal_extent, read_volume
+from adorym.data.volume import UNEVEN, Volume, crystal_extent, evened, read_volume, rocking_places, unevenness
 from adorym.errors import ConfigError
 from adorym.forward.object import FirstObject, Initializer
 from adorym.initializers.phasing_run import Phased, Phaser, PhasingSettings
@@ -54,7 +54,7 @@ class Phasing(PhasingSettings, Initializer):
         return self.start(dataset, shape, rng).rows(0, shape[0])
 
     def start(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
-        volume = read_volume(dataset)
+        volume = peak_of(dataset)
         check_shape(volume, shape)
         found = self.phase(volume, rng)
         return FirstObject.of(as_object(self.chosen(found)), diagnostics(found))
@@ -79,6 +79,12 @@ class Phasing(PhasingSettings, Initializer):
         if len(alike) < self.mean_of:
             LOG.warning("%d of %d starts agree with the best: only they are averaged", len(alike), self.mean_of)
         return np.where(found.objects[0] != 0, alike.mean(0), 0)
+
+
+def peak_of(dataset: Dataset) -> Volume:
+    """The counts of ``dataset`` at even steps of the rocking angle."""
+    volume, places = read_volume(dataset), rocking_places(dataset)
+    return volume if unevenness(places) <= UNEVEN else evened(volume, places)
 
 
 def check_shape(volume: Volume, shape: tuple[int, ...]) -> None:
