@@ -14,12 +14,15 @@ from adorym.errors import ConfigError
 from adorym.forward.object import FirstObject, Initializer
 from adorym.initializers.phasing_run import Phased, Phaser, PhasingSettings
 from adorym.initializers.starts import Ranked, Ranking, ranked
+from adorym.metrics.crystal import DISAGREEING
 from adorym.registry import register
 from adorym.wrapper import get_backend
 
 LOG = logging.getLogger("adorym")
 # Voxels phased together; further starts follow.
 BATCH_VOXELS = 1 << 25
+# Measured: bytes of a voxel of a start while it is phased, of one that is kept, and of those that are compared.
+BYTES_PHASING, BYTES_FOUND, BYTES_RANKING = 110, 30, 40
 
 
 @register("initializer", "phasing")
@@ -57,6 +60,7 @@ class Phasing(PhasingSettings, Initializer):
         volume = peak_of(dataset)
         check_shape(volume, shape)
         found = self.phase(volume, rng)
+        self.tell(found)
         return FirstObject.of(as_object(self.chosen(found)), diagnostics(found))
 
     def phase(self, volume: Volume, rng: np.random.Generator) -> Ranked:
@@ -69,6 +73,26 @@ class Phasing(PhasingSettings, Initializer):
         size = max(1, BATCH_VOXELS // support.size)
         parts = [phaser.run(objects[i : i + size], supports[i : i + size]) for i in range(0, self.starts, size)]
         return ranked(Phased.joined(parts), volume.modulus, volume.good, self.rank_by)
+
+    def tell(self, found: Ranked) -> None:
+        """Write misfit and agreement of the starts to the log; a warning if most differ from the best."""
+        others = found.overlap[1:]
+        if not len(others):
+            LOG.info("phasing: one start, chi2 %.5f", float(found.chi2[0]))
+            return
+        said = "phasing: %d starts, chi2 %.5f (best) to %.5f; overlap of the others with the best %.3f (median)"
+        numbers = (len(found.chi2), float(found.chi2[0]), float(found.chi2.max()), float(np.median(others)))
+        LOG.info(said, *numbers)
+        if np.median(others) < DISAGREEING:
+            LOG.warning(
+                "the starts of the phasing disagree: their overlap with the best is %.2f; look at the support, at the "
+                "oversampling ('adorym prepare' tells it), and try more starts or iterations", numbers[-1],
+            )  # fmt: skip
+
+    def bytes_at_once(self, voxels: int) -> int:
+        """About how much memory phasing ``voxels`` takes, besides the counts."""
+        at_once = min(self.starts, max(1, BATCH_VOXELS // voxels))
+        return voxels * (at_once * BYTES_PHASING + self.starts * BYTES_FOUND + BYTES_RANKING)
 
     def chosen(self, found: Ranked) -> np.ndarray:
         """``(z, y, x)`` the best, or the mean of the best that agree, within the support of the best.
