@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from figures import Figure, main
+from measured_fields_bragg import laboratory, ten_crystals
 from measured_fields_tomograms import half_acquisition, tooth
 
 from adorym.api import reconstruct
@@ -111,7 +112,10 @@ def near_field() -> Iterator[Figure]:
         yield Figure(f"near_field.seed_{seed}.object_error", found["object_nrmse"], 0.05)
 
 
-MAKERS = {f.__name__: f for f in (one_hologram, four_distances, near_field, half_acquisition, tooth)}
+PARTS = (one_hologram, four_distances, near_field, half_acquisition, tooth, ten_crystals, laboratory)
+MAKERS = {f.__name__: f for f in PARTS}
+    f.__name__: f for f in (one_hologram, four_distances, near_field, half_acquisition, tooth, ten_crystals, laboratory)
+}
 
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0], MAKERS))

@@ -43,7 +43,7 @@ def reasons(problem: Problem, kind: Kind, epochs: int, ended: str) -> tuple[str,
 def _starts(problem: Problem) -> Iterator[str]:
     overlap = np.ravel(problem.start_diagnostics.get("starts_overlap", ()))[1:]
     if len(overlap) and (found := float(np.median(overlap))) < DISAGREEING:
-        yield f"starts that disagree (overlap {found:.2f} with the best): check support and oversampling, try more starts"
+        yield f"starts that disagree (overlap {found:.2f} with the best): try more of them, check the oversampling"
 
 
 def _unfinished(epochs: int, ended: str) -> Iterator[str]:

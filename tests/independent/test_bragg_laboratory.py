@@ -220,28 +220,31 @@ def slope(found: np.ndarray, true: np.ndarray) -> float:
     return float(found @ true / (true @ true))
 
 
+def slopes(folder: Path, gonio: Goniometer, twin: str) -> tuple[int, float, float]:
+    """Whether the twin is upright (1) or inverted (-1), and the slopes of its displacement and strain.
+
+    The twin is inverted: u'(r) = -u(-r), and the same strain at -r. Compared two voxels below the surface.
+    """
+    made, places = found_in(folder, gonio, twin)
+    field = made.field
+    same, inverted = (np.mean(inside(center_m() + s * places)[field.inside]) for s in (1, -1))
+    assert max(same, inverted) > 0.97 and min(same, inverted) < 0.9
+    sign = 1 if same > inverted else -1
+    core = field.inside & inside(center_m() + sign * 1.4 * places)
+    assert core.sum() > 500
+    here = places[core]
+    u, strain = along(gonio.q, center_m() + sign * here)
+    moved = slope(flat(field.displacement_m[core], here), flat(sign * u, here))
+    return sign, moved, slope(field.strain[core] - field.strain[core].mean(), strain - strain.mean())
+
+
 def test_both_twins_have_the_displacement_and_strain_of_the_laboratory(measured):
-    """The twin is inverted: u'(r) = -u(-r), and the same strain at -r. Compared two voxels below the surface."""
     gonio, folder, *_ = measured
-    signs = []
-    for twin in ("as_is", "other"):
-        made, places = found_in(folder, gonio, twin)
-        field = made.field
-        assert made.figures["plane_spacing_m"] == pytest.approx(2 * np.pi / np.linalg.norm(gonio.q), rel=1e-9)
-        same, inverted = (np.mean(inside(center_m() + s * places)[field.inside]) for s in (1, -1))
-        assert max(same, inverted) > 0.97 and min(same, inverted) < 0.9
-        sign = 1 if same > inverted else -1
-        signs.append(sign)
-        core = field.inside & inside(center_m() + sign * 1.4 * places)
-        assert core.sum() > 500
-        here = places[core]
-        u, strain = along(gonio.q, center_m() + sign * here)
-        found = flat(field.displacement_m[core], here)
-        assert slope(found, flat(sign * u, here)) == pytest.approx(1, abs=0.02)
-        assert slope(field.strain[core] - field.strain[core].mean(), strain - strain.mean()) == pytest.approx(
-            1, abs=0.02
-        )
-    assert signs == [1, -1]
+    found = [slopes(folder, gonio, twin) for twin in ("as_is", "other")]
+    assert [sign for sign, *_ in found] == [1, -1]
+    np.testing.assert_allclose([numbers for _, *numbers in found], 1, atol=0.02)
+    spacing = found_in(folder, gonio)[0].figures["plane_spacing_m"]
+    assert spacing == pytest.approx(2 * np.pi / np.linalg.norm(gonio.q), rel=1e-9)
 
 
 def tilt(q: np.ndarray, r: np.ndarray) -> np.ndarray:
@@ -321,3 +324,26 @@ def test_displacement_is_not_wrapped_where_the_strain_is_strong(tmp_path):
     assert np.abs(found - true).max() < 0.3 * turn and slope(found, true) == pytest.approx(1, abs=0.03)
     jumps = (made.field.displacement_m + made.field.phase_rad / np.linalg.norm(gonio.q))[made.field.inside]
     assert np.ptp(jumps) == pytest.approx(turn)
+
+
+def test_readings_come_from_the_file_of_the_scan(tmp_path):
+    """The circle that was rocked stands where the data say; the others as the file of SPEC has them."""
+    gonio = GONIOMETERS["ID01, off the arm"]
+    written(gonio, tmp_path, scattered(gonio))
+    spec = tmp_path / "run.spec"
+    spec.write_text("#F x\n#O0 Mu  Eta  Phi\n#O1 Nu  Del\n#S 3 ascan eta 1 2 31 1\n#P0 4 17 33\n#P1 9 29\n#L Eta\n1\n")
+    given, _ = found_in(tmp_path, gonio, frame="sample")
+    view = {
+        "geometry": {"beamline": "id01", "rocking": "eta"},
+        "scan": f"{spec}:3",
+        "threshold": 0.5,
+        "frame": "sample",
+    }
+    read = crystal(tmp_path / "result.h5", tmp_path / "read", view)
+    assert read.figures == pytest.approx(given.figures, nan_ok=True)
+    assert read.corner_m == pytest.approx(given.corner_m)
+    spec.write_text("#S 1 ascan eta 1 2 31 1\n#L Eta\n1\n")
+    with pytest.raises(InputError, match="scan: holds no circle of the detector; expected nu, delta"):
+        crystal(tmp_path / "result.h5", tmp_path / "read", {**view, "scan": str(spec)})
+    with pytest.raises(InputError, match="scan: needs 'geometry.beamline', whose circles it reads"):
+        crystal(tmp_path / "result.h5", tmp_path / "read", {"geometry": {"gamma": "30 deg"}, "scan": str(spec)})
