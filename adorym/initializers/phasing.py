@@ -30,7 +30,8 @@ class Phasing(PhasingSettings, Initializer):
     """Phases by alternating projections: ER, HIO, RAAR, difference map, with shrink-wrap, from random starts.
 
     Attributes:
-        starts: Number of random starts, which run together.
+        starts: Number of random starts, which run together; after ``BEST`` in the sequence the best goes on, or as many
+            as ``mean_of``.
         rank_by: Criterion for the best start.
         mean_of: Number of best starts to average, without those that do not agree; 1 takes only the best.
         agreement: Smallest complex overlap with the best for a start to be averaged.
@@ -71,7 +72,9 @@ class Phasing(PhasingSettings, Initializer):
         objects = np.stack([random_start(volume, support, rng) for _ in range(self.starts)])
         supports = np.broadcast_to(support, objects.shape)
         size = max(1, BATCH_VOXELS // support.size)
-        parts = [phaser.run(objects[i : i + size], supports[i : i + size]) for i in range(0, self.starts, size)]
+        parts = [
+            phaser.run(objects[i : i + size], supports[i : i + size], self.mean_of) for i in range(0, self.starts, size)
+        ]
         return ranked(Phased.joined(parts), volume.modulus, volume.good, self.rank_by)
 
     def tell(self, found: Ranked) -> None:

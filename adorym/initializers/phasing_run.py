@@ -10,7 +10,7 @@ from pydantic import Field
 
 from adorym.errors import ConfigError, ConfigErrors, InputError
 from adorym.initializers.algorithms import PhasingAlgorithm
-from adorym.initializers.sequence import SHRINK_WRAP, TWIN, steps_of
+from adorym.initializers.sequence import BEST, SHRINK_WRAP, TWIN, steps_of
 from adorym.optics.support import shrink_wrap
 from adorym.registry import component, lookup
 from adorym.schema import build
@@ -61,7 +61,7 @@ class PhasingSettings:
 
     Attributes:
         sequence: Algorithms and numbers of steps: ``3*(180*HIO + 20*ER) + 20*ER``; ``TWIN`` sets half of the object to
-            zero once, ``SW`` updates the support at once.
+            zero once, ``SW`` updates the support at once, and after ``BEST`` only the best start goes on.
         algorithms: Settings of algorithms by name, such as ``{hio: {beta: 0.8}}``.
         shrink_wrap: How the support is updated.
         low_pass: Start at low resolution; off if absent.
@@ -85,7 +85,7 @@ class PhasingSettings:
         """The algorithms of the sequence, by name in capitals."""
         fields = {name.upper(): values for name, values in self.algorithms.items()}
         made: dict[str, PhasingAlgorithm] = {}
-        for name in {name for name, _ in steps_of(self.sequence)} - {SHRINK_WRAP, TWIN}:
+        for name in {name for name, _ in steps_of(self.sequence)} - {SHRINK_WRAP, TWIN, BEST}:
             try:
                 made[name] = build(lookup("phasing_algorithm", name.lower()), dict(fields.get(name, {})))
             except InputError as error:
@@ -102,16 +102,20 @@ class Phased:
         objects: Complex, zero outside the support, in units of the modulus.
         supports: Bool.
         chi2: ``(n,)`` misfit of the moduli over the measured voxels.
+        finished: ``(n,)`` bool, False for starts that were left behind by ``BEST``.
     """
 
     objects: np.ndarray
     supports: np.ndarray
     chi2: np.ndarray
+    finished: np.ndarray
 
     @classmethod
     def joined(cls, parts: Sequence[Phased]) -> Phased:
         """All of ``parts``, one after the other."""
-        return cls(*map(np.concatenate, zip(*((p.objects, p.supports, p.chi2) for p in parts), strict=True)))
+        return cls(
+            *map(np.concatenate, zip(*((p.objects, p.supports, p.chi2, p.finished) for p in parts), strict=True))
+        )
 
 
 class Phaser:
@@ -133,14 +137,14 @@ class Phaser:
         mean = float(np.sqrt(np.mean(np.asarray(modulus, np.float64) ** 2)))
         self._tiny = (1e-6 * mean) ** 2
 
-    def run(self, starts: np.ndarray, supports: np.ndarray) -> Phased:
-        """Run the sequence from ``starts`` ``(n, z, y, x)`` complex within ``supports`` bool."""
+    def run(self, starts: np.ndarray, supports: np.ndarray, keep: int = 1) -> Phased:
+        """Run the sequence from ``starts`` ``(n, z, y, x)`` complex within ``supports`` bool; ``BEST`` keeps ``keep``."""
         xp, wrap = self.xp, self.settings.shrink_wrap
         x, support = xp.asarray(starts), xp.asarray(np.ascontiguousarray(supports))
         schedule = [name for name, count in steps_of(self.settings.sequence) for _ in range(count)]
         total, last = len(schedule), len(schedule) - self.settings.average
         mean = xp.zeros(x.shape, complex_values=True)
-        algorithm = next(iter(self._algorithms.values()), None)
+        algorithm, behind = next(iter(self._algorithms.values()), None), []
 
         def estimate(x: Array, modulus: Array) -> Array:
             return x if algorithm is None or algorithm.estimates else self.to_modulus(x, modulus)
@@ -149,6 +153,12 @@ class Phaser:
             modulus = self._damped(number)
             if name == TWIN:
                 x = x * self._half(xp.to_numpy(support))
+            elif name == BEST:
+                objects = xp.where(support, estimate(x, modulus), 0 * x)
+                order = np.argsort(self.misfit(objects), kind="stable")
+                parts = (xp.take(a, order[keep:]) for a in (objects, support))
+                behind = [*behind, self._phased(*parts, finished=False)]
+                x, support, mean = (xp.take(a, order[:keep]) for a in (x, support, mean))
             elif name == SHRINK_WRAP:
                 support = self.shrunk(estimate(x, modulus), self._sigma(number / total))
             else:
@@ -160,7 +170,12 @@ class Phaser:
             if number >= last:
                 mean = mean + x
         objects = xp.where(support, mean / min(self.settings.average, total), 0 * mean)
-        return Phased(xp.to_numpy(objects), xp.to_numpy(support), self.misfit(objects))
+        return Phased.joined([self._phased(objects, support, finished=True), *behind])
+
+    def _phased(self, objects: Array, support: Array, *, finished: bool) -> Phased:
+        n = int(objects.shape[0])
+        found, supports = self.xp.to_numpy(objects), self.xp.to_numpy(support)
+        return Phased(found, supports, self.misfit(objects) if n else np.zeros(0), np.full(n, finished))
 
     def to_modulus(self, x: Array, modulus: Array) -> Array:
         """The nearest object whose transform has the given modulus where it was measured."""

@@ -323,7 +323,7 @@ def test_displacement_is_not_wrapped_where_the_strain_is_strong(tmp_path):
     assert np.ptp(made.field.displacement_m[made.field.inside]) > 1.2 * turn
     assert np.abs(found - true).max() < 0.3 * turn and slope(found, true) == pytest.approx(1, abs=0.03)
     jumps = (made.field.displacement_m + made.field.phase_rad / np.linalg.norm(gonio.q))[made.field.inside]
-    assert np.ptp(jumps) == pytest.approx(turn)
+    assert np.ptp(jumps) > 0.99 * turn
 
 
 def test_readings_come_from_the_file_of_the_scan(tmp_path):
