@@ -114,8 +114,6 @@ def near_field() -> Iterator[Figure]:
 
 PARTS = (one_hologram, four_distances, near_field, half_acquisition, tooth, ten_crystals, laboratory)
 MAKERS = {f.__name__: f for f in PARTS}
-    f.__name__: f for f in (one_hologram, four_distances, near_field, half_acquisition, tooth, ten_crystals, laboratory)
-}
 
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0], MAKERS))
