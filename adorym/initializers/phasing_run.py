@@ -138,7 +138,13 @@ class Phaser:
         self._tiny = (1e-6 * mean) ** 2
 
     def run(self, starts: np.ndarray, supports: np.ndarray, keep: int = 1) -> Phased:
-        """Run the sequence from ``starts`` ``(n, z, y, x)`` complex within ``supports`` bool; ``BEST`` keeps ``keep``."""
+        """Run the sequence from ``starts`` ``(n, z, y, x)`` complex within ``supports`` bool.
+
+        Args:
+            starts: First objects.
+            supports: First supports.
+            keep: How many starts ``BEST`` lets go on.
+        """
         xp, wrap = self.xp, self.settings.shrink_wrap
         x, support = xp.asarray(starts), xp.asarray(np.ascontiguousarray(supports))
         schedule = [name for name, count in steps_of(self.settings.sequence) for _ in range(count)]
