@@ -24,7 +24,8 @@ from adorym.simulate.bragg import BraggCrystal
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 CRYSTALS = range(101, 111)
 # What was the default before: one start.
-BEFORE = {"starts": 1, "sequence": "3*(180*HIO + 20*ER) + 20*ER", "shrink_wrap": ShrinkWrapSettings(every=20, start=20)}
+WRAP = ShrinkWrapSettings(every=20, threshold=0.1)
+BEFORE = {"starts": 1, "sequence": "3*(180*HIO + 20*ER) + 20*ER", "shrink_wrap": WRAP}
 
 
 def ten_crystals() -> Iterator[Figure]:
@@ -34,7 +35,7 @@ def ten_crystals() -> Iterator[Figure]:
         data = BraggCrystal().run(seed)
         volume, true = read_volume(data), np.moveaxis(data.truth["crystal"], 2, 0)
         phasing, start = Phasing(device="cpu"), time.process_time()
-        found = phasing.chosen(phasing.phase(volume, np.random.default_rng(seed)))
+        found = phasing.finished(phasing.phase(volume, np.random.default_rng(seed)), volume)
         seconds += time.process_time() - start
         lacking.append(1 - match(found, true).overlap)
         yield Figure(f"ten_crystals.seed_{seed}.lacking_overlap", lacking[-1], 0.07)

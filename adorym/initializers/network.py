@@ -80,7 +80,7 @@ class NetworkInitializer(Initializer):
     expensive: ClassVar[bool] = True
 
     sequence: str = "80*HIO + 20*ER"
-    shrink_wrap: ShrinkWrapSettings = ShrinkWrapSettings(first_sigma=1.0)
+    shrink_wrap: ShrinkWrapSettings = ShrinkWrapSettings(every=20, threshold=0.1, first_sigma=1.0)
     length: int | None = Field(None, ge=16)
     support: float = Field(0.1, gt=0, lt=1)
     compare: int = Field(0, ge=0)

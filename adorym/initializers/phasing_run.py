@@ -10,8 +10,8 @@ from pydantic import Field
 
 from adorym.errors import ConfigError, ConfigErrors, InputError
 from adorym.initializers.algorithms import PhasingAlgorithm
-from adorym.initializers.sequence import BEST, SHRINK_WRAP, TWIN, steps_of
-from adorym.optics.support import shrink_wrap
+from adorym.initializers.sequence import SHRINK_WRAP, TWIN, steps_of
+from adorym.optics.support import LARGEST, shrink_wrap
 from adorym.registry import component, lookup
 from adorym.schema import build
 from adorym.schema.messages import prefixed
@@ -34,9 +34,9 @@ class ShrinkWrapSettings:
         dilate: Voxels by which the support is dilated after each update.
     """
 
-    every: int = Field(20, ge=0)
+    every: int = Field(10, ge=0)
     start: int = Field(20, ge=0)
-    threshold: float = Field(0.1, gt=0, lt=1)
+    threshold: float = Field(0.2, gt=0, lt=1)
     sigma: Pixels = Field(1.0, gt=0)
     first_sigma: Pixels = Field(2.0, gt=0)
     dilate: int = Field(0, ge=0)
@@ -60,15 +60,15 @@ class PhasingSettings:
     """Settings of the phasing.
 
     Attributes:
-        sequence: Algorithms and numbers of steps: ``3*(180*HIO + 20*ER) + 20*ER``; ``TWIN`` sets half of the object to
-            zero once, ``SW`` updates the support at once, and after ``BEST`` only the best start goes on.
+        sequence: Algorithms and numbers of steps: ``2*(90*HIO + 20*ER) + 20*ER``; ``TWIN`` sets half of the object to
+            zero once, ``SW`` updates the support at once.
         algorithms: Settings of algorithms by name, such as ``{hio: {beta: 0.8}}``.
         shrink_wrap: How the support is updated.
         low_pass: Start at low resolution; off if absent.
         average: Number of last steps whose objects are averaged.
     """
 
-    sequence: str = "3*(180*HIO + 20*ER) + 20*ER"
+    sequence: str = "2*(90*HIO + 20*ER) + 20*ER"
     algorithms: dict[str, dict[str, float]] = Field(default_factory=dict)
     shrink_wrap: ShrinkWrapSettings = ShrinkWrapSettings()
     low_pass: LowPass | None = None
@@ -85,7 +85,7 @@ class PhasingSettings:
         """The algorithms of the sequence, by name in capitals."""
         fields = {name.upper(): values for name, values in self.algorithms.items()}
         made: dict[str, PhasingAlgorithm] = {}
-        for name in {name for name, _ in steps_of(self.sequence)} - {SHRINK_WRAP, TWIN, BEST}:
+        for name in {name for name, _ in steps_of(self.sequence)} - {SHRINK_WRAP, TWIN}:
             try:
                 made[name] = build(lookup("phasing_algorithm", name.lower()), dict(fields.get(name, {})))
             except InputError as error:
@@ -102,20 +102,16 @@ class Phased:
         objects: Complex, zero outside the support, in units of the modulus.
         supports: Bool.
         chi2: ``(n,)`` misfit of the moduli over the measured voxels.
-        finished: ``(n,)`` bool, False for starts that were left behind by ``BEST``.
     """
 
     objects: np.ndarray
     supports: np.ndarray
     chi2: np.ndarray
-    finished: np.ndarray
 
     @classmethod
     def joined(cls, parts: Sequence[Phased]) -> Phased:
         """All of ``parts``, one after the other."""
-        return cls(
-            *map(np.concatenate, zip(*((p.objects, p.supports, p.chi2, p.finished) for p in parts), strict=True))
-        )
+        return cls(*map(np.concatenate, zip(*((p.objects, p.supports, p.chi2) for p in parts), strict=True)))
 
 
 class Phaser:
@@ -137,20 +133,14 @@ class Phaser:
         mean = float(np.sqrt(np.mean(np.asarray(modulus, np.float64) ** 2)))
         self._tiny = (1e-6 * mean) ** 2
 
-    def run(self, starts: np.ndarray, supports: np.ndarray, keep: int = 1) -> Phased:
-        """Run the sequence from ``starts`` ``(n, z, y, x)`` complex within ``supports`` bool.
-
-        Args:
-            starts: First objects.
-            supports: First supports.
-            keep: How many starts ``BEST`` lets go on.
-        """
+    def run(self, starts: np.ndarray, supports: np.ndarray) -> Phased:
+        """Run the sequence from ``starts`` ``(n, z, y, x)`` complex within ``supports`` bool."""
         xp, wrap = self.xp, self.settings.shrink_wrap
         x, support = xp.asarray(starts), xp.asarray(np.ascontiguousarray(supports))
         schedule = [name for name, count in steps_of(self.settings.sequence) for _ in range(count)]
         total, last = len(schedule), len(schedule) - self.settings.average
         mean = xp.zeros(x.shape, complex_values=True)
-        algorithm, behind = next(iter(self._algorithms.values()), None), []
+        algorithm = next(iter(self._algorithms.values()), None)
 
         def estimate(x: Array, modulus: Array) -> Array:
             return x if algorithm is None or algorithm.estimates else self.to_modulus(x, modulus)
@@ -159,29 +149,18 @@ class Phaser:
             modulus = self._damped(number)
             if name == TWIN:
                 x = x * self._half(xp.to_numpy(support))
-            elif name == BEST:
-                objects = xp.where(support, estimate(x, modulus), 0 * x)
-                order = np.argsort(self.misfit(objects), kind="stable")
-                parts = (xp.take(a, order[keep:]) for a in (objects, support))
-                behind = [*behind, self._phased(*parts, finished=False)]
-                x, support, mean = (xp.take(a, order[:keep]) for a in (x, support, mean))
             elif name == SHRINK_WRAP:
-                support = self.shrunk(estimate(x, modulus), self._sigma(number / total))
+                support = self._follow(support, estimate(x, modulus), self._sigma(number / total))
             else:
                 algorithm = self._algorithms[name]
                 x = algorithm.step(xp, x, support, lambda a, m=modulus: self.to_modulus(a, m))  # type: ignore[misc]
             done = number + 1
             if wrap.every and done % wrap.every == 0 and wrap.start <= done <= last:
-                support = self.shrunk(estimate(x, modulus), self._sigma(number / total))
+                support = self._follow(support, estimate(x, modulus), self._sigma(number / total))
             if number >= last:
                 mean = mean + x
         objects = xp.where(support, mean / min(self.settings.average, total), 0 * mean)
-        return Phased.joined([self._phased(objects, support, finished=True), *behind])
-
-    def _phased(self, objects: Array, support: Array, *, finished: bool) -> Phased:
-        n = int(objects.shape[0])
-        found, supports = self.xp.to_numpy(objects), self.xp.to_numpy(support)
-        return Phased(found, supports, self.misfit(objects) if n else np.zeros(0), np.full(n, finished))
+        return Phased(xp.to_numpy(objects), xp.to_numpy(support), self.misfit(objects))
 
     def to_modulus(self, x: Array, modulus: Array) -> Array:
         """The nearest object whose transform has the given modulus where it was measured."""
@@ -205,6 +184,13 @@ class Phaser:
     def _sigma(self, part: float) -> float:
         wrap = self.settings.shrink_wrap
         return wrap.sigma + max(0.0, 1 - 2 * part) * (wrap.first_sigma - wrap.sigma)
+
+    def _follow(self, present: Array, x: Array, sigma: float) -> Array:
+        """The support of ``x``, or the ``present`` one where that would grow to most of the array."""
+        xp, found = self.xp, self.shrunk(x, sigma)
+        sizes = [np.mean(xp.to_numpy(support), axis=AXES, keepdims=True) for support in (found, present)]
+        small = sizes[0] <= np.maximum(LARGEST, sizes[1])
+        return found if small.all() else xp.where(xp.asarray(small), found, present)
 
     def shrunk(self, x: Array, sigma: float) -> Array:
         """The support of ``x``: where its blurred amplitude is at least a fraction of the largest."""

@@ -8,7 +8,7 @@ from adorym.errors import ConfigError, suggestion
 from adorym.registry import names
 
 # Single steps in addition to the registered algorithms.
-SHRINK_WRAP, TWIN, BEST = "SW", "TWIN", "BEST"
+SHRINK_WRAP, TWIN = "SW", "TWIN"
 _TOKEN = re.compile(r"\s*(\d+|[A-Za-z_]+|[*+()])")
 
 
@@ -16,8 +16,8 @@ def steps_of(sequence: str) -> list[tuple[str, int]]:
     """``[(name in capitals, repetitions), ...]`` of a sequence, brackets resolved, neighbors of one name joined.
 
     Grammar: a sum of terms; a term is a name or a bracketed sum, with or without a number and ``*`` before it. Names
-    are those of the registered algorithms, ``SW`` (shrink-wrap now), ``TWIN`` (set half of the object to zero, once)
-    and ``BEST`` (only the start with the smallest misfit goes on).
+    are those of the registered algorithms, ``SW`` (shrink-wrap now) and ``TWIN`` (set half of the object to zero,
+    once).
 
     Raises:
         ConfigError: The text is not a sequence; the message shows the first wrong character.
@@ -29,7 +29,7 @@ def steps_of(sequence: str) -> list[tuple[str, int]]:
             raise _error(sequence, place, "a number, a name, '*', '+', '(' or ')'")
         tokens.append((found.group(1), found.start(1)))
         place = found.end()
-    known = {name.upper() for name in names("phasing_algorithm")} | {SHRINK_WRAP, TWIN, BEST}
+    known = {name.upper() for name in names("phasing_algorithm")} | {SHRINK_WRAP, TWIN}
     parsed, rest = _sum(tokens, sequence, known)
     if rest:
         raise _error(sequence, rest[0][1], "'+' or the end")

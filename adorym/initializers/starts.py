@@ -41,7 +41,7 @@ def ranked(phased: Phased, modulus: np.ndarray, good: np.ndarray | None, by: Ran
         modulus: Measured modulus, zero frequency at the middle.
         good: Bool, measured voxels.
         by: ``chi2``: smallest misfit; ``sharpness``: smallest sum of the fourth power of the amplitude, the most even
-            crystal; ``volume``: largest support. Starts that were run to the end come before the others.
+            crystal; ``volume``: largest support.
     """
     voxels = phased.supports.sum(axis=(1, 2, 3))
     amplitude = np.abs(phased.objects)
@@ -50,7 +50,7 @@ def ranked(phased: Phased, modulus: np.ndarray, good: np.ndarray | None, by: Ran
         "sharpness": (amplitude**4).sum(axis=(1, 2, 3)) / (amplitude**2).sum(axis=(1, 2, 3)) ** 2,
         "volume": -voxels,
     }
-    order = np.lexsort((measures[by], ~phased.finished))
+    order = np.argsort(measures[by], kind="stable")
     best = phased.objects[order[0]]
     objects, overlap = [best], [1.0]
     for i in order[1:]:

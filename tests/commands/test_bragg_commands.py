@@ -72,6 +72,28 @@ def test_sides_with_large_primes_and_low_sampling_are_warned_of(folder, tmp_path
     assert any("prime factor of 13" in w for w in found.warnings)
 
 
+def test_the_documented_configuration_runs_to_its_end(folder):
+    """Several starts averaged, a support that follows, coherence and background; the loss is lower at the end."""
+    config = {
+        "data": {"path": str(folder / "data.h5")},
+        "forward_model": {"kind": "bragg_cdi"},
+        "loss": {"kind": "poisson"},
+        "parameters": {
+            "object": {"initial": {"kind": "phasing", "starts": 8, "mean_of": 3}},
+            "support": {"threshold": 0.1, "every": 20},
+            "coherence_blur": {},
+            "background": {},
+        },
+        "run": {"epochs": 60, "device": "cpu"},
+    }
+    reconstruction = adorym.prepare(config)
+    losses = [record.loss for record in reconstruction.epochs()]
+    support = reconstruction.problem.values["support"]
+    inside = np.asarray(reconstruction.problem.xp.to_numpy(support.array)) > 0
+    assert len(losses) == 60 and not reconstruction.ended and losses[-1] < losses[0]
+    assert 0.02 < inside.mean() < 0.5
+
+
 def test_result_is_scored_against_the_truth(folder):
     found = score(folder / "out", folder / "raw.h5")
     assert found["overlap"] > 0.8 and found["phase_rms_rad"] < 0.8
