@@ -18,6 +18,9 @@ from adorym.data.readers.base import choose
 from adorym.data.whole_pictures import without_holes, without_stuck_pixels
 from adorym.errors import DataError
 
+# A rocking curve is at most so wide; a tomogram is wider.
+WIDEST_ROCKING = 0.2
+
 
 @dataclass(frozen=True)
 class CountStatistics:
@@ -206,6 +209,12 @@ def _saturated(dataset: Dataset, wanted: Overrides, statistics: CountStatistics)
     return replace(dataset, saturation_counts=statistics.saturation, doubts=(*dataset.doubts, said))
 
 
+def _rocked(dataset: Dataset) -> bool:
+    """Whether the patterns are of a rocking scan, whose outermost frames may hold no count."""
+    one_each = dataset.n_angles == dataset.n_patterns > 1 and dataset.probe_positions_px is None
+    return dataset.arm_px is not None or (one_each and float(np.ptp(dataset.theta_rad)) < WIDEST_ROCKING)
+
+
 def faults(dataset: Dataset, statistics: CountStatistics) -> Iterator[DataError]:
     """What is wrong with the counts, an error for each kind of fault."""
     n, numbers = dataset.n_patterns, dataset.pattern_numbers
@@ -225,7 +234,7 @@ def faults(dataset: Dataset, statistics: CountStatistics) -> Iterator[DataError]
             found = f"in {len(where)} of {n} patterns, first in pattern {numbers[where[0]]}"
             remedy = " or ".join(remedies) or "write the file anew"
             yield DataError(dataset.path, f"{count.sum()} {what}", found=found, remedy=remedy)
-    if len(empty := statistics.empty):
+    if len(empty := statistics.empty) and not _rocked(dataset):
         found = f"only zeros, first in pattern {numbers[empty[0]]}"
         remedy = "leave them out (data.bad_counts: drop_patterns, or data.frames)"
         yield DataError(dataset.path, f"{len(empty)} of {n} patterns hold no counts at all", found=found, remedy=remedy)

@@ -261,6 +261,13 @@ class Orientation:
                     frames = np.roll(frames, 1, axis)
         return np.ascontiguousarray(frames)
 
+    def place(self, place_px: tuple[float, float], window_px: tuple[int, int]) -> tuple[float, float]:
+        """(y, x) of a place of the frames after `apply`, in the turned frames of size ``window_px``."""
+        place = place_px[::-1] if self.transpose else place_px
+        flips = zip(place, (self.flip_y, self.flip_x), window_px, strict=True)
+        y, x = ((n - n % 2 if self.keep_center else n - 1) - at if flip else at for at, flip, n in flips)
+        return y, x
+
     def describe(self) -> str:
         """The steps in words."""
         steps = {

@@ -57,6 +57,7 @@ class Raw:
         open_beam_counts: Mean counts in a pixel without the sample; those of ``flat`` if there is one.
         start_probe: ``(modes, y, x)``.
         rotation_center_px: x of the rotation axis from the detector's middle.
+        arm_px: (y, x) pixel that the arm of the detector points at.
         computed: As `adorym.data.dataset.Dataset` has it.
         truth: What a simulation knows.
         notes: What the reader decided.
@@ -80,6 +81,7 @@ class Raw:
     open_beam_counts: float | None = None
     start_probe: np.ndarray | None = None
     rotation_center_px: float | None = None
+    arm_px: tuple[float, float] | None = None
     computed: tuple[str, ...] = ()
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -159,6 +161,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
             patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
             if turn.transpose and lengths.detector_pixel_size_m is not None:  # the object's pixel stays
                 lengths = replace(lengths, detector_pixel_size_m=lengths.detector_pixel_size_m[::-1])
+            if raw.arm_px is not None:
+                raw = replace(raw, arm_px=turn.place(raw.arm_px, patterns.shape[1:]))
             notes.append(f"patterns: {turn.describe()}")
     frames = _frames(replace(raw, patterns=patterns, mask=mask, measured=measured, lengths=lengths), chosen)
     frames = frames.windowed(overrides, chosen, notes)
@@ -186,6 +190,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         angle_numbers=chosen.angles,
         open_beam_counts=frames.open_beam_counts,
         rotation_center_px=frames.rotation_center_px,
+        arm_px=frames.arm_px,
         **{q.field: getattr(lengths, q.field) for q in LENGTHS},
     )
     check_angles(dataset)
@@ -350,5 +355,6 @@ def _frames(raw: Raw, chosen: Selection) -> Frames:
         amplitude=raw.measured == "amplitude",
         start_probe=raw.start_probe,
         rotation_center_px=raw.rotation_center_px,
+        arm_px=raw.arm_px,
         open_beam_counts=raw.open_beam_counts if raw.flat is None else lit_mean(raw.flat),
     )
