@@ -64,8 +64,9 @@ def csaxs(folder: Path) -> Path:
 
 def lynx(folder: Path) -> Path:
     path = write(folder / "a.h5", {"entry/data/eiger_4": STACK})
+    said = {"Pixel_size": [PITCH_M], "Detector_distance_m": [DISTANCE_M], "Photon_energy_kev": [ENERGY_EV / 1e3]}
     with h5py.File(path, "a") as file:
-        file["entry/data/eiger_4"].attrs.update({"Pixel_size": [PITCH_M], "Detector_distance": DISTANCE_M})
+        file["entry/data/eiger_4"].attrs.update(said | {"Center_x_pixel": [6], "Count_cutoff": [4095]})
     return path
 
 
@@ -73,7 +74,8 @@ def aps_isn(folder: Path) -> Path:
     for k in range(N):
         write(folder / f"line_{k}.h5", {"entry/data/data": STACK[k : k + 1]})
     path = write(folder / "a.h5", {"configs/photon_energy_eV": ENERGY_EV, "configs/det_dist_mm": DISTANCE_M,
-                                   "configs/pix_size_x": PITCH_M, "configs/pix_size_y": 2 * PITCH_M})  # fmt: skip
+                                   "configs/pix_size_x": PITCH_M, "configs/pix_size_y": 2 * PITCH_M,
+                                   "configs/num_images": N, "configs/num_exposures_per_img": 1})  # fmt: skip
     with h5py.File(path, "a") as file:
         for k in range(N):
             file[f"PTYCHO/line_{k}"] = h5py.ExternalLink(f"line_{k}.h5", "/entry/data/data")
@@ -143,7 +145,7 @@ SAID = {
     "eiger": GEOMETRY | TALL,
     "nanomax": {"energy_ev": ENERGY_EV},
     "csaxs": GEOMETRY,
-    "lynx": {"distance_m": DISTANCE_M, "detector_pixel_size_m": (PITCH_M, PITCH_M)},
+    "lynx": GEOMETRY,
     "aps_isn": GEOMETRY | TALL,
     "hxn": GEOMETRY,
     "hxn_scan": {"energy_ev": ENERGY_EV},
@@ -181,6 +183,55 @@ def test_a_file_is_recognized_and_read(tmp_path, name):
         expected = np.array([(5.0 * row, 4.0 * column) for row in range(2) for column in range(3)]) * 1e-10 / pixel
     moved = dataset.probe_positions_px
     np.testing.assert_allclose(moved - moved.min(0), expected - expected.min(0), atol=1e-4)
+
+
+def test_whole_files_behind_links_and_their_positions_beside(tmp_path):
+    """The In Situ Nanoprobe's distance in millimeters or meters, its links to files, its positions in micrometers."""
+    path = aps_isn(tmp_path)
+    with h5py.File(path, "a") as file:
+        file["configs/det_dist_mm"][()] = 1e3 * DISTANCE_M
+        for k in range(N):
+            del file[f"PTYCHO/line_{k}"]
+            file[f"PTYCHO/line_{k}"] = h5py.ExternalLink(f"line_{k}.h5", "/")
+    y, x = PLACES.T * PIXEL_M * 1e6
+    beside = write(tmp_path / "positions.h5", {"entry/data/X_Position": x, "entry/data/Y_Position": y})
+    dataset = open_dataset([path, beside])
+    assert dataset.format == "aps_isn"
+    for field, value in (GEOMETRY | TALL).items():
+        assert getattr(dataset, field) == pytest.approx(value, rel=1e-6), field
+    np.testing.assert_array_equal(dataset.patterns.read(np.arange(N)), STACK)
+    moved, pixel = dataset.probe_positions_px, np.array(dataset.pixel_size_m)
+    np.testing.assert_allclose(moved * pixel, (PLACES - PLACES.min(0)) * PIXEL_M, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        ("DataPoint TotalPoints Target_x Average_x_st_fzp Stdev_x_st_fzp Target_y Average_y_st_fzp Stdev_y_st_fzp", 8),
+        ("Detector_Count Average_x_st_fzp Stdev_x_st_fzp Average_y_st_fzp Stdev_y_st_fzp", 5),
+    ],
+)
+def test_the_tables_of_a_stage(tmp_path, names, columns):
+    """Where the stage was, in micrometers, not where it should have been; the first line is the scan's name."""
+    table, said = np.zeros((N, columns)), names.split()
+    table[:, said.index("Average_y_st_fzp")], table[:, said.index("Average_x_st_fzp")] = PLACES.T * PIXEL_M * 1e6
+    np.savetxt(tmp_path / "a.dat", table, header=f"scan 12, fly2d\n{names}", comments="")
+    dataset = open_dataset(lynx(tmp_path), {"positions": str(tmp_path / "a.dat")})
+    moved = dataset.probe_positions_px * np.array(dataset.pixel_size_m)
+    np.testing.assert_allclose(moved, (PLACES - PLACES.min(0)) * PIXEL_M, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["nanomax", "hxn_scan"])
+def test_frames_where_others_look_for_them(tmp_path, name):
+    path = MAKERS[name](tmp_path)
+    with h5py.File(path, "a") as file:
+        old, new = {"nanomax": ("entry/measurement/eiger1m/frames", "entry/instrument/Eiger/data"),
+                    "hxn_scan": ("diff_data/merlin1/det_images", "entry/data/data")}[name]  # fmt: skip
+        file.require_group(new.rpartition("/")[0])
+        file.move(old, new)
+    dataset = open_dataset(path, {"pixel_size": PIXEL_M})
+    assert dataset.format == name
+    np.testing.assert_array_equal(dataset.patterns.read(np.arange(N)), STACK)
 
 
 @pytest.mark.parametrize("name", ["eiger", "csaxs"])
