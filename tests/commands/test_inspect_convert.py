@@ -97,9 +97,28 @@ def test_zero_frequency_at_the_corner_and_low_overlap_are_suspected(tmp_path):
     assert any("are they in pixels?" in hint and "data.positions_unit" in hint for hint in hints)
 
 
+def test_pixels_beside_a_gap_are_not_hot(tmp_path):
+    """The middle of the beam lies there; what is masked has no counts to compare with."""
+    data, mask = scan(6), np.ones((16, 20), bool)
+    mask[:, 11:13] = False
+    patterns = 10 * data.patterns.read(np.arange(36)) * mask
+    write_native(data.with_(patterns=ArrayPatterns(patterns), mask=mask), tmp_path / "a.h5")
+    assert len(inspect(tmp_path / "a.h5").pixels.hot) == 0
+
+
+def test_a_raster_asks_for_its_step(tmp_path):
+    np.save(tmp_path / "a.npy", scan(4).patterns.array.reshape(4, 4, 16, 20))
+    found = inspect(tmp_path / "a.npy")
+    assert "scan" in found.missing["ptychography"] and "positions" not in found.missing["ptychography"]
+    assert "scan: {step: 0.5 angstrom}" in found.configuration and "'voltage: 300 kV'" in found.configuration
+    np.savez(tmp_path / "b.npz", cbed=scan(4).patterns.array.reshape(4, 4, 16, 20))
+    assert "scan: {step: 0.5 angstrom}" in inspect(tmp_path / "b.npz").configuration
+
+
 def test_bad_hot_and_dead_pixels(tmp_path):
     patterns = np.random.default_rng(0).poisson(50.0, (60, 20, 24)).astype(np.float32)
     patterns[:, 3, 4], patterns[:, 15, 20], patterns[:, 9:12, 2] = 5000, 0, 4
+    patterns[::20, 15, 20] = 1  # or it would be a gap
     mask = np.ones((20, 24))
     mask[9:12, 2] = 0
     found = inspect(native(tmp_path / "a.h5", 60, exchange__data=patterns[None], metadata__mask=mask))
