@@ -158,7 +158,7 @@ def convert(
     ] = None,
     assign: DataAssignments = None,
 ) -> None:
-    """Write any readable format as native HDF5."""
+    """Write any readable format as native HDF5, or as CXI if OUT is called so."""
     from adorym.commands.convert import convert as work
 
     dataset = work(source, target, mapping or [], _settings(assign))

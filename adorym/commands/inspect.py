@@ -168,7 +168,10 @@ def _refused(name: str, container: Container, error: DataError, wanted: Override
     """A file that cannot be read as it is, with what its arrays may be."""
     unknown = container.kind != "hdf5" or "no reader recognizes" in error.what
     entries = tuple(suggest_map(container)) if unknown and not wanted.map else ()
-    lacks = lacks_of_map(entries) if entries else {}
+    stack = next(
+        (container.arrays.get(each.partition("=")[2]) for each in entries if each.startswith("patterns=")), None
+    )
+    lacks = lacks_of_map(entries, stack is not None and len(stack.shape) == 4) if entries else {}
     return Inspection(
         path=name,
         format="unknown" if unknown else "refused",

@@ -40,7 +40,7 @@ class CountStatistics:
         masked: ``(n,)`` True where a pattern has no good pixel.
         in_beam: ``(n,)`` counts in the part of the detector where most counts of a scan are.
         beam_area: Fraction of the pixels in it.
-        saturation: The largest count, if counts pile up there, else 0.
+        saturation: The largest count, or the smallest of those of single pixels, if counts pile up there, else 0.
         saturated: How many do.
     """
 
@@ -202,8 +202,14 @@ def _saturated(dataset: Dataset, wanted: Overrides, statistics: CountStatistics)
     if not statistics.saturation or dataset.measured != "intensity":
         return dataset
     pixels = int((statistics.pixel_maximum >= statistics.saturation).sum())
+    own = statistics.maximum > statistics.saturation  # after a flat field
+    where = (
+        f"the largest of their pixel, from {statistics.saturation:g}"
+        if own
+        else f"the largest, {statistics.saturation:g}"
+    )
     said = (
-        f"saturation: {statistics.saturated} counts in {pixels} pixels are at the largest, {statistics.saturation:g}; "
+        f"saturation: {statistics.saturated} counts in {pixels} pixels are at {where}; "
         "taken as lower bounds (data.saturation; 'none' takes them as counts)"
     )
     return replace(dataset, saturation_counts=statistics.saturation, doubts=(*dataset.doubts, said))
