@@ -79,6 +79,7 @@ class OutputSettings:
             for a device after each stage makes a run on a GPU slower.
         live: Keep a small snapshot of the present state in ``live``, for ``adorym watch``; it takes at most 2 % of the
             run's time.
+        spare: Folder for the result if it cannot be written to ``directory``, whose disk may be full.
     """
 
     directory: str = "out"
@@ -87,6 +88,7 @@ class OutputSettings:
     snapshots_every: int | None = Field(None, ge=1)
     profile: bool = False
     live: bool = True
+    spare: str | None = None
 
 
 def _parameter_classes(model: type[ForwardModel]) -> Mapping[str, type[ParameterSettings]]:

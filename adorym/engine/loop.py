@@ -91,6 +91,7 @@ class Reconstruction:
     Attributes:
         best: The state with the smallest loss so far, which a run that diverges goes back to.
         ended: Why the run was ended before it spoiled its result; empty if it was not.
+        origin: Fingerprints of what the run is made of; they go into checkpoint and result.
 
     Raises:
         InputError: Data, configuration or geometry contradict each other.
@@ -108,6 +109,7 @@ class Reconstruction:
         self.solving = None if solver is None else SolverStep(self.problem, solver, run.seed)
         self.left_out = np.zeros(0, int)
         self.best, self.ended = Best(), ""
+        self.origin: Mapping[str, str] = {}
         self.stop_reason, self._horizon = "", run.epochs
         self._asked_to_stop, self._asked_to_save = "", False
         self._watch: Callable[[BatchProgress], None] | None = None

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from adorym._version import __version__
-from adorym.data.atomic import whole_file
+from adorym.data.atomic import together, whole_file
 from adorym.data.contiguous import write_rows
 from adorym.data.dataset import Dataset
-from adorym.data.result import Result, write_frame, write_result
+from adorym.data.result import Result, bytes_beside_the_object, write_frame, write_result
 from adorym.engine.convention import Share, share
 from adorym.engine.earlier import EPOCHS_BEFORE
 from adorym.engine.loop import Reconstruction
+from adorym.engine.origin import VERSION
 from adorym.engine.problem import Problem
 from adorym.engine.shown import as_kept, present_parameters, present_probe, voxel_size_m
 from adorym.engine.verdict import verdict
@@ -44,28 +45,27 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
     result is then memory-mapped from the file.
 
     Raises:
-        RunError: The file cannot be written.
+        WriteError: The file cannot be written.
     """
     problem = reconstruction.problem
     store, comm = problem.store, problem.comm
     if store.local_rows == (0, store.shape[0]) and reconstruction.settings.store == "dp":
         result = outcome(reconstruction, config)
-        if comm.is_root:
-            write_result(result, path)
-        comm.barrier("write the result")
+        together(comm, path, lambda: write_result(result, path), on_root=True)
         return result
     shared = share(problem)
     row = as_kept(problem, shared, np.ones((1, *store.shape[1:]), np.complex64), 0)
     blank = np.broadcast_to(row.dtype.type(0), (store.shape[0], *row.shape[1:]))
     result = _outcome(reconstruction, config, blank, shared)
     result = replace(result, verdict=verdict(reconstruction))
-    with whole_file(path, comm, sealed=True) as partial:
-        offset, kept = comm.broadcast(write_frame(result, partial) if comm.is_root else None, "make the result")
+    n_bytes = result.object.nbytes + bytes_beside_the_object(result)
+    with whole_file(path, comm, sealed=True, n_bytes=n_bytes) as partial:
+        offset, kept = together(comm, path, lambda: write_frame(result, partial), on_root=True)
         rows = (
             (a, as_kept(problem, shared, store.read("value", a, b), a))
             for a, b in blocks(*store.owned_rows, kept.row_bytes)
         )
-        write_rows(partial, offset, kept, rows)
+        together(comm, path, lambda: write_rows(partial, offset, kept, rows))
     comm.barrier("write the result")
     return replace(result, object=np.memmap(path, kept.dtype, "r", offset, result.object.shape))
 
@@ -107,6 +107,7 @@ def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
         "data_format": problem.dataset.format,
         "data_notes": "\n".join(problem.dataset.notes),
         **_geometry(problem.dataset),
+        **{f"fingerprint of the {name}": text for name, text in reconstruction.origin.items() if name != VERSION},
     }
 
 
