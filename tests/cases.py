@@ -82,7 +82,7 @@ from adorym.simulate import (
     phantoms,
 )
 from adorym.solvers import library, memory, newton, preconditioners, splitting
-from adorym.stream import growing, policy, pva, replay, targets
+from adorym.stream import growing, policy, position_file, pva, replay, targets
 from adorym.stream import network as stream_network
 
 # Need projections of a volume at several angles.
@@ -215,6 +215,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "zmq": _plain(stream_network.Zmq, address="localhost:5555", queue=10),
         "hdf5": _plain(growing.GrowingFile, address="scan.h5", data="entry/data/data"),
         "folder": _plain(growing.GrowingFolder, address="frames", files="*.cbf"),
+        "positions": _plain(position_file.PositionFile, address="positions.csv", first=1),
         "pva": _plain(pva.Pva, address="detector:image", position="y,x"),
     },
     "policy": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,9 +14,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
+from adorym import registry
 from adorym.comm import communicator
 from adorym.commands.run import Outcome, carry_out, prepare
 from adorym.config import Config, load_config
+from adorym.data.atomic import write_json
 from adorym.data.hdf5 import open_hdf5
 from adorym.data.lock import only_run_in
 from adorym.data.recording import NUMBER, joined_in
@@ -35,6 +38,7 @@ from adorym.units import Duration
 
 LOG = logging.getLogger("adorym")
 RECORDING, PICTURE = "recording.h5", "picture.h5"
+BOOKS_EVERY_S = 1.0
 
 
 @component
@@ -47,6 +51,8 @@ class StreamOptions:
             the same result; ``continue`` starts that run from the picture; ``none`` keeps the picture as the result.
         policy: What happens when frames come faster than the picture takes them: ``block``, ``newest`` or ``every``,
             with a number after a colon.
+        positions: A second source, of positions, or a file that has one for every number; if absent, they come with
+            the frames.
         waiting: Frames that may wait for a position.
         quiet: The scan ends when nothing has come for so long.
         start: Frames with which the picture starts.
@@ -58,6 +64,7 @@ class StreamOptions:
     picture: bool = True
     finish: Literal["scratch", "continue", "none"] = "scratch"
     policy: str = "newest"
+    positions: str | None = None
     waiting: int = Field(10000, ge=1)
     quiet: Duration = Field(30.0, gt=0)
     start: int = Field(SMALLEST_BATCH, ge=1)
@@ -146,7 +153,7 @@ def stream(
             if intake is not None:
                 intake.start()
             live = Live(made, path, comm, intake, options.settling)
-            live.follow(watch, show, solve=options.picture)
+            live.follow(_told_to(folder, watch), show, solve=options.picture)
             streamed = comm.broadcast(_closed(live, intake, folder), "what became of the stream")
             _keep_picture(live, path, folder)
     if streamed.interrupted or not _is_wanted(options, streamed, folder):
@@ -156,8 +163,42 @@ def stream(
 
 def _intake(source: str, path: Path, options: StreamOptions, *, resume: bool) -> Intake:
     path.parent.mkdir(parents=True, exist_ok=True)
-    policy = policy_of(options.policy)
-    return Intake(source_of(source), path, policy, waiting=options.waiting, quiet_s=options.quiet, resume=resume)
+    policy, positions = policy_of(options.policy), None
+    if options.positions is not None:
+        kind = options.positions.partition(":")[0]
+        named = kind in registry.names("source") or ".py:" in options.positions
+        positions = source_of(options.positions if named else f"positions:{options.positions}")
+    return Intake(
+        source_of(source),
+        path,
+        policy,
+        waiting=options.waiting,
+        quiet_s=options.quiet,
+        resume=resume,
+        positions=positions,
+    )
+
+
+def _told_to(folder: Path, watch: Callable[[Moment], None]) -> Callable[[Moment], None]:
+    """``watch``, and a file of the books, which is renewed at intervals for those who look at the folder."""
+    last = 0.0
+
+    def tell(moment: Moment) -> None:
+        nonlocal last
+        watch(moment)
+        now = time.monotonic()
+        if now - last > BOOKS_EVERY_S:
+            last = now
+            _write_books(folder, moment.books())
+
+    return tell
+
+
+def _write_books(folder: Path, books: Mapping[str, Any]) -> None:
+    try:
+        write_json(folder / "live" / "books.json", books)
+    except OSError as error:  # a look at the books is no reason to lose a frame
+        LOG.debug("no books for those who look on: %s", error)
 
 
 def _closed(live: Live, intake: Intake | None, folder: Path) -> Streamed | None:
@@ -166,6 +207,7 @@ def _closed(live: Live, intake: Intake | None, folder: Path) -> Streamed | None:
         return None
     intake.join()
     intake.books.check()
+    _write_books(folder, intake.told())
     picture = live.picture
     if picture is None:
         return Streamed(folder, intake.told(), intake.ended, failed=live.failed)

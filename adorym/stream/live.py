@@ -133,7 +133,7 @@ class Live:
             if self.picture is None:
                 if not frames:
                     return
-                about = self._comm.broadcast(self._intake and dict(self._intake.begin.about), "what the source knows")
+                about = self._comm.broadcast(self._intake and self._intake.about, "what the source knows")
                 self.picture = LivePicture(self._config, about, self._path)
             if frames:
                 self.picture.add(frames)
