@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from adorym._version import __version__
+from adorym.callbacks.live_curves import LiveCurves
 from adorym.comm import started
 from adorym.config_file import assigned, load
 from adorym.data.atomic import write_json
@@ -90,7 +91,7 @@ def train_network(
                 str(folder), "already holds a training", remedy="continue it with '--resume', or choose another folder"
             )
         trainer.resume()
-    history = train(trainer, watch if trainer.ranks.rank == 0 else None)
+    history = _train(trainer, folder, watch)
     if trainer.ranks.rank != 0:
         return folder / WEIGHTS
     card = model_card(trainer, made, origins, history)
@@ -100,6 +101,21 @@ def train_network(
     write_json(folder / CARD, card)
     save_training_curves(history, folder / CURVES)
     return path
+
+
+def _train(trainer: Trainer, folder: Path, watch: Callable[[Mapping[str, float]], None] | None) -> dict[str, Any]:
+    """Train, with curves for `adorym watch` on the way."""
+    if trainer.ranks.rank != 0:
+        return train(trainer, None)
+    live = LiveCurves(folder, f"training in {folder.name}", sum(s.epochs for s in trainer.settings.stages))
+
+    def show(record: Mapping[str, float]) -> None:
+        live.add(record)
+        if watch is not None:
+            watch(record)
+
+    with live:
+        return train(trainer, show)
 
 
 def _shards(made: TrainingConfig, folder: Path) -> Path:
