@@ -10,6 +10,7 @@ import io
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def read_look(path: Path) -> Look[Result]:
                 parameters=parameters,
             )
         return Look(result, tuple(about["step"]), int(about["probe_step"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, BadZipFile, ValueError, KeyError, TypeError) as error:
         raise DataError(str(path), "not a snapshot of a run", found=error, remedy="it is made anew by a run") from error
 
 

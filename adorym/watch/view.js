@@ -10,6 +10,7 @@ const WHOLE = { x: 0.5, y: 0.5, factor: 1 };
 const SMALL = ["probe", "measured", "predicted"]; // pictures without controls
 const HOUSE = ["loss", "patterns_per_s", "time_s", "memory"];
 
+const stepOf = (state) => (state.kind === "trial" ? "trial" : "epoch");
 const words = (name) => TITLES[name] || (name.charAt(0).toUpperCase() + name.slice(1)).replaceAll("_", " ");
 
 class View {
@@ -84,7 +85,7 @@ class View {
         el("span", { class: `state ${run.state}`, title: STATES[run.state] || run.state }),
         el("span", { class: "name" }, run.name),
         el("small", {}, [run.title === run.name ? null : run.title,
-          run.epochs ? `epoch ${run.epoch} of ${run.epochs}` : null,
+          run.epochs ? `${stepOf(run)} ${run.epoch} of ${run.epochs}` : null,
           run.loss == null ? null : `loss ${text(run.loss, 3)}`].filter(Boolean).join(" · ")));
       const compare = el("button", {
         class: "compare", "aria-pressed": String(place === 1), disabled: place === 0,
@@ -126,7 +127,7 @@ class View {
       const curves = this.columns.map((column) => column.state?.curves?.[name] || { x: [], y: [] });
       if (!this.curves.has(name)) {
         const unit = curves.find((curve) => curve.unit)?.unit || "";
-        const chart = new Chart(words(name), { log: name === "loss", height: name === "loss" ? 230 : 130, unit });
+        const chart = new Chart(words(name), { log: /loss|score/.test(name), height: name === "loss" ? 230 : 130, unit });
         chart.node.dataset.curve = name;
         this.curves.set(name, chart);
         chart.node.style.order = name === "loss" ? 0 : HOUSE.indexOf(name) + 2; // the run's own ones after the parameters
@@ -223,7 +224,7 @@ class Column {
     const left = state === "running" && times.length ? (epochs - epoch - (n ? (batch || 0) / n : 0)) * pace : null;
     const took = this.state.full ? times.reduce((a, b) => a + (b || 0), 0) : null;
     const rows = [
-      ["Epoch", epochs ? `${epoch} of ${epochs}` : null],
+      [words(stepOf(this.state)), epochs ? `${epoch} of ${epochs}` : null],
       ["Loss", loss.length ? text(loss.at(-1), 4) : null],
       ["Per epoch", times.length ? quantity(pace, "s") : null],
       ["Speed", last("patterns_per_s") ? `${text(last("patterns_per_s"), 3)} patterns/s` : null],
