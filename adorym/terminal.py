@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -48,14 +49,26 @@ Assignments = Annotated[
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the command.")]
 ToFolder = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for what is written.")]
 ToFile = Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")]
+Profiled = Annotated[
+    bool, typer.Option("--profile", help="Show where the time goes, and write trace.json for chrome://tracing.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")]
 StartFrom = Annotated[
     Path | None, typer.Option("--start-from", metavar="RESULT", help="Go on from a result.h5 or the folder of a run.")
 ]
+Watch = Annotated[bool, typer.Option("--watch", help="Serve a page that shows the run while it lasts.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 DataAssignments = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Data settings, such as energy='8.8 keV'.")
 ]
+
+
+class LogLine(logging.Formatter):
+    """Warnings say that they are."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = printable(super().format(record))
+        return f"warning: {text}" if record.levelno >= logging.WARNING else text
 
 
 class Findings(Protocol):

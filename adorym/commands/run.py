@@ -12,6 +12,8 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from adorym.callbacks.base import Callback, RunInfo
+from adorym.callbacks.live import LiveSnapshots
+from adorym.callbacks.profile import Profile
 from adorym.callbacks.progress import ProgressReport
 from adorym.callbacks.save import LogFile, Snapshots
 from adorym.comm import communicator
@@ -31,6 +33,7 @@ from adorym.engine.loop import TIME_IS_OVER, Reconstruction
 from adorym.engine.origin import origin
 from adorym.engine.outcome import outcome
 from adorym.engine.records import BatchProgress
+from adorym.engine.shown import glance
 from adorym.engine.signals import stop_on_signal
 from adorym.errors import AdorymError, InputError, RunError
 from adorym.extension import user_code
@@ -71,6 +74,7 @@ def run(
     output: str | Path | None = None,
     resume: bool = False,
     quick: bool = False,
+    callbacks: Sequence[Callback] = (),
 ) -> Outcome:
     """Run the configuration file ``path``.
 
@@ -80,6 +84,7 @@ def run(
         output: Folder, instead of the configured one.
         resume: Resume from the checkpoint in that folder.
         quick: Only a few epochs.
+        callbacks: Further callbacks, in addition to those of the configuration.
 
     Raises:
         InputError: Configuration or data cannot be used.
@@ -93,7 +98,7 @@ def run(
     except InputError as error:
         raise at_lines(error, load(path, assignments).lines) from error.__cause__
     where = "output.directory" if output is None else "--output"
-    return carry_out(reconstruction, config, folder, resume=resume, where=where)
+    return carry_out(reconstruction, config, folder, resume=resume, callbacks=callbacks, where=where)
 
 
 def carry_out(
@@ -120,9 +125,12 @@ def carry_out(
         protected.enter_context(stop_on_signal(reconstruction.stop, reconstruction.save_soon))
         if resume:
             load_checkpoint(reconstruction, folder / CHECKPOINT_NAME, config.identity())
-        watching: list[Callback] = [ProgressReport(config.output.progress), LogFile()]
+        timing = [Profile(reconstruction)] if config.output.profile else []  # before the log, which takes its lines
+        watching: list[Callback] = [*timing, ProgressReport(config.output.progress), LogFile()]
         if config.output.snapshots_every is not None:
             watching.append(Snapshots(config.output.snapshots_every))
+        if config.output.live:
+            watching.append(LiveSnapshots())
         result = drive(reconstruction, config, folder, [*watching, *callbacks])
         report = None
         if config.output.report and comm.is_root:
@@ -217,6 +225,7 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
         output=folder,
         rank=reconstruction.problem.comm.rank,
         current=lambda: outcome(reconstruction, config.to_yaml(), judged=False),
+        glance=lambda due: glance(reconstruction.problem, reconstruction.progress.history, due),
         remarks=reconstruction.problem.remarks,
     )
     result: Result | None = None

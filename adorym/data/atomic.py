@@ -79,6 +79,16 @@ def whole_file(
             partial.unlink(missing_ok=True)
 
 
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a small file that need not survive a power cut: a reader finds the old content or the new one."""
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def together(comm: Communicator, path: Path, work: Callable[[], T], *, on_root: bool = False) -> T:
     """What ``work`` returns, which writes to ``path`` on every rank; collective.
 

@@ -137,6 +137,12 @@ class Result:
         others = f"; parameters {', '.join(self.parameters)}" if self.parameters else ""
         return f"Result({self.representation} object {_shown_shape(self.object)}{probe}; {ran}{others})"
 
+    def _repr_html_(self) -> str:
+        from adorym.data.html import as_html  # slow to import, and only a notebook asks
+        from adorym.data.looks import look_at
+
+        return as_html(look_at(self), repr(self))
+
     @property
     def pixel_m(self) -> tuple[float, float]:
         """(y, x) pixel size in meters; 1 if not known."""
