@@ -11,7 +11,7 @@ import gzip
 import io
 import logging
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,15 +21,24 @@ import h5py
 import numpy as np
 
 from adorym.data.detector_files import EMPAD_FRAME, is_empad, read_cbf, read_edf, read_empad, read_mib
-from adorym.data.hdf5 import SIGNATURE, check_file, damage_named, lost_file, member, open_hdf5, unit_of
+from adorym.data.hdf5 import (
+    GIB,
+    LARGEST_ARRAY,
+    SIGNATURE,
+    check_file,
+    damage_named,
+    lost_file,
+    open_hdf5,
+    require,
+    unit_of,
+    whole,
+)
 from adorym.data.hdf5_tree import Leaf, leaves
 from adorym.errors import DataError, suggestion
 
 SINGLE = "data"  # name of the array in a file that holds just one
 MATLAB = b"MATLAB 7.3"  # of an HDF5 file with a user block
-GIB = 2**30
-# Everything but the patterns is small; what bz2 or gzip unpacks to stays below the other limit.
-LARGEST_ARRAY, LARGEST_UNPACKED = 8 * GIB, 16 * GIB
+LARGEST_UNPACKED = 16 * GIB  # by bz2 or gzip
 UNPACKED_AT_ONCE = 2**24
 
 
@@ -99,7 +108,7 @@ class Container:
             if self.load is not None:
                 return self.load(name)
             with open_hdf5(self.path) as file:
-                array = np.asarray(member(file, name)[()])  # type: ignore[index]
+                array = np.asarray(whole(require(file, name)))
                 return array.T if self.kind == "mat73" else array
 
     def part_of(self, key: str) -> Container:
@@ -163,6 +172,11 @@ def joined(parts: list[Container]) -> Container:
         arrays = part.arrays | arrays
         attributes = dict(part.attributes) | attributes
     return Container(parts[0].path, parts[0].kind, arrays, attributes, parts=tuple(parts))
+
+
+def opened(files: Sequence[Path]) -> Container:
+    """The arrays of one file, or of several together."""
+    return open_container(files[0]) if len(files) == 1 else joined([open_container(file) for file in files])
 
 
 Source = Path | bytes  # a file, or what was packed in one

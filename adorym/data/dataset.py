@@ -64,6 +64,7 @@ class Dataset:
         pattern_numbers: ``(n,)`` int, number in the file of each pattern, before any choice; 0, 1, ... if not given.
         angle_numbers: ``(n_angles,)`` int, likewise of each angle.
         saturation_counts: Counts at and above which a pixel is only a lower bound; ``None`` without such pixels.
+        growing: Further patterns may come.
         truth: Ground truth of a simulation: ``object``, ``probe``, ``probe_positions_px``, ...
         notes: Decisions of the reader: keys used, axes flipped, units assumed.
         doubts: What is doubtful about the data, and what was repaired: the user should see it before a run.
@@ -95,6 +96,7 @@ class Dataset:
     pattern_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     angle_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     saturation_counts: float | None = None
+    growing: bool = False
     truth: dict[str, Any] = field(default_factory=dict)
     path: str = ""
     format: str = ""

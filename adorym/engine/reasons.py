@@ -21,6 +21,7 @@ DOUBTS = {
     "object_shift": "a sample that moves from angle to angle",
     "support": "a wrong support",
     "intensity_scale": "a beam whose intensity changes",
+    "beam_shape": "a beam that changes between the holograms",
     "illumination": "an uneven beam",
     "background": "parasitic scattering",
     "common_distance": "wrong distances",
