@@ -10,8 +10,12 @@ import bz2
 import gzip
 import io
 import logging
+import signal
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -293,12 +297,23 @@ def _mat(source: Source) -> Loaders:
     def load(name: str) -> np.ndarray:
         return np.asarray(scipy.io.loadmat(_opened(source), variable_names=[name])[name])
 
+    _need_survival(source)
     listed = scipy.io.whosmat(_opened(source))
     return {
         name: (ArrayInfo(name, tuple(shape), types.get(kind, kind)), partial(load, name))
         for name, shape, kind in listed
         if kind in numeric
     }
+
+
+def _need_survival(source: Source) -> None:
+    """Try to read a file in another process: a damaged one can end the process that has scipy read it."""
+    code = "import io, sys, scipy.io; scipy.io.loadmat(io.BytesIO(sys.stdin.buffer.read()))"
+    content = source if isinstance(source, bytes) else source.read_bytes()
+    with suppress(OSError):  # no process can be started here
+        tried = subprocess.run([sys.executable, "-I", "-c", code], input=content, capture_output=True, check=False)
+        if tried.returncode < 0:  # a Python error is told by the reading that follows
+            raise ValueError(f"scipy is ended by {signal.Signals(-tried.returncode).name} when it reads the file")
 
 
 def _image(source: Source) -> Loaders:

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-from adorym.errors import AdorymError
+from adorym.commands.faults import explained
 
 CPU_S, MEMORY_BYTES = 30, 1 << 30
 FINE, REFUSED, FAULT = 0, 2, 1
@@ -34,16 +34,17 @@ def _child(work: Callable[[], object], writing: int) -> int:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             work()
-    except AdorymError as error:
-        text = error.message()
+    except BaseException as error:
+        told = explained(error) if isinstance(error, Exception) else None
+        if told is None:
+            os.write(writing, traceback.format_exc()[-4000:].encode("utf-8", "replace"))
+            return FAULT
+        text = told.message()
         if any(ord(letter) < 32 and letter not in "\n\t" for letter in text):
             os.write(writing, f"a control character in the message {text!r}".encode())
             return FAULT
         os.write(writing, text.encode("utf-8", "replace")[:4000])
         return REFUSED
-    except BaseException:
-        os.write(writing, traceback.format_exc()[-4000:].encode("utf-8", "replace"))
-        return FAULT
     return FINE
 
 

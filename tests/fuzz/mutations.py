@@ -171,7 +171,7 @@ def distort(path: Path, rng: Rng) -> None:
             else:
                 try:
                     ways[rng.integers(len(ways))](group, name, rng)
-                except (TypeError, ValueError, OverflowError, OSError, RuntimeError):
+                except (TypeError, ValueError, OverflowError, OSError, RuntimeError, MemoryError):
                     continue  # a value that HDF5 does not take
 
 
