@@ -162,8 +162,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
             patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
             if turn.transpose and lengths.detector_pixel_size_m is not None:  # the object's pixel stays
                 lengths = replace(lengths, detector_pixel_size_m=lengths.detector_pixel_size_m[::-1])
-            if raw.arm_px is not None:
-                raw = replace(raw, arm_px=turn.place(raw.arm_px, patterns.shape[1:]))
+            raw = replace(raw, arm_px=raw.arm_px and turn.place(raw.arm_px, patterns.shape[1:]))
             notes.append(f"patterns: {turn.describe()}")
     frames = _frames(replace(raw, patterns=patterns, mask=mask, measured=measured, lengths=lengths), chosen)
     frames = frames.windowed(overrides, chosen, notes)
