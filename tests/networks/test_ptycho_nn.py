@@ -39,7 +39,7 @@ def awake(network):
 def test_untrained_network_sees_vacuum(size):
     ones = torch.ones(2, 1, size, size)
     groups = PatternGroups(ones, torch.ones(2, 1, 1, size, size, dtype=torch.complex64), torch.zeros(2, 1, 2).long())
-    obj = PtychoNetwork(size, 4, 2)(groups)
+    obj = PtychoNetwork(size, 4, 2, 0)(groups)
     assert obj.shape == (2, 1, size, size)
     np.testing.assert_allclose(obj.detach().numpy(), 1, atol=1e-5)
 
@@ -64,6 +64,16 @@ def test_correction_is_what_the_moduli_ask_for():
     assert np.linalg.norm(found - probe.conj() * (moved - probe)) < 0.05 * np.linalg.norm(found)
     left = _missing(groups, torch.from_numpy(batch.truth)).numpy()
     assert np.linalg.norm(left) < 1e-3 * np.linalg.norm(found)
+
+
+def test_corrections_alone_lead_towards_the_object():
+    """An untrained network of a group does what plain corrections do, and more of them do more."""
+    batch = source(group=4).batch((0,), 4)
+    errors = [
+        patch_errors(batch, PtychoNetwork(64, 2, 1, n)(groups_of(batch, "cpu")).detach().numpy())["phase_mae_rad"]
+        for n in (0, 2, 10)
+    ]
+    assert errors[2] < errors[1] < errors[0]
 
 
 def test_patches_of_a_group_agree_where_they_overlap():
