@@ -12,8 +12,8 @@ from adorym.comm import started
 from adorym.terminal import DataAssignments, Resume, Settings, out
 
 
-def add_network_commands(app: typer.Typer) -> None:
-    """Add the commands to the program's."""
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
     app.command()(train)
     app.command()(predict)
 

@@ -131,7 +131,7 @@ def start() -> Iterator[Figure]:
 
 
 def foreign() -> Iterator[Figure]:
-    """Foreign scans not flagged, and own scans that are: wrong probe, transposed, wrong scale, shifted center."""
+    """Foreign scans not flagged, and own scans flagged: wrong probe, transposed, wrong scale, shifted center."""
     network, family = TrainedNetwork.load(weights()), ProbeFamily()
     source = SyntheticPatterns(SyntheticSettings(photons=(3e4, 1e6)), (), family, 64, 1, 424242)
     alarms, missed = 0, dict.fromkeys(("probe", "transposed", "scale", "center"), 0)

@@ -14,13 +14,13 @@ import numpy as np
 
 from adorym._version import __version__
 from adorym.comm import started
-from adorym.commands.train_ptycho import CARD, CURVES, WEIGHTS, Watch, train_ptycho
+from adorym.commands.train_ptycho import CARD, CURVES, WEIGHTS, train_ptycho
+from adorym.commands.training import Watch, train_in_sight
 from adorym.config_file import assigned, load
 from adorym.data.atomic import write_json
 from adorym.errors import ConfigError, suggestion
 from adorym.metrics.crystal import match
 from adorym.networks.shards import Examples, read_shards, shard_paths
-from adorym.networks.trainer import train
 from adorym.networks.training import CdiTrainer, TrainingSettings
 from adorym.networks.weights import save_network
 from adorym.registry import component
@@ -94,7 +94,7 @@ def train_network(
 def _train_cdi(made: TrainingConfig, folder: Path, resume: bool, watch: Watch | None) -> Path:
     examples, origins = read_shards(shard_paths(_shards(made, folder)))
     trainer = CdiTrainer(examples, made.training, folder)
-    history = train(trainer, resume=resume, watch=watch)
+    history = train_in_sight(trainer, resume=resume, watch=watch)
     if trainer.ranks.rank != 0:
         return folder / WEIGHTS
     card = model_card(trainer, made, origins, history)
