@@ -165,14 +165,16 @@ class Live:
 
     def _settle(self) -> None:
         """All frames as often as the others, then whole epochs, until the time is over."""
-        picture, end = self.picture, time.monotonic() + self._settling.after_s
+        picture, after_s = self.picture, self._settling.after_s
+        end = time.monotonic() + after_s
         assert picture is not None  # asked by the caller
         while True:
-            late, size = self._comm.broadcast((time.monotonic() > end, picture.batch_size), "time after the scan")
-            if late:
+            left = (end - time.monotonic()) / max(after_s, 1e-9)
+            left, size = self._comm.broadcast((left, picture.batch_size), "time after the scan")
+            if left <= 0:
                 return
             try:
-                picture.step(size, catch_up=True)
+                picture.step(size, left=left)
             except AdorymError as error:
                 self._fail(error, 0)
                 return
