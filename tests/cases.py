@@ -51,7 +51,16 @@ from adorym.forward.ptychography import Ptychography
 from adorym.forward.ptychotomography import PtychoTomography
 from adorym.forward.rocking_curve import RockingCurve
 from adorym.forward.tomography import Tomography
-from adorym.initializers import algorithms, network, off_axis, phase_contrast, phasing, simple, tomographic
+from adorym.initializers import (
+    algorithms,
+    network,
+    off_axis,
+    phase_contrast,
+    phasing,
+    ptycho_network,
+    simple,
+    tomographic,
+)
 from adorym.losses.base import Loss
 from adorym.losses.counting import Huber, Intensity, LeastSquares, Mixed, Poisson, Student
 from adorym.optics import probes
@@ -101,6 +110,11 @@ def _object_file(folder: Path) -> simple.File:
     rng = np.random.default_rng(8)
     np.save(folder / "object.npy", rng.normal(size=OBJECT_SHAPE) + 1j * rng.normal(size=OBJECT_SHAPE))
     return simple.File(path=str(folder / "object.npy"))
+
+
+def _ptycho_network(folder: Path) -> ptycho_network.PtychoNn:
+    (folder / "weights.safetensors").touch()
+    return ptycho_network.PtychoNn(weights=str(folder / "weights.safetensors"), compare=2)
 
 
 def _probe_file(folder: Path) -> probes.FileProbe:
@@ -162,6 +176,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "file": _object_file,
         "phasing": _plain(phasing.Phasing, sequence="3*HIO + 2*ER", starts=2),
         "cdi_nn": _plain(network.CdiNn, sequence="2*ER"),
+        "ptycho_nn": _ptycho_network,
         "filtered_back_projection": _plain(tomographic.FilteredBackProjection),
         "sirt": _plain(tomographic.Sirt, iterations=3),
         "cgls": _plain(tomographic.Cgls, iterations=3),
@@ -540,7 +555,7 @@ def holography_cases(window: tuple[int, int] = (12, 14)) -> list[ModelCase]:
     """Both propagators; maps or their parts; one material; a cone beam."""
     distances, parallel = ("common_distance", "relative_distances"), series(window)
     cone = series(window, magnification=np.linspace(3.0, 2.8, parallel.n_patterns))
-    parts, maps = ("translation", "pixel_ratio"), ("affine", "intensity_scale", "illumination")
+    parts, maps = ("translation", "pixel_ratio"), ("affine", "intensity_scale", "beam_shape", "illumination")
     return [
         _holography("holography-maps", (*distances, *maps), parallel, propagation="fresnel"),
         _holography("holography-spectrum", (*distances, *maps), parallel, propagation="angular_spectrum"),
@@ -556,7 +571,16 @@ def holotomography_cases() -> list[ModelCase]:
     single = {"theta_rad": np.linspace(0.13, 2.9, 20), "angle_index": np.arange(20)}
     one = series((7, 9), propagation_distance_m=np.array([0.05]), **single)
     names = ("object", "rotation_angles", "rotation_center")
-    moving = (*names, "tilt", "object_shift", "axis_tilt", "relative_distances", "affine", "intensity_scale")
+    moving = (
+        *names,
+        "tilt",
+        "object_shift",
+        "axis_tilt",
+        "relative_distances",
+        "affine",
+        "intensity_scale",
+        "beam_shape",
+    )
     level = (*names, "common_distance", "illumination")
     return [
         _seen_volume("holotomography-level", HoloTomography(buffer_px=3, center=0.4), one, level),

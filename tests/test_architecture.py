@@ -40,6 +40,7 @@ LAYERS = [
     "engine",
     "report",
     "callbacks",
+    "watch",
     "simulate",
     "config_file",
     "config",
@@ -47,7 +48,7 @@ LAYERS = [
     "commands",
     "api",
     "testing",
-    "cli_live",
+    "cli_live cli_networks cli_watch",
     "cli",
     "__main__",
 ]
@@ -60,6 +61,8 @@ HOMES = {
     "torch": ("adorym.wrapper.torch", "adorym.networks."),
     "autograd": ("adorym.wrapper.autograd",),
     "jax": ("adorym.wrapper.jax",),
+    "onnx": ("adorym.networks.onnx_runtime",),
+    "onnxruntime": ("adorym.networks.onnx_runtime",),
 }
 FORBIDDEN_CALLS = {"print", "hasattr", "exit", "quit", "eval", "exec", "breakpoint"}
 EXIT_ALLOWED = {"adorym.cli", "adorym.__main__"}

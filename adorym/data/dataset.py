@@ -52,6 +52,7 @@ class Dataset:
         slice_positions_m: ``(slices,)`` positions along the beam of the slices of a thick object; ``None`` if unknown.
         open_beam_counts: Counts per pixel without a sample, after flat-field correction; ``None`` if unknown.
         rotation_center_px: x of the rotation axis from the middle of the detector; ``None`` if unknown.
+        arm_px: (y, x) pixel that the arm of the detector points at, for a Bragg peak; ``None`` if unknown.
         mask: ``(y, x)`` or ``(n, y, x)`` bool, True for good pixels; ``None`` if all are good.
         weights: Weight of each pixel in the loss, in addition to the mask: ``(y, x)``, ``(n, 1, 1)`` or ``(n, y, x)``,
             not negative; ``None`` if all weights are equal.
@@ -85,6 +86,7 @@ class Dataset:
     slice_positions_m: np.ndarray | None = None
     open_beam_counts: float | None = None
     rotation_center_px: float | None = None
+    arm_px: tuple[float, float] | None = None
     mask: np.ndarray | None = None
     weights: np.ndarray | None = None
     start_probe: np.ndarray | None = None

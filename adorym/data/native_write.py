@@ -111,6 +111,8 @@ def write_metadata(file: h5py.File, dataset: Dataset) -> None:
     for name in ("rotation_center_px", "open_beam_counts"):
         if (value := getattr(dataset, name)) is not None:
             put(file, f"metadata/{name}", np.float64(value), UNIT_OF_SUFFIX.get(name.rpartition("_")[2], ""))
+    if dataset.arm_px is not None:
+        put(file, "metadata/arm_px", np.array(dataset.arm_px), "px")
     for q in LENGTHS:
         if (value := getattr(dataset, q.field)) is not None:
             number = np.asarray(value, dtype=np.float64) * (100.0 if q.stored_unit == "cm" else 1.0)

@@ -15,6 +15,7 @@
 | ``metadata/distance_m``, ``source_distance_m``, ``detector_pixel_size_m`` | scalar, scalar, (y, x) | m |
 | ``metadata/magnification`` | (distance,) | cone beam; ``psize_cm`` is that of the largest |
 | ``metadata/open_beam_counts`` | scalar | counts in a pixel without the sample |
+| ``metadata/arm_px`` | (y, x) | px, that the detector's arm points at, of a Bragg peak |
 | ``metadata/computed`` | texts | which of pixel size and positions follow from the distance of the detector |
 | ``metadata/angle_index`` | (n,) | angle of every pattern, where angles have unequal numbers of them |
 | ``start/probe`` | (modes, y, x) | square root of photons |
@@ -35,7 +36,7 @@ import h5py
 import numpy as np
 
 from adorym.data.flat_fields import beam_of, moments_of, one_each, robust_mean
-from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single, text_attribute, unit_of
+from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single, text_attribute, unit_of, whole
 from adorym.data.lengths import LENGTHS, Lengths, Quantity
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns
@@ -99,8 +100,9 @@ class NativeReader(Reader):
                 dark=dark,
                 flat=flat,
                 drift=drift,
-                start_probe=None if probe is None else modes_of(probe[()], f"{path}:{probe.name}"),
+                start_probe=None if probe is None else modes_of(whole(probe), f"{path}:{probe.name}"),
                 rotation_center_px=_number(file, "metadata/rotation_center_px", "metadata/rotation_centre_px"),
+                arm_px=_arm(file),
                 open_beam_counts=_number(file, "metadata/open_beam_counts"),
                 computed=_texts(file, "metadata/computed"),
                 truth=_truth(file),
@@ -150,6 +152,16 @@ def _length(q: Quantity, dataset: h5py.Dataset, notes: list[str]) -> Any:
 def _number(file: h5py.File, *names: str) -> float | None:
     dataset = find(file, names)
     return None if dataset is None else float(np.ravel(numbers(dataset))[0])
+
+
+def _arm(file: h5py.File) -> tuple[float, float] | None:
+    dataset = find(file, ["metadata/arm_px"])
+    if dataset is None:
+        return None
+    place = np.ravel(quantity(dataset, "px", "px"))
+    if place.shape != (2,) or not np.isfinite(place).all():
+        raise DataError(f"{file.filename}:{dataset.name}", "not a pixel", expected="(y, x)", found=place)
+    return float(place[0]), float(place[1])
 
 
 def _stack(fields: np.ndarray) -> np.ndarray:
@@ -276,7 +288,7 @@ def _mask(file: h5py.File, shape: tuple[int, int, int]) -> np.ndarray | None:
     dataset = find(file, ["metadata/mask", "exchange/mask"])
     if dataset is None:
         return None
-    mask = np.asarray(dataset[()]) != 0
+    mask = np.asarray(whole(dataset)) != 0
     return mask.reshape(shape) if mask.ndim > 2 and mask.size == np.prod(shape) else mask
 
 
@@ -287,7 +299,7 @@ def _truth(file: h5py.File) -> dict[str, object]:
     def add(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
             is_text = h5py.check_string_dtype(item.dtype) is not None
-            found[name] = item.asstr()[()] if is_text else item[()]
+            found[name] = item.asstr()[()] if is_text else whole(item)
 
     if isinstance(file.get("truth"), h5py.Group):
         file["truth"].visititems(add)
