@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from adorym.engine.growth import grow
 from adorym.engine.guard import check_finite
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome
+from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
 from adorym.engine.step import GradientStep, apply_update, finish_epoch
 from adorym.errors import AdorymError
@@ -63,6 +64,18 @@ class LivePicture:
 
     def __len__(self) -> int:
         return len(self.uses)
+
+    @property
+    def problem(self) -> Problem:
+        """What is solved; there are frames."""
+        assert self._reconstruction is not None  # asked for once there is a picture
+        return self._reconstruction.problem
+
+    @property
+    def history(self) -> Mapping[str, list[float]]:
+        """Numbers of each look, by name."""
+        assert self._reconstruction is not None  # asked for once there is a picture
+        return self._reconstruction.progress.history
 
     @property
     def looks(self) -> float:
