@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
 from scipy import fft
-from scipy.spatial import cKDTree
 
 from adorym.errors import GeometryError
 from adorym.optics import geometry
@@ -246,10 +246,10 @@ class Search:
         if positions is None or len(self.survey.index) < FEWEST or not np.ptp(positions[self.index], axis=0).any():
             return self.index[:1]
         n = min(wanted, max(MINIMUM, len(self.index) // 2), len(self.index))
-        tree = cKDTree(positions[self.index])
+        tree = scipy.spatial.cKDTree(positions[self.index])
         centers = positions[self.survey.index]
         reach = tree.query(centers, k=n)[0].max(-1)
-        near = cKDTree(centers).query(centers, k=min(9, len(centers)))[1]
+        near = scipy.spatial.cKDTree(centers).query(centers, k=min(9, len(centers)))[1]
         contrast = np.where(reach <= 1.3 * np.median(reach), self.survey.contrast[near].mean(-1), -1.0)
         chosen = np.sort(self.index[tree.query(centers[np.argmax(contrast)], k=n)[1]])
         total = frames(self.scan, chosen)[0].sum((1, 2))

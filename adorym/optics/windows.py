@@ -7,7 +7,7 @@ whole pixels; the fractional rest shifts the probe.
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy  # its slow parts load at their first use
 
 from adorym.errors import DataError, GeometryError
 
@@ -89,4 +89,4 @@ def nearest_distances(positions_px: np.ndarray) -> np.ndarray:
     positions = np.asarray(positions_px, np.float64)
     if len(positions) < 2:
         return np.full(len(positions), np.inf)
-    return cKDTree(positions).query(positions, k=2)[0][:, 1]
+    return scipy.spatial.cKDTree(positions).query(positions, k=2)[0][:, 1]
