@@ -16,7 +16,6 @@ from adorym.data.dataset import Dataset
 from adorym.engine.build import build, default_batch_size
 from adorym.engine.gradients import prefetch_batches
 from adorym.engine.guard import (
-    RISE,
     Best,
     check_divergence,
     check_finite,
@@ -24,6 +23,7 @@ from adorym.engine.guard import (
     has_risen,
     on_plateau,
     recovered,
+    restore_if_worse,
     rounding,
 )
 from adorym.engine.problem import Problem
@@ -292,20 +292,11 @@ class Reconstruction:
         for update in due:
             state = apply_update(self.problem, update, state)
         if before.epoch:
-            self._unless_worse(before)
+            restore_if_worse(self.problem, before, data_loss(self.problem, self.batches()))
         if state.new_object is not None:
             self.progress.replaced = state.epoch
         if state.new_problem and when == "start":
             self.progress.new_problem = state.epoch + 1
-
-    def _unless_worse(self, before: Best) -> None:
-        """Go back to the state ``before`` the last updates if they have spoiled the fit."""
-        loss = data_loss(self.problem, self.batches())
-        if loss > RISE * max(before.loss, rounding(self.problem)) and before.restore(self.problem):
-            LOG.warning(
-                "autofocus: the object in focus fits worse, with a loss of %.3g instead of %.3g; it is left as it was. "
-                "Search the focus in earlier epochs with 'forward_model.autofocus.at'", loss, before.loss,
-            )  # fmt: skip
 
     def _epoch(self) -> EpochRecord | None:
         progress, problem, total = self.progress, self.problem, self._horizon
