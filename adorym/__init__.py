@@ -37,6 +37,7 @@ _HOME = {
     "Result": "adorym.data.result",
     "RunInfo": "adorym.callbacks.base",
     "Solver": "adorym.solvers.base",
+    "Watch": "adorym.watch.widget",
     "get_backend": "adorym.wrapper",
     "load_config": "adorym.config",
     "open_dataset": "adorym.data.open",

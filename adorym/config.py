@@ -77,6 +77,9 @@ class OutputSettings:
         snapshots_every: Epochs between pictures of the object; none if absent.
         profile: Time the stages of the run: a table in the log, and ``trace.json`` for ``chrome://tracing``. Waiting
             for a device after each stage makes a run on a GPU slower.
+        live: Keep a small snapshot of the present state in ``live``, for ``adorym watch``; it takes at most 2 % of the
+            run's time.
+        spare: Folder for the result if it cannot be written to ``directory``, whose disk may be full.
     """
 
     directory: str = "out"
@@ -84,6 +87,8 @@ class OutputSettings:
     report: bool = True
     snapshots_every: int | None = Field(None, ge=1)
     profile: bool = False
+    live: bool = True
+    spare: str | None = None
 
 
 def _parameter_classes(model: type[ForwardModel]) -> Mapping[str, type[ParameterSettings]]:

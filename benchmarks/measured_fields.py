@@ -22,6 +22,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples" / "holography_multidistance"))
 
 from figures import Figure, main
+from measured_fields_bragg import laboratory, ten_crystals
 from measured_fields_mutants import mutants
 from measured_fields_tomograms import half_acquisition, tooth
 from series import Setting, phase_picture, solve
@@ -133,9 +134,18 @@ def near_field() -> Iterator[Figure]:
         yield Figure(f"near_field.seed_{seed}.object_error", found["object_nrmse"], 0.05)
 
 
-MAKERS = {
-    f.__name__: f for f in (one_hologram, four_distances, distances, near_field, half_acquisition, tooth, mutants)
-}
+PARTS = (
+    one_hologram,
+    four_distances,
+    distances,
+    near_field,
+    half_acquisition,
+    tooth,
+    ten_crystals,
+    laboratory,
+    mutants,
+)
+MAKERS = {f.__name__: f for f in PARTS}
 
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0], MAKERS))

@@ -11,6 +11,7 @@ from adorym.data.readers.base import Raw
 ENERGY, DISTANCE, PITCH = "energy", "distance", "detector_pixel_size"
 EXAMPLES = {
     "positions": "positions.csv",
+    "scan": "{step: 0.5 angstrom}",
     "energy": "8.8 keV",
     "distance": "2 m",
     "detector_pixel_size": "75 um",
@@ -22,9 +23,10 @@ EXAMPLES = {
 OF_IMAGES = {"pixel_size": "1 um"}
 MEANINGS = {
     "positions": "of the probe, one a pattern",
-    "energy": "of the photons",
-    "distance": "sample to detector",
-    "detector_pixel_size": "pitch of the detector",
+    "scan": "of the raster, whose rows are slow",
+    "energy": "of photons; of electrons 'voltage: 300 kV'",
+    "distance": "sample to detector; none is needed for pixels in mrad",
+    "detector_pixel_size": "pitch of the detector, or '1 mrad'",
     "pixel_size": "in the object plane",
     "theta_range": "first and last rotation angle",
     "white": "flat field, without the sample",
@@ -51,7 +53,8 @@ def missing(raw: Raw, wanted: Overrides) -> dict[str, tuple[str, ...]]:
     }
     if wanted.propagation_distance is not None:
         values["propagation_distance"] = True
-    scanned = ["positions"]
+    scanned = ["scan" if raw.scan_shape is not None and len(raw.scan_shape) == 2 else "positions"]
+    values["scan"] = values["positions"]
     if lengths.pixel_size_m is None and raw.positions_px is None:
         scanned += [ENERGY, DISTANCE, PITCH]
     images = ["propagation_distance", ENERGY, "pixel_size", "white"]
@@ -77,7 +80,7 @@ def distances(raw: Raw) -> int:
 
 def likely(raw: Raw, lacks: dict[str, tuple[str, ...]]) -> str:
     """The technique that the data are most probably of."""
-    if "positions" not in lacks["ptychography"]:
+    if not {"positions", "scan"} & set(lacks["ptychography"]):
         return "ptychography"
     if "holotomography" in lacks:
         return "holotomography"
@@ -118,13 +121,13 @@ def starting_configuration(
     return "\n".join([*lines, f"forward_model: {technique}"])
 
 
-def lacks_of_map(entries: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """What is missing beside the arrays that a map names, for a file that could not be read."""
+def lacks_of_map(entries: Sequence[str], raster: bool = False) -> dict[str, tuple[str, ...]]:
+    """What is missing beside the arrays that a map names, for a file that could not be read, perhaps with a raster."""
     named = {entry.partition("=")[0] for entry in entries}
     named |= {"energy"} if "wavelength" in named else set()
     geometry = () if {"pixel_size", "reciprocal_pixel"} & named else (ENERGY, DISTANCE, PITCH)
     needed = {
-        "ptychography": ("positions", *geometry),
+        "ptychography": ("scan" if raster and "positions" not in named else "positions", *geometry),
         "tomography": ("theta_range", "white"),
         "holography": ("propagation_distance", ENERGY, "pixel_size", "white"),
         "bragg_cdi": (ENERGY, DISTANCE, PITCH),

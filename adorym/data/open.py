@@ -18,6 +18,7 @@ from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.hdf5 import damage_named, lost_file
 from adorym.data.keymap import KeyMap
 from adorym.data.layouts import LAYOUTS, LayoutReader, layout_of
+from adorym.data.links import need_strict
 from adorym.data.overrides import Overrides, given
 from adorym.data.patterns import check_stack, load
 from adorym.data.pictures import PICTURES
@@ -79,6 +80,8 @@ def raw_of(path: PathLike, wanted: Overrides) -> tuple[Raw, str, Overrides, str]
     source = source_of(path)
     if source.settings:
         wanted = Overrides.of(dict(source.settings) | given(wanted))
+    if wanted.strict_links:
+        need_strict(source.files)
     if source.parts and not wanted.map:
         raw, wanted = raw_of_parts(source, wanted)
         return raw, "pictures", wanted, str(source.files[0])

@@ -128,6 +128,7 @@ class Overrides:
         saturation: Counts at and above which a pixel is only a lower bound, where the loss does not say so itself;
             ``auto`` to find it from counts that pile up at the largest; or ``none``.
         memory_limit_gib: Patterns that take more than this are read from the file batch by batch.
+        strict_links: Refuse HDF5 files with any link that is broken, used or not, or that leads out of their folder.
     """
 
     format: ComponentPath | None = None
@@ -175,6 +176,7 @@ class Overrides:
     bad_counts: Literal["error", "mask_pixels", "drop_patterns"] = "error"
     saturation: Positive | Literal["auto", "none"] = "auto"
     memory_limit_gib: Positive = 2.0
+    strict_links: bool = False
 
     @classmethod
     def of(cls: type[Made], values: Mapping[str, Any] | Overrides | None) -> Made:

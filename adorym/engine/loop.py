@@ -30,6 +30,7 @@ from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
+from adorym.engine.shown import glance
 from adorym.engine.solve import SolverStep
 from adorym.engine.step import GradientStep, apply_update, finish_epoch
 from adorym.errors import ConfigError, ConfigErrors, RunError, suggestion
@@ -90,6 +91,7 @@ class Reconstruction:
     Attributes:
         best: The state with the smallest loss so far, which a run that diverges goes back to.
         ended: Why the run was ended before it spoiled its result; empty if it was not.
+        origin: Fingerprints of what the run is made of; they go into checkpoint and result.
 
     Raises:
         InputError: Data, configuration or geometry contradict each other.
@@ -107,6 +109,7 @@ class Reconstruction:
         self.solving = None if solver is None else SolverStep(self.problem, solver, run.seed)
         self.left_out = np.zeros(0, int)
         self.best, self.ended = Best(), ""
+        self.origin: Mapping[str, str] = {}
         self.stop_reason, self._horizon = "", run.epochs
         self._asked_to_stop, self._asked_to_save = "", False
         self._watch: Callable[[BatchProgress], None] | None = None
@@ -232,6 +235,12 @@ class Reconstruction:
         state = f"epoch {progress.epoch} of {self._horizon}" + (f", loss {losses[-1]:.4e}" if losses else "")
         shape = " x ".join(map(str, problem.store.shape))
         return f"Reconstruction({problem.model.kind}: object {shape}, {state}; refines {', '.join(refined)})"
+
+    def _repr_html_(self) -> str:
+        from adorym.data.html import as_html  # slow to import, and only a notebook asks
+
+        seen = glance(self.problem, self.progress.history)
+        return repr(self) if seen is None else as_html(seen, repr(self))
 
     def stop(self, reason: str = "asked to stop") -> None:
         """End the loop after the current batch; one rank's call suffices."""

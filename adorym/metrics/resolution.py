@@ -88,6 +88,18 @@ class RingCorrelation:
         """Resolution as the half period 1 / (2 q) at the crossing: one pixel at the Nyquist frequency."""
         return 0.5 / self.crossing
 
+    def area(self, cutoff: float = 1.0) -> float:
+        """Mean correlation from the first ring up to ``cutoff``, a part of `limit`: 1 for identical images (FRC-AUC).
+
+        Areas up to different cut-offs do not compare; the value belongs with its cut-off.
+        """
+        highest = cutoff * self.limit
+        inside = np.append(self.frequency[self.frequency < highest], highest)
+        if len(inside) < 2:
+            return float(self.correlation[0])
+        values = np.interp(inside, self.frequency, self.correlation)
+        return float(np.sum((values[1:] + values[:-1]) / 2 * np.diff(inside)) / (inside[-1] - inside[0]))
+
 
 def ring_correlation(
     first: np.ndarray, second: np.ndarray, pixel_size: tuple[float, float] = (1.0, 1.0), *, truth: bool = False

@@ -175,7 +175,7 @@ class Search:
         others = np.abs(np.arange(len(candidates)) - best[winner]) > 1
         return self._made(
             curvature,
-            f"defocus {self.shown(curvature)}, pupil {2 * self.pupil.radius_px:.3g} px wide{self._beside()}",
+            f"defocus of {self.shown(curvature)}, pupil {2 * self.pupil.radius_px:.3g} px wide{self._beside()}",
             candidates * self.pupil.radius_px**2,
             misfit,
             decided=not others.any() or bool(misfit[others].min() > CLEAR * misfit.min()),
@@ -227,7 +227,7 @@ class Search:
     def shown(self, curvature: float) -> str:
         """A curvature as a distance, or as a phase where energy or pixel size are not known."""
         if self.rate is None:
-            return f"of {curvature * self.pupil.radius_px**2:.3g} rad at the pupil's rim"
+            return f"{curvature * self.pupil.radius_px**2:.3g} rad at the pupil's rim"
         return _length(curvature / self.rate)
 
     def _beside(self) -> str:

@@ -57,6 +57,7 @@ class Raw:
         open_beam_counts: Mean counts in a pixel without the sample; those of ``flat`` if there is one.
         start_probe: ``(modes, y, x)``.
         rotation_center_px: x of the rotation axis from the detector's middle.
+        arm_px: (y, x) pixel that the arm of the detector points at.
         computed: As `adorym.data.dataset.Dataset` has it.
         truth: What a simulation knows.
         notes: What the reader decided.
@@ -80,6 +81,7 @@ class Raw:
     open_beam_counts: float | None = None
     start_probe: np.ndarray | None = None
     rotation_center_px: float | None = None
+    arm_px: tuple[float, float] | None = None
     computed: tuple[str, ...] = ()
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -148,7 +150,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
     raw = with_fields(raw, overrides, notes, doubts, path)
     measured, mask = overrides.measured or raw.measured, _mask(raw, overrides, notes, path)
-    mask = _without_gaps(raw, mask, chosen, doubts, signed=measured == "line_integrals")
+    silent = _scanned(raw) and overrides.mask is None  # who gives a mask knows the detector
+    mask = _without_gaps(raw, mask, chosen, doubts, signed=measured == "line_integrals", silent=silent)
     patterns = corrected(replace(raw, measured=measured), mask, notes, path)
     if measured == "line_integrals":
         patterns, measured, raw = Transmissions(patterns), "intensity", replace(raw, open_beam_counts=1.0)
@@ -159,6 +162,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
             patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
             if turn.transpose and lengths.detector_pixel_size_m is not None:  # the object's pixel stays
                 lengths = replace(lengths, detector_pixel_size_m=lengths.detector_pixel_size_m[::-1])
+            if raw.arm_px is not None:
+                raw = replace(raw, arm_px=turn.place(raw.arm_px, patterns.shape[1:]))
             notes.append(f"patterns: {turn.describe()}")
     frames = _frames(replace(raw, patterns=patterns, mask=mask, measured=measured, lengths=lengths), chosen)
     frames = frames.windowed(overrides, chosen, notes)
@@ -186,6 +191,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         angle_numbers=chosen.angles,
         open_beam_counts=frames.open_beam_counts,
         rotation_center_px=frames.rotation_center_px,
+        arm_px=frames.arm_px,
         **{q.field: getattr(lengths, q.field) for q in LENGTHS},
     )
     check_angles(dataset)
@@ -252,11 +258,11 @@ def with_fields(raw: Raw, overrides: Overrides, notes: list[str], doubts: list[s
 
 
 def _without_gaps(
-    raw: Raw, mask: np.ndarray | None, chosen: Selection, doubts: list[str], *, signed: bool
+    raw: Raw, mask: np.ndarray | None, chosen: Selection, doubts: list[str], *, signed: bool, silent: bool
 ) -> np.ndarray | None:
     """The mask with the pixels left out that hold a detector's mark instead of counts."""
     patterns = raw.patterns if chosen.is_all else select(raw.patterns, chosen.patterns)
-    gaps = find_gaps(patterns, chosen_mask(mask, chosen), signed=signed)
+    gaps = find_gaps(patterns, chosen_mask(mask, chosen), signed=signed, silent=silent)
     if gaps is None:
         return mask
     doubts.append(f"mask: pixels without counts are left out: {', '.join(gaps.found)} of nearly all patterns")
@@ -350,5 +356,6 @@ def _frames(raw: Raw, chosen: Selection) -> Frames:
         amplitude=raw.measured == "amplitude",
         start_probe=raw.start_probe,
         rotation_center_px=raw.rotation_center_px,
+        arm_px=raw.arm_px,
         open_beam_counts=raw.open_beam_counts if raw.flat is None else lit_mean(raw.flat),
     )
