@@ -19,11 +19,9 @@ from adorym.engine.guard import (
     Best,
     check_divergence,
     check_finite,
-    data_loss,
     has_risen,
     on_plateau,
     recovered,
-    restore_if_worse,
     rounding,
 )
 from adorym.engine.problem import Problem
@@ -32,7 +30,7 @@ from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
 from adorym.engine.shown import glance
 from adorym.engine.solve import SolverStep
-from adorym.engine.step import GradientStep, apply_update, finish_epoch
+from adorym.engine.step import GradientStep, apply_due, finish_epoch
 from adorym.errors import ConfigError, ConfigErrors, RunError, suggestion
 from adorym.parameters import OBJECT, Value
 from adorym.schema import build as build_component
@@ -293,15 +291,8 @@ class Reconstruction:
         return State(epoch, total, problem.present(), rates, problem.store.values, constrained)
 
     def _apply_updates(self, when: str, state: State) -> None:
-        """Apply every update that is due ``when``, in order; no epoch mends what those after the last one spoil."""
-        due = [each for each in self.problem.bound.updates if each.when == when and each.due(state.epoch, state.epochs)]
-        before = Best()
-        if state.epoch == state.epochs and any(update.keeps_fit for update in due):
-            before.keep(self.problem, state.epoch, data_loss(self.problem, self.batches()))
-        for update in due:
-            state = apply_update(self.problem, update, state)
-        if before.epoch:
-            restore_if_worse(self.problem, before, data_loss(self.problem, self.batches()))
+        """Apply every update that is due ``when``, in order."""
+        state = apply_due(self.problem, when, state, self.batches)
         if state.new_object is not None:
             self.progress.replaced = state.epoch
         if state.new_problem and when == "start":

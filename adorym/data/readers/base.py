@@ -150,8 +150,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
     raw = with_fields(raw, overrides, notes, doubts, path)
     measured, mask = overrides.measured or raw.measured, _mask(raw, overrides, notes, path)
-    silent = _scanned(raw) and overrides.mask is None  # who gives a mask knows the detector
-    mask = _without_gaps(raw, mask, chosen, doubts, signed=measured == "line_integrals", silent=silent)
+    mask = _without_gaps(raw, overrides, mask, chosen, doubts, signed=measured == "line_integrals")
     patterns = corrected(replace(raw, measured=measured), mask, notes, path)
     if measured == "line_integrals":
         patterns, measured, raw = Transmissions(patterns), "intensity", replace(raw, open_beam_counts=1.0)
@@ -258,9 +257,10 @@ def with_fields(raw: Raw, overrides: Overrides, notes: list[str], doubts: list[s
 
 
 def _without_gaps(
-    raw: Raw, mask: np.ndarray | None, chosen: Selection, doubts: list[str], *, signed: bool, silent: bool
+    raw: Raw, overrides: Overrides, mask: np.ndarray | None, chosen: Selection, doubts: list[str], *, signed: bool
 ) -> np.ndarray | None:
     """The mask with the pixels left out that hold a detector's mark instead of counts."""
+    silent = _scanned(raw) and overrides.mask is None  # who gives a mask knows the detector
     patterns = raw.patterns if chosen.is_all else select(raw.patterns, chosen.patterns)
     gaps = find_gaps(patterns, chosen_mask(mask, chosen), signed=signed, silent=silent)
     if gaps is None:
