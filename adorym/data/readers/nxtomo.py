@@ -83,7 +83,7 @@ def _stack(entry: h5py.Group, path: Path) -> tuple[h5py.Group, h5py.Dataset, np.
         stack, key = find(group, ["data"]), find(group, ["image_key_control", "image_key"])
         key = find(entry, ["data/image_key"]) if key is None else key
         if stack is not None and key is not None and stack.ndim == 3:
-            kinds = np.nan_to_num(np.ravel(numbers(key)), nan=INVALID, posinf=INVALID, neginf=INVALID).astype(int)
+            kinds = np.clip(np.nan_to_num(np.ravel(numbers(key)), nan=INVALID), -9, 9).astype(int)
             if len(kinds) != len(stack):
                 place = f"{path}:{key.name}"
                 raise DataError(place, "not one key a picture", expected=len(stack), found=len(kinds))
