@@ -52,5 +52,5 @@ $(CORE): $(PACKAGED)
 	@touch $@
 
 $(DEVELOP): $(CORE)
-	$(PIP) --editable '.[docs,formats,jax,mpi,test,tomography,tune,watch]'
+	$(PIP) --editable '.[docs,formats,jax,live,mpi,onnx,test,tomography,tune,watch]'
 	@touch $@

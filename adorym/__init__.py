@@ -6,10 +6,15 @@ The names below are imported when they are first used, so that ``import adorym``
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
 from adorym._version import __version__
+
+# Threads that spin while they wait for each other stand still as soon as another process takes a core. OpenMP reads
+# this when it is loaded, so that it has to be said before torch is imported; a user's own choice stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOME = {
     "Backend": "adorym.wrapper.base",

@@ -1,5 +1,7 @@
 """The command line.
 
+Streams are in `adorym.cli_live`, networks in `adorym.cli_networks`, the page for runs in `adorym.cli_watch`.
+
 The work of each command is in `adorym.commands`; this module has the options and handles errors: wrong input ends with
 status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
 """
@@ -12,15 +14,15 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from adorym import cli_live, cli_networks, cli_watch
 from adorym._version import __version__
-from adorym.cli_watch import watch
-from adorym.comm import Communicator, communicator, launched, started
+from adorym.comm import Communicator, communicator, launched
 from adorym.engine.signals import Ended, end_on_signal
 from adorym.errors import AdorymError, RunError
 from adorym.extension import user_code
@@ -32,6 +34,7 @@ from adorym.terminal import (
     DataAssignments,
     DataPaths,
     LogLine,
+    Profiled,
     ResultPath,
     Resume,
     Settings,
@@ -45,7 +48,7 @@ from adorym.terminal import (
     show,
 )
 
-PARALLEL = {"run", "train"}  # commands that run on several processes
+PARALLEL = {"run", "train", "stream"}  # commands that run on several processes
 
 app = typer.Typer(
     name="adorym",
@@ -85,6 +88,7 @@ def run(
     resume: Resume = False,
     quick: Annotated[bool, typer.Option("--quick", help="A few epochs only, to see whether it works.")] = False,
     start_from: StartFrom = None,
+    profile: Profiled = False,
     watch: Watch = False,
 ) -> None:
     """Reconstruct: result.h5, checkpoint.h5, log.txt and report.html in the output folder."""
@@ -94,6 +98,7 @@ def run(
 
     pages = [Page(lambda address: out.print(f"Watch: {address}", markup=False))] if watch else []
     assign = [*(assign or ()), *([] if start_from is None else [f"start_from={json.dumps(str(start_from))}"])]
+    assign += ["output.profile=true"] if profile else []
     done = work(config, assign, output=output, resume=resume, quick=quick, callbacks=pages)
     losses = list(done.result.history.get("loss", ()))
     final = f", loss {losses[-1]:.4e}" if len(losses) else ""
@@ -153,7 +158,7 @@ def convert(
     ] = None,
     assign: DataAssignments = None,
 ) -> None:
-    """Write any readable format as native HDF5."""
+    """Write any readable format as native HDF5, or as CXI if OUT is called so."""
     from adorym.commands.convert import convert as work
 
     dataset = work(source, target, mapping or [], _settings(assign))
@@ -272,27 +277,6 @@ def crystal(
 
 
 @app.command()
-def train(
-    network: Annotated[str, typer.Argument(help="cdi_nn.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for what the training writes.")],
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="Configuration of the training.")
-    ] = None,
-    assign: Settings = None,
-    resume: Resume = False,
-) -> None:
-    """Train a network on simulated crystals; also under mpirun or torchrun."""
-    from adorym.commands.train import train_network as work
-
-    def show(record: Mapping[str, float]) -> None:
-        out.print(", ".join(f"{name} {value:.4g}" for name, value in record.items()))
-
-    path = work(network, output, config, assign or (), resume=resume, watch=show)
-    if started()[1] == 0:
-        out.print(f"Weights: {path}")
-
-
-@app.command()
 def tune(
     config: ConfigPath,
     vary: Annotated[
@@ -330,13 +314,15 @@ def list_(
     print_parts(work(group))
 
 
+cli_networks.add_to(app)
+cli_live.add_to(app)
+app.command()(cli_watch.watch)
+
+
 def _settings(assignments: list[str] | None) -> dict[str, Any]:
     from adorym.config_file import assigned
 
     return assigned(assignments or ())
-
-
-app.command()(watch)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -75,6 +75,8 @@ class OutputSettings:
         progress: ``live`` bar, ``plain`` lines, ``quiet``, or ``auto``: live on a terminal.
         report: Write ``report.html`` at the end.
         snapshots_every: Epochs between pictures of the object; none if absent.
+        profile: Time the stages of the run: a table in the log, and ``trace.json`` for ``chrome://tracing``. Waiting
+            for a device after each stage makes a run on a GPU slower.
         live: Keep a small snapshot of the present state in ``live``, for ``adorym watch``; it takes at most 2 % of the
             run's time.
     """
@@ -83,6 +85,7 @@ class OutputSettings:
     progress: Literal["auto", "live", "plain", "quiet"] = "auto"
     report: bool = True
     snapshots_every: int | None = Field(None, ge=1)
+    profile: bool = False
     live: bool = True
 
 

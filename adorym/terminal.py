@@ -27,6 +27,9 @@ Assignments = Annotated[
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Settings of the command.")]
 ToFolder = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Folder for what is written.")]
 ToFile = Annotated[Path, typer.Argument(metavar="OUT", help="Native HDF5 file to write.")]
+Profiled = Annotated[
+    bool, typer.Option("--profile", help="Show where the time goes, and write trace.json for chrome://tracing.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in the folder.")]
 StartFrom = Annotated[
     Path | None, typer.Option("--start-from", metavar="RESULT", help="Go on from a result.h5 or the folder of a run.")

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from adorym._version import __version__
 from adorym.callbacks.base import Callback, RunInfo
 from adorym.callbacks.live import LiveSnapshots
+from adorym.callbacks.profile import Profile
 from adorym.callbacks.progress import ProgressReport
 from adorym.callbacks.save import LogFile, Snapshots
 from adorym.comm import communicator
@@ -123,7 +124,8 @@ def carry_out(
         protected.enter_context(stop_on_signal(reconstruction.stop, reconstruction.save_soon))
         if resume:
             load_checkpoint(reconstruction, folder / CHECKPOINT_NAME, config.identity())
-        watching: list[Callback] = [ProgressReport(config.output.progress), LogFile()]
+        timing = [Profile(reconstruction)] if config.output.profile else []  # before the log, which takes its lines
+        watching: list[Callback] = [*timing, ProgressReport(config.output.progress), LogFile()]
         if config.output.snapshots_every is not None:
             watching.append(Snapshots(config.output.snapshots_every))
         if config.output.live:

@@ -11,7 +11,7 @@ import gzip
 import io
 import logging
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -163,6 +163,11 @@ def joined(parts: list[Container]) -> Container:
         arrays = part.arrays | arrays
         attributes = dict(part.attributes) | attributes
     return Container(parts[0].path, parts[0].kind, arrays, attributes, parts=tuple(parts))
+
+
+def opened(files: Sequence[Path]) -> Container:
+    """The arrays of one file, or of several together."""
+    return open_container(files[0]) if len(files) == 1 else joined([open_container(file) for file in files])
 
 
 Source = Path | bytes  # a file, or what was packed in one

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.signal import fftconvolve
+import scipy  # its slow parts load at their first use
 
 
 class Parameter(Protocol):
@@ -79,7 +79,7 @@ def illumination(result: Scanned, positions_px: np.ndarray | None = None) -> np.
     inside = np.all((corners >= 0) & (corners < (shape[0] + height, shape[1] + width)), axis=1)
     counts = np.zeros((shape[0] + height, shape[1] + width))
     np.add.at(counts, tuple(corners[inside].T), 1.0)
-    lit = fftconvolve(counts, intensity)[height : height + shape[0], width : width + shape[1]]
+    lit = scipy.signal.fftconvolve(counts, intensity)[height : height + shape[0], width : width + shape[1]]
     return np.maximum(lit, 0.0)  # rounding of the Fourier transforms
 
 

@@ -254,7 +254,7 @@ def first_object(
         assert bound.first_object is not None  # checked above
         found = bound.first_object(rng)
     else:
-        found = initial.start(bound.dataset, bound.shape, rng)  # type: ignore[union-attr]
+        found = initial.start_of(bound, rng)  # type: ignore[union-attr]
     if found.whole is not None and comm.size > 1:  # ranks may differ by rounding
         found = FirstObject.of(comm.broadcast(found.whole, "share the first object"), found.diagnostics)
 

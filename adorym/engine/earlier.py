@@ -21,6 +21,7 @@ from adorym.data.dataset import Dataset
 from adorym.data.result import Result, read_result
 from adorym.engine.checks import REFINEMENT
 from adorym.engine.recipe import Recipe
+from adorym.engine.regrid import SAME_PIXEL, on_grid
 from adorym.errors import ConfigError, DataError
 from adorym.forward.base import BoundModel
 from adorym.forward.object import ObjectSettings
@@ -33,8 +34,6 @@ from adorym.storage.slabs import Start
 LOG = logging.getLogger("adorym")
 WHERE = "start_from"
 PROBE, POSITIONS = "probe", "probe_positions"
-# Relative difference of pixel sizes that shifts no pixel of an ordinary object by a tenth of its width.
-SAME_PIXEL = 1e-4
 # Number of epochs of all runs before the one that wrote a result.
 EPOCHS_BEFORE = "epochs_before"
 
@@ -84,7 +83,7 @@ class Earlier:
             LOG.warning(
                 "%s: is from other data, %s: values of single patterns and angles are not taken over", WHERE, data
             )
-        return cls(str(path), result, same)
+        return cls(str(path), on_grid(result, dataset, str(path)), same)
 
     @property
     def epochs(self) -> int:

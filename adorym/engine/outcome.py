@@ -112,7 +112,8 @@ def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
 
 def _geometry(dataset: Dataset) -> dict[str, str]:
     """Energy and lengths that other programs ask for, as numbers in SI units and electronvolts."""
-    known = {name: getattr(dataset, name) for name in ("energy_ev", "distance_m", "detector_pixel_size_m")}
+    names = ("energy_ev", "distance_m", "detector_pixel_size_m", "propagation_distance_m")
+    known = {name: getattr(dataset, name) for name in names}
     return {name: " ".join(f"{v:.12g}" for v in np.ravel(value)) for name, value in known.items() if value is not None}
 
 
