@@ -132,7 +132,9 @@ def beam_of(problem: Problem) -> np.ndarray | None:
     Added modes are not used, since they start wider than the beam. ``None`` where the beam was searched in vain.
     """
     if problem.dataset.start_probe is not None:
-        return problem.dataset.start_probe
+        given = problem.dataset.start_probe
+        return given if given.ndim == 3 else given[0]
     if PROBE not in problem.values or not getattr(problem.values[PROBE].settings.initial, "decided", True):
         return None
-    return problem.values[PROBE].first[:1]
+    first = problem.values[PROBE].first
+    return (first if first.ndim == 3 else first[0])[:1]

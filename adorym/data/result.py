@@ -113,8 +113,9 @@ class Result:
         object.__setattr__(self, "origin_px", (int(self.origin_px[0]), int(self.origin_px[1])))
         if self.probe is not None:
             probe = np.asarray(self.probe, dtype=np.complex64)
-            if probe.ndim != 3:
-                raise DataError("probe", "wrong shape", expected="(modes, y, x)", found=probe.shape)
+            if probe.ndim not in (3, 4):
+                expected = "(modes, y, x) or (scans, modes, y, x)"
+                raise DataError("probe", "wrong shape", expected=expected, found=probe.shape)
             object.__setattr__(self, "probe", probe)
         if self.pixel_size_m is not None:
             sizes = tuple(float(size) for size in self.pixel_size_m)

@@ -27,6 +27,8 @@ from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError, GeometryError
 from adorym.forward.base import BoundModel, ForwardModel, Request, bound_scan
 from adorym.forward.object import Settings
+from adorym.forward.probe import with_scans
+from adorym.forward.scans import rows_of_scans, scan_by_scan
 from adorym.forward.thin import SCANNED, by_object, by_scale, check_scan, without_mean
 from adorym.forward.variations import VARIATIONS, VARYING, variation_gauges, varied
 from adorym.losses.base import Loss
@@ -144,6 +146,8 @@ class Ptychography(ForwardModel):
                 "has no effect: the probe does not vary",
                 remedy="give 'parameters.probe.variations', or leave it out",
             )
+        settings = with_scans(settings, dataset)
+        scans = rows_of_scans(dataset) if settings["probe"].per == "scan" else ()
         geometry = self.geometry(dataset)
         if self.regime == "near_field" or dataset.propagation_distance_m is None:  # else it is that of the near field
             geometry.check_pixel_size(self.regime)
@@ -152,7 +156,10 @@ class Ptychography(ForwardModel):
         return bound_scan(self, dataset, geometry, settings, self.regime).with_(
             preconditioners={"object": Diagonal(self.object_curvature), **exact},
             # The probe takes up a common factor.
-            updates=(FactorGauge("intensity_scale", "probe"), *variation_gauges(settings, self.varied_mode)),
+            updates=(
+                FactorGauge("intensity_scale", "probe", groups=scans),
+                *variation_gauges(settings, self.varied_mode, scans),
+            ),
         )
 
     def geometry(self, dataset: Dataset) -> Geometry:
@@ -192,8 +199,10 @@ class Ptychography(ForwardModel):
             check("far_field", grid, geometry.distance_m)
 
     def probe_at_object(self, xp: Backend, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
-        """Probe modes ``(m, y, x)`` at the object, before the sub-pixel shift; one that varies ``(n, m, y, x)``."""
+        """Probe modes ``(m, y, x)`` at the object, before the sub-pixel shift; ``(n, m, y, x)`` if patterns differ."""
         modes = params["probe"]
+        if len(modes.shape) == 4:
+            modes = xp.take(modes, batch.angles)
         if VARIATIONS in params:
             modes = varied(xp, modes, params, self.varied_mode)
         if "probe_defocus" not in params:
@@ -238,6 +247,8 @@ class Ptychography(ForwardModel):
     def objective(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
+        if len(params["probe"].shape) == 4:
+            return scan_by_scan(self.objective, self.refinable, (xp, obj, params), batch, loss, request)
         usable = self._own_prediction and self.fused and xp.on_host and loss.code is not None
         if not usable or "propagation_distance" in request.wanted or VARIATIONS in params:
             return super().objective(xp, obj, params, batch, loss, request)

@@ -86,7 +86,12 @@ def write_cxi(path: Path, result: Result) -> None:
         entry["data_1/data"] = h5py.SoftLink("/entry_1/image_1/data")
         _write_instrument(entry, result)
         if result.probe is not None:
-            put(entry, "instrument_1/source_1/illumination", result.probe, "sqrt(photons)")
+            put(
+                entry,
+                "instrument_1/source_1/illumination",
+                result.probe.reshape(-1, *result.probe.shape[-2:]),
+                "sqrt(photons)",
+            )
         positions = result.parameters.get("probe_positions")
         if positions is not None and result.pixel_size_m is not None and positions.value.ndim == 2:
             meters = positions.value[:, 1::-1] * result.pixel_size_m[1::-1]

@@ -54,7 +54,7 @@ class Raw:
         drift: How the beam changes during the scan.
         orientation: Turn that brings patterns, mask, dark and flat into this package's frame.
         open_beam_counts: Mean counts in a pixel without the sample; those of ``flat`` if there is one.
-        start_probe: ``(modes, y, x)``.
+        start_probe: ``(modes, y, x)``, or ``(scans, modes, y, x)``.
         rotation_center_px: x of the rotation axis from the detector's middle.
         computed: As `adorym.data.dataset.Dataset` has it.
         truth: What a simulation knows.
@@ -165,7 +165,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     lengths = frames.lengths.completed(frames.patterns.shape[1:], notes, scanned=_scanned(raw))
     check_particles(lengths, overrides, path)
     used = replace(raw, patterns=frames.patterns, lengths=lengths)
-    positions, of_length = _positions(used, overrides, np.array(frames.scale), notes, doubts, path)
+    positions, of_length, zero = _positions(used, overrides, np.array(frames.scale), notes, doubts, path)
     positions = positions_of(positions, chosen, notes, path)
     dataset = Dataset(
         patterns=frames.patterns,
@@ -178,6 +178,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         start_probe=frames.start_probe,
         truth={} if frames.cut else chosen.truth(raw.truth),  # it is on other pixels
         path=path,
+        positions_zero_px=zero,
         notes=tuple(dict.fromkeys(notes)),
         computed=_computed(raw, overrides, of_length, given is None and lengths.pixel_size_m is not None),
         doubts=tuple(doubts),
@@ -326,11 +327,15 @@ def _lit(flat: np.ndarray) -> np.ndarray:
 
 def _positions(
     raw: Raw, overrides: Overrides, scale: np.ndarray, notes: list[str], doubts: list[str], path: str
-) -> tuple[np.ndarray | None, bool]:
+) -> tuple[np.ndarray | None, bool, tuple[float, float]]:
     """What `placed` makes of all positions, those of the user or those of the file; doubts about them are added."""
     found = raw.recorded or recorded_in(raw.positions_px, raw.positions_m)
     window = raw.patterns.shape[1:], scale
-    return (None, False) if found is None else placed(found, overrides, raw.lengths, window, (notes, doubts), path)
+    return (
+        (None, False, (0.0, 0.0))
+        if found is None
+        else placed(found, overrides, raw.lengths, window, (notes, doubts), path)
+    )
 
 
 def _frames(raw: Raw, chosen: Selection) -> Frames:

@@ -1,0 +1,144 @@
+"""Figures of what real beams do: several scans with a beam of each, and a beam that drifts.
+
+Usage: python benchmarks/physics.py [--only NAME] [--json FILE]
+
+Truth comes from `physics_waves`, on a grid twice as fine as the one that reconstructs. ``two_scans`` also draws the
+picture of the documentation into docs/_static.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from figures import Figure, main
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure as Drawing
+from physics_waves import WINDOW, beam, patterns, raster, seen, specimen
+
+import adorym
+from adorym.commands.score import in_frame
+from adorym.config import config_from
+from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.engine.loop import Reconstruction
+from adorym.metrics import align_object
+from adorym.units import energy_ev
+
+STATIC = Path(__file__).resolve().parent.parent / "docs" / "_static"
+PIXEL_M, ENERGY_EV = 20e-9, energy_ev(1.4e-10)
+EPOCHS = 100
+
+
+def measured(
+    obj: np.ndarray, beams: np.ndarray, positions: np.ndarray, rng: np.random.Generator, **known: Any
+) -> Dataset:
+    """Counts of a scan of the fine object ``obj`` with a beam for each pattern, without a start probe."""
+    counts = rng.poisson(patterns(obj, beams, positions)).astype(np.float32)
+    return Dataset(
+        ArrayPatterns(counts),
+        probe_positions_px=positions,
+        energy_ev=ENERGY_EV,
+        pixel_size_m=(PIXEL_M, PIXEL_M),
+        **known,
+    )
+
+
+def run(dataset: Dataset, **settings: Any) -> Reconstruction:
+    """A finished run with default settings, except for those given."""
+    config = config_from(
+        {"data": "memory", "forward_model": "ptychography", "run": {"epochs": EPOCHS, "threads": 1}, **settings}
+    )
+    made = Reconstruction(dataset, config.recipe, config.run)
+    for _ in made.epochs():
+        pass
+    return made
+
+
+def error(made: Reconstruction, true: np.ndarray) -> tuple[float, np.ndarray]:
+    """NRMSE of the object in the well-lit middle, and the aligned object."""
+    origin = made.problem.bound.origin_px
+    found = in_frame(made.problem.store.values(), (int(origin[0]), int(origin[1])), true.shape)[0]
+    corners = made.problem.dataset.probe_positions_px
+    low, high = int(corners.min() + WINDOW / 2 + 2), int(corners.max() + WINDOW / 2 - 2)
+    region = (slice(low, high), slice(low, high))
+    aligned = align_object(found, true, region)
+    return aligned.error, found
+
+
+def two_scans() -> Iterator[Figure]:
+    """Two half scans by two beams, one object: its error over that of one full scan by the first beam, at equal dose.
+
+    With one probe for both scans the object is lost.
+    """
+    rng = np.random.default_rng(11)
+    positions = raster(14, 4.0, rng)
+    obj = specimen(int(positions.max()) + WINDOW + 8, rng)
+    true = seen(obj)
+    half = np.indices((14, 14)).sum(0).ravel() % 2
+    beams = np.array([beam(), beam(curvature=0.03, astigmatism=0.3)])
+    full = run(measured(obj, np.repeat(beams[:1], len(positions), 0), positions, rng))
+    both = measured(obj, beams[half], positions, rng, angle_index=half, theta_rad=np.zeros(2))
+    made = {"a probe of each scan": run(both), "one probe": run(both, parameters={"probe": {"per": "run"}})}
+    errors = {name: error(each, true)[0] for name, each in {"one scan": full, **made}.items()}
+    yield Figure("two_scans.one_full_scan", errors["one scan"])
+    yield Figure("two_scans.error_over_one_full_scan", errors["a probe of each scan"] / errors["one scan"], 1.1)
+    yield Figure("two_scans.one_probe_for_both", errors["one probe"])
+    _picture({name: (errors[name], each) for name, each in made.items()}, true)
+
+
+def _picture(found: Mapping[str, tuple[float, Reconstruction]], true: np.ndarray) -> None:
+    drawn = Drawing(figsize=(9, 4.9), facecolor="white", layout="constrained")
+    FigureCanvasAgg(drawn)
+    axes = drawn.subplots(2, 3, height_ratios=(1.6, 1))
+    inside = (slice(30, 90), slice(30, 90))
+    axes[0, 0].imshow(np.angle(true[inside]), cmap="gray")
+    axes[0, 0].set_title("truth, phase", fontsize=10)
+    for ax, (name, (wrong, made)) in zip(axes[0, 1:], found.items(), strict=True):
+        aligned = align_object(error(made, true)[1], true).aligned[inside]
+        ax.imshow(np.angle(aligned), cmap="gray")
+        ax.set_title(f"{name}: error {wrong:.3f}", fontsize=10)
+    modes = adorym.outcome(found["a probe of each scan"][1], judged=False).probe
+    assert modes is not None
+    shared = adorym.outcome(found["one probe"][1], judged=False).probe
+    assert shared is not None
+    for ax, wave, name in zip(
+        axes[1], (modes[0, 0], modes[1, 0], shared[0]), ("first", "second", "shared"), strict=True
+    ):
+        ax.imshow(abs(wave), cmap="magma")
+        ax.set_title(f"{name} probe, amplitude", fontsize=10)
+    for ax in axes.ravel():
+        ax.set_axis_off()
+    drawn.savefig(STATIC / "two_scans.png", dpi=110)
+
+
+def drifting_probe() -> Iterator[Figure]:
+    """A beam that breathes and turns astigmatic, positions in random order: error over that of a fixed probe.
+
+    The weights of three variations against the true drift: what their best linear combination leaves of it.
+    """
+    rng = np.random.default_rng(12)
+    positions = rng.permutation(raster(14, 4.0, rng))
+    obj = specimen(int(positions.max()) + WINDOW + 8, rng)
+    true, drift = seen(obj), np.linspace(-1, 1, len(positions))
+    beams = np.array([beam(curvature=0.05 * (1 + 0.25 * s), astigmatism=0.25 * s) * (1 + 0.1 * s) for s in drift])
+    data = measured(obj, beams, positions, rng)
+    fixed = error(run(data), true)[0]
+    varied = run(data, parameters={"probe": {"variations": 3}})
+    yield Figure("drifting_probe.error_over_fixed_probe", error(varied, true)[0] / fixed, 0.5)
+    weights = varied.problem.present()["variation_weights"]
+    told = np.column_stack([weights, np.ones(len(weights))])
+    left = drift - told @ np.linalg.lstsq(told, drift, rcond=None)[0]
+    yield Figure("drifting_probe.one_minus_correlation", 1 - np.sqrt(1 - left.var() / drift.var()), 0.05)
+
+
+MAKERS = {"two_scans": two_scans, "drifting_probe": drifting_probe}
+
+if __name__ == "__main__":
+    sys.exit(main(__doc__ or "", MAKERS))
