@@ -264,7 +264,12 @@ def _quick(config: Config) -> Config:
         start = min(math.ceil(each.start * ratio), QUICK_EPOCHS - 1)
         stop = None if each.stop is None else max(math.ceil(each.stop * ratio), start + 1)
         parameters[name] = _changed(each, start=start, stop=stop)
-    return _changed(config, parameters=parameters, run=_changed(config.run, epochs=QUICK_EPOCHS))
+    stages = tuple({key: _without_epochs(key, each) for key, each in stage.items()} for stage in config.run.stages)
+    return _changed(config, parameters=parameters, run=_changed(config.run, epochs=QUICK_EPOCHS, stages=stages))
+
+
+def _without_epochs(section: str, changes: Any) -> Any:
+    return {k: v for k, v in changes.items() if k != "epochs"} if section == "run" else changes
 
 
 def _changed(component: Any, **changes: Any) -> Any:

@@ -1,9 +1,9 @@
-"""Figures of what real beams do: several scans with a beam of each, and a beam that drifts.
+"""Figures of what real beams and stages do: a beam of each of several scans, a beam that drifts, a stage that drifts.
 
 Usage: python benchmarks/physics.py [--only NAME] [--json FILE]
 
-Truth comes from `physics_waves`, on a grid twice as fine as the one that reconstructs. ``two_scans`` also draws the
-picture of the documentation into docs/_static.
+Truth comes from `physics_waves`, on a grid twice as fine as the one that reconstructs. ``two_scans`` and
+``position_trend`` also draw the pictures of the documentation into docs/_static.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ import adorym
 from adorym.commands.score import in_frame
 from adorym.config import config_from
 from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.native_write import write_native
 from adorym.engine.loop import Reconstruction
-from adorym.metrics import align_object
+from adorym.metrics import align_object, position_errors
 from adorym.units import energy_ev
 
 STATIC = Path(__file__).resolve().parent.parent / "docs" / "_static"
@@ -41,13 +43,12 @@ def measured(
 ) -> Dataset:
     """Counts of a scan of the fine object ``obj`` with a beam for each pattern, without a start probe."""
     counts = rng.poisson(patterns(obj, beams, positions)).astype(np.float32)
-    return Dataset(
-        ArrayPatterns(counts),
-        probe_positions_px=positions,
-        energy_ev=ENERGY_EV,
-        pixel_size_m=(PIXEL_M, PIXEL_M),
-        **known,
-    )
+    given: dict[str, Any] = {
+        "energy_ev": ENERGY_EV,
+        "pixel_size_m": (PIXEL_M, PIXEL_M),
+        "probe_positions_px": positions,
+    }
+    return Dataset(ArrayPatterns(counts), **(given | known))
 
 
 def run(dataset: Dataset, **settings: Any) -> Reconstruction:
@@ -108,9 +109,8 @@ def _picture(found: Mapping[str, tuple[float, Reconstruction]], true: np.ndarray
     assert modes is not None
     shared = adorym.outcome(found["one probe"][1], judged=False).probe
     assert shared is not None
-    for ax, wave, name in zip(
-        axes[1], (modes[0, 0], modes[1, 0], shared[0]), ("first", "second", "shared"), strict=True
-    ):
+    probes = {"first": modes[0, 0], "second": modes[1, 0], "shared": shared[0]}
+    for ax, (name, wave) in zip(axes[1], probes.items(), strict=True):
         ax.imshow(abs(wave), cmap="magma")
         ax.set_title(f"{name} probe, amplitude", fontsize=10)
     for ax in axes.ravel():
@@ -138,7 +138,83 @@ def drifting_probe() -> Iterator[Figure]:
     yield Figure("drifting_probe.one_minus_correlation", 1 - np.sqrt(1 - left.var() / drift.var()), 0.05)
 
 
-MAKERS = {"two_scans": two_scans, "drifting_probe": drifting_probe}
+def position_trend() -> Iterator[Figure]:
+    """Positions in random order, turned by 1.5 degrees and sheared by 1 per cent, on a stage that drifts by 3 px.
+
+    Errors in px rms, the shift removed: as recorded, corrected one by one, and along the trend that is asked for.
+    """
+    rng = np.random.default_rng(13)
+    positions = rng.permutation(raster(14, 4.0, rng))
+    obj = specimen(int(positions.max()) + WINDOW + 8, rng)
+    time = np.linspace(0, 1, len(positions))
+    away = positions - positions.mean(0)
+    drift = 1.5 * np.stack([np.cos(np.pi * time), np.cos(2 * np.pi * time)], axis=-1)
+    recorded = positions + away @ np.array([[0.0, -0.026], [0.036, 0.0]]) + drift
+    data = measured(obj, np.repeat(beam()[None], len(positions), 0), positions, rng, probe_positions_px=recorded)
+    found = {"as recorded": recorded}
+    for name, more in (("one by one", {}), ("along the trend", {"trend": ["rotation", "shear"], "drift": 3})):
+        made = run(data, parameters={"probe_positions": {"start": 5, **more}})
+        found[name] = made.problem.present()["probe_positions"]
+    errors = {name: position_errors(each, positions).rms_px for name, each in found.items()}
+    for name, wrong in errors.items():
+        bar = 0.3 if name == "along the trend" else None
+        yield Figure(f"position_trend.{name.replace(' ', '_')}_px", wrong, bar)
+    _arrows(found, positions, errors)
+
+
+def _arrows(found: Mapping[str, np.ndarray], true: np.ndarray, errors: Mapping[str, float]) -> None:
+    drawn = Drawing(figsize=(9, 3.3), facecolor="white", layout="constrained")
+    FigureCanvasAgg(drawn)
+    for ax, (name, each) in zip(drawn.subplots(1, 3), found.items(), strict=True):
+        wrong = each - true
+        wrong = wrong - wrong.mean(0)
+        ax.quiver(true[:, 1], true[:, 0], wrong[:, 1], wrong[:, 0], angles="xy", scale_units="xy", scale=0.5)
+        ax.set_title(f"{name}: {errors[name]:.2f} px rms", fontsize=10)
+        ax.set_aspect("equal")
+        ax.invert_yaxis()
+        ax.set_axis_off()
+    drawn.savefig(STATIC / "position_trend.png", dpi=110)
+
+
+def stages() -> Iterator[Figure]:
+    """Position errors of 8 px rms, found from coarse to fine pixels by three crops of the detector.
+
+    In px rms, affine map removed: as recorded, found in one stage, and in three.
+    """
+    rng = np.random.default_rng(14)
+    positions = raster(14, 4.0, rng)
+    obj = specimen(int(positions.max()) + WINDOW + 40, rng)
+    moved = positions + 16
+    recorded = moved + rng.normal(size=positions.shape) * 8 / np.sqrt(2)
+    data = measured(obj, np.repeat(beam()[None], len(positions), 0), moved, rng)
+    refined = {"probe_positions": {"start": 3}}
+    changes = [
+        {"data": {"crop": 16}, "run": {"epochs": 150}},
+        {"data": {"crop": 24}, "run": {"epochs": 100}},
+        {"run": {"epochs": 100}},
+    ]
+    yield Figure("stages.as_recorded_px", position_errors(recorded, moved).rms_affine_px)
+    for name, each, bar in (("one_stage_px", (), None), ("three_stages_px", changes, 0.4)):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "data.h5"
+            write_native(data.with_(probe_positions_px=recorded, start_probe=start_beam()), path)
+            config = {
+                "data": str(path),
+                "forward_model": "ptychography",
+                "parameters": refined,
+                "run": {"epochs": 350, "threads": 1, "stages": each},
+                "output": {"progress": "quiet", "report": False},
+            }
+            found = adorym.reconstruct(config, output=Path(folder) / "out").parameters["probe_positions"].value
+        yield Figure(f"stages.{name}", position_errors(found, moved).rms_affine_px, bar)
+
+
+def start_beam() -> np.ndarray:
+    """The beam as its optics are known, on whole pixels: a tenth too far out of focus."""
+    return seen(beam(curvature=0.055))[None]
+
+
+MAKERS = {"two_scans": two_scans, "drifting_probe": drifting_probe, "position_trend": position_trend, "stages": stages}
 
 if __name__ == "__main__":
     sys.exit(main(__doc__ or "", MAKERS))

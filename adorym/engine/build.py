@@ -132,7 +132,8 @@ def build(
         comm=comm,
         start_diagnostics={**found.diagnostics, **searched.diagnostics},
         remarks=(*bound.remarks, *searched.words),
-        epochs_before=0 if earlier is None else earlier.epochs,
+        epochs_before=0 if earlier is None else earlier.epochs_before,
+        history_before={} if earlier is None else earlier.history,
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
     try_components(problem, start)

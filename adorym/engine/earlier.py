@@ -21,6 +21,7 @@ from adorym.data.dataset import Dataset
 from adorym.data.result import Result, read_result
 from adorym.engine.checks import REFINEMENT
 from adorym.engine.recipe import Recipe
+from adorym.engine.regrid import regridded
 from adorym.errors import ConfigError, DataError
 from adorym.forward.base import BoundModel
 from adorym.forward.object import ObjectSettings
@@ -37,6 +38,8 @@ PROBE, POSITIONS = "probe", "probe_positions"
 SAME_PIXEL = 1e-4
 # Number of epochs of all runs before the one that wrote a result.
 EPOCHS_BEFORE = "epochs_before"
+# Which stage of a run wrote it.
+STAGE = "stage"
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +87,8 @@ class Earlier:
             LOG.warning(
                 "%s: is from other data, %s: values of single patterns and angles are not taken over", WHERE, data
             )
+        if STAGE in result.provenance and result.probe is not None and dataset.probe_positions_px is not None:
+            result = regridded(result, dataset)
         return cls(str(path), result, same)
 
     @property
@@ -91,6 +96,16 @@ class Earlier:
         """Epochs of that run and of all that it went on from."""
         before = self.result.provenance.get(EPOCHS_BEFORE, "0")
         return len(self.result.history.get("loss", ())) + (int(before) if before.isdigit() else 0)
+
+    @property
+    def history(self) -> Mapping[str, np.ndarray]:
+        """Its history, if it is an earlier stage of this run; this one's follows it."""
+        return self.result.history if STAGE in self.result.provenance else {}
+
+    @property
+    def epochs_before(self) -> int:
+        """Epochs that are in no history of this run."""
+        return self.epochs - len(self.history.get("loss", ()))
 
     # -- data and settings ---------------------------------------------------------------------------------------------
     def continued(self, dataset: Dataset, recipe: Recipe) -> tuple[Dataset, Recipe]:

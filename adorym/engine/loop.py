@@ -80,12 +80,16 @@ class Reconstruction:
     Attributes:
         best: The state with the smallest loss so far, which a run that diverges goes back to.
         ended: Why the run was ended before it spoiled its result; empty if it was not.
+        stage: Number of the stage that this is; 0 for a run without stages.
 
     Raises:
         InputError: Data, configuration or geometry contradict each other.
     """
 
     def __init__(self, dataset: Dataset, recipe: Recipe, run: RunSettings, folder: Path | None = None) -> None:
+        if run.stages:
+            remedy = "run it by 'adorym run' or adorym.reconstruct(..., output=FOLDER), which keeps their results"
+            raise ConfigError("run.stages", "a single reconstruction has no stages", remedy=remedy)
         self.settings = run
         self.recipe = recipe
         self.rng = np.random.default_rng(run.seed)
@@ -96,7 +100,7 @@ class Reconstruction:
         solver = self.problem.solver
         self.solving = None if solver is None else SolverStep(self.problem, solver, run.seed)
         self.left_out = np.zeros(0, int)
-        self.best, self.ended = Best(), ""
+        self.best, self.ended, self.stage = Best(), "", 0
         self.stop_reason, self._horizon = "", run.epochs
         self._asked_to_stop, self._asked_to_save = "", False
         self._watch: Callable[[BatchProgress], None] | None = None

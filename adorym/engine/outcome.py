@@ -15,7 +15,7 @@ from adorym.data.contiguous import write_rows
 from adorym.data.dataset import Dataset
 from adorym.data.result import ParameterResult, Result, write_frame, write_result
 from adorym.engine.convention import PROBE, Share, share
-from adorym.engine.earlier import EPOCHS_BEFORE
+from adorym.engine.earlier import EPOCHS_BEFORE, STAGE
 from adorym.engine.loop import Reconstruction
 from adorym.engine.problem import Problem
 from adorym.engine.verdict import verdict
@@ -90,12 +90,22 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray, share
         pixel_size_m=pixel_size,
         probe=shown[PROBE] * shared.of_probe if PROBE in shown else None,
         parameters=parameters,
-        history={name: np.asarray(v) for name, v in reconstruction.progress.history.items()},
+        history=_history(reconstruction),
         config=config,
         provenance=_provenance(reconstruction) | ({"photons": shared.by} if shared.by else {}),
         numbers={"pattern": bound.dataset.pattern_numbers, "angle": bound.dataset.angle_numbers},
         fit=_fit(problem) | {name: np.asarray(a) for name, a in problem.start_diagnostics.items()},
     )
+
+
+def _history(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
+    """The history of this stage after that of the ones before; of what all of them have."""
+    own = {name: np.asarray(values) for name, values in reconstruction.progress.history.items()}
+    before = reconstruction.problem.history_before
+    if not before:
+        return own
+    own["epoch"] = own["epoch"] + len(before["loss"])
+    return {name: np.concatenate([before[name], own[name]]) for name in own if name in before}
 
 
 def _as_kept(problem: Problem, shared: Share, rows: np.ndarray, first: int) -> np.ndarray:
@@ -128,6 +138,7 @@ def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
         "ranks": str(problem.comm.size),
         "seed": str(run.seed),
         **({EPOCHS_BEFORE: str(problem.epochs_before)} if problem.epochs_before else {}),
+        **({STAGE: str(reconstruction.stage)} if reconstruction.stage else {}),
         **_solver(reconstruction),
         "batch_size": str(reconstruction.batch_size),
         "data": problem.dataset.path,

@@ -35,7 +35,6 @@ from adorym.errors import ConfigError
 from adorym.forward.base import BoundModel, ForwardModel, Request
 from adorym.forward.object import Settings, object_parameter
 from adorym.forward.ptychography import Ptychography
-from adorym.forward.scans import scan_by_scan
 from adorym.forward.thin import by_object, by_probe
 from adorym.forward.variations import VARIATIONS, by_variations
 from adorym.losses.base import Loss
@@ -184,8 +183,6 @@ class Multislice(Ptychography):
     def objective(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
-        if len(params["probe"].shape) == 4:
-            return scan_by_scan(self.objective, self.refinable, (xp, obj, params), batch, loss, request)
         return ForwardModel.objective(self, xp, obj, params, batch, loss, request)
 
     def object_curvature(self, point: Point) -> Array:

@@ -153,10 +153,12 @@ class Ptychography(ForwardModel):
             geometry.check_pixel_size(self.regime)
         self.check_propagation(dataset, geometry, settings)
         exact = {"probe_positions": Blocks()} if self._own_prediction else {}
-        return bound_scan(self, dataset, geometry, settings, self.regime).with_(
+        bound = bound_scan(self, dataset, geometry, settings, self.regime)
+        return bound.with_(
             preconditioners={"object": Diagonal(self.object_curvature), **exact},
             # The probe takes up a common factor.
             updates=(
+                *bound.updates,
                 FactorGauge("intensity_scale", "probe", groups=scans),
                 *variation_gauges(settings, self.varied_mode, scans),
             ),
@@ -247,11 +249,11 @@ class Ptychography(ForwardModel):
     def objective(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
-        if len(params["probe"].shape) == 4:
-            return scan_by_scan(self.objective, self.refinable, (xp, obj, params), batch, loss, request)
         usable = self._own_prediction and self.fused and xp.on_host and loss.code is not None
         if not usable or "propagation_distance" in request.wanted or VARIATIONS in params:
             return super().objective(xp, obj, params, batch, loss, request)
+        if len(params["probe"].shape) == 4:
+            return scan_by_scan(self.objective, self.refinable, (xp, obj, params), batch, loss, request)
         value, found = xp.fused(self._core(xp, params, batch, loss, request), *self._inputs(xp, obj, params, batch))
         others = request.only(request.curvature - set(found))
         return value, found | self.curvatures(xp, obj, params, batch, loss, others)

@@ -1,7 +1,7 @@
 r"""Several scans of one object, each with a probe of its own.
 
-The probe then has one more axis, ``(scans, modes, y, x)``, and a pattern uses the entry of its scan. As all patterns of
-one scan share a probe, a batch is a batch of each scan, one after the other: the model sees ordinary scans.
+The probe then has one more axis, ``(scans, modes, y, x)``, and a pattern uses the entry of its scan. For an operation
+that takes one probe a batch is a batch of each scan, one after the other.
 """
 
 from __future__ import annotations
