@@ -76,7 +76,7 @@ def error(made: Reconstruction, true: np.ndarray) -> tuple[float, np.ndarray]:
 def two_scans() -> Iterator[Figure]:
     """Two half scans by two beams, one object: its error over that of one full scan by the first beam, at equal dose.
 
-    With one probe for both scans the object is lost.
+    One probe for both scans cannot describe them: its object has a several times larger error.
     """
     rng = np.random.default_rng(11)
     positions = raster(14, 4.0, rng)

@@ -109,11 +109,9 @@ def test_mistakes_in_stages_are_told(tmp_path):
         stages_of(configuration(tmp_path, {"run": {"stages": []}}))
     given = config_from({"data": {"path": "a.h5", "pixel_size": "10 nm"}, "forward_model": "ptychography",
                          "run": {"stages": [COARSE]}})  # fmt: skip
-    with pytest.raises(
-        ConfigErrors, match=r"stages\[0\]\.data\.crop: changes the object's pixel.*; give the 'pixel_size'"
-    ):
+    with pytest.raises(ConfigErrors, match=r"stages\[0\]\.data\.crop: changes the object's pixel.*; give the 'pixel"):
         stages_of(given)
-    with pytest.raises(ConfigError, match=r"run\.stages: a single reconstruction has no stages; .* adorym run"):
+    with pytest.raises(ConfigError, match=r"run\.stages: a single reconstruction has no stages; run it by"):
         adorym.prepare(configuration(tmp_path, COARSE))
     with pytest.raises(ConfigError, match="run.stages: a stage with other pixels needs a scan of a thin object"):
         volume = Result(

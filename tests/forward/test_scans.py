@@ -10,6 +10,8 @@ from tiny_scan import Exact, Scan, object_at
 
 import adorym
 from adorym.config import config_from
+from adorym.data.dataset import ArrayPatterns
+from adorym.data.native_write import write_native
 from adorym.data.open import open_dataset
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import predict_patterns
@@ -153,6 +155,31 @@ def test_scans_with_settings_of_each(tmp_path):
     found = data.probe_positions_px - data.probe_positions_px[0]
     np.testing.assert_allclose(found, SCAN.positions[order] - SCAN.positions[order[0]], atol=1e-6)
     assert any(note.startswith("scan 2: mask") for note in data.notes)
+
+
+def test_start_probes_of_scans_are_written_and_chosen(tmp_path):
+    data = two_scans().with_(start_probe=beams().astype(np.complex64))
+    again = open_dataset(write_native(data, tmp_path / "both.h5"))
+    np.testing.assert_array_equal(again.start_probe, data.start_probe)
+    np.testing.assert_array_equal(again.angle_index, data.angle_index)
+    second = open_dataset(tmp_path / "both.h5", {"angles": "1"})
+    np.testing.assert_array_equal(second.start_probe, data.start_probe[1])
+
+
+def test_files_of_scans_have_their_own_start_probe(tmp_path):
+    data = two_scans()
+    for number, name in enumerate(("a.h5", "b.h5")):
+        rows = np.flatnonzero(SCAN.scan_index == number)
+        one = data.with_(
+            patterns=ArrayPatterns(data.patterns.array[rows]), probe_positions_px=SCAN.positions[rows],
+            angle_index=np.zeros(len(rows), int), theta_rad=np.zeros(1), angle_numbers=np.zeros(1, int),
+            start_probe=beams()[number], pattern_numbers=np.arange(len(rows)),
+        )  # fmt: skip
+        write_native(one, tmp_path / name)
+    both = open_dataset([tmp_path / "a.h5", tmp_path / "b.h5"])
+    np.testing.assert_array_equal(np.bincount(both.angle_index), np.bincount(SCAN.scan_index))
+    np.testing.assert_allclose(both.start_probe, beams(), rtol=1e-6)
+    assert both.theta_rad.shape == (2,)
 
 
 def test_scans_that_do_not_fit_are_refused(tmp_path):

@@ -175,7 +175,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         measured=measured,
         mask=frames.mask,
         weights=frames.weights,
-        start_probe=frames.start_probe,
+        start_probe=_of_scans(frames.start_probe, chosen.angles),
         truth={} if frames.cut else chosen.truth(raw.truth),  # it is on other pixels
         path=path,
         positions_zero_px=zero,
@@ -190,6 +190,13 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     )
     check_angles(dataset)
     return repaired_projections(dataset, overrides)
+
+
+def _of_scans(probe: np.ndarray | None, scans: np.ndarray) -> np.ndarray | None:
+    """The start probes of the chosen scans, where each has its own."""
+    if probe is None or probe.ndim == 3:
+        return probe
+    return probe[scans] if len(scans) > 1 else probe[scans[0]]
 
 
 def _computed(raw: Raw, overrides: Overrides, positions: bool, pixel_size: bool) -> tuple[str, ...]:
