@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/physics.py [--only NAME] [--json FILE]
 
-Truth comes from `physics_waves`, on a grid twice as fine as the one that reconstructs. ``two_scans`` and
-``position_trend`` also draw the pictures of the documentation into docs/_static.
+Truth comes from `physics_waves`, on a grid twice as fine as the one that reconstructs. All but
+``drifting_probe`` also draw the pictures of the documentation into docs/_static.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from figures import Figure, main
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
 from physics_waves import WINDOW, beam, patterns, raster, seen, specimen
+from scipy.ndimage import gaussian_filter
 
 import adorym
 from adorym.commands.score import in_frame
@@ -159,21 +160,21 @@ def position_trend() -> Iterator[Figure]:
     for name, wrong in errors.items():
         bar = 0.3 if name == "along the trend" else None
         yield Figure(f"position_trend.{name.replace(' ', '_')}_px", wrong, bar)
-    _arrows(found, positions, errors)
+    _arrows("position_trend", found, positions, 2.0)
 
 
-def _arrows(found: Mapping[str, np.ndarray], true: np.ndarray, errors: Mapping[str, float]) -> None:
+def _arrows(name: str, found: Mapping[str, np.ndarray], true: np.ndarray, enlarged: float) -> None:
     drawn = Drawing(figsize=(9, 3.3), facecolor="white", layout="constrained")
     FigureCanvasAgg(drawn)
-    for ax, (name, each) in zip(drawn.subplots(1, 3), found.items(), strict=True):
-        wrong = each - true
-        wrong = wrong - wrong.mean(0)
-        ax.quiver(true[:, 1], true[:, 0], wrong[:, 1], wrong[:, 0], angles="xy", scale_units="xy", scale=0.5)
-        ax.set_title(f"{name}: {errors[name]:.2f} px rms", fontsize=10)
+    for ax, (title, each) in zip(drawn.subplots(1, 3), found.items(), strict=True):
+        errors = position_errors(each, true)
+        wrong = errors.residual_px
+        ax.quiver(true[:, 1], true[:, 0], wrong[:, 1], wrong[:, 0], angles="xy", scale_units="xy", scale=1 / enlarged)
+        ax.set_title(f"{title}: {errors.rms_px:.2f} px rms", fontsize=10)
         ax.set_aspect("equal")
         ax.invert_yaxis()
         ax.set_axis_off()
-    drawn.savefig(STATIC / "position_trend.png", dpi=110)
+    drawn.savefig(STATIC / f"{name}.png", dpi=110)
 
 
 def stages() -> Iterator[Figure]:
@@ -193,8 +194,8 @@ def stages() -> Iterator[Figure]:
         {"data": {"crop": 24}, "run": {"epochs": 100}},
         {"run": {"epochs": 100}},
     ]
-    yield Figure("stages.as_recorded_px", position_errors(recorded, moved).rms_affine_px)
-    for name, each, bar in (("one_stage_px", (), None), ("three_stages_px", changes, 0.4)):
+    found = {"as recorded": recorded}
+    for name, each in (("one stage", ()), ("three stages", changes)):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "data.h5"
             write_native(data.with_(probe_positions_px=recorded, start_probe=start_beam()), path)
@@ -205,8 +206,42 @@ def stages() -> Iterator[Figure]:
                 "run": {"epochs": 350, "threads": 1, "stages": each},
                 "output": {"progress": "quiet", "report": False},
             }
-            found = adorym.reconstruct(config, output=Path(folder) / "out").parameters["probe_positions"].value
-        yield Figure(f"stages.{name}", position_errors(found, moved).rms_affine_px, bar)
+            found[name] = adorym.reconstruct(config, output=Path(folder) / "out").parameters["probe_positions"].value
+    for name, each in found.items():
+        bar = 0.4 if name == "three stages" else None
+        yield Figure(f"stages.{name.replace(' ', '_')}_px", position_errors(each, moved).rms_affine_px, bar)
+    _arrows("stages", found, moved, 1.0)
+
+
+def detector_blur() -> Iterator[Figure]:
+    """A detector that spreads counts by 0.8 x 0.6 px: error over that of a run without blur, and the blur's error."""
+    rng = np.random.default_rng(15)
+    positions = raster(14, 4.0, rng)
+    obj = specimen(int(positions.max()) + WINDOW + 8, rng)
+    true, sigma = seen(obj), np.array([0.8, 0.6])
+    expected = patterns(obj, np.repeat(beam()[None], len(positions), 0), positions)
+    counts = rng.poisson(gaussian_filter(expected, (0, *sigma))).astype(np.float32)
+    known: dict[str, Any] = {"energy_ev": ENERGY_EV, "pixel_size_m": (PIXEL_M,) * 2}
+    data = Dataset(ArrayPatterns(counts), probe_positions_px=positions, **known)
+    sharp, blurred = run(data), run(data, parameters={"detector_blur": True})
+    errors = [error(each, true)[0] for each in (sharp, blurred)]
+    yield Figure("detector_blur.error_without_blur", errors[0])
+    yield Figure("detector_blur.error_over_that", errors[1] / errors[0], 0.5)
+    found = blurred.problem.present()["detector_blur"]
+    yield Figure("detector_blur.relative_error_of_the_blur", float(np.abs(found / sigma - 1).max()), 0.1)
+    drawn = Drawing(figsize=(9, 3.3), facecolor="white", layout="constrained")
+    FigureCanvasAgg(drawn)
+    shown = {f"without blur: error {errors[0]:.3f}": sharp, f"blur refined: error {errors[1]:.3f}": blurred}
+    axes, inside = drawn.subplots(1, 3), (slice(30, 90), slice(30, 90))
+    axes[0].imshow(np.angle(true[inside]), cmap="gray")
+    axes[0].set_title("truth, phase", fontsize=10)
+    for ax, (name, each) in zip(axes[1:], shown.items(), strict=True):
+        difference = align_object(error(each, true)[1], true).aligned - true
+        ax.imshow(abs(difference[inside]), cmap="magma", vmin=0, vmax=0.2)
+        ax.set_title(name, fontsize=10)
+    for ax in axes:
+        ax.set_axis_off()
+    drawn.savefig(STATIC / "detector_blur.png", dpi=110)
 
 
 def start_beam() -> np.ndarray:
@@ -214,7 +249,13 @@ def start_beam() -> np.ndarray:
     return seen(beam(curvature=0.055))[None]
 
 
-MAKERS = {"two_scans": two_scans, "drifting_probe": drifting_probe, "position_trend": position_trend, "stages": stages}
+MAKERS = {
+    "two_scans": two_scans,
+    "drifting_probe": drifting_probe,
+    "position_trend": position_trend,
+    "stages": stages,
+    "detector_blur": detector_blur,
+}
 
 if __name__ == "__main__":
     sys.exit(main(__doc__ or "", MAKERS))

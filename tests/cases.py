@@ -335,6 +335,7 @@ def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any
     per = "scan" if modes > 1 else "run"
     settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), modes=modes, per=per)
     settings["object"] = ObjectSettings(margin_px=4)
+    del settings["detector_blur"]  # the fused operation has none
     if regime == "far_field":
         del settings["propagation_distance"]
 

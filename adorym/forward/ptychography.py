@@ -2,11 +2,12 @@ r"""Ptychography of a thin object, in the far field or in the near field.
 
 .. math::
 
-    I_j = s_j \sum_m \left| \mathcal D\!\left[ O(r)\, P_m(r - r_j - d_{a(j)}) \right] \right|^2 + b
+    I_j = s_j\, g_\sigma * \sum_m \left| \mathcal D\!\left[ O(r)\, P_m(r - r_j - d_{a(j)}) \right] \right|^2 + b
 
-with probe modes :math:`P_m`, probe positions :math:`r_j` and a common offset :math:`d_a` for every angle (scan)
-:math:`a`. The propagator :math:`\mathcal D` is the Fourier transform (far field) or a near-field propagator over the
-distance between sample and detector. Thibault & Menzel, Nature 494, 68 (2013), eq. (2).
+with probe modes :math:`P_m`, probe positions :math:`r_j`, a common offset :math:`d_a` for every angle (scan) :math:`a`,
+and a Gaussian blur :math:`g_\sigma` of the detector. The propagator :math:`\mathcal D` is the Fourier transform (far
+field) or a near-field propagator over the distance between sample and detector. Thibault & Menzel, Nature 494, 68
+(2013), eq. (2).
 
 The object is cut out at whole pixels; the sub-pixel rest of the position shifts all modes of the *probe* by Fourier
 interpolation. When a refined position passes half a pixel its window moves by one pixel, so the shift stays below half
@@ -43,6 +44,8 @@ from adorym.wrapper.base import Array, Backend, FusedCore
 from adorym.wrapper.fused.exit_wave_loss import Detector, exit_wave_loss
 
 Bound = BoundModel[Any]
+# A blur of 0 would have no gradient; one that is refined to 0 must not divide by it.
+FIRST_BLUR_PX, NARROWEST_PX = 0.5, 1e-3
 
 
 def _per_angle(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
@@ -56,6 +59,19 @@ def one_per_pattern(bound: Bound, settings: ParameterSettings, rng: np.random.Ge
 
 def _background(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
     return np.zeros((1, *bound.dataset.window_px))
+
+
+def blurred(xp: Backend, patterns: Array, sigma_px: Array) -> Array:
+    """``patterns`` ``(n, y, x)`` convolved with a Gaussian of (y, x) standard deviations ``(2,)``, periodic."""
+    rows, columns = (_spread(xp, n, sigma_px[axis]) for axis, n in enumerate(patterns.shape[-2:]))
+    return xp.matmul(xp.matmul(rows, patterns), columns)
+
+
+def _spread(xp: Backend, n: int, sigma_px: Array) -> Array:
+    """``(n, n)`` part of the counts of each pixel that is seen in each other one; symmetric, no part is negative."""
+    away = (np.arange(n)[:, None] - np.arange(n) + n // 2) % n - n // 2
+    part = xp.exp(-xp.asarray(away.astype(float) ** 2) / (2 * xp.square(sigma_px) + NARROWEST_PX**2))
+    return part / xp.sum(part, axis=1, keepdims=True)
 
 
 def _distance(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
@@ -113,6 +129,15 @@ class Ptychography(ForwardModel):
             optimizer={"kind": "preconditioned", "regularization": 0.0},
             bounds=(1e-3, None),
             preconditioner=Diagonal(by_scale),
+        ),
+        "detector_blur": Parameter(
+            optional=True,
+            unit="px",
+            help="(y, x) standard deviation of a Gaussian that blurs every pattern, as by a scintillator",
+            start=lambda bound, settings, rng: np.full(2, FIRST_BLUR_PX),
+            optimizer={"kind": "preconditioned", "regularization": 1e-3, "maximum_step": 0.2},
+            bounds=(0.0, None),
+            preconditioner=Blocks(),
         ),
         "background": Parameter(
             optional=True,
@@ -237,6 +262,8 @@ class Ptychography(ForwardModel):
             back = shift_kernel(xp, tuple(wave.shape[-2:]), -offsets)[:, None]
             wave = propagate(xp, wave, self._transfer(xp, params, batch) * back)
         intensity = xp.sum(xp.abs2(wave), axis=1)
+        if "detector_blur" in params:
+            intensity = blurred(xp, intensity, params["detector_blur"])
         if "intensity_scale" in params:
             intensity = intensity * xp.reshape(params["intensity_scale"], (-1, 1, 1))
         return intensity + params["background"] if "background" in params else intensity
@@ -250,7 +277,8 @@ class Ptychography(ForwardModel):
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
         usable = self._own_prediction and self.fused and xp.on_host and loss.code is not None
-        if not usable or "propagation_distance" in request.wanted or VARIATIONS in params:
+        plain = {VARIATIONS, "detector_blur"} & set(params)
+        if not usable or "propagation_distance" in request.wanted or plain:
             return super().objective(xp, obj, params, batch, loss, request)
         if len(params["probe"].shape) == 4:
             return scan_by_scan(self.objective, self.refinable, (xp, obj, params), batch, loss, request)

@@ -34,12 +34,13 @@ class FactorGauge(Update):
         if not _free(state, self.factor, self.into):
             return state
         values, into = (np.array(state.values[name]) for name in (self.factor, self.into))
-        for group, rows in enumerate(self.groups or (slice(None),)):
+        for group, rows in enumerate(self.groups or (np.arange(len(values)),)):
             mean = float(values[rows].mean())
             if not (np.isfinite(mean) and mean > 0):
                 return state
             values[rows] /= mean
-            into[group if self.groups else ...] *= mean ** (1 / self.power)
+            part = into[group] if self.groups else into
+            part *= mean ** (1 / self.power)
         return state.with_values(**{self.factor: values, self.into: into})
 
 
