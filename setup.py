@@ -44,14 +44,22 @@ EXTRAS = {
     "surfaces": ["pyvista>=0.43"],
     # Searches for settings: `adorym tune`.
     "tune": ["optuna>=4.0"],
+    # Predictions of networks for ptychography, faster on the CPU.
+    "onnx": ["onnx>=1.16", "onnxruntime>=1.18"],
     # Projections by central slices of the Fourier transform; a filter against rings.
     "tomography": ["finufft>=2.3", "PyWavelets>=1.6"],
+    # Frames over the network: `adorym stream`, `adorym serve`.
+    "live": ["p4p>=4.1", "pyzmq>=25"],
+    # A page that shows runs: `adorym watch`, and the same view in notebooks.
+    "watch": ["anywidget>=0.9", "starlette>=0.37", "uvicorn>=0.23"],
     # What `benchmarks/` needs besides: the cores, memory and load of the machine that they ran on.
     "bench": ["psutil>=5.9"],
     "docs": ["furo>=2024.8", "latex2mathml>=3.77", "myst-parser>=3.0", "sphinx>=7.4", "sphinx-copybutton>=0.5"],
     "test": [
+        "httpx>=0.27",
         "hypothesis>=6.100",
         "mypy>=1.11",
+        "playwright>=1.45",
         "pytest>=8.2",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.5",
@@ -63,6 +71,7 @@ PACKAGE_DATA = {
     "adorym": ["*.pyi", "py.typed"],
     "adorym.networks": ["*.safetensors", "*.json"],
     "adorym.report": ["*.html"],
+    "adorym.watch": ["*.css", "*.html", "*.js"],
 }
 
 setup(

@@ -6,10 +6,15 @@ The names below are imported when they are first used, so that ``import adorym``
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
 from adorym._version import __version__
+
+# Threads that spin while they wait for each other stand still as soon as another process takes a core. OpenMP reads
+# this when it is loaded, so that it has to be said before torch is imported; a user's own choice stays.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOME = {
     "Backend": "adorym.wrapper.base",
@@ -32,6 +37,7 @@ _HOME = {
     "Result": "adorym.data.result",
     "RunInfo": "adorym.callbacks.base",
     "Solver": "adorym.solvers.base",
+    "Watch": "adorym.watch.widget",
     "get_backend": "adorym.wrapper",
     "load_config": "adorym.config",
     "open_dataset": "adorym.data.open",

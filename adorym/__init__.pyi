@@ -26,5 +26,6 @@ from adorym.parameters import ParameterSettings as ParameterSettings
 from adorym.registry import register as register
 from adorym.regularizers.base import Regularizer as Regularizer
 from adorym.solvers.base import Solver as Solver
+from adorym.watch.widget import Watch as Watch
 from adorym.wrapper import get_backend as get_backend
 from adorym.wrapper.base import Backend as Backend

@@ -1,5 +1,6 @@
-"""The command line: run, check, inspect, convert, simulate, score, report, export, verify, tune,
-prepare, crystal, train, list, formats.
+"""The command line.
+
+Streams are in `adorym.cli_live`, networks in `adorym.cli_networks`, the page for runs in `adorym.cli_watch`.
 
 The work of each command is in `adorym.commands`; this module has the options and handles errors: wrong input ends with
 status 2 and one message, a failed run with status 1, and only ``--debug`` shows a traceback.
@@ -13,16 +14,17 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from adorym import cli_live, cli_networks, cli_watch
 from adorym._version import __version__
-from adorym.comm import Communicator, communicator, launched, started
+from adorym.comm import Communicator, communicator, launched
 from adorym.engine.signals import Ended, end_on_signal
-from adorym.errors import AdorymError, RunError
+from adorym.errors import AdorymError, printable
 from adorym.extension import user_code
 from adorym.streams import expendable_output
 from adorym.terminal import (
@@ -31,19 +33,22 @@ from adorym.terminal import (
     ConfigPath,
     DataAssignments,
     DataPaths,
+    LogLine,
+    Profiled,
     ResultPath,
     Resume,
     Settings,
     StartFrom,
     ToFile,
     ToFolder,
+    Watch,
     err,
     out,
     print_parts,
     show,
 )
 
-PARALLEL = {"run", "train"}  # commands that run on several processes
+PARALLEL = {"run", "train", "stream"}  # commands that run on several processes
 
 app = typer.Typer(
     name="adorym",
@@ -53,14 +58,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-class _Line(logging.Formatter):
-    """Warnings say that they are."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
-        return f"warning: {text}" if record.levelno >= logging.WARNING else text
 
 
 def _version(show: bool) -> None:
@@ -78,7 +75,7 @@ def options(
 ) -> None:
     """X-ray and electron image reconstruction by automatic differentiation."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Line())
+    handler.setFormatter(LogLine())
     logging.getLogger("adorym").handlers[:] = [handler]
     logging.getLogger("adorym.start").setLevel(logging.INFO)  # what takes long before a run
 
@@ -91,13 +88,18 @@ def run(
     resume: Resume = False,
     quick: Annotated[bool, typer.Option("--quick", help="A few epochs only, to see whether it works.")] = False,
     start_from: StartFrom = None,
+    profile: Profiled = False,
+    watch: Watch = False,
 ) -> None:
     """Reconstruct: result.h5, checkpoint.h5, log.txt and report.html in the output folder."""
     from adorym.commands.run import run as work
     from adorym.report.text import counted
+    from adorym.watch.beside import Page
 
+    pages = [Page(lambda address: out.print(f"Watch: {address}", markup=False))] if watch else []
     assign = [*(assign or ()), *([] if start_from is None else [f"start_from={json.dumps(str(start_from))}"])]
-    done = work(config, assign, output=output, resume=resume, quick=quick)
+    assign += ["output.profile=true"] if profile else []
+    done = work(config, assign, output=output, resume=resume, quick=quick, callbacks=pages)
     losses = list(done.result.history.get("loss", ()))
     final = f", loss {losses[-1]:.4e}" if len(losses) else ""
     if done.stopped:
@@ -156,7 +158,7 @@ def convert(
     ] = None,
     assign: DataAssignments = None,
 ) -> None:
-    """Write any readable format as native HDF5."""
+    """Write any readable format as native HDF5, or as CXI if OUT is called so."""
     from adorym.commands.convert import convert as work
 
     dataset = work(source, target, mapping or [], _settings(assign))
@@ -275,27 +277,6 @@ def crystal(
 
 
 @app.command()
-def train(
-    network: Annotated[str, typer.Argument(help="cdi_nn.")],
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for what the training writes.")],
-    config: Annotated[
-        Path | None, typer.Option("--config", metavar="FILE", help="Configuration of the training.")
-    ] = None,
-    assign: Settings = None,
-    resume: Resume = False,
-) -> None:
-    """Train a network on simulated crystals; also under mpirun or torchrun."""
-    from adorym.commands.train import train_network as work
-
-    def show(record: Mapping[str, float]) -> None:
-        out.print(", ".join(f"{name} {value:.4g}" for name, value in record.items()))
-
-    path = work(network, output, config, assign or (), resume=resume, watch=show)
-    if started()[1] == 0:
-        out.print(f"Weights: {path}")
-
-
-@app.command()
 def tune(
     config: ConfigPath,
     vary: Annotated[
@@ -333,6 +314,11 @@ def list_(
     print_parts(work(group))
 
 
+cli_networks.add_to(app)
+cli_live.add_to(app)
+app.command()(cli_watch.watch)
+
+
 def _settings(assignments: list[str] | None) -> dict[str, Any]:
     from adorym.config_file import assigned
 
@@ -359,22 +345,24 @@ def _work(given: list[str], start: tuple[int, int] | None) -> None:
             app(given, prog_name="adorym")
     except Ended as error:
         _end([f"ended by {error.signal}; what had been saved is complete"], error.status)
-    except AdorymError as error:
-        _fail(error, "--debug" in given)
-    except MemoryError as error:
-        _fail(RunError("", f"not enough memory: {error}", remedy="reduce the size of the problem"), "--debug" in given)
     except Exception as error:
         if "--debug" in given:
             raise
-        lines = [f"internal error: {type(error).__name__}: {error}"]
+        from adorym.commands.faults import explained, reported
+
+        told = explained(error)
+        if told is not None:
+            _fail(told)
+            return
+        lines = [printable(f"internal error: {type(error).__name__}: {error}")]
         if start is not None and start[0] > 1:  # a run on many ranks is expensive to repeat
             lines.insert(0, traceback.format_exc().rstrip())
-        _end([*lines, "Run it again as 'adorym --debug ...' for the traceback, and please report it."], 1)
+        file = reported(error, given)
+        attached = f", with the file '{file}', which has the traceback" if file else ""
+        _end([*lines, f"Please report it{attached}; 'adorym --debug ...' shows the traceback."], 1)
 
 
-def _fail(error: AdorymError, debug: bool) -> None:
-    if debug:
-        raise error
+def _fail(error: AdorymError) -> None:
     kind = "error" if error.exit_status == 2 else "run failed"
     _end([f"{kind}: {line}" for line in error.message().splitlines()], error.exit_status)
 

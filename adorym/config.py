@@ -77,12 +77,20 @@ class OutputSettings:
         progress: ``live`` bar, ``plain`` lines, ``quiet``, or ``auto``: live on a terminal.
         report: Write ``report.html`` at the end.
         snapshots_every: Epochs between pictures of the object; none if absent.
+        profile: Time the stages of the run: a table in the log, and ``trace.json`` for ``chrome://tracing``. Waiting
+            for a device after each stage makes a run on a GPU slower.
+        live: Keep a small snapshot of the present state in ``live``, for ``adorym watch``; it takes at most 2 % of the
+            run's time.
+        spare: Folder for the result if it cannot be written to ``directory``, whose disk may be full.
     """
 
     directory: str = "out"
     progress: Literal["auto", "live", "plain", "quiet"] = "auto"
     report: bool = True
     snapshots_every: int | None = Field(None, ge=1)
+    profile: bool = False
+    live: bool = True
+    spare: str | None = None
 
 
 def _parameter_classes(model: type[ForwardModel]) -> Mapping[str, type[ParameterSettings]]:

@@ -26,7 +26,7 @@ from adorym.extension import LOADED, user_code
 
 C = TypeVar("C", bound=type)
 
-STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True, defer_build=True)
 PLAIN_GROUPS = {"backend"}  # whose classes have a constructor of their own instead of fields
 _components: dict[str, dict[str, type]] = {}
 

@@ -93,6 +93,7 @@ Energy = quantity("eV")
 Voltage = quantity("V")
 Angle = quantity("rad")
 Duration = quantity("s")
+Frequency = quantity("Hz")
 Pixels = quantity("px")
 Memory = quantity("B")
 

@@ -18,6 +18,8 @@ from collections.abc import Iterator
 import numpy as np
 from figures import Figure, main
 from real_files_first_probe import first_probe
+from real_files_measured import siemens_star
+from real_files_mutants import mutants
 
 from adorym.config import config_from
 from adorym.data.dataset import Dataset
@@ -104,7 +106,7 @@ def verdicts() -> Iterator[Figure]:
     yield Figure("verdicts.wrong_percent", 100 * wrong / (3 * RUNS_OF_A_KIND), 5)
 
 
-MAKERS = {f.__name__: f for f in (verdicts, first_probe)}
+MAKERS = {f.__name__: f for f in (verdicts, first_probe, siemens_star, mutants)}
 
 if __name__ == "__main__":
     logging.getLogger("adorym").setLevel(logging.ERROR)

@@ -151,7 +151,7 @@ def thick_cone() -> Iterator[Figure]:
                     "margin_px": 0,
                     "initial": {
                         "kind": "filtered_back_projection",
-                        "paganin": {"delta_beta": 33.0, "distance": middle},
+                        "paganin": {"kappa": 33.0, "distance": middle},
                     },
                     "optimizer": {"kind": "preconditioned", "learning_rate": 3.0, "momentum": 0.95},
                 },

@@ -209,11 +209,46 @@ def data_flow() -> Figure:
     return figure
 
 
+STREAM = {
+    "source": (0.25, 1.9, "source", "frames, positions", BLUE),
+    "recording": (2.35, 1.9, "recording", "every frame, lossless", GREEN),
+    "join": (4.45, 1.9, "waiting room", "frames join positions", BLUE),
+    "picture": (6.55, 1.9, "picture", "new frames first", ORANGE),
+    "run": (2.35, 0.45, "run", "as adorym run", ORANGE),
+    "result": (4.45, 0.45, "result.h5", "the same as offline", GREEN),
+    "screen": (6.55, 0.45, "screens", "ZMQ, PVAccess", SOFT),
+}
+WAYS = [("source", "recording"), ("recording", "join"), ("join", "picture"), ("recording", "run"), ("run", "result"),
+        ("picture", "screen")]  # fmt: skip
+
+
+def stream_flow() -> Figure:
+    """Frames from the source to the recording, to the picture that follows, and to the result after the scan."""
+    figure, axes = canvas(8.6, 3.1)
+    width, height, middle = 1.7, 0.8, {"ha": "center", "va": "center"}
+    for x, y, name, what, color in STREAM.values():
+        look = {"fc": "white", "ec": color, "lw": 1.6, "boxstyle": "round,pad=0.06"}
+        axes.add_patch(FancyBboxPatch((x + 0.06, y + 0.06), width - 0.12, height - 0.12, **look))
+        axes.text(x + width / 2, y + 0.53, name, fontsize=10, **middle)
+        axes.text(x + width / 2, y + 0.25, what, fontsize=8, color=SOFT, **middle)
+    for start, end in WAYS:
+        (x0, y0), (x1, y1) = STREAM[start][:2], STREAM[end][:2]
+        if y0 == y1:
+            arrow(axes, (x0 + width + 0.02, y0 + height / 2), (x1 - 0.02, y1 + height / 2), mutation_scale=11)
+        else:
+            arrow(axes, (x0 + width / 2, y0 - 0.02), (x1 + width / 2, y1 + height + 0.02), mutation_scale=11)
+    for x, text in ((1.1, "lost by name"), (6.0, "refused by name")):
+        axes.text(x + (0 if x < 2 else -0.7), 2.86, text, fontsize=8.5, color=SOFT, **middle)
+    axes.text(3.28, 1.55, "after the scan", fontsize=8.5, color=SOFT, va="center")
+    return figure
+
+
 FIGURES = {
     "axes_convention": axes_convention,
     "probe_position": probe_position,
     "pixel_grids": pixel_grids,
     "data_flow": data_flow,
+    "stream_flow": stream_flow,
 }
 
 

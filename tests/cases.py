@@ -51,7 +51,16 @@ from adorym.forward.ptychography import Ptychography
 from adorym.forward.ptychotomography import PtychoTomography
 from adorym.forward.rocking_curve import RockingCurve
 from adorym.forward.tomography import Tomography
-from adorym.initializers import algorithms, network, off_axis, phase_contrast, phasing, simple, tomographic
+from adorym.initializers import (
+    algorithms,
+    network,
+    off_axis,
+    phase_contrast,
+    phasing,
+    ptycho_network,
+    simple,
+    tomographic,
+)
 from adorym.losses.base import Loss
 from adorym.losses.counting import Huber, Intensity, LeastSquares, Mixed, Poisson, Student
 from adorym.optics import probes
@@ -73,6 +82,8 @@ from adorym.simulate import (
     phantoms,
 )
 from adorym.solvers import library, memory, newton, preconditioners, splitting
+from adorym.stream import growing, policy, position_file, pva, replay, targets
+from adorym.stream import network as stream_network
 
 # Need projections of a volume at several angles.
 VOLUME_INITIALIZERS = {"filtered_back_projection", "sirt", "cgls"}
@@ -99,6 +110,11 @@ def _object_file(folder: Path) -> simple.File:
     rng = np.random.default_rng(8)
     np.save(folder / "object.npy", rng.normal(size=OBJECT_SHAPE) + 1j * rng.normal(size=OBJECT_SHAPE))
     return simple.File(path=str(folder / "object.npy"))
+
+
+def _ptycho_network(folder: Path) -> ptycho_network.PtychoNn:
+    (folder / "weights.safetensors").touch()
+    return ptycho_network.PtychoNn(weights=str(folder / "weights.safetensors"), compare=2)
 
 
 def _probe_file(folder: Path) -> probes.FileProbe:
@@ -160,6 +176,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "file": _object_file,
         "phasing": _plain(phasing.Phasing, sequence="3*HIO + 2*ER", starts=2),
         "cdi_nn": _plain(network.CdiNn, sequence="2*ER"),
+        "ptycho_nn": _ptycho_network,
         "filtered_back_projection": _plain(tomographic.FilteredBackProjection),
         "sirt": _plain(tomographic.Sirt, iterations=3),
         "cgls": _plain(tomographic.Cgls, iterations=3),
@@ -192,6 +209,23 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "adam": _plain(first_order.Adam, learning_rate=0.05),
         "rmsprop": _plain(first_order.RMSProp, learning_rate=0.02),
         "preconditioned": _plain(Preconditioned, learning_rate=0.7, regularization=0.05),
+    },
+    "source": {
+        "replay": _plain(replay.Replay, address="scan.h5", rate=500.0),
+        "zmq": _plain(stream_network.Zmq, address="localhost:5555", queue=10),
+        "hdf5": _plain(growing.GrowingFile, address="scan.h5", data="entry/data/data"),
+        "folder": _plain(growing.GrowingFolder, address="frames", files="*.cbf"),
+        "positions": _plain(position_file.PositionFile, address="positions.csv", first=1),
+        "pva": _plain(pva.Pva, address="detector:image", position="y,x"),
+    },
+    "policy": {
+        "block": _plain(policy.Block, room=5),
+        "newest": _plain(policy.Newest, room=5),
+        "every": _plain(policy.Every, n=3),
+    },
+    "target": {
+        "zmq": _plain(targets.ZmqTarget, address="*:5555"),
+        "pva": _plain(targets.PvaTarget, address="picture"),
     },
     "phantom": {
         "vacuum": _plain(phantoms.Vacuum),
@@ -523,7 +557,7 @@ def holography_cases(window: tuple[int, int] = (12, 14)) -> list[ModelCase]:
     """Both propagators; maps or their parts; one material; a cone beam."""
     distances, parallel = ("common_distance", "relative_distances"), series(window)
     cone = series(window, magnification=np.linspace(3.0, 2.8, parallel.n_patterns))
-    parts, maps = ("translation", "pixel_ratio"), ("affine", "intensity_scale", "illumination")
+    parts, maps = ("translation", "pixel_ratio"), ("affine", "intensity_scale", "beam_shape", "illumination")
     return [
         _holography("holography-maps", (*distances, *maps), parallel, propagation="fresnel"),
         _holography("holography-spectrum", (*distances, *maps), parallel, propagation="angular_spectrum"),
@@ -539,7 +573,16 @@ def holotomography_cases() -> list[ModelCase]:
     single = {"theta_rad": np.linspace(0.13, 2.9, 20), "angle_index": np.arange(20)}
     one = series((7, 9), propagation_distance_m=np.array([0.05]), **single)
     names = ("object", "rotation_angles", "rotation_center")
-    moving = (*names, "tilt", "object_shift", "axis_tilt", "relative_distances", "affine", "intensity_scale")
+    moving = (
+        *names,
+        "tilt",
+        "object_shift",
+        "axis_tilt",
+        "relative_distances",
+        "affine",
+        "intensity_scale",
+        "beam_shape",
+    )
     level = (*names, "common_distance", "illumination")
     return [
         _seen_volume("holotomography-level", HoloTomography(buffer_px=3, center=0.4), one, level),

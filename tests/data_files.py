@@ -72,3 +72,28 @@ def cxi(path: Path, n: int = 5, **entries: Any) -> Path:
 def translations(n: int) -> np.ndarray:
     """``(n, 3)`` (x, y, z) of the sample in meters."""
     return np.random.default_rng(3).uniform(-1e-6, 1e-6, (n, 3))
+
+
+def edf(path, picture):
+    """An ESRF data file of 16 bits."""
+    header = "{\nHeaderID = EH:000001 ;\nByteOrder = LowByteFirst ;\nDataType = UnsignedShort ;\n"
+    header += f"Dim_1 = {picture.shape[1]} ;\nDim_2 = {picture.shape[0]} ;\n"
+    path.write_bytes((header.ljust(510) + "}\n").encode() + picture.astype("<u2").tobytes())
+
+
+def cbf(path, picture):
+    """Differences in one byte; larger ones in two or four, after the smallest number of fewer bytes."""
+    packed, last = b"", 0
+    for value in picture.astype(int).ravel():
+        step, last = value - last, value
+        if abs(step) < 128:
+            packed += int(step).to_bytes(1, "little", signed=True)
+        elif abs(step) < 32768:
+            packed += b"\x80" + int(step).to_bytes(2, "little", signed=True)
+        else:
+            packed += b"\x80\x00\x80" + int(step).to_bytes(4, "little", signed=True)
+    header = f'###CBF: VERSION 1.5\nconversions="x-CBF_BYTE_OFFSET"\nX-Binary-Size: {len(packed)}\n'
+    header += (
+        f"X-Binary-Size-Fastest-Dimension: {picture.shape[1]}\nX-Binary-Size-Second-Dimension: {picture.shape[0]}\n\n"
+    )
+    path.write_bytes(header.encode() + b"\x0c\x1a\x04\xd5" + packed)

@@ -118,7 +118,7 @@ def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
     optical = ObjectSettings(
         optimizer=RMSProp(learning_rate=0.01), margin_px=4, initial=Random(), representation="delta_beta"
     )
-    one_material = (Homogeneous(ratio=5.0), NonNegativity(parts="delta"), PhaseLimit(minimum=-1.0))
+    one_material = (Homogeneous(kappa=5.0), NonNegativity(parts="delta"), PhaseLimit(minimum=-1.0))
     swift = Momentum(learning_rate=0.05, nesterov=True)
     made |= {
         "terms": (data, Recipe(thin, _settings(curved), loss, terms), plain),

@@ -40,12 +40,15 @@ LAYERS = [
     "engine",
     "report",
     "callbacks",
+    "watch",
     "simulate",
     "config_file",
     "config",
+    "stream",
     "commands",
     "api",
     "testing",
+    "cli_live cli_networks cli_watch",
     "cli",
     "__main__",
 ]
@@ -58,6 +61,8 @@ HOMES = {
     "torch": ("adorym.wrapper.torch", "adorym.networks."),
     "autograd": ("adorym.wrapper.autograd",),
     "jax": ("adorym.wrapper.jax",),
+    "onnx": ("adorym.networks.onnx_runtime",),
+    "onnxruntime": ("adorym.networks.onnx_runtime",),
 }
 FORBIDDEN_CALLS = {"print", "hasattr", "exit", "quit", "eval", "exec", "breakpoint"}
 EXIT_ALLOWED = {"adorym.cli", "adorym.__main__"}

@@ -59,7 +59,7 @@ def test_from_a_simulation_to_its_report(adorym, tmp_path, monkeypatch):
     assert planned.status == 0 and "least_squares" in planned.out and "probe_positions" in planned.out
     ran = adorym("run", "config.yaml", "--output", "out")
     assert (ran.status, ran.err) == (0, "") and "Done: 8 epochs" in ran.out and "epoch 8/8" in ran.out
-    assert {"result.h5", "checkpoint.h5", "log.txt", "report.html", "pictures"} == set(os.listdir("out"))
+    assert {"result.h5", "checkpoint.h5", "log.txt", "report.html", "pictures", "live"} == set(os.listdir("out"))
     assert "Phase error" in (tmp_path / "out/report.html").read_text()  # the truth is known
     assert read_result("out").history["loss"][-1] < read_result("out").history["loss"][0]
 

@@ -79,7 +79,7 @@ def test_dependencies_are_the_libraries_that_are_imported(metadata: dict[str, An
                 imported.add(node.module.partition(".")[0])
     third_party = imported - set(sys.stdlib_module_names) - COMES_WITH_PYDANTIC - {"adorym"}
     required = {import_name(line) for line in metadata["install_requires"]}
-    extras = ("mpi", "atomistic", "surfaces", "tune", "jax")
+    extras = ("mpi", "atomistic", "surfaces", "tune", "jax", "live", "onnx", "watch")
     optional = {import_name(line) for name in extras for line in metadata["extras_require"][name]}
     assert third_party - required - optional == set(), "imported but not in setup.py"
     assert required - third_party == set(), "in setup.py but never imported"

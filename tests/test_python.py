@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -53,6 +55,18 @@ def test_type_checker_knows_the_names(tmp_path):
     assert 'Revealed type is "adorym.data.result.Result"' in done.stdout, done.stdout + done.stderr
     assert 'Revealed type is "def (name: str, on: bool =)"' in done.stdout.replace("builtins.", "")
     assert 'script.py:4: error: Module has no attribute "reconstrukt"; maybe "reconstruct"?' in done.stdout
+
+
+@pytest.mark.parametrize(("own", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_wait_passively_unless_the_user_says_otherwise(own, expected):
+    """OpenMP tells what it has read when torch loads it."""
+    env = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"} | {"OMP_DISPLAY_ENV": "TRUE"}
+    if own is not None:
+        env["OMP_WAIT_POLICY"] = own
+    script = "import adorym\nadorym.get_backend('torch')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"OMP_WAIT_POLICY *= *'?{expected}", done.stderr), done.stderr
 
 
 def test_import_is_light():

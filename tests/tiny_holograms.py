@@ -55,6 +55,7 @@ def truth_of(
         "translation": 0.4,
         "pixel_ratio": 0.02,
         "intensity_scale": 0.1,
+        "beam_shape": 0.1,
         "illumination": 0.5,
         "log10_kappa": 0.2,
     }

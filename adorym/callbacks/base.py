@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from adorym.data.looks import Look
 from adorym.data.result import Result
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.report.text import counted
@@ -30,6 +31,8 @@ class RunInfo:
         output: Directory for all output; ``None`` to write nothing.
         rank: Rank of this process; only rank 0 shows or writes anything.
         current: Returns the current reconstruction; collective. ``None`` if not available.
+        glance: Returns a look at the current state, thinned out and cheap, on rank 0 if its argument is true there;
+            collective. ``None`` if not available.
         remarks: How start values were found, a line each.
     """
 
@@ -40,6 +43,7 @@ class RunInfo:
     output: Path | None = None
     rank: int = 0
     current: Callable[[], Result] | None = None
+    glance: Callable[[bool], Look[Result] | None] | None = None
     remarks: tuple[str, ...] = ()
 
     @property

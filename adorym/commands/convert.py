@@ -1,4 +1,4 @@
-"""Any readable data file into the package's own layout."""
+"""Any readable data file into the package's own layout, or into CXI."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from adorym.data.cxi_write import write_cxi
 from adorym.data.dataset import Dataset
 from adorym.data.native_write import write_native
 from adorym.data.open import open_dataset
@@ -21,7 +22,7 @@ def convert(
     mapping: Sequence[str] = (),
     overrides: Mapping[str, Any] | Overrides | None = None,
 ) -> Dataset:
-    """Read ``source``, write it to ``target`` in native HDF5, and return it.
+    """Read ``source``, write it to ``target`` in native HDF5, or in CXI if it is called ``.cxi``, and return it.
 
     Args:
         source: Data file, or anything else that a run takes as data.
@@ -37,5 +38,6 @@ def convert(
     if wanted.format is None and Path(target).exists() and any(map(Path(target).samefile, source_of(source).files)):
         raise DataError(str(target), "source and target are the same file", remedy="name another target")
     dataset = open_dataset(source, replace(wanted, map=tuple(mapping)) if mapping else wanted)
-    write_native(dataset, target)
+    write = write_cxi if Path(target).suffix.lower() == ".cxi" else write_native
+    write(dataset, target)
     return dataset

@@ -10,6 +10,8 @@ import numpy as np
 from adorym.commands.draft import Draft
 from adorym.commands.plan import Fact, MemoryItem, size_text
 from adorym.engine.problem import Problem
+from adorym.forward.crystal import CrystalModel
+from adorym.initializers.phasing import Phasing
 from adorym.report.text import duration
 from adorym.storage.base import BLOCK_BYTES
 
@@ -54,6 +56,14 @@ def _stored(problem: Problem) -> Iterator[MemoryItem]:
         yield MemoryItem("optimizer state", f"{state / n_bytes:.2g} x object", state)
 
 
+def _phasing_bytes(made: Draft) -> int:
+    """Memory of the phasing before the first batch; 0 if the start object is made in another way."""
+    initial, model = made.problem.obj.settings.initial, made.problem.model
+    if initial is None and isinstance(model, CrystalModel):
+        initial = Phasing()
+    return initial.bytes_at_once(math.prod(made.problem.store.shape)) if isinstance(initial, Phasing) else 0
+
+
 def memory(made: Draft, store: str, ranks: int) -> Iterator[MemoryItem]:
     """Memory of a rank, with the object in ``store``."""
     problem, run, trial = made.problem, made.config.run, made.trial
@@ -79,6 +89,9 @@ def memory(made: Draft, store: str, ranks: int) -> Iterator[MemoryItem]:
     if store == "h5":
         step = int(min(step, run.memory or math.inf))
     yield MemoryItem("a step of the object", "with its regularizers, measured", step)
+    if (phasing := _phasing_bytes(made)) > trial.batch.n_bytes(chunk) + step:
+        beyond = phasing - trial.batch.n_bytes(chunk) - step
+        yield MemoryItem("phasing", "of the start, beyond a batch and a step", beyond)
     if store == "do" and ranks > 1:
         window = math.prod(problem.view(first := np.zeros(1, int), problem.corners_px(first)).shape)
         sent = 3 * chunk * window * math.prod(problem.store.shape[2:]) * problem.xp.complex_dtype.itemsize

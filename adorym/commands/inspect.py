@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,18 @@ import numpy as np
 from rich.console import Group
 from rich.text import Text
 
-from adorym.commands.needs import lacks_of_map, likely, missing, starting_configuration
+from adorym.commands.needs import distances, lacks_of_map, likely, missing, starting_configuration
 from adorym.commands.plan import columns, length_facts
 from adorym.data.checks import CountStatistics, count_statistics, faults, repaired
-from adorym.data.containers import ArrayInfo, Container
+from adorym.data.containers import ArrayInfo, Container, opened
 from adorym.data.dataset import Dataset
 from adorym.data.judgements import Judgement, judge, shown_places
-from adorym.data.open import open_dataset, opened, raw_of
+from adorym.data.links import links_out
+from adorym.data.open import open_dataset, raw_of
 from adorym.data.overrides import Overrides
 from adorym.data.pictures import is_series
+from adorym.data.projection_survey import sinogram
+from adorym.data.readers.base import Raw
 from adorym.data.sources import PathLike, source_of
 from adorym.data.suggest import suggest_map
 from adorym.data.survey import ORIENTATIONS
@@ -112,14 +115,13 @@ def inspect(path: PathLike, overrides: Mapping[str, Any] | Overrides | None = No
         raw, _, known, _ = raw_of(path, wanted)
     except DataError as error:
         return _refused(name, container, error, wanted)
-    lacks = missing(raw, known)
-    technique = likely(raw, lacks)
-    configuration = starting_configuration(_in_yaml(path), technique, lacks[technique], wanted.map)
+    elsewhere = links_out(source.files)
+    wanted, lacks, configuration = _draft(path, raw, known, wanted)
     try:
         dataset = open_dataset(path, wanted, check=False)
     except DataError as error:
-        return Inspection(path=name, format="refused", arrays=arrays, notes=raw.notes, problems=(error.message(),),
-                          missing=lacks, configuration=configuration)  # fmt: skip
+        return Inspection(path=name, format="refused", arrays=arrays, notes=(*raw.notes, *elsewhere),
+                          problems=(error.message(),), missing=lacks, configuration=configuration)  # fmt: skip
     statistics = count_statistics(dataset)
     try:
         mended, remaining = repaired(dataset, wanted, statistics)
@@ -134,7 +136,7 @@ def inspect(path: PathLike, overrides: Mapping[str, Any] | Overrides | None = No
         n_patterns=dataset.n_patterns,
         window_px=dataset.window_px,
         counts=statistics,
-        notes=mended.notes,
+        notes=(*mended.notes, *elsewhere),
         problems=tuple(f"{each.what}, {each.found} (data.bad_counts)" for each in faults(mended, remaining)),
         missing=lacks,
         configuration=configuration,
@@ -142,11 +144,36 @@ def inspect(path: PathLike, overrides: Mapping[str, Any] | Overrides | None = No
     )
 
 
+def _draft(
+    path: PathLike, raw: Raw, known: Overrides, wanted: Overrides
+) -> tuple[Overrides, dict[str, tuple[str, ...]], str]:
+    """The overrides, as a sinogram needs them if the data are one; what is missing; a configuration to begin with."""
+    lacks, more, single = missing(raw, known), [], raw.patterns.shape[0] == 1 and not wanted.sinograms
+    found = sinogram(raw.patterns.read(np.zeros(1, int))[0]) if single else None
+    if found is None:
+        technique = likely(raw, lacks)
+        model, many = technique, distances(raw) if technique.startswith("holo") else 1
+    else:
+        technique, many, more = (
+            "tomography",
+            1,
+            ["sinograms: true", *["measured: line_integrals"] * found.line_integrals],
+        )
+        model = technique if found.line_integrals else f"{{kind: tomography, incident: {found.level:.6g}}}"
+        wanted = replace(wanted, sinograms=True, measured="line_integrals" if found.line_integrals else wanted.measured)
+        lacks["tomography"] = tuple(key for key in lacks["tomography"] if key != "white")
+    settings = tuple(wanted.map)
+    return wanted, lacks, starting_configuration(_in_yaml(path), model, lacks[technique], settings, many, more)
+
+
 def _refused(name: str, container: Container, error: DataError, wanted: Overrides) -> Inspection:
     """A file that cannot be read as it is, with what its arrays may be."""
     unknown = container.kind != "hdf5" or "no reader recognizes" in error.what
     entries = tuple(suggest_map(container)) if unknown and not wanted.map else ()
-    lacks = lacks_of_map(entries) if entries else {}
+    stack = next(
+        (container.arrays.get(each.partition("=")[2]) for each in entries if each.startswith("patterns=")), None
+    )
+    lacks = lacks_of_map(entries, stack is not None and len(stack.shape) == 4) if entries else {}
     return Inspection(
         path=name,
         format="unknown" if unknown else "refused",

@@ -14,7 +14,9 @@ from rich.text import Text
 
 # Imported for what they register.
 import adorym.data.open
-import adorym.simulate.experiments  # noqa: F401
+import adorym.simulate.experiments
+import adorym.stream.sources
+import adorym.stream.targets  # noqa: F401
 from adorym import registry
 from adorym.commands.plan import columns
 from adorym.config import Config

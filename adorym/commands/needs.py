@@ -11,6 +11,7 @@ from adorym.data.readers.base import Raw
 ENERGY, DISTANCE, PITCH = "energy", "distance", "detector_pixel_size"
 EXAMPLES = {
     "positions": "positions.csv",
+    "scan": "{step: 0.5 angstrom}",
     "energy": "8.8 keV",
     "distance": "2 m",
     "detector_pixel_size": "75 um",
@@ -19,17 +20,19 @@ EXAMPLES = {
     "white": "flat_*.tif",
     "propagation_distance": "10 cm",
 }
+OF_IMAGES = {"pixel_size": "1 um"}
 MEANINGS = {
     "positions": "of the probe, one a pattern",
-    "energy": "of the photons",
-    "distance": "sample to detector",
-    "detector_pixel_size": "pitch of the detector",
+    "scan": "of the raster, whose rows are slow",
+    "energy": "of photons; of electrons 'voltage: 300 kV'",
+    "distance": "sample to detector; none is needed for pixels in mrad",
+    "detector_pixel_size": "pitch of the detector, or '1 mrad'",
     "pixel_size": "in the object plane",
     "theta_range": "first and last rotation angle",
     "white": "flat field, without the sample",
     "propagation_distance": "sample to detector, in a parallel beam",
 }
-TECHNIQUES = ("ptychography", "tomography", "holography", "bragg_cdi")
+MANY = 8  # as many pictures of a field are a rotation, fewer a series of distances
 
 
 def missing(raw: Raw, wanted: Overrides) -> dict[str, tuple[str, ...]]:
@@ -50,13 +53,16 @@ def missing(raw: Raw, wanted: Overrides) -> dict[str, tuple[str, ...]]:
     }
     if wanted.propagation_distance is not None:
         values["propagation_distance"] = True
-    scanned = ["positions"]
+    scanned = ["scan" if raw.scan_shape is not None and len(raw.scan_shape) == 2 else "positions"]
+    values["scan"] = values["positions"]
     if lengths.pixel_size_m is None and raw.positions_px is None:
         scanned += [ENERGY, DISTANCE, PITCH]
+    images = ["propagation_distance", ENERGY, "pixel_size", "white"]
     needed = {
         "ptychography": scanned,
         "tomography": ["theta_range", "white"],
-        "holography": ["propagation_distance", ENERGY, "pixel_size", "white"],
+        "holography": images,
+        **({"holotomography": images} if distances(raw) > 1 and len(raw.theta_rad) > 1 else {}),
         "bragg_cdi": [ENERGY, DISTANCE, PITCH],
     }
     return {name: tuple(key for key in keys if values[key] is None) for name, keys in needed.items()}
@@ -67,31 +73,61 @@ def _needs_no_flat(raw: Raw, wanted: Overrides) -> bool:
     return known or (wanted.measured or raw.measured) == "line_integrals"
 
 
+def distances(raw: Raw) -> int:
+    """Number of pictures at each angle."""
+    return raw.patterns.shape[0] // max(len(raw.theta_rad), 1)
+
+
 def likely(raw: Raw, lacks: dict[str, tuple[str, ...]]) -> str:
     """The technique that the data are most probably of."""
-    if "positions" not in lacks["ptychography"]:
+    if not {"positions", "scan"} & set(lacks["ptychography"]):
         return "ptychography"
+    if "holotomography" in lacks:
+        return "holotomography"
     if "theta_range" not in lacks["tomography"]:
         return "tomography"
-    return "holography" if "propagation_distance" not in lacks["holography"] else "ptychography"
+    if "propagation_distance" not in lacks["holography"]:
+        return "holography"
+    if "white" in lacks["tomography"]:
+        return "ptychography"
+    return "tomography" if raw.patterns.shape[0] >= MANY else "holography"
 
 
-def starting_configuration(path: str, technique: str, lacks: Sequence[str], entries: Sequence[str] = ()) -> str:
-    """A configuration in YAML, with an example for each value that is missing."""
-    lines = ["data:", f"  path: {path}"]
+def starting_configuration(
+    path: str,
+    technique: str,
+    lacks: Sequence[str],
+    entries: Sequence[str] = (),
+    many: int = 1,
+    more: Sequence[str] = (),
+) -> str:
+    """A configuration in YAML, with an example for each value that is missing.
+
+    Args:
+        path: Of the data, as YAML.
+        technique: The forward model.
+        lacks: Keys of the section ``data``.
+        entries: A map of the file's arrays.
+        many: Number of distances.
+        more: Lines of the section ``data``.
+    """
+    lines = ["data:", f"  path: {path}", *(f"  {line}" for line in more)]
     if entries:
         lines.append("  map: [" + ", ".join(f"'{e}'" if "," in e or " " in e else e for e in entries) + "]")
-    lines += [f"  {key}: {EXAMPLES[key]}  # to be filled in: {MEANINGS[key]}" for key in lacks]
+    examples = EXAMPLES | (OF_IMAGES if technique.startswith("holo") else {})
+    if many > 1:
+        examples |= {"propagation_distance": "[" + ", ".join(f"{10 * 2**k} cm" for k in range(many)) + "]"}
+    lines += [f"  {key}: {examples[key]}  # to be filled in: {MEANINGS[key]}" for key in lacks]
     return "\n".join([*lines, f"forward_model: {technique}"])
 
 
-def lacks_of_map(entries: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """What is missing beside the arrays that a map names, for a file that could not be read."""
+def lacks_of_map(entries: Sequence[str], raster: bool = False) -> dict[str, tuple[str, ...]]:
+    """What is missing beside the arrays that a map names, for a file that could not be read, perhaps with a raster."""
     named = {entry.partition("=")[0] for entry in entries}
     named |= {"energy"} if "wavelength" in named else set()
     geometry = () if {"pixel_size", "reciprocal_pixel"} & named else (ENERGY, DISTANCE, PITCH)
     needed = {
-        "ptychography": ("positions", *geometry),
+        "ptychography": ("scan" if raster and "positions" not in named else "positions", *geometry),
         "tomography": ("theta_range", "white"),
         "holography": ("propagation_distance", ENERGY, "pixel_size", "white"),
         "bragg_cdi": (ENERGY, DISTANCE, PITCH),

@@ -63,6 +63,7 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
     figures = (
         *_object_figures(alignment, found, wanted),
         resolution_figure(rings, result),
+        Figure("frc_auc", "area under the FRC", rings.area(), note="up to the Nyquist frequency, 1 is identical"),
         *_position_figures(result, data),
         *_probe_figures(result, data),
         *_slice_figures(result, data, region),
@@ -84,6 +85,7 @@ def _object_figures(alignment: metrics.Alignment, found: np.ndarray, wanted: np.
     yield Figure("object_nrmse", "object error (NRMSE)", alignment.error, note=shift)
     phase = metrics.phase_error(found, wanted)
     yield Figure("phase_rms_rad", "phase error, rms", phase.rms_rad, "rad")
+    yield Figure("phase_mae_rad", "phase error, mean absolute", phase.mae_rad, "rad", "wrapped")
     yield Figure("phase_nrmse", "phase error (NRMSE)", phase.nrmse, note="of the phase's standard deviation")
     amplitude, phases = metrics.structural_similarities(found, wanted)
     yield Figure("amplitude_ssim", "amplitude similarity (SSIM)", amplitude, note="1 is identical")

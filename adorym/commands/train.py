@@ -1,4 +1,4 @@
-"""``adorym train``: makes crystals, trains a network on them, and writes its weights with a model card."""
+"""``adorym train``: trains a network and writes its weights with a model card; here, that for Bragg peaks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,14 @@ import numpy as np
 
 from adorym._version import __version__
 from adorym.comm import started
+from adorym.commands.train_ptycho import CARD, CURVES, WEIGHTS, train_ptycho
+from adorym.commands.training import Watch, train_in_sight
 from adorym.config_file import assigned, load
 from adorym.data.atomic import write_json
 from adorym.errors import ConfigError, suggestion
 from adorym.metrics.crystal import match
 from adorym.networks.shards import Examples, read_shards, shard_paths
-from adorym.networks.training import CHECKPOINT, Trainer, TrainingSettings, train
+from adorym.networks.training import CdiTrainer, TrainingSettings
 from adorym.networks.weights import save_network
 from adorym.registry import component
 from adorym.report.training_curves import save_training_curves
@@ -28,8 +30,7 @@ from adorym.simulate.atomistic import AtomisticSettings, write_atomistic_set
 from adorym.simulate.training_set import TrainingSet, wait_for_shards, write_training_set
 
 LOG = logging.getLogger("adorym")
-NETWORKS = ("cdi_nn",)
-WEIGHTS, CARD, CURVES = "weights.safetensors", "model_card.json", "training.png"
+NETWORKS = ("cdi_nn", "ptycho_nn")
 SCORED = 200
 
 
@@ -58,19 +59,22 @@ def train_network(
     config: str | Path | None = None,
     assignments: Iterable[str] = (),
     *,
+    probes: Sequence[str | Path] = (),
     resume: bool = False,
-    watch: Callable[[Mapping[str, float]], None] | None = None,
+    watch: Watch | None = None,
 ) -> Path:
     """Train the network ``name`` and return the path of its weights; ``model_card.json`` and ``training.png``, with
     the training curves, are in the same folder.
 
-    Also under ``mpirun`` or ``torchrun``: crystals and batches are divided among the processes.
+    Also under ``mpirun`` or ``torchrun``: examples and batches are divided among the processes.
 
     Args:
-        name: ``cdi_nn``.
+        name: ``cdi_nn`` or ``ptycho_nn``.
         output: Folder for shards, checkpoint, weights and model card.
-        config: YAML, TOML or JSON of `TrainingConfig`; the defaults if absent.
+        config: YAML, TOML or JSON of `TrainingConfig` or `adorym.commands.train_ptycho.PtychoTraining`; the defaults
+            if absent.
         assignments: ``key.path=value``.
+        probes: Files or results with the probes of ``ptycho_nn``.
         resume: Resume from the checkpoint in the folder.
         watch: Called after every epoch with its entry of the history.
 
@@ -80,17 +84,17 @@ def train_network(
     if name not in NETWORKS:
         raise ConfigError("network", f"no trainable network named '{name}'", remedy=suggestion(name, NETWORKS))
     given = assigned(assignments) if config is None else load(config, assignments).mapping
-    made, folder = build(TrainingConfig, given), Path(output)
-    data = _shards(made, folder)
-    examples, origins = read_shards(shard_paths(data))
-    trainer = Trainer(examples, made.training, folder)
-    if resume or (folder / CHECKPOINT).is_file():
-        if not resume:
-            raise ConfigError(
-                str(folder), "already holds a training", remedy="continue it with '--resume', or choose another folder"
-            )
-        trainer.resume()
-    history = train(trainer, watch if trainer.ranks.rank == 0 else None)
+    if name == "ptycho_nn":
+        return train_ptycho(given, Path(output), probes, resume=resume, watch=watch)
+    if probes:
+        raise ConfigError("probe", f"has no effect: '{name}' has no probe", remedy="leave '--probe' out")
+    return _train_cdi(build(TrainingConfig, given), Path(output), resume, watch)
+
+
+def _train_cdi(made: TrainingConfig, folder: Path, resume: bool, watch: Watch | None) -> Path:
+    examples, origins = read_shards(shard_paths(_shards(made, folder)))
+    trainer = CdiTrainer(examples, made.training, folder)
+    history = train_in_sight(trainer, resume=resume, watch=watch)
     if trainer.ranks.rank != 0:
         return folder / WEIGHTS
     card = model_card(trainer, made, origins, history)
@@ -117,7 +121,7 @@ def _shards(made: TrainingConfig, folder: Path) -> Path:
 
 
 def model_card(
-    trainer: Trainer, made: TrainingConfig, origins: list[dict[str, object]], history: Mapping[str, np.ndarray]
+    trainer: CdiTrainer, made: TrainingConfig, origins: list[dict[str, object]], history: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
     """The network, its training data, the duration of the training, and its scores on held-out crystals."""
     digest = hashlib.sha256()
@@ -142,7 +146,7 @@ def model_card(
     }
 
 
-def held_out_scores(trainer: Trainer, held_out: Examples) -> dict[str, float]:
+def held_out_scores(trainer: CdiTrainer, held_out: Examples) -> dict[str, float]:
     """Median scores on held-out crystals, for the better of each object and its twin, without shift and ramp."""
     from adorym.networks.cdi_nn import predict
 

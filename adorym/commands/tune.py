@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from adorym.callbacks.live_curves import LiveCurves
 from adorym.commands.ranges import EXPECTED, Range, assignment
 from adorym.config import Config, load_config
 from adorym.data.atomic import write_json
@@ -75,14 +76,17 @@ def tune(
         try:
             made = load_config(path, (*assignments, *texts))
             data = dataset if made.data == config.data else open_dataset(made.data.path, made.data)
-            return score(made, data, held_out_patterns(data.n_patterns, held_out, config.run.seed))
+            found = score(made, data, held_out_patterns(data.n_patterns, held_out, config.run.seed))
+            live.add({"score": found})
+            return found
         except (RunError, InputError) as error:
             faults.append(error.message().replace("\n", "; "))
             LOG.warning("trial %d failed with %s: %s", trial.number, ", ".join(texts), faults[-1])
             raise optuna.TrialPruned from None
 
     study = _study(optuna, folder, config.run.seed)
-    study.optimize(objective, n_trials=trials)
+    with LiveCurves(folder, f"search in {folder.name}", trials, "trial") as live:
+        study.optimize(objective, n_trials=trials)
     return _told(study, ranges, folder, faults)
 
 

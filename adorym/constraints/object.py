@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -129,26 +130,28 @@ class Homogeneous(Constraint):
     r"""One material: :math:`\delta = \kappa \beta` everywhere.
 
     With :math:`b + i d = k t (\beta + i \delta)`, the nearest point of that line is
-    :math:`b' = (b + \kappa d)/(1 + \kappa^2)`, :math:`d' = \kappa b'`. Without a given ratio, the line is the
-    principal axis through the origin of all current :math:`(b, d)`, so the ratio is refined with the object. (For one
+    :math:`b' = (b + \kappa d)/(1 + \kappa^2)`, :math:`d' = \kappa b'`. Without a given :math:`\kappa`, the line is the
+    principal axis through the origin of all current :math:`(b, d)`, so it is refined with the object. (For one
     material and one distance: Paganin et al., J. Microsc. 206, 33 (2002).)
 
     Attributes:
-        ratio: :math:`\kappa = \delta/\beta`; refined if absent.
+        kappa: :math:`\delta/\beta` of the material; refined if absent.
     """
 
     parameter: ClassVar[str] = "object"  # type: ignore[misc]
     logarithmic: ClassVar[bool] = True
-    ratio: float | None = None
+    former: ClassVar[Mapping[str, str]] = {"ratio": "kappa"}
+
+    kappa: float | None = None
 
     @property
     def whole(self) -> bool:
-        return self.ratio is None
+        return self.kappa is None
 
     def direction(self, xp: Backend, tile: Array) -> tuple[float, float]:
         """Unit vector (b, d) along the line."""
-        if self.ratio is not None:
-            return 1 / np.hypot(1, self.ratio), self.ratio / np.hypot(1, self.ratio)
+        if self.kappa is not None:
+            return 1 / np.hypot(1, self.kappa), self.kappa / np.hypot(1, self.kappa)
         b, d = (xp.to_numpy(part).astype(np.float64).ravel() for part in (xp.real(tile), xp.imag(tile)))
         _, axes = np.linalg.eigh([[b @ b, b @ d], [b @ d, d @ d]])
         return float(axes[0, 1]), float(axes[1, 1])

@@ -142,7 +142,7 @@ class Measurements:
         shared = all(len(f) == 1 for f in self._factors)
         self._single_mask = xp.asarray(self._mask_rows(np.zeros(1, int))) if shared and given else None
         n, ny, nx = dataset.patterns.shape
-        keep = n * ny * nx * xp.float_dtype.itemsize * comm.local_size <= KEEP_IN_MEMORY_BYTES
+        keep = not dataset.growing and n * ny * nx * xp.float_dtype.itemsize * comm.local_size <= KEEP_IN_MEMORY_BYTES
         stack = np.empty((n, ny, nx), xp.float_dtype) if keep else None
         sums = np.zeros((2, ny, nx))
         for i, index in enumerate(self._blocks()):
@@ -165,6 +165,18 @@ class Measurements:
                 stack[index] = self._transform(stack[index], self.floor)
         self._stack = None if stack is None else xp.asarray(stack)
         self._ahead = ReadAhead(lambda index: self._transform(self._counts(index), self.floor))
+
+    def grow(self, dataset: Dataset) -> None:
+        """Add the patterns of ``dataset`` beyond those that are known; it holds these first.
+
+        The floor stays as it is.
+        """
+        known, self._dataset = len(self._dataset.angle_index), dataset  # its stack has grown already
+        counts = self._counts(index := np.arange(known, dataset.n_patterns))
+        mask = self._mask_rows(index)
+        self.valid_counts += float(
+            counts.sum(dtype=np.float64) if mask is None else (counts * mask).sum(dtype=np.float64)
+        )
 
     def _blocks(self) -> list[np.ndarray]:
         n = self._dataset.n_patterns

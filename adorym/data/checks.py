@@ -15,7 +15,11 @@ from adorym.data.outliers import LARGEST_SHARE, beam_region, in_words, outliers
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import BLOCK_BYTES, MaskedPatterns, blocks
 from adorym.data.readers.base import choose
+from adorym.data.whole_pictures import without_holes, without_stuck_pixels
 from adorym.errors import DataError
+
+# A rocking curve is at most so wide; a tomogram is wider.
+WIDEST_ROCKING = 0.2
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class CountStatistics:
         masked: ``(n,)`` True where a pattern has no good pixel.
         in_beam: ``(n,)`` counts in the part of the detector where most counts of a scan are.
         beam_area: Fraction of the pixels in it.
-        saturation: The largest count, if counts pile up there, else 0.
+        saturation: The largest count, or the smallest of those of single pixels, if counts pile up there, else 0.
         saturated: How many do.
     """
 
@@ -163,6 +167,12 @@ def repaired(dataset: Dataset, wanted: Overrides, statistics: CountStatistics) -
         else:
             said = f"patterns fall out: {names}; leave them out with data.drop_frames: auto"
         dataset = replace(dataset, doubts=(*dataset.doubts, said))
+    whole = dataset
+    if wanted.bad_counts == "error":
+        whole = without_holes(dataset, statistics.not_finite)
+    whole = without_stuck_pixels(whole, statistics.pixel_mean, statistics.pixel_maximum)
+    if whole is not dataset:
+        dataset, statistics = whole, count_statistics(whole)
     if wanted.bad_counts == "drop_patterns":
         bad = np.union1d(statistics.bad_patterns, statistics.empty)
         keep = np.setdiff1d(np.arange(dataset.n_patterns), bad)
@@ -192,11 +202,23 @@ def _saturated(dataset: Dataset, wanted: Overrides, statistics: CountStatistics)
     if not statistics.saturation or dataset.measured != "intensity":
         return dataset
     pixels = int((statistics.pixel_maximum >= statistics.saturation).sum())
+    own = statistics.maximum > statistics.saturation  # after a flat field
+    where = (
+        f"the largest of their pixel, from {statistics.saturation:g}"
+        if own
+        else f"the largest, {statistics.saturation:g}"
+    )
     said = (
-        f"saturation: {statistics.saturated} counts in {pixels} pixels are at the largest, {statistics.saturation:g}; "
+        f"saturation: {statistics.saturated} counts in {pixels} pixels are at {where}; "
         "taken as lower bounds (data.saturation; 'none' takes them as counts)"
     )
     return replace(dataset, saturation_counts=statistics.saturation, doubts=(*dataset.doubts, said))
+
+
+def _rocked(dataset: Dataset) -> bool:
+    """Whether the patterns are of a rocking scan, whose outermost frames may hold no count."""
+    one_each = dataset.n_angles == dataset.n_patterns > 1 and dataset.probe_positions_px is None
+    return dataset.arm_px is not None or (one_each and float(np.ptp(dataset.theta_rad)) < WIDEST_ROCKING)
 
 
 def faults(dataset: Dataset, statistics: CountStatistics) -> Iterator[DataError]:
@@ -218,7 +240,7 @@ def faults(dataset: Dataset, statistics: CountStatistics) -> Iterator[DataError]
             found = f"in {len(where)} of {n} patterns, first in pattern {numbers[where[0]]}"
             remedy = " or ".join(remedies) or "write the file anew"
             yield DataError(dataset.path, f"{count.sum()} {what}", found=found, remedy=remedy)
-    if len(empty := statistics.empty):
+    if len(empty := statistics.empty) and not _rocked(dataset):
         found = f"only zeros, first in pattern {numbers[empty[0]]}"
         remedy = "leave them out (data.bad_counts: drop_patterns, or data.frames)"
         yield DataError(dataset.path, f"{len(empty)} of {n} patterns hold no counts at all", found=found, remedy=remedy)

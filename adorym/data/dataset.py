@@ -52,6 +52,7 @@ class Dataset:
         slice_positions_m: ``(slices,)`` positions along the beam of the slices of a thick object; ``None`` if unknown.
         open_beam_counts: Counts per pixel without a sample, after flat-field correction; ``None`` if unknown.
         rotation_center_px: x of the rotation axis from the middle of the detector; ``None`` if unknown.
+        arm_px: (y, x) pixel that the arm of the detector points at, for a Bragg peak; ``None`` if unknown.
         mask: ``(y, x)`` or ``(n, y, x)`` bool, True for good pixels; ``None`` if all are good.
         weights: Weight of each pixel in the loss, in addition to the mask: ``(y, x)``, ``(n, 1, 1)`` or ``(n, y, x)``,
             not negative; ``None`` if all weights are equal.
@@ -64,6 +65,7 @@ class Dataset:
         pattern_numbers: ``(n,)`` int, number in the file of each pattern, before any choice; 0, 1, ... if not given.
         angle_numbers: ``(n_angles,)`` int, likewise of each angle.
         saturation_counts: Counts at and above which a pixel is only a lower bound; ``None`` without such pixels.
+        growing: Further patterns may come.
         truth: Ground truth of a simulation: ``object``, ``probe``, ``probe_positions_px``, ...
         notes: Decisions of the reader: keys used, axes flipped, units assumed.
         doubts: What is doubtful about the data, and what was repaired: the user should see it before a run.
@@ -85,6 +87,7 @@ class Dataset:
     slice_positions_m: np.ndarray | None = None
     open_beam_counts: float | None = None
     rotation_center_px: float | None = None
+    arm_px: tuple[float, float] | None = None
     mask: np.ndarray | None = None
     weights: np.ndarray | None = None
     start_probe: np.ndarray | None = None
@@ -95,6 +98,7 @@ class Dataset:
     pattern_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     angle_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     saturation_counts: float | None = None
+    growing: bool = False
     truth: dict[str, Any] = field(default_factory=dict)
     path: str = ""
     format: str = ""

@@ -56,6 +56,11 @@ class DetectorWindow:
         """``(y, x)`` bool, before binning: pixels that the detector has."""
         return self.cut(np.ones(self.frame_px, bool))
 
+    def place(self, frame_px: tuple[float, float]) -> tuple[float, float]:
+        """(y, x) in the patterns of a place in the frame; pixels count from their middles."""
+        (y, x), (top, left), b = frame_px, self.first_px, self.bin
+        return (y - top - (b - 1) / 2) / b, (x - left - (b - 1) / 2) / b
+
     def cut(self, frames: np.ndarray) -> np.ndarray:
         """The window ``(..., y, x)`` of ``frames``, before binning; 0 beyond the detector."""
         found = np.zeros((*frames.shape[:-2], *self.size_px), frames.dtype)

@@ -7,12 +7,34 @@ a constant phase, and a linear phase that the probe compensates.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from scipy.signal import fftconvolve
+import scipy  # its slow parts load at their first use
 
-from adorym.data.result import Result
+
+class Parameter(Protocol):
+    """A refined parameter: its value, and the one that it started with."""
+
+    @property
+    def value(self) -> np.ndarray: ...
+    @property
+    def start(self) -> np.ndarray | None: ...
+
+
+class Scanned(Protocol):
+    """What a result says of object, probe and positions (`adorym.data.result.Result` has it)."""
+
+    @property
+    def object(self) -> np.ndarray: ...
+    @property
+    def origin_px(self) -> tuple[int, int]: ...
+    @property
+    def probe(self) -> np.ndarray | None: ...
+    @property
+    def parameters(self) -> Mapping[str, Parameter]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +55,7 @@ class FieldOfView:
     scanned: bool
 
 
-def illumination(result: Result, positions_px: np.ndarray | None = None) -> np.ndarray | None:
+def illumination(result: Scanned, positions_px: np.ndarray | None = None) -> np.ndarray | None:
     """Photons that fell on every object pixel, ``(y, x)`` float64: sum_jm |P_m(r - r_j)|^2.
 
     Args:
@@ -58,11 +80,11 @@ def illumination(result: Result, positions_px: np.ndarray | None = None) -> np.n
     inside = np.all((corners >= 0) & (corners < (shape[0] + height, shape[1] + width)), axis=1)
     counts = np.zeros((shape[0] + height, shape[1] + width))
     np.add.at(counts, tuple(corners[inside].T), 1.0)
-    lit = fftconvolve(counts, intensity)[height : height + shape[0], width : width + shape[1]]
+    lit = scipy.signal.fftconvolve(counts, intensity)[height : height + shape[0], width : width + shape[1]]
     return np.maximum(lit, 0.0)  # rounding of the Fourier transforms
 
 
-def field_of_view(result: Result, positions_px: np.ndarray | None = None) -> FieldOfView:
+def field_of_view(result: Scanned, positions_px: np.ndarray | None = None) -> FieldOfView:
     """The part of ``result.object`` that the data saw; everything where no localised probe was scanned."""
     shape = result.object.shape[:2]
     lit = illumination(result, positions_px)
@@ -109,6 +131,14 @@ def _plane(values: np.ndarray, inside: np.ndarray) -> np.ndarray:
     chosen = terms[:, inside]
     solution = np.linalg.lstsq(chosen @ chosen.T, chosen @ values[inside], rcond=None)[0]
     return np.tensordot(solution, terms, 1)
+
+
+def solid(amplitude: np.ndarray) -> np.ndarray:
+    """Where an isolated object is: its phase means nothing in the empty space around it. Everywhere in a full field."""
+    finite = amplitude[np.isfinite(amplitude)]
+    level = 0.1 * (np.percentile(finite, 99.9) if finite.size else 0.0)
+    inside = amplitude > level
+    return inside if 0 < np.count_nonzero(inside) < 0.7 * inside.size else np.ones_like(inside)
 
 
 def robust_range(values: np.ndarray, inside: np.ndarray, percent: float = 0.3) -> tuple[float, float]:

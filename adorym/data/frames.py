@@ -30,6 +30,7 @@ class Frames:
         amplitude: Whether the patterns are square roots of counts.
         start_probe: ``(modes, y, x)``, or ``(scans, modes, y, x)``.
         rotation_center_px: x of the rotation axis from the middle.
+        arm_px: (y, x) pixel that the arm of the detector points at.
         open_beam_counts: Counts in a pixel without the sample.
         weights: Of the loss.
         cut: Whether they are cut already.
@@ -44,6 +45,7 @@ class Frames:
     amplitude: bool
     start_probe: np.ndarray | None
     rotation_center_px: float | None
+    arm_px: tuple[float, float] | None
     open_beam_counts: float | None
     weights: np.ndarray | None = None
     cut: bool = False
@@ -86,6 +88,7 @@ class Frames:
             lengths=window.lengths(self.lengths, scale if wanted.pixel_size is None else np.ones(2)),
             start_probe=self._probe(window, center),
             rotation_center_px=self._axis(window),
+            arm_px=None if self.arm_px is None else window.place(self.arm_px),
             open_beam_counts=None if self.open_beam_counts is None else self.open_beam_counts * b**2,
             cut=True,
             scale=(float(scale[0]), float(scale[1])),

@@ -26,7 +26,7 @@ from adorym.data.positions import Recorded
 from adorym.data.readers.arrays import modes_of
 from adorym.data.readers.base import Raw, assemble
 from adorym.data.rows import rows_of
-from adorym.data.stacks import counted_last, matching, patterns_of
+from adorym.data.stacks import matching, patterns_of
 from adorym.data.tables import unit_in
 from adorym.errors import ConfigError, DataError, suggestion
 from adorym.registry import component
@@ -153,7 +153,7 @@ class KeyMap:
         return Raw(
             patterns=patterns,
             recorded=None if positions is None else Recorded(positions, unit, certain=self.positions_unit is not None),
-            scan_shape=self._scan_shape(container, n),
+            scan_shape=self._scan_shape(container, patterns.shape[1:]),
             angle_index=index,
             theta_rad=theta,
             measured=self.measured,
@@ -217,14 +217,13 @@ class KeyMap:
         found = {container.arrays[name].unit or unit_in(name) for name in names}
         return found.pop() if len(found) == 1 else ""
 
-    def _scan_shape(self, container: Container, n: int) -> tuple[int, ...] | None:
-        """Rows and columns of a raster whose patterns lie in one array of four axes."""
+    def _scan_shape(self, container: Container, window: tuple[int, ...]) -> tuple[int, ...] | None:
+        """Rows and columns of a raster whose patterns, of size ``window``, lie in one array of four axes."""
         names = matching(container, self.patterns)
         shape = container.arrays[names[0]].shape
         if len(names) > 1 or len(shape) != 4:
             return None
-        last = self.frame_axis == "last" or (self.frame_axis == "auto" and counted_last(container.arrays[names[0]], n))
-        return shape[2:] if last else shape[:2]
+        return shape[:2] if shape[2:] == window else shape[2:]
 
     def _angles(self, container: Container, n: int, notes: list[str]) -> tuple[np.ndarray | None, np.ndarray]:
         if self.theta is None:

@@ -2,7 +2,9 @@
 
 A table, read by one reader. A layout is recognized by the names that only it has; what it names is looked for in order,
 and what a file lacks is left out. A unit after a name is that of the numbers whatever the file says; one with a
-question mark holds where the file says none. Names are those of the programs that write the files, listed beside each.
+question mark holds where the file says none. Names are those of the programs that write the files, listed beside each;
+they were compared with what readers of others look for: ptychodus (LYNX, In Situ Nanoprobe, Bionanoprobe, NSLS-II,
+cSAXS, NanoMAX, Velociprobe, its own), ptypy (NanoMAX, cSAXS) and tike (LYNX, Velociprobe).
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from adorym.registry import lookup, register
 DETECTOR, BEAM = "entry/instrument/detector", "entry/instrument/beam"
 EIGER_PIXELS = f"{DETECTOR}/y_pixel_size m?,{DETECTOR}/x_pixel_size m?"
 MATRIX = "positions_order=xy"
+PTYCHO = "PTYCHO/*|PTYCHO/*/entry/data/data"  # links to arrays, or to whole files
+NANOMAX = "entry/measurement/*/frames|entry/measurement/*/data|entry/instrument/[Ee]iger*/data"
 
 
 # Today's files, with dim0 to dim3, and those until py4DSTEM 0.12, with dim1 to dim4.
@@ -121,9 +125,9 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "nanomax": Layout(
         "MAX IV NanoMAX, frames behind a link",
-        ("entry/measurement/*/frames|entry/measurement/*/data", "entry/measurement/pseudo/x"),
+        (NANOMAX, "entry/measurement/pseudo/x"),
         {
-            "patterns": "entry/measurement/*/frames|entry/measurement/*/data",
+            "patterns": NANOMAX,
             "positions": "entry/measurement/pseudo/y,entry/measurement/pseudo/x",
             "energy": "entry/snapshot/energy eV?|entry/snapshots/pre_scan/energy eV?|entry/snapshots/*/energy eV?",
         },
@@ -147,20 +151,22 @@ LAYOUTS: dict[str, Layout] = {
         ("entry/data/eiger_4",),
         {
             "patterns": "entry/data/eiger_4",
-            "detector_pixel_size": "entry/data/eiger_4@Pixel_size|entry/data/eiger_4@pixel_size",
-            "distance": "entry/data/eiger_4@Detector_distance|entry/data/eiger_4@detector_distance",
-            "energy": "entry/data/eiger_4@Photon_energy|entry/data/eiger_4@photon_energy",
+            "detector_pixel_size": "entry/data/eiger_4@Pixel_size m|entry/data/eiger_4@pixel_size m",
+            "distance": "entry/data/eiger_4@Detector_distance_m m|entry/data/eiger_4@[Dd]etector_distance",
+            "energy": "entry/data/eiger_4@Photon_energy_kev keV|entry/data/eiger_4@[Pp]hoton_energy",
         },
     ),
     "aps_isn": Layout(
         "APS In Situ Nanoprobe and Bionanoprobe, frames behind links",
-        ("PTYCHO/*", "configs/*"),
+        (PTYCHO, "configs/*"),
         {
-            "patterns": "PTYCHO/*",
+            "patterns": PTYCHO,
+            "positions": "entry/data/Y_Position,entry/data/X_Position",  # in a file beside
             "energy": "configs/photon_energy_eV eV",
-            "distance": "configs/det_dist_mm m",  # whatever it is called
-            "detector_pixel_size": "configs/pix_size_y,configs/pix_size_x",
+            "distance": "configs/det_dist_mm",  # meters in some files, whatever it is called: the number tells
+            "detector_pixel_size": "configs/pix_size_y m?,configs/pix_size_x m?",
         },
+        ("positions_unit=um",),
     ),
     "hxn": Layout(
         "NSLS-II HXN, amplitudes prepared for reconstruction",
@@ -176,9 +182,9 @@ LAYOUTS: dict[str, Layout] = {
     ),
     "hxn_scan": Layout(
         "NSLS-II HXN, raw frames of a scan",
-        ("diff_data/*/det_images", "scan/scan_positions"),
+        ("diff_data/*/det_images|entry/data/data", "scan/scan_positions"),
         {
-            "patterns": "diff_data/*/det_images",
+            "patterns": "diff_data/*/det_images|entry/data/data",
             "positions": "scan/scan_positions",
             "energy": "scan/energy",
             "distance": "diff_data/*/det_distance|diff_data/*/distance|scan/det_distance",
@@ -314,7 +320,11 @@ class LayoutReader(Reader):
 for _name, _layout in LAYOUTS.items():
     _title = "".join(part.capitalize() for part in _name.split("_"))
     register("reader", _name)(
-        type(f"{_title}Reader", (LayoutReader,), {"layout": _layout, "__doc__": f"{_layout.about}."})
+        type(
+            f"{_title}Reader",
+            (LayoutReader,),
+            {"layout": _layout, "__doc__": f"{_layout.about}.", "__module__": __name__},
+        )
     )
 
 

@@ -35,7 +35,7 @@ def write_native(dataset: Dataset, path: str | Path) -> Path:
         with whole_file(path) as partial, h5py.File(partial, "w") as file:
             file.attrs["format"], file.attrs["format_version"] = "adorym", FORMAT_VERSION
             _write_patterns(file, dataset)
-            _write_metadata(file, dataset)
+            write_metadata(file, dataset)
             _write_positions(file, dataset)
             if dataset.start_probe is not None:
                 put(file, "start/probe", dataset.start_probe, "sqrt(photons)")
@@ -103,13 +103,16 @@ def _write_fields(file: h5py.File, patterns: CorrectedPatterns, dataset: Dataset
     return patterns.base
 
 
-def _write_metadata(file: h5py.File, dataset: Dataset) -> None:
+def write_metadata(file: h5py.File, dataset: Dataset) -> None:
+    """Write what a data set holds beside its patterns and positions."""
     put(file, "metadata/theta", np.asarray(dataset.theta_rad, dtype=np.float64), "rad")
     if tiles_per_angle(dataset) is None:
         put(file, "metadata/angle_index", dataset.angle_index, "")
     for name in ("rotation_center_px", "open_beam_counts"):
         if (value := getattr(dataset, name)) is not None:
             put(file, f"metadata/{name}", np.float64(value), UNIT_OF_SUFFIX.get(name.rpartition("_")[2], ""))
+    if dataset.arm_px is not None:
+        put(file, "metadata/arm_px", np.array(dataset.arm_px), "px")
     for q in LENGTHS:
         if (value := getattr(dataset, q.field)) is not None:
             number = np.asarray(value, dtype=np.float64) * (100.0 if q.stored_unit == "cm" else 1.0)

@@ -13,19 +13,20 @@ import numpy as np
 
 from adorym import registry
 from adorym.data.checks import check_counts
-from adorym.data.containers import SINGLE, Container, joined, open_container
+from adorym.data.containers import Container, opened
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.hdf5 import damage_named, lost_file
 from adorym.data.keymap import KeyMap
 from adorym.data.layouts import LAYOUTS, LayoutReader, layout_of
+from adorym.data.links import need_strict
 from adorym.data.overrides import DataFile, Overrides, given
 from adorym.data.patterns import check_stack, load
 from adorym.data.pictures import PICTURES
 from adorym.data.readers import Reader
 from adorym.data.readers.base import Raw, assemble
-from adorym.data.readers.joined import joined_raw, joined_scans
+from adorym.data.readers.joined import at_distances, joined_raw, joined_scans, same_angles
+from adorym.data.readers.pictures import pictures_raw, raw_of_parts, with_own_fields
 from adorym.data.sources import PathLike, source_of
-from adorym.data.stacks import FilePatterns, single_stack
 from adorym.data.suggest import guess
 from adorym.errors import ConfigError, DataError, ExtensionError
 from adorym.extension import is_foreign, user_code
@@ -88,7 +89,13 @@ def raw_of(path: PathLike, wanted: Overrides) -> tuple[Raw, str, Overrides, str]
     source = source_of(path)
     if source.settings:
         wanted = Overrides.of(dict(source.settings) | given(wanted))
+    if wanted.strict_links:
+        need_strict(source.files)
+    if source.parts and not wanted.map:
+        raw, wanted = raw_of_parts(source, wanted)
+        return raw, "pictures", wanted, str(source.files[0])
     raw, kind = _raw_of_files(source.files, wanted)
+    wanted = with_own_fields(wanted, source, raw)
     return replace(raw, notes=(*source.notes, *raw.notes)), kind, wanted, str(source.files[0])
 
 
@@ -104,7 +111,7 @@ def _raw_of_files(files: Sequence[Path], wanted: Overrides) -> tuple[Raw, str]:
             container, (f"read with a map of its arrays: {chosen.describe()}",)
         ), f"map of {container.kind}"
     if all(part.kind in PICTURES for part in container.parts or (container,)):
-        return _pictures(container), "pictures"
+        return pictures_raw(container, files), "pictures"
     layout = layout_of(container) if wanted.format is None else _made(wanted.format)
     if isinstance(layout, LayoutReader):
         with damage_named(container.path):
@@ -112,25 +119,15 @@ def _raw_of_files(files: Sequence[Path], wanted: Overrides) -> tuple[Raw, str]:
     readers = [find_reader(file, wanted.format) if h5py.is_hdf5(file) else None for file in files]
     if len(files) > 1 and None not in readers:
         raws = [_raw(reader, file, wanted) for reader, file in zip(readers, files, strict=True) if reader is not None]
-        return joined_raw(raws, str(files[0])), readers[0].kind if readers[0] is not None else ""
+        kind = readers[0].kind if readers[0] is not None else ""
+        return (at_distances if same_angles(raws) else joined_raw)(raws, str(files[0])), kind
     return _guessed(container, wanted)
-
-
-def _pictures(container: Container) -> Raw:
-    stack = FilePatterns(container.parts) if container.parts else single_stack(container)
-    shape = None if container.parts else container.arrays[SINGLE].shape[:-2]
-    return Raw(patterns=stack, scan_shape=shape, notes=(f"{stack.shape[0]} raw pictures, taken as intensities",))
 
 
 def _in_memory(array: np.ndarray) -> Raw:
     stack = array.reshape(-1, *array.shape[-2:])
     note = f"{len(stack)} raw pictures, taken as intensities"
     return Raw(patterns=ArrayPatterns(stack), scan_shape=array.shape[:-2], notes=(note,))
-
-
-def opened(files: Sequence[Path]) -> Container:
-    """The arrays of one file, or of several together."""
-    return open_container(files[0]) if len(files) == 1 else joined([open_container(file) for file in files])
 
 
 def _guessed(container: Container, wanted: Overrides) -> tuple[Raw, str]:

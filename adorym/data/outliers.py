@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy  # its slow parts load at their first use
 
 from adorym.data.dataset import Dataset
 from adorym.data.gaps import sample_of
@@ -85,7 +85,7 @@ def _of_scan(
     tells = typical - area > TELLING
     unlike = usable & tells & (share < area + UNLIKE * (typical - area))
     yield "dark", usable & ((unlike & (total < DARK * median)) | (total < (EMPTY if tells else DARK_IMAGE) * median))
-    _, near = cKDTree(positions).query(positions, k=min(NEIGHBORS, len(positions) - 1) + 1)
+    _, near = scipy.spatial.cKDTree(positions).query(positions, k=min(NEIGHBORS, len(positions) - 1) + 1)
     around = np.sort(np.where(usable, total, 0)[near[:, 1:]], axis=1)[:, -3]  # a second bright one does not hide it
     reference = np.maximum(around, median)
     yield "far too bright", usable & ((total > BRIGHT * reference) | (unlike & (total > BRIGHT_UNLIKE * reference)))

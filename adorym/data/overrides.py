@@ -71,7 +71,8 @@ class Overrides:
         energy: Photon energy.
         wavelength: Wavelength, in the medium, instead of the photon energy.
         voltage: Acceleration voltage of electrons, instead of the photon energy.
-        white: Flat field, without the sample: array, file, or pattern of several files (``flat_*.tif``), averaged.
+        white: Flat field, without the sample: array, file, several files, or a pattern of them (``flat_*.tif``),
+            averaged. If absent, those that lie beside a series of pictures and are called so.
         dark: Dark field, without beam, likewise.
         hot_pixels: Mask pixels that differ from the median of their neighbors by more than this many standard
             deviations in the mean over all patterns; none if absent.
@@ -122,10 +123,12 @@ class Overrides:
             own. If absent: interpolated between the angles ``exchange/theta_white`` if the file has them, one each if
             pictures of one angle come with as many flat fields, else the mean.
         bad_counts: What to do with counts that are not finite or negative: stop with an ``error``, ``mask_pixels``
-            that have any, or ``drop_patterns`` that have any (and patterns without a single count).
+            that have any, or ``drop_patterns`` that have any (and patterns without a single count). In projections and
+            holograms counts that are not finite are no error: they are interpolated, and that is said.
         saturation: Counts at and above which a pixel is only a lower bound, where the loss does not say so itself;
             ``auto`` to find it from counts that pile up at the largest; or ``none``.
         memory_limit_gib: Patterns that take more than this are read from the file batch by batch.
+        strict_links: Refuse HDF5 files with any link that is broken, used or not, or that leads out of their folder.
     """
 
     format: ComponentPath | None = None
@@ -134,8 +137,8 @@ class Overrides:
     energy: Annotated[Energy, Field(gt=0)] | None = None
     wavelength: Annotated[Length, Field(gt=0)] | None = None
     voltage: Annotated[Voltage, Field(gt=0)] | None = None
-    white: InputPath | Path | np.ndarray | None = None
-    dark: InputPath | Path | np.ndarray | None = None
+    white: InputPath | tuple[InputPath, ...] | Path | np.ndarray | None = None
+    dark: InputPath | tuple[InputPath, ...] | Path | np.ndarray | None = None
     hot_pixels: Positive | None = None
     pixel_size: Annotated[Length, Field(gt=0)] | tuple[Length, Length] | None = None
     detector_pixel_size: Pitch = None
@@ -173,6 +176,7 @@ class Overrides:
     bad_counts: Literal["error", "mask_pixels", "drop_patterns"] = "error"
     saturation: Positive | Literal["auto", "none"] = "auto"
     memory_limit_gib: Positive = 2.0
+    strict_links: bool = False
 
     @classmethod
     def of(cls: type[Made], values: Mapping[str, Any] | Overrides | None) -> Made:

@@ -29,6 +29,9 @@ def check_stack(stack: np.ndarray | h5py.Dataset, place: str) -> None:
         raise DataError(place, "patterns have the wrong shape", expected=expected, found=stack.shape)
     if stack.dtype.kind not in "iufb":
         raise DataError(place, "patterns are not real numbers", found=str(stack.dtype))
+    if isinstance(stack, h5py.Dataset) and not (stack.is_virtual or stack.external or stack.id.get_storage_size()):
+        found = " x ".join(map(str, stack.shape)) + " numbers, none of them in the file"
+        raise DataError(place, "the patterns were never written", found=found, remedy="copy the whole file again")
 
 
 class Hdf5Patterns:
@@ -106,7 +109,7 @@ class Hdf5Patterns:
         *leading, last = np.unravel_index(unique, self.stack_shape)
         try:
             if dataset.ndim == 2:
-                frames[:] = dataset[()]
+                frames[:] = dataset[:]
                 return frames
             starts = np.flatnonzero(np.any(np.diff(leading, axis=1, prepend=-1), axis=0)) if leading else np.array([0])
             for start, stop in zip(starts, [*starts[1:], len(unique)], strict=True):
@@ -260,6 +263,13 @@ class Orientation:
                 if self.keep_center and frames.shape[axis] % 2 == 0:
                     frames = np.roll(frames, 1, axis)
         return np.ascontiguousarray(frames)
+
+    def place(self, place_px: tuple[float, float], window_px: tuple[int, int]) -> tuple[float, float]:
+        """(y, x) of a place of the frames after `apply`, in the turned frames of size ``window_px``."""
+        place = place_px[::-1] if self.transpose else place_px
+        flips = zip(place, (self.flip_y, self.flip_x), window_px, strict=True)
+        y, x = ((n - n % 2 if self.keep_center else n - 1) - at if flip else at for at, flip, n in flips)
+        return y, x
 
     def describe(self) -> str:
         """The steps in words."""

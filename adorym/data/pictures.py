@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -57,31 +58,34 @@ def order_note(paths: list[str]) -> str:
     return f"files in this order: {', '.join(names)}"
 
 
-def read_series(pattern: str | Path) -> np.ndarray:
-    """``(n, y, x)`` float32 pictures of all files that ``pattern`` stands for, in natural order.
+def read_series(files: Sequence[str]) -> np.ndarray:
+    """``(n, y, x)`` float32 pictures of all files, in their order.
 
     Raises:
-        DataError: There is none, or they differ in size.
+        DataError: They differ in size.
     """
-    stacks = [_frames(path) for path in series_files(pattern)]
+    stacks = [_frames(path) for path in files]
     sizes = {stack.shape[1:] for stack in stacks}
     if len(sizes) != 1:
-        raise DataError(str(pattern), "the pictures differ in size", found=", ".join(map(str, sorted(sizes))))
+        raise DataError(files[0], "the pictures differ in size", found=", ".join(map(str, sorted(sizes))))
     return np.concatenate(stacks)
 
 
-def read_fields(source: str | Path | np.ndarray, role: str) -> np.ndarray:
-    """Flat or dark fields ``(k, y, x)`` float64: an array, one file, or a pattern of several.
+def field_files(source: Any) -> list[str]:
+    """The files of flat or dark fields that are several files: a list, or a pattern; else none."""
+    if isinstance(source, tuple):
+        return [str(Path(each).expanduser()) for each in source]
+    return series_files(source) if isinstance(source, str | Path) and is_series(source) else []
+
+
+def read_fields(source: str | Path | np.ndarray | tuple[str, ...], role: str) -> np.ndarray:
+    """Flat or dark fields ``(k, y, x)`` float64: an array, one file, several, or a pattern of several.
 
     Raises:
         DataError: No such file, or not pictures.
     """
-    if isinstance(source, np.ndarray):
-        field = source
-    elif is_series(source):
-        field = read_series(source)
-    else:
-        field = read_array(source, role)[0]
+    files = field_files(source)
+    field = read_series(files) if files else read_array(source, role)[0]  # type: ignore[arg-type]
     if field.ndim < 2:
         raise DataError(str(source), f"the {role} field is no picture", expected="(..., y, x)", found=field.shape)
     return np.asarray(field, np.float64).reshape(-1, *field.shape[-2:])

@@ -24,6 +24,8 @@ from adorym.errors import ConfigError, DataError
 from adorym.optics.windows import nearest_distances
 
 POSITION_WORDS = ("pos", "scan", "transl", "coord", "stage", "motor", "encoder", "point")
+# Where the stage should have been, and how it trembled; where it was is better.
+SECOND_CHOICE = ("target", "setpoint", "nominal", "std")
 LENGTH_UNITS = ("m", "mm", "um", "nm")
 # Neighbors that are closer, in pixels, do not move the beam; a step of the beam is less than a window, and more than
 # a few of them is no scan.
@@ -89,8 +91,9 @@ def _guessed(container: Container, n: int) -> list[str]:
     """Names of the arrays that are positions: a column of rows and one of columns, or one array of both."""
     known = {name: info for name, info in container.arrays.items() if info.is_real}
 
-    def rank(name: str) -> bool:
-        return not any(word in name.lower() for word in POSITION_WORDS)
+    def rank(name: str) -> tuple[bool, bool]:
+        said = name.lower()
+        return any(word in said for word in SECOND_CHOICE), not any(word in said for word in POSITION_WORDS)
 
     lists = sorted(
         (name for name, info in known.items() if _count(info) == n > 1 or container.kind == "text"), key=rank

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,6 +19,8 @@ ZINGER = 0.2
 LEAST_ZINGERS = 3
 DRIFT = 0.02  # of the beam, between its weakest and its strongest percentiles
 ALIKE, MIRRORED = 0.98, 0.01  # correlations
+# Of sinograms: fewest rows, largest values of air beside the sample, largest and smallest relative differences of sums.
+FEWEST_ROWS, AIR, EVEN, UNEVEN = 24, 0.05, 0.05, 0.2
 
 
 def projection_hints(dataset: Dataset) -> Iterator[str]:
@@ -45,6 +48,43 @@ def projection_hints(dataset: Dataset) -> Iterator[str]:
                 "'data.air: auto', or refine 'parameters.intensity_scale'"
             )
     yield from _turn(dataset, order)
+
+
+@dataclass(frozen=True)
+class Sinogram:
+    """What a picture is that has a row for each angle.
+
+    Attributes:
+        level: Value without sample; 1 of line integrals.
+        line_integrals: Whether the values are -log(I/I0).
+    """
+
+    level: float
+    line_integrals: bool
+
+
+def sinogram(picture: np.ndarray) -> Sinogram | None:
+    """The picture ``(y, x)`` as a sinogram: air at both sides, and as much sample in every row; ``None`` otherwise."""
+    values = np.asarray(picture, np.float64)
+    if min(values.shape) < FEWEST_ROWS or not np.isfinite(values).all():
+        return None
+    margin = max(2, values.shape[1] // 32)
+    sides = np.median(np.concatenate([values[:, :margin], values[:, -margin:]], axis=1), axis=1)
+    level, strongest = float(np.median(sides)), float(np.percentile(values, 99))
+    if values.dtype.kind == "f" and abs(level) < AIR * strongest < 100 * AIR:
+        return Sinogram(1.0, True) if _equal_rows(values) else None
+    if level <= 0 or sides.std() > AIR * level:
+        return None
+    integrals = -np.log(np.maximum(values / sides[:, None], 1e-4))
+    return Sinogram(level, False) if _equal_rows(integrals) else None
+
+
+def _equal_rows(integrals: np.ndarray) -> bool:
+    """Whether rows hold equally much, columns do not, and rows are not all alike."""
+    rows, columns = integrals.sum(axis=1), integrals.sum(axis=0)
+    if rows.mean() <= 0 or rows.std() > EVEN * rows.mean() or columns.std() < UNEVEN * columns.mean():
+        return False
+    return bool((integrals - integrals.mean(axis=0)).std() > EVEN * integrals.std())
 
 
 def _zingers(dataset: Dataset) -> int:

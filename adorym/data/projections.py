@@ -106,7 +106,9 @@ def in_rows(array: np.ndarray, overrides: Overrides, height: int) -> np.ndarray:
     return array[..., rows_of(overrides.rows, array.shape[-2]), :]
 
 
-def own_fields(source: str | Path | np.ndarray, role: str, overrides: Overrides, window: tuple[int, int]) -> np.ndarray:
+def own_fields(
+    source: str | Path | np.ndarray | tuple[str, ...], role: str, overrides: Overrides, window: tuple[int, int]
+) -> np.ndarray:
     """Flat or dark fields ``(k, y, x)`` of the user; beside sinograms they may be ``(k, x)``."""
     fields = read_fields(source, role)
     if overrides.sinograms and fields.shape[-2] != window[0] and window[0] in (1, len(fields)):

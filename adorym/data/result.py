@@ -28,11 +28,11 @@ import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from adorym.data.atomic import whole_file
+from adorym.data.atomic import MARGIN_BYTES, reason, whole_file
 from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous
-from adorym.data.hdf5 import put
+from adorym.data.hdf5 import check_sources, put
 from adorym.data.verdict import Verdict, read_verdict, write_verdict
-from adorym.errors import DataError
+from adorym.errors import DataError, WriteError
 
 REPRESENTATIONS = ("real_imag", "delta_beta", "attenuation")
 RESULT_NAME = "result.h5"
@@ -138,6 +138,12 @@ class Result:
         others = f"; parameters {', '.join(self.parameters)}" if self.parameters else ""
         return f"Result({self.representation} object {_shown_shape(self.object)}{probe}; {ran}{others})"
 
+    def _repr_html_(self) -> str:
+        from adorym.data.html import as_html  # slow to import, and only a notebook asks
+        from adorym.data.looks import look_at
+
+        return as_html(look_at(self), repr(self))
+
     @property
     def pixel_m(self) -> tuple[float, float]:
         """(y, x) pixel size in meters; 1 if not known."""
@@ -185,15 +191,26 @@ def write_result(result: Result, path: str | Path) -> Path:
     """Write ``result`` to ``path`` atomically: a reader finds the old file or the complete new one.
 
     Raises:
-        DataError: The directory cannot be written, or an entry is neither a number nor a text.
+        WriteError: The disk is full, or the directory cannot be written.
+        DataError: An entry is neither a number nor a text.
     """
-    path = Path(path)
+    path, n_bytes = Path(path), result.object.nbytes + bytes_beside_the_object(result)
     try:
-        with whole_file(path, sealed=True) as partial, h5py.File(partial, "w") as file:
+        with whole_file(path, sealed=True, n_bytes=n_bytes) as partial, h5py.File(partial, "w") as file:
             _write(result, file)
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, RuntimeError) as error:
+        raise WriteError(str(path), "the result cannot be written", found=reason(error)) from error
+    except (TypeError, ValueError) as error:
         raise DataError(str(path), "the result cannot be written", found=str(error)) from error
     return path
+
+
+def bytes_beside_the_object(result: Result) -> int:
+    """What a file of ``result`` takes on the disk, without the object."""
+    arrays = [*result.history.values(), *result.fit.values(), *result.numbers.values()]
+    arrays += [array for each in result.parameters.values() for array in (each.value, each.start) if array is not None]
+    arrays += [] if result.probe is None else [result.probe]
+    return sum(array.nbytes for array in arrays) + len(result.config) + (len(arrays) + 4) * MARGIN_BYTES
 
 
 def write_frame(result: Result, path: Path) -> tuple[int, ArraySpec]:
@@ -330,6 +347,7 @@ def _dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:
     stored = file[name]
     if not isinstance(stored, h5py.Dataset):
         raise DataError(path, f"'/{name}' is not an array", found=type(stored).__name__)
+    check_sources(stored)
     return stored
 
 

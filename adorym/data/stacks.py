@@ -10,11 +10,13 @@ import numpy as np
 
 from adorym.data.containers import SINGLE, ArrayInfo, Container, open_container
 from adorym.data.dataset import ArrayPatterns, Patterns
-from adorym.data.hdf5 import lost_file
+from adorym.data.hdf5 import lost_file, open_hdf5, require
 from adorym.data.patterns import Hdf5Patterns, JoinedPatterns, Orientation, OrientedPatterns, check_stack
 from adorym.data.pictures import natural_order
 from adorym.errors import DataError, suggestion
 
+# Kinds of files of which a sample is read, how much of each axis, and how much more the counts differ over a pattern.
+SAMPLED, SAMPLED_SIDES, CLEARLY, FEWEST_ON_A_SIDE = ("hdf5", "mat", "npz", "npy"), (8, 8, 32, 32), 3.0, 3
 WILD = re.compile(r"[*?\[]")
 
 
@@ -62,7 +64,7 @@ def patterns_of(container: Container, name: str, frame_axis: str, n: int | None,
     if lost is not None:
         raise lost_file(f"{container.path}:/{lost.key}", lost.lost)
     infos = [part.arrays[key] for part, key in holders]
-    last = frame_axis == "last" or (frame_axis == "auto" and len(infos) == 1 and counted_last(infos[0], n))
+    last = frame_axis == "last" or (frame_axis == "auto" and len(infos) == 1 and frames_last(*holders[0], n))
     if last and frame_axis == "auto":
         notes.append(f"patterns: '{name}' {infos[0].shape} has them along the last axis")
     stacks = [_stack(part, key, last) for part, key in holders]
@@ -83,6 +85,36 @@ def counted_last(info: ArrayInfo, n: int | None) -> bool:
     if n is not None and (ends[0] == n) != (ends[1] == n):
         return ends[1] == n
     return len(shape) == 3 and shape[0] == shape[1] != shape[2] and shape[0] > 1
+
+
+def frames_last(container: Container, key: str, n: int | None) -> bool:
+    """As `counted_last`; of a raster in four axes without positions the counts tell.
+
+    They differ much over a pattern, and little over a scan.
+    """
+    info = container.arrays[key]
+    telling = n is None and container.kind in SAMPLED and len(info.shape) == 4 and min(info.shape) >= FEWEST_ON_A_SIDE
+    if not telling:
+        return counted_last(info, n)
+    first, last = (_contrast(mean) for mean in _means(container, key))
+    return first > CLEARLY * last
+
+
+def _means(container: Container, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Means of an array of four axes over the last two, and over the first two, of some of its numbers."""
+    if container.kind == "hdf5":
+        with open_hdf5(container.path) as file:
+            stored = require(file, key)
+            steps = [max(1, size // most) for size, most in zip(stored.shape, SAMPLED_SIDES, strict=True)]
+            sample = stored[tuple(slice(step // 2, None, step) for step in steps)]
+    else:
+        sample = container.read(key)
+    sample = np.nan_to_num(np.asarray(sample, np.float64), posinf=0, neginf=0)
+    return sample.mean((2, 3)), sample.mean((0, 1))
+
+
+def _contrast(mean: np.ndarray) -> float:
+    return float(mean.std() / max(abs(mean.mean()), np.finfo(float).tiny))
 
 
 def _stack(container: Container, key: str, last: bool) -> Patterns:

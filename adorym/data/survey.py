@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
-from scipy.ndimage import convolve, median_filter
+from scipy.ndimage import convolve, distance_transform_edt, median_filter
 
 from adorym.data.checks import CountStatistics
 from adorym.data.dataset import Dataset
@@ -215,7 +215,9 @@ def pixel_survey(dataset: Dataset, statistics: CountStatistics) -> PixelSurvey:
     """
     mean, mask = statistics.pixel_mean, dataset.mask
     good = np.ones(mean.shape, bool) if mask is None else (mask if mask.ndim == 2 else mask.any(axis=0))
-    around = median_filter(mean, size=5, mode="nearest")
+    # A gap has the mean of the nearest pixel that counts: zeros in it would make its neighbors hot.
+    nearest = distance_transform_edt(~good, return_distances=False, return_indices=True) if good.any() else None
+    around = median_filter(mean if nearest is None else mean[tuple(nearest)], size=5, mode="nearest")
     y, x = np.unravel_index(np.argmax(around), mean.shape)
     center = np.zeros(mean.shape, bool)
     center[max(0, y - 3) : y + 4, max(0, x - 3) : x + 4] = True

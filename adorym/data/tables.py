@@ -19,6 +19,8 @@ UNITS = {"um": "um", "µm": "um", "μm": "um", "micron": "um", "microns": "um", 
          "pm": "pm", "m": "m", "angstrom": "angstrom", "ang": "angstrom", "å": "angstrom",
          "px": "px", "pix": "px", "pixel": "px", "pixels": "px"}  # fmt: skip
 _UNIT = re.compile(rf"(?:^|[\s_\-./(\[]+)({'|'.join(sorted(UNITS, key=len, reverse=True))})[)\]]?$", re.IGNORECASE)
+# The stage under the zone plate of the LYNX (APS), whose tables say no unit.
+STAGE_IN_MICROMETERS = "_st_fzp"
 # Names of two columns or arrays that differ in one of these alone are rows and columns.
 PAIRS = (("y", "x"), ("row", "col"), ("rows", "columns"), ("row", "column"), ("vertical", "horizontal"), ("ver", "hor"))
 
@@ -64,6 +66,8 @@ def read_table(path: Path) -> Container | None:
 
 def unit_in(name: str) -> str:
     """The unit that a name ends in, ``x_um`` or ``y [mm]``; empty if it has none."""
+    if name.endswith(STAGE_IN_MICROMETERS):
+        return "um"
     found = _UNIT.search(name.strip())
     return UNITS[found.group(1).lower()] if found and found.start() > 0 else ""
 

@@ -1,4 +1,4 @@
-r"""The counts of a Bragg peak as one volume: outliers, centering, binning, cropping, and how finely they are sampled.
+r"""The counts of a Bragg peak as one volume: centering, binning, cropping, even steps, and how finely it is sampled.
 
 A rocking scan of frames ``(z, y, x)``, z the rocking axis, zero frequency at the middle ``n // 2`` of every axis, as in
 every file. Functions are pure: a `Volume` in, a `Volume` out.
@@ -6,13 +6,20 @@ every file. Functions are pure: a `Volume` in, a `Volume` out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import fft, ndimage
 
 from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.gaps import FAR_ABOVE, MARKS
 from adorym.errors import ConfigError, DataError
+
+# Frames further from whole steps than this, root mean square, are not taken as even.
+UNEVEN = 0.1
+# A voxel at even steps is measured if at most this part of its weights falls on frames that are not.
+MOST_LOST = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +31,7 @@ class Volume:
         good: ``(z, y, x)`` bool, False where nothing was measured; ``None`` where everything was.
         binned: How many detector voxels were added up along each axis.
         shift: ``(z, y, x)`` voxels by which the middle was moved on the detector, in voxels before binning.
+        first_px: (y, x) place on the detector's frames of the middle of the first pixel.
         frames: ``(z,)`` float, number of the measured frame that each is: between two where they were added up, and
             continued beyond the first and the last; 0, 1, ... if not given.
     """
@@ -32,6 +40,7 @@ class Volume:
     good: np.ndarray | None = None
     binned: tuple[int, int, int] = (1, 1, 1)
     shift: tuple[int, int, int] = (0, 0, 0)
+    first_px: tuple[float, float] = (0.0, 0.0)
     frames: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
     def __post_init__(self) -> None:
@@ -50,7 +59,9 @@ class Volume:
 
 
 def read_volume(dataset: Dataset) -> Volume:
-    """All patterns of ``dataset`` as one volume of counts; values that are not finite or negative are not measured.
+    """All patterns of ``dataset`` as one volume of counts.
+
+    Values that are not finite or negative, and a detector's marks for no count, are not measured.
 
     Raises:
         DataError: There are too few frames to be a rocking scan.
@@ -63,6 +74,10 @@ def read_volume(dataset: Dataset) -> Volume:
         )  # fmt: skip
     values = dataset.patterns.read(np.arange(n)).astype(np.float32)
     good = np.isfinite(values) & (values >= 0)
+    for mark in sorted(MARKS, reverse=True) if dataset.measured == "intensity" else ():
+        at = values == np.float32(mark)
+        if at.any() and values[good & ~at].max(initial=0.0) < FAR_ABOVE * mark:
+            good &= ~at
     if dataset.mask is not None:
         good &= dataset.mask
     counts = np.where(good, values, np.float32(0))
@@ -81,8 +96,59 @@ def to_dataset(volume: Volume, dataset: Dataset) -> Dataset:
         mask=volume.good,
         angle_index=np.arange(n) if rocked else np.zeros(n, int),
         theta_rad=theta,
+        arm_px=None if dataset.arm_px is None else moved(volume, dataset.arm_px),
         detector_pixel_size_m=None if pitch is None else (pitch[0] * volume.binned[1], pitch[1] * volume.binned[2]),
     )
+
+
+def moved(volume: Volume, place_px: tuple[float, float]) -> tuple[float, float]:
+    """(y, x) in the frames of ``volume`` of a place on the detector's frames."""
+    y, x = ((at - first) / b for at, first, b in zip(place_px, volume.first_px, volume.binned[1:], strict=True))
+    return y, x
+
+
+def rocking_places(dataset: Dataset) -> np.ndarray:
+    """``(n,)`` place of each frame on the rocking curve in steps, 0 at the middle one; whole numbers if unknown.
+
+    Raises:
+        DataError: The rocking angle does not change.
+    """
+    n = dataset.n_patterns
+    even = np.arange(n, dtype=float) - n // 2
+    if dataset.n_angles != n:
+        return even
+    theta = np.asarray(dataset.theta_rad, float)[dataset.angle_index]
+    step = np.polyfit(even, theta, 1)[0]
+    if abs(step) * n <= 1e-9 * max(float(np.abs(theta).max()), 1e-6):
+        remedy = "give the angles with data.theta, one a frame"
+        raise DataError(dataset.path, "the rocking angle does not change", found=f"{theta[0]:g} rad", remedy=remedy)
+    return np.asarray((theta - theta.mean()) / step + even.mean())
+
+
+def unevenness(places: np.ndarray) -> float:
+    """Root mean square distance of the ``places`` of `rocking_places` from whole steps."""
+    n = len(places)
+    return float(np.sqrt(np.mean((places - (np.arange(n) - n // 2)) ** 2)))
+
+
+def evened(volume: Volume, places: np.ndarray) -> Volume:
+    """The volume at even steps, from frames at uneven ``places``.
+
+    The intensity along the rocking axis is a trigonometric polynomial, as that of any object narrower than half of the
+    array; its coefficients are fitted.
+    """
+    n = volume.shape[0]
+    even, order = np.arange(n) - n // 2, np.arange(-(n // 2) + 1, (n + 1) // 2)
+    at, on = (np.exp(2j * np.pi / n * np.outer(z, order)) for z in (places, even))
+    weights = (on @ np.linalg.pinv(at, rcond=0.05)).real
+    counts, good = volume.counts.astype(np.float64), volume.good
+    if good is not None:
+        known = np.where(good, counts, 0).sum(0) / np.maximum(good.sum(0), 1)
+        counts = np.where(good, counts, known)
+        lost = np.einsum("ej,jyx->eyx", np.abs(weights), (~good).astype(np.float64))
+        good = lost < MOST_LOST * np.abs(weights).sum(1)[:, None, None]
+    counts = np.maximum(np.einsum("ej,jyx->eyx", weights, counts), 0)
+    return replace(volume, counts=(counts if good is None else counts * good).astype(np.float32), good=good)
 
 
 def at_frames(theta: np.ndarray, frames: np.ndarray) -> np.ndarray:
@@ -91,36 +157,6 @@ def at_frames(theta: np.ndarray, frames: np.ndarray) -> np.ndarray:
     inside = np.interp(frames, np.arange(last + 1), theta)
     before, after = np.minimum(frames, 0), np.maximum(frames - last, 0)
     return np.asarray(inside + before * (theta[1] - theta[0]) + after * (theta[-1] - theta[-2]))
-
-
-def without_outliers(volume: Volume, sigmas: float = 8.0, isolated: int = 3) -> tuple[Volume, int]:
-    """Single voxels far above their neighbors (cosmic rays, hot pixels) become unmeasured, and so do lonely counts.
-
-    Args:
-        volume: Counts.
-        sigmas: How many standard deviations of counting statistics a voxel may be above twice the largest of its 26
-            neighbors' median and mean; strong peaks are wider than one voxel.
-        isolated: A connected set of counts, away from everything, of at most this many voxels is taken as stray.
-
-    Returns:
-        The volume, and how many voxels were taken out.
-    """
-    counts = volume.counts.astype(np.float64)
-    footprint = np.ones((3, 3, 3), bool)
-    footprint[1, 1, 1] = False
-    around = np.maximum(
-        ndimage.median_filter(counts, footprint=footprint, mode="nearest"),
-        (ndimage.uniform_filter(counts, 3, mode="nearest") * 27 - counts) / 26,
-    )
-    bad = counts > 2 * around + sigmas * np.sqrt(around + 1)
-    labels, n = ndimage.label(counts > 0, structure=np.ones((3, 3, 3)))
-    if n > 1 and isolated > 0:
-        sizes = np.bincount(labels.ravel())
-        lonely = (sizes <= isolated) & (ndimage.sum_labels(counts, labels, np.arange(n + 1)) > sigmas)
-        lonely[0] = False
-        bad |= lonely[labels]
-    good = ~bad if volume.good is None else volume.good & ~bad
-    return replace(volume, counts=np.where(bad, 0, volume.counts).astype(np.float32), good=good), int(bad.sum())
 
 
 def peak(volume: Volume) -> np.ndarray:
@@ -154,7 +190,15 @@ def cropped(volume: Volume, shape: tuple[int, int, int], center: np.ndarray | No
     moved = [m - n // 2 for m, n in zip(middle, volume.shape, strict=True)]
     shift = tuple(int(s + m * b) for s, m, b in zip(volume.shift, moved, volume.binned, strict=True))
     frames = volume.frames[0] + volume.binned[0] * (starts[0] + np.arange(shape[0]))
-    return replace(volume, counts=counts, good=None if good.all() else good, shift=shift, frames=frames)  # type: ignore[arg-type]
+    first = _first(volume, starts[1:], (0.0, 0.0))
+    volume = replace(volume, counts=counts, good=None if good.all() else good, frames=frames)
+    return replace(volume, shift=shift, first_px=first)  # type: ignore[arg-type]
+
+
+def _first(volume: Volume, starts: Sequence[int], more: tuple[float, float]) -> tuple[float, float]:
+    """`Volume.first_px` after a cut that starts at ``starts``, of pixels whose middle lies ``more`` further."""
+    y, x = (p + b * (s + m) for p, b, s, m in zip(volume.first_px, volume.binned[1:], starts, more, strict=True))
+    return y, x
 
 
 def binned(volume: Volume, factors: tuple[int, int, int]) -> Volume:
@@ -164,11 +208,12 @@ def binned(volume: Volume, factors: tuple[int, int, int]) -> Volume:
     """
     if min(factors) < 1 or any(f > n for f, n in zip(factors, volume.shape, strict=True)):
         raise ConfigError("bin", "not a binning of this volume", expected=f"1 to {volume.shape}", found=factors)
-    counts, good, frames = volume.counts, volume.good, volume.frames
+    counts, good, frames, starts = volume.counts, volume.good, volume.frames, [0, 0, 0]
     for axis, f in enumerate(factors):
         n = counts.shape[axis]
         kept = n // f
         start = min(max(n // 2 - (kept // 2) * f - f // 2, 0), n - kept * f)
+        starts[axis] = start
         cut = tuple(slice(start, start + kept * f) if i == axis else slice(None) for i in range(3))
         split = [*counts.shape[:axis], kept, f, *counts.shape[axis + 1 :]]
         counts = counts[cut].reshape(split).sum(axis + 1)
@@ -179,7 +224,9 @@ def binned(volume: Volume, factors: tuple[int, int, int]) -> Volume:
     if good is not None:
         counts = np.where(good, counts, np.float32(0))
     total = tuple(a * b for a, b in zip(volume.binned, factors, strict=True))
-    return replace(volume, counts=counts.astype(np.float32), good=good, binned=total, frames=frames)  # type: ignore[arg-type]
+    first = _first(volume, starts[1:], ((factors[1] - 1) / 2, (factors[2] - 1) / 2))
+    volume = replace(volume, counts=counts.astype(np.float32), good=good, frames=frames, first_px=first)
+    return replace(volume, binned=total)  # type: ignore[arg-type]
 
 
 def autocorrelation(volume: Volume) -> np.ndarray:

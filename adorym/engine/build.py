@@ -33,7 +33,7 @@ from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.engine.step import apply_update
-from adorym.errors import DataError, InputError
+from adorym.errors import ConfigError, DataError, InputError
 from adorym.extension import check_kind
 from adorym.forward.base import BoundModel, Counts
 from adorym.forward.object import FirstObject
@@ -105,6 +105,9 @@ def build(
     Raises:
         InputError: Data, configuration or geometry contradict each other; all errors at once.
     """
+    if run.stages:
+        remedy = "run it by 'adorym run' or adorym.reconstruct(..., output=FOLDER), which keeps their results"
+        raise ConfigError("run.stages", "a single reconstruction has no stages", remedy=remedy)
     earlier = None if recipe.start_from is None else Earlier.read(recipe.start_from, dataset, recipe)
     if earlier is not None:
         dataset, recipe = earlier.continued(dataset, recipe)
@@ -255,7 +258,7 @@ def first_object(
         assert bound.first_object is not None  # checked above
         found = bound.first_object(rng)
     else:
-        found = initial.start(bound.dataset, bound.shape, rng)  # type: ignore[union-attr]
+        found = initial.start_of(bound, rng)  # type: ignore[union-attr]
     if found.whole is not None and comm.size > 1:  # ranks may differ by rounding
         found = FirstObject.of(comm.broadcast(found.whole, "share the first object"), found.diagnostics)
 

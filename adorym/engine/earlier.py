@@ -21,7 +21,8 @@ from adorym.data.dataset import Dataset
 from adorym.data.result import Result, read_result
 from adorym.engine.checks import REFINEMENT
 from adorym.engine.recipe import Recipe
-from adorym.engine.regrid import regridded
+from adorym.engine.regrid import SAME_PIXEL, on_grid
+from adorym.engine.stage_grid import regridded
 from adorym.errors import ConfigError, DataError
 from adorym.forward.base import BoundModel
 from adorym.forward.object import ObjectSettings
@@ -34,8 +35,6 @@ from adorym.storage.slabs import Start
 LOG = logging.getLogger("adorym")
 WHERE = "start_from"
 PROBE, POSITIONS = "probe", "probe_positions"
-# Relative difference of pixel sizes that shifts no pixel of an ordinary object by a tenth of its width.
-SAME_PIXEL = 1e-4
 # Number of epochs of all runs before the one that wrote a result.
 EPOCHS_BEFORE = "epochs_before"
 # Which stage of a run wrote it.
@@ -88,8 +87,8 @@ class Earlier:
                 "%s: is from other data, %s: values of single patterns and angles are not taken over", WHERE, data
             )
         if STAGE in result.provenance and result.probe is not None and dataset.probe_positions_px is not None:
-            result = regridded(result, dataset)
-        return cls(str(path), result, same)
+            return cls(str(path), regridded(result, dataset), same)
+        return cls(str(path), on_grid(result, dataset, str(path)), same)
 
     @property
     def epochs(self) -> int:

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from adorym.engine.gradients import batch_gradients
 from adorym.engine.problem import Problem
 from adorym.engine.settings import Plateau
 from adorym.errors import RunError
+from adorym.parameters import OBJECT
 from adorym.storage.base import LikeObject
 from adorym.wrapper.base import Array
 
@@ -87,6 +89,13 @@ def check_divergence(losses: Sequence[float], least: float, first: int = 0) -> N
         expected=f"not far above its smallest value {min(losses):.3g}",
         remedy="lower the learning rates",
     )
+
+
+def data_loss(problem: Problem, batches: Sequence[np.ndarray]) -> float:
+    """Loss of all ``batches`` at the present state, without regularizers; collective."""
+    total = sum(batch_gradients(problem, patterns, frozenset([OBJECT]), frozenset())[0] for patterns in batches)
+    problem.store.update(lambda tile, gradient, state, row: (tile, state))  # clears the gradient
+    return float(problem.comm.sum(np.array([total]), "sum of the loss")[0])
 
 
 def on_plateau(plateau: Plateau | None, losses: Sequence[float]) -> bool:

@@ -15,11 +15,22 @@ from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
 from adorym.engine.build import build, default_batch_size
 from adorym.engine.gradients import prefetch_batches
-from adorym.engine.guard import Best, check_divergence, check_finite, has_risen, on_plateau, recovered, rounding
+from adorym.engine.guard import (
+    RISE,
+    Best,
+    check_divergence,
+    check_finite,
+    data_loss,
+    has_risen,
+    on_plateau,
+    recovered,
+    rounding,
+)
 from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
 from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
+from adorym.engine.shown import glance
 from adorym.engine.solve import SolverStep
 from adorym.engine.step import GradientStep, apply_update, finish_epoch
 from adorym.errors import ConfigError, ConfigErrors, RunError, suggestion
@@ -80,16 +91,13 @@ class Reconstruction:
     Attributes:
         best: The state with the smallest loss so far, which a run that diverges goes back to.
         ended: Why the run was ended before it spoiled its result; empty if it was not.
-        stage: Number of the stage that this is; 0 for a run without stages.
+        origin: Fingerprints of what the run is made of; they go into checkpoint and result.
 
     Raises:
         InputError: Data, configuration or geometry contradict each other.
     """
 
     def __init__(self, dataset: Dataset, recipe: Recipe, run: RunSettings, folder: Path | None = None) -> None:
-        if run.stages:
-            remedy = "run it by 'adorym run' or adorym.reconstruct(..., output=FOLDER), which keeps their results"
-            raise ConfigError("run.stages", "a single reconstruction has no stages", remedy=remedy)
         self.settings = run
         self.recipe = recipe
         self.rng = np.random.default_rng(run.seed)
@@ -100,7 +108,8 @@ class Reconstruction:
         solver = self.problem.solver
         self.solving = None if solver is None else SolverStep(self.problem, solver, run.seed)
         self.left_out = np.zeros(0, int)
-        self.best, self.ended, self.stage = Best(), "", 0
+        self.best, self.ended = Best(), ""
+        self.origin: Mapping[str, str] = {}
         self.stop_reason, self._horizon = "", run.epochs
         self._asked_to_stop, self._asked_to_save = "", False
         self._watch: Callable[[BatchProgress], None] | None = None
@@ -227,6 +236,12 @@ class Reconstruction:
         shape = " x ".join(map(str, problem.store.shape))
         return f"Reconstruction({problem.model.kind}: object {shape}, {state}; refines {', '.join(refined)})"
 
+    def _repr_html_(self) -> str:
+        from adorym.data.html import as_html  # slow to import, and only a notebook asks
+
+        seen = glance(self.problem, self.progress.history)
+        return repr(self) if seen is None else as_html(seen, repr(self))
+
     def stop(self, reason: str = "asked to stop") -> None:
         """End the loop after the current batch; one rank's call suffices."""
         self._asked_to_stop = self._asked_to_stop or reason
@@ -278,14 +293,28 @@ class Reconstruction:
         return State(epoch, total, problem.present(), rates, problem.store.values, constrained)
 
     def _apply_updates(self, when: str, state: State) -> None:
-        """Apply every update that is due ``when``, in order."""
-        for update in self.problem.bound.updates:
-            if update.when == when and update.due(state.epoch, state.epochs):
-                state = apply_update(self.problem, update, state)
+        """Apply every update that is due ``when``, in order; no epoch mends what those after the last one spoil."""
+        due = [each for each in self.problem.bound.updates if each.when == when and each.due(state.epoch, state.epochs)]
+        before = Best()
+        if state.epoch == state.epochs and any(update.keeps_fit for update in due):
+            before.keep(self.problem, state.epoch, data_loss(self.problem, self.batches()))
+        for update in due:
+            state = apply_update(self.problem, update, state)
+        if before.epoch:
+            self._unless_worse(before)
         if state.new_object is not None:
             self.progress.replaced = state.epoch
         if state.new_problem and when == "start":
             self.progress.new_problem = state.epoch + 1
+
+    def _unless_worse(self, before: Best) -> None:
+        """Go back to the state ``before`` the last updates if they have spoiled the fit."""
+        loss = data_loss(self.problem, self.batches())
+        if loss > RISE * max(before.loss, rounding(self.problem)) and before.restore(self.problem):
+            LOG.warning(
+                "autofocus: the object in focus fits worse, with a loss of %.3g instead of %.3g; it is left as it was. "
+                "Search the focus in earlier epochs with 'forward_model.autofocus.at'", loss, before.loss,
+            )  # fmt: skip
 
     def _epoch(self) -> EpochRecord | None:
         progress, problem, total = self.progress, self.problem, self._horizon

@@ -10,14 +10,16 @@ from typing import Any
 import numpy as np
 
 from adorym._version import __version__
-from adorym.data.atomic import whole_file
+from adorym.data.atomic import together, whole_file
 from adorym.data.contiguous import write_rows
 from adorym.data.dataset import Dataset
-from adorym.data.result import ParameterResult, Result, write_frame, write_result
-from adorym.engine.convention import PROBE, Share, share
+from adorym.data.result import Result, bytes_beside_the_object, write_frame, write_result
+from adorym.engine.convention import Share, share
 from adorym.engine.earlier import EPOCHS_BEFORE, STAGE
 from adorym.engine.loop import Reconstruction
+from adorym.engine.origin import VERSION
 from adorym.engine.problem import Problem
+from adorym.engine.shown import as_kept, present_parameters, present_probe, voxel_size_m
 from adorym.engine.verdict import verdict
 from adorym.storage.base import blocks
 from adorym.wrapper.base import Array
@@ -32,7 +34,7 @@ def outcome(reconstruction: Reconstruction, config: str = "", *, judged: bool = 
     """
     problem = reconstruction.problem
     shared = share(problem)
-    made = _outcome(reconstruction, config, _as_kept(problem, shared, problem.store.values(), 0), shared)
+    made = _outcome(reconstruction, config, as_kept(problem, shared, problem.store.values(), 0), shared)
     return replace(made, verdict=verdict(reconstruction)) if judged else made
 
 
@@ -43,53 +45,41 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
     result is then memory-mapped from the file.
 
     Raises:
-        RunError: The file cannot be written.
+        WriteError: The file cannot be written.
     """
     problem = reconstruction.problem
     store, comm = problem.store, problem.comm
     if store.local_rows == (0, store.shape[0]) and reconstruction.settings.store == "dp":
         result = outcome(reconstruction, config)
-        if comm.is_root:
-            write_result(result, path)
-        comm.barrier("write the result")
+        together(comm, path, lambda: write_result(result, path), on_root=True)
         return result
     shared = share(problem)
-    row = _as_kept(problem, shared, np.ones((1, *store.shape[1:]), np.complex64), 0)
+    row = as_kept(problem, shared, np.ones((1, *store.shape[1:]), np.complex64), 0)
     blank = np.broadcast_to(row.dtype.type(0), (store.shape[0], *row.shape[1:]))
     result = _outcome(reconstruction, config, blank, shared)
     result = replace(result, verdict=verdict(reconstruction))
-    with whole_file(path, comm, sealed=True) as partial:
-        offset, kept = comm.broadcast(write_frame(result, partial) if comm.is_root else None, "make the result")
+    n_bytes = result.object.nbytes + bytes_beside_the_object(result)
+    with whole_file(path, comm, sealed=True, n_bytes=n_bytes) as partial:
+        offset, kept = together(comm, path, lambda: write_frame(result, partial), on_root=True)
         rows = (
-            (a, _as_kept(problem, shared, store.read("value", a, b), a))
+            (a, as_kept(problem, shared, store.read("value", a, b), a))
             for a, b in blocks(*store.owned_rows, kept.row_bytes)
         )
-        write_rows(partial, offset, kept, rows)
+        together(comm, path, lambda: write_rows(partial, offset, kept, rows))
     comm.barrier("write the result")
     return replace(result, object=np.memmap(path, kept.dtype, "r", offset, result.object.shape))
 
 
 def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray, shared: Share) -> Result:
     problem, bound = reconstruction.problem, reconstruction.problem.bound
-    values = problem.present()
-    shown = {name: _shown(problem, name, values[name]) for name in values}
-    parameters = {
-        name: ParameterResult(shown[name], v.spec.unit, _shown(problem, name, v.first))
-        for name, v in problem.values.items()
-        if name != PROBE
-    }
-    for name, d in bound.derived(values).items():
-        parameters[name] = ParameterResult(d.value, d.unit, d.start)
-    pixel_size: tuple[float, ...] | None = bound.dataset.pixel_size_m
-    if pixel_size is not None and bound.space.depth_m is not None:
-        pixel_size = (*pixel_size, bound.space.depth_m)
+    probe = present_probe(problem)
     return Result(
         object=obj,
         representation=bound.space.representation,
         origin_px=bound.origin_px,
-        pixel_size_m=pixel_size,
-        probe=shown[PROBE] * shared.of_probe if PROBE in shown else None,
-        parameters=parameters,
+        pixel_size_m=voxel_size_m(problem),
+        probe=None if probe is None else probe * shared.of_probe,
+        parameters=present_parameters(problem),
         history=_history(reconstruction),
         config=config,
         provenance=_provenance(reconstruction) | ({"photons": shared.by} if shared.by else {}),
@@ -108,23 +98,6 @@ def _history(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
     return {name: np.concatenate([before[name], own[name]]) for name in own if name in before}
 
 
-def _as_kept(problem: Problem, shared: Share, rows: np.ndarray, first: int) -> np.ndarray:
-    """Rows of the store, from ``first`` on, in the form of the result."""
-    exported = problem.bound.space.export(shared.scaled(problem, rows), first, problem.present())
-    # A result always has the three axes of the object; delta and beta add one.
-    return exported.reshape(*rows.shape, *(1,) * (3 - rows.ndim), *exported.shape[rows.ndim :])
-
-
-def _shown(problem: Problem, name: str, array: np.ndarray) -> np.ndarray:
-    """A parameter in the form of the file: detector images in the file's frame, probe modes orthogonal."""
-    spec = problem.values[name].spec
-    if spec.export is not None:
-        return spec.export(array)
-    if spec.object_frame or array.shape[-2:] != problem.dataset.window_px:
-        return array.copy()
-    return problem.bound.from_model_frame(array)
-
-
 def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
     problem, run = reconstruction.problem, reconstruction.settings
     return {
@@ -138,19 +111,21 @@ def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
         "ranks": str(problem.comm.size),
         "seed": str(run.seed),
         **({EPOCHS_BEFORE: str(problem.epochs_before)} if problem.epochs_before else {}),
-        **({STAGE: str(reconstruction.stage)} if reconstruction.stage else {}),
+        **({STAGE: str(problem.stage)} if problem.stage else {}),
         **_solver(reconstruction),
         "batch_size": str(reconstruction.batch_size),
         "data": problem.dataset.path,
         "data_format": problem.dataset.format,
         "data_notes": "\n".join(problem.dataset.notes),
         **_geometry(problem.dataset),
+        **{f"fingerprint of the {name}": text for name, text in reconstruction.origin.items() if name != VERSION},
     }
 
 
 def _geometry(dataset: Dataset) -> dict[str, str]:
     """Energy and lengths that other programs ask for, as numbers in SI units and electronvolts."""
-    known = {name: getattr(dataset, name) for name in ("energy_ev", "distance_m", "detector_pixel_size_m")}
+    names = ("energy_ev", "distance_m", "detector_pixel_size_m", "propagation_distance_m")
+    known = {name: getattr(dataset, name) for name in names}
     return {name: " ".join(f"{v:.12g}" for v in np.ravel(value)) for name, value in known.items() if value is not None}
 
 

@@ -45,6 +45,7 @@ class Problem:
         remarks: Lines for the log about how start values were found.
         epochs_before: Epochs of the runs that this one goes on from.
         history_before: History of the stages of this run before this one.
+        stage: Number of this stage; 0 for a run without stages.
         checkpoint_slices: As `adorym.data.batches.Batch` has it.
     """
 
@@ -62,6 +63,7 @@ class Problem:
     start_diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict)
     epochs_before: int = 0
     history_before: Mapping[str, np.ndarray] = field(default_factory=dict)
+    stage: int = 0
     checkpoint_slices: int | None = None
     remarks: tuple[str, ...] = ()
 

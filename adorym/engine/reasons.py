@@ -8,6 +8,7 @@ import numpy as np
 
 from adorym.data.verdict import Kind
 from adorym.engine.problem import Problem
+from adorym.metrics.crystal import DISAGREEING
 
 MOST = 5
 # What a model may refine and this run takes for certain, likeliest first; the name of a parameter and its explanation.
@@ -20,6 +21,7 @@ DOUBTS = {
     "object_shift": "a sample that moves from angle to angle",
     "support": "a wrong support",
     "intensity_scale": "a beam whose intensity changes",
+    "beam_shape": "a beam that changes between the holograms",
     "illumination": "an uneven beam",
     "background": "parasitic scattering",
     "common_distance": "wrong distances",
@@ -35,8 +37,14 @@ def reasons(problem: Problem, kind: Kind, epochs: int, ended: str) -> tuple[str,
     """Likeliest reasons for a verdict, each with what to try; none if the data are fitted."""
     if kind == "converged":
         return ()
-    found = list(_unfinished(epochs, ended) if kind == "not converged" else _misfits(problem))
+    found = [*_starts(problem), *(_unfinished(epochs, ended) if kind == "not converged" else _misfits(problem))]
     return tuple(found[:MOST])
+
+
+def _starts(problem: Problem) -> Iterator[str]:
+    overlap = np.ravel(problem.start_diagnostics.get("starts_overlap", ()))[1:]
+    if len(overlap) and (found := float(np.median(overlap))) < DISAGREEING:
+        yield f"starts that disagree (overlap {found:.2f} with the best): try more of them, check the oversampling"
 
 
 def _unfinished(epochs: int, ended: str) -> Iterator[str]:

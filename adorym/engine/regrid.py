@@ -1,108 +1,107 @@
-r"""The result of one stage of a run on the pixels of the next, whose patterns are cropped or binned in another way.
+"""A result of a scan on pixels of another size, as after a better distance or energy, or another crop of the detector.
 
-Cropping the detector makes the object's pixels larger, binning makes the window smaller. How both frames lie to each
-other is read off the recorded positions, which every stage has in its own pixels: :math:`p' = q\,p + s`. The probe
-keeps its middle pixel, :math:`\lfloor N/2 \rfloor`, so that a point of the object at x, counted as positions are, is at
-:math:`x' = q\,(x - \lfloor N/2 \rfloor) + s + \lfloor N'/2 \rfloor`.
+The object and the positions stay where they are in meters, about the middle of the window. The probe's spectrum lies
+on the detector's pixels, whatever these are in the object: cropped or padded about the zero frequency, it fits another
+crop.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import logging
+from dataclasses import replace
 
 import numpy as np
 from scipy.ndimage import map_coordinates
 
 from adorym.data.dataset import Dataset
-from adorym.data.result import ParameterResult, Result
-from adorym.errors import ConfigError
-from adorym.optics.probe_files import fit_window
+from adorym.data.result import Result
 
-POSITIONS, VARIATIONS = "probe_positions", "probe_variations"
-# A frame that differs by less is the same.
-SAME_FRAME = 1e-6
-
-
-@dataclass(frozen=True)
-class _Frames:
-    """``x' = scale x + shift`` of positions, and the windows."""
-
-    scale: np.ndarray
-    shift: np.ndarray
-    before: tuple[int, int]
-    after: tuple[int, int]
-
-    def back(self, axis: int, x: np.ndarray) -> np.ndarray:
-        """Where points at x, in the new pixels, are in the old ones."""
-        middle, there = self.before[axis] // 2, self.after[axis] // 2
-        return (x - self.shift[axis] - there) / self.scale[axis] + middle
-
-    def forth(self, axis: int, x: float) -> float:
-        middle, there = self.before[axis] // 2, self.after[axis] // 2
-        return self.scale[axis] * (x - middle) + self.shift[axis] + there
+LOG = logging.getLogger("adorym")
+POSITIONS = "probe_positions"
+# Relative difference of pixel sizes that shifts no pixel of an ordinary object by a tenth of its width.
+SAME_PIXEL = 1e-4
+# Larger factors are a mistake: of a unit, or of the data.
+LARGEST_FACTOR = 4.0
+# Difference of the widths of two windows of one detector's pixels, in parts.
+SAME_EXTENT = 0.01
 
 
-def regridded(result: Result, dataset: Dataset) -> Result:
-    """``result`` on the pixels of ``dataset``; detector images of another size are left out.
+def on_grid(result: Result, dataset: Dataset, path: str) -> Result:
+    """``result`` on the pixels of ``dataset``, where both are scans and their pixels differ in size; else as it is.
 
-    Raises:
-        ConfigError: It is not that of a scan of a thin object, or the stages share no patterns.
+    Positions that are in pixels in the file do not depend on the size of these.
     """
-    assert result.probe is not None  # checked by the caller
-    frames = _frames(result, dataset)
-    window = dataset.window_px
-    if frames.before == window and np.abs(frames.scale - 1).max() < SAME_FRAME:
+    here, there, probe = dataset.pixel_size_m, result.pixel_size_m, result.probe
+    if here is None or there is None or probe is None or dataset.probe_positions_px is None:
         return result
-    fit = "crop_or_pad" if np.abs(frames.scale - 1).max() < SAME_FRAME else "resample"
-    parameters = {}
-    for name, each in result.parameters.items():
-        if name == VARIATIONS:
-            each = replace(each, value=fit_window(each.value, window, fit, name), start=None)  # type: ignore[arg-type]
-        elif each.value.shape[-2:] == frames.before:
-            continue
-        elif name == POSITIONS:
-            each = replace(each, value=frames.scale * each.value + frames.shift, start=None)
-        elif each.unit == "px" and each.value.shape[-1] == 2:
-            each = replace(each, value=frames.scale * each.value, start=None)
-        parameters[name] = each
-    probe = result.probe.reshape(-1, *frames.before)
-    probe = fit_window(probe, window, fit, "probe").reshape(*result.probe.shape[:-2], *window)  # type: ignore[arg-type]
-    obj, origin = _object(result, frames)
-    pixel = None if result.pixel_size_m is None else (*_pair(result.pixel_size_m, frames), *result.pixel_size_m[2:])
-    return replace(result, object=obj, origin_px=origin, probe=probe, parameters=parameters, pixel_size_m=pixel)
+    if len(there) != 2 or np.allclose(here, there, rtol=SAME_PIXEL, atol=0):
+        return result
+    if "probe_positions_px" not in dataset.computed:
+        LOG.warning("start_from: '%s' has another pixel size; positions are in pixels, and nothing is resampled", path)
+        return replace(result, pixel_size_m=here)
+    factor = np.array(there) / np.array(here)
+    modes = _fitting(probe.reshape(-1, *probe.shape[-2:]), dataset.window_px, factor)
+    if modes is None or not (factor.min() > 1 / LARGEST_FACTOR and factor.max() < LARGEST_FACTOR):
+        return result
+    LOG.warning(
+        "start_from: '%s' is resampled: its pixels are %s times as large", path, ", ".join(f"{f:.4g}" for f in factor)
+    )
+    origin = tuple(int(np.ceil(a * f)) for a, f in zip(result.origin_px, factor, strict=True))
+    parameters = dict(result.parameters)
+    if POSITIONS in parameters:
+        value = parameters[POSITIONS].value
+        parameters[POSITIONS] = replace(parameters[POSITIONS], value=value * factor)
+    obj = _resampled(np.asarray(result.object), result.origin_px, origin, factor, (probe.shape[-2:], dataset.window_px))
+    modes = modes.reshape(*probe.shape[:-2], *dataset.window_px)
+    return replace(result, object=obj, origin_px=origin, pixel_size_m=here, probe=modes, parameters=parameters)
 
 
-def _pair(pixel_m: tuple[float, ...], frames: _Frames) -> tuple[float, float]:
-    return pixel_m[0] / float(frames.scale[0]), pixel_m[1] / float(frames.scale[1])
+def _resampled(
+    obj: np.ndarray,
+    old: tuple[int, int],
+    new: tuple[int, int],
+    factor: np.ndarray,
+    windows: tuple[tuple[int, ...], tuple[int, ...]],
+) -> np.ndarray:
+    """The object at the points of the new pixels; ``windows``: (y, x) sizes of both, whose middles coincide."""
+    axes = []
+    for k in (0, 1):
+        size = int(np.ceil(obj.shape[k] * factor[k])) + 1
+        middle = [origin + (window[k] - 1) / 2 for origin, window in zip((old[k], new[k]), windows, strict=True)]
+        axes.append(middle[0] + (np.arange(size) - middle[1]) / factor[k])
+    points = np.meshgrid(*axes, indexing="ij")
+    planes = obj.reshape(*obj.shape[:2], -1)
+    made = np.stack(
+        [map_coordinates(planes[..., i], points, order=3, mode="nearest") for i in range(planes.shape[-1])], -1
+    )
+    return made.reshape(*made.shape[:2], *obj.shape[2:]).astype(obj.dtype)
 
 
-def _frames(result: Result, dataset: Dataset) -> _Frames:
-    positions: ParameterResult | None = result.parameters.get(POSITIONS)
-    assert result.probe is not None and dataset.probe_positions_px is not None
-    if positions is None or positions.start is None or result.representation != "real_imag":
-        what = "a stage with other pixels needs a scan of a thin object"
-        raise ConfigError("run.stages", what, remedy="leave out crop and bin of the stages")
-    own = result.numbers["pattern"]
-    _, here, there = np.intersect1d(own, dataset.pattern_numbers, return_indices=True)
-    if len(here) < 2:
-        raise ConfigError("run.stages", "two stages share no patterns", remedy="choose 'data.frames' that overlap")
-    old, new = positions.start[here], dataset.probe_positions_px[there]
-    a, b = old - old.mean(0), new - new.mean(0)
-    scale = (a * b).sum(0) / np.maximum((a * a).sum(0), np.finfo(float).tiny)
-    window = (int(result.probe.shape[-2]), int(result.probe.shape[-1]))
-    return _Frames(scale, new.mean(0) - scale * old.mean(0), window, dataset.window_px)
+def _fitting(probe: np.ndarray, window: tuple[int, int], factor: np.ndarray) -> np.ndarray | None:
+    """The probe for windows of another size; ``None`` if that is not another crop of the same detector."""
+    sizes = np.array(window) / np.array(probe.shape[1:])
+    if np.allclose(sizes, 1):
+        return probe
+    if not np.allclose(sizes, factor, rtol=SAME_EXTENT):
+        return None
+    spectrum = np.fft.fftshift(np.fft.fft2(_centered(probe, 1), norm="ortho"), axes=(1, 2))
+    for axis, (n, m) in enumerate(zip(probe.shape[1:], window, strict=True), 1):
+        first = n // 2 - m // 2  # the zero frequencies coincide
+        if m <= n:
+            spectrum = np.take(spectrum, np.arange(first, first + m), axis)
+        else:
+            widths = [(0, 0)] * 3
+            widths[axis] = (-first, m - n + first)
+            spectrum = np.pad(spectrum, widths)
+    modes = np.fft.ifft2(np.fft.ifftshift(spectrum, axes=(1, 2)), norm="ortho")
+    return _centered(modes, -1).astype(probe.dtype)
 
 
-def _object(result: Result, frames: _Frames) -> tuple[np.ndarray, tuple[int, int]]:
-    """The object on the new pixels, and the index of the new position (0, 0)."""
-    places, origin = [], []
-    for axis, (n, zero) in enumerate(zip(result.object.shape[:2], result.origin_px, strict=True)):
-        low, high = frames.forth(axis, -zero), frames.forth(axis, n - 1 - zero)
-        first = int(np.ceil(low))
-        origin.append(-first)
-        places.append(frames.back(axis, np.arange(first, int(np.floor(high)) + 1)) + zero)
-    y, x = np.meshgrid(*places, indexing="ij")
-    slices = [np.asarray(result.object[..., z], np.complex128) for z in range(result.object.shape[2])]
-    made = [map_coordinates(s.real, (y, x), mode="nearest") + 1j * map_coordinates(s.imag, (y, x), mode="nearest")
-            for s in slices]  # fmt: skip
-    return np.stack(made, axis=-1).astype(np.complex64), (origin[0], origin[1])
+def _centered(modes: np.ndarray, sign: int) -> np.ndarray:
+    """Modes moved so that the middle of the window, (n - 1) / 2, comes to index 0, or back."""
+    spectrum = np.fft.fft2(modes)
+    for axis in (1, 2):
+        n = modes.shape[axis]
+        ramp = np.exp(2j * np.pi * sign * np.fft.fftfreq(n) * (n - 1) / 2)
+        spectrum = spectrum * ramp.reshape([-1 if k == axis else 1 for k in range(3)])
+    return np.fft.ifft2(spectrum)

@@ -22,6 +22,7 @@ from typing import Annotated, ClassVar, cast
 import numpy as np
 
 from adorym.data.dataset import Dataset
+from adorym.data.volume import UNEVEN, rocking_places, unevenness
 from adorym.errors import DataError
 from adorym.forward.base import BoundModel, ForwardModel
 from adorym.forward.object import FirstObject, Initializer, Settings, object_parameter
@@ -64,8 +65,13 @@ def phased(dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -
 
 
 class CrystalModel(ForwardModel):
-    """One crystal that contributes to every frame. Implement `predict`; list further parameters in `refinable`."""
+    """One crystal that contributes to every frame. Implement `predict`; list further parameters in `refinable`.
 
+    Attributes:
+        uneven: Whether frames may be at uneven steps of the rocking angle.
+    """
+
+    uneven: ClassVar[bool] = False
     refinable: ClassVar[Mapping[str, Parameter]] = {
         "object": object_parameter(
             help="complex amplitude of the crystal, in square root of photons",
@@ -112,6 +118,13 @@ class CrystalModel(ForwardModel):
                 expected=f">= {FEWEST_FRAMES} frames (z, y, x), the rocking axis first",
                 found=self.frames(dataset),
             )
+        away = 0.0 if self.uneven else unevenness(rocking_places(dataset))
+        if away > UNEVEN:
+            raise DataError(
+                dataset.path, "the rocking angles are uneven", expected=f"even to {UNEVEN} steps",
+                found=f"{away:.2g} steps root mean square",
+                remedy="choose 'forward_model: rocking_curve', which takes frames where they are",
+            )  # fmt: skip
         shape = (*dataset.window_px, self.frames(dataset))
         return BoundModel(
             model=self,

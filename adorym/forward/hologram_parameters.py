@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.polynomial import Legendre
 
 from adorym.data.tiles import whole
 from adorym.forward.base import BoundModel
@@ -18,6 +19,8 @@ from adorym.parameters import Derived, Parameter, ParameterSettings
 from adorym.registry import component
 from adorym.wrapper.base import Array, Backend
 
+# Degrees in y and x of the polynomials of `beam_shape`; the constant is the intensity scale.
+SHAPES = ((0, 1), (1, 0), (0, 2), (1, 1), (2, 0))
 Values = Mapping[str, np.ndarray]
 Bound = BoundModel[HologramGeometry]
 
@@ -149,6 +152,13 @@ PARAMETERS: dict[str, Parameter] = {
         optimizer={"kind": "adam", "learning_rate": 2e-3},
         bounds=(1e-3, None),
     ),
+    "beam_shape": Parameter(
+        optional=True,
+        help="logarithm of the beam's slow changes across each hologram: coefficients of x, y, (3 x^2 - 1)/2, x y, "
+        "(3 y^2 - 1)/2, from the middle, in units of half its larger side",
+        start=lambda bound, settings, rng: np.zeros((bound.dataset.n_pictures, len(SHAPES))),
+        optimizer=_geometric(0.01),
+    ),
     "illumination": Parameter(
         optional=True,
         unit="sqrt(photon)",
@@ -223,6 +233,31 @@ def detector_maps(
         maps = maps + xp.concat([zero, moved[0], zero, moved[1]], axis=1)
     moves = bool({"affine", "pixel_ratio", "translation"} & set(params))
     return maps, free & moves
+
+
+def beam_shape(
+    xp: Backend,
+    params: Mapping[str, Array],
+    geometry: HologramGeometry,
+    pictures: np.ndarray,
+    off_middle_px: tuple[float, float],
+) -> Array:
+    """``(n, y, x)`` factor on the intensity of the holograms ``pictures``, at the pixels of the window.
+
+    Args:
+        xp: Backend.
+        params: Values by name, ``beam_shape`` among them.
+        geometry: Geometry of the experiment.
+        pictures: ``(n,)`` indices of the holograms.
+        off_middle_px: (y, x) from the middle of a hologram to that of the window.
+    """
+    half, logarithm = half_side_px(geometry.picture_px), 0.0
+    y, x = ((np.arange(n) - (n - 1) / 2 + off) / half for n, off in zip(geometry.window_px, off_middle_px, strict=True))
+    coefficients = params["beam_shape"][pictures]
+    for k, (in_y, in_x) in enumerate(SHAPES):
+        shape = Legendre.basis(in_y)(y)[:, None] * Legendre.basis(in_x)(x)
+        logarithm = logarithm + xp.reshape(coefficients[:, k], (-1, 1, 1)) * xp.asarray(shape)[None]
+    return xp.exp(logarithm)
 
 
 # -- derived quantities for results and reports ------------------------------------------------------------------------

@@ -17,7 +17,8 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, optimize
+import scipy  # its slow parts load at their first use
+from scipy import fft
 
 from adorym.data.dataset import Dataset
 from adorym.forward.hologram_series import Series, series_of
@@ -80,7 +81,8 @@ def spectrum_of(series: Series, kappa: float) -> Spectrum:
     # Half of the power in a transform is noise at first; the least is that of rounding.
     small = np.log(np.median(powers[:, logs > np.log(0.4)]) + 1e-14)
     first = np.array([np.log(powers.mean() + 1e-14), FIRST_EXPONENT, small])
-    found = optimize.minimize(cost, first, method="Nelder-Mead", options={"maxiter": 400, "xatol": 0.01, "fatol": 1e-5})
+    options = {"maxiter": 400, "xatol": 0.01, "fatol": 1e-5}
+    found = scipy.optimize.minimize(cost, first, method="Nelder-Mead", options=options)
     spectrum = Spectrum(float(np.exp(found.x[0])), float(found.x[1]), float(np.exp(found.x[2] / 2)))
     LOG.info("holograms: noise %.3g of the beam, phase falls as frequency^-%.2g", spectrum.noise, spectrum.exponent / 2)
     return spectrum

@@ -2,12 +2,13 @@ r"""Near-field holography of a thin object at one or several distances.
 
 .. math::
 
-    I_k(u) = s_k \left|\mathcal D_{z_k}[\psi_0\, O]\right|^2 (A_k u), \qquad z_k = z_k^0 + c + \rho_k
+    I_k(u) = s_k(u) \left|\mathcal D_{z_k}[\psi_0\, O]\right|^2 (A_k u), \qquad z_k = z_k^0 + c + \rho_k
 
 with the illumination :math:`\psi_0` (a plane wave of the beam's intensity, or a given or refined one), the
 near-field propagator :math:`\mathcal D` and an affine map :math:`A_k` from the frame of the k-th hologram to that of
-the first. The *prediction* is interpolated at the mapped detector pixels, never the measured counts, which keep their
-statistics (Du et al., Opt. Express 29, 10000 (2021), section 3.2).
+the first. The factor :math:`s_k` may change slowly across a hologram. The *prediction* is interpolated at the mapped
+detector pixels, never the measured counts, which keep their statistics (Du et al., Opt. Express 29, 10000 (2021),
+section 3.2).
 
 **Distances** are the given ones :math:`z_k^0` plus a common correction c and relative corrections :math:`\rho_k`, with
 learning rates of their own. Since :math:`\mathcal D_{z+c} = \mathcal D_z \mathcal D_c`, a common shift only refocuses
@@ -43,7 +44,7 @@ from adorym.forward.hologram_geometry import (
     hologram_geometry,
     phase_rates,
 )
-from adorym.forward.hologram_parameters import PARAMETERS, derived, detector_maps, distances_of
+from adorym.forward.hologram_parameters import PARAMETERS, beam_shape, derived, detector_maps, distances_of
 from adorym.forward.hologram_prior import limit_of_phase
 from adorym.forward.object import Settings, margin_px, object_settings, thin_space
 from adorym.forward.views import Tiles, distinct_corners
@@ -155,7 +156,7 @@ class Holography(ForwardModel):
         # The illumination takes up a common factor of the intensities.
         updates: list[Update] = [FactorGauge("intensity_scale", "illumination")]
         if self.autofocus is not None:
-            updates.append(FocusUpdate(self.autofocus, geometry.grid_of, geometry.buffer_px))
+            updates.append(FocusUpdate(self.autofocus, geometry.grid_of, geometry.buffer_px, geometry.propagator))
         material = None if self.kappa is None else SingleMaterial(self.kappa)
         return BoundModel(
             model=self,
@@ -205,7 +206,7 @@ class Holography(ForwardModel):
             remedy = "set 'forward_model.homogeneous: true', or leave it out"
             yield ConfigError("parameters.log10_kappa", "has no effect: the object is not homogeneous", remedy=remedy)
         if not geometry.distance_index.any():
-            alone = ("intensity_scale",) if len(geometry.distance_index) == 1 else ()
+            alone = ("intensity_scale", "beam_shape") if len(geometry.distance_index) == 1 else ()
             for name in ("relative_distances", *MAP_PARAMETERS, *alone):
                 if name in settings:
                     what = "has no effect: the only hologram per angle is the reference"
@@ -302,10 +303,14 @@ class Holography(ForwardModel):
         grid, kind = geometry.grid_of(window), geometry.propagator
         if fused:
             camera = Camera(geometry.window_px, phase_rates(grid), moving)
-            return xp.host_operation(Holograms(xp, camera), wave, distances, maps)
-        transfer = propagation.TRANSFER_FUNCTIONS[kind](xp, grid, distances)
-        images = xp.abs2(xp.ifft2(transfer * xp.fft2(wave)[None]))
-        return xp.maximum(interpolate(xp, images, maps, geometry.window_px), 0.0)  # splines overshoot
+            seen: Array = xp.host_operation(Holograms(xp, camera), wave, distances, maps)
+        else:
+            transfer = propagation.TRANSFER_FUNCTIONS[kind](xp, grid, distances)
+            images = xp.abs2(xp.ifft2(transfer * xp.fft2(wave)[None]))
+            seen = xp.maximum(interpolate(xp, images, maps, geometry.window_px), 0.0)  # splines overshoot
+        if "beam_shape" not in params:
+            return seen
+        return seen * beam_shape(xp, params, geometry, pictures, group.off_middle_px)
 
     def _waves(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch) -> Array:
         """Waves ``(k, Y, X)`` behind the windows of the object, in square root of counts."""

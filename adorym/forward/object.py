@@ -79,6 +79,10 @@ class Initializer(ABC):
         check_returned(None, made, shape, self, "make")
         return FirstObject.of(made)
 
+    def start_of(self, bound: Any, rng: np.random.Generator) -> FirstObject:
+        """The same for a bound model; override it if the object depends on more than the data, such as the probe."""
+        return self.start(bound.dataset, bound.shape, rng)
+
 
 @component
 class ObjectSettings(ParameterSettings):

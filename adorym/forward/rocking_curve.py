@@ -17,6 +17,7 @@ import numpy as np
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
+from adorym.data.volume import rocking_places
 from adorym.errors import ConfigError
 from adorym.forward.base import BoundModel
 from adorym.forward.crystal import CrystalModel
@@ -28,13 +29,7 @@ from adorym.wrapper.base import Array, Backend
 
 
 def _steps(bound: BoundModel[Geometry], settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    dataset, n = bound.dataset, bound.dataset.n_patterns
-    even = np.arange(n, dtype=float) - n // 2
-    if dataset.n_angles != n:
-        return even[:, None]
-    theta = np.asarray(dataset.theta_rad, float)[dataset.angle_index]
-    step = np.polyfit(even, theta, 1)[0]
-    return ((theta - theta.mean()) / step + even.mean())[:, None] if step else even[:, None]
+    return rocking_places(bound.dataset)[:, None]
 
 
 def without_shift_and_stretch(values: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -48,6 +43,7 @@ def without_shift_and_stretch(values: np.ndarray, first: np.ndarray) -> np.ndarr
 class RockingCurve(CrystalModel):
     """Bragg coherent diffraction frame by frame, at refinable positions on the rocking curve."""
 
+    uneven: ClassVar[bool] = True
     refinable: ClassVar[Mapping[str, Parameter]] = {
         **{name: spec for name, spec in CrystalModel.refinable.items() if name != "coherence_blur"},
         "rocking_positions": Parameter(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage, optimize
+import scipy  # its slow parts load at their first use
+from scipy import fft, ndimage
 
 from adorym.data.volume import Volume
 from adorym.metrics.crystal import chi_square, displacement
@@ -67,7 +68,7 @@ def fitted(obj: np.ndarray, volume: Volume, threshold: float = 0.05) -> Guess:
 
     simplex = np.vstack([first, first + 0.3 * np.eye(3)])
     options = {"initial_simplex": simplex, "maxfev": 60, "xatol": 0.01, "fatol": 1e-5}
-    offset = np.asarray(optimize.minimize(misfit, first, method="Nelder-Mead", options=options).x)
+    offset = np.asarray(scipy.optimize.minimize(misfit, first, method="Nelder-Mead", options=options).x)
     obj = obj * moving(obj.shape, offset)
     found = pattern_of(obj)
     good = np.ones(found.shape, bool) if volume.good is None else volume.good

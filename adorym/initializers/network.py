@@ -18,10 +18,10 @@ from pydantic import Field
 
 from adorym.data.block_dct import resized
 from adorym.data.dataset import Dataset
-from adorym.data.volume import Volume, cropped, oversampling, peak, read_volume
+from adorym.data.volume import Volume, cropped, oversampling, peak
 from adorym.forward.object import FirstObject, Initializer
 from adorym.initializers.guess import Guess, fitted, moving, on_grid
-from adorym.initializers.phasing import Phasing, as_object, check_shape
+from adorym.initializers.phasing import Phasing, as_object, check_shape, peak_of
 from adorym.initializers.phasing_run import Phaser, PhasingSettings, ShrinkWrapSettings
 from adorym.registry import component, register
 from adorym.wrapper import get_backend
@@ -80,7 +80,7 @@ class NetworkInitializer(Initializer):
     expensive: ClassVar[bool] = True
 
     sequence: str = "80*HIO + 20*ER"
-    shrink_wrap: ShrinkWrapSettings = ShrinkWrapSettings(first_sigma=1.0)
+    shrink_wrap: ShrinkWrapSettings = ShrinkWrapSettings(every=20, threshold=0.1, first_sigma=1.0)
     length: int | None = Field(None, ge=16)
     support: float = Field(0.1, gt=0, lt=1)
     compare: int = Field(0, ge=0)
@@ -94,7 +94,7 @@ class NetworkInitializer(Initializer):
         return self.start(dataset, shape, rng).rows(0, shape[0])
 
     def start(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> FirstObject:
-        volume = read_volume(dataset)
+        volume = peak_of(dataset)
         check_shape(volume, shape)
         guess = self.guess(volume)
         diagnostics = {"network_chi2": np.array(guess.chi2), "network_voxels": np.array(int(guess.support.sum()))}

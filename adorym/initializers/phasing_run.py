@@ -11,7 +11,7 @@ from pydantic import Field
 from adorym.errors import ConfigError, ConfigErrors, InputError
 from adorym.initializers.algorithms import PhasingAlgorithm
 from adorym.initializers.sequence import SHRINK_WRAP, TWIN, steps_of
-from adorym.optics.support import shrink_wrap
+from adorym.optics.support import LARGEST, shrink_wrap
 from adorym.registry import component, lookup
 from adorym.schema import build
 from adorym.schema.messages import prefixed
@@ -34,9 +34,9 @@ class ShrinkWrapSettings:
         dilate: Voxels by which the support is dilated after each update.
     """
 
-    every: int = Field(20, ge=0)
+    every: int = Field(10, ge=0)
     start: int = Field(20, ge=0)
-    threshold: float = Field(0.1, gt=0, lt=1)
+    threshold: float = Field(0.2, gt=0, lt=1)
     sigma: Pixels = Field(1.0, gt=0)
     first_sigma: Pixels = Field(2.0, gt=0)
     dilate: int = Field(0, ge=0)
@@ -60,7 +60,7 @@ class PhasingSettings:
     """Settings of the phasing.
 
     Attributes:
-        sequence: Algorithms and numbers of steps: ``3*(180*HIO + 20*ER) + 20*ER``; ``TWIN`` sets half of the object to
+        sequence: Algorithms and numbers of steps: ``2*(90*HIO + 20*ER) + 20*ER``; ``TWIN`` sets half of the object to
             zero once, ``SW`` updates the support at once.
         algorithms: Settings of algorithms by name, such as ``{hio: {beta: 0.8}}``.
         shrink_wrap: How the support is updated.
@@ -68,7 +68,7 @@ class PhasingSettings:
         average: Number of last steps whose objects are averaged.
     """
 
-    sequence: str = "3*(180*HIO + 20*ER) + 20*ER"
+    sequence: str = "2*(90*HIO + 20*ER) + 20*ER"
     algorithms: dict[str, dict[str, float]] = Field(default_factory=dict)
     shrink_wrap: ShrinkWrapSettings = ShrinkWrapSettings()
     low_pass: LowPass | None = None
@@ -150,13 +150,13 @@ class Phaser:
             if name == TWIN:
                 x = x * self._half(xp.to_numpy(support))
             elif name == SHRINK_WRAP:
-                support = self.shrunk(estimate(x, modulus), self._sigma(number / total))
+                support = self._follow(support, estimate(x, modulus), self._sigma(number / total))
             else:
                 algorithm = self._algorithms[name]
                 x = algorithm.step(xp, x, support, lambda a, m=modulus: self.to_modulus(a, m))  # type: ignore[misc]
             done = number + 1
             if wrap.every and done % wrap.every == 0 and wrap.start <= done <= last:
-                support = self.shrunk(estimate(x, modulus), self._sigma(number / total))
+                support = self._follow(support, estimate(x, modulus), self._sigma(number / total))
             if number >= last:
                 mean = mean + x
         objects = xp.where(support, mean / min(self.settings.average, total), 0 * mean)
@@ -184,6 +184,13 @@ class Phaser:
     def _sigma(self, part: float) -> float:
         wrap = self.settings.shrink_wrap
         return wrap.sigma + max(0.0, 1 - 2 * part) * (wrap.first_sigma - wrap.sigma)
+
+    def _follow(self, present: Array, x: Array, sigma: float) -> Array:
+        """The support of ``x``, or the ``present`` one where that would grow to most of the array."""
+        xp, found = self.xp, self.shrunk(x, sigma)
+        sizes = [np.mean(xp.to_numpy(support), axis=AXES, keepdims=True) for support in (found, present)]
+        small = sizes[0] <= np.maximum(LARGEST, sizes[1])
+        return found if small.all() else xp.where(xp.asarray(small), found, present)
 
     def shrunk(self, x: Array, sigma: float) -> Array:
         """The support of ``x``: where its blurred amplitude is at least a fraction of the largest."""

@@ -4,13 +4,14 @@ With ``run.epochs: 0`` each of these classical methods is the whole reconstructi
 logarithm of the transmissions, row by row, with the rotation axis of the data or of the forward model.
 
 With ``paganin`` the projections are first filtered for phase contrast (Paganin et al., J. Microsc. 206, 33 (2002), eq.
-(10)): for one material, at the distance z, :math:`e^{-\mu t} = \mathcal F^{-1}\big[\mathcal F[I / I_0]
-/ (1 + \pi\lambda z\,(\delta/\beta) f^2)\big]`.
+(10)): for one material, :math:`\kappa = \delta/\beta`, at the distance z,
+:math:`e^{-\mu t} = \mathcal F^{-1}\big[\mathcal F[I / I_0] / (1 + \pi\lambda z\kappa f^2)\big]`.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -36,12 +37,14 @@ class PhaseFilter:
     """Phase retrieval from one distance, for a specimen of one material.
 
     Attributes:
-        delta_beta: Ratio of delta to beta of the material.
+        kappa: delta / beta of the material.
         distance: Specimen to detector; that of the data if absent. For a thick specimen the distance from its middle is
             better than that from its last slice, which multislice models use.
     """
 
-    delta_beta: float = Field(gt=0)
+    former: ClassVar[Mapping[str, str]] = {"delta_beta": "kappa"}
+
+    kappa: float = Field(gt=0)
     distance: Length | None = Field(None, gt=0)
 
     def filtered(self, integrals: np.ndarray, dataset: Dataset) -> np.ndarray:
@@ -57,7 +60,7 @@ class PhaseFilter:
         room = [(0, 0), *((n // 2, n // 2) for n in dataset.window_px)]
         transmission = np.pad(np.exp(-2 * integrals), room, mode="edge")
         fy, fx = (np.fft.fftfreq(n, d) for n, d in zip(transmission.shape[1:], grid.pixel_size_m, strict=True))
-        low_pass = 1 + np.pi * grid.wavelength_m * distance * self.delta_beta * (fy[:, None] ** 2 + fx**2)
+        low_pass = 1 + np.pi * grid.wavelength_m * distance * self.kappa * (fy[:, None] ** 2 + fx**2)
         smooth = np.fft.ifft2(np.fft.fft2(transmission) / low_pass).real
         (ty, _), (tx, _) = room[1:]
         ny, nx = dataset.window_px
@@ -94,9 +97,9 @@ class TomographicInitializer(Initializer):
         if len(shape) != 3 or shape[1] < shape[2] or dataset.window_px[0] > shape[0]:
             raise ConfigError(WHERE, f"'{self.kind}' makes volumes from full-field projections",
                               expected="(y, x, x) with the rows of the detector", found=shape)  # fmt: skip
-        integrals, ratio = line_integrals(dataset), 0.0
+        integrals, kappa = line_integrals(dataset), 0.0
         if self.paganin is not None:
-            integrals, ratio = self.paganin.filtered(integrals, dataset), self.paganin.delta_beta
+            integrals, kappa = self.paganin.filtered(integrals, dataset), self.paganin.kappa
         theta = dataset.theta_rad[dataset.angle_index]
         found = self.volume(integrals, theta, center, shape[1]).astype(np.float64)
         before = (shape[1] - shape[2]) // 2
@@ -104,7 +107,7 @@ class TomographicInitializer(Initializer):
         absorption = np.zeros(shape)
         first = (shape[0] - found.shape[0]) // 2
         absorption[first : first + found.shape[0]] = found
-        return np.exp(-(1 + 1j * ratio) * absorption)
+        return np.exp(-(1 + 1j * kappa) * absorption)
 
     @abstractmethod
     def volume(self, integrals: np.ndarray, theta_rad: np.ndarray, center_px: float, width: int) -> np.ndarray:

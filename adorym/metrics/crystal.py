@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
+# Starts whose median overlap with the best is lower have not found the same crystal.
+DISAGREEING = 0.7
+
 
 @dataclass(frozen=True, eq=False)
 class CrystalMatch:

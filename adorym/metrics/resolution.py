@@ -24,8 +24,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from scipy import fft
-from scipy.signal.windows import tukey
 
 from adorym.errors import DataError
 
@@ -88,6 +88,18 @@ class RingCorrelation:
         """Resolution as the half period 1 / (2 q) at the crossing: one pixel at the Nyquist frequency."""
         return 0.5 / self.crossing
 
+    def area(self, cutoff: float = 1.0) -> float:
+        """Mean correlation from the first ring up to ``cutoff``, a part of `limit`: 1 for identical images (FRC-AUC).
+
+        Areas up to different cut-offs do not compare; the value belongs with its cut-off.
+        """
+        highest = cutoff * self.limit
+        inside = np.append(self.frequency[self.frequency < highest], highest)
+        if len(inside) < 2:
+            return float(self.correlation[0])
+        values = np.interp(inside, self.frequency, self.correlation)
+        return float(np.sum((values[1:] + values[:-1]) / 2 * np.diff(inside)) / (inside[-1] - inside[0]))
+
 
 def ring_correlation(
     first: np.ndarray, second: np.ndarray, pixel_size: tuple[float, float] = (1.0, 1.0), *, truth: bool = False
@@ -144,7 +156,8 @@ def half_bit_threshold(samples: np.ndarray, truth: bool = False) -> np.ndarray:
 
 
 def _spectrum(image: np.ndarray) -> np.ndarray:
-    window = tukey(image.shape[0], TAPER)[:, None] * tukey(image.shape[1], TAPER)
+    down, across = (scipy.signal.windows.tukey(n, TAPER) for n in image.shape)
+    window = down[:, None] * across
     return fft.fft2((image - (image * window).sum() / window.sum()) * window)
 
 

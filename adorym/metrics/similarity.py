@@ -18,10 +18,12 @@ class PhaseError:
     Attributes:
         rms_rad: Root mean square phase difference.
         nrmse: The same divided by the standard deviation of the true phase: 1 for a flat phase.
+        mae_rad: Mean absolute phase difference, wrapped.
     """
 
     rms_rad: float
     nrmse: float
+    mae_rad: float
 
 
 def r_factor(measured: np.ndarray, predicted: np.ndarray, mask: np.ndarray | None = None) -> float:
@@ -68,7 +70,7 @@ def phase_error(reconstruction: np.ndarray, true: np.ndarray) -> PhaseError:
     if spread < 1e-9:
         raise DataError("phase error", "the true phase is flat, nothing to normalize by")
     rms = float(np.sqrt(np.mean(difference**2)))
-    return PhaseError(rms, rms / spread)
+    return PhaseError(rms, rms / spread, float(np.abs(difference).mean()))
 
 
 def structural_similarities(reconstruction: np.ndarray, true: np.ndarray) -> tuple[float, float]:

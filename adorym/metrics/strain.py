@@ -8,7 +8,11 @@ left gives the displacement along Q, :math:`u_Q = -\varphi / |Q|`, and the strai
 .. math:: \epsilon_{QQ} = -\frac{1}{|Q|}\,\hat{\mathbf Q}\cdot\nabla\varphi ,
 
 with the gradient from products of neighbors, :math:`\arg O(r + 1) O^*(r)`, which wraps and dislocations do not
-disturb. The pattern does not tell a crystal from its twin, :math:`O^*(-\mathbf r)`. This one is inverted, with the
+disturb. The gradient of :math:`u_Q` across Q turns the lattice planes: with :math:`\mathbf u = \boldsymbol\omega
+\times \mathbf r` it is :math:`\hat{\mathbf Q} \times \boldsymbol\omega`, so that the part of the rotation across Q is
+:math:`-\hat{\mathbf Q} \times \nabla u_Q`; that about Q leaves the planes as they are, and no trace in the phase.
+
+The pattern does not tell a crystal from its twin, :math:`O^*(-\mathbf r)`. This one is inverted, with the
 displacement :math:`-\mathbf u(-\mathbf r)` and the strain :math:`\epsilon(-\mathbf r)`: expansion remains expansion.
 """
 
@@ -18,6 +22,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from skimage.restoration import unwrap_phase
 
 from adorym.metrics.crystal import ramp, twin_of
 
@@ -31,8 +36,9 @@ class StrainField:
     Attributes:
         amplitude: Divided by its maximum; a number everywhere.
         phase_rad: Linear part and mean taken out, wrapped.
-        displacement_m: Along Q, positive in its direction.
+        displacement_m: Along Q, positive in its direction, from the unwrapped phase.
         strain: Along Q, positive where the planes are farther apart.
+        rotation_rad: ``(3, y, x, z)`` components along x, y and z of the rotation of the lattice planes.
         inside: Bool.
     """
 
@@ -40,11 +46,13 @@ class StrainField:
     phase_rad: np.ndarray
     displacement_m: np.ndarray
     strain: np.ndarray
+    rotation_rad: np.ndarray
     inside: np.ndarray
 
     def fields(self) -> dict[str, np.ndarray]:
         """By name, for files: 0 outside the crystal, where ParaView's thresholds expect numbers."""
         named = {"phase_rad": self.phase_rad, "displacement_m": self.displacement_m, "strain": self.strain}
+        named |= {f"rotation_{axis}_rad": part for axis, part in zip("xyz", self.rotation_rad, strict=True)}
         return {"amplitude": self.amplitude, **{n: np.nan_to_num(a) for n, a in named.items()}}
 
 
@@ -86,13 +94,24 @@ def strain_field(obj: np.ndarray, voxel_m: float, q_per_m: np.ndarray, threshold
     inside = inside_of(obj, threshold)
     flat = flattened(obj, threshold)
     size = float(np.linalg.norm(q_per_m))
-    direction = (q_per_m / size)[[1, 0, 2]]  # along the axes (y, x, z)
-    total = np.zeros(obj.shape)
-    for axis in range(3):
-        total += direction[axis] * _slope(flat, inside, axis) / voxel_m
+    along = q_per_m / size
+    slopes = np.stack([_slope(flat, inside, axis) for axis in (1, 0, 2)])  # along x, y and z
+    gradient = np.where(inside, -slopes / (size * voxel_m), np.nan)
     phase = np.where(inside, np.angle(flat), np.nan)
-    amplitude = np.abs(obj) / np.abs(obj).max()
-    return StrainField(amplitude, phase, -phase / size, np.where(inside, -total / size, np.nan), inside)
+    return StrainField(
+        amplitude=np.abs(obj) / np.abs(obj).max(),
+        phase_rad=phase,
+        displacement_m=-_unwrapped(phase, inside) / size,
+        strain=np.einsum("i,i...->...", along, gradient),
+        rotation_rad=-np.cross(along, gradient, axisb=0, axisc=0),
+        inside=inside,
+    )
+
+
+def _unwrapped(phase: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """``phase`` without its jumps by two pi inside the crystal, its mean nearest to zero."""
+    found = np.ma.filled(unwrap_phase(np.ma.array(np.nan_to_num(phase), mask=~inside), rng=0), np.nan)
+    return np.asarray(found - 2 * np.pi * np.round(found[inside].mean() / (2 * np.pi)))
 
 
 def _slope(obj: np.ndarray, inside: np.ndarray, axis: int) -> np.ndarray:

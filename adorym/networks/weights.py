@@ -6,19 +6,22 @@ Format: https://huggingface.co/docs/safetensors (8-byte little-endian header len
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from torch import nn
 
 from adorym.data.atomic import whole_file
 from adorym.errors import DataError
 from adorym.networks.cdi_nn import CdiNetwork
+from adorym.networks.ptycho_nn import PtychoNetwork
 
 SHIPPED = "cdi_nn.safetensors"
+N = TypeVar("N", bound=nn.Module)
 _TYPES: dict[str, np.dtype] = {
     "F16": np.dtype("<f2"),
     "F32": np.dtype("<f4"),
@@ -72,29 +75,51 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
     return arrays, metadata
 
 
-def save_network(network: CdiNetwork, path: str | Path, card: Mapping[str, str], half: bool = True) -> Path:
+def save_network(
+    network: CdiNetwork | PtychoNetwork, path: str | Path, card: Mapping[str, str], half: bool = True
+) -> Path:
     """Write the weights of ``network`` with the model ``card``; in half precision unless told otherwise."""
     dtype = np.float16 if half else np.float32
     arrays = {name: p.detach().cpu().numpy().astype(dtype) for name, p in network.state_dict().items()}
-    return write_safetensors(
-        path, arrays, {**card, "width": json.dumps(network.width), "power": str(network.power), "model": "cdi_nn"}
+    made_as = (
+        {"model": "cdi_nn", "width": json.dumps(network.width), "power": str(network.power)}
+        if isinstance(network, CdiNetwork)
+        else {"model": "ptycho_nn", "built": json.dumps([network.size, network.width, network.passes])}
     )
+    return write_safetensors(path, arrays, {**card, **made_as})
 
 
 def load_network(path: str | Path | None = None, device: str = "cpu") -> tuple[CdiNetwork, dict[str, str]]:
-    """``(network, model card)`` from a weights file; the weights that the package brings if ``path`` is ``None``.
+    """``(network, model card)`` from a file of a ``cdi_nn``; the weights that the package brings if ``path`` is absent.
 
     Raises:
         DataError: The file cannot be read, or holds the weights of another network.
     """
-    place = resources.files("adorym.networks").joinpath(SHIPPED) if path is None else Path(path).expanduser()
-    arrays, card = read_safetensors(Path(str(place)))
+    place = Path(str(resources.files("adorym.networks").joinpath(SHIPPED))) if path is None else Path(path).expanduser()
+    return _loaded(
+        place, "cdi_nn", device, lambda card: CdiNetwork(tuple(json.loads(card["width"])), power=float(card["power"]))
+    )
+
+
+def load_ptycho_network(path: str | Path, device: str = "cpu") -> tuple[PtychoNetwork, dict[str, str]]:
+    """``(network, model card)`` from a file of a ``ptycho_nn``.
+
+    Raises:
+        DataError: The file cannot be read, or holds the weights of another network.
+    """
+    return _loaded(Path(path).expanduser(), "ptycho_nn", device, lambda card: PtychoNetwork(*json.loads(card["built"])))
+
+
+def _loaded(place: Path, kind: str, device: str, make: Callable[[dict[str, str]], N]) -> tuple[N, dict[str, str]]:
+    arrays, card = read_safetensors(place)
     try:
-        network = CdiNetwork(tuple(json.loads(card["width"])), power=float(card["power"]))
+        network = make(card)
         network.load_state_dict({name: torch.from_numpy(a.astype(np.float32)) for name, a in arrays.items()})
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
+        remedy = f"train them with 'adorym train {kind}'"
+        if kind == "cdi_nn":
+            remedy += ", or leave 'weights' out for the ones that are shipped"
         raise DataError(
-            str(place), "not the weights of a cdi_nn network", found=str(error).splitlines()[0],
-            remedy="train them with 'adorym train cdi_nn', or leave 'weights' out for the ones that are shipped",
-        ) from error  # fmt: skip
+            str(place), f"not the weights of a {kind} network", found=str(error).splitlines()[0], remedy=remedy
+        ) from error
     return network.to(device).eval(), card

@@ -21,9 +21,9 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
 from scipy import fft
-from scipy.spatial import cKDTree
 
 from adorym.errors import GeometryError
 from adorym.optics import geometry
@@ -175,7 +175,7 @@ class Search:
         others = np.abs(np.arange(len(candidates)) - best[winner]) > 1
         return self._made(
             curvature,
-            f"defocus {self.shown(curvature)}, pupil {2 * self.pupil.radius_px:.3g} px wide{self._beside()}",
+            f"defocus of {self.shown(curvature)}, pupil {2 * self.pupil.radius_px:.3g} px wide{self._beside()}",
             candidates * self.pupil.radius_px**2,
             misfit,
             decided=not others.any() or bool(misfit[others].min() > CLEAR * misfit.min()),
@@ -227,7 +227,7 @@ class Search:
     def shown(self, curvature: float) -> str:
         """A curvature as a distance, or as a phase where energy or pixel size are not known."""
         if self.rate is None:
-            return f"of {curvature * self.pupil.radius_px**2:.3g} rad at the pupil's rim"
+            return f"{curvature * self.pupil.radius_px**2:.3g} rad at the pupil's rim"
         return _length(curvature / self.rate)
 
     def _beside(self) -> str:
@@ -246,10 +246,10 @@ class Search:
         if positions is None or len(self.survey.index) < FEWEST or not np.ptp(positions[self.index], axis=0).any():
             return self.index[:1]
         n = min(wanted, max(MINIMUM, len(self.index) // 2), len(self.index))
-        tree = cKDTree(positions[self.index])
+        tree = scipy.spatial.cKDTree(positions[self.index])
         centers = positions[self.survey.index]
         reach = tree.query(centers, k=n)[0].max(-1)
-        near = cKDTree(centers).query(centers, k=min(9, len(centers)))[1]
+        near = scipy.spatial.cKDTree(centers).query(centers, k=min(9, len(centers)))[1]
         contrast = np.where(reach <= 1.3 * np.median(reach), self.survey.contrast[near].mean(-1), -1.0)
         chosen = np.sort(self.index[tree.query(centers[np.argmax(contrast)], k=n)[1]])
         total = frames(self.scan, chosen)[0].sum((1, 2))

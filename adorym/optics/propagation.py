@@ -73,6 +73,11 @@ def angular_spectrum_rate_rad_per_m(grid: Grid) -> tuple[np.ndarray, np.ndarray]
     return q2 / (k + np.sqrt(np.maximum(k**2 - q2, 0.0))), q2 < k**2
 
 
+def rate_rad_per_m(kind: str, grid: Grid) -> np.ndarray:
+    """Phase per meter of path ``(y, x)`` of propagator ``kind``, `fresnel` or `angular_spectrum`."""
+    return fresnel_rate_rad_per_m(grid) if kind == "fresnel" else angular_spectrum_rate_rad_per_m(grid)[0]
+
+
 def propagate(xp: Backend, wave: Array, transfer_function: Array) -> Array:
     """``F^-1[H F psi]`` of ``wave`` ``(..., y, x)`` complex; ``transfer_function`` broadcasts against it."""
     return xp.ifft2(transfer_function * xp.fft2(wave))

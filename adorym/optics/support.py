@@ -6,6 +6,9 @@ import numpy as np
 
 from adorym.wrapper.base import Array, Backend
 
+# Part of the array that a support may take: a pattern does not determine a larger object.
+LARGEST = 0.5
+
 
 def shrink_wrap(
     xp: Backend,

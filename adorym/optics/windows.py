@@ -7,11 +7,12 @@ whole pixels; the fractional rest shifts the probe.
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy  # its slow parts load at their first use
 
 from adorym.errors import DataError, GeometryError
 
 Shape = tuple[int, int]
+LARGEST_PX = 1e8  # position that is one: more, in any unit, is a number gone wrong
 
 
 def corners_and_offsets(positions_px: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -37,11 +38,17 @@ def object_shape(positions_px: np.ndarray, window_px: Shape, margin_px: int = 0)
         in the object is ``positions_px + origin_px``.
 
     Raises:
-        DataError: There is no position.
+        DataError: There is no position, or they lie further apart than any object is large.
     """
     positions = np.asarray(positions_px, np.float64)
     if not len(positions):
         raise DataError("probe_positions", "there are none", expected="at least one (y, x) position")
+    span, far = float(np.ptp(positions, axis=0).max()), float(np.abs(positions).max())
+    if not span + far < LARGEST_PX:
+        expected, found = f"less than {LARGEST_PX:g}", f"{span:.3g} px between them, up to {far:.3g}"
+        remedy = "give their unit, data.positions_unit, and the pixel size"
+        what = "too far apart or away, in object pixels"
+        raise DataError("probe_positions", what, expected=expected, found=found, remedy=remedy)
     low, high = np.floor(positions.min(0)).astype(int), np.ceil(positions.max(0)).astype(int)
     origin = margin_px - low
     size = high - low + np.asarray(window_px) + 2 * margin_px
@@ -82,4 +89,4 @@ def nearest_distances(positions_px: np.ndarray) -> np.ndarray:
     positions = np.asarray(positions_px, np.float64)
     if len(positions) < 2:
         return np.full(len(positions), np.inf)
-    return cKDTree(positions).query(positions, k=2)[0][:, 1]
+    return scipy.spatial.cKDTree(positions).query(positions, k=2)[0][:, 1]

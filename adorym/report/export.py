@@ -12,13 +12,13 @@ import tifffile
 
 from adorym._version import __version__
 from adorym.data.atomic import whole_file
-from adorym.data.hdf5 import JOULE_PER_EV, put
+from adorym.data.cxi_write import start_file, write_instrument, write_translation
+from adorym.data.hdf5 import put
+from adorym.data.lengths import Lengths
 from adorym.data.result import Result
 from adorym.errors import ConfigError, DataError, suggestion
 from adorym.report.vtk import write_vti
-from adorym.units import wavelength_m
 
-CXI_VERSION = 160
 _LARGEST_TIFF = 4_000_000_000  # bytes; beyond, offsets need 64 bits (BigTIFF)
 _SMALLEST_TIFF_PIXEL_M = 1e-2 / 2**32  # the tag counts pixels per centimetre in 32 bits
 
@@ -75,16 +75,25 @@ def write_cxi(path: Path, result: Result) -> None:
     photon energy in joule.
 
     The image is complex, ``(y, x)``, or ``(z, y, x)`` for more than one slice: the modulation function, or delta +
-    i beta. Probe positions are written as translations of the *sample*, (x, y, z), the probe's with the sign turned.
+    i beta. Probe positions are written as translations of the *sample*, (x, y, z).
     """
+    size = result.pixel_size_m
     with h5py.File(path, "w") as file:
-        file["cxi_version"] = CXI_VERSION
-        file["number_of_entries"] = 1
-        entry = file.create_group("entry_1")
-        entry["program_name"] = f"Adorym {__version__}"
+        entry = start_file(file, f"Adorym {__version__}")
         _write_image(entry.create_group("image_1"), result)
         entry["data_1/data"] = h5py.SoftLink("/entry_1/image_1/data")
-        _write_instrument(entry, result)
+        known = {name: np.array(text.split(), float) for name in ("energy_ev", "distance_m", "detector_pixel_size_m")
+                 if (text := result.provenance.get(name))}  # fmt: skip
+        lengths = Lengths(
+            energy_ev=float(known["energy_ev"][0]) if "energy_ev" in known else None,
+            pixel_size_m=None if size is None else (size[0], size[1]),
+            distance_m=float(known["distance_m"][0]) if "distance_m" in known else None,
+            detector_pixel_size_m=tuple(known["detector_pixel_size_m"][[0, -1]].tolist())
+            if "detector_pixel_size_m" in known
+            else None,
+        )
+        far = result.probe is not None and "propagation_distance_m" not in result.provenance
+        write_instrument(entry, lengths, (result.probe.shape[1], result.probe.shape[2]) if far else None)
         if result.probe is not None:
             put(
                 entry,
@@ -93,27 +102,8 @@ def write_cxi(path: Path, result: Result) -> None:
                 "sqrt(photons)",
             )
         positions = result.parameters.get("probe_positions")
-        if positions is not None and result.pixel_size_m is not None and positions.value.ndim == 2:
-            meters = positions.value[:, 1::-1] * result.pixel_size_m[1::-1]
-            translation = -np.column_stack([meters, np.zeros(len(meters))])
-            put(entry, "sample_1/geometry_1/translation", translation, "m")
-
-
-def _write_instrument(entry: h5py.Group, result: Result) -> None:
-    """Energy in joule, as CXI has it, wavelength, and the detector's distance, pixel and default axes."""
-    known = {name: np.array(text.split(), float) for name in ("energy_ev", "distance_m", "detector_pixel_size_m")
-             if (text := result.provenance.get(name))}  # fmt: skip
-    if "energy_ev" in known:
-        energy = float(known["energy_ev"][0])
-        put(entry, "instrument_1/source_1/energy", energy * JOULE_PER_EV, "J")
-        put(entry, "instrument_1/source_1/wavelength", wavelength_m(energy), "m")
-    if "distance_m" in known:
-        put(entry, "instrument_1/detector_1/distance", float(known["distance_m"][0]), "m")
-    if "detector_pixel_size_m" in known:
-        y, x = known["detector_pixel_size_m"][[0, -1]]
-        put(entry, "instrument_1/detector_1/y_pixel_size", y, "m")
-        put(entry, "instrument_1/detector_1/x_pixel_size", x, "m")
-        put(entry, "instrument_1/detector_1/basis_vectors", np.array([[0, -y, 0], [-x, 0, 0]]), "m")
+        if positions is not None and size is not None and positions.value.ndim == 2:
+            write_translation(entry, positions.value, size)
 
 
 def _write_image(image: h5py.Group, result: Result) -> None:

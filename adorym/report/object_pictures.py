@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import ndimage
 
-from adorym.data.field_of_view import FieldOfView, robust_range, without_ramp
+from adorym.data.field_of_view import FieldOfView, robust_range, solid, without_ramp
 from adorym.data.result import Result
 from adorym.report import style
 from adorym.report.base import Scene
@@ -85,17 +85,9 @@ def _channels(
     if representation == "delta_beta":
         return [("δ", plane[..., 0], seen), ("β", plane[..., 1], seen)]
     amplitude = np.abs(plane)
-    solid = seen if ramp else seen & _solid(amplitude)
-    phase = np.angle(without_ramp(plane, solid if view is None else solid & view.bright, ramp=ramp))
-    return [("amplitude", amplitude, seen), ("phase", phase, solid)]
-
-
-def _solid(amplitude: np.ndarray) -> np.ndarray:
-    """Where an isolated object is: its phase means nothing in the empty space around it. Everywhere in a full field."""
-    finite = amplitude[np.isfinite(amplitude)]
-    level = 0.1 * (np.percentile(finite, 99.9) if finite.size else 0.0)
-    solid = amplitude > level
-    return solid if 0 < np.count_nonzero(solid) < 0.7 * solid.size else np.ones_like(solid)
+    inside = seen if ramp else seen & solid(amplitude)
+    phase = np.angle(without_ramp(plane, inside if view is None else inside & view.bright, ramp=ramp))
+    return [("amplitude", amplitude, seen), ("phase", phase, inside)]
 
 
 def _sections(result: Result, view: FieldOfView) -> dict[str, list[Panel]]:

@@ -13,14 +13,14 @@ import jinja2
 import numpy as np
 
 from adorym.data.dataset import Dataset
-from adorym.data.result import ParameterResult, Result
+from adorym.data.result import Result
 from adorym.errors import DataError
 from adorym.report.base import Picture, Scene
 from adorym.report.object_pictures import extent_text
 from adorym.report.pictures import draw_pictures, save_pictures
 from adorym.report.position_trend import position_trend
 from adorym.report.score import Score
-from adorym.report.text import counted, duration, number, prefix, quantity, title_of, values
+from adorym.report.text import counted, duration, number, parameter_row, prefix, title_of
 
 PICTURE_DIRECTORY = "pictures"
 
@@ -60,7 +60,7 @@ def render(shown: Scene, pictures: list[Picture], name: str = "") -> str:
         version=result.provenance.get("adorym", ""),
         facts=_facts(shown),
         pictures=[(picture, base64.b64encode(picture.png).decode("ascii")) for picture in pictures],
-        rows=[_row(name, parameter) for name, parameter in result.parameters.items()],
+        rows=[parameter_row(name, parameter) for name, parameter in result.parameters.items()],
         scores=[(title_of(f.name), f.text + (f"  ({f.note})" if f.note else "")) for f in figures],
         reference=shown.score.reference if shown.score else "",
         trend=position_trend(result),
@@ -119,22 +119,3 @@ def _facts(shown: Scene) -> list[tuple[str, str, str]]:
     if trend is not None:
         facts.append(("Position correction", f"{number(trend.rms_px, 3)} px rms", trend.scale))
     return facts
-
-
-def _row(name: str, parameter: ParameterResult) -> tuple[str, ...]:
-    """Name, shape, start, value and change of a refined parameter."""
-    value, start, unit = parameter.value, parameter.start, parameter.unit
-    comparable = start is not None and start.shape == value.shape and value.dtype.kind in "fciu" and value.size > 0
-    change = ""
-    if start is not None and comparable:
-        difference = np.abs(value.astype(complex) - start.astype(complex))
-        rms = float(np.sqrt(np.mean(difference**2)))
-        change = quantity(rms, unit, 3) + (" rms" if value.size > 1 else "") if rms > 0 else "none"
-    shape = " × ".join(map(str, value.shape)) or "scalar"
-    return title_of(name), shape, "" if start is None else _text(start, unit), _text(value, unit), change
-
-
-def _text(array: np.ndarray, unit: str) -> str:
-    if array.dtype.kind not in "fciub":
-        return str(array)
-    return ("|…| " if np.iscomplexobj(array) else "") + values(array, unit)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.spatial import cKDTree
 
 from adorym.optics.modes import orthogonalize, powers
 from adorym.report import style
@@ -147,7 +147,7 @@ def _scatter(ax: Axes, positions: np.ndarray, unit: str) -> None:
 
 def _enlargement(positions: np.ndarray, shift: np.ndarray) -> float:
     """Round factor that makes a typical arrow as long as neighbors are apart, never below 1."""
-    apart = np.median(cKDTree(positions).query(positions, k=2)[0][:, 1])
+    apart = np.median(scipy.spatial.cKDTree(positions).query(positions, k=2)[0][:, 1])
     typical = np.median(np.hypot(*shift.T))
     if not 0 < typical < apart:
         return 1.0

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from adorym.data.result import ParameterResult
+
 _PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T"}
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _PREFIXED_UNITS = {"m", "eV", "rad", "s", "J", "Hz"}
@@ -84,3 +86,22 @@ def title_of(name: str) -> str:
     """``probe_positions`` -> ``Probe positions``."""
     words = name.replace("_", " ").strip().replace("cdi", "CDI")
     return words[:1].upper() + words[1:]
+
+
+def parameter_row(name: str, parameter: ParameterResult) -> tuple[str, ...]:
+    """Name, shape, start, value and change of a refined parameter."""
+    value, start, unit = parameter.value, parameter.start, parameter.unit
+    comparable = start is not None and start.shape == value.shape and value.dtype.kind in "fciu" and value.size > 0
+    change = ""
+    if start is not None and comparable:
+        difference = np.abs(value.astype(complex) - start.astype(complex))
+        rms = float(np.sqrt(np.mean(difference**2)))
+        change = quantity(rms, unit, 3) + (" rms" if value.size > 1 else "") if rms > 0 else "none"
+    shape = " × ".join(map(str, value.shape)) or "scalar"
+    return title_of(name), shape, "" if start is None else _text(start, unit), _text(value, unit), change
+
+
+def _text(array: np.ndarray, unit: str) -> str:
+    if array.dtype.kind not in "fciub":
+        return str(array)
+    return ("|…| " if np.iscomplexobj(array) else "") + values(array, unit)

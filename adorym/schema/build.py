@@ -121,7 +121,9 @@ class _Builder:
         fields = fields_of(cls)
         for key in mapping:
             if key not in fields and not (key == "kind" and own is not None):
-                self.fail(key_path(path, key), "unknown key", remedy=suggestion(key, fields))
+                former = getattr(cls, "former", {})  # names that keys had in earlier versions
+                remedy = f"did you mean '{former[key]}'?" if key in former else suggestion(key, fields)
+                self.fail(key_path(path, key), "unknown key", remedy=remedy)
         return {key: entry for key, entry in mapping.items() if key in fields}
 
     def validate(self, cls: type, given: dict[str, Any], path: str) -> Any:

@@ -21,8 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from scipy import fft
-from scipy.signal import resample_poly
 
 from adorym.errors import GeometryError
 from adorym.metrics import fourier_shift, orthogonal_modes
@@ -87,7 +87,7 @@ class Scene:
         planes = [self.transmission, *(plane for _, plane in self.behind)]
         obj = np.stack([plane.astype(np.complex128) for plane in planes], axis=-1)
         for axis in (0, 1):
-            obj = resample_poly(obj, 1, self.oversample, axis=axis, padtype="line", window=("kaiser", 8.0))
+            obj = scipy.signal.resample_poly(obj, 1, self.oversample, axis=axis, padtype="line", window=("kaiser", 8.0))
         return obj if self.behind else obj[..., 0]
 
     def probe_px(self) -> np.ndarray:

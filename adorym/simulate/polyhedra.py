@@ -6,8 +6,8 @@ Everything is batched, ``(n, z, y, x)``, and runs on the backend's device.
 from __future__ import annotations
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy.spatial.transform import Rotation
 
 from adorym.registry import component
 from adorym.wrapper.base import Array, Backend
@@ -48,7 +48,7 @@ class Shape:
 
 def orientations(rng: np.random.Generator, n: int) -> np.ndarray:
     """``(n, 3, 3)`` random rotations from crystal axes to (z, y, x)."""
-    return Rotation.random(n, random_state=rng).as_matrix()
+    return scipy.spatial.transform.Rotation.random(n, random_state=rng).as_matrix()
 
 
 def polyhedra(

@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import fft, optimize
+from scipy import fft
 
 from adorym.optics.geometry import Grid, depth_of_focus_m
-from adorym.optics.propagation import fresnel_rate_rad_per_m
+from adorym.optics.propagation import rate_rad_per_m
 from adorym.registry import component
 from adorym.units import Length
 from adorym.updates.base import State, Update
@@ -49,7 +50,14 @@ class Autofocus:
         """The reach, or its default."""
         return self.reach or depth_of_focus_m(min(grid.pixel_size_m), grid.wavelength_m) / 2
 
-    def find(self, obj: np.ndarray, grid: Grid, inside: tuple[slice, slice], corrected_m: float = 0.0) -> float:
+    def find(
+        self,
+        obj: np.ndarray,
+        grid: Grid,
+        inside: tuple[slice, slice],
+        corrected_m: float = 0.0,
+        propagator: str = "fresnel",
+    ) -> float:
         """Distance by which the object ``(Y, X)`` complex has to be propagated to be in focus.
 
         Args:
@@ -57,8 +65,9 @@ class Autofocus:
             grid: Its grid.
             inside: Rows and columns that count.
             corrected_m: Present correction of the distances; the new one, less the result, stays in reach.
+            propagator: That of the model.
         """
-        spectrum, rate = fft.fft2(np.asarray(obj, np.complex64)), fresnel_rate_rad_per_m(grid)
+        spectrum, rate = fft.fft2(np.asarray(obj, np.complex64)), rate_rad_per_m(propagator, grid)
         low, high = corrected_m - self.reach_m(grid), corrected_m + self.reach_m(grid)
 
         def blur(distance: float) -> float:
@@ -68,7 +77,7 @@ class Autofocus:
         best = trials[np.argmin([blur(d) for d in trials])]
         step = trials[1] - trials[0]
         around = max(best - step, low), min(best + step, high)
-        found = optimize.minimize_scalar(blur, bounds=around, method="bounded", options={"xatol": step / 50})
+        found = scipy.optimize.minimize_scalar(blur, bounds=around, method="bounded", options={"xatol": step / 50})
         return float(found.x)
 
 
@@ -80,11 +89,15 @@ class FocusUpdate(Update):
         settings: When and how far the focus is searched.
         grid_of: The object's grid, from its (y, x) size.
         buffer_px: (y, x) rim of the object outside every hologram.
+        propagator: That of the model: with another one the refocused object would not fit the holograms.
     """
+
+    keeps_fit: ClassVar[bool] = True
 
     settings: Autofocus
     grid_of: Callable[[tuple[int, int]], Grid]
     buffer_px: tuple[int, int]
+    propagator: str = "fresnel"
 
     def due(self, epoch: int, epochs: int) -> bool:
         return self.settings.due(epoch, epochs)
@@ -94,10 +107,10 @@ class FocusUpdate(Update):
         grid = self.grid_of((now.shape[0], now.shape[1]))
         rows, columns = (slice(edge, n - edge) for edge, n in zip(self.buffer_px, now.shape, strict=True))
         before = float(np.ravel(state.values["common_distance"])[0])
-        distance = self.settings.find(now, grid, (rows, columns), before)
+        distance = self.settings.find(now, grid, (rows, columns), before, self.propagator)
         LOG.info("autofocus after epoch %d: distances shifted by %.4g m", state.epoch, -distance)
         self.warn(before - distance, self.settings.reach_m(grid))
-        focused = state.with_(new_object=refocused(now, grid, distance), new_problem=True)
+        focused = state.with_(new_object=refocused(now, grid, distance, self.propagator), new_problem=True)
         return focused.with_values(common_distance=state.values["common_distance"] - distance)
 
     @staticmethod
@@ -112,9 +125,9 @@ class FocusUpdate(Update):
             )
 
 
-def refocused(obj: np.ndarray, grid: Grid, distance_m: float) -> np.ndarray:
+def refocused(obj: np.ndarray, grid: Grid, distance_m: float, propagator: str = "fresnel") -> np.ndarray:
     """``obj`` ``(Y, X)`` complex, propagated."""
-    kernel = np.exp(-1j * distance_m * fresnel_rate_rad_per_m(grid))
+    kernel = np.exp(-1j * distance_m * rate_rad_per_m(propagator, grid))
     return fft.ifft2(fft.fft2(np.asarray(obj, np.complex128)) * kernel)
 
 

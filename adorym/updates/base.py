@@ -61,9 +61,11 @@ class Update(ABC):
 
     Attributes:
         when: At the ``start`` of an epoch, in every ``batch``, or at the ``end``.
+        keeps_fit: Whether another object is put in place that fits the data as well as the one before.
     """
 
     when: ClassVar[Literal["start", "batch", "end"]] = "end"
+    keeps_fit: ClassVar[bool] = False
 
     def due(self, epoch: int, epochs: int) -> bool:
         """Whether it is applied after ``epoch`` completed epochs of ``epochs``."""

@@ -9,15 +9,12 @@ import numpy as np
 from pydantic import Field
 
 from adorym.errors import ConfigError
-from adorym.optics.support import shrink_wrap
+from adorym.optics.support import LARGEST, shrink_wrap
 from adorym.parameters import ParameterSettings
 from adorym.registry import component
 from adorym.units import Pixels
 from adorym.updates.base import State, Update
 from adorym.wrapper import get_backend
-
-# Part of the array that a support may take.
-LARGEST = 0.5
 
 
 @component

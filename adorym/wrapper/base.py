@@ -298,6 +298,9 @@ class Backend(ABC):
     def scatter_windows(self, a: Array, corners: np.ndarray, windows: Array) -> Array:
         """``a`` with ``windows`` ``(n or 1, wy, wx, ...)`` added: the adjoint of `gather_windows`."""
 
+    def wait(self) -> None:  # noqa: B027 - the host is never ahead of itself
+        """Return when a device has done all that it was told."""
+
     # -- gradients --------------------------------------------------------------------------------------------------
     @abstractmethod
     def value_and_grad(self, f: Callable[[Tree], tuple[Array, Any]]) -> Callable[[Tree], tuple[float, Any, Tree]]:

@@ -298,6 +298,10 @@ class TorchBackend(Backend):
         made = (operation.forward(*values), operation.tangent(values, along))
         return forward_ad.make_dual(*(self.asarray(a, exact=True) for a in made))
 
+    def wait(self) -> None:
+        if not self.on_host:
+            torch.cuda.synchronize(self.device)
+
     def host_fft2(self, a: np.ndarray) -> np.ndarray:
         return torch.fft.fft2(torch.from_numpy(a)).numpy()
 

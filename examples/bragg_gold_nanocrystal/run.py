@@ -50,7 +50,8 @@ def main() -> None:
     print(f"crystal: {found.figures['voxels']:.0f} voxels, phase range {found.figures['phase_range_rad']:.2f} rad")
 
     sequence = "30*HIO + 10*ER" if arguments.quick else "3*(180*HIO + 20*ER) + 20*ER"
-    starts = {"kind": "phasing", "sequence": sequence, "starts": 3 if arguments.quick else 8, "mean_of": 2}
+    wrap = {"threshold": 0.1, "every": 20}  # as after the network: misfits at other thresholds do not compare
+    starts = {"kind": "phasing", "sequence": sequence, "starts": 3 if arguments.quick else 8, "shrink_wrap": wrap}
     phasing = adorym.reconstruct(
         {
             "data": str(data),

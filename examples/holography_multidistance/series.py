@@ -67,6 +67,7 @@ class Setting:
         seed: Of misalignment and noise.
         band_limited: Whether the specimen has no detail finer than the pixels can hold.
         changes: Of the configuration, before those of the run.
+        picture: The phase of the specimen; `phase_picture` if not given.
     """
 
     size_px: int = 512
@@ -74,6 +75,7 @@ class Setting:
     seed: int = 41
     band_limited: bool = True
     changes: tuple[str, ...] = ()
+    picture: str = ""
 
 
 def solve(name: str, folder: Path, setting: Setting) -> Done:
@@ -84,7 +86,7 @@ def solve(name: str, folder: Path, setting: Setting) -> Done:
     pictures = HolographyOfPictures(
         size_px=setting.size_px,
         photons=photons,
-        phase_picture=phase_picture(),
+        phase_picture=setting.picture or phase_picture(),
         band_limited=setting.band_limited,
     )
     made = pictures.run(setting.seed)

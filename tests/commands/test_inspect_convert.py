@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pytest
 from data_files import WINDOW, counts, cxi, native, positions, write
@@ -96,9 +97,28 @@ def test_zero_frequency_at_the_corner_and_low_overlap_are_suspected(tmp_path):
     assert any("are they in pixels?" in hint and "data.positions_unit" in hint for hint in hints)
 
 
+def test_pixels_beside_a_gap_are_not_hot(tmp_path):
+    """The middle of the beam lies there; what is masked has no counts to compare with."""
+    data, mask = scan(6), np.ones((16, 20), bool)
+    mask[:, 11:13] = False
+    patterns = 10 * data.patterns.read(np.arange(36)) * mask
+    write_native(data.with_(patterns=ArrayPatterns(patterns), mask=mask), tmp_path / "a.h5")
+    assert len(inspect(tmp_path / "a.h5").pixels.hot) == 0
+
+
+def test_a_raster_asks_for_its_step(tmp_path):
+    np.save(tmp_path / "a.npy", scan(4).patterns.array.reshape(4, 4, 16, 20))
+    found = inspect(tmp_path / "a.npy")
+    assert "scan" in found.missing["ptychography"] and "positions" not in found.missing["ptychography"]
+    assert "scan: {step: 0.5 angstrom}" in found.configuration and "'voltage: 300 kV'" in found.configuration
+    np.savez(tmp_path / "b.npz", cbed=scan(4).patterns.array.reshape(4, 4, 16, 20))
+    assert "scan: {step: 0.5 angstrom}" in inspect(tmp_path / "b.npz").configuration
+
+
 def test_bad_hot_and_dead_pixels(tmp_path):
     patterns = np.random.default_rng(0).poisson(50.0, (60, 20, 24)).astype(np.float32)
     patterns[:, 3, 4], patterns[:, 15, 20], patterns[:, 9:12, 2] = 5000, 0, 4
+    patterns[::20, 15, 20] = 1  # or it would be a gap
     mask = np.ones((20, 24))
     mask[9:12, 2] = 0
     found = inspect(native(tmp_path / "a.h5", 60, exchange__data=patterns[None], metadata__mask=mask))
@@ -180,3 +200,50 @@ def test_step_and_overlap():
     assert linear_overlap(3, 10) == pytest.approx(0.7) and linear_overlap(30, 10) == 0
     disc = (np.hypot(*np.mgrid[-20:21, -25:26]) <= 12).astype(complex)
     assert beam_diameter_px(disc[None]) == pytest.approx(24, abs=1)
+
+
+def opened_elsewhere(path):
+    """What a program that knows nothing but CXI finds, each where such programs look; a missing one is a KeyError."""
+    with h5py.File(path) as file:
+        instrument = file["entry_1/instrument_1"]
+        detector = instrument["detector_1"]
+        wavelength = np.float32(instrument["source_1/wavelength"])
+        assert wavelength == pytest.approx(1.9864459e-25 / np.float32(instrument["source_1/energy"]), rel=1e-4)
+        basis = np.array(detector["basis_vectors"]).T
+        patterns = np.maximum(file["entry_1/data_1/data"][:], 0)
+        on = np.array(detector["mask"]).astype(np.uint32) == 0
+        shift = -np.array(file["entry_1/data_1/translation"]).astype(np.float32)  # of the optics
+        pitch = np.linalg.norm(basis, axis=0)
+        pixel = wavelength * np.float32(detector["distance"]) / (np.array(patterns.shape[1:]) * pitch)
+        return patterns, on, (shift @ (basis / pitch)) / pixel, pixel
+
+
+@pytest.mark.parametrize("known", [{}, {"distance_m": 2.0, "detector_pixel_size_m": (55e-6, 75e-6)}])
+def test_convert_writes_cxi_for_other_programs(tmp_path, known):
+    mask = np.ones((16, 20), bool)
+    mask[3, 5] = False
+    data = scan(4).with_(energy_ev=8e3, pixel_size_m=(2e-8, 3e-8), mask=mask, **known)
+    write_native(data, tmp_path / "a.h5")
+    convert(tmp_path / "a.h5", tmp_path / "a.cxi")
+    patterns, on, positions, pixel = opened_elsewhere(tmp_path / "a.cxi")
+    np.testing.assert_array_equal(patterns, data.patterns.read(np.arange(16)))
+    np.testing.assert_array_equal(on, mask)
+    if not known:
+        np.testing.assert_allclose(pixel, data.pixel_size_m, rtol=1e-5)
+        wanted = data.probe_positions_px - data.probe_positions_px[0]
+        np.testing.assert_allclose(positions - positions[0], wanted, atol=1e-4)
+    again = open_dataset(tmp_path / "a.cxi")
+    assert again.format == "cxi" and again.energy_ev == pytest.approx(8e3)
+    np.testing.assert_array_equal(again.mask, mask)
+    moved = again.probe_positions_px * np.array(again.pixel_size_m)
+    np.testing.assert_allclose(moved - moved[0], (data.probe_positions_px - data.probe_positions_px[0]) * (2e-8, 3e-8))
+
+
+def test_convert_to_cxi_says_what_it_lacks(tmp_path):
+    write_native(scan(3).with_(energy_ev=None, pixel_size_m=None), tmp_path / "a.h5")
+    with pytest.raises(DataError, match="lengths in meters; found no data.energy, data.pixel_size; give data.energy"):
+        convert(tmp_path / "a.h5", tmp_path / "a.cxi")
+    convert(tmp_path / "a.h5", tmp_path / "a.cxi", overrides={"energy": "8 keV", "pixel_size": "20 nm"})
+    write_native(scan(3).with_(probe_positions_px=None), tmp_path / "b.h5")
+    with pytest.raises(DataError, match="CXI holds the scan of a probe at one angle; write the native layout"):
+        convert(tmp_path / "b.h5", tmp_path / "b.cxi")

@@ -11,7 +11,9 @@ from adorym.constraints.limits import Limit, PositionLimit
 from adorym.constraints.object import Homogeneous, MagnitudeLimit, NonNegativity, PhaseLimit
 from adorym.constraints.probe import OrthogonalModes, ProbeFourierSupport, ProbePower, ProbeSupport
 from adorym.constraints.support import ShrinkWrap, Support
-from adorym.errors import ConfigError
+from adorym.errors import ConfigError, ConfigErrors
+from adorym.initializers.tomographic import PhaseFilter
+from adorym.schema import build
 from adorym.wrapper import get_backend
 
 CONSTRAINTS = sorted(CASES["constraint"])
@@ -189,17 +191,17 @@ def test_phase_is_minus_the_lag(xp, rng):
         PhaseLimit(minimum=0.2, maximum=0.1)
 
 
-@pytest.mark.parametrize("ratio", [None, 12.0])
-def test_homogeneous_object_has_one_ratio(xp, ratio, rng):
+@pytest.mark.parametrize("kappa", [None, 12.0])
+def test_homogeneous_object_has_one_kappa(xp, kappa, rng):
     """Given or refined: the values of one material in noise are brought onto its line."""
     beta = rng.uniform(0, 0.1, OBJECT_SHAPE)
     a = beta * (1 + 12j) + 0.005 * noise(rng, OBJECT_SHAPE, True)
-    made = project(xp, Homogeneous(ratio=ratio), a)
+    made = project(xp, Homogeneous(kappa=kappa), a)
     found = made.imag / made.real
     np.testing.assert_allclose(found, np.median(found), rtol=1e-3)
     assert np.median(found) == pytest.approx(12, rel=0.02)
-    if ratio is not None:
-        np.testing.assert_allclose(made.real, (a.real + ratio * a.imag) / (1 + ratio**2), rtol=1e-4, atol=1e-7)
+    if kappa is not None:
+        np.testing.assert_allclose(made.real, (a.real + kappa * a.imag) / (1 + kappa**2), rtol=1e-4, atol=1e-7)
 
 
 def test_probe_is_dark_outside_its_supports(xp, rng):
@@ -225,3 +227,12 @@ def test_limits_of_any_parameter(xp):
     np.testing.assert_allclose(made, [0, 0.5, 3])
     with pytest.raises(ValueError, match=r"minimum: exceeds the maximum"):
         Limit(parameter="background", minimum=1.0, maximum=0.0)
+
+
+@pytest.mark.parametrize(
+    ("cls", "former"), [(Homogeneous, "ratio"), (PhaseFilter, "delta_beta")], ids=["constraint", "phase filter"]
+)
+def test_kappa_is_found_by_its_former_names(cls, former):
+    with pytest.raises(ConfigErrors, match=rf"{former}: unknown key; did you mean 'kappa'\?"):
+        build(cls, {former: 33.0})
+    assert build(cls, {"kappa": 33.0}).kappa == 33.0

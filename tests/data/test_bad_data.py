@@ -120,6 +120,43 @@ def test_a_damaged_frame_alone_is_left_out(tmp_path):
         open_dataset(written(tmp_path, frames, places), {"drop_frames": "none"})
 
 
+def modules():
+    """Two columns between modules, three dead rows, a dead chip at the rim, and a dead pixel."""
+    bad = np.zeros((SIDE, SIDE), bool)
+    bad[:, 9:11] = bad[15:18] = bad[12, 13] = True
+    return bad
+
+
+@pytest.mark.parametrize("settings", [{}, {"memory_limit_gib": 1e-9}])
+def test_modules_that_count_nothing_between_those_that_do_are_masked(tmp_path, settings):
+    frames, places = scan(photons=3e5)
+    frames[:, modules()] = 0
+    dataset = open_dataset(written(tmp_path, frames, places), settings)
+    np.testing.assert_array_equal(dataset.mask, ~modules())
+    assert dataset.doubts[0].startswith(f"mask: pixels without counts are left out: 0 in {modules().sum()} pixels")
+    frames[:, :4] = 0
+    np.testing.assert_array_equal(open_dataset(written(tmp_path, frames, places, "b.h5")).mask, ~modules())
+    np.save(tmp_path / "mask.npy", np.ones((SIDE, SIDE)))
+    assert open_dataset(tmp_path / "b.h5", {"mask": str(tmp_path / "mask.npy")}).mask.all()
+
+
+def test_a_dead_chip(tmp_path):
+    frames, places = scan(photons=3e5)
+    frames[:, 10:16, 8:14] = 0
+    assert (~open_dataset(written(tmp_path, frames, places)).mask).sum() == 36
+
+
+@pytest.mark.parametrize("photons", [30, 3e3, 3e5])
+def test_darkness_is_no_gap(tmp_path, photons):
+    """Around the beam, behind a central stop, and between two beams."""
+    frames, places = scan(photons=photons)
+    y, x = np.indices((SIDE, SIDE)) - SIDE // 2
+    radius = np.hypot(y, x)
+    for k, dark in enumerate((radius > 7, radius < 3.3, np.abs(y + 0.3 * x) < 2)):
+        path = written(tmp_path, np.where(dark, 0, frames), places, f"{k}.h5")
+        assert open_dataset(path).mask is None
+
+
 # ---- saturated counts ------------------------------------------------------------------------------------------------
 
 
@@ -146,6 +183,33 @@ def test_ordinary_counts_are_not_saturated(tmp_path, photons):
     assert open_dataset(written(tmp_path, frames, places)).saturation_counts is None
     flat = np.full((N, SIDE, SIDE), 1000.0)
     assert open_dataset(written(tmp_path, flat, places, "b.h5")).saturation_counts is None
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_clipped_counts_behind_a_flat_field(tmp_path, own):
+    """Each pixel ends at a number of its own, whether the flat field is divided out here or was before."""
+    frames, places = scan(photons=4095 * 140)
+    gain = np.random.default_rng(3).normal(1, 0.05, (SIDE, SIDE))
+    clipped = np.minimum(frames, 4095)
+    if own:
+        flats = {"exchange__data_white": (1e5 * gain)[None], "exchange__data_dark": np.full((1, SIDE, SIDE), 3.3)}
+        dataset = open_dataset(written(tmp_path, clipped, places, **flats))
+    else:
+        dataset = open_dataset(written(tmp_path, (clipped / gain).astype("float32"), places))
+    full = (frames >= 4095).sum(0)
+    assert dataset.saturation_counts is not None and "at the largest of their pixel, from" in dataset.doubts[0]
+    counts = dataset.patterns.read(np.arange(N))
+    bounded = counts >= dataset.saturation_counts
+    assert bounded[frames >= 4095].mean() > 0.9 and bounded[frames < 0.8 * 4095].sum() == 0 and full.max() > 3
+
+
+@pytest.mark.parametrize("photons", [3e3, 3e5, 2.5e7])
+def test_ordinary_counts_behind_a_flat_field_are_not_saturated(tmp_path, photons):
+    frames, places = scan(photons=photons)
+    gain = np.random.default_rng(3).normal(1, 0.05, (SIDE, SIDE))
+    assert open_dataset(written(tmp_path, frames / gain, places)).saturation_counts is None
+    exact = np.repeat(frames[:10] / 1.7, 10, axis=0)  # as of a simulation without noise: the same beside the object
+    assert open_dataset(written(tmp_path, exact, places, "b.h5")).saturation_counts is None
 
 
 def test_overexposed_middle_of_every_frame_is_no_gap(tmp_path):

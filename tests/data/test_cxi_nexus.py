@@ -281,3 +281,67 @@ def test_machine_energy_alone_is_no_photon_energy(tmp_path):
     path = nexus(tmp_path / "a.nxs", instrument_1__beam_1__incident_beam_energy=None)
     dataset = open_dataset(path, {"pixel_size": 1e-8})
     assert dataset.energy_ev is None and any("not a photon energy" in note for note in dataset.notes)
+
+
+def nxcxi_ptycho(path, *, listed=True):
+    """Every group that the published definition has, by name and class: a raster of 2 x 3 with links and motors."""
+    stack, motion = counts(6).reshape(2, 3, *WINDOW), translations(6)
+    classes = {"": "NXroot", "entry_1": "NXentry", "entry_1/instrument_1": "NXinstrument",
+               "entry_1/instrument_1/source_1": "NXsource", "entry_1/instrument_1/beam_1": "NXbeam",
+               "entry_1/instrument_1/detector_1": "NXdetector", "entry_1/instrument_1/monitor": "NXmonitor",
+               "entry_1/instrument_1/detector_1/transformations": "NXtransformations", "entry_1/data": "NXdata",
+               "entry_1/data_1": "NXcollection", "entry_1/sample_1": "NXsample",
+               "entry_1/sample_1/transformations": "NXtransformations",
+               "entry_1/sample_1/geometry_1": "NXgeometry"}  # fmt: skip
+    with h5py.File(path, "w") as file:
+        for group, name in classes.items():
+            (file.require_group(group) if group else file).attrs["NX_class"] = name
+        file.attrs["default"], file["entry_1"].attrs["default"] = "entry_1", "data"
+        entry = file["entry_1"]
+        entry["definition"], entry["title"], entry["start_time"] = "NXcxi_ptycho", "a scan", "2026-05-04T10:00:00"
+        numbers = {"source_1/energy": (3.0, "GeV"), "beam_1/energy": (10.0, "keV"), "beam_1/extent": (10.0, "um"),
+                   "beam_1/incident_beam_divergence": (1e-4, "rad"), "detector_1/distance": (2000.0, "mm"),
+                   "detector_1/x_pixel_size": (75.0, "um"), "detector_1/y_pixel_size": (55.0, "um"),
+                   "detector_1/beam_center_x": (300.0, "um"), "detector_1/beam_center_y": (165.0, "um"),
+                   "monitor/data": (np.full((2, 3), 1e6), "counts")}  # fmt: skip
+        for name, (value, unit) in numbers.items():
+            entry[f"instrument_1/{name}"] = value
+            entry[f"instrument_1/{name}"].attrs["units"] = unit
+        entry["instrument_1/source_1/name"], entry["instrument_1/source_1/probe"] = "ring", "x-ray"
+        detector = entry["instrument_1/detector_1"]
+        detector.attrs["axes"], detector.attrs["signal"] = np.array(["translation", "x", "y"], "S"), "data"
+        detector["data"] = stack
+        detector["data"].attrs.update({"interpretation": "image", "signal": 1})
+        entry["sample_1/name"] = "star"
+        for axis, vector in (("x", [1, 0, 0]), ("y", [0, 1, 0])):
+            motor = entry.create_dataset(f"sample_1/transformations/{axis}", data=motion[:, "xy".index(axis)] * 1e3)
+            motor.attrs.update({"units": "mm", "vector": vector, "transformation_type": "translation"})
+            entry[f"data/{axis}"] = motor[()].reshape(2, 3)
+            entry[f"data/{axis}"].attrs["units"] = "mm"
+            entry["data"].attrs[f"{axis}_indices"] = [0, 1]
+        entry["data"].attrs["signal"], entry["data"].attrs["axes"] = "data", ["y", "x", ".", "."]
+        for link in ("data/data", "data_1/data"):
+            entry[link] = h5py.SoftLink("/entry_1/instrument_1/detector_1/data")
+        if listed:
+            detector["translation"] = motion
+            detector["translation"].attrs.update({"units": "m", "axes": "translation:y:x", "interpretation": "image"})
+            for link in ("data_1/translation", "sample_1/geometry_1/translation"):
+                entry[link] = h5py.SoftLink("/entry_1/instrument_1/detector_1/translation")
+    return path
+
+
+@pytest.mark.parametrize("listed", [True, False])
+@pytest.mark.parametrize("lacking", [(), ("sample_1/transformations",), ("data_1",), ("instrument_1/source_1",)])
+def test_the_published_layout_of_nxcxi_ptycho(tmp_path, listed, lacking):
+    path = nxcxi_ptycho(tmp_path / "a.nxs", listed=listed)
+    with h5py.File(path, "a") as file:
+        for name in lacking:
+            del file["entry_1"][name]
+    dataset = open_dataset(path)
+    assert dataset.format == "nexus" and dataset.start_probe is None
+    np.testing.assert_array_equal(dataset.patterns.read(np.arange(6)), counts(6))
+    np.testing.assert_allclose(
+        dataset.probe_positions_px, from_minimum(translations(6)[:, 1::-1]), rtol=1e-5, atol=1e-5
+    )
+    assert dataset.energy_ev == pytest.approx(1e4) and dataset.distance_m == pytest.approx(2)
+    assert dataset.detector_pixel_size_m == pytest.approx((55e-6, 75e-6))

@@ -8,6 +8,7 @@ from tiny_crystal import ellipsoid, far_field
 
 from adorym.data.block_dct import resized
 from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.stray import without_stray
 from adorym.data.volume import (
     Volume,
     binned,
@@ -18,7 +19,6 @@ from adorym.data.volume import (
     read_volume,
     sub_voxel_peak,
     to_dataset,
-    without_outliers,
 )
 from adorym.errors import ConfigError, DataError
 
@@ -94,10 +94,10 @@ def test_stray_counts_go_and_the_peak_stays():
     places = [(2, 3, 4), (15, 20, 3), (17, 4, 18)]
     for place in places:
         dirty[place] += 500
-    found, n = without_outliers(Volume(dirty))
+    found, n = without_stray(Volume(dirty))
     assert all(not found.good[place] for place in places) and found.counts.max() == clean.max()
     assert n < 8
-    assert without_outliers(Volume(clean))[1] <= n - 3
+    assert without_stray(Volume(clean))[1] <= n - 3
 
 
 def test_size_of_a_crystal_is_found_to_a_fifth():

@@ -246,3 +246,24 @@ def test_fetching_without_a_network_says_what_to_do(tmp_path, monkeypatch):
     (tmp_path / "below" / SIEMENS_STAR).write_bytes(b"")
     assert siemens_star_path() == tmp_path / "below" / SIEMENS_STAR
     assert siemens_star_path(tmp_path / "below").name == SIEMENS_STAR
+
+
+@pytest.mark.parametrize("kind", ["mat", "npz", "h5"])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_raster_in_four_axes_without_positions_may_be_counted_first_or_last(tmp_path, kind, last):
+    """Counts differ much over a pattern, and little over a scan."""
+    y, x = np.indices((24, 20)) - 11
+    beam = 1e3 * np.exp(-(y**2 + x**2) / 30.0)
+    raster = (
+        np.random.default_rng(0).poisson(beam * np.random.default_rng(1).uniform(0.5, 1, (6, 7, 1, 1))).astype(float)
+    )
+    stored, path = np.moveaxis(raster, (0, 1), (2, 3)) if last else raster, tmp_path / f"a.{kind}"
+    if kind == "mat":
+        scipy.io.savemat(path, {"cbed": stored})
+    elif kind == "npz":
+        np.savez(path, cbed=stored)
+    else:
+        write(path, {"cbed": stored})
+    raw = KeyMap.parse(["patterns=cbed"]).extract(open_container(path))
+    assert raw.scan_shape == (6, 7)
+    np.testing.assert_array_equal(raw.patterns.read(np.arange(42)), raster.reshape(-1, 24, 20))

@@ -172,3 +172,13 @@ def test_blocks_and_loading(tmp_path):
     np.testing.assert_array_equal(loaded.array, counts(7))
     for stack in (loaded, patterns, JoinedPatterns([patterns])):
         np.testing.assert_array_equal(select(stack, np.array([5, 1])).read(np.array([1])), counts(7)[[1]])
+
+
+def test_an_array_that_was_never_written_is_refused(tmp_path):
+    """However large it is: as of an aborted measurement, or of a file made to fill the memory."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("data", (6, 2**16, 2**16), "f4", chunks=(1, 32, 32))
+        file.create_dataset("written", (6, 40, 40), "f4", chunks=(1, 32, 32))[2, 3, 4] = 1
+    with pytest.raises(DataError, match="never written; found 6 x 65536 x 65536 numbers.*; copy the whole file again"):
+        Hdf5Patterns(tmp_path / "a.h5", "data")
+    assert Hdf5Patterns(tmp_path / "a.h5", "written").read(np.array([2]))[0, 3, 4] == 1

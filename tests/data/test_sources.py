@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.io
 import tifffile
-from data_files import WINDOW, counts, native, positions, write
+from data_files import WINDOW, cbf, counts, edf, native, positions, write
 
 from adorym.commands.convert import convert
 from adorym.commands.inspect import inspect
@@ -18,30 +18,6 @@ from adorym.errors import DataError
 
 N = 12
 STACK = counts(N)
-
-
-def edf(path, picture):
-    header = (
-        f"{{\nHeaderID = EH:000001 ;\nByteOrder = LowByteFirst ;\nDataType = UnsignedShort ;\nDim_1 = {WINDOW[1]} ;\n"
-    )
-    header += f"Dim_2 = {WINDOW[0]} ;\n"
-    path.write_bytes((header.ljust(510) + "}\n").encode() + picture.astype("<u2").tobytes())
-
-
-def cbf(path, picture):
-    """Differences in one byte; larger ones in two or four, after the smallest number of fewer bytes."""
-    packed, last = b"", 0
-    for value in picture.astype(int).ravel():
-        step, last = value - last, value
-        if abs(step) < 128:
-            packed += int(step).to_bytes(1, "little", signed=True)
-        elif abs(step) < 32768:
-            packed += b"\x80" + int(step).to_bytes(2, "little", signed=True)
-        else:
-            packed += b"\x80\x00\x80" + int(step).to_bytes(4, "little", signed=True)
-    header = f'###CBF: VERSION 1.5\nconversions="x-CBF_BYTE_OFFSET"\nX-Binary-Size: {len(packed)}\n'
-    header += f"X-Binary-Size-Fastest-Dimension: {WINDOW[1]}\nX-Binary-Size-Second-Dimension: {WINDOW[0]}\n\n"
-    path.write_bytes(header.encode() + b"\x0c\x1a\x04\xd5" + packed)
 
 
 def mib(path, picture):

@@ -34,9 +34,11 @@ def test_object_starts_as_vacuum():
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-# What phases the data needs a crystal: tests/initializers/test_phasing.py.
+# What phases the data needs a crystal: tests/initializers/test_phasing.py; what asks for a probe:
+# tests/initializers/test_ptycho_network.py.
 @pytest.mark.parametrize(
-    "name", sorted(CASES["initializer"].keys() - VOLUME_INITIALIZERS - OF_HOLOGRAMS - {"phasing", "cdi_nn"})
+    "name",
+    sorted(CASES["initializer"].keys() - VOLUME_INITIALIZERS - OF_HOLOGRAMS - {"phasing", "cdi_nn", "ptycho_nn"}),
 )
 def test_object_starts_as_the_initializer_makes_it(tmp_path, name, backend):
     made = CASES["initializer"][name](tmp_path)

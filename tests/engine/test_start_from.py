@@ -9,11 +9,13 @@ import pytest
 from cases import MODELS, insert
 from tiny_runs import calm, everything, finished, measured, tiny, value_of
 
+from adorym.data.dataset import ArrayPatterns
 from adorym.data.readers.base import choose
-from adorym.data.result import read_result, write_result
+from adorym.data.result import ParameterResult, Result, read_result, write_result
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.recipe import Recipe
+from adorym.engine.regrid import on_grid
 from adorym.engine.settings import RunSettings
 from adorym.errors import ConfigError
 from adorym.forward.object import ObjectSettings
@@ -146,13 +148,61 @@ def test_another_model_pixel_size_and_window_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="another forward model; expected 'ptychography'; found 'multislice'"):
         again(path)
     path = kept(before, tmp_path)
-    wider = measured().with_(pixel_size_m=(101e-9, 80e-9))
-    with pytest.raises(ConfigError, match="another pixel size; expected 1.01e-07 x 8e-08 m; found 1e-07 x 8e-08 m"):
+    wider = measured().with_(pixel_size_m=(9e-7, 80e-9), computed=("probe_positions_px",))
+    with pytest.raises(ConfigError, match="another pixel size; expected 9e-07 x 8e-08 m; found 1e-07 x 8e-08 m"):
         again(path, wider)
     result = read_result(path)
     write_result(replace(result, probe=result.probe[:, 1:-1]), tmp_path / "result.h5")
     with pytest.raises(ConfigError, match=r"'probe' of .* has another size; expected \(12, 14\); found \(10, 14\)"):
         again(path)
+
+
+def test_positions_in_pixels_do_not_depend_on_the_size_of_these(tmp_path, caplog):
+    before = finished(tiny(epochs=3))
+    after = again(kept(before, tmp_path), measured().with_(pixel_size_m=(101e-9, 80e-9)))
+    assert "nothing is resampled" in caplog.text
+    np.testing.assert_allclose(predicted(after), predicted(before), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("crop", "factor"), [(None, (1.04, 0.97)), ((20, 24), (20 / 24, 1.0)), ((30, 30), (1.25, 1.25))]
+)
+def test_another_pixel_size_is_resampled(crop, factor):
+    """A smooth object stays where it is in meters under a beam in the middle of the window, and so do positions."""
+    old, window = np.array([50e-9, 40e-9]), (24, 24)
+    new, size = old / factor, np.array(window if crop is None else crop)
+    origin, shape = (5, 7), (60, 64)
+
+    def seen(pixel, at, n, offset):  # at (y, x) px of a window of n px: meters from the middle of the window at (0, 0)
+        return [(a - o - (m - 1) / 2) * p for a, o, m, p in zip(at, offset, n, pixel, strict=True)]
+
+    def smooth(y, x):
+        return np.exp(1j * np.cos(y / 3e-7) + 1j * np.sin(x / 2.5e-7))
+
+    obj = smooth(*np.meshgrid(*seen(old, [np.arange(n) for n in shape], window, origin), indexing="ij"))
+    y, x = np.indices(window) - (window[0] - 1) / 2
+    beam = np.exp(-(y**2 + x**2) / 18 + 0.02j * y**2)[None]
+    places = ParameterResult(np.array([[1.0, 2.0], [20.0, 25.0]]), "px")
+    result = Result(obj[..., None], "real_imag", origin, tuple(old), beam, {"probe_positions": places})
+    data = measured().with_(pixel_size_m=tuple(new), computed=("probe_positions_px",))
+    data = data.with_(patterns=ArrayPatterns(np.ones((data.n_patterns, *size), np.float32)), mask=None)
+    made = on_grid(result, data, "out")
+    np.testing.assert_allclose(made.parameters["probe_positions"].value * new, places.value * old)
+    wanted = smooth(
+        *np.meshgrid(*seen(new, [np.arange(n) for n in made.object.shape[:2]], size, made.origin_px), indexing="ij")
+    )
+    np.testing.assert_allclose(made.object[4:-8, 4:-8, 0], wanted[4:-8, 4:-8], atol=0.01)
+    assert made.probe.shape == (1, *size)
+    power = [np.abs(each) ** 2 for each in (beam[0], made.probe[0])]
+    assert power[1].sum() == pytest.approx(power[0].sum(), rel=1e-3)
+    for axis in (0, 1):  # centered, and as wide in meters as the detector says
+        across = [each.sum(1 - axis) / each.sum() for each in power]
+        steps = [np.arange(n) - (n - 1) / 2 for n in (window[axis], size[axis])]
+        assert across[1] @ steps[1] == pytest.approx(0, abs=1e-3)
+        stretch = size[axis] / window[axis]
+        assert np.sqrt(across[1] @ steps[1] ** 2) == pytest.approx(
+            stretch * np.sqrt(across[0] @ steps[0] ** 2), rel=0.02
+        )
 
 
 def test_another_number_of_slices_is_refused(tmp_path):

@@ -83,7 +83,7 @@ def test_one_material_needs_the_whole_object_only_to_find_which(store, tmp_path)
     more = {"scratch": str(tmp_path)} if store == "h5" else {}
     with pytest.raises(ConfigError, match=r"constraints\[0\]: 'homogeneous' needs the whole object"):
         tiny(terms={"constraints": (Homogeneous(),)}, store=store, **more)
-    tiny(terms={"constraints": (Homogeneous(ratio=20.0),)}, store=store, **more)
+    tiny(terms={"constraints": (Homogeneous(kappa=20.0),)}, store=store, **more)
 
 
 @pytest.mark.parametrize(

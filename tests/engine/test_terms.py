@@ -147,7 +147,7 @@ def test_constraints_are_projections_in_both_representations(name, representatio
 
 def test_constraints_mean_the_same_in_both_representations():
     rng = np.random.default_rng(4)
-    for constraint in (MagnitudeLimit(maximum=0.9), NonNegativity(), PhaseOnly(), Homogeneous(ratio=3.0)):
+    for constraint in (MagnitudeLimit(maximum=0.9), NonNegativity(), PhaseOnly(), Homogeneous(kappa=3.0)):
         direct, other = problem(), problem(representation="delta_beta")
         obj = 0.9 * np.exp(0.4 * noise(rng, direct.store.shape, True))
         made = projected(direct, constraint, direct.xp.asarray(obj.copy()))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from cases import holography_cases, insert
 from laws import relative_error
-from tiny_holograms import N, joined, object_of, series
+from tiny_holograms import ENERGY_EV, N, joined, object_of, series
 from tiny_scan import Exact
 
 from adorym.api import prepare
@@ -17,6 +17,7 @@ from adorym.constraints.support import ShrinkWrap, Support
 from adorym.data.native_write import write_native
 from adorym.data.tiles import Tiling
 from adorym.engine.build import build
+from adorym.engine.guard import data_loss
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.recipe import Recipe
@@ -36,6 +37,7 @@ from adorym.simulate.holograms import Holography as Experiment
 from adorym.simulate.holograms import Misalignment
 from adorym.simulate.noise import Noise
 from adorym.simulate.phantoms import Pictures
+from adorym.updates import State
 from adorym.updates.autofocus import Autofocus, FocusUpdate, refocused
 
 ALL = tuple(range(N))
@@ -64,6 +66,41 @@ def test_a_common_distance_refocuses_the_object():
     assert relative_error(predicted(problem), before) < 1e-10
 
 
+@pytest.mark.parametrize("propagator", ["fresnel", "angular_spectrum"])
+def test_autofocus_leaves_the_fit_as_it_is(propagator):
+    scaled = 2e-4  # visible light at large angles: the two propagators differ
+    data = series(energy_ev=scaled * ENERGY_EV, propagation_distance_m=scaled * np.linspace(0.03, 0.2, N))
+    model = Holography(buffer_px=8, propagation=propagator, autofocus=Autofocus(reach=scaled * 0.02))
+    problem = reconstruction(model, data, names=["common_distance"]).problem
+    insert(problem, {"object": object_of(problem.store.shape)})
+    before = predicted(problem)
+    (update,) = (each for each in problem.bound.updates if isinstance(each, FocusUpdate))
+    after = update.apply(State(1, 1, {"common_distance": np.zeros(1)}, {}, problem.store.values))
+    assert after.values["common_distance"][0] != 0
+    insert(problem, {"object": after.new_object, "common_distance": after.values["common_distance"]})
+    assert relative_error(predicted(problem), before) < 1e-10
+
+
+def test_a_focus_that_spoils_the_fit_is_not_kept(monkeypatch, caplog):
+    def run():
+        model = Holography(buffer_px=8, autofocus=Autofocus(reach=0.02))
+        made = reconstruction(model, names=["common_distance"], epochs=2)
+        for _ in made.epochs():
+            pass
+        return made, data_loss(made.problem, made.batches())
+
+    focused, fitted = run()
+    assert (
+        fitted < 1e-20
+        and abs(focused.problem.present()["common_distance"][0]) > 1e-3
+        and "fits worse" not in caplog.text
+    )
+    monkeypatch.setattr("adorym.updates.autofocus.refocused", lambda obj, *others: 0.5 * obj)
+    left, loss = run()
+    assert loss < 1e-20 and abs(left.problem.present()["common_distance"][0]) < 1e-12
+    assert "it is left as it was. Search the focus in earlier epochs with 'forward_model.autofocus.at'" in caplog.text
+
+
 def test_relative_distances_have_no_mean():
     problem = reconstruction(names=["relative_distances"]).problem
     insert(problem, {"object": object_of(problem.store.shape)})
@@ -86,7 +123,7 @@ def test_the_first_hologram_is_the_reference(name):
 @pytest.mark.parametrize("cone", [False, True])
 def test_tiles_predict_what_whole_holograms_show(cone, monkeypatch):
     """But for fringes finer than the buffer is made for: a tile's window ends within the object."""
-    names = ["common_distance", "affine", "intensity_scale", "illumination"]
+    names = ["common_distance", "affine", "intensity_scale", "beam_shape", "illumination"]
     changes = {"magnification": np.linspace(3.0, 2.9, N)} if cone else {}
     data, model = series((50, 63), **changes), Holography(buffer_px=24)
     rng, found = np.random.default_rng(0), []
@@ -98,6 +135,7 @@ def test_tiles_predict_what_whole_holograms_show(cone, monkeypatch):
         obj, light = (1 - 0.2 * np.sin(y) ** 2) * np.exp(0.4j * np.cos(x - y)), 10 + np.sin(y + 0.3 * x) + 0j
         scale = np.linspace(0.9, 1.1, N)[:, None]
         values = {"object": obj, "affine": maps, "illumination": light, "intensity_scale": scale}
+        values["beam_shape"] = 0.1 * np.cos(np.arange(5 * N)).reshape(N, 5)
         insert(problem, values | {"common_distance": np.array([0.01])})
         found.append(predicted(problem) if tiles is None else joined(problem.dataset, predicted(problem)))
     assert relative_error(found[1], found[0]) < 2e-3
@@ -221,6 +259,21 @@ def test_kappa_is_found_from_ten_times_off(tmp_path):
     assert outcome(run).parameters["kappa"].value == pytest.approx(8, rel=0.2)
 
 
+def test_a_beam_that_changes_between_holograms_is_refined(tmp_path):
+    data = experiment(blur=0.0).run(1)
+    y, x = (np.linspace(-1, 1, n) for n in (48, 54))
+    tilts = np.array([0.12, -0.04, -0.08])
+    beam = np.exp(tilts[:, None, None] * (x + 0.5 * y[:, None]))
+    uneven = data.with_(patterns=Exact(data.patterns.read(np.arange(3)) * beam))
+    refined = solved(tmp_path, uneven, {"beam_shape": {}})
+    even, plain = (solved(tmp_path, each).progress.history["loss"][-1] for each in (data, uneven))
+    assert refined.progress.history["loss"][-1] < 1.1 * even < 0.5 * plain
+    found = refined.problem.present()["beam_shape"]
+    # Lengths are in units of half the larger side.
+    np.testing.assert_allclose(found[:, 0] - found[:, 0].mean(), tilts * 27 / 26.5, atol=0.01)
+    np.testing.assert_allclose(found[:, 1] - found[:, 1].mean(), 0.5 * tilts * 27 / 23.5, atol=0.01)
+
+
 def test_autofocus_finds_a_defocused_object():
     problem = reconstruction(Holography(buffer_px=20), series((60, 64))).problem
     grid = problem.bound.geometry.grid_of(problem.store.shape)
@@ -303,7 +356,7 @@ def test_constraints_mean_the_transmission_of_the_material(tmp_path):
     np.testing.assert_array_equal(after(Support(mask=str(tmp_path / "mask.npy")))[0], np.where(mask, lag, 0))
 
 
-@pytest.mark.parametrize("constraint", [Homogeneous(ratio=3.0), PhaseOnly(), AbsorptionOnly(), ShrinkWrap()])
+@pytest.mark.parametrize("constraint", [Homogeneous(kappa=3.0), PhaseOnly(), AbsorptionOnly(), ShrinkWrap()])
 def test_constraints_without_a_meaning_for_one_material_are_refused(constraint):
     with pytest.raises(ConfigError, match=rf"constraints\[0\]: '{constraint.kind}' does not apply to a homogeneous"):
         one_material((constraint,))

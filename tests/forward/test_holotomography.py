@@ -24,7 +24,7 @@ from adorym.parameters import ParameterSettings
 from adorym.preconditioners import Point
 
 DISTANCES = np.linspace(0.03, 0.1, 4)
-MATERIAL = (Homogeneous(ratio=10.0), NonNegativity())
+MATERIAL = (Homogeneous(kappa=10.0), NonNegativity())
 SEVERAL = {"propagation_distance_m": DISTANCES, "angle_index": np.repeat(np.arange(5), 4)}
 
 

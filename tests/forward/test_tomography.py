@@ -165,13 +165,13 @@ def test_paganin_undoes_the_fringes_of_its_own_model():
     dataset = FoamTomography(size_px=(16, 32), angles=4, bubbles=3, counts=1e6).run(3)
     integrals = np.random.default_rng(0).uniform(0, 0.1, (4, 16, 32))
     dataset = dataset.with_(propagation_distance_m=np.array([0.02]))
-    smooth = PhaseFilter(delta_beta=100.0).filtered(integrals, dataset)
+    smooth = PhaseFilter(kappa=100.0).filtered(integrals, dataset)
     assert smooth.std() < 0.5 * integrals.std()
     assert smooth.mean() == pytest.approx(integrals.mean(), rel=0.02)
     with pytest.raises(ConfigError, match=r"initial.paganin: the distance of the detector is not known"):
-        PhaseFilter(delta_beta=100.0).filtered(integrals, dataset.with_(propagation_distance_m=None))
+        PhaseFilter(kappa=100.0).filtered(integrals, dataset.with_(propagation_distance_m=None))
     elsewhere = dataset.with_(propagation_distance_m=np.array([0.5]))
-    assert np.array_equal(PhaseFilter(delta_beta=100.0, distance=0.02).filtered(integrals, elsewhere), smooth)
+    assert np.array_equal(PhaseFilter(kappa=100.0, distance=0.02).filtered(integrals, elsewhere), smooth)
 
 
 def test_initializer_needs_a_volume():

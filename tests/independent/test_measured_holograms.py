@@ -20,6 +20,7 @@ MAPS = np.array([
 MOVED = np.array([[0, 0], [0.7, -0.4], [-0.6, 0.8], [0.5, 0.9]])
 RATIO = np.array([1, 1.04, 0.97, 1.03])
 SCALE = np.array([0.9, 1.1, 1.05, 0.95])
+BEAM = np.random.default_rng(4).uniform(-0.1, 0.1, (N, 5))
 
 
 def smooth(shape):
@@ -42,7 +43,11 @@ def exact(wave, distances, maps, paraxial, scale=None):
         behind = physics.carried(wave, PIXEL_M, LAM, distance, paraxial)
         a = maps[k]
         out.append(physics.intensity_at(behind, a[0] * r_y + a[1] * r_x + a[2], a[3] * r_y + a[4] * r_x + a[5]))
-    return np.array(out) * (1 if scale is None else scale[:, None, None])
+    if scale is None:
+        return np.array(out)
+    y, x = r_y / (max(WINDOW) / 2), r_x / (max(WINDOW) / 2)
+    polynomials = np.array([x, y, (3 * x**2 - 1) / 2, x * y, (3 * y**2 - 1) / 2])
+    return np.array(out) * scale[:, None, None] * np.exp(np.tensordot(BEAM, polynomials, 1))
 
 
 def predicted(model, dataset, values, obj):
@@ -70,6 +75,7 @@ def test_maps_distances_and_illumination(propagation):
         "relative_distances": RELATIVE,
         "affine": MAPS,
         "intensity_scale": SCALE[:, None],
+        "beam_shape": BEAM,
     }
     settings = {**values, "illumination": light((WINDOW[0] + 2 * BUFFER, WINDOW[1] + 2 * BUFFER))}
     problem, found = predicted(model, dataset, settings, smooth)

@@ -151,3 +151,33 @@ def test_the_mean_of_several_starts_is_zero_outside_the_support_of_the_best():
     mean = settings.chosen(found)
     assert np.array_equal(mean != 0, found.objects[0] != 0) and 0 < np.mean(mean != 0) < 0.2
     assert not np.allclose(mean, found.objects[0])
+
+
+def test_starts_that_agree_are_told_and_those_that_do_not_are_warned_of(caplog):
+    dataset, _ = measured()
+    settings = Phasing(starts=3, sequence="2*(40*HIO+10*ER)+10*ER", shrink_wrap=TIGHT)
+    with caplog.at_level("INFO", "adorym"):
+        settings.start(dataset, SHAPE, np.random.default_rng(3))
+    assert "phasing: 3 starts, chi2" in caplog.text and "disagree" not in caplog.text
+    caplog.clear()
+    noise = np.random.default_rng(0).poisson(3.0, (22, 24, 20)).astype(np.float32)  # no peak at all
+    found = Phasing(starts=3, sequence="5*ER").start(Dataset(ArrayPatterns(noise)), SHAPE, np.random.default_rng(1))
+    assert "the starts of the phasing disagree" in caplog.text
+    assert np.median(found.diagnostics["starts_overlap"][1:]) < 0.7
+
+
+def test_the_forecast_of_the_memory_grows_with_starts_and_voxels():
+    one, four = (Phasing(starts=n).bytes_at_once(64**3) for n in (1, 4))
+    # Measured with 64^3 voxels: 150 and 534 bytes a voxel.
+    assert one == pytest.approx(150 * 64**3, rel=0.35) and four == pytest.approx(534 * 64**3, rel=0.35)
+
+
+def test_shrink_wrap_never_takes_most_of_the_array():
+    """Of noise, whose amplitude is the same everywhere, even a blurred one."""
+    noise = np.sqrt(np.random.default_rng(0).poisson(5.0, (22, 24, 20)))
+    settings = PhasingSettings(sequence="40*HIO", shrink_wrap=ShrinkWrapSettings(threshold=0.02, every=5, start=5))
+    supports = np.zeros((2, 22, 24, 20), bool)
+    supports[0, 6:16, 6:16, 6:14], supports[1] = True, True
+    start = supports * np.exp(2j * np.pi * np.random.default_rng(1).random(supports.shape))
+    found = Phaser(XP, noise, None, settings).run(start, supports)
+    assert found.supports[0].mean() <= 0.5 and np.array_equal(found.objects != 0, found.supports)

@@ -79,3 +79,15 @@ def test_half_bit_threshold_goes_to_its_limits():
 def test_different_shapes_are_refused():
     with pytest.raises(DataError, match=r"ring correlation: the images do not compare.*\(96, 64\) and \(64, 96\)"):
         ring_correlation(IMAGE, IMAGE.T)
+
+
+def test_area_is_the_mean_correlation_up_to_its_cutoff():
+    rng = np.random.default_rng(0)
+    image = rng.normal(size=SHAPE)
+    assert ring_correlation(image, image).area() == pytest.approx(1)
+    f = np.hypot(np.fft.fftfreq(SHAPE[0])[:, None], np.fft.fftfreq(SHAPE[1]))
+    other = rng.normal(size=SHAPE)
+    half = np.fft.ifft2(np.where(f < 0.25, np.fft.fft2(image), np.fft.fft2(other))).real
+    rings = ring_correlation(image, half)
+    assert rings.area(0.4) == pytest.approx(1, abs=0.03)
+    assert rings.area() == pytest.approx(0.5, abs=0.06)

@@ -138,7 +138,7 @@ def test_a_run_goes_on_in_other_stores_on_other_numbers_of_ranks(folder):
         main(["run", "config.yaml", "-o", "out", "--resume"])
     assert_same(read_result("out"), whole(folder))
     assert {p.name for p in Path("out").iterdir()} == {
-        "result.h5", "checkpoint.h5", "checkpoint.previous.h5", "log.txt",
+        "result.h5", "checkpoint.h5", "checkpoint.previous.h5", "log.txt", "live",
     }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from adorym.errors import ConfigError, DataError
 from adorym.metrics.crystal import match
 from adorym.networks.cdi_nn import CdiNetwork, decoded, diffraction, predict
 from adorym.networks.shards import Examples, Turn, read_shards, shard_paths, write_shard
-from adorym.networks.training import PHASE_LOSSES, SHAPE_LOSSES, Stage, Trainer, TrainingSettings
+from adorym.networks.training import PHASE_LOSSES, SHAPE_LOSSES, CdiTrainer, Stage, TrainingSettings
 from adorym.networks.weights import load_network, read_safetensors, save_network, write_safetensors
 
 TINY = (2, 3, 4)
@@ -109,7 +109,7 @@ def test_weights_of_another_network_are_refused(tmp_path):
 
 # -- training ----------------------------------------------------------------------------------------------------------
 def test_stages_train_their_branches_only():
-    trainer = Trainer(examples(), settings())
+    trainer = CdiTrainer(examples(), settings())
     before = {name: p.clone() for name, p in trainer.network.named_parameters()}
     steps = trainer.epochs()
     next(steps)
@@ -122,7 +122,7 @@ def test_stages_train_their_branches_only():
 
 
 def test_a_training_that_was_cut_off_ends_as_the_uninterrupted_one(tmp_path):
-    through, cut, resumed = (Trainer(examples(), settings(), tmp_path / n) for n in ("a", "b", "b"))
+    through, cut, resumed = (CdiTrainer(examples(), settings(), tmp_path / n) for n in ("a", "b", "b"))
     list(through.epochs())
     steps = cut.epochs()
     next(steps), next(steps)
@@ -135,7 +135,7 @@ def test_a_training_that_was_cut_off_ends_as_the_uninterrupted_one(tmp_path):
 
 
 def test_loss_falls():
-    trainer = Trainer(examples(), settings(stages=(Stage(epochs=6),), learning_rate=5e-3))
+    trainer = CdiTrainer(examples(), settings(stages=(Stage(epochs=6),), learning_rate=5e-3))
     losses = [record["loss"] for record in trainer.epochs()]
     assert losses[-1] < 0.8 * losses[0]
 
@@ -169,7 +169,7 @@ def test_phases_begin_at_nothing():
 
 
 def test_bfloat16_convolutions_learn_nearly_the_same():
-    records = [next(Trainer(examples(), settings(bfloat16=b)).epochs()) for b in (False, True)]
+    records = [next(CdiTrainer(examples(), settings(bfloat16=b)).epochs()) for b in (False, True)]
     assert records[1]["loss"] != records[0]["loss"] and records[1]["loss"] == pytest.approx(
         records[0]["loss"], rel=0.02
     )
@@ -177,14 +177,14 @@ def test_bfloat16_convolutions_learn_nearly_the_same():
 
 def test_wrong_sizes_and_too_few_crystals_are_refused(tmp_path):
     with pytest.raises(DataError, match="the crystals have the wrong size"):
-        Trainer(examples(3, 24), settings())
+        CdiTrainer(examples(3, 24), settings())
     with pytest.raises(DataError, match="too few crystals"):
-        Trainer(examples(1), settings())
+        CdiTrainer(examples(1), settings())
     with pytest.raises(DataError, match="no training to resume"):
-        Trainer(examples(), settings(), tmp_path).resume()
-    Trainer(examples(), settings(), tmp_path).save()
+        CdiTrainer(examples(), settings(), tmp_path).resume()
+    CdiTrainer(examples(), settings(), tmp_path).save()
     with pytest.raises(ConfigError, match="the checkpoint is that of another network"):
-        Trainer(examples(), settings(width=(2, 2, 2)), tmp_path).resume()
+        CdiTrainer(examples(), settings(width=(2, 2, 2)), tmp_path).resume()
 
 
 def test_shards_come_back_and_damage_is_named(tmp_path):

@@ -59,7 +59,8 @@ def test_ball_on_skew_voxels_is_a_ball_in_the_laboratory():
     edge = np.linalg.norm(lattice, axis=0).min()
     radius = 7 * edge
     obj = on_lattice(lattice, lambda r: np.clip((radius - np.linalg.norm(r, axis=0)) / edge + 0.5, 0, 1) + 0j)
-    found, voxel = orthogonal(obj, lattice)
+    made = orthogonal(obj, lattice)
+    found, voxel = made.object, made.voxel_m
     inside = np.abs(found) > 0.5
     places = (np.argwhere(inside) - np.array(found.shape) // 2) * voxel
     assert inside.sum() * voxel**3 == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.05)
@@ -80,7 +81,8 @@ def test_strain_along_q_of_a_known_displacement():
         phase = -size * 0.5 * curvature * along**2 + 0.7
         return np.where(np.linalg.norm(r, axis=0) < radius, np.exp(1j * phase), 0)
 
-    turned, voxel = orthogonal(on_lattice(lattice, crystal), lattice)
+    made = orthogonal(on_lattice(lattice, crystal), lattice)
+    turned, voxel = made.object, made.voxel_m
     field = strain_field(turned, voxel, q, threshold=0.6)
     y, x, z = ((a - n // 2) * voxel for a, n in zip(np.indices(turned.shape), turned.shape, strict=True))
     expected = curvature * (unit[0] * x + unit[1] * y + unit[2] * z)

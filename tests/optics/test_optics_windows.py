@@ -68,6 +68,11 @@ def test_halves_go_to_the_even_corner():
 
 
 def test_errors():
+    for far in ([[0, 0], [3.0, 1e300]], [[1e9, 1e9]]):
+        with pytest.raises(
+            DataError, match="probe_positions: too far apart or away.*; give their unit, data.positions"
+        ):
+            object_shape(np.array(far), (4, 6))
     with pytest.raises(DataError, match="probe_positions: there are none"):
         object_shape(np.zeros((0, 2)), (4, 4))
     with pytest.raises(GeometryError, match=r"parameters\.object: the object is smaller than one window; .*\(9, 4\)"):

@@ -101,8 +101,9 @@ def test_cxi_follows_the_names_of_the_format(tmp_path):
         np.testing.assert_array_equal(file["entry_1/instrument_1/source_1/illumination"][()], THICK.probe)
         translation = file["entry_1/sample_1/geometry_1/translation"][()]
     positions = THICK.parameters["probe_positions"].value
-    np.testing.assert_allclose(translation[:, 0], -positions[:, 1] * PIXEL_M[1])
-    np.testing.assert_allclose(translation[:, 1], -positions[:, 0] * PIXEL_M[0])
+    # The sample moves against the probe, rows run down and columns against x: y and x follow rows and columns.
+    np.testing.assert_allclose(translation[:, 0], positions[:, 1] * PIXEL_M[1])
+    np.testing.assert_allclose(translation[:, 1], positions[:, 0] * PIXEL_M[0])
 
 
 def test_cxi_has_energy_and_detector_in_si_units(tmp_path):
@@ -115,6 +116,21 @@ def test_cxi_has_energy_and_detector_in_si_units(tmp_path):
         sides = [instrument[f"detector_1/{axis}_pixel_size"][()] for axis in "yx"]
         assert sides == pytest.approx([75e-6, 55e-6])
         np.testing.assert_allclose(instrument["detector_1/basis_vectors"], [[0, -75e-6, 0], [-55e-6, 0, 0]])
+
+
+def test_cxi_of_a_known_pixel_size_describes_a_detector_that_gives_it(tmp_path):
+    """Some programs refuse a file without distance and detector pixel, and compute the object's pixel from these."""
+    with h5py.File(export(replace(FLAT, provenance={"energy_ev": "8800"}), tmp_path / "o.cxi", "cxi")) as file:
+        instrument = file["entry_1/instrument_1"]
+        detector = instrument["detector_1"]
+        wavelength, distance = instrument["source_1/wavelength"][()], detector["distance"][()]
+        for axis, n, pixel in zip("yx", FLAT.probe.shape[1:], PIXEL_M, strict=True):
+            assert wavelength * distance / (n * detector[f"{axis}_pixel_size"][()]) == pytest.approx(pixel)
+        assert b"not measured" in detector["description"][()]
+        assert file["entry_1/sample_1/geometry_1/translation"].shape[1] == 3
+    near = {"energy_ev": "8800", "propagation_distance_m": "0.01"}
+    with h5py.File(export(replace(FLAT, provenance=near), tmp_path / "n.cxi", "cxi")) as file:
+        assert "detector_1" not in file["entry_1/instrument_1"]
 
 
 def test_cxi_of_a_single_slice_and_of_a_refractive_index(tmp_path):

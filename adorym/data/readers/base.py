@@ -21,7 +21,8 @@ from adorym.data.gaps import find_gaps
 from adorym.data.lengths import LENGTHS, Lengths, check_particles
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
-from adorym.data.pictures import hot_pixels
+from adorym.data.picture_roles import moments_in
+from adorym.data.pictures import field_files, hot_pixels
 from adorym.data.positions import Recorded, own_positions, placed, recorded_in
 from adorym.data.projections import chosen_rows, clipping, in_rows, own_fields, repaired_projections
 from adorym.data.rotation_angles import check_angles, chosen_angles
@@ -56,6 +57,7 @@ class Raw:
         open_beam_counts: Mean counts in a pixel without the sample; those of ``flat`` if there is one.
         start_probe: ``(modes, y, x)``, or ``(scans, modes, y, x)``.
         rotation_center_px: x of the rotation axis from the detector's middle.
+        arm_px: (y, x) pixel that the arm of the detector points at.
         computed: As `adorym.data.dataset.Dataset` has it.
         truth: What a simulation knows.
         notes: What the reader decided.
@@ -79,6 +81,7 @@ class Raw:
     open_beam_counts: float | None = None
     start_probe: np.ndarray | None = None
     rotation_center_px: float | None = None
+    arm_px: tuple[float, float] | None = None
     computed: tuple[str, ...] = ()
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -145,10 +148,11 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     raw = _with_own(_in_rows(raw, overrides), overrides, notes, path)
     doubts = list(raw.doubts)
     chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
-    raw = _with_fields(raw, overrides, notes, doubts, path)
+    raw = with_fields(raw, overrides, notes, doubts, path)
     measured, mask = overrides.measured or raw.measured, _mask(raw, overrides, notes, path)
-    mask = _without_gaps(raw, mask, chosen, doubts, signed=measured == "line_integrals")
-    patterns = _corrected(replace(raw, measured=measured), mask, notes, path)
+    silent = _scanned(raw) and overrides.mask is None  # who gives a mask knows the detector
+    mask = _without_gaps(raw, mask, chosen, doubts, signed=measured == "line_integrals", silent=silent)
+    patterns = corrected(replace(raw, measured=measured), mask, notes, path)
     if measured == "line_integrals":
         patterns, measured, raw = Transmissions(patterns), "intensity", replace(raw, open_beam_counts=1.0)
         notes.append("measured: line integrals -log(I/I0), made transmissions again")
@@ -158,6 +162,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
             patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
             if turn.transpose and lengths.detector_pixel_size_m is not None:  # the object's pixel stays
                 lengths = replace(lengths, detector_pixel_size_m=lengths.detector_pixel_size_m[::-1])
+            if raw.arm_px is not None:
+                raw = replace(raw, arm_px=turn.place(raw.arm_px, patterns.shape[1:]))
             notes.append(f"patterns: {turn.describe()}")
     frames = _frames(replace(raw, patterns=patterns, mask=mask, measured=measured, lengths=lengths), chosen)
     frames = frames.windowed(overrides, chosen, notes)
@@ -186,6 +192,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         angle_numbers=chosen.angles,
         open_beam_counts=frames.open_beam_counts,
         rotation_center_px=frames.rotation_center_px,
+        arm_px=frames.arm_px,
         **{q.field: getattr(lengths, q.field) for q in LENGTHS},
     )
     check_angles(dataset)
@@ -231,7 +238,7 @@ def _with_own(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> Ra
     return replace(raw, theta_rad=theta, angle_index=index, doubts=(*raw.doubts, *doubts))
 
 
-def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], doubts: list[str], path: str) -> Raw:
+def with_fields(raw: Raw, overrides: Overrides, notes: list[str], doubts: list[str], path: str) -> Raw:
     """With the user's flat and dark fields, and the mask of hot pixels if it is asked for."""
     window, dark = raw.patterns.shape[1:], raw.dark
     if overrides.dark is not None:
@@ -241,7 +248,8 @@ def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], doubts: list[
         flats = own_fields(overrides.white, "flat", overrides, window)
         turned = len(raw.theta_rad) > 1 or overrides.theta is not None or overrides.theta_range is not None
         kind = overrides.white_fields or one_each(len(flats), n, _scanned(raw) or turned, notes)
-        flat, drift = beam_of(flats, dark, moments_of(kind, len(flats), None, np.zeros(n), path), notes)
+        when = moments_of(kind, len(flats), moments_in(field_files(overrides.white)), np.arange(n, dtype=float), path)
+        flat, drift = beam_of(flats, dark, when, notes)
         doubts += clipping(raw.patterns, flats)
     elif overrides.dark is not None and flat is not None:  # another dark field than that of the file
         flats = (flat[None] if drift is None else drift.flats(flat)) + (0.0 if raw.dark is None else raw.dark)
@@ -258,11 +266,11 @@ def _with_fields(raw: Raw, overrides: Overrides, notes: list[str], doubts: list[
 
 
 def _without_gaps(
-    raw: Raw, mask: np.ndarray | None, chosen: Selection, doubts: list[str], *, signed: bool
+    raw: Raw, mask: np.ndarray | None, chosen: Selection, doubts: list[str], *, signed: bool, silent: bool
 ) -> np.ndarray | None:
     """The mask with the pixels left out that hold a detector's mark instead of counts."""
     patterns = raw.patterns if chosen.is_all else select(raw.patterns, chosen.patterns)
-    gaps = find_gaps(patterns, chosen_mask(mask, chosen), signed=signed)
+    gaps = find_gaps(patterns, chosen_mask(mask, chosen), signed=signed, silent=silent)
     if gaps is None:
         return mask
     doubts.append(f"mask: pixels without counts are left out: {', '.join(gaps.found)} of nearly all patterns")
@@ -298,7 +306,7 @@ def _mask(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> np.nda
     return mask
 
 
-def _corrected(raw: Raw, mask: np.ndarray | None, notes: list[str], path: str) -> Patterns:
+def corrected(raw: Raw, mask: np.ndarray | None, notes: list[str], path: str) -> Patterns:
     """Patterns with dark, flat and bad pixels taken care of."""
     patterns, window = raw.patterns, raw.patterns.shape[1:]
     for name, field_ in (("dark", raw.dark), ("flat", raw.flat)):
@@ -332,6 +340,11 @@ def _lit(flat: np.ndarray) -> np.ndarray:
     return (flat > 0) & np.isfinite(flat)
 
 
+def lit_mean(flat: np.ndarray | None) -> float | None:
+    """Mean of the flat field where it has light: the counts of the open beam."""
+    return None if flat is None else float(flat[_lit(flat)].mean())
+
+
 def _positions(
     raw: Raw, overrides: Overrides, scale: np.ndarray, notes: list[str], doubts: list[str], path: str
 ) -> tuple[np.ndarray | None, bool, tuple[float, float]]:
@@ -355,5 +368,6 @@ def _frames(raw: Raw, chosen: Selection) -> Frames:
         amplitude=raw.measured == "amplitude",
         start_probe=raw.start_probe,
         rotation_center_px=raw.rotation_center_px,
-        open_beam_counts=raw.open_beam_counts if raw.flat is None else float(raw.flat[_lit(raw.flat)].mean()),
+        arm_px=raw.arm_px,
+        open_beam_counts=raw.open_beam_counts if raw.flat is None else lit_mean(raw.flat),
     )

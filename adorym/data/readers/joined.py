@@ -1,4 +1,4 @@
-"""Several files as one data set: parts of a scan, or scans of one object in the coordinates that they share."""
+"""Several files as one data set: parts of a scan, scans of one object in its coordinates, or one distance each."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from adorym.data.dataset import Dataset
+from adorym.data.air import steady
+from adorym.data.dataset import Dataset, Patterns
+from adorym.data.lengths import Lengths
 from adorym.data.patterns import JoinedPatterns
 from adorym.data.positions import Recorded
-from adorym.data.readers.base import Raw
+from adorym.data.readers.base import Raw, corrected, lit_mean
 from adorym.errors import DataError
 
 # Relative difference of pixels of the object that shifts no pixel of a window by a tenth of its width.
@@ -115,6 +117,67 @@ def _fits(first: Dataset, other: Dataset) -> None:
     if (here is None) != (there is None) or (here is not None and not np.allclose(here, there, rtol=SAME_PIXEL)):
         raise DataError(other.path, "scans with another pixel of the object cannot be joined", expected=here,
                         found=there, remedy="crop the patterns so that pixel and window agree")  # fmt: skip
+
+
+def same_angles(raws: Sequence[Raw]) -> bool:
+    """Whether several sets of pictures without a scan are taken at the same angles, as those of several distances."""
+    first = raws[0].theta_rad
+    for raw in raws:
+        scanned = any(each is not None for each in (raw.positions_px, raw.positions_m, raw.recorded))
+        if scanned or raw.theta_rad.shape != first.shape or not np.allclose(raw.theta_rad, first, atol=1e-6):
+            return False
+        if len(first) > 1 and raw.patterns.shape[0] != len(first):
+            return False
+    return len(first) > 1 or all(raw.patterns.shape[0] == 1 for raw in raws)
+
+
+def at_distances(raws: Sequence[Raw], path: str) -> Raw:
+    """Pictures at the same angles and one distance each as one data set, all at one distance after the other.
+
+    Each is corrected by its own flat and dark fields, so that the beam has the same counts in all of them.
+
+    Raises:
+        DataError: They differ in size or in kind, or some have flat fields and others none.
+    """
+    first, shapes = raws[0], [raw.patterns.shape for raw in raws]
+    levels = [lit_mean(raw.flat) for raw in raws]
+    alike = len({(raw.patterns.shape, raw.measured, raw.flat is None) for raw in raws}) == 1
+    if not alike:
+        found = ", ".join(f"{s} {'with' if level else 'without'} flat" for s, level in zip(shapes, levels, strict=True))
+        what = "pictures of different kinds cannot be joined"
+        raise DataError(path, what, expected="one number and size, all with flat fields or none", found=found)
+    notes, masks, stacks = list[str](), list[np.ndarray](), list[Patterns]()
+    for raw, level in zip(raws, levels, strict=True):
+        stack = corrected(raw, None, notes, path)
+        stacks.append(stack if level is None else steady(stack, np.full(stack.shape[0], level / (levels[0] or level))))
+        masks += [good for good in (raw.mask, None if raw.flat is None else raw.flat > 0) if good is not None]
+    n, several = shapes[0][0], len(first.theta_rad) > 1
+    return replace(
+        first,
+        patterns=JoinedPatterns(stacks),
+        angle_index=np.tile(np.arange(n), len(raws)) if several else None,
+        lengths=_of_distances(raws, notes),
+        mask=np.logical_and.reduce(masks) if masks else None,
+        dark=None,
+        flat=None,
+        drift=None,
+        open_beam_counts=levels[0] or first.open_beam_counts,
+        truth={},
+        notes=(f"{len(raws)} distances of {n} pictures", *first.notes, *dict.fromkeys(notes)),
+        doubts=tuple(dict.fromkeys(doubt for raw in raws for doubt in raw.doubts)),
+    )
+
+
+def _of_distances(raws: Sequence[Raw], notes: list[str]) -> Lengths:
+    """The lengths that the parts share, and their distances; pixels that differ are those of a cone beam."""
+    every = [raw.lengths for raw in raws]
+    shared, distances = replace(every[0], distance_m=None), [each.distance_m for each in every]
+    if len({each.detector_pixel_size_m for each in every}) > 1:
+        notes.append("pixel sizes differ, a cone beam: give data.source_distance, distance and detector_pixel_size")
+        return replace(shared, detector_pixel_size_m=None)
+    if None in distances or len(set(distances)) == 1:
+        return replace(shared, distance_m=distances[0])
+    return replace(shared, propagation_distance_m=np.array(distances, np.float64))
 
 
 def _recorded(found: Sequence[Recorded | None], path: str) -> Recorded | None:

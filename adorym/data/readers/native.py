@@ -15,12 +15,14 @@
 | ``metadata/distance_m``, ``source_distance_m``, ``detector_pixel_size_m`` | scalar, scalar, (y, x) | m |
 | ``metadata/magnification`` | (distance,) | cone beam; ``psize_cm`` is that of the largest |
 | ``metadata/open_beam_counts`` | scalar | counts in a pixel without the sample |
+| ``metadata/arm_px`` | (y, x) | px, that the detector's arm points at, of a Bragg peak |
 | ``metadata/computed`` | texts | which of pixel size and positions follow from the distance of the detector |
 | ``metadata/angle_index`` | (n,) | angle of every pattern, where angles have unequal numbers of them |
 | ``start/probe`` | (modes, y, x) | square root of photons |
 | ``truth/...`` | | what a simulation knows |
+| ``stream/...`` | | what a recorded stream tells of its frames: `adorym.data.recording` |
 
-``@units`` on a dataset wins over the unit of the table. The last eight rows are additions to the original's layout.
+``@units`` on a dataset wins over the unit of the table. The last nine rows are additions to the original's layout.
 Angles missing from a file with scans at several angles are taken as the original takes them: evenly from 0 to pi, both
 included. Pictures without angles are pictures at one angle.
 """
@@ -34,13 +36,15 @@ import h5py
 import numpy as np
 
 from adorym.data.flat_fields import beam_of, moments_of, one_each, robust_mean
-from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single, text_attribute, unit_of
+from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single, text_attribute, unit_of, whole
 from adorym.data.lengths import LENGTHS, Lengths, Quantity
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns
+from adorym.data.positions import Recorded
 from adorym.data.projections import clipping
 from adorym.data.readers.arrays import modes_of
 from adorym.data.readers.base import Raw, Reader
+from adorym.data.recording import POSITION, Joined, joined_in
 from adorym.data.rotation_angles import in_radians
 from adorym.errors import DataError
 from adorym.registry import register
@@ -57,10 +61,10 @@ class NativeReader(Reader):
             return find(file, [DATA]) is not None
 
     def extract(self, path: Path, overrides: Overrides) -> Raw:
-        patterns = Hdf5Patterns(path, DATA)
         notes: list[str] = []
         with open_hdf5(path) as file:
-            stored = file[DATA]
+            stored, stream = file[DATA], joined_in(file)
+            patterns = Hdf5Patterns(path, DATA, None if stream is None else stream.rows)
             if stored.ndim not in (3, 4):
                 expected = "(angle, tile, y, x) or (angle, y, x)"
                 raise DataError(
@@ -69,6 +73,7 @@ class NativeReader(Reader):
             lengths = _lengths(file, notes)
             doubts: list[str] = []
             shape = stored.shape if not overrides.sinograms else (*stored.shape[-2::-1], stored.shape[-1])
+            shape = shape if stream is None else patterns.shape
             index, theta = _angles(file, shape, lengths, (notes, doubts), overrides.theta_unit)
             measured = text_attribute(stored, "measured")
             if measured is None:
@@ -85,7 +90,8 @@ class NativeReader(Reader):
             probe, stored_notes = find(file, ["start/probe"]), _texts(file, "metadata/notes")
             raw = Raw(
                 patterns=patterns,
-                positions_px=_positions(file, index, lengths, notes),
+                positions_px=_positions(file, index, lengths, notes) if stream is None else None,
+                recorded=None if stream is None else _streamed(stream, file, notes),
                 angle_index=index,
                 theta_rad=theta,
                 measured=measured,
@@ -96,6 +102,7 @@ class NativeReader(Reader):
                 drift=drift,
                 start_probe=None if probe is None else _start_probe(probe, len(theta), path),
                 rotation_center_px=_number(file, "metadata/rotation_center_px", "metadata/rotation_centre_px"),
+                arm_px=_arm(file),
                 open_beam_counts=_number(file, "metadata/open_beam_counts"),
                 computed=_texts(file, "metadata/computed"),
                 truth=_truth(file),
@@ -108,7 +115,16 @@ class NativeReader(Reader):
 def _start_probe(stored: h5py.Dataset, scans: int, path: Path) -> np.ndarray:
     """``(modes, y, x)``, or ``(scans, modes, y, x)`` as `adorym.data.native_write` writes them."""
     each = stored.ndim == 4 and stored.shape[0] == scans > 1
-    return stored[()] if each else modes_of(stored[()], f"{path}:{stored.name}")
+    return whole(stored) if each else modes_of(whole(stored), f"{path}:{stored.name}")
+
+
+def _streamed(stream: Joined, file: h5py.File, notes: list[str]) -> Recorded | None:
+    """Positions of a recorded stream."""
+    notes.append(f"a recorded stream: {len(stream.rows)} frames, {len(stream.without)} without a position left out")
+    if not len(stream.positions):
+        return None
+    unit = unit_of(file[POSITION]) or "px"
+    return Recorded(stream.positions, unit)
 
 
 def _texts(file: h5py.File, name: str) -> tuple[str, ...]:
@@ -142,6 +158,16 @@ def _length(q: Quantity, dataset: h5py.Dataset, notes: list[str]) -> Any:
 def _number(file: h5py.File, *names: str) -> float | None:
     dataset = find(file, names)
     return None if dataset is None else float(np.ravel(numbers(dataset))[0])
+
+
+def _arm(file: h5py.File) -> tuple[float, float] | None:
+    dataset = find(file, ["metadata/arm_px"])
+    if dataset is None:
+        return None
+    place = np.ravel(quantity(dataset, "px", "px"))
+    if place.shape != (2,) or not np.isfinite(place).all():
+        raise DataError(f"{file.filename}:{dataset.name}", "not a pixel", expected="(y, x)", found=place)
+    return float(place[0]), float(place[1])
 
 
 def _stack(fields: np.ndarray) -> np.ndarray:
@@ -268,7 +294,7 @@ def _mask(file: h5py.File, shape: tuple[int, int, int]) -> np.ndarray | None:
     dataset = find(file, ["metadata/mask", "exchange/mask"])
     if dataset is None:
         return None
-    mask = np.asarray(dataset[()]) != 0
+    mask = np.asarray(whole(dataset)) != 0
     return mask.reshape(shape) if mask.ndim > 2 and mask.size == np.prod(shape) else mask
 
 
@@ -279,7 +305,7 @@ def _truth(file: h5py.File) -> dict[str, object]:
     def add(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
             is_text = h5py.check_string_dtype(item.dtype) is not None
-            found[name] = item.asstr()[()] if is_text else item[()]
+            found[name] = item.asstr()[()] if is_text else whole(item)
 
     if isinstance(file.get("truth"), h5py.Group):
         file["truth"].visititems(add)

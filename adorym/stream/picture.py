@@ -1,0 +1,194 @@
+"""The picture of a scan that goes on: batches of what has arrived, new frames more often than old ones."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adorym.config import Config, DataSettings
+from adorym.data.result import Result
+from adorym.engine.growth import grow
+from adorym.engine.guard import check_finite
+from adorym.engine.loop import Reconstruction
+from adorym.engine.outcome import outcome
+from adorym.engine.settings import RunSettings
+from adorym.engine.step import GradientStep, apply_update, finish_epoch
+from adorym.errors import AdorymError
+from adorym.forward.probe import ProbeSettings
+from adorym.optics.probes import MeanPatternProbe
+from adorym.stream.live_data import LiveData
+from adorym.stream.waiting import Ready
+from adorym.updates.base import State
+
+LOG = logging.getLogger("adorym")
+MADE_UP = {"energy_ev": 8e3, "distance_m": 1.0, "detector_pixel_size_m": (5e-5, 5e-5)}
+STEP_S = 0.06  # time that a batch should take
+SMALLEST_BATCH = 16
+FRESH = 0.5  # part of a batch for the frames that were used least; the others are drawn from all
+
+
+class LivePicture:
+    """Object, probe and parameters from the frames so far. All methods are collective.
+
+    A batch holds frames that were used least, and others drawn at random: a new frame is used in the next batch, then
+    more often than the old ones until it has caught up, and at the end all were used equally often.
+
+    Args:
+        config: The configuration of the run.
+        about: What the source knows.
+        path: Of the recording, for messages.
+
+    Attributes:
+        uses: How often each frame was used.
+        loss: Loss of the last batch, of the whole data set if all were like it; NaN before the first one.
+        lags_s: Time from the arrival of each frame to the end of its first batch.
+    """
+
+    def __init__(self, config: Config, about: dict[str, Any], path: Path) -> None:
+        self._config, self._path = config, path
+        self._data = LiveData(about, config.data, str(path))
+        self._reconstruction: Reconstruction | None = None
+        self._received = np.zeros(0)
+        self.uses, self.loss, self.lags_s = np.zeros(0, np.int64), float("nan"), list[float]()
+        self._per_pattern_s, self._losses = 0.0, list[float]()
+
+    def __len__(self) -> int:
+        return len(self.uses)
+
+    @property
+    def looks(self) -> float:
+        """How often a frame was used on average."""
+        return float(self.uses.mean()) if len(self.uses) else 0.0
+
+    @property
+    def batch_size(self) -> int:
+        """Patterns that a step should hold, from the time that the last ones took."""
+        if not self._per_pattern_s:
+            return 4 * SMALLEST_BATCH
+        return max(SMALLEST_BATCH, int(STEP_S / self._per_pattern_s))
+
+    def add(self, frames: Sequence[Ready]) -> None:
+        """Add frames to the data set.
+
+        Raises:
+            InputError: Data and configuration do not fit each other.
+        """
+        dataset = self._data.add(frames)
+        self._received = np.append(self._received, [frame.received_s for frame in frames])
+        self.uses = np.append(self.uses, np.zeros(len(frames), np.int64))
+        if self._reconstruction is None:
+            self._reconstruction = Reconstruction(dataset, self._config.recipe, in_memory(self._config.run))
+        else:
+            grow(self._reconstruction, dataset)
+
+    def step(self, size: int, *, catch_up: bool = False) -> None:
+        """One batch of at most ``size`` patterns.
+
+        Args:
+            size: Patterns.
+            catch_up: Only of those that were used least, until all were used equally often.
+
+        Raises:
+            RunError: The loss is not a finite number.
+        """
+        run = self._reconstruction
+        assert run is not None  # there are frames
+        problem, start = run.problem, time.perf_counter()
+        patterns = self._chosen(size, run.rng, 1.0 if catch_up else FRESH)
+        epoch, total = int(self.looks), max(self._config.run.epochs, int(self.looks) + 1)
+        active = problem.active(epoch)
+        rates = {name: value.rate for name, value in active.items()}
+        state = State(epoch, total, {}, rates, problem.store.values, patterns=patterns)
+        loss = GradientStep(problem).apply(state).loss
+        check_finite(loss, f"a batch of {len(patterns)} frames", rates)
+        self.loss = loss * len(self.uses) / len(patterns)
+        self._losses.append(self.loss)
+        now, fresh = time.time(), patterns[self.uses[patterns] == 0]
+        self.lags_s += list(now - self._received[fresh])
+        self.uses[patterns] += 1
+        if int(self.looks) > epoch:
+            self._end_look(epoch + 1, total, rates)
+        each = (time.perf_counter() - start) / len(patterns)
+        self._per_pattern_s = each if not self._per_pattern_s else 0.8 * self._per_pattern_s + 0.2 * each
+
+    def _chosen(self, size: int, rng: np.random.Generator, part: float) -> np.ndarray:
+        """The patterns of the next batch, sorted: a ``part`` of those used least, and others."""
+        n = len(self.uses)
+        if part == 1 and not self.even:
+            size = min(size, int((self.uses < self.uses.max()).sum()))
+        if size >= n:
+            return np.arange(n)
+        unused = int((self.uses == 0).sum())
+        least = min(size, max(unused, int(part * size)))
+        order = self.uses + rng.random(n)
+        chosen = np.argpartition(order, least - 1)[:least]
+        others = np.setdiff1d(rng.choice(n, size, replace=False), chosen)[: size - least]
+        return np.sort(np.concatenate([chosen, others]))
+
+    def _end_look(self, epoch: int, total: int, rates: dict[str, float]) -> None:
+        """What is done at the end of an epoch, once all frames were used as often on average."""
+        run = self._reconstruction
+        assert run is not None  # a batch is over
+        problem, progress = run.problem, run.progress
+        finish_epoch(problem, rates, epoch - 1)
+        constrained = frozenset(constraint.parameter for constraint in problem.constraints)
+        state = State(epoch, total, problem.present(), rates, problem.store.values, constrained)
+        for update in problem.bound.updates:
+            if update.when == "end" and update.due(epoch, total):
+                state = apply_update(problem, update, state)
+        progress.epoch = epoch
+        for name, value in (("epoch", epoch), ("loss", float(np.mean(self._losses))), ("time_s", 0.0)):
+            progress.history[name].append(value)
+        self._losses.clear()
+
+    @property
+    def even(self) -> bool:
+        """Whether all frames were used equally often."""
+        return bool(len(self.uses)) and int(self.uses.min()) == int(self.uses.max())
+
+    def result(self, order: np.ndarray | None = None) -> Result:
+        """The result so far; ``order``: numbers of all frames of the recording, by which patterns are counted."""
+        run = self._reconstruction
+        assert run is not None  # asked for once there is a picture
+        if order is not None:
+            numbers = np.searchsorted(order, self._data.numbers)
+            bound = run.problem.bound
+            run.problem.bound = bound.with_(dataset=bound.dataset.with_(pattern_numbers=numbers))
+        return outcome(run, self._config.to_yaml(), judged=False)
+
+
+def warm_up(config: Config, path: Path) -> None:
+    """One batch of a small scan that is made up: compiles what the first frames would otherwise wait for.
+
+    Without effect if the configuration does not fit such a scan.
+    """
+    known = {name: getattr(config.data, name) for name in ("energy", "wavelength", "voltage", "distance")}
+    data = DataSettings(path=str(path), **known, detector_pixel_size=config.data.detector_pixel_size)
+    parameters = {name: replace(each, initial=None) for name, each in config.parameters.items()}
+    probe = config.recipe.settings.get("probe")
+    if isinstance(probe, ProbeSettings):  # without a search
+        parameters["probe"] = replace(probe, initial=MeanPatternProbe())
+    about = dict(MADE_UP) if data.energy is data.wavelength is data.voltage is None else {}
+    rng = np.random.default_rng(0)
+    images = rng.poisson(50 * np.hanning(16)[:, None] * np.hanning(16), (SMALLEST_BATCH, 16, 16)).astype(np.uint16)
+    frames = [Ready(i, image, (2.0 * (i // 4), 2.0 * (i % 4)), time.time()) for i, image in enumerate(images)]
+    try:
+        picture = LivePicture(replace(config, data=data, parameters=parameters), about, path)
+        for _ in range(2):
+            picture.add(frames)
+            picture.step(SMALLEST_BATCH)
+    except AdorymError as error:
+        LOG.debug("no batch before the first frames: %s", error)
+
+
+def in_memory(run: RunSettings) -> RunSettings:
+    """Settings of the run with the object in memory, which a picture needs that is made anew many times a second."""
+    if run.store != "h5":
+        return run
+    return replace(run, store="dp", memory=None, driver="memmap", scratch=None)
