@@ -78,7 +78,8 @@ class Result:
         provenance: Version, backend, device, ranks, seed, ...
         fit: One pattern ``measured`` and ``predicted``, ``(y, x)``, and its ``index``.
         verdict: Whether the model fits the data as well as their noise allows; ``None`` in files without it.
-        numbers: ``pattern`` and ``angle``, number in the data file of each that was used; counted from 0.
+        numbers: ``pattern`` and ``angle``, number in the data file of each that was used; counted from 0. Of a stage
+            of a run also ``recorded_px``, the positions in the data.
 
     Raises:
         DataError: An array has the wrong shape, or a name is not valid in the file.

@@ -108,6 +108,7 @@ def build(
     if run.stages:
         remedy = "run it by 'adorym run' or adorym.reconstruct(..., output=FOLDER), which keeps their results"
         raise ConfigError("run.stages", "a single reconstruction has no stages", remedy=remedy)
+    recorded = dataset.probe_positions_px
     earlier = None if recipe.start_from is None else Earlier.read(recipe.start_from, dataset, recipe)
     if earlier is not None:
         dataset, recipe = earlier.continued(dataset, recipe)
@@ -137,6 +138,7 @@ def build(
         remarks=(*bound.remarks, *searched.words),
         epochs_before=0 if earlier is None else earlier.epochs_before,
         history_before={} if earlier is None else earlier.history,
+        recorded_px=recorded,
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
     try_components(problem, start)

@@ -20,6 +20,7 @@ from adorym.engine.loop import Reconstruction
 from adorym.engine.origin import VERSION
 from adorym.engine.problem import Problem
 from adorym.engine.shown import as_kept, present_parameters, present_probe, voxel_size_m
+from adorym.engine.stage_grid import RECORDED
 from adorym.engine.verdict import verdict
 from adorym.storage.base import blocks
 from adorym.wrapper.base import Array
@@ -83,9 +84,15 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray, share
         history=_history(reconstruction),
         config=config,
         provenance=_provenance(reconstruction) | ({"photons": shared.by} if shared.by else {}),
-        numbers={"pattern": bound.dataset.pattern_numbers, "angle": bound.dataset.angle_numbers},
+        numbers=_numbers(problem),
         fit=_fit(problem) | {name: np.asarray(a) for name, a in problem.start_diagnostics.items()},
     )
+
+
+def _numbers(problem: Problem) -> dict[str, np.ndarray]:
+    """Which patterns and angles of the data were used; of a stage also where they were recorded."""
+    found = {"pattern": problem.dataset.pattern_numbers, "angle": problem.dataset.angle_numbers}
+    return found | ({RECORDED: problem.recorded_px} if problem.stage and problem.recorded_px is not None else {})
 
 
 def _history(reconstruction: Reconstruction) -> dict[str, np.ndarray]:

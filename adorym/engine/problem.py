@@ -46,6 +46,7 @@ class Problem:
         epochs_before: Epochs of the runs that this one goes on from.
         history_before: History of the stages of this run before this one.
         stage: Number of this stage; 0 for a run without stages.
+        recorded_px: Positions of the data as they are recorded, before any refinement.
         checkpoint_slices: As `adorym.data.batches.Batch` has it.
     """
 
@@ -64,6 +65,7 @@ class Problem:
     epochs_before: int = 0
     history_before: Mapping[str, np.ndarray] = field(default_factory=dict)
     stage: int = 0
+    recorded_px: np.ndarray | None = None
     checkpoint_slices: int | None = None
     remarks: tuple[str, ...] = ()
 

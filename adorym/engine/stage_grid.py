@@ -14,11 +14,13 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from adorym.data.dataset import Dataset
-from adorym.data.result import ParameterResult, Result
+from adorym.data.result import Result
 from adorym.errors import ConfigError
 from adorym.optics.probe_files import fit_window
 
 POSITIONS, VARIATIONS = "probe_positions", "probe_variations"
+# Under which name the result of a stage holds the recorded positions.
+RECORDED = "recorded_px"
 # A frame that differs by less is the same.
 SAME_FRAME = 1e-6
 
@@ -77,16 +79,16 @@ def _pair(pixel_m: tuple[float, ...], frames: _Frames) -> tuple[float, float]:
 
 
 def _frames(result: Result, dataset: Dataset) -> _Frames:
-    positions: ParameterResult | None = result.parameters.get(POSITIONS)
+    recorded = result.numbers.get(RECORDED)
     assert result.probe is not None and dataset.probe_positions_px is not None
-    if positions is None or positions.start is None or result.representation != "real_imag":
+    if recorded is None or result.representation != "real_imag":
         what = "a stage with other pixels needs a scan of a thin object"
         raise ConfigError("run.stages", what, remedy="leave out crop and bin of the stages")
     own = result.numbers["pattern"]
     _, here, there = np.intersect1d(own, dataset.pattern_numbers, return_indices=True)
     if len(here) < 2:
         raise ConfigError("run.stages", "two stages share no patterns", remedy="choose 'data.frames' that overlap")
-    old, new = positions.start[here], dataset.probe_positions_px[there]
+    old, new = recorded[here], dataset.probe_positions_px[there]
     a, b = old - old.mean(0), new - new.mean(0)
     scale = (a * b).sum(0) / np.maximum((a * a).sum(0), np.finfo(float).tiny)
     window = (int(result.probe.shape[-2]), int(result.probe.shape[-1]))

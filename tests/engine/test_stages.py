@@ -13,7 +13,7 @@ from adorym.commands.stages import stages_of
 from adorym.config import config_from
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.result import ParameterResult, Result, read_result
-from adorym.engine.regrid import regridded
+from adorym.engine.stage_grid import regridded
 from adorym.errors import ConfigError, ConfigErrors
 
 SCAN = Scan(window=(16, 20), grid=(6, 6), step_px=2.0, size_px=2.2, photons=1e6)
@@ -75,6 +75,18 @@ def test_an_interrupted_stage_goes_on(tmp_path, store):
         np.testing.assert_allclose(again.history["loss"], whole.history["loss"], rtol=1e-9)
 
 
+def test_refined_positions_go_through_three_stages(tmp_path):
+    """Each stage finds its pixels from the recorded positions, however far those of the last one have moved."""
+    refined = {"parameters": {"probe_positions": {"start": 2}}}
+    config = configuration(tmp_path, {**COARSE, **refined}, {"data": {"crop": [12, 14]}, "run": {"epochs": 2}}, LAST)
+    result = carry_out_stages(config, tmp_path / "out").result
+    np.testing.assert_allclose(
+        read_result(tmp_path / "out/stage_2.h5").pixel_size_m, (1.6e-6 / 12, 1.6e-6 / 14), rtol=1e-6
+    )
+    np.testing.assert_allclose(result.pixel_size_m, (1e-7, 8e-8), rtol=1e-6)
+    assert len(result.history["loss"]) == 9
+
+
 def test_an_object_goes_to_finer_pixels():
     """A smooth wave, written down on both grids; windows of even and odd sizes."""
 
@@ -86,7 +98,8 @@ def test_an_object_goes_to_finer_pixels():
     start = ParameterResult(positions + 0.5, "px", positions)
     coarse = Result(
         object=wave(y[:, None], x)[..., None], representation="real_imag", origin_px=(4, 4), pixel_size_m=(2e-7, 5e-7),
-        probe=np.ones((1, *window)), parameters={"probe_positions": start}, numbers={"pattern": np.arange(9)},
+        probe=np.ones((1, *window)), parameters={"probe_positions": start},
+        numbers={"pattern": np.arange(9), "recorded_px": positions},
     )  # fmt: skip
     finer = Dataset(ArrayPatterns(np.ones((9, 20, 30))), probe_positions_px=positions * ratio + [3, 1])
     made = regridded(coarse, finer)
