@@ -210,8 +210,13 @@ def two_runs() -> Iterator[Figure]:
             ended = chaos.finish(chaos.start(arguments, second_folder), second_folder)
             if "another run uses the folder" in ended.err and ended.status == 2:
                 refused, slowest = refused + 1, max(slowest, ended.seconds)
+            while not (folder / "out" / "log.txt").exists() and time.monotonic() < until:  # it has begun
+                time.sleep(0.01)
             os.kill(first, signal.SIGTERM)
-            harmed += chaos.finish(first, folder).status != 0 or len(read_result(folder / "out").history["loss"]) == 0
+            told = chaos.finish(first, folder)
+            if told.status or not len(read_result(folder / "out").history["loss"]):
+                harmed += 1
+                print(f"  trial {trial}: status {told.status}; {told.err.strip()[-300:]}")
     yield Figure("two_runs.first_harmed", harmed, 0)
     yield Figure("two_runs.second_not_refused", n - refused, 0)
     yield Figure("two_runs.slowest_refusal_s", slowest, 2)
