@@ -224,9 +224,7 @@ def _noise_of_roots() -> tuple[np.ndarray, np.ndarray]:
     return mean, 2 * mean - 2 * np.sqrt(mean) * root
 
 
-def _compared(
-    scan: Scan, obj: np.ndarray, frame: Frame
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
+def _compared(scan: Scan, obj: np.ndarray, frame: Frame) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
     """Counts, prediction and valid pixels of some patterns at a time, from an object in the units of the counts."""
     _, offsets = corners_and_offsets(scan.positions_px)
     for start in range(0, scan.length, BATCH):
