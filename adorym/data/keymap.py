@@ -243,6 +243,10 @@ class KeyMap:
         if self.reciprocal_pixel is not None and self.pixel_size is None:
             parts = self.reciprocal_pixel.split(",")
             steps = [_step(_quantity(container, part.strip(), "1/m", "reciprocal_pixel", notes)) for part in parts]
+            if not all(np.isfinite(step) and step > 0 for step in steps):
+                remedy = "give data.pixel_size or data.detector_pixel_size"
+                place = f"{container.path}:{self.reciprocal_pixel}"
+                raise DataError(place, "no step of the spatial frequency", expected="> 0", found=steps, remedy=remedy)
             found["pixel_size_m"] = (1 / (window[0] * steps[0]), 1 / (window[1] * steps[-1]))
         return Lengths(**found)
 
