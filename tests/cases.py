@@ -366,15 +366,17 @@ def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any
     scan = full_scan(regime, modes, window=window, size_px=1.7 if window[0] < 20 else 2.3)
     made = Ptychography(propagation=regime, **model)
     settings = {name: spec.settings() for name, spec in Ptychography.refinable.items() if spec.implied is None}
-    settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), modes=modes)
+    per = "scan" if modes > 1 else "run"
+    settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), modes=modes, per=per)
     settings["object"] = ObjectSettings(margin_px=4)
+    del settings["detector_blur"]  # the fused operation has none
     if regime == "far_field":
         del settings["propagation_distance"]
 
     def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
         values = {
             "object": scan.object_array((shape[0], shape[1]), origin),
-            "probe": scan.probe(),
+            "probe": np.array([scan.probe()] * 2) if per == "scan" else scan.probe(),
             "probe_positions": scan.positions,
             "probe_offset": scan.offset_px,
             "probe_defocus": np.array([scan.defocus_m]),

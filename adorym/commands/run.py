@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from adorym.comm import communicator
 from adorym.commands.draft import PROBE, beam_of
 from adorym.commands.report import REPORT_NAME, report_scored
 from adorym.commands.saving import Saving, need_folder
+from adorym.commands.stages import stages_of
 from adorym.config import Config, config_from, load_config, with_data
 from adorym.config_file import at_lines, load
 from adorym.data.atomic import remove_partial
@@ -93,12 +95,48 @@ def run(
     assignments = tuple(overrides)
     config = load_config(path, assignments, quick=quick)
     folder = Path(output if output is not None else config.output.directory)
+    where = "output.directory" if output is None else "--output"
     try:
-        reconstruction = prepare(config, folder)
+        return carry_out_stages(config, folder, resume=resume, callbacks=callbacks, where=where)
     except InputError as error:
         raise at_lines(error, load(path, assignments).lines) from error.__cause__
-    where = "output.directory" if output is None else "--output"
-    return carry_out(reconstruction, config, folder, resume=resume, callbacks=callbacks, where=where)
+
+
+def carry_out_stages(
+    config: Config, folder: Path, *, resume: bool = False, callbacks: Sequence[Callback] = (), where: str = "output"
+) -> Outcome:
+    """Run all stages of ``config``, or all of it if it has none; as `carry_out`.
+
+    The result of a stage is kept as ``stage_1.h5``, ``stage_2.h5``, ...; a run that is resumed skips these stages and
+    goes on from the checkpoint of the one that was interrupted.
+    """
+    stages = stages_of(config) or (config,)
+    before: Path | None = None
+    for number, stage in enumerate(stages, 1):
+        kept, last = folder / f"stage_{number}.h5", number == len(stages)
+        if resume and not last and kept.is_file():
+            before = kept
+            continue
+        made = stage if before is None else replace(stage, start_from=str(before))
+        made = made if last else replace(made, output=replace(made.output, report=False))
+        reconstruction = prepare(made, folder)
+        reconstruction.problem.stage = number if len(stages) > 1 else 0
+        here = resume and (before is None or (folder / CHECKPOINT_NAME).is_file())
+        done = carry_out(reconstruction, made, folder, resume=here, callbacks=callbacks, where=where)
+        if done.interrupted or last:
+            break
+        _keep(reconstruction, folder, kept)
+        before, resume = kept, False
+    return done
+
+
+def _keep(reconstruction: Reconstruction, folder: Path, kept: Path) -> None:
+    """The result as that of a stage; its checkpoint goes first, so that a stage is whole or begins anew."""
+    comm = reconstruction.problem.comm
+    if comm.is_root:
+        (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
+        os.replace(folder / RESULT_NAME, kept)
+    comm.barrier("keep the result of a stage")
 
 
 def carry_out(

@@ -226,6 +226,17 @@ class Overrides:
         return Orientation(transpose=self.transpose, flip_y=self.flip_y, flip_x=self.flip_x, keep_center=keep_center)
 
 
+@component
+class DataFile(Overrides):
+    """One of several scans of an object, with settings of its own, which win over the common ones.
+
+    Attributes:
+        path: Its file, or several files that hold parts of it.
+    """
+
+    path: InputPath | tuple[InputPath, ...]
+
+
 def given(overrides: Overrides) -> dict[str, Any]:
     """The fields that differ from their defaults."""
     plain = Overrides()

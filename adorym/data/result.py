@@ -78,7 +78,8 @@ class Result:
         provenance: Version, backend, device, ranks, seed, ...
         fit: One pattern ``measured`` and ``predicted``, ``(y, x)``, and its ``index``.
         verdict: Whether the model fits the data as well as their noise allows; ``None`` in files without it.
-        numbers: ``pattern`` and ``angle``, number in the data file of each that was used; counted from 0.
+        numbers: ``pattern`` and ``angle``, number in the data file of each that was used; counted from 0. Of a stage
+            of a run also ``recorded_px``, the positions in the data.
 
     Raises:
         DataError: An array has the wrong shape, or a name is not valid in the file.
@@ -113,8 +114,9 @@ class Result:
         object.__setattr__(self, "origin_px", (int(self.origin_px[0]), int(self.origin_px[1])))
         if self.probe is not None:
             probe = np.asarray(self.probe, dtype=np.complex64)
-            if probe.ndim != 3:
-                raise DataError("probe", "wrong shape", expected="(modes, y, x)", found=probe.shape)
+            if probe.ndim not in (3, 4):
+                expected = "(modes, y, x) or (scans, modes, y, x)"
+                raise DataError("probe", "wrong shape", expected=expected, found=probe.shape)
             object.__setattr__(self, "probe", probe)
         if self.pixel_size_m is not None:
             sizes = tuple(float(size) for size in self.pixel_size_m)

@@ -15,11 +15,12 @@ from adorym.data.contiguous import write_rows
 from adorym.data.dataset import Dataset
 from adorym.data.result import Result, bytes_beside_the_object, write_frame, write_result
 from adorym.engine.convention import Share, share
-from adorym.engine.earlier import EPOCHS_BEFORE
+from adorym.engine.earlier import EPOCHS_BEFORE, STAGE
 from adorym.engine.loop import Reconstruction
 from adorym.engine.origin import VERSION
 from adorym.engine.problem import Problem
 from adorym.engine.shown import as_kept, present_parameters, present_probe, voxel_size_m
+from adorym.engine.stage_grid import RECORDED
 from adorym.engine.verdict import verdict
 from adorym.storage.base import blocks
 from adorym.wrapper.base import Array
@@ -80,12 +81,28 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray, share
         pixel_size_m=voxel_size_m(problem),
         probe=None if probe is None else probe * shared.of_probe,
         parameters=present_parameters(problem),
-        history={name: np.asarray(v) for name, v in reconstruction.progress.history.items()},
+        history=_history(reconstruction),
         config=config,
         provenance=_provenance(reconstruction) | ({"photons": shared.by} if shared.by else {}),
-        numbers={"pattern": bound.dataset.pattern_numbers, "angle": bound.dataset.angle_numbers},
+        numbers=_numbers(problem),
         fit=_fit(problem) | {name: np.asarray(a) for name, a in problem.start_diagnostics.items()},
     )
+
+
+def _numbers(problem: Problem) -> dict[str, np.ndarray]:
+    """Which patterns and angles of the data were used; of a stage also where they were recorded."""
+    found = {"pattern": problem.dataset.pattern_numbers, "angle": problem.dataset.angle_numbers}
+    return found | ({RECORDED: problem.recorded_px} if problem.stage and problem.recorded_px is not None else {})
+
+
+def _history(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
+    """The history of this stage after that of the ones before; of what all of them have."""
+    own = {name: np.asarray(values) for name, values in reconstruction.progress.history.items()}
+    before = reconstruction.problem.history_before
+    if not before:
+        return own
+    own["epoch"] = own["epoch"] + len(before["loss"])
+    return {name: np.concatenate([before[name], own[name]]) for name in own if name in before}
 
 
 def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
@@ -101,6 +118,7 @@ def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
         "ranks": str(problem.comm.size),
         "seed": str(run.seed),
         **({EPOCHS_BEFORE: str(problem.epochs_before)} if problem.epochs_before else {}),
+        **({STAGE: str(problem.stage)} if problem.stage else {}),
         **_solver(reconstruction),
         "batch_size": str(reconstruction.batch_size),
         "data": problem.dataset.path,

@@ -86,7 +86,12 @@ def write_cxi(path: Path, result: Result) -> None:
         window = None if result.probe is None else (result.probe.shape[1], result.probe.shape[2])
         write_instrument(entry, _lengths(result), window if far else None)
         if result.probe is not None:
-            put(entry, "instrument_1/source_1/illumination", result.probe, "sqrt(photons)")
+            put(
+                entry,
+                "instrument_1/source_1/illumination",
+                result.probe.reshape(-1, *result.probe.shape[-2:]),
+                "sqrt(photons)",
+            )
         positions = result.parameters.get("probe_positions")
         if positions is not None and size is not None and positions.value.ndim == 2:
             write_translation(entry, positions.value, size)

@@ -100,7 +100,7 @@ class NativeReader(Reader):
                 dark=dark,
                 flat=flat,
                 drift=drift,
-                start_probe=None if probe is None else modes_of(whole(probe), f"{path}:{probe.name}"),
+                start_probe=None if probe is None else _start_probe(probe, len(theta), path),
                 rotation_center_px=_number(file, "metadata/rotation_center_px", "metadata/rotation_centre_px"),
                 arm_px=_arm(file),
                 open_beam_counts=_number(file, "metadata/open_beam_counts"),
@@ -110,6 +110,12 @@ class NativeReader(Reader):
                 doubts=tuple(doubts),
             )
         return raw
+
+
+def _start_probe(stored: h5py.Dataset, scans: int, path: Path) -> np.ndarray:
+    """``(modes, y, x)``, or ``(scans, modes, y, x)`` as `adorym.data.native_write` writes them."""
+    each = stored.ndim == 4 and stored.shape[0] == scans > 1
+    return whole(stored) if each else modes_of(whole(stored), f"{path}:{stored.name}")
 
 
 def _streamed(stream: Joined, file: h5py.File, notes: list[str]) -> Recorded | None:
