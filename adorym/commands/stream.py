@@ -13,11 +13,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from adorym.comm import communicator
+from adorym.callbacks.live_stream import LiveStream
+from adorym.comm import Communicator, communicator
 from adorym.commands.run import Outcome, carry_out, prepare
 from adorym.config import Config, load_config
 from adorym.data.hdf5 import open_hdf5
 from adorym.data.lock import only_run_in
+from adorym.data.looks import Look
 from adorym.data.recording import NUMBER, joined_in
 from adorym.data.result import RESULT_NAME, Result, write_result
 from adorym.engine.checkpoint import CHECKPOINT_NAME
@@ -146,12 +148,34 @@ def stream(
             if intake is not None:
                 intake.start()
             live = Live(made, path, comm, intake, options.settling)
-            live.follow(watch, show, solve=options.picture)
+            page = _page(live, source, folder, made, comm)
+            live.follow(watch if page is None else _both(watch, page), show, solve=options.picture)
             streamed = comm.broadcast(_closed(live, intake, folder), "what became of the stream")
+            if page is not None:
+                page.close("failed" if live.failed else "finished", streamed.books)
             _keep_picture(live, path, folder)
     if streamed.interrupted or not _is_wanted(options, streamed, folder):
         return streamed
     return replace(streamed, outcome=_finished(made, folder, options))
+
+
+def _page(live: Live, source: str, folder: Path, config: Config, comm: Communicator) -> LiveStream | None:
+    """Snapshots for `adorym watch`, on rank 0; with a picture if that rank makes it alone."""
+    if not comm.is_root or not config.output.live:
+        return None
+
+    def look() -> Look[Result] | None:
+        return live.picture.look() if live.picture is not None and comm.size == 1 else None
+
+    return LiveStream(folder, f"stream: {source}", look)
+
+
+def _both(watch: Callable[[Moment], None], page: LiveStream) -> Callable[[Moment], None]:
+    def told(moment: Moment) -> None:
+        watch(moment)
+        page.add(moment.books, moment.looks, moment.loss)
+
+    return told
 
 
 def _intake(source: str, path: Path, options: StreamOptions, *, resume: bool) -> Intake:

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from adorym.config import Config, DataSettings
+from adorym.data.looks import Look
 from adorym.data.result import Result
 from adorym.engine.growth import grow
 from adorym.engine.guard import check_finite
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome
 from adorym.engine.settings import RunSettings
+from adorym.engine.shown import glance
 from adorym.engine.step import GradientStep, apply_update, finish_epoch
 from adorym.errors import AdorymError
 from adorym.forward.probe import ProbeSettings
@@ -151,6 +153,11 @@ class LivePicture:
     def even(self) -> bool:
         """Whether all frames were used equally often."""
         return bool(len(self.uses)) and int(self.uses.min()) == int(self.uses.max())
+
+    def look(self) -> Look[Result] | None:
+        """A look at the picture so far, on rank 0; ``None`` on the others, and before the first frame."""
+        run = self._reconstruction
+        return None if run is None else glance(run.problem, run.progress.history)
 
     def result(self, order: np.ndarray | None = None) -> Result:
         """The result so far; ``order``: numbers of all frames of the recording, by which patterns are counted."""
