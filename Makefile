@@ -9,7 +9,7 @@ CORE := $(VENV)/.installed
 DEVELOP := $(VENV)/.installed-develop
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint docs examples unit clean
+.PHONY: help demo test lint docs examples unit fuzz clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -38,12 +38,16 @@ unit: $(DEVELOP) ## the tests
 	$(BIN)/python -m pytest -m "not mpi" -n auto
 	$(BIN)/python -m pytest -m mpi
 
+fuzz: $(DEVELOP) ## thousands of damaged files and configurations; FIRST=0 SEEDS=3000 says which
+	ADORYM_FUZZ_FIRST=$(or $(FIRST),0) ADORYM_FUZZ_SEEDS=$(or $(SEEDS),3000) \
+		$(BIN)/python -m pytest -n auto --timeout 0 tests/fuzz
+
 clean: ## remove what the other targets wrote, but keep .venv
 	rm -rf build dist demo docs/_build docs/_generated .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 # Small arrays gain nothing from threads, and ranks that share the cores lose much.
-test lint docs examples unit: export OMP_NUM_THREADS = 1
+test lint docs examples unit fuzz: export OMP_NUM_THREADS = 1
 
 $(CORE): $(PACKAGED)
 	@echo "Installing into $(VENV) ..."

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from adorym.callbacks.base import Callback
-from adorym.commands.run import as_config, carry_out, drive, prepare
+from adorym.commands.run import as_config, carry_out_stages, drive, prepare
 from adorym.config import Config
 from adorym.data.result import Result
 from adorym.errors import ConfigError
@@ -58,4 +58,4 @@ def reconstruct(
             raise ConfigError("resume", "there is no checkpoint to go on from", remedy="name the run's folder: output=")
         return drive(prepare(made), made, None, callbacks)
     folder = Path(output)
-    return carry_out(prepare(made, folder), made, folder, resume=resume, callbacks=callbacks).result
+    return carry_out_stages(made, folder, resume=resume, callbacks=callbacks).result

@@ -24,7 +24,7 @@ from adorym import cli_live, cli_networks, cli_watch
 from adorym._version import __version__
 from adorym.comm import Communicator, communicator, launched
 from adorym.engine.signals import Ended, end_on_signal
-from adorym.errors import AdorymError, RunError
+from adorym.errors import AdorymError, printable
 from adorym.extension import user_code
 from adorym.streams import expendable_output
 from adorym.terminal import (
@@ -345,22 +345,24 @@ def _work(given: list[str], start: tuple[int, int] | None) -> None:
             app(given, prog_name="adorym")
     except Ended as error:
         _end([f"ended by {error.signal}; what had been saved is complete"], error.status)
-    except AdorymError as error:
-        _fail(error, "--debug" in given)
-    except MemoryError as error:
-        _fail(RunError("", f"not enough memory: {error}", remedy="reduce the size of the problem"), "--debug" in given)
     except Exception as error:
         if "--debug" in given:
             raise
-        lines = [f"internal error: {type(error).__name__}: {error}"]
+        from adorym.commands.faults import explained, reported
+
+        told = explained(error)
+        if told is not None:
+            _fail(told)
+            return
+        lines = [printable(f"internal error: {type(error).__name__}: {error}")]
         if start is not None and start[0] > 1:  # a run on many ranks is expensive to repeat
             lines.insert(0, traceback.format_exc().rstrip())
-        _end([*lines, "Run it again as 'adorym --debug ...' for the traceback, and please report it."], 1)
+        file = reported(error, given)
+        attached = f", with the file '{file}', which has the traceback" if file else ""
+        _end([*lines, f"Please report it{attached}; 'adorym --debug ...' shows the traceback."], 1)
 
 
-def _fail(error: AdorymError, debug: bool) -> None:
-    if debug:
-        raise error
+def _fail(error: AdorymError) -> None:
     kind = "error" if error.exit_status == 2 else "run failed"
     _end([f"{kind}: {line}" for line in error.message().splitlines()], error.exit_status)
 

@@ -18,7 +18,7 @@ from adorym import initializers as _initializers  # registers them
 from adorym.constraints import Constraint
 from adorym.data.dataset import Dataset
 from adorym.data.open import IN_MEMORY
-from adorym.data.overrides import Overrides
+from adorym.data.overrides import DataFile, Overrides
 from adorym.engine.checks import notices
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
@@ -50,20 +50,22 @@ class DataSettings(Overrides):
         path: The file; several files, as a list or a pattern such as ``scan_*.tif``, in natural order; a folder; or the
             output folder or ``result.h5`` of a run, whose data and settings are then meant; in Python also an array of
             patterns ``(n, y, x)``. Files of a list hold parts of a scan, scans of one object in common coordinates, or
-            patterns and what belongs to them. This and all other relative paths start at the configuration file's
+            patterns and what belongs to them; an entry with ``path`` and any of the other keys is a scan with settings
+            of its own. This and all other relative paths start at the configuration file's
             folder, or at the working directory if typed on the command line.
     """
 
-    path: InputPath | tuple[InputPath, ...] | np.ndarray
+    path: InputPath | tuple[InputPath | DataFile, ...] | np.ndarray
 
     @property
     def name(self) -> str:
         """The file's name, or that of the first of several."""
         if isinstance(self.path, np.ndarray):
             return IN_MEMORY
-        if isinstance(self.path, str):
-            return Path(self.path).name
-        return f"{Path(self.path[0]).name} and {len(self.path) - 1} more"
+        first: Any = self.path
+        while not isinstance(first, str):
+            first = first.path if isinstance(first, DataFile) else first[0]
+        return Path(first).name + ("" if isinstance(self.path, str) else f" and {len(self.path) - 1} more")
 
 
 @component
@@ -79,6 +81,7 @@ class OutputSettings:
             for a device after each stage makes a run on a GPU slower.
         live: Keep a small snapshot of the present state in ``live``, for ``adorym watch``; it takes at most 2 % of the
             run's time.
+        spare: Folder for the result if it cannot be written to ``directory``, whose disk may be full.
     """
 
     directory: str = "out"
@@ -87,6 +90,7 @@ class OutputSettings:
     snapshots_every: int | None = Field(None, ge=1)
     profile: bool = False
     live: bool = True
+    spare: str | None = None
 
 
 def _parameter_classes(model: type[ForwardModel]) -> Mapping[str, type[ParameterSettings]]:
@@ -268,7 +272,12 @@ def _quick(config: Config) -> Config:
         start = min(math.ceil(each.start * ratio), QUICK_EPOCHS - 1)
         stop = None if each.stop is None else max(math.ceil(each.stop * ratio), start + 1)
         parameters[name] = _changed(each, start=start, stop=stop)
-    return _changed(config, parameters=parameters, run=_changed(config.run, epochs=QUICK_EPOCHS))
+    stages = tuple({key: _without_epochs(key, each) for key, each in stage.items()} for stage in config.run.stages)
+    return _changed(config, parameters=parameters, run=_changed(config.run, epochs=QUICK_EPOCHS, stages=stages))
+
+
+def _without_epochs(section: str, changes: Any) -> Any:
+    return {k: v for k, v in changes.items() if k != "epochs"} if section == "run" else changes
 
 
 def _changed(component: Any, **changes: Any) -> Any:

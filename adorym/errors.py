@@ -7,11 +7,20 @@ fails although its input was well formed raises `RunError` (exit status 1).
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 from typing_extensions import Self
+
+# What moves the cursor, changes a terminal, or turns the direction of writing; tabs and ends of lines are harmless.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """``text`` with its control characters written out: names in files may hold any."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 class AdorymError(Exception):
@@ -48,7 +57,7 @@ class AdorymError(Exception):
             parts.append(f"found {self.found}")
         if self.remedy:
             parts.append(self.remedy)
-        return "; ".join(parts)
+        return printable("; ".join(parts))
 
     def _parts(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("where", "what", "expected", "found", "remedy")}
@@ -102,6 +111,10 @@ class ExtensionError(InputError):
 
 class RunError(AdorymError):
     """A reconstruction failed (values that are not finite, divergence, lost file)."""
+
+
+class WriteError(RunError):
+    """A file cannot be written: the disk is full, or the folder is gone."""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

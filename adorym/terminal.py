@@ -9,12 +9,34 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderableType, RenderHook, RenderResult
+from rich.segment import Segment
 from rich.text import Text
+
+from adorym.errors import printable
+
+
+class _Printable:
+    """A part of the output whose text has no control characters of its own."""
+
+    def __init__(self, part: ConsoleRenderable) -> None:
+        self._part = part
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._part, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+class _Hook(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Printable(part) for part in renderables]
+
 
 # Pipes and files have no width: a large one keeps tables from being wrapped.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
+for console in (out, err):
+    console.push_render_hook(_Hook())
 
 ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="Configuration file: YAML, TOML or JSON.")]
 DataPaths = Annotated[
@@ -45,7 +67,7 @@ class LogLine(logging.Formatter):
     """Warnings say that they are."""
 
     def format(self, record: logging.LogRecord) -> str:
-        text = super().format(record)
+        text = printable(super().format(record))
         return f"warning: {text}" if record.levelno >= logging.WARNING else text
 
 

@@ -51,7 +51,7 @@ class _Timed(adorym.Callback):
         self.writer = self.inner._live.cost_s - self._before
 
     def on_end(self, run: Any, result: Any) -> None:
-        self.taken = self.inner._pace.taken
+        self.taken = self.inner._taken
         self.inner.on_end(run, result)
 
     def _call(self, function: Any, *arguments: Any) -> None:

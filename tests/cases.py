@@ -82,7 +82,7 @@ from adorym.simulate import (
     phantoms,
 )
 from adorym.solvers import library, memory, newton, preconditioners, splitting
-from adorym.stream import growing, policy, pva, replay, targets
+from adorym.stream import growing, policy, position_file, pva, replay, targets
 from adorym.stream import network as stream_network
 
 # Need projections of a volume at several angles.
@@ -215,6 +215,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "zmq": _plain(stream_network.Zmq, address="localhost:5555", queue=10),
         "hdf5": _plain(growing.GrowingFile, address="scan.h5", data="entry/data/data"),
         "folder": _plain(growing.GrowingFolder, address="frames", files="*.cbf"),
+        "positions": _plain(position_file.PositionFile, address="positions.csv", first=1),
         "pva": _plain(pva.Pva, address="detector:image", position="y,x"),
     },
     "policy": {
@@ -365,15 +366,17 @@ def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any
     scan = full_scan(regime, modes, window=window, size_px=1.7 if window[0] < 20 else 2.3)
     made = Ptychography(propagation=regime, **model)
     settings = {name: spec.settings() for name, spec in Ptychography.refinable.items() if spec.implied is None}
-    settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), modes=modes)
+    per = "scan" if modes > 1 else "run"
+    settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), modes=modes, per=per)
     settings["object"] = ObjectSettings(margin_px=4)
+    del settings["detector_blur"]  # the fused operation has none
     if regime == "far_field":
         del settings["propagation_distance"]
 
     def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
         values = {
             "object": scan.object_array((shape[0], shape[1]), origin),
-            "probe": scan.probe(),
+            "probe": np.array([scan.probe()] * 2) if per == "scan" else scan.probe(),
             "probe_positions": scan.positions,
             "probe_offset": scan.offset_px,
             "probe_defocus": np.array([scan.defocus_m]),

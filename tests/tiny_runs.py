@@ -38,7 +38,7 @@ def calm() -> dict[str, ParameterSettings]:
     """Object and probe refined by plain steps at a constant rate."""
     return {
         "object": ObjectSettings(optimizer=step(), schedule=STEADY, margin_px=4),
-        "probe": ProbeSettings(optimizer=step(0.1), schedule=STEADY, modes=2),
+        "probe": ProbeSettings(optimizer=step(0.1), schedule=STEADY, modes=2, per="run"),
     }
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from adorym.callbacks.base import BatchProgress, Callback, EpochRecord, RunInfo
 from adorym.data.atomic import PARTIAL, replace_file
-from adorym.data.live import BOOKS, LIVE, SNAPSHOT, STATE, packed
+from adorym.data.live import LIVE, SNAPSHOT, STATE, packed
 from adorym.data.looks import POINTS, Look, curve, curves_of
 from adorym.data.result import Result
 
@@ -46,7 +46,7 @@ class LiveFolder:
 
     def __init__(self, output: Path) -> None:
         self._folder, self._warned, self.cost_s = output / LIVE, False, 0.0
-        self._waiting: queue.Queue[tuple[dict[str, Any], Look[Result] | None, dict[str, Any]] | None] = queue.Queue(1)
+        self._waiting: queue.Queue[tuple[dict[str, Any], Look[Result] | None] | None] = queue.Queue(1)
         self._thread = threading.Thread(target=self._work, name="adorym-live", daemon=True)
         self._thread.start()
 
@@ -55,20 +55,18 @@ class LiveFolder:
         """Whether everything has been written."""
         return self._waiting.unfinished_tasks == 0
 
-    def write(
-        self, state: Mapping[str, Any], seen: Look[Result] | None = None, books: Mapping[str, Any] | None = None
-    ) -> None:
+    def write(self, state: Mapping[str, Any], seen: Look[Result] | None = None) -> None:
         """Write soon; nothing if the thread still writes."""
         if self.idle:
-            self._waiting.put((dict(state), seen, dict(books or {})))
+            self._waiting.put((dict(state), seen))
 
-    def close(self, state: Mapping[str, Any] | None = None, books: Mapping[str, Any] | None = None) -> None:
+    def close(self, state: Mapping[str, Any] | None = None) -> None:
         """Write the last state, if any, and wait for it a few seconds at most."""
         until = time.monotonic() + PATIENCE_S
         while not self.idle and time.monotonic() < until:
             time.sleep(0.002)
         if state is not None:
-            self.write(state, books=books)
+            self.write(state)
         with suppress(queue.Full):
             self._waiting.put(None, timeout=PATIENCE_S)
         self._thread.join(max(0.0, until - time.monotonic()))
@@ -85,37 +83,12 @@ class LiveFolder:
             self.cost_s += time.thread_time() - began
             self._waiting.task_done()
 
-    def _write(self, state: dict[str, Any], seen: Look[Result] | None, books: dict[str, Any]) -> None:
+    def _write(self, state: dict[str, Any], seen: Look[Result] | None) -> None:
         if not self._folder.is_dir():
             self._folder.mkdir()  # not its parents: a folder that was removed stays so
         if seen is not None:
             replace_file(self._folder / SNAPSHOT, packed(seen))
-        if books:
-            replace_file(self._folder / BOOKS, json.dumps(books).encode())
         replace_file(self._folder / STATE, json.dumps(state, allow_nan=False).encode())
-
-
-class Pace:
-    """When to look: not more often than every ``every_s``, and rarely enough for `SHARE` of the time."""
-
-    def __init__(self, every_s: float) -> None:
-        self._every_s, self._mine_s, self.taken = every_s, 0.0, 0
-        self.start = self.last = time.monotonic()
-
-    def due(self, live: LiveFolder) -> bool:
-        """Whether the last look is long enough ago, written, and another one affordable."""
-        now = time.monotonic()
-        if now - self.last < self._every_s or not live.idle:
-            return False
-        spent = self._mine_s + live.cost_s
-        each = spent / self.taken if self.taken else FIRST_COST_S
-        return spent + each <= SHARE * (now - self.start)
-
-    def took(self, seconds: float) -> None:
-        """A look has been taken, in this time of the run."""
-        self.taken += 1
-        self.last = time.monotonic()
-        self._mine_s += seconds
 
 
 class LiveSnapshots(Callback):
@@ -127,15 +100,16 @@ class LiveSnapshots(Callback):
     """
 
     def __init__(self, every_s: float = EVERY_S) -> None:
-        self._every_s, self._pace = every_s, Pace(every_s)
+        self._every_s = every_s
         self._live: LiveFolder | None = None
         self._state: dict[str, Any] = {}
         self._samples: list[tuple[float, ...]] = []  # epoch, patterns per second, memory
         self._moves: dict[str, list[tuple[float, ...]]] = {}  # epoch, change
-        self._patterns = 0.0
+        self._start = self._last = self._mine_s = self._patterns = 0.0
+        self._taken = 0
 
     def on_start(self, run: RunInfo) -> None:
-        self._pace = Pace(self._every_s)
+        self._start = self._last = time.monotonic()
         if run.rank != 0 or run.output is None:
             return
         for old in (run.output / LIVE).glob(f"{PARTIAL}*"):
@@ -179,17 +153,24 @@ class LiveSnapshots(Callback):
             return
         self._sample(seen.result, epoch)
         self._curves(seen.result)
-        self._state["snapshot"] = self._pace.taken + 1
+        self._taken += 1
+        self._state["snapshot"] = self._taken
         self._live.write(self._stamped(), seen)
-        self._pace.took(time.perf_counter() - began)
+        self._last = time.monotonic()
+        self._mine_s += time.perf_counter() - began
 
     def _due(self) -> bool:
-        """Whether a look is due."""
-        return self._live is not None and self._pace.due(self._live)
+        """Whether the last snapshot is long enough ago, written, and another one affordable."""
+        now, live = time.monotonic(), self._live
+        if live is None or now - self._last < self._every_s or not live.idle:
+            return False
+        spent = self._mine_s + live.cost_s
+        each = spent / self._taken if self._taken else FIRST_COST_S
+        return spent + each <= SHARE * (now - self._start)
 
     def _sample(self, result: Result, epoch: float) -> None:
         """Add a point to the curves of speed, memory and the way of large parameters."""
-        passed = max(time.monotonic() - self._pace.last, 1e-9)
+        passed = max(time.monotonic() - self._last, 1e-9)
         self._samples.append((epoch, self._patterns / passed, memory_bytes()))
         self._patterns = 0.0
         for name, each in result.parameters.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,19 @@ from adorym.data.field_of_view import field_of_view, robust_range, without_ramp
 from adorym.data.result import Result
 from adorym.errors import ConfigError
 
+LOG = logging.getLogger("adorym")
 LOG_NAME = "log.txt"
+
+
+class _Lines(logging.FileHandler):
+    """A log that a full disk cuts short without a word: the run is worth more."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Of a line that could not be written."""
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 class LogFile(Callback):
@@ -26,9 +39,13 @@ class LogFile(Callback):
     def on_start(self, run: RunInfo) -> None:
         if run.rank != 0 or run.output is None:
             return
-        run.output.mkdir(parents=True, exist_ok=True)
         self._start = time.monotonic()
-        self._handler = logging.FileHandler(run.output / LOG_NAME, encoding="utf-8")
+        try:
+            run.output.mkdir(parents=True, exist_ok=True)
+            self._handler = _Lines(run.output / LOG_NAME, encoding="utf-8")
+        except OSError as error:
+            LOG.warning("no log: %s", error)
+            return
         self._handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%Y-%m-%d %H:%M:%S"))
         logging.getLogger("adorym").addHandler(self._handler)
         for line in (f"start: {run.title}; {run.plan}", *run.remarks):
@@ -69,7 +86,10 @@ class Snapshots(Callback):
             return
         result = run.current()  # collective: asked on every rank, drawn on one
         if run.rank == 0:
-            save_snapshot(result, run.output / "snapshots" / f"epoch_{record.epoch:05d}.png")
+            try:
+                save_snapshot(result, run.output / "snapshots" / f"epoch_{record.epoch:05d}.png")
+            except OSError as error:
+                LOG.warning("no snapshot after epoch %d: %s", record.epoch, error)
 
 
 def save_snapshot(result: Result, path: Path) -> Path:

@@ -11,6 +11,7 @@ import numpy as np
 
 from adorym import config_file
 from adorym.comm import launched
+from adorym.commands.stages import stages_of
 from adorym.config import Config, config_from, load_config, path_starts
 from adorym.data.batches import epoch_order
 from adorym.data.dataset import Dataset
@@ -108,7 +109,10 @@ def _data_settings(mapping: Mapping[str, Any], folder: Any) -> Any:
 
 
 def _tried(config: Config, dataset: Dataset) -> Draft:
-    recipe, run, warnings = config.recipe, config.run, []
+    warnings = []
+    if stages_of(config):
+        warnings.append("run.stages: this is the plan of the configuration without the changes of its stages")
+    recipe, run = config.recipe, replace(config.run, stages=())
     rng, folder = np.random.default_rng(run.seed), Path(config.output.directory)
     known = folder if folder.is_dir() else None  # a check makes no folder
     try:
@@ -132,7 +136,9 @@ def beam_of(problem: Problem) -> np.ndarray | None:
     Added modes are not used, since they start wider than the beam. ``None`` where the beam was searched in vain.
     """
     if problem.dataset.start_probe is not None:
-        return problem.dataset.start_probe
+        given = problem.dataset.start_probe
+        return given if given.ndim == 3 else given[0]
     if PROBE not in problem.values or not getattr(problem.values[PROBE].settings.initial, "decided", True):
         return None
-    return problem.values[PROBE].first[:1]
+    first = problem.values[PROBE].first
+    return (first if first.ndim == 3 else first[0])[:1]

@@ -86,7 +86,7 @@ def _common_region(first: Result, second: Result) -> Region:
         positions = result.parameters.get("probe_positions")
         if positions is None or result.probe is None:
             return metrics.inner_region(shape)
-        window = (result.probe.shape[1], result.probe.shape[2])
+        window = (result.probe.shape[-2], result.probe.shape[-1])
         found.append(metrics.scanned_region(positions.value + np.asarray(first.origin_px), window, shape))
     y, x = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(*found, strict=True))
     return y, x

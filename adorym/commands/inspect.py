@@ -17,6 +17,7 @@ from adorym.data.checks import CountStatistics, count_statistics, faults, repair
 from adorym.data.containers import ArrayInfo, Container, opened
 from adorym.data.dataset import Dataset
 from adorym.data.judgements import Judgement, judge, shown_places
+from adorym.data.links import links_out
 from adorym.data.open import open_dataset, raw_of
 from adorym.data.overrides import Overrides
 from adorym.data.pictures import is_series
@@ -114,12 +115,13 @@ def inspect(path: PathLike, overrides: Mapping[str, Any] | Overrides | None = No
         raw, _, known, _ = raw_of(path, wanted)
     except DataError as error:
         return _refused(name, container, error, wanted)
+    elsewhere = links_out(source.files)
     wanted, lacks, configuration = _draft(path, raw, known, wanted)
     try:
         dataset = open_dataset(path, wanted, check=False)
     except DataError as error:
-        return Inspection(path=name, format="refused", arrays=arrays, notes=raw.notes, problems=(error.message(),),
-                          missing=lacks, configuration=configuration)  # fmt: skip
+        return Inspection(path=name, format="refused", arrays=arrays, notes=(*raw.notes, *elsewhere),
+                          problems=(error.message(),), missing=lacks, configuration=configuration)  # fmt: skip
     statistics = count_statistics(dataset)
     try:
         mended, remaining = repaired(dataset, wanted, statistics)
@@ -134,7 +136,7 @@ def inspect(path: PathLike, overrides: Mapping[str, Any] | Overrides | None = No
         n_patterns=dataset.n_patterns,
         window_px=dataset.window_px,
         counts=statistics,
-        notes=mended.notes,
+        notes=(*mended.notes, *elsewhere),
         problems=tuple(f"{each.what}, {each.found} (data.bad_counts)" for each in faults(mended, remaining)),
         missing=lacks,
         configuration=configuration,

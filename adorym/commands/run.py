@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from adorym._version import __version__
 from adorym.callbacks.base import Callback, RunInfo
 from adorym.callbacks.live import LiveSnapshots
 from adorym.callbacks.profile import Profile
@@ -20,21 +20,24 @@ from adorym.callbacks.save import LogFile, Snapshots
 from adorym.comm import communicator
 from adorym.commands.draft import PROBE, beam_of
 from adorym.commands.report import REPORT_NAME, report_scored
+from adorym.commands.saving import Saving, need_folder
+from adorym.commands.stages import stages_of
 from adorym.config import Config, config_from, load_config, with_data
 from adorym.config_file import at_lines, load
 from adorym.data.atomic import remove_partial
-from adorym.data.fingerprint import agree, fingerprint
+from adorym.data.fingerprint import agree
 from adorym.data.judgements import judge
 from adorym.data.lock import only_run_in
 from adorym.data.open import open_dataset
 from adorym.data.result import RESULT_NAME, Result
-from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint, save_checkpoint
+from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint
 from adorym.engine.loop import TIME_IS_OVER, Reconstruction
-from adorym.engine.outcome import outcome, outcome_in_file
-from adorym.engine.records import BatchProgress, EpochRecord
+from adorym.engine.origin import origin
+from adorym.engine.outcome import outcome
+from adorym.engine.records import BatchProgress
 from adorym.engine.shown import glance
 from adorym.engine.signals import stop_on_signal
-from adorym.errors import ConfigError, InputError, RunError
+from adorym.errors import AdorymError, InputError, RunError
 from adorym.extension import user_code
 from adorym.report.position_trend import position_trend
 
@@ -92,12 +95,48 @@ def run(
     assignments = tuple(overrides)
     config = load_config(path, assignments, quick=quick)
     folder = Path(output if output is not None else config.output.directory)
+    where = "output.directory" if output is None else "--output"
     try:
-        reconstruction = prepare(config, folder)
+        return carry_out_stages(config, folder, resume=resume, callbacks=callbacks, where=where)
     except InputError as error:
         raise at_lines(error, load(path, assignments).lines) from error.__cause__
-    where = "output.directory" if output is None else "--output"
-    return carry_out(reconstruction, config, folder, resume=resume, callbacks=callbacks, where=where)
+
+
+def carry_out_stages(
+    config: Config, folder: Path, *, resume: bool = False, callbacks: Sequence[Callback] = (), where: str = "output"
+) -> Outcome:
+    """Run all stages of ``config``, or all of it if it has none; as `carry_out`.
+
+    The result of a stage is kept as ``stage_1.h5``, ``stage_2.h5``, ...; a run that is resumed skips these stages and
+    goes on from the checkpoint of the one that was interrupted.
+    """
+    stages = stages_of(config) or (config,)
+    before: Path | None = None
+    for number, stage in enumerate(stages, 1):
+        kept, last = folder / f"stage_{number}.h5", number == len(stages)
+        if resume and not last and kept.is_file():
+            before = kept
+            continue
+        made = stage if before is None else replace(stage, start_from=str(before))
+        made = made if last else replace(made, output=replace(made.output, report=False))
+        reconstruction = prepare(made, folder)
+        reconstruction.problem.stage = number if len(stages) > 1 else 0
+        here = resume and (before is None or (folder / CHECKPOINT_NAME).is_file())
+        done = carry_out(reconstruction, made, folder, resume=here, callbacks=callbacks, where=where)
+        if done.interrupted or last:
+            break
+        _keep(reconstruction, folder, kept)
+        before, resume = kept, False
+    return done
+
+
+def _keep(reconstruction: Reconstruction, folder: Path, kept: Path) -> None:
+    """The result as that of a stage; its checkpoint goes first, so that a stage is whole or begins anew."""
+    comm = reconstruction.problem.comm
+    if comm.is_root:
+        (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
+        os.replace(folder / RESULT_NAME, kept)
+    comm.barrier("keep the result of a stage")
 
 
 def carry_out(
@@ -119,7 +158,7 @@ def carry_out(
     comm = reconstruction.problem.comm
     with ExitStack() as protected:
         if comm.is_root and (folder.is_dir() or not resume):
-            _writable(folder, where)
+            need_folder(folder, where)
             protected.enter_context(only_run_in(folder, where))
         protected.enter_context(stop_on_signal(reconstruction.stop, reconstruction.save_soon))
         if resume:
@@ -133,8 +172,17 @@ def carry_out(
         result = drive(reconstruction, config, folder, [*watching, *callbacks])
         report = None
         if config.output.report and comm.is_root:
-            report = report_scored(folder / RESULT_NAME, folder / REPORT_NAME, reconstruction.problem.dataset)
+            report = _reported(reconstruction, folder)
     return Outcome(result, folder, reconstruction.stop_reason, report, _remarks(result), comm.size)
+
+
+def _reported(reconstruction: Reconstruction, folder: Path) -> Path | None:
+    """The report; a run that went well does not fail because its report cannot be written."""
+    try:
+        return report_scored(folder / RESULT_NAME, folder / REPORT_NAME, reconstruction.problem.dataset)
+    except (AdorymError, OSError) as error:
+        LOG.warning("no report: %s", error)
+        return None
 
 
 def as_config(
@@ -196,17 +244,17 @@ def prepare(
     if run.store == "h5" and run.scratch is None:
         run = replace(run, scratch=str(folder or made.output.directory))
     dataset = open_dataset(made.data.path, made.data)
-    agree(
-        communicator(),
-        {"configuration": made.to_yaml(), "data": fingerprint(dataset), "version of adorym": __version__},
-    )
-    return Reconstruction(dataset, made.recipe, run, folder)
+    made_of = origin(dataset, made.to_yaml())
+    agree(communicator(), made_of)
+    reconstruction = Reconstruction(dataset, made.recipe, run, folder)
+    reconstruction.origin = made_of
+    return reconstruction
 
 
 @user_code()
 def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, callbacks: Sequence[Callback]) -> Result:
     """Run ``reconstruction`` to the configured number of epochs, with checkpoints, callbacks and signals."""
-    text = config.to_yaml()
+    saving = Saving(reconstruction, config, folder)
     info = RunInfo(
         title=f"{config.forward_model.kind}: {config.data.name}",
         epochs=config.run.epochs,
@@ -214,7 +262,7 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
         n_patterns=reconstruction.problem.dataset.n_patterns,
         output=folder,
         rank=reconstruction.problem.comm.rank,
-        current=lambda: outcome(reconstruction, text, judged=False),
+        current=lambda: outcome(reconstruction, config.to_yaml(), judged=False),
         glance=lambda due: glance(reconstruction.problem, reconstruction.progress.history, due),
         remarks=reconstruction.problem.remarks,
     )
@@ -234,30 +282,22 @@ def drive(reconstruction: Reconstruction, config: Config, folder: Path | None, c
             callback.on_batch(info, progress)
 
     try:
-        save = _saver(reconstruction, config, folder)
-        records = reconstruction.epochs(watch=watch if callbacks else None, save=save)
+        records = reconstruction.epochs(watch=watch if callbacks else None, save=saving.save)
         with stop_on_signal(reconstruction.stop, reconstruction.save_soon):
-            for record in _saved(records, config.run.checkpoint_every, save):
+            for record in saving.saved(records):
                 for callback in callbacks:
                     callback.on_epoch(info, record)
-        result = _written(reconstruction, folder, text)
+        result = saving.result()
     except RunError as error:
         if not reconstruction.ended:
             raise
-        _written(reconstruction, folder, text)
+        saving.result()
         there = "" if folder is None else f", in {folder / RESULT_NAME}"
         raise error.with_(remedy=f"{error.remedy}{there}") from error
     finally:
         for callback in callbacks:
             callback.on_end(info, result)
     return result
-
-
-def _written(reconstruction: Reconstruction, folder: Path | None, config: str) -> Result:
-    """The result so far, in ``folder/result.h5`` if there is a folder."""
-    if folder is None:
-        return outcome(reconstruction, config)
-    return outcome_in_file(reconstruction, folder / RESULT_NAME, config)
 
 
 def _hints(reconstruction: Reconstruction) -> tuple[str, ...]:
@@ -268,44 +308,9 @@ def _hints(reconstruction: Reconstruction) -> tuple[str, ...]:
     return judge(problem.dataset, beam_of(problem), scanned=PROBE in problem.values).hints
 
 
-def _saver(reconstruction: Reconstruction, config: Config, folder: Path | None) -> Callable[[], None]:
-    """A function that writes a checkpoint, unless nothing has changed since the last one; collective."""
-    identity, saved = config.identity(), None
-
-    def save() -> None:
-        nonlocal saved
-        now = reconstruction.progress.epoch, reconstruction.progress.batch
-        if folder is not None and now != saved:
-            save_checkpoint(reconstruction, folder / CHECKPOINT_NAME, identity)
-            saved = now
-
-    return save
-
-
-def _saved(records: Iterator[EpochRecord], every: int, save: Callable[[], None]) -> Iterator[EpochRecord]:
-    """``records``, with a checkpoint every few epochs and at the end, even before the first batch."""
-    for record in records:
-        if record.epoch % every == 0:
-            save()
-        yield record
-    save()
-
-
 def _remarks(result: Result) -> tuple[str, ...]:
     lines = [] if result.verdict is None else list(result.verdict.lines)
     trend = position_trend(result)
     if trend is not None:
         lines += [line for line in (f"Positions {trend.summary}.", trend.hint) if line]
     return tuple(lines)
-
-
-def _writable(folder: Path, where: str) -> None:
-    """Check before a long run that its result can be written."""
-    probe = folder / ".writable"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        remedy = "name another folder with '--output'"
-        raise ConfigError(where, f"cannot write to '{folder}'", found=error.strerror, remedy=remedy) from None

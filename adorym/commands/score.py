@@ -121,15 +121,20 @@ def _position_figures(result: Result, data: Dataset) -> Iterator[Figure]:
 def _probe_figures(result: Result, data: Dataset) -> Iterator[Figure]:
     if result.probe is None or "probe" not in data.truth:
         return
-    true = np.asarray(data.truth["probe"])
-    true = true.reshape(-1, *true.shape[-2:])
-    if result.probe.shape[1:] != true.shape[1:]:
-        note = f"windows differ: {result.probe.shape[1:]} in the result, {true.shape[1:]} in the truth"
+    probe, true = result.probe, np.asarray(data.truth["probe"])
+    true = true.reshape(-1, *true.shape[-2:]) if probe.ndim == 3 or true.ndim < 4 else true
+    if probe.shape[-2:] != true.shape[-2:]:
+        note = f"windows differ: {probe.shape[-2:]} in the result, {true.shape[-2:]} in the truth"
         yield Figure("probe_fidelity", "probe fidelity, strongest mode", math.nan, note=note)
         return
-    fidelity = metrics.probe_fidelity(result.probe, true)
+    if probe.ndim == 4:  # a probe of each scan
+        for scan, modes in enumerate(probe):
+            fidelity = metrics.probe_fidelity(modes, true[scan] if true.ndim == 4 else true)
+            yield Figure(f"probe_{scan + 1}_fidelity", f"fidelity of the probe of scan {scan + 1}", fidelity)
+        return
+    fidelity = metrics.probe_fidelity(probe, true)
     yield Figure("probe_fidelity", "probe fidelity, strongest mode", fidelity, note="1 is identical")
-    found, wanted = metrics.power_fractions(result.probe), metrics.power_fractions(true)
+    found, wanted = metrics.power_fractions(probe), metrics.power_fractions(true)
     for mode, fraction in enumerate(found, 1):
         note = f"true {wanted[mode - 1]:.3f}" if mode <= len(wanted) else "not in the truth"
         yield Figure(f"probe_mode_{mode}_power", f"power in probe mode {mode}", float(fraction), note=note)

@@ -13,13 +13,12 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from adorym.callbacks.live_stream import LiveStream
-from adorym.comm import Communicator, communicator
+from adorym import registry
+from adorym.comm import communicator
 from adorym.commands.run import Outcome, carry_out, prepare
 from adorym.config import Config, load_config
 from adorym.data.hdf5 import open_hdf5
 from adorym.data.lock import only_run_in
-from adorym.data.looks import Look
 from adorym.data.recording import NUMBER, joined_in
 from adorym.data.result import RESULT_NAME, Result, write_result
 from adorym.engine.checkpoint import CHECKPOINT_NAME
@@ -28,6 +27,7 @@ from adorym.errors import ConfigError
 from adorym.registry import component
 from adorym.stream.intake import Intake
 from adorym.stream.live import Live, Moment, Settling
+from adorym.stream.onlookers import Onlookers
 from adorym.stream.picture import SMALLEST_BATCH, warm_up
 from adorym.stream.policy import policy_of
 from adorym.stream.recorder import BOOKS, is_complete
@@ -49,6 +49,8 @@ class StreamOptions:
             the same result; ``continue`` starts that run from the picture; ``none`` keeps the picture as the result.
         policy: What happens when frames come faster than the picture takes them: ``block``, ``newest`` or ``every``,
             with a number after a colon.
+        positions: A second source, of positions, or a file that has one for every number; if absent, they come with
+            the frames.
         waiting: Frames that may wait for a position.
         quiet: The scan ends when nothing has come for so long.
         start: Frames with which the picture starts.
@@ -60,6 +62,7 @@ class StreamOptions:
     picture: bool = True
     finish: Literal["scratch", "continue", "none"] = "scratch"
     policy: str = "newest"
+    positions: str | None = None
     waiting: int = Field(10000, ge=1)
     quiet: Duration = Field(30.0, gt=0)
     start: int = Field(SMALLEST_BATCH, ge=1)
@@ -129,11 +132,12 @@ def stream(
     folder, options, comm = Path(output), options or StreamOptions(), communicator()
     path = (folder / RECORDING).resolve()
     made = load_config(config, [*overrides, f"data.path={json.dumps(str(path))}"])
-    there = path.is_file()
+    found = (path.is_file(), path.is_file() and is_complete(path)) if comm.is_root else None
+    there, complete = comm.broadcast(found, "look for a recording")
     if there and not resume:
         remedy = "give '--resume' to go on with it, or name another folder"
         raise ConfigError("--output", f"there is a recording in '{folder}'", remedy=remedy)
-    if there and is_complete(path):
+    if complete:
         LOG.warning("the recording in '%s' is complete: nothing more is received", folder)
         streamed = Streamed(folder, _books_of(path), "the recording is complete")
     else:
@@ -148,40 +152,39 @@ def stream(
             if intake is not None:
                 intake.start()
             live = Live(made, path, comm, intake, options.settling)
-            page = _page(live, source, folder, made, comm)
-            live.follow(watch if page is None else _both(watch, page), show, solve=options.picture)
+            onlookers = Onlookers(made, folder, comm.rank)
+
+            def tell(moment: Moment) -> None:
+                watch(moment)
+                if onlookers.due():
+                    onlookers.tell(moment.books())
+
+            live.follow(tell, show, onlookers.look, solve=options.picture)
             streamed = comm.broadcast(_closed(live, intake, folder), "what became of the stream")
-            if page is not None:
-                page.close("failed" if live.failed else "finished", streamed.books)
-            _keep_picture(live, path, folder)
+            if comm.is_root:
+                onlookers.tell(streamed.books)
+            onlookers.close(_keep_picture(live, path, folder))
     if streamed.interrupted or not _is_wanted(options, streamed, folder):
         return streamed
     return replace(streamed, outcome=_finished(made, folder, options))
 
 
-def _page(live: Live, source: str, folder: Path, config: Config, comm: Communicator) -> LiveStream | None:
-    """Snapshots for `adorym watch`, on rank 0; with a picture if that rank makes it alone."""
-    if not comm.is_root or not config.output.live:
-        return None
-
-    def look() -> Look[Result] | None:
-        return live.picture.look() if live.picture is not None and comm.size == 1 else None
-
-    return LiveStream(folder, f"stream: {source}", look)
-
-
-def _both(watch: Callable[[Moment], None], page: LiveStream) -> Callable[[Moment], None]:
-    def told(moment: Moment) -> None:
-        watch(moment)
-        page.add(moment.books, moment.looks, moment.loss)
-
-    return told
-
-
 def _intake(source: str, path: Path, options: StreamOptions, *, resume: bool) -> Intake:
     path.parent.mkdir(parents=True, exist_ok=True)
-    policy = policy_of(options.policy)
-    return Intake(source_of(source), path, policy, waiting=options.waiting, quiet_s=options.quiet, resume=resume)
+    policy, positions = policy_of(options.policy), None
+    if options.positions is not None:
+        kind = options.positions.partition(":")[0]
+        named = kind in registry.names("source") or ".py:" in options.positions
+        positions = source_of(options.positions if named else f"positions:{options.positions}")
+    return Intake(
+        source_of(source),
+        path,
+        policy,
+        waiting=options.waiting,
+        quiet_s=options.quiet,
+        resume=resume,
+        positions=positions,
+    )
 
 
 def _closed(live: Live, intake: Intake | None, folder: Path) -> Streamed | None:
@@ -196,10 +199,10 @@ def _closed(live: Live, intake: Intake | None, folder: Path) -> Streamed | None:
     return Streamed(folder, intake.told(), intake.ended, np.array(picture.lags_s), picture.looks, live.failed)
 
 
-def _keep_picture(live: Live, path: Path, folder: Path) -> None:
-    """Write the picture as a result; its patterns have the numbers of the recording's."""
+def _keep_picture(live: Live, path: Path, folder: Path) -> Result | None:
+    """Write the picture as a result, if there is one; its patterns have the numbers of the recording's."""
     if live.picture is None or live.failed:
-        return
+        return None
     with open_hdf5(path) as file:
         rows = joined_in(file)
         assert rows is not None  # it is a recording
@@ -207,6 +210,8 @@ def _keep_picture(live: Live, path: Path, folder: Path) -> None:
     result = live.picture.result(numbers)
     if communicator().is_root:
         write_result(result, folder / PICTURE)
+    communicator().barrier("write the picture")
+    return result
 
 
 def _is_wanted(options: StreamOptions, streamed: Streamed, folder: Path) -> bool:

@@ -6,23 +6,21 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from adorym._version import __version__
-from adorym.callbacks.live_curves import LiveCurves
 from adorym.comm import started
-from adorym.commands.train_ptycho import CARD, CURVES, WEIGHTS, Watch, train_ptycho
+from adorym.commands.train_ptycho import CARD, CURVES, WEIGHTS, train_ptycho
+from adorym.commands.training import Watch, train_in_sight
 from adorym.config_file import assigned, load
 from adorym.data.atomic import write_json
 from adorym.errors import ConfigError, suggestion
 from adorym.metrics.crystal import match
 from adorym.networks.shards import Examples, read_shards, shard_paths
-from adorym.networks.trainer import train
 from adorym.networks.training import CdiTrainer, TrainingSettings
 from adorym.networks.weights import save_network
 from adorym.registry import component
@@ -86,34 +84,17 @@ def train_network(
     if name not in NETWORKS:
         raise ConfigError("network", f"no trainable network named '{name}'", remedy=suggestion(name, NETWORKS))
     given = assigned(assignments) if config is None else load(config, assignments).mapping
-    if probes and name != "ptycho_nn":
+    if name == "ptycho_nn":
+        return train_ptycho(given, Path(output), probes, resume=resume, watch=watch)
+    if probes:
         raise ConfigError("probe", f"has no effect: '{name}' has no probe", remedy="leave '--probe' out")
-    with _curves(Path(output), f"training of {name}", watch) as show:
-        if name == "ptycho_nn":
-            return train_ptycho(given, Path(output), probes, resume=resume, watch=show)
-        return _train_cdi(build(TrainingConfig, given), Path(output), resume, show)
-
-
-@contextmanager
-def _curves(folder: Path, title: str, watch: Watch | None) -> Iterator[Watch | None]:
-    """``watch``, and curves for `adorym watch` on the first process."""
-    if started()[1] != 0:
-        yield watch
-        return
-    with LiveCurves(folder, title) as curves:
-
-        def show(record: Mapping[str, float]) -> None:
-            curves.add(record)
-            if watch is not None:
-                watch(record)
-
-        yield show
+    return _train_cdi(build(TrainingConfig, given), Path(output), resume, watch)
 
 
 def _train_cdi(made: TrainingConfig, folder: Path, resume: bool, watch: Watch | None) -> Path:
     examples, origins = read_shards(shard_paths(_shards(made, folder)))
     trainer = CdiTrainer(examples, made.training, folder)
-    history = train(trainer, resume=resume, watch=watch)
+    history = train_in_sight(trainer, resume=resume, watch=watch)
     if trainer.ranks.rank != 0:
         return folder / WEIGHTS
     card = model_card(trainer, made, origins, history)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from adorym._version import __version__
+from adorym.commands.training import Watch, train_in_sight
 from adorym.data.atomic import write_json
 from adorym.data.open import open_dataset
 from adorym.errors import ConfigError, DataError
@@ -21,7 +22,6 @@ from adorym.networks.prediction import predict_scan
 from adorym.networks.probe_fingerprint import Fingerprint
 from adorym.networks.ptycho_training import PtychoSettings, PtychoTrainer
 from adorym.networks.scan import Scan
-from adorym.networks.trainer import train
 from adorym.networks.weights import save_network
 from adorym.optics.probe_files import fit_window, read_probe
 from adorym.registry import component
@@ -32,7 +32,6 @@ from adorym.simulate.synthetic_objects import FAMILIES, SyntheticObjects
 
 LOG = logging.getLogger("adorym")
 WEIGHTS, CARD, CURVES = "weights.safetensors", "model_card.json", "training.png"
-Watch = Callable[[Mapping[str, float]], None]
 FAMILY_SAMPLES = 256
 SCANS, SIDE = 12, 5  # held-out scans, and positions along their sides
 HELD_OUT_SEED = 7_000_003  # far from every seed of a training
@@ -84,7 +83,7 @@ def train_ptycho(
     size = made.training.size
     modes = _padded([fit_window(read_probe(path), (size, size), "error", path) for path in files])
     trainer = PtychoTrainer(_source(made, modes), _held_out(made, modes), made.training, folder)
-    history = train(trainer, resume=resume, watch=watch)
+    history = train_in_sight(trainer, resume=resume, watch=watch)
     if trainer.ranks.rank != 0:
         return folder / WEIGHTS
     card = model_card(trainer, made, files, modes, history)

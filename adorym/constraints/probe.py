@@ -16,7 +16,7 @@ from adorym.wrapper.base import Array, Backend
 
 @register("constraint", "probe_power")
 class ProbePower(Constraint):
-    """Sets the total power of all modes to a given number of photons.
+    """Sets the total power of all modes of a probe to a given number of photons.
 
     Attributes:
         photons: Photons per pattern without an object.
@@ -27,7 +27,7 @@ class ProbePower(Constraint):
     photons: float = Field(gt=0)
 
     def project(self, xp: Backend, tile: Array) -> Array:
-        power = xp.sum(xp.abs2(tile))
+        power = xp.sum(xp.abs2(tile), axis=(-3, -2, -1), keepdims=True)  # of each scan
         return tile * xp.sqrt(self.photons / power)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, TypeVar
 
 import numpy as np
@@ -60,6 +60,19 @@ class Batch(Generic[G]):
     def target(self) -> Array:
         """``(n, y, x)`` values that the loss compares the prediction with."""
         return self.targets[self.rows]
+
+    def part(self, rows: np.ndarray) -> Batch[G]:
+        """Some of the patterns of a batch with a window of the object for each."""
+        mask = self.mask
+        return replace(
+            self,
+            patterns=self.patterns[rows],
+            angles=self.angles[rows],
+            corners_px=self.corners_px[rows],
+            rows=self.rows[rows],
+            mask=mask if mask is None or len(mask) == 1 else mask[rows],
+            view_corners_px=self.view_corners_px[rows],
+        )
 
 
 def epoch_order(dataset: Dataset, batch_size: int, order: Order, rng: np.random.Generator) -> list[np.ndarray]:

@@ -10,8 +10,12 @@ import bz2
 import gzip
 import io
 import logging
+import signal
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,15 +25,24 @@ import h5py
 import numpy as np
 
 from adorym.data.detector_files import EMPAD_FRAME, is_empad, read_cbf, read_edf, read_empad, read_mib
-from adorym.data.hdf5 import SIGNATURE, check_file, damage_named, lost_file, member, open_hdf5, unit_of
+from adorym.data.hdf5 import (
+    GIB,
+    LARGEST_ARRAY,
+    SIGNATURE,
+    check_file,
+    damage_named,
+    lost_file,
+    open_hdf5,
+    require,
+    unit_of,
+    whole,
+)
 from adorym.data.hdf5_tree import Leaf, leaves
 from adorym.errors import DataError, suggestion
 
 SINGLE = "data"  # name of the array in a file that holds just one
 MATLAB = b"MATLAB 7.3"  # of an HDF5 file with a user block
-GIB = 2**30
-# Everything but the patterns is small; what bz2 or gzip unpacks to stays below the other limit.
-LARGEST_ARRAY, LARGEST_UNPACKED = 8 * GIB, 16 * GIB
+LARGEST_UNPACKED = 16 * GIB  # by bz2 or gzip
 UNPACKED_AT_ONCE = 2**24
 
 
@@ -99,7 +112,7 @@ class Container:
             if self.load is not None:
                 return self.load(name)
             with open_hdf5(self.path) as file:
-                array = np.asarray(member(file, name)[()])  # type: ignore[index]
+                array = np.asarray(whole(require(file, name)))
                 return array.T if self.kind == "mat73" else array
 
     def part_of(self, key: str) -> Container:
@@ -284,12 +297,23 @@ def _mat(source: Source) -> Loaders:
     def load(name: str) -> np.ndarray:
         return np.asarray(scipy.io.loadmat(_opened(source), variable_names=[name])[name])
 
+    _need_survival(source)
     listed = scipy.io.whosmat(_opened(source))
     return {
         name: (ArrayInfo(name, tuple(shape), types.get(kind, kind)), partial(load, name))
         for name, shape, kind in listed
         if kind in numeric
     }
+
+
+def _need_survival(source: Source) -> None:
+    """Try to read a file in another process: a damaged one can end the process that has scipy read it."""
+    code = "import io, sys, scipy.io; scipy.io.loadmat(io.BytesIO(sys.stdin.buffer.read()))"
+    content = source if isinstance(source, bytes) else source.read_bytes()
+    with suppress(OSError):  # no process can be started here
+        tried = subprocess.run([sys.executable, "-I", "-c", code], input=content, capture_output=True, check=False)
+        if tried.returncode < 0:  # a Python error is told by the reading that follows
+            raise ValueError(f"scipy is ended by {signal.Signals(-tried.returncode).name} when it reads the file")
 
 
 def _image(source: Source) -> Loaders:

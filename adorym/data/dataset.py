@@ -56,10 +56,11 @@ class Dataset:
         mask: ``(y, x)`` or ``(n, y, x)`` bool, True for good pixels; ``None`` if all are good.
         weights: Weight of each pixel in the loss, in addition to the mask: ``(y, x)``, ``(n, 1, 1)`` or ``(n, y, x)``,
             not negative; ``None`` if all weights are equal.
-        start_probe: ``(modes, y, x)`` complex start probe from the data file.
+        start_probe: ``(modes, y, x)`` complex start probe from the data file, or ``(scans, modes, y, x)``.
         tile_corners_px: ``(t, 2)`` int, first pixel of each tile of divided images: the patterns are then all images at
             the first tile, all at the second, ...; ``None`` if each pattern is a whole image.
         picture_px: (y, x) size of a whole image; that of a pattern if not given.
+        positions_zero_px: (y, x) in object pixels that was subtracted from positions which count from their minimum.
         computed: Which of ``pixel_size_m`` and ``probe_positions_px`` follow from the distance of the detector.
         pattern_numbers: ``(n,)`` int, number in the file of each pattern, before any choice; 0, 1, ... if not given.
         angle_numbers: ``(n_angles,)`` int, likewise of each angle.
@@ -92,6 +93,7 @@ class Dataset:
     start_probe: np.ndarray | None = None
     tile_corners_px: np.ndarray | None = None
     picture_px: tuple[int, int] = (0, 0)
+    positions_zero_px: tuple[float, float] = (0.0, 0.0)
     computed: tuple[str, ...] = ()
     pattern_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     angle_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))

@@ -91,7 +91,7 @@ class DetectorWindow:
         return found if self.bin == 1 else self.summed(found) / self.bin**2
 
     def probe(self, probe: np.ndarray, center_px: tuple[float, float] | None) -> np.ndarray:
-        """A probe ``(modes, y, x)`` on the frames' object pixels on those of the far-field patterns.
+        """A probe ``(..., modes, y, x)`` on the frames' object pixels on those of the far-field patterns.
 
         Cropping the detector keeps the window in the object and makes its pixels larger; binning keeps the pixels and
         makes the window smaller. A probe whose own spectrum is about the direct beam is cut there, any other in the
@@ -112,7 +112,7 @@ class DetectorWindow:
     def image(self, probe: np.ndarray) -> np.ndarray:
         """A wave ``(modes, y, x)`` on the pixels of images; its power in a binned pixel is that of all of them."""
         (y, x), b = self.window_px, self.bin
-        return self.cut(probe).reshape(-1, y, b, x, b).sum(axis=(-3, -1)) / b
+        return self.cut(probe).reshape(*probe.shape[:-2], y, b, x, b).sum(axis=(-3, -1)) / b
 
     def lengths(self, lengths: Lengths, scale: np.ndarray) -> Lengths:
         """Pixel sizes of the patterns, from those of the frames; ``scale``: (y, x) growth of the object's pixel."""

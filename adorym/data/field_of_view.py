@@ -69,7 +69,8 @@ def illumination(result: Scanned, positions_px: np.ndarray | None = None) -> np.
         positions_px = result.parameters["probe_positions"].value
     if result.probe is None or positions_px is None or np.ndim(positions_px) != 2 or len(positions_px) == 0:
         return None
-    intensity = np.sum(np.abs(result.probe.astype(np.complex128)) ** 2, axis=0)
+    intensity = np.sum(np.abs(result.probe.astype(np.complex128)) ** 2, axis=-3)
+    intensity = intensity if intensity.ndim == 2 else intensity.mean(0)  # of several scans
     shape = result.object.shape[:2]
     positions_px = np.asarray(positions_px, float)
     corners = np.rint(positions_px[np.isfinite(positions_px).all(axis=1)][:, :2] + result.origin_px).astype(int)

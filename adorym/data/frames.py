@@ -28,7 +28,7 @@ class Frames:
         lengths: Lengths and energy.
         scanned: Whether a probe is scanned; its patterns are far-field patterns without a propagation distance.
         amplitude: Whether the patterns are square roots of counts.
-        start_probe: ``(modes, y, x)``.
+        start_probe: ``(modes, y, x)``, or ``(scans, modes, y, x)``.
         rotation_center_px: x of the rotation axis from the middle.
         arm_px: (y, x) pixel that the arm of the detector points at.
         open_beam_counts: Counts in a pixel without the sample.

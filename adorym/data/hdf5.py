@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zipfile
 import zlib
@@ -9,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import h5py
 import hdf5plugin  # noqa: F401 - teaches HDF5 the detectors' compressions: bitshuffle, LZ4, zstd
@@ -19,6 +21,9 @@ from adorym.errors import AdorymError, DataError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_LINKS = 16  # in a row, as HDF5 itself has it
+GIB = 2**30
+LARGEST_ARRAY = 8 * GIB  # everything but the patterns is small
+LEAST_WRITTEN = 1e-3  # fraction of a dataset in chunks
 
 JOULE_PER_EV = 1.602176634e-19
 # Spelled out so that ordinary files do not pay for importing pint, and because writers invent names for a pixel.
@@ -192,15 +197,21 @@ def linked_file(master: str, name: str) -> Path:
 
 
 def check_sources(dataset: h5py.Dataset, seen: tuple[str, ...] = ()) -> None:
-    """Refuse a virtual dataset whose sources are not there, which HDF5 would fill with zeros, or that holds itself.
+    """Refuse a dataset that is not in its file, and would be read as zeros, as bytes of any other file, or for ever.
 
     Raises:
-        DataError: So it is.
+        DataError: A virtual dataset whose sources are not there, or that holds itself; raw storage in other files; a
+            dataset that was hardly written.
     """
     place = f"{dataset.file.filename}:{dataset.name}"
+    if dataset.external:
+        names = ", ".join(str(name) for name, *_ in dataset.external[:3])
+        remedy = "copy it into one file: 'h5repack -l CONTI IN OUT' where the files are trusted"
+        raise DataError(place, "its bytes lie in files that are no HDF5", found=names, remedy=remedy)
     if place in seen or len(seen) > MAX_LINKS:
         raise DataError(place, "a virtual dataset that points at itself")
     if not dataset.is_virtual:
+        _need_content(dataset, place)
         return
     for file_name, name in dict.fromkeys((each.file_name, each.dset_name) for each in dataset.virtual_sources()):
         if "%b" in file_name:  # a row of files, of which some may be still to come
@@ -213,6 +224,31 @@ def check_sources(dataset: h5py.Dataset, seen: tuple[str, ...] = ()) -> None:
             if source is None:
                 raise lost_file(place, f"no '{name}' in '{file_name}'")
             check_sources(source, (*seen, place))
+
+
+def _need_content(dataset: h5py.Dataset, place: str) -> None:
+    if dataset.chunks is None or not dataset.size:
+        return
+    written = dataset.id.get_num_chunks() * math.prod(dataset.chunks) / dataset.size
+    if written < LEAST_WRITTEN:
+        promised = f"{dataset.nbytes / GIB:.3g} GiB promised"
+        raise DataError(
+            place, "hardly anything of it was ever written", expected=promised, found=f"{written:.2g} of it"
+        )
+
+
+def whole(dataset: h5py.Dataset) -> Any:
+    """All of a dataset that is not a stack of patterns.
+
+    Raises:
+        DataError: It is too large for that, or not in the file; see `check_sources`.
+    """
+    if dataset.size and dataset.nbytes > LARGEST_ARRAY:
+        place = f"{dataset.file.filename}:{dataset.name}"
+        expected, found = f"at most {LARGEST_ARRAY // GIB} GiB", f"{dataset.nbytes / GIB:.4g} GiB"
+        raise DataError(place, "too large to be read whole", expected=expected, found=found)
+    check_sources(dataset)
+    return dataset[()]
 
 
 def require(group: h5py.Group, name: str) -> h5py.Dataset:
@@ -286,10 +322,12 @@ def numbers(dataset: h5py.Dataset) -> np.ndarray:
         DataError: It holds text or anything else that is no real number.
     """
     try:
-        value = dataset[()]
+        value = whole(dataset)
         if isinstance(value, bytes):
             value = value.decode()
         return np.asarray(value, dtype=np.float64)
+    except DataError:
+        raise
     except (TypeError, ValueError, OSError) as error:
         raise DataError(f"{dataset.file.filename}:{dataset.name}", "not a number", found=str(error)) from error
 

@@ -88,6 +88,7 @@ def judge(
     """
     part = _part(dataset)
     probe = dataset.start_probe if probe is None else probe
+    probe = probe if probe is None or probe.ndim == 3 else probe[0]
     scan = scan_of(dataset, probe) if scanned else None
     orientation = orientation_test(part) if scanned else None
     statistics = statistics if statistics is not None and part is dataset else count_statistics(part)

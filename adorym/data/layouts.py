@@ -320,7 +320,11 @@ class LayoutReader(Reader):
 for _name, _layout in LAYOUTS.items():
     _title = "".join(part.capitalize() for part in _name.split("_"))
     register("reader", _name)(
-        type(f"{_title}Reader", (LayoutReader,), {"layout": _layout, "__doc__": f"{_layout.about}."})
+        type(
+            f"{_title}Reader",
+            (LayoutReader,),
+            {"layout": _layout, "__doc__": f"{_layout.about}.", "__module__": __name__},
+        )
     )
 
 

@@ -18,12 +18,13 @@ from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.hdf5 import damage_named, lost_file
 from adorym.data.keymap import KeyMap
 from adorym.data.layouts import LAYOUTS, LayoutReader, layout_of
-from adorym.data.overrides import Overrides, given
+from adorym.data.links import need_strict
+from adorym.data.overrides import DataFile, Overrides, given
 from adorym.data.patterns import check_stack, load
 from adorym.data.pictures import PICTURES
 from adorym.data.readers import Reader
 from adorym.data.readers.base import Raw, assemble
-from adorym.data.readers.joined import at_distances, joined_raw, same_angles
+from adorym.data.readers.joined import at_distances, joined_raw, joined_scans, same_angles
 from adorym.data.readers.pictures import pictures_raw, raw_of_parts, with_own_fields
 from adorym.data.sources import PathLike, source_of
 from adorym.data.suggest import guess
@@ -44,7 +45,8 @@ def open_dataset(
 
     Args:
         path: A file, several, a pattern such as ``p_*.tif``, a folder, or a run whose data are meant; or the patterns
-            themselves, ``(n, y, x)``, or ``(rows, columns, y, x)`` of a raster.
+            themselves, ``(n, y, x)``, or ``(rows, columns, y, x)`` of a raster. A list may hold scans with settings of
+            their own (`adorym.data.overrides.DataFile`, or mappings).
         overrides: Values that win over the file's; see `adorym.data.overrides.Overrides` for the keys.
         check: Read all counts once, block by block, leave out patterns that fall out, and refuse counts that no model
             can fit.
@@ -54,9 +56,17 @@ def open_dataset(
         ConfigError: An override is unknown or of the wrong kind.
     """
     wanted = Overrides.of(overrides)
+    if isinstance(path, list | tuple) and any(isinstance(each, DataFile | Mapping) for each in path):
+        return joined_scans([_one_scan(each, wanted, check=check) for each in path])
     dataset = _opened(path, wanted)
     dataset = replace(dataset, patterns=load(dataset.patterns, wanted.memory_limit_gib * GIB))
     return check_counts(dataset, wanted) if check else dataset
+
+
+def _one_scan(path: Any, common: Overrides, *, check: bool) -> Dataset:
+    """One of several scans, with its own settings."""
+    own = path if isinstance(path, DataFile) else DataFile.of(path if isinstance(path, Mapping) else {"path": path})
+    return open_dataset(own.path, given(common) | given(own), check=check)
 
 
 def _opened(path: PathLike, wanted: Overrides) -> Dataset:
@@ -79,6 +89,8 @@ def raw_of(path: PathLike, wanted: Overrides) -> tuple[Raw, str, Overrides, str]
     source = source_of(path)
     if source.settings:
         wanted = Overrides.of(dict(source.settings) | given(wanted))
+    if wanted.strict_links:
+        need_strict(source.files)
     if source.parts and not wanted.map:
         raw, wanted = raw_of_parts(source, wanted)
         return raw, "pictures", wanted, str(source.files[0])

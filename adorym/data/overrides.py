@@ -128,6 +128,7 @@ class Overrides:
         saturation: Counts at and above which a pixel is only a lower bound, where the loss does not say so itself;
             ``auto`` to find it from counts that pile up at the largest; or ``none``.
         memory_limit_gib: Patterns that take more than this are read from the file batch by batch.
+        strict_links: Refuse HDF5 files with any link that is broken, used or not, or that leads out of their folder.
     """
 
     format: ComponentPath | None = None
@@ -175,6 +176,7 @@ class Overrides:
     bad_counts: Literal["error", "mask_pixels", "drop_patterns"] = "error"
     saturation: Positive | Literal["auto", "none"] = "auto"
     memory_limit_gib: Positive = 2.0
+    strict_links: bool = False
 
     @classmethod
     def of(cls: type[Made], values: Mapping[str, Any] | Overrides | None) -> Made:
@@ -222,6 +224,17 @@ class Overrides:
     def orientation(self, keep_center: bool) -> Orientation:
         """The requested orientation of the patterns."""
         return Orientation(transpose=self.transpose, flip_y=self.flip_y, flip_x=self.flip_x, keep_center=keep_center)
+
+
+@component
+class DataFile(Overrides):
+    """One of several scans of an object, with settings of its own, which win over the common ones.
+
+    Attributes:
+        path: Its file, or several files that hold parts of it.
+    """
+
+    path: InputPath | tuple[InputPath, ...]
 
 
 def given(overrides: Overrides) -> dict[str, Any]:

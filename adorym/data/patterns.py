@@ -109,7 +109,7 @@ class Hdf5Patterns:
         *leading, last = np.unravel_index(unique, self.stack_shape)
         try:
             if dataset.ndim == 2:
-                frames[:] = dataset[()]
+                frames[:] = dataset[:]
                 return frames
             starts = np.flatnonzero(np.any(np.diff(leading, axis=1, prepend=-1), axis=0)) if leading else np.array([0])
             for start, stop in zip(starts, [*starts[1:], len(unique)], strict=True):

@@ -221,8 +221,8 @@ def placed(
     window: tuple[tuple[int, int], np.ndarray],
     told: tuple[list[str], list[str]],
     path: str,
-) -> tuple[np.ndarray, bool]:
-    """``(k, 2)`` (y, x) in object pixels, and whether they were computed from a length with the size of these.
+) -> tuple[np.ndarray, bool, tuple[float, float]]:
+    """``(k, 2)`` (y, x) in object pixels; whether they were computed from a length with the size of these; their zero.
 
     Positions in a length count from their minimum, the instrument's zero being arbitrary.
 
@@ -239,7 +239,7 @@ def placed(
     """
     values, notes = recorded.values, told[0]
     if values.ndim != 2 or values.shape[1] != 2:
-        return values, False  # the data set says what is wrong
+        return values, False, (0.0, 0.0)  # the data set says what is wrong
     if overrides.positions_order == "xy":
         values = values[:, ::-1]
         notes.append("positions: (x, y) exchanged")
@@ -251,12 +251,13 @@ def placed(
     if angle:
         notes.append(f"positions turned by {np.rad2deg(angle):.6g} deg, from x towards y")
     if unit == "px":
-        return turned(values / window[1], angle, lengths.pixel_size_m), False
+        return turned(values / window[1], angle, lengths.pixel_size_m), False, (0.0, 0.0)
     pixel = _known_pixel(lengths, unit, path)
     values = turned(values * _factor(unit, recorded.origin), angle)
     start = np.nanmin(values, axis=0)
     notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
-    return (values - start) / np.asarray(pixel), True
+    zero = start / np.asarray(pixel)
+    return (values - start) / np.asarray(pixel), True, (float(zero[0]), float(zero[1]))
 
 
 def turned(positions: np.ndarray, angle_rad: float, pixel_m: tuple[float, float] | None = None) -> np.ndarray:

@@ -28,11 +28,11 @@ import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from adorym.data.atomic import whole_file
+from adorym.data.atomic import MARGIN_BYTES, reason, whole_file
 from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous
-from adorym.data.hdf5 import put
+from adorym.data.hdf5 import check_sources, put
 from adorym.data.verdict import Verdict, read_verdict, write_verdict
-from adorym.errors import DataError
+from adorym.errors import DataError, WriteError
 
 REPRESENTATIONS = ("real_imag", "delta_beta", "attenuation")
 RESULT_NAME = "result.h5"
@@ -78,7 +78,8 @@ class Result:
         provenance: Version, backend, device, ranks, seed, ...
         fit: One pattern ``measured`` and ``predicted``, ``(y, x)``, and its ``index``.
         verdict: Whether the model fits the data as well as their noise allows; ``None`` in files without it.
-        numbers: ``pattern`` and ``angle``, number in the data file of each that was used; counted from 0.
+        numbers: ``pattern`` and ``angle``, number in the data file of each that was used; counted from 0. Of a stage
+            of a run also ``recorded_px``, the positions in the data.
 
     Raises:
         DataError: An array has the wrong shape, or a name is not valid in the file.
@@ -113,8 +114,9 @@ class Result:
         object.__setattr__(self, "origin_px", (int(self.origin_px[0]), int(self.origin_px[1])))
         if self.probe is not None:
             probe = np.asarray(self.probe, dtype=np.complex64)
-            if probe.ndim != 3:
-                raise DataError("probe", "wrong shape", expected="(modes, y, x)", found=probe.shape)
+            if probe.ndim not in (3, 4):
+                expected = "(modes, y, x) or (scans, modes, y, x)"
+                raise DataError("probe", "wrong shape", expected=expected, found=probe.shape)
             object.__setattr__(self, "probe", probe)
         if self.pixel_size_m is not None:
             sizes = tuple(float(size) for size in self.pixel_size_m)
@@ -190,15 +192,26 @@ def write_result(result: Result, path: str | Path) -> Path:
     """Write ``result`` to ``path`` atomically: a reader finds the old file or the complete new one.
 
     Raises:
-        DataError: The directory cannot be written, or an entry is neither a number nor a text.
+        WriteError: The disk is full, or the directory cannot be written.
+        DataError: An entry is neither a number nor a text.
     """
-    path = Path(path)
+    path, n_bytes = Path(path), result.object.nbytes + bytes_beside_the_object(result)
     try:
-        with whole_file(path, sealed=True) as partial, h5py.File(partial, "w") as file:
+        with whole_file(path, sealed=True, n_bytes=n_bytes) as partial, h5py.File(partial, "w") as file:
             _write(result, file)
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, RuntimeError) as error:
+        raise WriteError(str(path), "the result cannot be written", found=reason(error)) from error
+    except (TypeError, ValueError) as error:
         raise DataError(str(path), "the result cannot be written", found=str(error)) from error
     return path
+
+
+def bytes_beside_the_object(result: Result) -> int:
+    """What a file of ``result`` takes on the disk, without the object."""
+    arrays = [*result.history.values(), *result.fit.values(), *result.numbers.values()]
+    arrays += [array for each in result.parameters.values() for array in (each.value, each.start) if array is not None]
+    arrays += [] if result.probe is None else [result.probe]
+    return sum(array.nbytes for array in arrays) + len(result.config) + (len(arrays) + 4) * MARGIN_BYTES
 
 
 def write_frame(result: Result, path: Path) -> tuple[int, ArraySpec]:
@@ -335,6 +348,7 @@ def _dataset(file: h5py.File, name: str, path: str) -> h5py.Dataset:
     stored = file[name]
     if not isinstance(stored, h5py.Dataset):
         raise DataError(path, f"'/{name}' is not an array", found=type(stored).__name__)
+    check_sources(stored)
     return stored
 
 

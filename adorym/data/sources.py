@@ -155,6 +155,8 @@ def _run(result: Path) -> Source:
     path = settings.pop("path", None)
     if path is None:
         raise DataError(str(result), "the result of a run that does not name its data", remedy="name the data file")
+    if not isinstance(path, str) and any(isinstance(each, Mapping) for each in path):
+        raise DataError(str(result), "the result of scans with settings of each", remedy="name them in 'data.path'")
     where = [Path(each) for each in ([path] if isinstance(path, str) else path)]
     found = source_of([each if each.is_absolute() else result.parent / each for each in where])
     note = f"the data of the run in '{result}', with its settings"

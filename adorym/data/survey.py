@@ -131,7 +131,7 @@ def orientation_test(dataset: Dataset) -> OrientationTest | None:
     ``None`` where the test does not apply: near field, no scan, several angles, too few patterns.
     """
     positions = dataset.probe_positions_px
-    if positions is None or dataset.propagation_distance_m is not None or dataset.n_angles != 1:
+    if positions is None or dataset.propagation_distance_m is not None or len(np.unique(dataset.theta_rad)) != 1:
         return None
     if dataset.n_patterns < MIN_PATTERNS or np.ptp(positions, axis=0).min() <= 0:
         return None
@@ -144,7 +144,9 @@ def orientation_test(dataset: Dataset) -> OrientationTest | None:
     pixel = np.ones(2) if dataset.pixel_size_m is None else np.array(dataset.pixel_size_m) / dataset.pixel_size_m[0]
     positions = positions * pixel
     centers = centers_of_mass(dataset) / (pixel * dataset.window_px) * dataset.window_px[0]
-    centers = centers - centers.mean(axis=0)
+    for scan in np.unique(dataset.angle_index):  # each has its beam
+        here = dataset.angle_index == scan
+        centers[here] -= centers[here].mean(axis=0)
     if not (centers**2).sum() > 0:
         return None
     width = GRADIENT_WIDTH * nearest_step_px(np.unique(positions, axis=0))

@@ -33,7 +33,7 @@ from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.engine.step import apply_update
-from adorym.errors import DataError, InputError
+from adorym.errors import ConfigError, DataError, InputError
 from adorym.extension import check_kind
 from adorym.forward.base import BoundModel, Counts
 from adorym.forward.object import FirstObject
@@ -105,6 +105,10 @@ def build(
     Raises:
         InputError: Data, configuration or geometry contradict each other; all errors at once.
     """
+    if run.stages:
+        remedy = "run it by 'adorym run' or adorym.reconstruct(..., output=FOLDER), which keeps their results"
+        raise ConfigError("run.stages", "a single reconstruction has no stages", remedy=remedy)
+    recorded = dataset.probe_positions_px
     earlier = None if recipe.start_from is None else Earlier.read(recipe.start_from, dataset, recipe)
     if earlier is not None:
         dataset, recipe = earlier.continued(dataset, recipe)
@@ -132,7 +136,9 @@ def build(
         comm=comm,
         start_diagnostics={**found.diagnostics, **searched.diagnostics},
         remarks=(*bound.remarks, *searched.words),
-        epochs_before=0 if earlier is None else earlier.epochs,
+        epochs_before=0 if earlier is None else earlier.epochs_before,
+        history_before={} if earlier is None else earlier.history,
+        recorded_px=recorded,
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
     try_components(problem, start)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -18,10 +19,11 @@ import h5py
 import numpy as np
 
 from adorym._version import __version__
-from adorym.data.atomic import PARTIAL, whole_file
+from adorym.data.atomic import MARGIN_BYTES, PARTIAL, together, whole_file
 from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous, read_rows, write_rows
 from adorym.data.seal import state_of
 from adorym.engine.loop import Progress, Reconstruction
+from adorym.engine.origin import compare
 from adorym.engine.problem import Problem
 from adorym.engine.resumption import OF_BATCHES, OF_LOSS, changes
 from adorym.errors import ConfigError, DataError, RunError
@@ -51,15 +53,19 @@ def save_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
         identity: The settings that a resumed run must have, too; plain data.
 
     Raises:
-        RunError: A value is not finite, or the file cannot be written; an existing checkpoint is left unchanged.
+        RunError: A value is not finite; an existing checkpoint is left unchanged.
+        WriteError: The file cannot be written; likewise, and on every rank.
     """
     store, comm = reconstruction.problem.store, reconstruction.problem.comm
     _need_numbers(reconstruction)
-    with whole_file(path, comm, _switch, sealed=True) as partial:
-        made = _frame(reconstruction, partial, identity) if comm.is_root else None
-        offsets = comm.broadcast(made, "make the checkpoint")
-        for path_in_file, (kept, array) in _laid_out(reconstruction).items():
-            write_rows(partial, offsets[path_in_file], kept, _own_rows(store, array, kept))
+    with whole_file(path, comm, _switch, sealed=True, n_bytes=_n_bytes(reconstruction)) as partial:
+        offsets = together(comm, path, lambda: _frame(reconstruction, partial, identity), on_root=True)
+
+        def own() -> None:
+            for path_in_file, (kept, array) in _laid_out(reconstruction).items():
+                write_rows(partial, offsets[path_in_file], kept, _own_rows(store, array, kept))
+
+        together(comm, path, own)
 
 
 def _laid_out(reconstruction: Reconstruction) -> dict[str, tuple[ArraySpec, LikeObject]]:
@@ -72,6 +78,15 @@ def _laid_out(reconstruction: Reconstruction) -> dict[str, tuple[ArraySpec, Like
     return found
 
 
+def _n_bytes(reconstruction: Reconstruction) -> int:
+    """What a checkpoint takes on the disk."""
+    arrays = [kept.row_bytes * kept.shape[0] for kept, _ in _laid_out(reconstruction).values()]
+    parts = [part for v in reconstruction.problem.values.values() for part in (v.array, *v.state)]
+    small = [math.prod(part.shape) * reconstruction.problem.xp.complex_dtype.itemsize for part in parts]
+    history = 24 * sum(map(len, reconstruction.progress.history.values()))  # bytes of a number as text
+    return sum(arrays) + sum(small) + history + (len(arrays) + len(parts) + 4) * MARGIN_BYTES
+
+
 def _memory(reconstruction: Reconstruction) -> dict[str, Any]:
     return {} if reconstruction.solving is None else reconstruction.solving.memory
 
@@ -82,7 +97,7 @@ def _frame(reconstruction: Reconstruction, path: Path, identity: Mapping[str, An
     with h5py.File(path, "w", **ALIGNMENT) as file:
         file.attrs["adorym_version"], file.attrs["format"] = __version__, FORMAT
         file.attrs["progress"] = json.dumps(asdict(reconstruction.progress))
-        file.attrs["identity"] = json.dumps(identity)
+        file.attrs["identity"], file.attrs["origin"] = json.dumps(identity), json.dumps(dict(reconstruction.origin))
         for name, value in problem.values.items():
             group = file.create_group(f"parameters/{name}")
             group["value"] = problem.xp.to_numpy(value.array)
@@ -158,6 +173,7 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
         with h5py.File(chosen, "r") as file:
             _need_format(file)
             changed = changes(json.loads(file.attrs["identity"]), identity, chosen)
+            compare(json.loads(file.attrs.get("origin", "{}")), reconstruction.origin, chosen)
             progress, parameters = _checked(file, problem)  # before anything is changed
             memory = {name: _remembered(entry, problem.store) for name, entry in file.get("solver", {}).items()}
             for name, kept in problem.store.arrays().items():

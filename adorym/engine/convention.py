@@ -57,7 +57,8 @@ def share(problem: Problem) -> Share:
     """The factors that bring object and probe to the convention; collective."""
     if not _open(problem):
         return Share(np.zeros(0))
-    beam = (np.abs(np.asarray(problem.present()[PROBE], np.complex128)) ** 2).sum(0)
+    beam = (np.abs(np.asarray(problem.present()[PROBE], np.complex128)) ** 2).sum(-3)
+    beam = beam if beam.ndim == 2 else beam.mean(0)  # of several scans
     whole, slices = _slices(problem, beam)
     values = [each.vacuum_value for each in slices]
     found = [value for value in values if value is not None]
@@ -84,7 +85,7 @@ def _open(problem: Problem) -> bool:
         return False
     refined = problem.obj.settings.refine and problem.values[PROBE].settings.refine
     fixed = any(each.parameter in (OBJECT, PROBE) and not each.scale_free for each in problem.constraints)
-    known = problem.values[PROBE].first.ndim == 3
+    known = problem.values[PROBE].first.ndim in (3, 4)
     return refined and known and not fixed and problem.bound.space.scaled(np.ones(1, complex), 1.0) is not None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from adorym.data.result import Result, read_result
 from adorym.engine.checks import REFINEMENT
 from adorym.engine.recipe import Recipe
 from adorym.engine.regrid import SAME_PIXEL, on_grid
+from adorym.engine.stage_grid import regridded
 from adorym.errors import ConfigError, DataError
 from adorym.forward.base import BoundModel
 from adorym.forward.object import ObjectSettings
@@ -36,6 +37,8 @@ WHERE = "start_from"
 PROBE, POSITIONS = "probe", "probe_positions"
 # Number of epochs of all runs before the one that wrote a result.
 EPOCHS_BEFORE = "epochs_before"
+# Which stage of a run wrote it.
+STAGE = "stage"
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,11 +81,13 @@ class Earlier:
                 f"{{kind: file, path: {path}}}'",
             )
         data = used.get("data", {}).get("path")
-        same = data is None or _names(data) == _names(dataset.path)
+        same = data is None or _names(data)[:1] == _names(dataset.path)  # a data set names its first file
         if not same:
             LOG.warning(
                 "%s: is from other data, %s: values of single patterns and angles are not taken over", WHERE, data
             )
+        if STAGE in result.provenance and result.probe is not None and dataset.probe_positions_px is not None:
+            return cls(str(path), regridded(result, dataset), same)
         return cls(str(path), on_grid(result, dataset, str(path)), same)
 
     @property
@@ -90,6 +95,16 @@ class Earlier:
         """Epochs of that run and of all that it went on from."""
         before = self.result.provenance.get(EPOCHS_BEFORE, "0")
         return len(self.result.history.get("loss", ())) + (int(before) if before.isdigit() else 0)
+
+    @property
+    def history(self) -> Mapping[str, np.ndarray]:
+        """Its history, if it is an earlier stage of this run; this one's follows it."""
+        return self.result.history if STAGE in self.result.provenance else {}
+
+    @property
+    def epochs_before(self) -> int:
+        """Epochs that are in no history of this run."""
+        return self.epochs - len(self.history.get("loss", ()))
 
     # -- data and settings ---------------------------------------------------------------------------------------------
     def continued(self, dataset: Dataset, recipe: Recipe) -> tuple[Dataset, Recipe]:
@@ -102,7 +117,7 @@ class Earlier:
                 settings[name] = spec.settings(refine=False)
         probe = settings.get(PROBE)
         if isinstance(probe, ProbeSettings) and probe.modes is None and self.gives(PROBE, probe):
-            settings[PROBE] = replace(probe, modes=len(self.result.probe))  # type: ignore[arg-type]
+            settings[PROBE] = replace(probe, modes=self.result.probe.shape[-3])  # type: ignore[arg-type]
         taken = ", ".join(name for name, each in settings.items() if self.gives(name, each))
         note = f"{WHERE}: {taken or 'nothing'} from {self.path}"
         positions, place = dataset.probe_positions_px, settings.get(POSITIONS)
@@ -229,12 +244,17 @@ class Earlier:
 
     def _probe(self, bound: BoundModel[Any], settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
         assert isinstance(settings, ProbeSettings) and self.result.probe is not None  # checked by the caller
-        modes = self.result.probe.astype(np.complex128)
-        if modes.shape[1:] != bound.dataset.window_px:
-            self._check_shape(PROBE, modes.shape[1:], bound.dataset.window_px)
-        made = with_modes(modes, settings, rng)
-        power = float(np.sum(np.abs(made) ** 2)) if settings.power is None else settings.power
-        return made * math.sqrt(power / float(np.sum(np.abs(made) ** 2)))
+        found = self.result.probe.astype(np.complex128)
+        if found.shape[-2:] != bound.dataset.window_px:
+            self._check_shape(PROBE, found.shape[-2:], bound.dataset.window_px)
+        scans, each = (bound.dataset.n_angles if settings.per == "scan" else 1), []
+        if found.ndim == 4 and len(found) != scans:
+            found = found[0]  # of another choice of scans
+        for modes in np.broadcast_to(found, (scans, *found.shape[-3:])):
+            made = with_modes(modes, settings, rng)
+            power = float(np.sum(np.abs(made) ** 2)) if settings.power is None else settings.power
+            each.append(made * math.sqrt(power / float(np.sum(np.abs(made) ** 2))))
+        return np.array(each) if settings.per == "scan" else each[0]
 
     def _check_shape(self, name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
         if tuple(found) != tuple(expected):
@@ -270,7 +290,7 @@ class Earlier:
 def _names(path: object) -> list[str]:
     """Names of the data files, without their folders: data may be moved."""
     paths = path if isinstance(path, (list, tuple)) else [path]
-    return [Path(str(each)).name for each in paths]
+    return [Path(str(each["path"] if isinstance(each, Mapping) else each)).name for each in paths]
 
 
 def _later(settings: ParameterSettings, epochs: int) -> ParameterSettings:

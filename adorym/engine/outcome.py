@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 
 from adorym._version import __version__
-from adorym.data.atomic import whole_file
+from adorym.data.atomic import together, whole_file
 from adorym.data.contiguous import write_rows
 from adorym.data.dataset import Dataset
-from adorym.data.result import Result, write_frame, write_result
+from adorym.data.result import Result, bytes_beside_the_object, write_frame, write_result
 from adorym.engine.convention import Share, share
-from adorym.engine.earlier import EPOCHS_BEFORE
+from adorym.engine.earlier import EPOCHS_BEFORE, STAGE
 from adorym.engine.loop import Reconstruction
+from adorym.engine.origin import VERSION
 from adorym.engine.problem import Problem
 from adorym.engine.shown import as_kept, present_parameters, present_probe, voxel_size_m
+from adorym.engine.stage_grid import RECORDED
 from adorym.engine.verdict import verdict
 from adorym.storage.base import blocks
 from adorym.wrapper.base import Array
@@ -44,28 +46,27 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
     result is then memory-mapped from the file.
 
     Raises:
-        RunError: The file cannot be written.
+        WriteError: The file cannot be written.
     """
     problem = reconstruction.problem
     store, comm = problem.store, problem.comm
     if store.local_rows == (0, store.shape[0]) and reconstruction.settings.store == "dp":
         result = outcome(reconstruction, config)
-        if comm.is_root:
-            write_result(result, path)
-        comm.barrier("write the result")
+        together(comm, path, lambda: write_result(result, path), on_root=True)
         return result
     shared = share(problem)
     row = as_kept(problem, shared, np.ones((1, *store.shape[1:]), np.complex64), 0)
     blank = np.broadcast_to(row.dtype.type(0), (store.shape[0], *row.shape[1:]))
     result = _outcome(reconstruction, config, blank, shared)
     result = replace(result, verdict=verdict(reconstruction))
-    with whole_file(path, comm, sealed=True) as partial:
-        offset, kept = comm.broadcast(write_frame(result, partial) if comm.is_root else None, "make the result")
+    n_bytes = result.object.nbytes + bytes_beside_the_object(result)
+    with whole_file(path, comm, sealed=True, n_bytes=n_bytes) as partial:
+        offset, kept = together(comm, path, lambda: write_frame(result, partial), on_root=True)
         rows = (
             (a, as_kept(problem, shared, store.read("value", a, b), a))
             for a, b in blocks(*store.owned_rows, kept.row_bytes)
         )
-        write_rows(partial, offset, kept, rows)
+        together(comm, path, lambda: write_rows(partial, offset, kept, rows))
     comm.barrier("write the result")
     return replace(result, object=np.memmap(path, kept.dtype, "r", offset, result.object.shape))
 
@@ -80,12 +81,28 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray, share
         pixel_size_m=voxel_size_m(problem),
         probe=None if probe is None else probe * shared.of_probe,
         parameters=present_parameters(problem),
-        history={name: np.asarray(v) for name, v in reconstruction.progress.history.items()},
+        history=_history(reconstruction),
         config=config,
         provenance=_provenance(reconstruction) | ({"photons": shared.by} if shared.by else {}),
-        numbers={"pattern": bound.dataset.pattern_numbers, "angle": bound.dataset.angle_numbers},
+        numbers=_numbers(problem),
         fit=_fit(problem) | {name: np.asarray(a) for name, a in problem.start_diagnostics.items()},
     )
+
+
+def _numbers(problem: Problem) -> dict[str, np.ndarray]:
+    """Which patterns and angles of the data were used; of a stage also where they were recorded."""
+    found = {"pattern": problem.dataset.pattern_numbers, "angle": problem.dataset.angle_numbers}
+    return found | ({RECORDED: problem.recorded_px} if problem.stage and problem.recorded_px is not None else {})
+
+
+def _history(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
+    """The history of this stage after that of the ones before; of what all of them have."""
+    own = {name: np.asarray(values) for name, values in reconstruction.progress.history.items()}
+    before = reconstruction.problem.history_before
+    if not before:
+        return own
+    own["epoch"] = own["epoch"] + len(before["loss"])
+    return {name: np.concatenate([before[name], own[name]]) for name in own if name in before}
 
 
 def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
@@ -101,12 +118,14 @@ def _provenance(reconstruction: Reconstruction) -> dict[str, str]:
         "ranks": str(problem.comm.size),
         "seed": str(run.seed),
         **({EPOCHS_BEFORE: str(problem.epochs_before)} if problem.epochs_before else {}),
+        **({STAGE: str(problem.stage)} if problem.stage else {}),
         **_solver(reconstruction),
         "batch_size": str(reconstruction.batch_size),
         "data": problem.dataset.path,
         "data_format": problem.dataset.format,
         "data_notes": "\n".join(problem.dataset.notes),
         **_geometry(problem.dataset),
+        **{f"fingerprint of the {name}": text for name, text in reconstruction.origin.items() if name != VERSION},
     }
 
 

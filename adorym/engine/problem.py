@@ -44,6 +44,9 @@ class Problem:
         start_diagnostics: Diagnostics of start values, for the result.
         remarks: Lines for the log about how start values were found.
         epochs_before: Epochs of the runs that this one goes on from.
+        history_before: History of the stages of this run before this one.
+        stage: Number of this stage; 0 for a run without stages.
+        recorded_px: Positions of the data as they are recorded, before any refinement.
         checkpoint_slices: As `adorym.data.batches.Batch` has it.
     """
 
@@ -60,6 +63,9 @@ class Problem:
     comm: Communicator = field(default_factory=SerialCommunicator)
     start_diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict)
     epochs_before: int = 0
+    history_before: Mapping[str, np.ndarray] = field(default_factory=dict)
+    stage: int = 0
+    recorded_px: np.ndarray | None = None
     checkpoint_slices: int | None = None
     remarks: tuple[str, ...] = ()
 

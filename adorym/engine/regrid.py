@@ -40,18 +40,20 @@ def on_grid(result: Result, dataset: Dataset, path: str) -> Result:
         LOG.warning("start_from: '%s' has another pixel size; positions are in pixels, and nothing is resampled", path)
         return replace(result, pixel_size_m=here)
     factor = np.array(there) / np.array(here)
-    modes = _fitting(probe, dataset.window_px, factor)
+    modes = _fitting(probe.reshape(-1, *probe.shape[-2:]), dataset.window_px, factor)
     if modes is None or not (factor.min() > 1 / LARGEST_FACTOR and factor.max() < LARGEST_FACTOR):
         return result
     LOG.warning(
         "start_from: '%s' is resampled: its pixels are %s times as large", path, ", ".join(f"{f:.4g}" for f in factor)
     )
-    origin = tuple(int(np.ceil(a * f)) for a, f in zip(result.origin_px, factor, strict=True))
+    y, x = np.ceil(np.array(result.origin_px) * factor).astype(int)
+    origin = (int(y), int(x))
     parameters = dict(result.parameters)
     if POSITIONS in parameters:
         value = parameters[POSITIONS].value
         parameters[POSITIONS] = replace(parameters[POSITIONS], value=value * factor)
-    obj = _resampled(np.asarray(result.object), result.origin_px, origin, factor, (probe.shape[1:], dataset.window_px))
+    obj = _resampled(np.asarray(result.object), result.origin_px, origin, factor, (probe.shape[-2:], dataset.window_px))
+    modes = modes.reshape(*probe.shape[:-2], *dataset.window_px)
     return replace(result, object=obj, origin_px=origin, pixel_size_m=here, probe=modes, parameters=parameters)
 
 

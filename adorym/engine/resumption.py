@@ -16,7 +16,7 @@ FREE = re.compile(
     r"|parameters\.\w+\.schedule(\..*)?"
     r"|parameters\.\w+\.optimizer\.(?!kind$).*"
     r"|(regularizers|constraints)(\[.*)?"
-    r"|data\.memory_limit_gib"
+    r"|data\.(memory_limit_gib|strict_links)"
 )
 # The order in which patterns follow each other within an epoch.
 OF_BATCHES = ("run.batch_size", "run.batch_order")

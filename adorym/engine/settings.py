@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -51,6 +52,8 @@ class RunSettings:
             optimizers' momentum is then reset. The rates recover while the loss falls again, more slowly after every
             further rise. 1 turns this off.
         max_time: The run ends, with a checkpoint, before this time is over; no limit if absent.
+        stages: Changes of the configuration, one stage of the run after the other, each from where the last one ended:
+            ``{data: {crop: 32}, run: {epochs: 40}}``. What a stage does not say is as configured.
         plateau: Ends the run early when the loss no longer falls; off if absent.
     """
 
@@ -71,6 +74,7 @@ class RunSettings:
     backoff: float = Field(0.5, gt=0, le=1)
     max_time: Duration | None = Field(None, gt=0)
     plateau: Plateau | None = None
+    stages: tuple[Mapping[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         if self.store == "h5":

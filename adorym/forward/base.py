@@ -14,7 +14,7 @@ from adorym.data.dataset import Dataset
 from adorym.extension import check_returned
 from adorym.forward.object import FirstObject, Settings, margin_px, thin_space
 from adorym.forward.probe import probe_modes
-from adorym.forward.thin import SCANNED
+from adorym.forward.thin import SCANNED, position_trend
 from adorym.forward.views import ScanWindows, View
 from adorym.losses.base import Loss
 from adorym.object_space import ObjectSpace
@@ -230,4 +230,5 @@ def bound_scan(
         space=thin_space(settings, geometry, regime),
         zero_at_corner=regime == "far_field",
         waves=probe_modes(settings),
+        updates=position_trend(settings, dataset),
     )

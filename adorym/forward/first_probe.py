@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -12,7 +12,9 @@ from zipfile import BadZipFile
 import numpy as np
 
 from adorym.data.atomic import whole_file
+from adorym.forward.scans import each_scan
 from adorym.optics.probe_search import AutoProbe, FoundProbe, Search
+from adorym.optics.probes import InitialProbe
 from adorym.parameters import Searched
 
 LOG = logging.getLogger("adorym")
@@ -29,7 +31,35 @@ def search_probe(bound: Any, settings: Any, folder: Path | None) -> Searched:
     initial = settings.first(bound.dataset)
     if not isinstance(initial, AutoProbe):
         return Searched(settings)
-    found = kept(initial, bound.dataset, folder)
+    if settings.per != "scan":
+        found = kept(initial, bound.dataset, folder)
+        return Searched(replace(settings, initial=found), _diagnostics(found), f"first probe: {found.words}")
+    each = tuple(kept(initial, data, folder, f"_{i}") for i, data in enumerate(each_scan(bound.dataset), 1))
+    told = {f"{name}_{i}": a for i, found in enumerate(each, 1) for name, a in _diagnostics(found).items()}
+    words = "; ".join(f"scan {i}: {found.words}" for i, found in enumerate(each, 1))
+    return Searched(replace(settings, initial=ScanProbes(each)), told, f"first probes: {words}")
+
+
+@dataclass(frozen=True, eq=False)
+class ScanProbes(InitialProbe):
+    """A probe found for each scan.
+
+    Attributes:
+        found: In the order of the scans.
+    """
+
+    found: tuple[FoundProbe, ...]
+
+    def make(self, dataset: Any) -> np.ndarray:
+        return self.found[int(dataset.angle_index[0])].modes
+
+    @property
+    def decided(self) -> bool:
+        """Whether the patterns tell the defocus of all of them."""
+        return all(each.decided for each in self.found)
+
+
+def _diagnostics(found: FoundProbe) -> dict[str, np.ndarray]:
     if not found.decided:
         LOG.warning(UNDECIDED)
     diagnostics = {
@@ -39,15 +69,16 @@ def search_probe(bound: Any, settings: Any, folder: Path | None) -> Searched:
     }
     if found.defocus_m is not None:
         diagnostics["first_probe_defocus_m"] = np.asarray(found.defocus_m)
-    return Searched(replace(settings, initial=found), diagnostics, f"first probe: {found.words}")
+    return diagnostics
 
 
-def kept(initial: AutoProbe, dataset: Any, folder: Path | None) -> FoundProbe:
+def kept(initial: AutoProbe, dataset: Any, folder: Path | None, suffix: str = "") -> FoundProbe:
     """The probe found in ``dataset``; the one in ``folder`` if it was found with the same settings in the same data."""
     search = Search(dataset, initial)
     if folder is None:
         return search.found()
-    path, key = folder / FILE_NAME, search.key
+    name, key = Path(FILE_NAME), search.key
+    path = folder / f"{name.stem}{suffix}{name.suffix}"
     if (before := _read(path, key)) is not None:
         return before
     found = search.found()

@@ -157,7 +157,7 @@ PARAMETERS: dict[str, Parameter] = {
         help="logarithm of the beam's slow changes across each hologram: coefficients of x, y, (3 x^2 - 1)/2, x y, "
         "(3 y^2 - 1)/2, from the middle, in units of half its larger side",
         start=lambda bound, settings, rng: np.zeros((bound.dataset.n_pictures, len(SHAPES))),
-        optimizer={"kind": "adam", "learning_rate": 2e-3},
+        optimizer=_geometric(0.01),
     ),
     "illumination": Parameter(
         optional=True,

@@ -2,11 +2,12 @@ r"""Ptychography of a thin object, in the far field or in the near field.
 
 .. math::
 
-    I_j = s_j \sum_m \left| \mathcal D\!\left[ O(r)\, P_m(r - r_j - d_{a(j)}) \right] \right|^2 + b
+    I_j = s_j\, g_\sigma * \sum_m \left| \mathcal D\!\left[ O(r)\, P_m(r - r_j - d_{a(j)}) \right] \right|^2 + b
 
-with probe modes :math:`P_m`, probe positions :math:`r_j` and a common offset :math:`d_a` for every angle (scan)
-:math:`a`. The propagator :math:`\mathcal D` is the Fourier transform (far field) or a near-field propagator over the
-distance between sample and detector. Thibault & Menzel, Nature 494, 68 (2013), eq. (2).
+with probe modes :math:`P_m`, probe positions :math:`r_j`, a common offset :math:`d_a` for every angle (scan) :math:`a`,
+and a Gaussian blur :math:`g_\sigma` of the detector. The propagator :math:`\mathcal D` is the Fourier transform (far
+field) or a near-field propagator over the distance between sample and detector. Thibault & Menzel, Nature 494, 68
+(2013), eq. (2).
 
 The object is cut out at whole pixels; the sub-pixel rest of the position shifts all modes of the *probe* by Fourier
 interpolation. When a refined position passes half a pixel its window moves by one pixel, so the shift stays below half
@@ -27,6 +28,8 @@ from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError, GeometryError
 from adorym.forward.base import BoundModel, ForwardModel, Request, bound_scan
 from adorym.forward.object import Settings
+from adorym.forward.probe import with_scans
+from adorym.forward.scans import rows_of_scans, scan_by_scan
 from adorym.forward.thin import SCANNED, by_object, by_scale, check_scan, without_mean
 from adorym.forward.variations import VARIATIONS, VARYING, variation_gauges, varied
 from adorym.losses.base import Loss
@@ -41,6 +44,8 @@ from adorym.wrapper.base import Array, Backend, FusedCore
 from adorym.wrapper.fused.exit_wave_loss import Detector, exit_wave_loss
 
 Bound = BoundModel[Any]
+# A blur of 0 would have no gradient; one that is refined to 0 must not divide by it.
+FIRST_BLUR_PX, NARROWEST_PX = 0.5, 1e-3
 
 
 def _per_angle(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
@@ -54,6 +59,19 @@ def one_per_pattern(bound: Bound, settings: ParameterSettings, rng: np.random.Ge
 
 def _background(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
     return np.zeros((1, *bound.dataset.window_px))
+
+
+def blurred(xp: Backend, patterns: Array, sigma_px: Array) -> Array:
+    """``patterns`` ``(n, y, x)`` convolved with a Gaussian of (y, x) standard deviations ``(2,)``, periodic."""
+    rows, columns = (_spread(xp, n, sigma_px[axis]) for axis, n in enumerate(patterns.shape[-2:]))
+    return xp.matmul(xp.matmul(rows, patterns), columns)
+
+
+def _spread(xp: Backend, n: int, sigma_px: Array) -> Array:
+    """``(n, n)`` part of the counts of each pixel that is seen in each other one; symmetric, no part is negative."""
+    away = (np.arange(n)[:, None] - np.arange(n) + n // 2) % n - n // 2
+    part = xp.exp(-xp.asarray(away.astype(float) ** 2) / (2 * xp.square(sigma_px) + NARROWEST_PX**2))
+    return part / xp.sum(part, axis=1, keepdims=True)
 
 
 def _distance(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
@@ -112,6 +130,15 @@ class Ptychography(ForwardModel):
             bounds=(1e-3, None),
             preconditioner=Diagonal(by_scale),
         ),
+        "detector_blur": Parameter(
+            optional=True,
+            unit="px",
+            help="(y, x) standard deviation of a Gaussian that blurs every pattern, as by a scintillator",
+            start=lambda bound, settings, rng: np.full(2, FIRST_BLUR_PX),
+            optimizer={"kind": "preconditioned", "regularization": 1e-3, "maximum_step": 0.2},
+            bounds=(0.0, None),
+            preconditioner=Blocks(),
+        ),
         "background": Parameter(
             optional=True,
             unit="photon",
@@ -144,15 +171,22 @@ class Ptychography(ForwardModel):
                 "has no effect: the probe does not vary",
                 remedy="give 'parameters.probe.variations', or leave it out",
             )
+        settings = with_scans(settings, dataset)
+        scans = rows_of_scans(dataset) if settings["probe"].per == "scan" else ()
         geometry = self.geometry(dataset)
         if self.regime == "near_field" or dataset.propagation_distance_m is None:  # else it is that of the near field
             geometry.check_pixel_size(self.regime)
         self.check_propagation(dataset, geometry, settings)
         exact = {"probe_positions": Blocks()} if self._own_prediction else {}
-        return bound_scan(self, dataset, geometry, settings, self.regime).with_(
+        bound = bound_scan(self, dataset, geometry, settings, self.regime)
+        return bound.with_(
             preconditioners={"object": Diagonal(self.object_curvature), **exact},
             # The probe takes up a common factor.
-            updates=(FactorGauge("intensity_scale", "probe"), *variation_gauges(settings, self.varied_mode)),
+            updates=(
+                *bound.updates,
+                FactorGauge("intensity_scale", "probe", groups=scans),
+                *variation_gauges(settings, self.varied_mode, scans),
+            ),
         )
 
     def geometry(self, dataset: Dataset) -> Geometry:
@@ -192,8 +226,10 @@ class Ptychography(ForwardModel):
             check("far_field", grid, geometry.distance_m)
 
     def probe_at_object(self, xp: Backend, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
-        """Probe modes ``(m, y, x)`` at the object, before the sub-pixel shift; one that varies ``(n, m, y, x)``."""
+        """Probe modes ``(m, y, x)`` at the object, before the sub-pixel shift; ``(n, m, y, x)`` if patterns differ."""
         modes = params["probe"]
+        if len(modes.shape) == 4:
+            modes = xp.take(modes, batch.angles)
         if VARIATIONS in params:
             modes = varied(xp, modes, params, self.varied_mode)
         if "probe_defocus" not in params:
@@ -226,6 +262,8 @@ class Ptychography(ForwardModel):
             back = shift_kernel(xp, tuple(wave.shape[-2:]), -offsets)[:, None]
             wave = propagate(xp, wave, self._transfer(xp, params, batch) * back)
         intensity = xp.sum(xp.abs2(wave), axis=1)
+        if "detector_blur" in params:
+            intensity = blurred(xp, intensity, params["detector_blur"])
         if "intensity_scale" in params:
             intensity = intensity * xp.reshape(params["intensity_scale"], (-1, 1, 1))
         return intensity + params["background"] if "background" in params else intensity
@@ -239,8 +277,11 @@ class Ptychography(ForwardModel):
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
         usable = self._own_prediction and self.fused and xp.on_host and loss.code is not None
-        if not usable or "propagation_distance" in request.wanted or VARIATIONS in params:
+        plain = {VARIATIONS, "detector_blur"} & set(params)
+        if not usable or "propagation_distance" in request.wanted or plain:
             return super().objective(xp, obj, params, batch, loss, request)
+        if len(params["probe"].shape) == 4:
+            return scan_by_scan(self.objective, self.refinable, (xp, obj, params), batch, loss, request)
         value, found = xp.fused(self._core(xp, params, batch, loss, request), *self._inputs(xp, obj, params, batch))
         others = request.only(request.curvature - set(found))
         return value, found | self.curvatures(xp, obj, params, batch, loss, others)

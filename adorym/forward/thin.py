@@ -13,22 +13,70 @@ predictions.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from adorym.data.dataset import Dataset
-from adorym.errors import DataError
+from adorym.errors import ConfigError, DataError
 from adorym.forward.object import object_parameter
 from adorym.forward.probe import probe_parameter
+from adorym.forward.scans import rows_of_scans
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.preconditioners import Blocks, Diagonal, Point
+from adorym.registry import component
+from adorym.updates import PositionTrend, Update
 from adorym.wrapper.base import Array
 
 # Step of the finite difference: far above rounding errors, far below the finest structure of a pattern.
 STEP_PX = 0.05
 # So many patterns from one place are no scan.
 FEWEST_PLACES, SAME_PLACE_PX = 4, 1e-12
+
+
+@component
+class PositionSettings(ParameterSettings):
+    """How positions are refined.
+
+    Attributes:
+        trend: Parts of an affine map of the recorded positions that corrections follow: ``scale``, ``unequal_scales``,
+            ``shear``, ``rotation``, to first order. If absent, each position is corrected by itself.
+        drift: Number of smooth waves, in the order of the patterns, that corrections follow as well: a drift in time.
+        flexibility: Part of a correction beside trend and drift that is left after every epoch; 0 for none of it.
+    """
+
+    trend: tuple[Literal["scale", "unequal_scales", "shear", "rotation"], ...] = ()
+    drift: int = Field(0, ge=0)
+    flexibility: float = Field(0.0, ge=0, lt=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.flexibility and not self.trend and not self.drift:
+            remedy = "give 'trend' or 'drift', or leave it out"
+            raise ConfigError("flexibility", "has no effect without a trend", found=self.flexibility, remedy=remedy)
+        for name in ("trend", "drift"):
+            if getattr(self, name) and not self.refine:
+                raise ConfigError(name, "has no effect: positions are not refined", remedy="leave it out")
+            if getattr(self, name) and self.initial is not None:
+                what, remedy = f"cannot be combined with '{name}', which refers to the data", "give 'data.positions'"
+                raise ConfigError("initial", what, remedy=remedy)
+
+    def notices(self, where: str, dataset: Any) -> Iterator[str]:
+        fewest, unknowns = min(map(len, rows_of_scans(dataset))), 1 + self.drift + len(self.trend)
+        if (self.trend or self.drift) and fewest <= unknowns:
+            yield f"{where}.trend: has no effect: {fewest} positions of a scan are free in a trend of {unknowns} terms"
+
+
+def position_trend(settings: Mapping[str, ParameterSettings], dataset: Dataset) -> tuple[Update, ...]:
+    """What brings corrections of the positions of ``dataset`` to their trend, if they have one."""
+    asked = settings.get("probe_positions")
+    if not isinstance(asked, PositionSettings) or not (asked.trend or asked.drift):
+        return ()
+    assert dataset.probe_positions_px is not None  # checked by the caller
+    first = np.asarray(dataset.probe_positions_px, np.float64)
+    return (PositionTrend(first, rows_of_scans(dataset), asked.trend, asked.drift, asked.flexibility),)
 
 
 def without_mean(values: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -51,9 +99,16 @@ def by_object(point: Point, illumination: Array) -> Array:
 
 
 def by_probe(point: Point, transmitted: Array | None = None) -> Array:
-    """Curvature ``(1, y, x)`` by the probe: the summed ``|O|^2`` of the windows ``(n, y, x)`` of a thin object."""
-    power = point.xp.abs2(point.obj) if transmitted is None else transmitted
-    return point.xp.sum(times_scale(point, power), axis=0, keepdims=True)
+    """Curvature ``(1, y, x)`` by the probe: the summed ``|O|^2`` of the windows ``(n, y, x)`` of a thin object.
+
+    By the probes of several scans ``(scans, 1, y, x)``.
+    """
+    xp, probe = point.xp, point.params["probe"]
+    power = times_scale(point, xp.abs2(point.obj) if transmitted is None else transmitted)
+    if len(probe.shape) < 4:
+        return xp.sum(power, axis=0, keepdims=True)
+    of_scan = xp.asarray((np.arange(probe.shape[0])[:, None] == point.batch.angles).astype(xp.float_dtype))
+    return xp.reshape(xp.matmul(of_scan, xp.reshape(power, (len(power), -1))), (-1, 1, *power.shape[1:]))
 
 
 def by_scale(point: Point) -> Array:
@@ -119,6 +174,7 @@ SCANNED: dict[str, Parameter] = {
         schedule={"kind": "constant"},
         gauge=without_mean,
         window_relative=True,
+        settings=PositionSettings,
         preconditioner=Blocks(STEP_PX),
     ),
 }

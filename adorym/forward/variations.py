@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from adorym.data.patterns import blocks
 from adorym.errors import ConfigError
+from adorym.forward.scans import pattern_counts, rows_of_scans
 from adorym.forward.thin import times_scale
 from adorym.optics.modes import beam_center_px, beam_sigma_px, powers
 from adorym.parameters import Parameter, ParameterSettings
@@ -32,14 +32,14 @@ BRIGHTNESS = 1  # which of the first variations it is
 
 
 def varied(xp: Backend, modes: Array, params: Mapping[str, Array], mode: int) -> Array:
-    """Modes ``(n, m, y, x)`` at each pattern, from the common ones ``(m, y, x)``."""
+    """Modes ``(n, m, y, x)`` at each pattern, from the common ones ``(m, y, x)`` or those of its scan."""
     weights, variations = params[WEIGHTS], params[VARIATIONS]
     n, k = weights.shape
     flat = xp.reshape(variations, (k, -1))
     change = xp.matmul(xp.complex(weights, 0 * weights), flat)
-    change = xp.reshape(change, (n, 1, *modes.shape[1:]))
-    chosen = (np.arange(modes.shape[0]) == mode).astype(xp.float_dtype).reshape(-1, 1, 1)
-    return modes[None] + xp.asarray(chosen) * change
+    change = xp.reshape(change, (n, 1, *modes.shape[-2:]))
+    chosen = (np.arange(modes.shape[-3]) == mode).astype(xp.float_dtype).reshape(-1, 1, 1)
+    return (modes if len(modes.shape) == 4 else modes[None]) + xp.asarray(chosen) * change
 
 
 def _number(bound: Any) -> int:
@@ -56,6 +56,7 @@ def _number(bound: Any) -> int:
 def _start_variations(bound: Any, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
     """``(K, y, x)``: the mode times what drifting optics do to it, each with the mode's power."""
     modes = bound.model.refinable[PROBE].start_value(PROBE, bound, bound.settings[PROBE], rng)
+    modes = modes.reshape(-1, *modes.shape[-3:])[0]  # of the first scan
     mode = getattr(bound.model, "varied_mode", 0)
     if mode >= len(modes):
         where = "forward_model.varied_mode"
@@ -86,21 +87,12 @@ def _start_weights(bound: Any, settings: ParameterSettings, rng: np.random.Gener
     time = (np.arange(n) + 0.5) / n
     weights = 0.01 * np.cos(np.pi * time[:, None] * np.arange(1, number + 1))
     if number > BRIGHTNESS:
-        amplitude = np.sqrt(_counts(bound.dataset))
-        slow = np.polynomial.Polynomial.fit(time, amplitude, min(3, n - 1))(time)
-        weights[:, BRIGHTNESS] = slow / slow.mean() - 1
+        amplitude = np.sqrt(pattern_counts(bound.dataset))
+        scans = rows_of_scans(bound.dataset) if bound.settings[PROBE].per == "scan" else (np.arange(n),)
+        for rows in scans:
+            slow = np.polynomial.Polynomial.fit(time[rows], amplitude[rows], min(3, len(rows) - 1))(time[rows])
+            weights[rows, BRIGHTNESS] = slow / slow.mean() - 1
     return weights
-
-
-def _counts(dataset: Any) -> np.ndarray:
-    """``(n,)`` counts of each pattern in pixels that are good in all of them."""
-    good = None if dataset.mask is None else dataset.mask.reshape(-1, *dataset.window_px).all(0)
-    found = np.zeros(dataset.n_patterns)
-    for start, frames in blocks(dataset.patterns):
-        frames = frames if dataset.measured == "intensity" else frames**2
-        frames = frames if good is None else np.where(good, frames, 0)
-        found[start : start + len(frames)] = frames.sum((1, 2), dtype=np.float64)
-    return np.maximum(found, 0.0)
 
 
 def by_variations(point: Point, transmitted: Array | None = None) -> Array:
@@ -154,23 +146,26 @@ class VariationGauge(Update):
 
     Attributes:
         mode: The mode that varies.
+        scans: The patterns of each scan, where each has its own probe.
     """
 
     mode: int = 0
+    scans: tuple[np.ndarray, ...] = ()
 
     def apply(self, state: State) -> State:
         names = (PROBE, VARIATIONS, WEIGHTS)
         if not all(name in state.rates and name not in state.constrained for name in names):
             return state
         modes, variations, weights = (np.array(state.values[name]) for name in names)
-        mean = weights.mean(0)
-        modes[self.mode] += np.tensordot(mean, variations, 1)
-        weights = weights - mean
+        for probe, rows in zip(modes, self.scans, strict=True) if self.scans else ((modes, slice(None)),):
+            mean = weights[rows].mean(0)
+            probe[self.mode] += np.tensordot(mean, variations, 1)
+            weights[rows] -= mean
         flat = variations.reshape(len(variations), -1).astype(np.complex128)
         parts = np.concatenate([flat.real, flat.imag], axis=1)  # real weights: real and imaginary part are apart
         q, r = np.linalg.qr(parts.T)
         left, strength, right = np.linalg.svd(weights @ r.T, full_matrices=False)
-        scale = np.sqrt(powers(modes[self.mode : self.mode + 1])[0])
+        scale = np.sqrt(powers(modes.reshape(-1, *modes.shape[-3:])[0, self.mode : self.mode + 1])[0])
         if not (np.isfinite(strength).all() and scale > 0 and len(left) >= len(variations)):
             return state
         turned = (q @ right.T).T * scale
@@ -184,6 +179,8 @@ class VariationGauge(Update):
         )
 
 
-def variation_gauges(settings: Mapping[str, ParameterSettings], mode: int) -> tuple[Update, ...]:
+def variation_gauges(
+    settings: Mapping[str, ParameterSettings], mode: int, scans: tuple[np.ndarray, ...] = ()
+) -> tuple[Update, ...]:
     """The gauge of a probe that varies; none if it does not."""
-    return (VariationGauge(mode),) if VARIATIONS in settings else ()
+    return (VariationGauge(mode, scans),) if VARIATIONS in settings else ()

@@ -116,6 +116,11 @@ class Trainer(ABC, Generic[N]):
         self.lower = lower if (settings.mixed_precision if on_gpu else settings.bfloat16) else None
         self._scaler = torch.amp.GradScaler("cuda", enabled=self.lower == torch.float16)
 
+    @property
+    def n_epochs(self) -> int:
+        """Epochs of all stages."""
+        return sum(self._stages)
+
     # -- what each network does its own way ----------------------------------------------------------------------------
     @abstractmethod
     def steps(self, epoch: int, rng: np.random.Generator) -> Sequence[Any]:

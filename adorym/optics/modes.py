@@ -77,11 +77,13 @@ def orthogonalize(modes: np.ndarray) -> np.ndarray:
     phase of each new mode is that of the old mode with the largest part in it, so that orthogonal modes are unchanged.
 
     Args:
-        modes: ``(m, y, x)`` complex.
+        modes: ``(m, y, x)`` complex, or ``(scans, m, y, x)``.
 
     Returns:
-        ``(m, y, x)`` of the type of ``modes``.
+        The same shape and type; each scan has its own modes.
     """
+    if modes.ndim == 4:
+        return np.array([orthogonalize(each) for each in modes])
     flat = np.asarray(modes, np.complex128).reshape(len(modes), -1)
     _, mix = np.linalg.eigh(flat @ flat.conj().T)
     mix = mix[:, ::-1]  # eigh sorts in ascending order

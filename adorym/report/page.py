@@ -111,7 +111,7 @@ def _facts(shown: Scene) -> list[tuple[str, str, str]]:
         text = number(dx * factor) if square else f"{number(dx * factor)} × {number(dy * factor)}"
         facts.append(("Pixel size", f"{text} {unit}", "" if square else "x × y"))
     if shown.positions_px is not None:
-        modes = 0 if result.probe is None else len(result.probe)
+        modes = 0 if result.probe is None else result.probe.shape[-3]
         numbers = ((modes, "probe mode"), (shown.dataset.n_angles if shown.dataset else 0, "angle"))
         remarks = [counted(n, noun) for n, noun in numbers if n > 1]
         facts.append(("Probe positions", str(len(shown.positions_px)), ", ".join(remarks)))

@@ -21,13 +21,16 @@ def probe_picture(scene: Scene) -> tuple[Figure, str] | None:
     probe = scene.result.probe
     if probe is None or probe.size == 0 or not np.isfinite(probe).all():
         return None
-    modes = orthogonalize(probe)
-    fractions = powers(modes) / max(powers(modes).sum(), np.finfo(float).tiny)
+    scans = probe.reshape(-1, *probe.shape[-3:])
+    modes = orthogonalize(scans).reshape(-1, *probe.shape[-2:])
+    total = np.repeat([powers(each).sum() for each in scans], scans.shape[1])
+    fractions = powers(modes) / np.maximum(total, np.finfo(float).tiny)
+    titles = _titles(*scans.shape[:2], fractions)
     shown = min(len(modes), SHOWN_MODES)
     columns = min(shown, 4)
     rows = -(-shown // columns)
     pixel = scene.result.pixel_m
-    aspect = probe.shape[1] * pixel[0] / (probe.shape[2] * pixel[1])
+    aspect = probe.shape[-2] * pixel[0] / (probe.shape[-1] * pixel[1])
     width = (style.WIDTH_IN - 1.0) / max(columns, 2.6)
     drawn = style.figure(rows * (width * aspect + 0.4), columns * width + 1.0)
     axes = drawn.subplots(rows, columns, squeeze=False).ravel()
@@ -36,19 +39,29 @@ def probe_picture(scene: Scene) -> tuple[Figure, str] | None:
             ax.set_visible(False)
             continue
         style.show(ax, style.complex_colors(modes[i]), pixel=pixel)
-        ax.set_title(f"Mode {i + 1}   {100 * fractions[i]:.1f} %" if len(modes) > 1 else "Probe")
+        ax.set_title(titles[i])
         if i == 0:
             style.scale_bar(ax, modes[i].shape, scene.pixel_x_m)
     _phase_wheel(drawn, axes[columns - 1])
-    photons = number(float(powers(probe).sum()), 3)
+    photons = " and ".join(number(float(powers(each).sum()), 3) for each in scans)
     fixed = scene.result.provenance.get("photons", "")
     caption = (
         "Brightness is amplitude, each mode scaled to its own maximum; hue is phase. "
         f"{photons} photons in the beam{f' ({fixed})' if fixed else ''}."
     )
-    if len(modes) > 1:
+    if scans.shape[1] > 1:
         caption += " Modes are orthogonalized; per cent of the power."
     return drawn, caption
+
+
+def _titles(scans: int, modes: int, fractions: np.ndarray) -> list[str]:
+    """Of each mode of each scan."""
+    found = []
+    for i, fraction in enumerate(fractions):
+        scan = f"Scan {i // modes + 1}" if scans > 1 else ""
+        mode = f"Mode {i % modes + 1}   {100 * fraction:.1f} %" if modes > 1 else ""
+        found.append(", ".join(filter(None, (scan, mode))) or "Probe")
+    return found
 
 
 def _phase_wheel(drawn: Figure, ax: Axes) -> None:

@@ -6,7 +6,6 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ MOST_AT_ONCE = 256  # events that are recorded together
 COLLECT_S = 0.01  # time in which they are collected
 AFTER_END_S = 0.3  # frames that were overtaken by the end may still come
 POLL_S = 0.02
+FIRST_POSITIONS_S = 1.0  # time in which a file of positions is read, before the first frame is taken
 INBOX = 4096  # events between the two threads
 
 Arrived = tuple[Event, float]
@@ -37,6 +37,7 @@ class Intake:
         waiting: Frames that may wait for a position.
         quiet_s: The scan ends when nothing has come for so long.
         resume: Go on with the recording in ``path``.
+        positions: A second source, of positions; what else it gives is left out.
 
     Attributes:
         books: Where every frame went; use `locked` to change them.
@@ -45,10 +46,19 @@ class Intake:
     """
 
     def __init__(
-        self, source: Source, path: Path, policy: Policy, *, waiting: int, quiet_s: float, resume: bool = False
+        self,
+        source: Source,
+        path: Path,
+        policy: Policy,
+        *,
+        waiting: int,
+        quiet_s: float,
+        resume: bool = False,
+        positions: Source | None = None,
     ) -> None:
         self.books, self.begin, self.ended = Books(), Begin(), ""
         self.locked = threading.RLock()
+        self._positions = positions
         self._source, self._path, self._policy, self._quiet_s = source, path, policy, quiet_s
         self._room = WaitingRoom(waiting, self.books)
         self._ready: deque[Ready] = deque()
@@ -57,19 +67,26 @@ class Intake:
         self._error: Exception | None = None
         self._like: tuple[tuple[int, ...], np.dtype] | None = None
         self._known: list[Position] = []
+        self._unit: dict[str, Any] = {}
         self._recorder: Recorder | None = continued(path) if resume else None
         self._resumed, self._newest_s, self._began = resume, float("-inf"), False
         self._scans = 0
-        threads = (threading.Thread(target=work, daemon=True) for work in (self._receive, self._record))
-        self._threads = list(threads)
+        works = [self._receive, self._record, *([] if positions is None else [self._receive_positions])]
+        self._threads = [threading.Thread(target=work, daemon=True) for work in works]
 
     # -- for the picture ---------------------------------------------------------------------------------------------
-    def start(self, positions: Iterable[Position] = ()) -> None:
-        """Begin; ``positions`` are known beforehand."""
-        self._known = list(positions)
-        for position in self._known:
-            self._room.position(position)
-        for thread in self._threads:
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the sources know of the experiment."""
+        return {**self.begin.about, **self._unit}
+
+    def start(self) -> None:
+        """Begin to receive."""
+        if self._positions is not None:
+            # Positions of a file are there before the first frame, with their unit.
+            self._threads[-1].start()
+            self._threads[-1].join(FIRST_POSITIONS_S)
+        for thread in self._threads[:2]:
             thread.start()
 
     def take(self, most: int | None = None) -> list[Ready]:
@@ -160,6 +177,20 @@ class Intake:
             events.close()  # type: ignore[attr-defined]
         self.ended = self.ended or "end of the scan"
 
+    # -- the thread that receives positions from a source of their own -----------------------------------------------
+    def _receive_positions(self) -> None:
+        assert self._positions is not None  # else there is no such thread
+        try:
+            for event in self._positions.events():
+                if isinstance(event, Begin):
+                    self._unit = {n: v for n, v in event.about.items() if n == "positions_unit"}
+                elif isinstance(event, Position):
+                    self._put((event, time.time()))
+                if self._over.is_set() or isinstance(event, End):
+                    return
+        except Exception as error:  # raised again by `join`
+            self._fail(error)
+
     # -- the thread that records -------------------------------------------------------------------------------------
     def _record(self) -> None:
         try:
@@ -239,7 +270,7 @@ class Intake:
                         self._admit(self._room.position(position))
                 return
             assert frames[0].image is not None  # damaged frames are not recorded
-            self._recorder = begun(self._path, self.begin.about, frames[0].image)
+            self._recorder = begun(self._path, self.about, frames[0].image)
             self._recorder.write((), (), self._known)
         self._recorder.write(frames, received, positions)
         with self.locked:

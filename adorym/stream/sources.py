@@ -7,10 +7,10 @@ from urllib.parse import parse_qsl
 from adorym import registry
 from adorym.errors import ConfigError, suggestion
 from adorym.schema import build
-from adorym.stream import growing, network, pva, replay
+from adorym.stream import growing, network, position_file, pva, replay
 from adorym.stream.base import Source
 
-REGISTERED = (growing, network, pva, replay)
+REGISTERED = (growing, network, position_file, pva, replay)
 
 
 def source_of(text: str) -> Source:

@@ -22,20 +22,26 @@ class FactorGauge(Update):
         into: Name of the parameter that takes up the mean. Without effect unless it is refined and unconstrained:
             otherwise the data determine the mean.
         power: The intensity is proportional to this power of it: 2 for amplitudes, 1 for factors.
+        groups: The rows of the factor that each entry of ``into`` takes the mean of; all of them if there is one.
     """
 
     factor: str
     into: str
     power: float = 2.0
+    groups: tuple[np.ndarray, ...] = ()
 
     def apply(self, state: State) -> State:
         if not _free(state, self.factor, self.into):
             return state
-        values, mean = state.values[self.factor], float(state.values[self.factor].mean())
-        if not (np.isfinite(mean) and mean > 0):
-            return state
-        taken = state.values[self.into] * mean ** (1 / self.power)
-        return state.with_values(**{self.factor: values / mean, self.into: taken.astype(state.values[self.into].dtype)})
+        values, into = (np.array(state.values[name]) for name in (self.factor, self.into))
+        for group, rows in enumerate(self.groups or (np.arange(len(values)),)):
+            mean = float(values[rows].mean())
+            if not (np.isfinite(mean) and mean > 0):
+                return state
+            values[rows] /= mean
+            part = into[group] if self.groups else into
+            part *= mean ** (1 / self.power)
+        return state.with_values(**{self.factor: values, self.into: into})
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,7 @@ def _scan(kind: type[Scan], regime: str, modes: int, **changes: Any) -> Dataset:
 
 def _scanned(modes: int, **more: ParameterSettings) -> dict[str, ParameterSettings]:
     given = {"object": ObjectSettings(margin_px=0), "probe_positions": ParameterSettings()}
-    return given | {"probe": ProbeSettings(initial=GaussianProbe(fwhm="3 px"), modes=modes), **more}
+    return given | {"probe": ProbeSettings(initial=GaussianProbe(fwhm="3 px"), modes=modes, per="run"), **more}
 
 
 def _thin(regime: str, modes: int, obj: Any = transmission, tight: Any = itself, **settings: Any) -> Tiny:

@@ -54,7 +54,7 @@ def predicted(model, scan, obj, **more):
     if scan.regime != "far_field":
         names.append("propagation_distance")
     settings = {name: model.refinable[name].settings() for name in names}
-    settings["probe"] = ProbeSettings(initial=GaussianProbe(fwhm="4 px"), modes=scan.modes)
+    settings["probe"] = ProbeSettings(initial=GaussianProbe(fwhm="4 px"), modes=scan.modes, per="run")
     settings["object"] = ObjectSettings(margin_px=4)
     data = scan.dataset(propagation_distance_m=None if scan.regime == "far_field" else np.array([scan.distance_m]))
     if "slices" in more:

@@ -14,6 +14,7 @@ from adorym.stream.books import Books
 from adorym.stream.intake import Intake
 from adorym.stream.policy import policy_of
 from adorym.stream.recorder import begun, is_complete
+from adorym.stream.sources import source_of
 
 ABOUT = {"positions_unit": "px", "energy_ev": 8000.0, "pixel_size_m": (1e-8, 2e-8)}
 
@@ -208,3 +209,24 @@ def test_any_faults_and_any_order_give_the_same_recording_and_balanced_books(tmp
         patterns, positions = recorded(path)
         assert np.array_equal(patterns, [image(i) for i in kept])
         assert np.array_equal(positions, [[0.25 * i, 3.0 - i] for i in kept])
+
+
+def test_positions_from_a_file_of_their_own(tmp_path):
+    (tmp_path / "p.csv").write_text("y_um,x_um\n0,1\n2,3\n4,5\n")
+    frames = [Frame(n, image(n)) for n in (2, 0)]
+    source, positions = Given([*frames, End()]), source_of(f"positions:{tmp_path / 'p.csv'}")
+    intake = Intake(source, tmp_path / "r.h5", policy_of("newest"), waiting=9, quiet_s=5, positions=positions)
+    intake.start()
+    intake.join()
+    assert {frame.number: frame.position for frame in intake.take()} == {2: (4.0, 5.0), 0: (0.0, 1.0)}
+    with h5py.File(tmp_path / "r.h5") as file:
+        assert file["stream/position"].attrs["units"] == "um" and len(file["stream/position"]) == 3
+
+
+def test_a_second_source_of_positions(tmp_path):
+    places = Given([Position((float(n), 0.0), n) for n in range(5)])
+    source = Given(*[[each] for each in scan(range(5), apart=True) if isinstance(each, Frame)], [End()])
+    intake = Intake(source, tmp_path / "r.h5", policy_of("newest"), waiting=9, quiet_s=5, positions=places)
+    intake.start()
+    intake.join()
+    assert sorted(frame.position[0] for frame in intake.take()) == [0, 1, 2, 3, 4]

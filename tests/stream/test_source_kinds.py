@@ -1,5 +1,7 @@
 """Sources: files that are replayed or grow, folders, sockets and PVs."""
 
+import json
+import sys
 import threading
 import time
 
@@ -16,6 +18,7 @@ from adorym.errors import ConfigError, ConfigErrors, DataError
 from adorym.stream.base import Begin, End, Frame, Position
 from adorym.stream.recorder import begun
 from adorym.stream.sources import source_of
+from adorym.stream.targets import target_of
 
 
 @pytest.fixture
@@ -185,8 +188,6 @@ def test_a_detector_over_pva(scan_file, monkeypatch):
     monkeypatch.setenv("EPICS_PVA_ADDR_LIST", "127.0.0.1")
     monkeypatch.setenv("EPICS_PVA_AUTO_ADDR_LIST", "NO")
     monkeypatch.setenv("EPICS_PVAS_INTF_ADDR_LIST", "127.0.0.1")
-    from adorym.stream.targets import target_of
-
     sender = target_of("pva://adorym:test:image").open()
     source = source_of("pva://adorym:test:image?position=y,x&unit=px")
     events, over = [], threading.Event()
@@ -211,3 +212,44 @@ def test_a_detector_over_pva(scan_file, monkeypatch):
     for frame in found[1:]:
         assert np.array_equal(frame.image, image(frame.number)) and frame.position == (frame.number, 2.0)
         assert frame.time_s == pytest.approx(1.7e9 + frame.number)
+
+
+def test_a_picture_is_published_over_zmq():
+    zmq = pytest.importorskip("zmq", reason="pyzmq is not installed")
+    sender = target_of(f"zmq://127.0.0.1:{(port := _port())}").open()
+    obj = np.exp(1j * np.arange(6.0)).reshape(2, 3, 1).astype(np.complex64)
+    with zmq.Context() as context, context.socket(zmq.SUB) as screen:
+        screen.subscribe(b"")
+        screen.connect(f"tcp://127.0.0.1:{port}")
+        for _ in range(200):  # a screen that joins late misses the first pictures
+            sender.show({"used": 7}, {"object": obj})
+            if screen.poll(50):
+                break
+        header, body = screen.recv_multipart()
+    sender.close()
+    told = json.loads(header)
+    assert told["type"] == "picture" and told["used"] == 7 and told["arrays"][0]["shape"] == [2, 3, 1]
+    assert np.array_equal(np.frombuffer(body, np.complex64).reshape(obj.shape), obj)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("zmk://*:1", "'zmk://.:1' is no target; expected KIND:ADDRESS"), ("zmq://nowhere", "the address cannot be used")],
+)
+def test_what_is_no_target_is_refused(text, message):
+    with pytest.raises(ConfigError, match=message):
+        _show_once(text)
+
+
+def _show_once(text):
+    sender = target_of(text).open()
+    try:
+        sender.show({}, {"object": np.ones((1, 1, 1))})
+    finally:
+        sender.close()
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "zmq", None)
+    with pytest.raises(ConfigError, match="the source 'zmq' needs the package 'zmq'.*pip install 'adorym.live.'"):
+        next(source_of("zmq://localhost:1").events())

@@ -62,7 +62,7 @@ class GoingOn:
             title, epochs, 4, 100, output=folder, glance=lambda due: look_at(self.result) if due else None
         )
         self._callback.on_start(self._info)
-        self._callback._pace.start -= 1e6  # as if the run had lasted so long that every snapshot is affordable
+        self._callback._start -= 1e6  # as if the run had lasted so long that every snapshot is affordable
         self.wait()
 
     def advance(self, epochs: int = 1, factor: complex = 1.0) -> None:

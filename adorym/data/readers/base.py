@@ -55,7 +55,7 @@ class Raw:
         drift: How the beam changes during the scan.
         orientation: Turn that brings patterns, mask, dark and flat into this package's frame.
         open_beam_counts: Mean counts in a pixel without the sample; those of ``flat`` if there is one.
-        start_probe: ``(modes, y, x)``.
+        start_probe: ``(modes, y, x)``, or ``(scans, modes, y, x)``.
         rotation_center_px: x of the rotation axis from the detector's middle.
         arm_px: (y, x) pixel that the arm of the detector points at.
         computed: As `adorym.data.dataset.Dataset` has it.
@@ -150,8 +150,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
     raw = with_fields(raw, overrides, notes, doubts, path)
     measured, mask = overrides.measured or raw.measured, _mask(raw, overrides, notes, path)
-    silent = _scanned(raw) and overrides.mask is None  # who gives a mask knows the detector
-    mask = _without_gaps(raw, mask, chosen, doubts, signed=measured == "line_integrals", silent=silent)
+    mask = _without_gaps(replace(raw, measured=measured), mask, chosen, overrides, doubts)
     patterns = corrected(replace(raw, measured=measured), mask, notes, path)
     if measured == "line_integrals":
         patterns, measured, raw = Transmissions(patterns), "intensity", replace(raw, open_beam_counts=1.0)
@@ -162,8 +161,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
             patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
             if turn.transpose and lengths.detector_pixel_size_m is not None:  # the object's pixel stays
                 lengths = replace(lengths, detector_pixel_size_m=lengths.detector_pixel_size_m[::-1])
-            if raw.arm_px is not None:
-                raw = replace(raw, arm_px=turn.place(raw.arm_px, patterns.shape[1:]))
+            raw = replace(raw, arm_px=raw.arm_px and turn.place(raw.arm_px, patterns.shape[1:]))
             notes.append(f"patterns: {turn.describe()}")
     frames = _frames(replace(raw, patterns=patterns, mask=mask, measured=measured, lengths=lengths), chosen)
     frames = frames.windowed(overrides, chosen, notes)
@@ -171,7 +169,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     lengths = frames.lengths.completed(frames.patterns.shape[1:], notes, scanned=_scanned(raw))
     check_particles(lengths, overrides, path)
     used = replace(raw, patterns=frames.patterns, lengths=lengths)
-    positions, of_length = _positions(used, overrides, np.array(frames.scale), notes, doubts, path)
+    positions, of_length, zero = _positions(used, overrides, np.array(frames.scale), notes, doubts, path)
     positions = positions_of(positions, chosen, notes, path)
     dataset = Dataset(
         patterns=frames.patterns,
@@ -181,9 +179,10 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         measured=measured,
         mask=frames.mask,
         weights=frames.weights,
-        start_probe=frames.start_probe,
+        start_probe=_of_scans(frames.start_probe, chosen.angles),
         truth={} if frames.cut else chosen.truth(raw.truth),  # it is on other pixels
         path=path,
+        positions_zero_px=zero,
         notes=tuple(dict.fromkeys(notes)),
         computed=_computed(raw, overrides, of_length, given is None and lengths.pixel_size_m is not None),
         doubts=tuple(doubts),
@@ -196,6 +195,13 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     )
     check_angles(dataset)
     return repaired_projections(dataset, overrides)
+
+
+def _of_scans(probe: np.ndarray | None, scans: np.ndarray) -> np.ndarray | None:
+    """The start probes of the chosen scans, where each has its own."""
+    if probe is None or probe.ndim == 3:
+        return probe
+    return probe[scans] if len(scans) > 1 else probe[scans[0]]
 
 
 def _computed(raw: Raw, overrides: Overrides, positions: bool, pixel_size: bool) -> tuple[str, ...]:
@@ -258,10 +264,12 @@ def with_fields(raw: Raw, overrides: Overrides, notes: list[str], doubts: list[s
 
 
 def _without_gaps(
-    raw: Raw, mask: np.ndarray | None, chosen: Selection, doubts: list[str], *, signed: bool, silent: bool
+    raw: Raw, mask: np.ndarray | None, chosen: Selection, overrides: Overrides, doubts: list[str]
 ) -> np.ndarray | None:
     """The mask with the pixels left out that hold a detector's mark instead of counts."""
     patterns = raw.patterns if chosen.is_all else select(raw.patterns, chosen.patterns)
+    silent = _scanned(raw) and overrides.mask is None  # who gives a mask knows the detector
+    signed = raw.measured == "line_integrals"
     gaps = find_gaps(patterns, chosen_mask(mask, chosen), signed=signed, silent=silent)
     if gaps is None:
         return mask
@@ -339,11 +347,15 @@ def lit_mean(flat: np.ndarray | None) -> float | None:
 
 def _positions(
     raw: Raw, overrides: Overrides, scale: np.ndarray, notes: list[str], doubts: list[str], path: str
-) -> tuple[np.ndarray | None, bool]:
+) -> tuple[np.ndarray | None, bool, tuple[float, float]]:
     """What `placed` makes of all positions, those of the user or those of the file; doubts about them are added."""
     found = raw.recorded or recorded_in(raw.positions_px, raw.positions_m)
     window = raw.patterns.shape[1:], scale
-    return (None, False) if found is None else placed(found, overrides, raw.lengths, window, (notes, doubts), path)
+    return (
+        (None, False, (0.0, 0.0))
+        if found is None
+        else placed(found, overrides, raw.lengths, window, (notes, doubts), path)
+    )
 
 
 def _frames(raw: Raw, chosen: Selection) -> Frames:

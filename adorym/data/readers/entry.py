@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from adorym.data.flat_fields import mean_field
-from adorym.data.hdf5 import broken_link, find, lost_file, numbers, open_hdf5, quantity, single, text_attribute
+from adorym.data.hdf5 import broken_link, find, lost_file, numbers, open_hdf5, quantity, single, text_attribute, whole
 from adorym.data.hdf5_tree import leaves
 from adorym.data.lengths import Lengths
 from adorym.data.overrides import Overrides
@@ -245,7 +245,7 @@ def _mask(entry: h5py.Group, detector: h5py.Group, shape: tuple[int, int, int], 
     stored = find(detector, ["mask", "pixel_mask"]) or find(entry, ["image_1/mask"])
     if stored is None:
         return None
-    mask = np.asarray(stored[()])
+    mask = np.asarray(whole(stored))
     notes.append(f"mask from {stored.name}: a field of bits, 0 is good")
     if mask.ndim > 2 and mask.size == np.prod(shape):
         mask = mask.reshape(shape)
@@ -258,5 +258,5 @@ def _probe(entry: h5py.Group, window: tuple[int, int], turn: Orientation, notes:
     if stored is None or stored.ndim < 2 or stored.shape[-2:] != tuple(window):
         return None
     notes.append(f"start probe from {stored.name}")
-    modes = (np.asarray(stored[()]) if stored.dtype.kind == "c" else numbers(stored)).reshape(-1, *window)
+    modes = (np.asarray(whole(stored)) if stored.dtype.kind == "c" else numbers(stored)).reshape(-1, *window)
     return replace(turn, keep_center=False).apply(modes)  # a wave in real space has no frequency to keep in place

@@ -8,12 +8,15 @@ from dataclasses import replace
 import numpy as np
 
 from adorym.data.air import steady
-from adorym.data.dataset import Patterns
+from adorym.data.dataset import Dataset, Patterns
 from adorym.data.lengths import Lengths
 from adorym.data.patterns import JoinedPatterns
 from adorym.data.positions import Recorded
 from adorym.data.readers.base import Raw, corrected, lit_mean
 from adorym.errors import DataError
+
+# Relative difference of pixels of the object that shifts no pixel of a window by a tenth of its width.
+SAME_PIXEL = 1e-3
 
 
 def joined_raw(raws: Sequence[Raw], path: str) -> Raw:
@@ -34,10 +37,11 @@ def joined_raw(raws: Sequence[Raw], path: str) -> Raw:
                                 remedy="give the value with data, if one of them is wrong")  # fmt: skip
     shapes = [raw.patterns.shape for raw in raws]
     masks = [np.broadcast_to(True if raw.mask is None else raw.mask, raw.patterns.shape) for raw in raws]
+    scanned = raws[0].recorded is not None or raws[0].positions_px is not None or raws[0].positions_m is not None
     angles, offset = [], 0
     for raw in raws:
         angles.append(offset + (np.zeros(raw.patterns.shape[0], int) if raw.angle_index is None else raw.angle_index))
-        offset += 0 if len(raw.theta_rad) == 1 else len(raw.theta_rad)
+        offset += 0 if len(raw.theta_rad) == 1 and not scanned else len(raw.theta_rad)  # each scan has its beam
     several = offset > 0
     return replace(
         first,
@@ -49,9 +53,70 @@ def joined_raw(raws: Sequence[Raw], path: str) -> Raw:
         angle_index=np.concatenate(angles) if several else None,
         theta_rad=np.concatenate([raw.theta_rad for raw in raws]) if several else first.theta_rad,
         mask=first.mask if all(_same(raw.mask, first.mask) for raw in raws) else np.concatenate(masks),
+        start_probe=_probes([raw.start_probe for raw in raws]),
         truth={},
         notes=(f"{len(raws)} files of {', '.join(str(shape[0]) for shape in shapes)} patterns", *first.notes),
     )
+
+
+def joined_scans(scans: Sequence[Dataset]) -> Dataset:
+    """Several scans of one object as one data set; each keeps its mask, start probe and number.
+
+    Raises:
+        DataError: They differ in the size of patterns or pixels, in kind, or have no positions.
+    """
+    first, offset = scans[0], 0
+    for other in scans:
+        _fits(first, other)
+    zero = np.min([scan.positions_zero_px for scan in scans], axis=0)
+    numbers, masks, weights = [], [], []
+    for scan in scans:
+        numbers.append(scan.pattern_numbers + offset)
+        offset += int(scan.pattern_numbers.max()) + 1
+        whole = scan.patterns.shape
+        masks.append(np.broadcast_to(True if scan.mask is None else scan.mask, whole))
+        weights.append(np.broadcast_to(1.0 if scan.weights is None else scan.weights, whole))
+    saturated = [scan.saturation_counts for scan in scans if scan.saturation_counts is not None]
+    return first.with_(
+        patterns=JoinedPatterns([scan.patterns for scan in scans]),
+        probe_positions_px=np.concatenate([_shifted(scan, zero) for scan in scans]),
+        positions_zero_px=(float(zero[0]), float(zero[1])),
+        angle_index=np.concatenate([np.full(scan.n_patterns, i) for i, scan in enumerate(scans)]),
+        theta_rad=np.array([scan.theta_rad[0] for scan in scans]),
+        angle_numbers=np.arange(len(scans)),
+        pattern_numbers=np.concatenate(numbers),
+        mask=first.mask if all(_same(scan.mask, first.mask) for scan in scans) else np.concatenate(masks),
+        weights=None if all(scan.weights is None for scan in scans) else np.concatenate(weights),
+        start_probe=_probes([scan.start_probe for scan in scans]),
+        saturation_counts=min(saturated, default=None),
+        truth={},
+        notes=tuple(f"scan {i}: {note}" for i, scan in enumerate(scans, 1) for note in scan.notes),
+        doubts=tuple(f"scan {i}: {doubt}" for i, scan in enumerate(scans, 1) for doubt in scan.doubts),
+    )
+
+
+def _shifted(scan: Dataset, zero_px: np.ndarray) -> np.ndarray:
+    """Positions of a scan that count from ``zero_px``."""
+    assert scan.probe_positions_px is not None  # checked by the caller
+    return scan.probe_positions_px + scan.positions_zero_px - zero_px
+
+
+def _fits(first: Dataset, other: Dataset) -> None:
+    """Refuse a scan that is not of the object of ``first``."""
+    if other.probe_positions_px is None or other.n_angles > 1:
+        raise DataError(other.path, "not a scan of one object at one angle: only such are given with settings of each",
+                        remedy="give the files as a list of names")  # fmt: skip
+    for name, here, there in (
+        ("size of patterns", first.window_px, other.window_px),
+        ("kind", first.measured, other.measured),
+    ):
+        if here != there:
+            raise DataError(other.path, f"scans of another {name} cannot be joined", expected=here, found=there,
+                            remedy="bring them to one with data.crop, data.bin or data.measured of each")  # fmt: skip
+    here, there = first.pixel_size_m, other.pixel_size_m
+    if (here is None) != (there is None) or (here is not None and not np.allclose(here, there, rtol=SAME_PIXEL)):
+        raise DataError(other.path, "scans with another pixel of the object cannot be joined", expected=here,
+                        found=there, remedy="crop the patterns so that pixel and window agree")  # fmt: skip
 
 
 def same_angles(raws: Sequence[Raw]) -> bool:
@@ -123,6 +188,12 @@ def _recorded(found: Sequence[Recorded | None], path: str) -> Recorded | None:
     if any(each is not None and each.unit != first.unit for each in found):
         raise DataError(path, "the files give positions in different units")
     return replace(first, values=values)
+
+
+def _probes(found: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    """``(scans, modes, y, x)`` start probes of the scans, if all of them have one."""
+    known = [each for each in found if each is not None]
+    return np.array(known) if len({each.shape for each in known}) == 1 and len(known) == len(found) else None
 
 
 def _same(one: np.ndarray | None, other: np.ndarray | None) -> bool:

@@ -36,7 +36,7 @@ import h5py
 import numpy as np
 
 from adorym.data.flat_fields import beam_of, moments_of, one_each, robust_mean
-from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single, text_attribute, unit_of
+from adorym.data.hdf5 import find, numbers, open_hdf5, quantity, require, single, text_attribute, unit_of, whole
 from adorym.data.lengths import LENGTHS, Lengths, Quantity
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns
@@ -100,7 +100,7 @@ class NativeReader(Reader):
                 dark=dark,
                 flat=flat,
                 drift=drift,
-                start_probe=None if probe is None else modes_of(probe[()], f"{path}:{probe.name}"),
+                start_probe=None if probe is None else _start_probe(probe, len(theta), path),
                 rotation_center_px=_number(file, "metadata/rotation_center_px", "metadata/rotation_centre_px"),
                 arm_px=_arm(file),
                 open_beam_counts=_number(file, "metadata/open_beam_counts"),
@@ -110,6 +110,12 @@ class NativeReader(Reader):
                 doubts=tuple(doubts),
             )
         return raw
+
+
+def _start_probe(stored: h5py.Dataset, scans: int, path: Path) -> np.ndarray:
+    """``(modes, y, x)``, or ``(scans, modes, y, x)`` as `adorym.data.native_write` writes them."""
+    each = stored.ndim == 4 and stored.shape[0] == scans > 1
+    return whole(stored) if each else modes_of(whole(stored), f"{path}:{stored.name}")
 
 
 def _streamed(stream: Joined, file: h5py.File, notes: list[str]) -> Recorded | None:
@@ -288,7 +294,7 @@ def _mask(file: h5py.File, shape: tuple[int, int, int]) -> np.ndarray | None:
     dataset = find(file, ["metadata/mask", "exchange/mask"])
     if dataset is None:
         return None
-    mask = np.asarray(dataset[()]) != 0
+    mask = np.asarray(whole(dataset)) != 0
     return mask.reshape(shape) if mask.ndim > 2 and mask.size == np.prod(shape) else mask
 
 
@@ -299,7 +305,7 @@ def _truth(file: h5py.File) -> dict[str, object]:
     def add(name: str, item: object) -> None:
         if isinstance(item, h5py.Dataset):
             is_text = h5py.check_string_dtype(item.dtype) is not None
-            found[name] = item.asstr()[()] if is_text else item[()]
+            found[name] = item.asstr()[()] if is_text else whole(item)
 
     if isinstance(file.get("truth"), h5py.Group):
         file["truth"].visititems(add)

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from adorym.data.dataset import Patterns
-from adorym.data.hdf5 import find, numbers, open_hdf5
+from adorym.data.hdf5 import find, numbers, open_hdf5, whole
 from adorym.data.lengths import Lengths
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns, JoinedPatterns
@@ -118,11 +118,11 @@ def _weights(chunks: list[h5py.Group], shapes: list[tuple[int, ...]], notes: lis
     """True where the weight is above 0: ``(y, x)`` if it is so for all patterns, else ``(n, y, x)``."""
     window = shapes[0][1:]
     stored = find(chunks[0].file, ["info/weight2d", "meta/weight2d"])
-    common = None if stored is None or stored.shape != window else np.asarray(stored[()]) > 0
+    common = None if stored is None or stored.shape != window else np.asarray(whole(stored)) > 0
     parts = []
     for chunk, shape in zip(chunks, shapes, strict=True):
         dataset = find(chunk, ["weights"])
-        weights = np.zeros(0) if dataset is None or dataset.shape is None else np.asarray(dataset[()])
+        weights = np.zeros(0) if dataset is None or dataset.shape is None else np.asarray(whole(dataset))
         if weights.size in (0, 1):  # absent, or one number for all
             good = np.ones(window, bool) if common is None else common
         else:
