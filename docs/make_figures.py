@@ -16,6 +16,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Polygon, Rectangle
 
+from adorym.simulate.synthetic_objects import FAMILIES, SyntheticObjects
+
 INK, SOFT, BLUE, ORANGE, GREEN = "#22303c", "#8a99a6", "#2f6fb0", "#d9782d", "#3f8f5b"
 STYLE = {
     "font.size": 10,
@@ -209,6 +211,21 @@ def data_flow() -> Figure:
     return figure
 
 
+def network_families() -> Figure:
+    """Amplitude and phase of an object of each family that networks for ptychography are trained on."""
+    figure = Figure(figsize=(9, 4.7), layout="constrained")
+    FigureCanvasAgg(figure)
+    for column, family in enumerate(FAMILIES):
+        objects = SyntheticObjects(families=(family,), amplitude=(0.5, 0.5), phase=(2.0, 2.0))
+        obj = objects.make(0, (128, 128), np.random.default_rng(column + 3))
+        for row, (image, colors) in enumerate(((np.abs(obj), "gray"), (np.angle(obj), "viridis"))):
+            axes = figure.add_subplot(2, 4, 4 * row + column + 1, xticks=[], yticks=[])
+            axes.imshow(image, cmap=colors)
+            axes.set_title(family if row == 0 else "", fontsize=9, family="monospace")
+            axes.set_ylabel(("amplitude", "phase")[row] if column == 0 else "")
+    return figure
+
+
 STREAM = {
     "source": (0.25, 1.9, "source", "frames, positions", BLUE),
     "recording": (2.35, 1.9, "recording", "every frame, lossless", GREEN),
@@ -244,6 +261,7 @@ def stream_flow() -> Figure:
 
 
 FIGURES = {
+    "network_families": network_families,
     "axes_convention": axes_convention,
     "probe_position": probe_position,
     "pixel_grids": pixel_grids,

@@ -60,12 +60,13 @@ class LiveFolder:
         if self.idle:
             self._waiting.put((dict(state), seen))
 
-    def close(self, state: Mapping[str, Any]) -> None:
-        """Write the last state, and wait for it a few seconds at most."""
+    def close(self, state: Mapping[str, Any] | None = None) -> None:
+        """Write the last state, if any, and wait for it a few seconds at most."""
         until = time.monotonic() + PATIENCE_S
         while not self.idle and time.monotonic() < until:
             time.sleep(0.002)
-        self.write(state)
+        if state is not None:
+            self.write(state)
         with suppress(queue.Full):
             self._waiting.put(None, timeout=PATIENCE_S)
         self._thread.join(max(0.0, until - time.monotonic()))

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from adorym.callbacks.live import EVERY_S, LiveFolder
 from adorym.data.looks import curve
 
@@ -18,11 +20,11 @@ class LiveCurves:
     Args:
         folder: The output folder.
         title: Displayed title.
-        steps: How many steps there will be.
+        steps: How many steps there will be, if that is known.
         step: What a step is called.
     """
 
-    def __init__(self, folder: Path, title: str, steps: int, step: str = "epoch") -> None:
+    def __init__(self, folder: Path, title: str, steps: int | None = None, step: str = "epoch") -> None:
         self._live = LiveFolder(folder)
         self._curves: dict[str, list[tuple[float, float]]] = {}
         self._written = 0.0
@@ -41,13 +43,15 @@ class LiveCurves:
             self._written = time.monotonic()
 
     def __enter__(self) -> LiveCurves:
-        self._live.write(self._present())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._state["state"] = "finished" if error is None else "failed"
-        self._live.close(self._present())
+        if self._curves:
+            self._live.close(self._present())
+        else:  # nothing has happened: leave nothing behind
+            self._live.close()
 
     def _present(self) -> dict[str, Any]:
-        curves = {name: curve(*zip(*points, strict=True)) for name, points in self._curves.items()}
+        curves = {name: curve(*np.transpose(points)) for name, points in self._curves.items()}
         return self._state | {"updated_s": time.time(), "curves": curves}

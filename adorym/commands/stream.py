@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,6 @@ from adorym import registry
 from adorym.comm import communicator
 from adorym.commands.run import Outcome, carry_out, prepare
 from adorym.config import Config, load_config
-from adorym.data.atomic import write_json
 from adorym.data.hdf5 import open_hdf5
 from adorym.data.lock import only_run_in
 from adorym.data.recording import NUMBER, joined_in
@@ -29,6 +27,7 @@ from adorym.errors import ConfigError
 from adorym.registry import component
 from adorym.stream.intake import Intake
 from adorym.stream.live import Live, Moment, Settling
+from adorym.stream.onlookers import Onlookers
 from adorym.stream.picture import SMALLEST_BATCH, warm_up
 from adorym.stream.policy import policy_of
 from adorym.stream.recorder import BOOKS, is_complete
@@ -38,7 +37,6 @@ from adorym.units import Duration
 
 LOG = logging.getLogger("adorym")
 RECORDING, PICTURE = "recording.h5", "picture.h5"
-BOOKS_EVERY_S = 1.0
 
 
 @component
@@ -134,11 +132,12 @@ def stream(
     folder, options, comm = Path(output), options or StreamOptions(), communicator()
     path = (folder / RECORDING).resolve()
     made = load_config(config, [*overrides, f"data.path={json.dumps(str(path))}"])
-    there = path.is_file()
+    found = (path.is_file(), path.is_file() and is_complete(path)) if comm.is_root else None
+    there, complete = comm.broadcast(found, "look for a recording")
     if there and not resume:
         remedy = "give '--resume' to go on with it, or name another folder"
         raise ConfigError("--output", f"there is a recording in '{folder}'", remedy=remedy)
-    if there and is_complete(path):
+    if complete:
         LOG.warning("the recording in '%s' is complete: nothing more is received", folder)
         streamed = Streamed(folder, _books_of(path), "the recording is complete")
     else:
@@ -153,9 +152,18 @@ def stream(
             if intake is not None:
                 intake.start()
             live = Live(made, path, comm, intake, options.settling)
-            live.follow(_told_to(folder, watch), show, solve=options.picture)
+            onlookers = Onlookers(made, folder, comm.rank)
+
+            def tell(moment: Moment) -> None:
+                watch(moment)
+                if onlookers.due():
+                    onlookers.tell(moment.books())
+
+            live.follow(tell, show, onlookers.look, solve=options.picture)
             streamed = comm.broadcast(_closed(live, intake, folder), "what became of the stream")
-            _keep_picture(live, path, folder)
+            if comm.is_root:
+                onlookers.tell(streamed.books)
+            onlookers.close(_keep_picture(live, path, folder))
     if streamed.interrupted or not _is_wanted(options, streamed, folder):
         return streamed
     return replace(streamed, outcome=_finished(made, folder, options))
@@ -179,45 +187,22 @@ def _intake(source: str, path: Path, options: StreamOptions, *, resume: bool) ->
     )
 
 
-def _told_to(folder: Path, watch: Callable[[Moment], None]) -> Callable[[Moment], None]:
-    """``watch``, and a file of the books, which is renewed at intervals for those who look at the folder."""
-    last = 0.0
-
-    def tell(moment: Moment) -> None:
-        nonlocal last
-        watch(moment)
-        now = time.monotonic()
-        if now - last > BOOKS_EVERY_S:
-            last = now
-            _write_books(folder, moment.books())
-
-    return tell
-
-
-def _write_books(folder: Path, books: Mapping[str, Any]) -> None:
-    try:
-        write_json(folder / "live" / "books.json", books)
-    except OSError as error:  # a look at the books is no reason to lose a frame
-        LOG.debug("no books for those who look on: %s", error)
-
-
 def _closed(live: Live, intake: Intake | None, folder: Path) -> Streamed | None:
     """What rank 0 knows at the end of the live phase."""
     if intake is None:
         return None
     intake.join()
     intake.books.check()
-    _write_books(folder, intake.told())
     picture = live.picture
     if picture is None:
         return Streamed(folder, intake.told(), intake.ended, failed=live.failed)
     return Streamed(folder, intake.told(), intake.ended, np.array(picture.lags_s), picture.looks, live.failed)
 
 
-def _keep_picture(live: Live, path: Path, folder: Path) -> None:
-    """Write the picture as a result; its patterns have the numbers of the recording's."""
+def _keep_picture(live: Live, path: Path, folder: Path) -> Result | None:
+    """Write the picture as a result, if there is one; its patterns have the numbers of the recording's."""
     if live.picture is None or live.failed:
-        return
+        return None
     with open_hdf5(path) as file:
         rows = joined_in(file)
         assert rows is not None  # it is a recording
@@ -225,6 +210,8 @@ def _keep_picture(live: Live, path: Path, folder: Path) -> None:
     result = live.picture.result(numbers)
     if communicator().is_root:
         write_result(result, folder / PICTURE)
+    communicator().barrier("write the picture")
+    return result
 
 
 def _is_wanted(options: StreamOptions, streamed: Streamed, folder: Path) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
 from typing import Any
 
 from adorym.callbacks.live_curves import LiveCurves
@@ -22,12 +21,9 @@ def train_in_sight(trainer: Trainer[Any], *, resume: bool = False, watch: Watch 
     if trainer.ranks.rank != 0 or folder is None:
         return train(trainer, resume=resume, watch=watch)
     live = LiveCurves(folder, f"training in {folder.name}", trainer.n_epochs)
-    begun: list[LiveCurves] = []
-    with ExitStack() as shown:  # from the first epoch on: a folder that holds another training stays as it is
+    with live:
 
         def show(record: Mapping[str, float]) -> None:
-            if not begun:
-                begun.append(shown.enter_context(live))
             live.add(record)
             if watch is not None:
                 watch(record)

@@ -47,7 +47,7 @@ def read_look(path: Path) -> Look[Result]:
         DataError: It is not one, or cannot be read.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
             parameters = {
                 name: ParameterResult(file[f"value/{name}"], unit, file.get(f"start/{name}"))

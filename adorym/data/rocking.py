@@ -93,9 +93,15 @@ def in_order(dataset: Dataset) -> Dataset:
     """The frames in the order of their rocking angles, as they are if these are not known.
 
     Raises:
-        DataError: Two frames have the same angle, or one is not finite.
+        DataError: Not one frame an angle, two frames of the same angle, or an angle that is not finite.
     """
     n = dataset.n_patterns
+    if dataset.probe_positions_px is not None or 1 < dataset.n_angles < n:
+        found = "probe positions" if dataset.probe_positions_px is not None else f"{dataset.n_angles} angles"
+        raise DataError(
+            dataset.path, "not a rocking scan", expected="one frame an angle, without probe positions",
+            found=f"{n} frames and {found}", remedy="choose the frames of one rocking curve with data.frames",
+        )  # fmt: skip
     if dataset.n_angles != n:
         return dataset
     theta = np.asarray(dataset.theta_rad, float)[dataset.angle_index]

@@ -12,6 +12,8 @@ from adorym.data.volume import Volume
 # A pixel always counts if the median of its frames is so many times that of its brightest neighbor, and no less than
 # this part of the largest: a peak comes and goes.
 STUCK, STEADY = 5.0, 0.25
+# A voxel is far above its neighbors if it is so many times the second brightest.
+FAR_ABOVE = 1.5
 # Voxels around the peak, along each axis, that are never stray.
 NEAR = 2
 
@@ -19,14 +21,15 @@ NEAR = 2
 def without_stray(volume: Volume, sigmas: float = 8.0, isolated: int = 3) -> tuple[Volume, int]:
     """Voxels that do not belong to the peak become unmeasured.
 
-    A voxel far above its neighbors is stray, unless it is near the peak, which may be narrower than a voxel: where the
-    counts of the neighbors, without the brightest of them, are highest; or, if the stray voxels hold more counts than
-    all that rises above the background, the brightest of them. Around a peak that is so narrow its fringes are, too.
+    A voxel far above its neighbors is stray, unless it is a peak narrower than a voxel, or near it, or its fringes. The
+    peak is where the counts of the neighbors, without the brightest of them, are highest; or, if the stray voxels hold
+    more counts than all that rises above the background, the brightest of them.
 
     Args:
         volume: Counts.
-        sigmas: How many standard deviations of counting statistics a voxel may be above twice the second brightest of
-            its 26 neighbors, and twice their mean. Streaks and fringes of a peak have two bright neighbors.
+        sigmas: How many standard deviations of counting statistics a voxel may be above half as much again as the
+            second brightest of its 26 neighbors, and above twice their mean. On streaks and fringes of a peak two of
+            them are bright.
         isolated: A connected set of counts, away from everything, of at most this many voxels is taken as stray.
 
     Returns:
@@ -38,8 +41,8 @@ def without_stray(volume: Volume, sigmas: float = 8.0, isolated: int = 3) -> tup
     footprint[1, 1, 1] = False
     neighbors = ndimage.uniform_filter(counts, 3, mode="nearest") * 27 - counts
     second = ndimage.rank_filter(counts, -2, footprint=footprint, mode="nearest")
-    around = np.maximum(second, neighbors / 26)
-    bad = counts > 2 * around + sigmas * np.sqrt(around + 1)
+    around = np.maximum(FAR_ABOVE * second, neighbors / 13)
+    bad = counts > around + sigmas * np.sqrt(around + 1)
     labels, n = ndimage.label(counts > 0, structure=np.ones((3, 3, 3)))
     if n > 1 and isolated > 0:
         sizes = np.bincount(labels.ravel())
@@ -76,12 +79,12 @@ def _peak(counts: np.ndarray, neighbors: np.ndarray, bad: np.ndarray, footprint:
 
 
 def _of_peak(counts: np.ndarray, bad: np.ndarray, place: np.ndarray) -> np.ndarray:
-    """Bool: near the peak, or no brighter than the fringes of a peak narrower than a voxel may be there."""
+    """Bool: of a peak narrower than a voxel, what is near it, or no brighter than its fringes may be there."""
     z, y, x = (np.abs(axis - at) for axis, at in zip(np.ogrid[tuple(map(slice, counts.shape))], place, strict=True))
     near = np.maximum(np.maximum(z, y), x) <= NEAR
     top = np.where(near, counts, 0)
     if not bad[np.unravel_index(int(top.argmax()), top.shape)]:
-        return np.asarray(near)
+        return np.zeros(counts.shape, bool)
     # Twice the envelope of sinc^2 of a crystal of half of the array, the widest that can be sampled.
     fringes = 2 * top.max() / (1 + (np.pi / 2) ** 2 * (z**2 + y**2 + x**2))
     return np.asarray(near | (counts < fringes))

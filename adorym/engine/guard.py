@@ -6,6 +6,7 @@ the precision, and what a run gains from its start to its end is measured by the
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from adorym.parameters import OBJECT
 from adorym.storage.base import LikeObject
 from adorym.wrapper.base import Array
 
+LOG = logging.getLogger("adorym")
 # The run has diverged if the loss exceeds its smallest value so far by this factor.
 DIVERGENCE_FACTOR = 20.0
 # Below this fraction of the first loss, ups and downs are those of a fit that has succeeded.
@@ -145,3 +147,18 @@ class Best:
             problem.values[name].array = problem.xp.copy(array)
         problem.restart()
         return True
+
+
+def restore_if_worse(problem: Problem, before: Best, loss: float) -> None:
+    """Go back to the state ``before`` the updates after the last epoch if they have spoiled the fit.
+
+    Args:
+        problem: The problem.
+        before: The state, with its `data_loss`.
+        loss: The same now.
+    """
+    if loss > RISE * max(before.loss, rounding(problem)) and before.restore(problem):
+        LOG.warning(
+            "autofocus: the object in focus fits worse, with a loss of %.3g instead of %.3g; it is left as it was. "
+            "Search the focus in earlier epochs with 'forward_model.autofocus.at'", loss, before.loss,
+        )  # fmt: skip

@@ -16,11 +16,9 @@ from adorym.data.dataset import Dataset
 from adorym.engine.build import build, default_batch_size
 from adorym.engine.gradients import prefetch_batches
 from adorym.engine.guard import (
-    RISE,
     Best,
     check_divergence,
     check_finite,
-    data_loss,
     has_risen,
     on_plateau,
     recovered,
@@ -32,7 +30,7 @@ from adorym.engine.records import BatchProgress, EpochRecord
 from adorym.engine.settings import RunSettings
 from adorym.engine.shown import glance
 from adorym.engine.solve import SolverStep
-from adorym.engine.step import GradientStep, apply_update, finish_epoch
+from adorym.engine.step import GradientStep, apply_due, finish_epoch
 from adorym.errors import ConfigError, ConfigErrors, RunError, suggestion
 from adorym.parameters import OBJECT, Value
 from adorym.schema import build as build_component
@@ -293,28 +291,12 @@ class Reconstruction:
         return State(epoch, total, problem.present(), rates, problem.store.values, constrained)
 
     def _apply_updates(self, when: str, state: State) -> None:
-        """Apply every update that is due ``when``, in order; no epoch mends what those after the last one spoil."""
-        due = [each for each in self.problem.bound.updates if each.when == when and each.due(state.epoch, state.epochs)]
-        before = Best()
-        if state.epoch == state.epochs and any(update.keeps_fit for update in due):
-            before.keep(self.problem, state.epoch, data_loss(self.problem, self.batches()))
-        for update in due:
-            state = apply_update(self.problem, update, state)
-        if before.epoch:
-            self._unless_worse(before)
+        """Apply every update that is due ``when``, in order."""
+        state = apply_due(self.problem, when, state, self.batches)
         if state.new_object is not None:
             self.progress.replaced = state.epoch
         if state.new_problem and when == "start":
             self.progress.new_problem = state.epoch + 1
-
-    def _unless_worse(self, before: Best) -> None:
-        """Go back to the state ``before`` the last updates if they have spoiled the fit."""
-        loss = data_loss(self.problem, self.batches())
-        if loss > RISE * max(before.loss, rounding(self.problem)) and before.restore(self.problem):
-            LOG.warning(
-                "autofocus: the object in focus fits worse, with a loss of %.3g instead of %.3g; it is left as it was. "
-                "Search the focus in earlier epochs with 'forward_model.autofocus.at'", loss, before.loss,
-            )  # fmt: skip
 
     def _epoch(self) -> EpochRecord | None:
         progress, problem, total = self.progress, self.problem, self._horizon

@@ -46,7 +46,8 @@ def on_grid(result: Result, dataset: Dataset, path: str) -> Result:
     LOG.warning(
         "start_from: '%s' is resampled: its pixels are %s times as large", path, ", ".join(f"{f:.4g}" for f in factor)
     )
-    origin = tuple(int(np.ceil(a * f)) for a, f in zip(result.origin_px, factor, strict=True))
+    y, x = np.ceil(np.array(result.origin_px) * factor).astype(int)
+    origin = (int(y), int(x))
     parameters = dict(result.parameters)
     if POSITIONS in parameters:
         value = parameters[POSITIONS].value

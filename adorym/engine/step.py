@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from adorym.constraints.base import Constraint
 from adorym.engine.gradients import ParameterGradient, batch_gradients
+from adorym.engine.guard import Best, data_loss, restore_if_worse
 from adorym.engine.problem import Problem
 from adorym.engine.terms import batch_terms, projected, term_curvature
 from adorym.optimizers.base import Gradient
@@ -135,3 +136,23 @@ def apply_update(problem: Problem, update: Update, state: State) -> State:
             value = problem.values[name]
             value.array = xp.copy(xp.asarray(np.asarray(array, value.first.dtype), exact=True))
     return after
+
+
+def apply_due(problem: Problem, when: str, state: State, batches: Callable[[], list[np.ndarray]]) -> State:
+    """Apply every update that is due ``when``, in order; no epoch mends what those after the last one spoil.
+
+    Args:
+        problem: The problem.
+        when: ``start`` or ``end`` of an epoch.
+        state: The state of the run.
+        batches: The batches of an epoch.
+    """
+    due = [each for each in problem.bound.updates if each.when == when and each.due(state.epoch, state.epochs)]
+    before = Best()
+    if state.epoch == state.epochs and any(update.keeps_fit for update in due):
+        before.keep(problem, state.epoch, data_loss(problem, batches()))
+    for update in due:
+        state = apply_update(problem, update, state)
+    if before.epoch:
+        restore_if_worse(problem, before, data_loss(problem, batches()))
+    return state

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import warnings
 from importlib.util import find_spec
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ def exported(network: PtychoNetwork) -> list[bytes]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch announces another exporter, which needs another package
             torch.onnx.export(
-                branch, (example,), made, dynamo=False, input_names=["given"], output_names=["answer"],
+                branch, (example,), cast(Any, made), dynamo=False, input_names=["given"], output_names=["answer"],
                 dynamic_axes={"given": {0: "n"}, "answer": {0: "n"}},
             )  # fmt: skip
         graphs.append(made.getvalue())

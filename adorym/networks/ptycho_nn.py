@@ -7,7 +7,8 @@ hands the network the object, the correction that the moduli ask for, and the li
           U = \frac{\sum_{j,m} P_m^* \big(\mathcal F^{-1}\big[\sqrt{N_j / I_j}\,\psi_m\big] - P_m O\big)}
                    {\sum_{j,m} |P_m|^2 + \alpha \max |P|^2}, \qquad I_j = \sum_m |\psi_m|^2
 
-An encoder-decoder with two heads answers with a change of amplitude and of the phase's cosine and sine. The sum over j
+The correction is added a few times; then an encoder-decoder with two heads answers with a change of amplitude and of
+the phase's cosine and sine. The sum over j
 goes over a group of neighbors: their patches are averaged with the weights :math:`|P|^2` after every pass, and cut out
 again, so that overlapping patches agree exactly. The first object is vacuum. No label is needed: what the network
 learns from is the likelihood of the patterns.
@@ -125,11 +126,12 @@ class PtychoNetwork(nn.Module):
         size: Side N of a pattern in pixels, 64 or 128; N = 128 has one scale more.
         width: Channels at the finest scale; they double at each of the others.
         passes: Comparisons with the patterns, each with weights of its own.
+        corrections: Times that the correction alone is added to the object before each pass.
     """
 
-    def __init__(self, size: int = 64, width: int = 16, passes: int = 3) -> None:
+    def __init__(self, size: int = 64, width: int = 16, passes: int = 2, corrections: int = 3) -> None:
         super().__init__()
-        self.size, self.width, self.passes = size, width, passes
+        self.size, self.width, self.passes, self.corrections = size, width, passes, corrections
         self.branches = nn.ModuleList(Branch(width, 3 if size <= 64 else 4) for _ in range(passes))
 
     @property
@@ -151,14 +153,18 @@ class PtychoNetwork(nn.Module):
         overlap = Overlap(groups.corners_px, (light.shape[-2], light.shape[-1]))
         brightest = light.amax((-2, -1), keepdim=True)
         total, weight = overlap.sums(light), light + 1e-4 * brightest
-        weights = overlap.sums(weight)
-        shown = total / (total + DARK * brightest)
+        weights, damped = overlap.sums(weight), total + DARK * brightest
+
+        def correction() -> Tensor:
+            summed = overlap.sums(torch.view_as_real(_missing(groups, obj)))
+            return torch.view_as_complex(summed.contiguous()) / damped
+
         obj, found = torch.ones_like(groups.probe[:, :, 0]), []
         for number in range(self.passes):
-            missing = _missing(groups, obj)
-            summed = overlap.sums(torch.view_as_real(missing))
-            step = torch.view_as_complex(summed.contiguous()) / (total + DARK * brightest)
-            given = torch.stack([obj.real, obj.imag, step.real, step.imag, shown], 2).flatten(0, 1)
+            for _ in range(self.corrections):
+                obj = obj + correction()
+            step = correction()
+            given = torch.stack([obj.real, obj.imag, step.real, step.imag, total / damped], 2).flatten(0, 1)
             answer = core(number, given).float().unflatten(0, light.shape[:2])
             obj = overlap.mean(_changed(obj, answer), weight, weights)
             found.append(obj)

@@ -37,6 +37,7 @@ class PtychoSettings(TrainerSettings):
         size: Side N of a pattern.
         width: Channels at the finest scale.
         passes: Comparisons of object and patterns.
+        corrections: Corrections by the physics alone before each of them.
         group: Patterns in a group: 1 for live use, 4 for neighbors that must agree.
         epochs: Number of epochs.
         batch_size: Groups in one step, over all processes.
@@ -46,6 +47,7 @@ class PtychoSettings(TrainerSettings):
     size: Literal[64, 128] = 64
     width: int = Field(16, ge=1)
     passes: int = Field(2, ge=1)
+    corrections: int = Field(3, ge=0)
     group: int = Field(1, ge=1)
     epochs: int = Field(40, ge=0)
     batch_size: int = Field(16, ge=1)
@@ -74,12 +76,13 @@ class PtychoTrainer(Trainer[PtychoNetwork]):
     ) -> None:
         self.settings, self._source = settings, source
         self._held_out = {name: each.batch((0,), settings.validation) for name, each in held_out.items()}
-        identity = {name: getattr(settings, name) for name in ("size", "width", "passes", "group")}
+        identity = {name: getattr(settings, name) for name in ("size", "width", "passes", "corrections", "group")}
         super().__init__(self._network, settings, [settings.epochs], identity, folder)
         self._xp = get_backend("torch", device=self.device, precision="single", threads=settings.threads)
 
     def _network(self) -> PtychoNetwork:
-        return PtychoNetwork(self.settings.size, self.settings.width, self.settings.passes)
+        made = self.settings
+        return PtychoNetwork(made.size, made.width, made.passes, made.corrections)
 
     def steps(self, epoch: int, rng: np.random.Generator) -> Sequence[tuple[int, int, int]]:
         size = self.settings.batch_size

@@ -84,7 +84,10 @@ def save_network(
     made_as = (
         {"model": "cdi_nn", "width": json.dumps(network.width), "power": str(network.power)}
         if isinstance(network, CdiNetwork)
-        else {"model": "ptycho_nn", "built": json.dumps([network.size, network.width, network.passes])}
+        else {
+            "model": "ptycho_nn",
+            "built": json.dumps([network.size, network.width, network.passes, network.corrections]),
+        }
     )
     return write_safetensors(path, arrays, {**card, **made_as})
 

@@ -82,18 +82,9 @@ def write_cxi(path: Path, result: Result) -> None:
         entry = start_file(file, f"Adorym {__version__}")
         _write_image(entry.create_group("image_1"), result)
         entry["data_1/data"] = h5py.SoftLink("/entry_1/image_1/data")
-        known = {name: np.array(text.split(), float) for name in ("energy_ev", "distance_m", "detector_pixel_size_m")
-                 if (text := result.provenance.get(name))}  # fmt: skip
-        lengths = Lengths(
-            energy_ev=float(known["energy_ev"][0]) if "energy_ev" in known else None,
-            pixel_size_m=None if size is None else (size[0], size[1]),
-            distance_m=float(known["distance_m"][0]) if "distance_m" in known else None,
-            detector_pixel_size_m=tuple(known["detector_pixel_size_m"][[0, -1]].tolist())
-            if "detector_pixel_size_m" in known
-            else None,
-        )
-        far = result.probe is not None and "propagation_distance_m" not in result.provenance
-        write_instrument(entry, lengths, (result.probe.shape[1], result.probe.shape[2]) if far else None)
+        far = "propagation_distance_m" not in result.provenance
+        window = None if result.probe is None else (result.probe.shape[1], result.probe.shape[2])
+        write_instrument(entry, _lengths(result), window if far else None)
         if result.probe is not None:
             put(
                 entry,
@@ -104,6 +95,20 @@ def write_cxi(path: Path, result: Result) -> None:
         positions = result.parameters.get("probe_positions")
         if positions is not None and size is not None and positions.value.ndim == 2:
             write_translation(entry, positions.value, size)
+
+
+def _lengths(result: Result) -> Lengths:
+    """Energy and lengths that the run knew."""
+    known = {name: np.array(text.split(), float) for name in ("energy_ev", "distance_m", "detector_pixel_size_m")
+             if (text := result.provenance.get(name))}  # fmt: skip
+    energy, distance, pitch = (known.get(name) for name in ("energy_ev", "distance_m", "detector_pixel_size_m"))
+    size = result.pixel_size_m
+    return Lengths(
+        energy_ev=None if energy is None else float(energy[0]),
+        pixel_size_m=None if size is None else (size[0], size[1]),
+        detector_pixel_size_m=None if pitch is None else (float(pitch[0]), float(pitch[-1])),
+        distance_m=None if distance is None else float(distance[0]),
+    )
 
 
 def _write_image(image: h5py.Group, result: Result) -> None:

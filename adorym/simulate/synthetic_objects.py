@@ -7,7 +7,7 @@ of each other; ``multi_octave_noise``: smooth noise of several scales, the finer
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Annotated, Literal, get_args
 
 import numpy as np
@@ -127,7 +127,7 @@ def _stretched(picture: np.ndarray) -> np.ndarray:
 
 def _window(picture: np.ndarray, rng: np.random.Generator, reach: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The part of ``picture`` within ``reach`` of a random place, and its coordinates from there."""
-    place: Sequence[float] = rng.uniform(0, picture.shape)
+    place = [float(rng.uniform(0, n)) for n in picture.shape]
     rows, columns = (
         slice(max(0, int(p - reach) - 1), min(n, int(p + reach) + 2)) for p, n in zip(place, picture.shape, strict=True)
     )

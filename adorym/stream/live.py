@@ -80,12 +80,14 @@ class Live:
         self._held: list[Ready] = []
         self._watch: Callable[[Moment], None] = lambda moment: None
         self._show: Callable[[Result, Moment], None] | None = None
+        self._look: Callable[[LivePicture], None] | None = None
         self._shown_s = 0.0
 
     def follow(
         self,
         watch: Callable[[Moment], None],
         show: Callable[[Result, Moment], None] | None = None,
+        look: Callable[[LivePicture], None] | None = None,
         *,
         solve: bool = True,
     ) -> None:
@@ -96,9 +98,10 @@ class Live:
         Args:
             watch: Called on rank 0 after every batch.
             show: Called on rank 0 with the picture, at intervals and at the end.
+            look: Called on every rank with the picture after every batch.
             solve: Make a picture; otherwise the scan is only recorded.
         """
-        self._watch, self._show = watch, show
+        self._watch, self._show, self._look = watch, show, look
         while True:
             frames, over, size = self._comm.broadcast(self._coming(), "frames that have come")
             if frames or (self.picture is not None and not over and not self.failed):
@@ -165,14 +168,16 @@ class Live:
 
     def _settle(self) -> None:
         """All frames as often as the others, then whole epochs, until the time is over."""
-        picture, end = self.picture, time.monotonic() + self._settling.after_s
+        picture, after_s = self.picture, self._settling.after_s
+        end = time.monotonic() + after_s
         assert picture is not None  # asked by the caller
         while True:
-            late, size = self._comm.broadcast((time.monotonic() > end, picture.batch_size), "time after the scan")
-            if late:
+            left = (end - time.monotonic()) / max(after_s, 1e-9)
+            left, size = self._comm.broadcast((left, picture.batch_size), "time after the scan")
+            if left <= 0:
                 return
             try:
-                picture.step(size, catch_up=True)
+                picture.step(size, left=left)
             except AdorymError as error:
                 self._fail(error, 0)
                 return
@@ -181,6 +186,8 @@ class Live:
     def _tell(self, *, last: bool = False) -> None:
         """Tell rank 0 how things stand, and show the picture if it is time."""
         picture, now = self.picture, time.monotonic()
+        if picture is not None and not self.failed and self._look is not None:
+            self._look(picture)
         due = last or (picture is not None and now - self._shown_s > self._settling.show_every_s)
         due = self._comm.broadcast(due and self._show is not None and not self.failed, "time for a picture")
         result = picture.result() if due and picture is not None else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from adorym.engine.growth import grow
 from adorym.engine.guard import check_finite
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome
+from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
 from adorym.engine.step import GradientStep, apply_update, finish_epoch
 from adorym.errors import AdorymError
@@ -29,7 +30,9 @@ from adorym.updates.base import State
 LOG = logging.getLogger("adorym")
 MADE_UP = {"energy_ev": 8e3, "distance_m": 1.0, "detector_pixel_size_m": (5e-5, 5e-5)}
 STEP_S = 0.06  # time that a batch should take
-SMALLEST_BATCH = 16
+SMALLEST_BATCH = 32
+GROWTH, SHRINKAGE = 1.25, 0.8  # of the batch after one that was faster, or slower, than it should be
+LAST_RATE = 0.05  # factor on the learning rates at the very end
 FRESH = 0.5  # part of a batch for the frames that were used least; the others are drawn from all
 
 
@@ -47,6 +50,7 @@ class LivePicture:
     Attributes:
         uses: How often each frame was used.
         loss: Loss of the last batch, of the whole data set if all were like it; NaN before the first one.
+        batch_size: Patterns that a step should hold, by the time that the last ones took.
         lags_s: Time from the arrival of each frame to the end of its first batch.
     """
 
@@ -56,22 +60,27 @@ class LivePicture:
         self._reconstruction: Reconstruction | None = None
         self._received = np.zeros(0)
         self.uses, self.loss, self.lags_s = np.zeros(0, np.int64), float("nan"), list[float]()
-        self._per_pattern_s, self._losses = 0.0, list[float]()
+        self.batch_size, self._losses = 2 * SMALLEST_BATCH, list[float]()
 
     def __len__(self) -> int:
         return len(self.uses)
 
     @property
+    def problem(self) -> Problem:
+        """What is solved; there are frames."""
+        assert self._reconstruction is not None  # asked for once there is a picture
+        return self._reconstruction.problem
+
+    @property
+    def history(self) -> Mapping[str, list[float]]:
+        """Numbers of each look, by name."""
+        assert self._reconstruction is not None  # asked for once there is a picture
+        return self._reconstruction.progress.history
+
+    @property
     def looks(self) -> float:
         """How often a frame was used on average."""
         return float(self.uses.mean()) if len(self.uses) else 0.0
-
-    @property
-    def batch_size(self) -> int:
-        """Patterns that a step should hold, from the time that the last ones took."""
-        if not self._per_pattern_s:
-            return 4 * SMALLEST_BATCH
-        return max(SMALLEST_BATCH, int(STEP_S / self._per_pattern_s))
 
     def add(self, frames: Sequence[Ready]) -> None:
         """Add frames to the data set.
@@ -87,12 +96,13 @@ class LivePicture:
         else:
             grow(self._reconstruction, dataset)
 
-    def step(self, size: int, *, catch_up: bool = False) -> None:
+    def step(self, size: int, *, left: float | None = None) -> None:
         """One batch of at most ``size`` patterns.
 
         Args:
             size: Patterns.
-            catch_up: Only of those that were used least, until all were used equally often.
+            left: After the scan, the part of the time that is left: only patterns that were used least are taken, until
+                all were used equally often, and learning rates fall.
 
         Raises:
             RunError: The loss is not a finite number.
@@ -100,10 +110,11 @@ class LivePicture:
         run = self._reconstruction
         assert run is not None  # there are frames
         problem, start = run.problem, time.perf_counter()
-        patterns = self._chosen(size, run.rng, 1.0 if catch_up else FRESH)
+        patterns = self._chosen(size, run.rng, FRESH if left is None else 1.0)
         epoch, total = int(self.looks), max(self._config.run.epochs, int(self.looks) + 1)
         active = problem.active(epoch)
-        rates = {name: value.rate for name, value in active.items()}
+        factor = 1.0 if left is None else LAST_RATE ** (1 - left)
+        rates = {name: factor * value.rate for name, value in active.items()}
         state = State(epoch, total, {}, rates, problem.store.values, patterns=patterns)
         loss = GradientStep(problem).apply(state).loss
         check_finite(loss, f"a batch of {len(patterns)} frames", rates)
@@ -114,8 +125,9 @@ class LivePicture:
         self.uses[patterns] += 1
         if int(self.looks) > epoch:
             self._end_look(epoch + 1, total, rates)
-        each = (time.perf_counter() - start) / len(patterns)
-        self._per_pattern_s = each if not self._per_pattern_s else 0.8 * self._per_pattern_s + 0.2 * each
+        if len(patterns) >= self.batch_size or time.perf_counter() - start > STEP_S:
+            factor = GROWTH if time.perf_counter() - start < STEP_S else SHRINKAGE
+            self.batch_size = max(SMALLEST_BATCH, int(factor * self.batch_size))
 
     def _chosen(self, size: int, rng: np.random.Generator, part: float) -> np.ndarray:
         """The patterns of the next batch, sorted: a ``part`` of those used least, and others."""

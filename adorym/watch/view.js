@@ -224,7 +224,7 @@ class Column {
     const left = state === "running" && times.length ? (epochs - epoch - (n ? (batch || 0) / n : 0)) * pace : null;
     const took = this.state.full ? times.reduce((a, b) => a + (b || 0), 0) : null;
     const rows = [
-      [words(stepOf(this.state)), epochs ? `${epoch} of ${epochs}` : null],
+      [words(stepOf(this.state)), epochs ? `${epoch} of ${epochs}` : epoch],
       ["Loss", loss.length ? text(loss.at(-1), 4) : null],
       ["Per epoch", times.length ? quantity(pace, "s") : null],
       ["Speed", last("patterns_per_s") ? `${text(last("patterns_per_s"), 3)} patterns/s` : null],

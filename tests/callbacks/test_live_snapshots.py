@@ -20,6 +20,7 @@ import adorym
 from adorym.callbacks import live
 from adorym.callbacks.base import BatchProgress, EpochRecord, RunInfo
 from adorym.callbacks.live import LiveFolder, LiveSnapshots
+from adorym.callbacks.live_curves import LiveCurves
 from adorym.data import looks
 from adorym.data.live import packed, read_look
 from adorym.data.looks import curve, look_at, strides
@@ -228,7 +229,7 @@ def test_a_run_without_output_and_other_ranks_write_nothing(tmp_path):
 
 
 # -- and cost little ---------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("cost_s", [0.0001, 0.004, 0.1, 3.0])
+@pytest.mark.parametrize("cost_s", [0.0001, 0.004, 0.1, 1.0])
 def test_snapshots_take_at_most_two_percent_of_the_time(tmp_path, monkeypatch, cost_s):
     clock = SimpleNamespace(now=0.0, taken=0)
     times = {name: lambda: clock.now for name in ("monotonic", "perf_counter", "time")}
@@ -268,3 +269,22 @@ def test_the_writer_keeps_nothing_waiting(tmp_path):
 def test_a_result_without_probe_or_history_has_a_look():
     bare = look_at(Result(np.ones((4, 5, 1))))
     assert bare.result.object.shape == (4, 5, 1) and not bare.view.scanned
+
+
+def test_curves_of_a_training(tmp_path):
+    with LiveCurves(tmp_path, "training", 3) as curves:
+        for loss in (3.0, 2.0, 1.5):
+            curves.add({"epoch": 7, "loss": loss})
+    left = state(tmp_path)
+    assert (left["state"], left["epoch"], left["epochs"], left["title"]) == ("finished", 3, 3, "training")
+    assert left["curves"] == {"loss": {"x": [1, 2, 3], "y": [3.0, 2.0, 1.5], "unit": ""}}
+
+
+def test_a_training_that_fails_says_so_and_one_that_is_refused_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), LiveCurves(tmp_path, "training") as curves:
+        curves.add({"loss": 1.0})
+        1 / 0  # noqa: B018
+    assert state(tmp_path)["state"] == "failed"
+    with pytest.raises(ZeroDivisionError), LiveCurves(tmp_path / "other", "training"):
+        1 / 0  # noqa: B018
+    assert not (tmp_path / "other").exists()

@@ -105,6 +105,21 @@ def test_report_shows_the_agreement_of_the_starts(folder):
     assert "Agreement of starts" in text and "Unrelated phases would leave 0.71" in text
 
 
+def test_starts_that_disagree_are_told_in_verdict_and_report(tmp_path):
+    """Of counts without a peak each start makes something else."""
+    with h5py.File(tmp_path / "noise.h5", "w") as file:
+        file["exchange/data"] = np.random.default_rng(0).poisson(3.0, (22, 24, 20)).astype(np.float32)[:, None]
+        file["exchange/theta"] = np.arange(22) * 0.01
+    config = {
+        "data": {"path": str(tmp_path / "noise.h5"), "theta_unit": "deg"}, "forward_model": "bragg_cdi",
+        "parameters": {"object": {"initial": {"kind": "phasing", "sequence": "5*ER", "starts": 3}}},
+        "run": {"epochs": 2, "device": "cpu"},
+    }  # fmt: skip
+    result = adorym.reconstruct(config, output=tmp_path / "out")
+    assert result.verdict.reasons[0].startswith("starts that disagree (overlap 0.")
+    assert "Agreement of starts" in report(tmp_path / "out").read_text()
+
+
 def test_crystal_in_the_laboratory(folder):
     found = crystal(folder / "out", settings={"geometry": GEOMETRY, "twin": "core_high"})
     assert found.voxel_m == pytest.approx(found.figures["voxel_m"]) and 1e-9 < found.voxel_m < 1e-7

@@ -26,7 +26,7 @@ def files(tmp_path_factory):
     write_native(data.with_(start_probe=None), folder / "bare.h5")
     card = {"fingerprints": [Fingerprint.of(probe).as_dict()], "probe_family": False, "group": 1, "quality": [0.2]}
     texts = {name: json.dumps(value) for name, value in card.items()}
-    return folder, save_network(PtychoNetwork(64, 2, 1), folder / "w.safetensors", texts)
+    return folder, save_network(PtychoNetwork(64, 2, 1, 0), folder / "w.safetensors", texts)
 
 
 def test_result_and_picture_are_written(files, tmp_path):

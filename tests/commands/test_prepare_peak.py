@@ -145,6 +145,11 @@ def test_what_is_no_rocking_scan_is_refused(tmp_path):
         prepared(tmp_path, counts()[:3])
     with pytest.raises(DataError, match="no counts in any measured voxel"):
         prepared(tmp_path, 0 * counts())
+    with h5py.File(tmp_path / "twice.h5", "w") as file:
+        file["exchange/data"] = counts().reshape(10, 2, 24, 22)
+        file["exchange/theta"] = 0.01 * np.arange(10)
+    with pytest.raises(DataError, match="not a rocking scan; expected one frame an angle.*found 20 frames and"):
+        prepare_peak(tmp_path / "twice.h5", tmp_path / "x.h5")
     with pytest.raises(DataError, match="the rocking angle does not change"):
         rocking_places(open_dataset(written(tmp_path, counts(), np.full(SHAPE[0], 0.3)), check=False))
 

@@ -55,6 +55,7 @@ def test_truth_scores_perfectly(data, tmp_path):
     found = scored(data, tmp_path)
     assert found["object_nrmse"] < 1e-3
     assert found["phase_rms_rad"] < 1e-3
+    assert found["phase_mae_rad"] < 1e-3 and found["frc_auc"] > 0.999
     assert found["amplitude_ssim"] > 0.999
     assert found["phase_ssim"] > 0.999
     assert found["resolution_m"] == pytest.approx(13e-9)

@@ -45,7 +45,8 @@ def adorym(capsys):
 def config(tmp_path, monkeypatch):
     write_data(tmp_path / "data.h5", SCAN)
     monkeypatch.chdir(tmp_path)
-    return write_config(Path(), **SECTIONS)
+    # Snapshots depend on the time: the moments at which a run is killed would not be the same ones twice.
+    return write_config(Path(), output={"live": False}, **SECTIONS)
 
 
 def arrays(folder: str) -> dict[str, np.ndarray]:

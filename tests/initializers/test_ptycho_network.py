@@ -39,7 +39,7 @@ def files(tmp_path):
         "probe_family": False, "group": 1, "quality": [0.2],
     }  # fmt: skip
     texts = {name: json.dumps(value) for name, value in card.items()}
-    weights = save_network(PtychoNetwork(64, 2, 1), tmp_path / "w.safetensors", texts)
+    weights = save_network(PtychoNetwork(64, 2, 1, 0), tmp_path / "w.safetensors", texts)
     return dataset, tmp_path / "scan.h5", weights
 
 

@@ -54,6 +54,7 @@ def test_phase_error_is_the_rms_difference():
     error = phase_error(np.exp(1j * (PHASE + difference)), TRUE)
     assert error.rms_rad == pytest.approx(np.sqrt(np.mean(difference**2)), rel=1e-3)
     assert error.nrmse == pytest.approx(error.rms_rad / PHASE.std(), rel=1e-6)
+    assert error.mae_rad == pytest.approx(np.mean(np.abs(difference)), rel=1e-3)
 
 
 def test_flat_phase_has_an_error_of_one():

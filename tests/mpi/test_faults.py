@@ -97,6 +97,20 @@ def test_ranks_that_have_read_different_data_do_not_start(folder):
     assert ended.err.count("error:") == 1 and not (folder / "out" / "result.h5").exists()
 
 
+@pytest.mark.parametrize("store", ["dp", "do"])
+def test_a_full_disk_of_rank_0_ends_nothing_before_the_end(folder, store):
+    """All files but the first checkpoint are lost; every rank goes on, and the end is told once."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from chaos import full_disk; from adorym.cli import main; "
+        f"full_disk(1)(); main(['run', 'config.yaml', '-o', 'out', '--set', 'run.store={store}'])"
+    )
+    ended = run(2, ["-c", code, str(Path(__file__).parents[1])], folder)
+    assert ended.status == 1, ended.err
+    assert ended.err.count("the run goes on without this checkpoint") == 1
+    assert ended.err.count("run failed: out/result.h5: cannot be written; found No space left on device") == 1
+    assert Path("out/checkpoint.h5").is_file() and not Path("out/result.h5").exists()
+
+
 def test_wrong_input_is_told_once(folder):
     ended = run(3, [*RUN, "--set", "parameters.object.wieght=1"], folder)
     assert ended.status == 2 and ended.err.count("did you mean") <= 1

@@ -39,7 +39,7 @@ def awake(network):
 def test_untrained_network_sees_vacuum(size):
     ones = torch.ones(2, 1, size, size)
     groups = PatternGroups(ones, torch.ones(2, 1, 1, size, size, dtype=torch.complex64), torch.zeros(2, 1, 2).long())
-    obj = PtychoNetwork(size, 4, 2)(groups)
+    obj = PtychoNetwork(size, 4, 2, 0)(groups)
     assert obj.shape == (2, 1, size, size)
     np.testing.assert_allclose(obj.detach().numpy(), 1, atol=1e-5)
 
@@ -64,6 +64,16 @@ def test_correction_is_what_the_moduli_ask_for():
     assert np.linalg.norm(found - probe.conj() * (moved - probe)) < 0.05 * np.linalg.norm(found)
     left = _missing(groups, torch.from_numpy(batch.truth)).numpy()
     assert np.linalg.norm(left) < 1e-3 * np.linalg.norm(found)
+
+
+def test_corrections_alone_lead_towards_the_object():
+    """An untrained network of a group does what plain corrections do, and more of them do more."""
+    batch = source(group=4).batch((0,), 4)
+    errors = [
+        patch_errors(batch, PtychoNetwork(64, 2, 1, n)(groups_of(batch, "cpu")).detach().numpy())["phase_mae_rad"]
+        for n in (0, 2, 10)
+    ]
+    assert errors[2] < errors[1] < errors[0]
 
 
 def test_patches_of_a_group_agree_where_they_overlap():
@@ -129,7 +139,7 @@ def test_errors_of_patches_do_not_depend_on_a_phase_offset():
 # -- training ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("group", [1, 4])
 def test_likelihood_alone_teaches(group):
-    made = trainer(group=group, epochs=5, learning_rate=5e-3)
+    made = trainer(group=group, epochs=5, learning_rate=5e-3, corrections=0)
     before, vacuum = made.validate()["validation_held_out"], made.scores()["held_out"]
     records = list(made.epochs())
     assert records[-1]["loss"] < records[0]["loss"]

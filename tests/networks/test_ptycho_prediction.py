@@ -56,7 +56,7 @@ def test_patches_of_any_phase_are_stitched_to_one_picture():
 
 def test_scale_is_found_in_closed_form(monkeypatch):
     monkeypatch.setattr(prediction, "predict_patches", lambda *given: true_patches(factor=0.8))
-    found = predict_scan(PtychoNetwork(64, 2, 1), scan(), SHAPE, (0, 0))
+    found = predict_scan(PtychoNetwork(64, 2, 1, 0), scan(), SHAPE, (0, 0))
     # The mean pattern has as many photons as the beam, so that the object's mean square under it is 1.
     expected = np.sqrt(1e6 / scan().photons)
     assert found.scale * 0.8 == pytest.approx(expected, rel=0.01)
@@ -126,7 +126,7 @@ def test_known_probes_are_one_of_several_or_within_a_family():
 def trained(folder, probe, quality=0.2, **changes):
     card = {"fingerprints": [Fingerprint.of(probe).as_dict()], "probe_family": False, "group": 1, "quality": [quality]}
     texts = {name: json.dumps(value) for name, value in (card | changes).items()}
-    return save_network(PtychoNetwork(64, 2, 1), folder / "w.safetensors", texts)
+    return save_network(PtychoNetwork(64, 2, 1, 0), folder / "w.safetensors", texts)
 
 
 def test_foreign_data_are_flagged(tmp_path, monkeypatch):
@@ -145,7 +145,7 @@ def test_foreign_data_are_flagged(tmp_path, monkeypatch):
 
 def test_weights_without_a_card_and_other_sizes_are_refused(tmp_path):
     with pytest.raises(DataError, match="the model card is not complete.*adorym train ptycho_nn"):
-        TrainedNetwork.load(save_network(PtychoNetwork(64, 2, 1), tmp_path / "w.safetensors", {}))
+        TrainedNetwork.load(save_network(PtychoNetwork(64, 2, 1, 0), tmp_path / "w.safetensors", {}))
     network = TrainedNetwork.load(trained(tmp_path, DATA.start_probe))
     small = DATA.with_(patterns=ArrayPatterns(DATA.patterns.array[:, :48, :48]), start_probe=None)
     with pytest.raises(DataError, match="another size than the network"):

@@ -150,8 +150,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
     raw = with_fields(raw, overrides, notes, doubts, path)
     measured, mask = overrides.measured or raw.measured, _mask(raw, overrides, notes, path)
-    silent = _scanned(raw) and overrides.mask is None  # who gives a mask knows the detector
-    mask = _without_gaps(raw, mask, chosen, doubts, signed=measured == "line_integrals", silent=silent)
+    mask = _without_gaps(replace(raw, measured=measured), mask, chosen, overrides, doubts)
     patterns = corrected(replace(raw, measured=measured), mask, notes, path)
     if measured == "line_integrals":
         patterns, measured, raw = Transmissions(patterns), "intensity", replace(raw, open_beam_counts=1.0)
@@ -162,8 +161,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
             patterns, mask = OrientedPatterns(patterns, turn), None if mask is None else turn.apply(mask)
             if turn.transpose and lengths.detector_pixel_size_m is not None:  # the object's pixel stays
                 lengths = replace(lengths, detector_pixel_size_m=lengths.detector_pixel_size_m[::-1])
-            if raw.arm_px is not None:
-                raw = replace(raw, arm_px=turn.place(raw.arm_px, patterns.shape[1:]))
+            raw = replace(raw, arm_px=raw.arm_px and turn.place(raw.arm_px, patterns.shape[1:]))
             notes.append(f"patterns: {turn.describe()}")
     frames = _frames(replace(raw, patterns=patterns, mask=mask, measured=measured, lengths=lengths), chosen)
     frames = frames.windowed(overrides, chosen, notes)
@@ -266,10 +264,12 @@ def with_fields(raw: Raw, overrides: Overrides, notes: list[str], doubts: list[s
 
 
 def _without_gaps(
-    raw: Raw, mask: np.ndarray | None, chosen: Selection, doubts: list[str], *, signed: bool, silent: bool
+    raw: Raw, mask: np.ndarray | None, chosen: Selection, overrides: Overrides, doubts: list[str]
 ) -> np.ndarray | None:
     """The mask with the pixels left out that hold a detector's mark instead of counts."""
     patterns = raw.patterns if chosen.is_all else select(raw.patterns, chosen.patterns)
+    silent = _scanned(raw) and overrides.mask is None  # who gives a mask knows the detector
+    signed = raw.measured == "line_integrals"
     gaps = find_gaps(patterns, chosen_mask(mask, chosen), signed=signed, silent=silent)
     if gaps is None:
         return mask

@@ -25,7 +25,7 @@ from adorym.data.rotation_angles import in_radians
 from adorym.errors import DataError
 from adorym.registry import register
 
-PROJECTION, FLAT, DARK = 0, 1, 2
+PROJECTION, FLAT, DARK, INVALID = 0, 1, 2, 3
 DETECTORS = ("instrument/detector", "instrument/detector_1", "data", "tomo_entry/instrument/detector")
 ANGLES = ("sample/rotation_angle", "data/rotation_angle", "sample/transformations/rotation_angle")
 BORDER = ("x_rotation_axis_pixel_position", "transformations/x_rotation_axis_pixel_position")
@@ -83,7 +83,7 @@ def _stack(entry: h5py.Group, path: Path) -> tuple[h5py.Group, h5py.Dataset, np.
         stack, key = find(group, ["data"]), find(group, ["image_key_control", "image_key"])
         key = find(entry, ["data/image_key"]) if key is None else key
         if stack is not None and key is not None and stack.ndim == 3:
-            kinds = np.ravel(numbers(key)).astype(int)
+            kinds = np.clip(np.nan_to_num(np.ravel(numbers(key)), nan=INVALID), -9, 9).astype(int)
             if len(kinds) != len(stack):
                 place = f"{path}:{key.name}"
                 raise DataError(place, "not one key a picture", expected=len(stack), found=len(kinds))
