@@ -152,18 +152,8 @@ def stream(
             if intake is not None:
                 intake.start()
             live = Live(made, path, comm, intake, options.settling)
-            onlookers = Onlookers(made, folder, comm.rank)
-
-            def tell(moment: Moment) -> None:
-                watch(moment)
-                if onlookers.due():
-                    onlookers.tell(moment.books())
-
-            live.follow(tell, show, onlookers.look, solve=options.picture)
-            streamed = comm.broadcast(_closed(live, intake, folder), "what became of the stream")
-            if comm.is_root:
-                onlookers.tell(streamed.books)
-            onlookers.close(_keep_picture(live, path, folder))
+            streamed = _followed(live, intake, Onlookers(made, folder, comm.rank), watch, show, options)
+            _keep_picture(live, path, folder)
     if streamed.interrupted or not _is_wanted(options, streamed, folder):
         return streamed
     return replace(streamed, outcome=_finished(made, folder, options))
@@ -187,6 +177,29 @@ def _intake(source: str, path: Path, options: StreamOptions, *, resume: bool) ->
     )
 
 
+def _followed(
+    live: Live,
+    intake: Intake | None,
+    onlookers: Onlookers,
+    watch: Callable[[Moment], None],
+    show: Callable[[Result, Moment], None] | None,
+    options: StreamOptions,
+) -> Streamed:
+    """The live phase, to its end."""
+
+    def tell(moment: Moment) -> None:
+        watch(moment)
+        if onlookers.due():
+            onlookers.tell(moment.books())
+
+    live.follow(tell, show, onlookers.look, solve=options.picture)
+    streamed: Streamed = communicator().broadcast(_closed(live, intake, onlookers.folder), "the end of the stream")
+    if intake is not None:
+        onlookers.tell(streamed.books)
+    onlookers.close(None if live.picture is None or live.failed else live.picture.result())
+    return streamed
+
+
 def _closed(live: Live, intake: Intake | None, folder: Path) -> Streamed | None:
     """What rank 0 knows at the end of the live phase."""
     if intake is None:
@@ -199,10 +212,10 @@ def _closed(live: Live, intake: Intake | None, folder: Path) -> Streamed | None:
     return Streamed(folder, intake.told(), intake.ended, np.array(picture.lags_s), picture.looks, live.failed)
 
 
-def _keep_picture(live: Live, path: Path, folder: Path) -> Result | None:
+def _keep_picture(live: Live, path: Path, folder: Path) -> None:
     """Write the picture as a result, if there is one; its patterns have the numbers of the recording's."""
     if live.picture is None or live.failed:
-        return None
+        return
     with open_hdf5(path) as file:
         rows = joined_in(file)
         assert rows is not None  # it is a recording
@@ -211,7 +224,6 @@ def _keep_picture(live: Live, path: Path, folder: Path) -> Result | None:
     if communicator().is_root:
         write_result(result, folder / PICTURE)
     communicator().barrier("write the picture")
-    return result
 
 
 def _is_wanted(options: StreamOptions, streamed: Streamed, folder: Path) -> bool:
