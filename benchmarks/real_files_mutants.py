@@ -74,7 +74,7 @@ BYTES = (_bits, _overwritten, _cut, _without, _longer, _number)
 def _values(rng: np.random.Generator, array: np.ndarray) -> np.ndarray:
     """Other values: what no measurement gives, in some places or in all."""
     bad = [np.nan, np.inf, -np.inf, -1, 0, 1e300, 1e-300, 2**63, 65535, -1e30][int(rng.integers(10))]
-    array = np.array(array, np.float64)
+    array = np.array(np.real(array), np.float64)
     where = np.ones(array.shape, bool) if rng.random() < 0.4 else rng.random(array.shape) < 0.2
     array[where] = bad
     return array

@@ -141,22 +141,41 @@ def stream(
         LOG.warning("the recording in '%s' is complete: nothing more is received", folder)
         streamed = Streamed(folder, _books_of(path), "the recording is complete")
     else:
-        with _shown(options.publish if comm.is_root else ()) as show, ExitStack() as opened:
-            intake = None
-            if comm.is_root:
-                intake = _intake(source, path, options, resume=there)
-                opened.enter_context(only_run_in(folder, "--output"))
-                opened.enter_context(stop_on_signal(intake.stop))
-            if options.picture:
-                warm_up(made, path)
-            if intake is not None:
-                intake.start()
-            live = Live(made, path, comm, intake, options.settling)
-            streamed = _followed(live, intake, Onlookers(made, folder, comm.rank), watch, show, options)
-            _keep_picture(live, path, folder)
+        streamed = _received(source, made, path, options, resume=there, watch=watch)
     if streamed.interrupted or not _is_wanted(options, streamed, folder):
         return streamed
     return replace(streamed, outcome=_finished(made, folder, options))
+
+
+def _received(
+    source: str, made: Config, path: Path, options: StreamOptions, *, resume: bool, watch: Callable[[Moment], None]
+) -> Streamed:
+    """Record the scan to ``path`` until it ends, with a picture that follows it."""
+    comm, folder = communicator(), path.parent
+    with _shown(options.publish if comm.is_root else ()) as show, ExitStack() as opened:
+        intake = None
+        if comm.is_root:
+            intake = _intake(source, path, options, resume=resume)
+            opened.enter_context(only_run_in(folder, "--output"))
+            opened.enter_context(stop_on_signal(intake.stop))
+        if options.picture:
+            warm_up(made, path)
+        if intake is not None:
+            intake.start()
+        live = Live(made, path, comm, intake, options.settling)
+        onlookers = Onlookers(made, folder, comm.rank)
+
+        def tell(moment: Moment) -> None:
+            watch(moment)
+            if onlookers.due():
+                onlookers.tell(moment.books())
+
+        live.follow(tell, show, onlookers.look, solve=options.picture)
+        streamed = comm.broadcast(_closed(live, intake, folder), "what became of the stream")
+        if comm.is_root:
+            onlookers.tell(streamed.books)
+        onlookers.close(_keep_picture(live, path, folder))
+    return streamed
 
 
 def _intake(source: str, path: Path, options: StreamOptions, *, resume: bool) -> Intake:
@@ -177,29 +196,6 @@ def _intake(source: str, path: Path, options: StreamOptions, *, resume: bool) ->
     )
 
 
-def _followed(
-    live: Live,
-    intake: Intake | None,
-    onlookers: Onlookers,
-    watch: Callable[[Moment], None],
-    show: Callable[[Result, Moment], None] | None,
-    options: StreamOptions,
-) -> Streamed:
-    """The live phase, to its end."""
-
-    def tell(moment: Moment) -> None:
-        watch(moment)
-        if onlookers.due():
-            onlookers.tell(moment.books())
-
-    live.follow(tell, show, onlookers.look, solve=options.picture)
-    streamed: Streamed = communicator().broadcast(_closed(live, intake, onlookers.folder), "the end of the stream")
-    if intake is not None:
-        onlookers.tell(streamed.books)
-    onlookers.close(None if live.picture is None or live.failed else live.picture.result())
-    return streamed
-
-
 def _closed(live: Live, intake: Intake | None, folder: Path) -> Streamed | None:
     """What rank 0 knows at the end of the live phase."""
     if intake is None:
@@ -212,10 +208,10 @@ def _closed(live: Live, intake: Intake | None, folder: Path) -> Streamed | None:
     return Streamed(folder, intake.told(), intake.ended, np.array(picture.lags_s), picture.looks, live.failed)
 
 
-def _keep_picture(live: Live, path: Path, folder: Path) -> None:
+def _keep_picture(live: Live, path: Path, folder: Path) -> Result | None:
     """Write the picture as a result, if there is one; its patterns have the numbers of the recording's."""
     if live.picture is None or live.failed:
-        return
+        return None
     with open_hdf5(path) as file:
         rows = joined_in(file)
         assert rows is not None  # it is a recording
@@ -224,6 +220,7 @@ def _keep_picture(live: Live, path: Path, folder: Path) -> None:
     if communicator().is_root:
         write_result(result, folder / PICTURE)
     communicator().barrier("write the picture")
+    return result
 
 
 def _is_wanted(options: StreamOptions, streamed: Streamed, folder: Path) -> bool:

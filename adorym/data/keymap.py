@@ -239,16 +239,24 @@ class KeyMap:
         found = {q.field: q.of(_quantity(container, t, q.unit, q.key, notes)) for q, t in said.items()}
         if self.wavelength is not None and self.energy is None:
             length = _quantity(container, self.wavelength, "m", "wavelength", notes)
+            _check_positive(length, f"{container.path}:{self.wavelength}", "no wavelength", "give data.energy")
             found["energy_ev"] = units.energy_ev(float(length[0]))
         if self.reciprocal_pixel is not None and self.pixel_size is None:
             parts = self.reciprocal_pixel.split(",")
             steps = [_step(_quantity(container, part.strip(), "1/m", "reciprocal_pixel", notes)) for part in parts]
+            what, remedy = "no step of the spatial frequency", "give data.pixel_size or data.detector_pixel_size"
+            _check_positive(np.array(steps), f"{container.path}:{self.reciprocal_pixel}", what, remedy)
             found["pixel_size_m"] = (1 / (window[0] * steps[0]), 1 / (window[1] * steps[-1]))
         return Lengths(**found)
 
     def _mask(self, mask: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
         good = mask == 0 if self.mask_good == "0" else mask != 0
         return good.reshape(shape if good.size == np.prod(shape) else good.shape[-2:]) if good.ndim > 2 else good
+
+
+def _check_positive(values: np.ndarray, place: str, what: str, remedy: str) -> None:
+    if values.size == 0 or not (np.isfinite(values).all() and (values > 0).all()):
+        raise DataError(place, what, expected="> 0", found=values.tolist(), remedy=remedy)
 
 
 def _pairs(array: np.ndarray, order: str, n: int, place: str) -> np.ndarray:
@@ -265,6 +273,8 @@ def _pairs(array: np.ndarray, order: str, n: int, place: str) -> np.ndarray:
 
 def _step(axis: np.ndarray) -> float:
     """The step of an axis, or the one number that it is."""
+    if axis.size == 0:
+        return 0.0
     return float(axis[0]) if axis.size == 1 else float(abs(axis[1] - axis[0]))
 
 

@@ -29,13 +29,9 @@ class Onlookers:
         config: The configuration of the run.
         folder: Of the stream.
         rank: Of this process.
-
-    Attributes:
-        folder: The folder.
     """
 
     def __init__(self, config: Config, folder: Path, rank: int) -> None:
-        self.folder = folder
         self._wanted, self._last_s = config.output.live, 0.0
         title = f"{config.forward_model.kind}: {config.data.name}, while it is measured"
         self._info = RunInfo(title, config.run.epochs, 1, 1, folder, rank)
@@ -61,7 +57,7 @@ class Onlookers:
         if not self._wanted:
             return
         try:
-            write_json(self.folder / LIVE / BOOKS, books)
+            write_json(self._info.output / LIVE / BOOKS, books)  # type: ignore[operator]
         except OSError as error:  # a look at the books is no reason to lose a frame
             LOG.debug("no books for those who look on: %s", error)
 

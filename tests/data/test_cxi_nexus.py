@@ -277,6 +277,12 @@ def test_nexus_raster_of_two_motors_and_their_direction(tmp_path):
         open_dataset(path)
 
 
+def test_a_wavelength_of_nothing_is_passed_over(tmp_path):
+    entries = {"instrument_1__source_1__energy": None, "instrument_1__source_1__wavelength": 0.0}
+    dataset = open_dataset(cxi(tmp_path / "a.cxi", **entries), {"pixel_size": 1e-8})
+    assert dataset.energy_ev is None and any("not a photon energy, passed over" in note for note in dataset.notes)
+
+
 def test_machine_energy_alone_is_no_photon_energy(tmp_path):
     path = nexus(tmp_path / "a.nxs", instrument_1__beam_1__incident_beam_energy=None)
     dataset = open_dataset(path, {"pixel_size": 1e-8})

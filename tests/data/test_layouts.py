@@ -172,6 +172,24 @@ def test_axes_that_count_pixels_are_no_lengths(tmp_path):
     assert any("give the scan's step" in note for note in dataset.notes)
 
 
+@pytest.mark.parametrize("wrong", [0.0, np.nan])
+def test_frequencies_without_a_step_are_refused(tmp_path, wrong):
+    path = emd(tmp_path)
+    with h5py.File(path, "a") as file:
+        file["experiment/datacube/dim2"][()] = wrong
+    with pytest.raises(DataError, match="no step of the spatial frequency; expected > 0; .*; give data.pixel_size"):
+        open_dataset(path)
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, np.inf])
+def test_what_is_no_wavelength_is_refused(tmp_path, wrong):
+    path = hxn(tmp_path)
+    with h5py.File(path, "a") as file:
+        file["lambda_nm"][()] = wrong
+    with pytest.raises(DataError, match="lambda_nm nm: no wavelength; expected > 0; .*; give data.energy"):
+        open_dataset(path)
+
+
 def test_a_reconstruction_of_ptypy_is_refused_with_what_it_is_good_for(tmp_path):
     entries = {f"content/{kind}/S00G00/data": np.ones((1, 8, 8), complex) for kind in ("probe", "obj")}
     with pytest.raises(DataError, match=r"holds no patterns; start from it: .*content/probe/S00G00/data"):

@@ -42,7 +42,7 @@ def photon_energy(entry: h5py.Group, source_first: bool, notes: list[str]) -> fl
             unit, is_length = unit_of(dataset), name in WAVELENGTH
             value = single(quantity(dataset, "m" if is_length else "eV"))
             if value is not None and is_length:
-                value = energy_ev(value)
+                value = energy_ev(value) if value > 0 else 0.0
             elif value is not None and unit is None and value < 1e-6:  # then it can only be joule
                 value /= JOULE_PER_EV
             if value is not None and PHOTON_EV[0] <= value <= PHOTON_EV[1]:
