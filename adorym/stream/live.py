@@ -177,7 +177,7 @@ class Live:
             if left <= 0:
                 return
             try:
-                picture.step(size, left=left)
+                picture.step(size, catch_up=True)
             except AdorymError as error:
                 self._fail(error, 0)
                 return

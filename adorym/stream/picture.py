@@ -32,7 +32,6 @@ MADE_UP = {"energy_ev": 8e3, "distance_m": 1.0, "detector_pixel_size_m": (5e-5, 
 STEP_S = 0.06  # time that a batch should take
 SMALLEST_BATCH = 32
 GROWTH, SHRINKAGE = 1.25, 0.8  # of the batch after one that was faster, or slower, than it should be
-LAST_RATE = 0.05  # factor on the learning rates at the very end
 FRESH = 0.5  # part of a batch for the frames that were used least; the others are drawn from all
 
 
@@ -96,13 +95,12 @@ class LivePicture:
         else:
             grow(self._reconstruction, dataset)
 
-    def step(self, size: int, *, left: float | None = None) -> None:
+    def step(self, size: int, *, catch_up: bool = False) -> None:
         """One batch of at most ``size`` patterns.
 
         Args:
             size: Patterns.
-            left: After the scan, the part of the time that is left: only patterns that were used least are taken, until
-                all were used equally often, and learning rates fall.
+            catch_up: Only of those that were used least, until all were used equally often.
 
         Raises:
             RunError: The loss is not a finite number.
@@ -110,11 +108,10 @@ class LivePicture:
         run = self._reconstruction
         assert run is not None  # there are frames
         problem, start = run.problem, time.perf_counter()
-        patterns = self._chosen(size, run.rng, FRESH if left is None else 1.0)
+        patterns = self._chosen(size, run.rng, 1.0 if catch_up else FRESH)
         epoch, total = int(self.looks), max(self._config.run.epochs, int(self.looks) + 1)
         active = problem.active(epoch)
-        factor = 1.0 if left is None else LAST_RATE ** (1 - left)
-        rates = {name: factor * value.rate for name, value in active.items()}
+        rates = {name: value.rate for name, value in active.items()}
         state = State(epoch, total, {}, rates, problem.store.values, patterns=patterns)
         loss = GradientStep(problem).apply(state).loss
         check_finite(loss, f"a batch of {len(patterns)} frames", rates)
