@@ -190,9 +190,9 @@ def stages() -> Iterator[Figure]:
     data = measured(obj, np.repeat(beam()[None], len(positions), 0), moved, rng)
     refined = {"probe_positions": {"start": 3}}
     changes = [
-        {"data": {"crop": 16}, "run": {"epochs": 150}},
-        {"data": {"crop": 24}, "run": {"epochs": 100}},
-        {"run": {"epochs": 100}},
+        {"data": {"crop": 16}, "run": {"epochs": 100}},
+        {"data": {"crop": 24}, "run": {"epochs": 60}},
+        {"run": {"epochs": 60}},
     ]
     found = {"as recorded": recorded}
     for name, each in (("one stage", ()), ("three stages", changes)):
@@ -203,7 +203,7 @@ def stages() -> Iterator[Figure]:
                 "data": str(path),
                 "forward_model": "ptychography",
                 "parameters": refined,
-                "run": {"epochs": 350, "threads": 1, "stages": each},
+                "run": {"epochs": 220, "threads": 1, "stages": each},
                 "output": {"progress": "quiet", "report": False},
             }
             found[name] = adorym.reconstruct(config, output=Path(folder) / "out").parameters["probe_positions"].value

@@ -199,7 +199,7 @@ def two_runs() -> Iterator[Figure]:
         lasts_s, n = chaos.finish(chaos.start(chaos.RUN, whole), whole).seconds, share(20)
         for trial in range(n):
             folder = _folder(Path(name), str(trial))
-            first = chaos.start(chaos.RUN, folder)
+            first = chaos.start([*chaos.RUN, "--set", "run.epochs=100000", "--set", "run.checkpoint_every=100"], folder)
             until = time.monotonic() + 60
             while not (folder / "out" / ".running").exists() and time.monotonic() < until:
                 time.sleep(0.001)
@@ -210,6 +210,7 @@ def two_runs() -> Iterator[Figure]:
             ended = chaos.finish(chaos.start(arguments, second_folder), second_folder)
             if "another run uses the folder" in ended.err and ended.status == 2:
                 refused, slowest = refused + 1, max(slowest, ended.seconds)
+            os.kill(first, signal.SIGTERM)
             harmed += chaos.finish(first, folder).status != 0 or len(read_result(folder / "out").history["loss"]) == 0
     yield Figure("two_runs.first_harmed", harmed, 0)
     yield Figure("two_runs.second_not_refused", n - refused, 0)

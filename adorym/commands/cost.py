@@ -58,9 +58,8 @@ def _stored(problem: Problem) -> Iterator[MemoryItem]:
 
 def _phasing_bytes(made: Draft) -> int:
     """Memory of the phasing before the first batch; 0 if the start object is made in another way."""
-    initial, model = made.problem.obj.settings.initial, made.problem.model
-    if initial is None and isinstance(model, CrystalModel):
-        initial = Phasing()
+    given = made.problem.obj.settings.initial
+    initial = Phasing() if given is None and isinstance(made.problem.model, CrystalModel) else given
     return initial.bytes_at_once(math.prod(made.problem.store.shape)) if isinstance(initial, Phasing) else 0
 
 

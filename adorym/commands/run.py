@@ -27,7 +27,7 @@ from adorym.config_file import at_lines, load
 from adorym.data.atomic import remove_partial
 from adorym.data.fingerprint import agree
 from adorym.data.judgements import judge
-from adorym.data.lock import only_run_in
+from adorym.data.lock import need_free, only_run_in
 from adorym.data.open import open_dataset
 from adorym.data.result import RESULT_NAME, Result
 from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint
@@ -96,6 +96,7 @@ def run(
     config = load_config(path, assignments, quick=quick)
     folder = Path(output if output is not None else config.output.directory)
     where = "output.directory" if output is None else "--output"
+    need_free(folder, where)
     try:
         return carry_out_stages(config, folder, resume=resume, callbacks=callbacks, where=where)
     except InputError as error:

@@ -141,32 +141,41 @@ def stream(
         LOG.warning("the recording in '%s' is complete: nothing more is received", folder)
         streamed = Streamed(folder, _books_of(path), "the recording is complete")
     else:
-        with _shown(options.publish if comm.is_root else ()) as show, ExitStack() as opened:
-            intake = None
-            if comm.is_root:
-                intake = _intake(source, path, options, resume=there)
-                opened.enter_context(only_run_in(folder, "--output"))
-                opened.enter_context(stop_on_signal(intake.stop))
-            if options.picture:
-                warm_up(made, path)
-            if intake is not None:
-                intake.start()
-            live = Live(made, path, comm, intake, options.settling)
-            onlookers = Onlookers(made, folder, comm.rank)
-
-            def tell(moment: Moment) -> None:
-                watch(moment)
-                if onlookers.due():
-                    onlookers.tell(moment.books())
-
-            live.follow(tell, show, onlookers.look, solve=options.picture)
-            streamed = comm.broadcast(_closed(live, intake, folder), "what became of the stream")
-            if comm.is_root:
-                onlookers.tell(streamed.books)
-            onlookers.close(_keep_picture(live, path, folder))
+        streamed = _received(source, made, path, options, resume=there, watch=watch)
     if streamed.interrupted or not _is_wanted(options, streamed, folder):
         return streamed
     return replace(streamed, outcome=_finished(made, folder, options))
+
+
+def _received(
+    source: str, made: Config, path: Path, options: StreamOptions, *, resume: bool, watch: Callable[[Moment], None]
+) -> Streamed:
+    """Record the scan to ``path`` until it ends, with a picture that follows it."""
+    comm, folder = communicator(), path.parent
+    with _shown(options.publish if comm.is_root else ()) as show, ExitStack() as opened:
+        intake = None
+        if comm.is_root:
+            intake = _intake(source, path, options, resume=resume)
+            opened.enter_context(only_run_in(folder, "--output"))
+            opened.enter_context(stop_on_signal(intake.stop))
+        if options.picture:
+            warm_up(made, path)
+        if intake is not None:
+            intake.start()
+        live = Live(made, path, comm, intake, options.settling)
+        onlookers = Onlookers(made, folder, comm.rank)
+
+        def tell(moment: Moment) -> None:
+            watch(moment)
+            if onlookers.due():
+                onlookers.tell(moment.books())
+
+        live.follow(tell, show, onlookers.look, solve=options.picture)
+        streamed = comm.broadcast(_closed(live, intake, folder), "what became of the stream")
+        if comm.is_root:
+            onlookers.tell(streamed.books)
+        onlookers.close(_keep_picture(live, path, folder))
+    return streamed
 
 
 def _intake(source: str, path: Path, options: StreamOptions, *, resume: bool) -> Intake:

@@ -232,9 +232,7 @@ def _need_content(dataset: h5py.Dataset, place: str) -> None:
     written = dataset.id.get_num_chunks() * math.prod(dataset.chunks) / dataset.size
     if written < LEAST_WRITTEN:
         promised = f"{dataset.nbytes / GIB:.3g} GiB promised"
-        raise DataError(
-            place, "hardly anything of it was ever written", expected=promised, found=f"{written:.2g} of it"
-        )
+        raise DataError(place, "hardly anything of it was written", expected=promised, found=f"{written:.2g} of it")
 
 
 def whole(dataset: h5py.Dataset) -> Any:

@@ -59,17 +59,33 @@ def _take(path: Path, mine: dict[str, Any], where: str) -> None:
             fcntl.flock(folder, fcntl.LOCK_EX)
         owner = _owner(path)
         if owner is not None and _is_alive(owner, path):
-            raise ConfigError(
-                where,
-                f"another run uses the folder '{path.parent}'",
-                found=f"process {owner.get('process')} on {owner.get('host')}, since {owner.get('since')}",
-                remedy="name another folder with '--output', or wait for its end",
-            )
+            raise _used(path.parent, owner, where)
         if owner is not None:
             LOG.info("%s: its run, process %s on %s, is dead", path, owner.get("process"), owner.get("host"))
         path.write_text(json.dumps(mine), encoding="utf-8")
     finally:
         os.close(folder)
+
+
+def need_free(folder: Path, where: str) -> None:
+    """Refuse a folder that a run on this machine uses, before anything is read; `only_run_in` decides in the end.
+
+    Raises:
+        ConfigError: So it is.
+    """
+    path = folder / LOCK_NAME
+    owner = _owner(path)
+    if owner is not None and owner.get("host") == socket.gethostname() and _is_alive(owner, path):
+        raise _used(folder, owner, where)
+
+
+def _used(folder: Path, owner: dict[str, Any], where: str) -> ConfigError:
+    return ConfigError(
+        where,
+        f"another run uses the folder '{folder}'",
+        found=f"process {owner.get('process')} on {owner.get('host')}, since {owner.get('since')}",
+        remedy="name another folder with '--output', or wait for its end",
+    )
 
 
 def _owner(path: Path) -> dict[str, Any] | None:

@@ -33,7 +33,7 @@ from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.engine.step import apply_update
-from adorym.errors import ConfigError, DataError, InputError
+from adorym.errors import DataError, InputError
 from adorym.extension import check_kind
 from adorym.forward.base import BoundModel, Counts
 from adorym.forward.object import FirstObject
@@ -105,17 +105,13 @@ def build(
     Raises:
         InputError: Data, configuration or geometry contradict each other; all errors at once.
     """
-    if run.stages:
-        remedy = "run it by 'adorym run' or adorym.reconstruct(..., output=FOLDER), which keeps their results"
-        raise ConfigError("run.stages", "a single reconstruction has no stages", remedy=remedy)
     recorded = dataset.probe_positions_px
     earlier = None if recipe.start_from is None else Earlier.read(recipe.start_from, dataset, recipe)
     if earlier is not None:
         dataset, recipe = earlier.continued(dataset, recipe)
     bound = bind(dataset, recipe, run)
     bound = bound if earlier is None else earlier.framed(bound)
-    # A dry problem is one process's own work, which the other ranks of a job do not wait for.
-    comm = SerialCommunicator() if dry else communicator()
+    comm = SerialCommunicator() if dry else communicator()  # the other ranks do not wait for a dry problem
     xp = backend(run, comm)
     loss = loss_of(recipe.loss, bound.dataset)
     measurements, bound = _measured(xp, bound, loss, comm)

@@ -171,7 +171,10 @@ def _parameter_errors(where: str, spec: Parameter, each: ParameterSettings, epoc
 
 
 def order_errors(run: RunSettings, dataset: Dataset) -> Iterator[InputError]:
-    """Orders of batches that do not apply to the data."""
+    """Orders of batches that do not apply to the data, and stages where there is one reconstruction."""
+    if run.stages:
+        remedy = "run it by 'adorym run' or adorym.reconstruct(..., output=FOLDER), which keeps their results"
+        yield ConfigError("run.stages", "a single reconstruction has no stages", remedy=remedy)
     if run.batch_order == "angle" and dataset.n_angles == 1:
         remedy = "choose 'random' or 'compact'"
         yield ConfigError("run.batch_order", "'angle' has no effect: the data hold one angle", remedy=remedy)

@@ -1,4 +1,4 @@
-"""The network's convolutions in onnxruntime, two to three times as fast on a CPU as in torch.
+"""The network's convolutions in onnxruntime, on a CPU somewhat faster than in torch.
 
 The physics between the passes stays as it is; each pass is a graph of its own.
 """

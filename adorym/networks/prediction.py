@@ -14,7 +14,7 @@ as none.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -224,7 +224,7 @@ def _noise_of_roots() -> tuple[np.ndarray, np.ndarray]:
     return mean, 2 * mean - 2 * np.sqrt(mean) * root
 
 
-def _compared(scan: Scan, obj: np.ndarray, frame: Frame):
+def _compared(scan: Scan, obj: np.ndarray, frame: Frame) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:
     """Counts, prediction and valid pixels of some patterns at a time, from an object in the units of the counts."""
     _, offsets = corners_and_offsets(scan.positions_px)
     for start in range(0, scan.length, BATCH):

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from adorym.data import lock
-from adorym.data.lock import LOCK_NAME, only_run_in
+from adorym.data.lock import LOCK_NAME, need_free, only_run_in
 from adorym.errors import ConfigError
 
 
@@ -25,9 +25,12 @@ def test_a_second_run_refuses_at_once_and_leaves_the_first_its_claim(tmp_path):
         began = time.monotonic()
         with pytest.raises(ConfigError, match="--output: another run uses the folder .*; found process .*since"):
             only_run_in(tmp_path, "--output").__enter__()
+        with pytest.raises(ConfigError, match="--output: another run uses the folder .*; found process .*since"):
+            need_free(tmp_path, "--output")
         assert time.monotonic() - began < 2
         assert (tmp_path / LOCK_NAME).is_file()
     assert not list(tmp_path.iterdir())
+    need_free(tmp_path, "--output")
 
 
 def test_the_claim_of_a_killed_process_is_void(tmp_path):
@@ -44,6 +47,7 @@ def test_the_claim_of_a_killed_process_is_void(tmp_path):
 
 def test_another_process_of_the_same_number_is_not_the_owner(tmp_path):
     owned(tmp_path, process=1, start="0 ticks, of another time")
+    need_free(tmp_path, "--output")
     with only_run_in(tmp_path, "--output"):
         pass
 

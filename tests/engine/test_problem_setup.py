@@ -21,7 +21,7 @@ def with_object(**settings):
 
 
 def with_probe(**settings):
-    return calm() | {"probe": ProbeSettings(**({"optimizer": step(0.1), "schedule": STEADY} | settings))}
+    return calm() | {"probe": ProbeSettings(**({"optimizer": step(0.1), "schedule": STEADY, "per": "run"} | settings))}
 
 
 def power(probe) -> float:

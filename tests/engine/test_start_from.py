@@ -98,7 +98,7 @@ def test_a_part_of_the_patterns_and_another_margin(tmp_path):
 def test_the_probe_keeps_its_power(tmp_path):
     before = tiny()
     insert(before.problem, {"probe": 3 * value_of(before, "probe")})
-    after = again(kept(before, tmp_path))
+    after = again(kept(before, tmp_path), parameters={"probe": ProbeSettings(per="run")})
     assert np.sum(np.abs(value_of(after, "probe")) ** 2) == pytest.approx(
         np.sum(np.abs(value_of(before, "probe")) ** 2), rel=1e-6
     )
@@ -109,7 +109,7 @@ def test_explicit_starts_win(tmp_path):
     before = finished(tiny(parameters=everything(), epochs=3))
     path = kept(before, tmp_path)
     settings = {
-        "probe": ProbeSettings(initial=PlaneProbe()),
+        "probe": ProbeSettings(initial=PlaneProbe(), per="run"),
         "background": ParameterSettings(initial=0.25),
         "intensity_scale": ParameterSettings(),
     }

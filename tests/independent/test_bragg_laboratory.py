@@ -191,15 +191,24 @@ def test_the_model_has_the_phase_of_the_lattice_planes(measured):
     assert error(whole) < 1e-9 and error(whole.conj()) > 0.05
 
 
+FOUND: dict[tuple, tuple] = {}
+
+
 def found_in(folder, gonio: Goniometer, twin: str = "as_is", frame: str = "laboratory"):
-    """Recovered field, and the places ``(y, x, z, 3)`` of its voxels from the crystal's center of mass."""
+    """Recovered field, and the places ``(y, x, z, 3)`` of its voxels from the crystal's center of mass; made once.
+
+    The files are in the folder ``twin`` and ``frame`` name.
+    """
+    if (folder, twin, frame) in FOUND:
+        return FOUND[folder, twin, frame]
     view = {"geometry": gonio.settings, "twin": twin, "threshold": 0.5, "frame": frame}
-    made = crystal(folder / "result.h5", folder / twin, view)
+    made = crystal(folder / "result.h5", folder / f"{twin}_{frame}", view)
     assert made.voxel_m is not None
     y, x, z = np.indices(made.field.inside.shape) * made.voxel_m
     places = np.stack([x, y, z], axis=-1)
     weight = made.field.amplitude * (made.field.amplitude > 0.3)
-    return made, places - np.tensordot(weight, places, 3) / weight.sum()
+    places = places - np.tensordot(weight, places, 3) / weight.sum()
+    return FOUND.setdefault((folder, twin, frame), (made, places))
 
 
 def center_m() -> np.ndarray:
@@ -302,7 +311,7 @@ def test_both_files_for_paraview_show_the_crystal_in_the_same_place(measured, fr
     made, _ = found_in(folder, gonio, frame=frame)
     middles = []
     for name in ("crystal.vti", "crystal_skew.vts"):
-        arrays, points = read_vtk(folder / "as_is" / name)
+        arrays, points = read_vtk(folder / f"as_is_{frame}" / name)
         weight = np.where(arrays["amplitude"] > 0.5 * arrays["amplitude"].max(), 1.0, 0.0)
         middle = np.einsum("yxz,yxzi->i", weight, points) / weight.sum()
         spread = np.sqrt(np.einsum("yxz,yxzi->i", weight, (points - middle) ** 2) / weight.sum())

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from adorym.commands.train import train_network
+from adorym.data.native_write import write_native
 from adorym.errors import ConfigError, DataError
 from adorym.networks.cdi_nn import CdiNetwork
 from adorym.networks.ptycho_nn import AMPLITUDE, Overlap, PatternGroups, PtychoNetwork, _missing
@@ -175,16 +176,34 @@ def crystal_weights(folder):
     return save_network(CdiNetwork((2, 3, 4)), folder / "c.safetensors", {})
 
 
+SMALL = [
+    "patterns.patterns=8", "patterns.pool=2", "training.width=2", "training.epochs=1", "training.batch_size=4",
+    "training.validation=2", "patterns.patterns_per_object=2", "training.threads=1",
+]  # fmt: skip
+
+
+def test_command_trains_on_a_measured_scan(tmp_path):
+    data = source().scan(0, 3)
+    write_native(data, tmp_path / "scan.h5")
+    np.save(tmp_path / "probe.npy", data.start_probe)
+    measured = [*SMALL, f"data={tmp_path / 'scan.h5'}"]
+    train_network("ptycho_nn", tmp_path / "out", None, measured, probes=[tmp_path / "probe.npy"])
+    card = json.loads((tmp_path / "out" / "model_card.json").read_text())
+    assert card["patterns"] == "measured" and card["curves"]["loss"][0] > 0
+    with pytest.raises(ConfigError, match="measured patterns need the probe that made them"):
+        train_network("ptycho_nn", tmp_path / "a", None, [*measured, "family={}"])
+    np.save(tmp_path / "large.npy", ProbeFamily().draw(128, np.random.default_rng(0)))
+    large = [*measured, "training.size=128", "patterns.object_px=200"]
+    with pytest.raises(DataError, match="another size than the network"):
+        train_network("ptycho_nn", tmp_path / "b", None, large, probes=[tmp_path / "large.npy"])
+
+
 def test_command_trains_on_the_probes_it_is_given(tmp_path):
     rng = np.random.default_rng(0)
     for name in ("a", "b"):
         np.save(tmp_path / f"{name}.npy", ProbeFamily().draw(64, rng))
-    small = [
-        "patterns.patterns=8", "patterns.pool=2", "training.width=2", "training.epochs=1", "training.batch_size=4",
-        "training.validation=2", "patterns.patterns_per_object=2", "training.threads=1",
-    ]  # fmt: skip
     files = [tmp_path / "a.npy", tmp_path / "b.npy"]
-    path = train_network("ptycho_nn", tmp_path / "out", None, small, probes=files)
+    path = train_network("ptycho_nn", tmp_path / "out", None, SMALL, probes=files)
     card = json.loads((tmp_path / "out" / "model_card.json").read_text())
     assert card["probes"] == ["a.npy", "b.npy"] and len(card["fingerprints"]) == 2 and not card["probe_family"]
     assert set(card["held_out_scores"]) == {
@@ -193,6 +212,6 @@ def test_command_trains_on_the_probes_it_is_given(tmp_path):
     assert card["quality"] and load_ptycho_network(path)[0].width == 2
     assert (tmp_path / "out" / "training.png").is_file()
     with pytest.raises(ConfigError, match="either probes or a 'family' of them"):
-        train_network("ptycho_nn", tmp_path / "other", None, small)
+        train_network("ptycho_nn", tmp_path / "other", None, SMALL)
     with pytest.raises(ConfigError, match="has no effect: 'cdi_nn' has no probe"):
         train_network("cdi_nn", tmp_path / "other", probes=files)

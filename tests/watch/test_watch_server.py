@@ -6,7 +6,12 @@ import asyncio
 import json
 import os
 import re
+import signal
 import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
 
 import h5py
 import httpx
@@ -14,6 +19,7 @@ import numpy as np
 import pytest
 from watched import MARKUP, GoingOn, finished, scan, volume
 
+from adorym.callbacks.base import RunInfo
 from adorym.data.html import as_html
 from adorym.data.looks import look_at
 from adorym.errors import ConfigError
@@ -312,6 +318,37 @@ def test_missing_libraries_are_named(monkeypatch):
         ConfigError, match=r"--watch: needs the optional library starlette and uvicorn; install it with"
     ):
         beside.Page(lambda address: None)
+
+
+# -- processes -------------------------------------------------------------------------------------------------------
+def test_the_page_beside_a_run_ends_with_it(root):
+    told = []
+    page = beside.Page(told.append)
+    info = RunInfo("t", 1, 1, 1, output=root / "foam")
+    page.on_start(info)
+    (address,) = told
+    assert httpx.get(address).status_code == 200
+    page.on_end(info, None)
+    with pytest.raises(httpx.TransportError):
+        httpx.get(address)
+    page.on_start(replace(info, rank=1))
+    page.on_end(info, None)
+    assert len(told) == 1
+
+
+def test_the_command_serves_until_it_is_interrupted(root):
+    command = [sys.executable, "-m", "adorym", "watch", str(root)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        address = process.stdout.readline().removeprefix("Open: ").strip()
+        for _ in range(600):
+            try:
+                assert httpx.get(address).status_code == 200
+                break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        rest, complaints = process.communicate(timeout=120)
+    assert process.returncode == 0 and complaints == "" and "token" in rest
 
 
 # -- notebooks ---------------------------------------------------------------------------------------------------------

@@ -144,9 +144,8 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         DataError: Arrays do not fit each other, or positions in meters cannot be turned into pixels.
         ConfigError: An override chooses what is not there.
     """
-    notes = list(raw.notes)
+    notes, doubts = list(raw.notes), list[str]()
     raw = _with_own(_in_rows(raw, overrides), overrides, notes, path)
-    doubts = list(raw.doubts)
     chosen = selection(overrides, raw.patterns.shape[0], raw.angle_index, len(raw.theta_rad), notes)
     raw = with_fields(raw, overrides, notes, doubts, path)
     measured, mask = overrides.measured or raw.measured, _mask(raw, overrides, notes, path)
@@ -170,10 +169,9 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     check_particles(lengths, overrides, path)
     used = replace(raw, patterns=frames.patterns, lengths=lengths)
     positions, of_length, zero = _positions(used, overrides, np.array(frames.scale), notes, doubts, path)
-    positions = positions_of(positions, chosen, notes, path)
     dataset = Dataset(
         patterns=frames.patterns,
-        probe_positions_px=frames.placed(positions),
+        probe_positions_px=frames.placed(positions_of(positions, chosen, notes, path)),
         angle_index=chosen.angle_index,
         theta_rad=np.asarray(raw.theta_rad, np.float64)[chosen.angles],
         measured=measured,
@@ -185,7 +183,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         positions_zero_px=zero,
         notes=tuple(dict.fromkeys(notes)),
         computed=_computed(raw, overrides, of_length, given is None and lengths.pixel_size_m is not None),
-        doubts=tuple(doubts),
+        doubts=(*raw.doubts, *doubts),
         pattern_numbers=chosen.patterns,
         angle_numbers=chosen.angles,
         open_beam_counts=frames.open_beam_counts,
