@@ -188,7 +188,9 @@ class KeyMap:
             y, x = self._raster(container, n, y, x)
             if len(y) != len(x) and n is not None:
                 raise DataError(place, "rows and columns differ in number", found=f"{len(y)} and {len(x)}")
-            pairs = np.stack([y, x], axis=-1) if len(y) == len(x) else np.zeros((len(y) * len(x), 2))
+            if len(y) != len(x):  # a raster, whose number alone is asked for
+                return np.broadcast_to(np.zeros(2), (len(y) * len(x), 2))
+            pairs = np.stack([y, x], axis=-1)
         else:
             array = _every(container, self.positions)
             pairs = _pairs(array, self.positions_order, max(array.shape) if n is None else n, place)
