@@ -125,10 +125,10 @@ def carry_out_stages(
         here = resume and (before is None or (folder / CHECKPOINT_NAME).is_file())
         done = carry_out(reconstruction, made, folder, resume=here, callbacks=callbacks, where=where)
         if done.interrupted or last:
-            break
+            return done
         _keep(reconstruction, folder, kept)
         before, resume = kept, False
-    return done
+    raise AssertionError("the last stage returns")
 
 
 def _keep(reconstruction: Reconstruction, folder: Path, kept: Path) -> None:

@@ -52,7 +52,7 @@ def stages_of(config: Config) -> tuple[Config, ...]:
 
 def _with_arrays(stage: Config, whole: Config, changes: Mapping[str, Any]) -> Config:
     """``stage`` with the arrays in memory that the data of ``whole`` are or have."""
-    known = {name: value for name, value in vars(whole.data).items() if isinstance(value, np.ndarray)}
+    known: dict[str, Any] = {name: value for name, value in vars(whole.data).items() if isinstance(value, np.ndarray)}
     kept = {name: value for name, value in known.items() if name not in (changes.get("data") or {})}
     return replace(stage, data=replace(stage.data, **kept)) if kept else stage
 

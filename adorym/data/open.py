@@ -37,7 +37,7 @@ LOG = logging.getLogger("adorym")
 
 
 def open_dataset(
-    path: PathLike, overrides: Mapping[str, Any] | Overrides | None = None, *, check: bool = True
+    path: PathLike | Sequence[Any], overrides: Mapping[str, Any] | Overrides | None = None, *, check: bool = True
 ) -> Dataset:
     """The data set in ``path``, its format recognized from the content.
 

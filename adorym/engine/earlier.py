@@ -115,9 +115,9 @@ class Earlier:
         for name, spec in recipe.model.refinable.items():
             if name in used and name not in settings:
                 settings[name] = spec.settings(refine=False)
-        probe = settings.get(PROBE)
-        if isinstance(probe, ProbeSettings) and probe.modes is None and self.gives(PROBE, probe):
-            settings[PROBE] = replace(probe, modes=self.result.probe.shape[-3])  # type: ignore[arg-type]
+        probe, found = settings.get(PROBE), self.result.probe
+        if isinstance(probe, ProbeSettings) and probe.modes is None and found is not None and probe.initial is None:
+            settings[PROBE] = replace(probe, modes=found.shape[-3])
         taken = ", ".join(name for name, each in settings.items() if self.gives(name, each))
         note = f"{WHERE}: {taken or 'nothing'} from {self.path}"
         positions, place = dataset.probe_positions_px, settings.get(POSITIONS)

@@ -25,7 +25,7 @@ def probe_picture(scene: Scene) -> tuple[Figure, str] | None:
     modes = orthogonalize(scans).reshape(-1, *probe.shape[-2:])
     total = np.repeat([powers(each).sum() for each in scans], scans.shape[1])
     fractions = powers(modes) / np.maximum(total, np.finfo(float).tiny)
-    titles = _titles(*scans.shape[:2], fractions)
+    titles = _titles(scans.shape[0], scans.shape[1], fractions)
     shown = min(len(modes), SHOWN_MODES)
     columns = min(shown, 4)
     rows = -(-shown // columns)

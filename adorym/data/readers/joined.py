@@ -113,10 +113,10 @@ def _fits(first: Dataset, other: Dataset) -> None:
         if here != there:
             raise DataError(other.path, f"scans of another {name} cannot be joined", expected=here, found=there,
                             remedy="bring them to one with data.crop, data.bin or data.measured of each")  # fmt: skip
-    here, there = first.pixel_size_m, other.pixel_size_m
-    if (here is None) != (there is None) or (here is not None and not np.allclose(here, there, rtol=SAME_PIXEL)):
-        raise DataError(other.path, "scans with another pixel of the object cannot be joined", expected=here,
-                        found=there, remedy="crop the patterns so that pixel and window agree")  # fmt: skip
+    pixel, own = first.pixel_size_m, other.pixel_size_m
+    if pixel is not own and (pixel is None or own is None or not np.allclose(pixel, own, rtol=SAME_PIXEL)):
+        raise DataError(other.path, "scans with another pixel of the object cannot be joined", expected=pixel,
+                        found=own, remedy="crop the patterns so that pixel and window agree")  # fmt: skip
 
 
 def same_angles(raws: Sequence[Raw]) -> bool:
