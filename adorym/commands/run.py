@@ -30,7 +30,7 @@ from adorym.data.judgements import judge
 from adorym.data.lock import need_free, only_run_in
 from adorym.data.open import open_dataset
 from adorym.data.result import RESULT_NAME, Result
-from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint
+from adorym.engine.checkpoint import CHECKPOINT_NAME, load_checkpoint, previous
 from adorym.engine.loop import TIME_IS_OVER, Reconstruction
 from adorym.engine.origin import origin
 from adorym.engine.outcome import outcome
@@ -135,7 +135,8 @@ def _keep(reconstruction: Reconstruction, folder: Path, kept: Path) -> None:
     """The result as that of a stage; its checkpoint goes first, so that a stage is whole or begins anew."""
     comm = reconstruction.problem.comm
     if comm.is_root:
-        (folder / CHECKPOINT_NAME).unlink(missing_ok=True)
+        for old in (folder / CHECKPOINT_NAME, previous(folder / CHECKPOINT_NAME)):
+            old.unlink(missing_ok=True)
         os.replace(folder / RESULT_NAME, kept)
     comm.barrier("keep the result of a stage")
 
