@@ -134,18 +134,20 @@ def near_field() -> Iterator[Figure]:
         yield Figure(f"near_field.seed_{seed}.object_error", found["object_nrmse"], 0.05)
 
 
-PARTS = (
-    one_hologram,
-    four_distances,
-    distances,
-    near_field,
-    half_acquisition,
-    tooth,
-    ten_crystals,
-    laboratory,
-    mutants,
-)
-MAKERS = {f.__name__: f for f in PARTS}
+MAKERS = {
+    f.__name__: f
+    for f in (
+        one_hologram,
+        four_distances,
+        distances,
+        near_field,
+        half_acquisition,
+        tooth,
+        ten_crystals,
+        laboratory,
+        mutants,
+    )
+}
 
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0], MAKERS))

@@ -59,7 +59,7 @@ def start(
     sys.stdout.flush()
     sys.stderr.flush()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore")  # of a fork beside threads, which the child does not use
         process = os.fork()
     if process:
         return process

@@ -20,6 +20,9 @@ PICTURE_ENDINGS = {".tif", ".tiff", ".edf", ".cbf", ".npy", ".png", ".jpg", ".jp
 WORD, DIGITS = re.compile(r"[a-z]+"), re.compile(r"\d+")
 FLAT_WORDS = {"ref", "refs", "refhst", "reference", "references", "openbeam", "ob", "ff", "empty"}
 DARK_WORDS = {"dc", "df", "di"}
+# What the name of a folder of fields may say besides: ``flat_fields_before``.
+COMMON_WORDS = {"field", "fields", "frame", "frames", "image", "images", "img", "picture", "pictures", "beam", "before"}
+COMMON_WORDS |= {"after", "pre", "post", "start", "end", "current", "tif", "tiff", "edf", "cbf"}
 # Of reference pictures of the ESRF, medians of many; the number is that of the projection before which they were taken.
 MEDIAN = re.compile(r"^refHST(\d+)$")
 
@@ -40,6 +43,13 @@ def role_of(name: str) -> str:
         return "darks"
     flat = any(word.startswith(("flat", "white")) for word in words) or set(words) & FLAT_WORDS
     return "flats" if flat else "pictures"
+
+
+def role_of_neighbor(name: str) -> str:
+    """`role_of` of a folder beside that of the pictures, which says nothing else: others belong to other samples."""
+    words = [word for word in WORD.findall(name.lower()) if word not in COMMON_WORDS]
+    roles = {role_of(word) for word in words}
+    return roles.pop() if len(roles) == 1 else "pictures"
 
 
 def template(name: str) -> str:
@@ -88,8 +98,9 @@ def beside(roles: Roles) -> Roles:
         tuple(file for file in fields if role_of(file.stem) == "flats"),
         (*roles.darks, *(file for file in fields if role_of(file.stem) == "darks")),
     ))  # fmt: skip
-    near = [*_entries(folder), *_entries(folder.resolve().parent)]
-    return _with_folders(found, [(role_of(each.name), each) for each in near if each.is_dir()])
+    below = [(role_of(each.name), each) for each in _entries(folder) if each.is_dir()]
+    near = [(role_of_neighbor(each.name), each) for each in _entries(folder.resolve().parent) if each.is_dir()]
+    return _with_folders(found, [*below, *near])
 
 
 def _with_folders(roles: Roles, folders: list[tuple[str, Path]]) -> Roles:

@@ -9,7 +9,7 @@ import tifffile
 from data_files import cbf, edf
 
 from adorym.data.open import open_dataset
-from adorym.data.picture_roles import role_of, sorted_out
+from adorym.data.picture_roles import role_of, role_of_neighbor, sorted_out
 from adorym.errors import DataError
 
 N, WINDOW, BEAM, DARK = 12, (4, 24), 4000.0, 100.0
@@ -54,6 +54,17 @@ def close(dataset, expected=TRANSMISSION):
 )  # fmt: skip
 def test_names_tell_what_a_picture_shows(name, role):
     assert role_of(name) == role
+
+
+@pytest.mark.parametrize(
+    ("name", "role"),
+    [
+        ("flats", "flats"), ("flat_fields_before", "flats"), ("01_white", "flats"), ("darks", "darks"),
+        ("paper_white", "pictures"), ("bone3_flats", "pictures"), ("flat_dark", "pictures"), ("2024", "pictures"),
+    ],
+)  # fmt: skip
+def test_a_folder_beside_belongs_to_the_pictures_only_if_it_is_of_fields_alone(name, role):
+    assert role_of_neighbor(name) == role
 
 
 def test_a_word_that_all_pictures_have_says_nothing():

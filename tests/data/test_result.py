@@ -182,7 +182,9 @@ def test_wrong_arrays_are_refused_before_they_are_written():
         Result(volume, "polar")
     with pytest.raises(DataError, match=r"origin_px: wrong shape; expected \(y, x\); found \(1, 2, 3\)"):
         Result(np.ones((4, 5, 1)), origin_px=(1, 2, 3))
-    with pytest.raises(DataError, match=r"probe: wrong shape; expected \(modes, y, x\); found \(4, 5\)"):
+    with pytest.raises(
+        DataError, match=r"probe: wrong shape; expected \(modes, y, x\) or \(scans, modes, y, x\); found"
+    ):
         Result(volume, probe=np.ones((4, 5)))
     with pytest.raises(DataError, match="pixel_size_m: not a pixel size"):
         Result(volume, pixel_size_m=(1e-8, 0.0))

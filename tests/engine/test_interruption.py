@@ -32,7 +32,7 @@ SECTIONS = {
         "probe_positions": {"optimizer": {"kind": "momentum", "learning_rate": 0.1}, "start": 1, "schedule": STEADY},
     },
     "run": {"backend": "autograd", "epochs": 3, "checkpoint_every": 1},
-    "output": {"progress": "plain"},
+    "output": {"progress": "plain", "live": False},
 }
 
 
@@ -46,7 +46,7 @@ def config(tmp_path, monkeypatch):
     write_data(tmp_path / "data.h5", SCAN)
     monkeypatch.chdir(tmp_path)
     # Snapshots depend on the time: the moments at which a run is killed would not be the same ones twice.
-    return write_config(Path(), output={"live": False}, **SECTIONS)
+    return write_config(Path(), **SECTIONS)
 
 
 def arrays(folder: str) -> dict[str, np.ndarray]:

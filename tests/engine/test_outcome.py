@@ -50,7 +50,9 @@ def test_a_result_does_not_change_with_the_run_that_goes_on():
 
 
 def test_modes_are_orthogonal_strongest_first_and_predict_the_same():
-    run = finished(tiny(parameters=calm() | {"probe": ProbeSettings(modes=3, optimizer=step(0.1), seeding="random")}))
+    run = finished(
+        tiny(parameters=calm() | {"probe": ProbeSettings(modes=3, per="run", optimizer=step(0.1), seeding="random")})
+    )
     modes = outcome(run).probe.astype(np.complex128) / share(run.problem).of_probe
     flat = modes.reshape(3, -1)
     overlaps = flat.conj() @ flat.T

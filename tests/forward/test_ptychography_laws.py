@@ -161,6 +161,7 @@ def test_truth_in_data_out(case):
         "pixel_ratio": lambda v: v + 0.1,
         "illumination": lambda v: v * 1.1,
         "log10_kappa": lambda v: v - 0.5,
+        "beam_shape": lambda v: v + 0.1,
     }
     for name in truth:
         assert loss_at(case, problem, truth | {name: wrong[name](truth[name])}) > 3 * floor + 1e-6, name

@@ -53,7 +53,7 @@ def verdict(work: Callable[[], object]) -> tuple[str, str]:
     reading, writing = os.pipe()
     sys.stdout.flush()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside threads, which the child does not use
+        warnings.simplefilter("ignore")  # of a fork beside threads, which the child does not use
         process = os.fork()
     if process == 0:
         status = FAULT

@@ -24,8 +24,9 @@ def make(initializer, seed=1, shape=OBJECT_SHAPE):
     return initializer.make(data, shape, np.random.default_rng(seed))
 
 
-# Those that read the data make an object of the data's shape: tests/initializers/test_phasing.py.
-FROM_DATA = {"phasing", "cdi_nn"}
+# Those that read the data make an object of the data's shape: tests/initializers/test_phasing.py, and that of the
+# network for ptychography needs a probe: tests/networks/test_ptycho_prediction.py.
+FROM_DATA = {"phasing", "cdi_nn", "ptycho_nn"}
 
 
 @pytest.mark.parametrize("name", sorted(CASES["initializer"].keys() - VOLUME_INITIALIZERS - FROM_DATA))
