@@ -30,7 +30,7 @@ from adorym.stream.live import Live, Moment, Settling
 from adorym.stream.onlookers import Onlookers
 from adorym.stream.picture import SMALLEST_BATCH, warm_up
 from adorym.stream.policy import policy_of
-from adorym.stream.recorder import BOOKS, is_complete
+from adorym.stream.recorder import BOOKS, is_complete, settle_books
 from adorym.stream.sources import source_of
 from adorym.stream.targets import target_of
 from adorym.units import Duration
@@ -141,7 +141,8 @@ def stream(
         LOG.warning("the recording in '%s' is complete: nothing more is received", folder)
         streamed = Streamed(folder, _books_of(path), "the recording is complete")
     else:
-        streamed = _received(source, made, path, options, resume=there, watch=watch)
+        received = _received(source, made, path, options, resume=there, watch=watch)
+        streamed = replace(received, folder=folder)  # as it was given
     if streamed.interrupted or not _is_wanted(options, streamed, folder):
         return streamed
     return replace(streamed, outcome=_finished(made, folder, options))
@@ -171,7 +172,7 @@ def _received(
                 onlookers.tell(moment.books())
 
         live.follow(tell, show, onlookers.look, solve=options.picture)
-        streamed = comm.broadcast(_closed(live, intake, folder), "what became of the stream")
+        streamed = comm.broadcast(_closed(live, intake, path), "what became of the stream")
         if comm.is_root:
             onlookers.tell(streamed.books)
         onlookers.close(_keep_picture(live, path, folder))
@@ -196,16 +197,17 @@ def _intake(source: str, path: Path, options: StreamOptions, *, resume: bool) ->
     )
 
 
-def _closed(live: Live, intake: Intake | None, folder: Path) -> Streamed | None:
+def _closed(live: Live, intake: Intake | None, path: Path) -> Streamed | None:
     """What rank 0 knows at the end of the live phase."""
     if intake is None:
         return None
     intake.join()
     intake.books.check()
+    settle_books(path, intake.books)
     picture = live.picture
     if picture is None:
-        return Streamed(folder, intake.told(), intake.ended, failed=live.failed)
-    return Streamed(folder, intake.told(), intake.ended, np.array(picture.lags_s), picture.looks, live.failed)
+        return Streamed(path.parent, intake.told(), intake.ended, failed=live.failed)
+    return Streamed(path.parent, intake.told(), intake.ended, np.array(picture.lags_s), picture.looks, live.failed)
 
 
 def _keep_picture(live: Live, path: Path, folder: Path) -> Result | None:

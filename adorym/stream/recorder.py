@@ -115,6 +115,14 @@ class Recorder:
             put(file, BOOKS, json.dumps(books.as_dict()), "")
 
 
+def settle_books(path: Path, books: Books) -> None:
+    """Replace the books of a complete recording: after its last frame, frames still become part of a picture or not."""
+    if not path.is_file() or not is_complete(path):
+        return
+    with h5py.File(path, "r+", libver="latest") as file:
+        file[BOOKS][()] = json.dumps(books.as_dict())
+
+
 def begun(path: Path, about: Mapping[str, Any], like: np.ndarray) -> Recorder:
     """A new recording.
 
