@@ -11,6 +11,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,7 @@ def _switch(partial: Path, path: Path) -> None:
 def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mapping[str, Any]) -> None:
     """Restore the state that `save_checkpoint` wrote; collective.
 
-    If the last checkpoint is missing or damaged, the one before is used.
+    If the last checkpoint is missing or damaged, the one before is used, and takes its place.
 
     Raises:
         ConfigError: There is no checkpoint, or settings contradict it.
@@ -189,6 +190,9 @@ def load_checkpoint(reconstruction: Reconstruction, path: Path, identity: Mappin
         reconstruction.solving.memory = memory
     reconstruction.progress = _adapted(progress, changed)
     comm.barrier("read the checkpoint")
+    if chosen != path and comm.is_root:
+        with suppress(OSError):  # the run can go on; a folder that cannot be written stops it when it saves
+            os.replace(chosen, path)  # lest the damaged file be kept as the one before, with no whole one left
 
 
 def _adapted(progress: Progress, changed: Mapping[str, str]) -> Progress:

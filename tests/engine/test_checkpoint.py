@@ -15,7 +15,7 @@ from tiny_scan import Scan
 from adorym.config import Config, DataSettings, OutputSettings
 from adorym.constraints.object import MagnitudeLimit
 from adorym.constraints.probe import OrthogonalModes
-from adorym.engine.checkpoint import load_checkpoint, save_checkpoint
+from adorym.engine.checkpoint import load_checkpoint, previous, save_checkpoint
 from adorym.engine.settings import Plateau, RunSettings
 from adorym.errors import ConfigError, DataError, RunError
 from adorym.forward.object import ObjectSettings
@@ -205,6 +205,18 @@ def test_damaged_checkpoint_is_refused(path, damage):
     with pytest.raises(DataError, match=r"checkpoint\.h5: this checkpoint is damaged; found .+; start without"):
         load_checkpoint(fresh, path, IDENTITY)
     assert_same_state(fresh, untouched)
+
+
+def test_a_damaged_checkpoint_is_never_kept_as_the_one_before(path):
+    """Damage, a run from the one before, one more checkpoint, and damage again: one of the two is always whole."""
+    run = finished(full(), 1)
+    save_checkpoint(run, path, IDENTITY)
+    for _ in range(3):
+        save_checkpoint(run, path, IDENTITY)
+        damage_half(path)
+        run = resumed(path)
+        assert not previous(path).exists()  # it took the place of the damaged one
+        assert_same_state(resumed(path), run)
 
 
 def test_a_checkpoint_of_a_former_version_is_refused_by_name(path):
