@@ -97,7 +97,7 @@ def _frame(reconstruction: Reconstruction, path: Path, identity: Mapping[str, An
     problem = reconstruction.problem
     with h5py.File(path, "w", **ALIGNMENT) as file:
         file.attrs["adorym_version"], file.attrs["format"] = __version__, FORMAT
-        file.attrs["progress"] = json.dumps(asdict(reconstruction.progress))
+        file.attrs["progress"] = json.dumps(asdict(reconstruction.progress), default=float)
         file.attrs["identity"], file.attrs["origin"] = json.dumps(identity), json.dumps(dict(reconstruction.origin))
         for name, value in problem.values.items():
             group = file.create_group(f"parameters/{name}")
