@@ -47,7 +47,6 @@ from adorym.registry import register
 from adorym.units import Pixels
 from adorym.wrapper.base import Array, Backend, HostOperation
 from adorym.wrapper.fused.rays import rotate
-from adorym.wrapper.windows import gather, scatter_add
 
 LOG = logging.getLogger("adorym")
 SCANNED = {name: spec for name, spec in Ptychography.refinable.items() if name != OBJECT}
@@ -308,10 +307,14 @@ class _Cut(HostOperation):
     @staticmethod
     def add(images: np.ndarray, corners: np.ndarray, windows: np.ndarray) -> None:
         """Add ``windows`` to ``images`` in place."""
+        from adorym.wrapper.windows import scatter_add  # slow to import
+
         tall = images.reshape(-1, *images.shape[2:])
         scatter_add(tall, _in_tall(corners, images.shape[1]), windows)
 
     def forward(self, *arrays: np.ndarray) -> np.ndarray:
+        from adorym.wrapper.windows import gather  # slow to import
+
         (images,) = arrays
         tall = images.reshape(-1, *images.shape[2:])
         return gather(tall, _in_tall(self.corners, images.shape[1]), self.window_px)

@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.fft
+import scipy  # its slow parts load at their first use
 
 from adorym.errors import BackendError
 

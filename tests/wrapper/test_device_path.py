@@ -14,7 +14,8 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 import pytest
 from backends import DOUBLE
-from cases import CASES, MODELS, ModelCase, insert
+from cases import CASES, MODELS, insert
+from device_runs import near_truth
 from laws import arrays_of, noise, relative_error
 from tiny_runs import SCAN, calm, exact, tiny
 
@@ -59,19 +60,6 @@ def assert_as_on_host(make: Callable[..., Reconstruction]) -> None:
             assert error <= max(rtol, ROUNDING * own), f"{name} differs by {error:.1e} in {precision} precision"
     values = set(exact) - {"loss", "progress"}
     assert any(relative_error(start[name], exact[name]) > 0 for name in values), "nothing happened in this run"
-
-
-def near_truth(case: ModelCase, **run: Any) -> Reconstruction:
-    """A run of ``case`` that starts a little off the truth, where every gradient means something."""
-    made = case.reconstruction(**run)
-    problem, rng = made.problem, np.random.default_rng(7)
-    values = case.truth(problem.store.shape, problem.bound.origin_px)
-    moved = {}
-    for name, value in values.items():
-        size = 0.02 * (float(np.abs(value).max()) if np.iscomplexobj(value) else case.scales.get(name, 0.1))
-        moved[name] = value if name == "support" else value + size * noise(rng, value.shape, np.iscomplexobj(value))
-    insert(problem, moved)
-    return made
 
 
 @pytest.mark.parametrize("name", names("forward_model"))

@@ -15,14 +15,12 @@ import torch
 from backends import DOUBLE, make_backend
 from cases import CASES, MODELS
 from device_double import Traffic
-from test_device_path import near_truth, off_truth, with_parameter
+from device_runs import ON_DEVICE, near_truth, traffic
+from test_device_path import off_truth, with_parameter
 from tiny_runs import calm, exact, tiny
 
-from adorym.engine.loop import Reconstruction
-from adorym.engine.step import run_batch
 from adorym.parameters import ParameterSettings
 
-ON_DEVICE = {"backend": DOUBLE, "precision": "single"}
 MOVING = ("far_field-1", "tomography-moving")
 
 # What still leaves the device, and why.
@@ -39,31 +37,17 @@ def listed(group: str) -> list[Any]:
     return [pytest.param(name, marks=marks.get(name, ())) for name in sorted(CASES[group])]
 
 
-def traffic(reconstruction: Reconstruction) -> list[str]:
-    """What leaves the device in a batch of the second epoch."""
-    problem = reconstruction.problem
-    for _ in reconstruction.epochs(1):
-        pass
-    rates = {name: value.rate for name, value in problem.active(1).items()}
-    assert len(rates) > 1 or "object" in rates
-    patterns, *others = reconstruction.batches()
-    with Traffic() as seen:
-        run_batch(problem, patterns, rates, 1 / (1 + len(others)))
-    return seen.seen
-
-
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_a_batch_of_every_forward_model(name):
     for case in MODELS[name]():
-        made = near_truth(case, batch_size=10, seed=3, **ON_DEVICE)
-        assert not traffic(made), case.name
+        assert not traffic(near_truth(case, **ON_DEVICE)), case.name
 
 
 @pytest.mark.parametrize("name", listed("projector"))
 def test_a_batch_with_every_projector(name, tmp_path):
     _, case = MODELS["tomography"]()
     case = replace(case, model=replace(case.model, projector=CASES["projector"][name](tmp_path)))
-    assert not traffic(near_truth(case, batch_size=10, seed=3, **ON_DEVICE))
+    assert not traffic(near_truth(case, **ON_DEVICE))
 
 
 @pytest.mark.parametrize("name", listed("optimizer"))
@@ -106,7 +90,7 @@ def test_the_loss_is_fetched_once_an_epoch(name):
     case = next(each for make in MODELS.values() for each in make() if each.name == name)
     found = []
     for size in (20, 5):
-        made = near_truth(case, batch_size=size, seed=3, **ON_DEVICE)
+        made = near_truth(case, **(ON_DEVICE | {"batch_size": size}))
         for _ in made.epochs(1):
             pass
         made.best.loss = 0.0  # whether a state is kept depends on how good it is

@@ -12,12 +12,12 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from adorym.wrapper import fused
 from adorym.wrapper.base import Array, Backend, HostOperation
-from adorym.wrapper.fused import ray_kernels
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class _Sampling(HostOperation):
         self.frame = frame
 
     @abstractmethod
-    def _kernels(self) -> ray_kernels.Kernels: ...
+    def _kernels(self) -> Any: ...
 
     @abstractmethod
     def _seen(self, volume: np.ndarray, matrices: np.ndarray) -> tuple[int, ...]:
@@ -110,7 +110,7 @@ class _Sampling(HostOperation):
         matrices, shifts = (each.astype(np.float64) for each in pose)
         found = (np.zeros_like(matrices), np.zeros_like(shifts))
         kernels = self._kernels()
-        if kernels is ray_kernels.along_rows:
+        if kernels is fused.ray_kernels.along_rows:
             laid, seen = (each.reshape(*each.shape[:2], -1) for each in (laid, seen))
         rows = self.frame.first_row, self.frame.middle, self.frame.rows[1]
         kernels[task](laid, seen, matrices, shifts, rows, found)
@@ -120,7 +120,7 @@ class _Sampling(HostOperation):
         volume, matrices, shifts = arrays
         laid = _lay(volume)
         seen = np.empty((*self._seen(volume, matrices), laid.shape[-1]), laid.dtype)
-        self._run(ray_kernels.FORWARD, laid, seen, matrices, shifts)
+        self._run(fused.ray_kernels.FORWARD, laid, seen, matrices, shifts)
         return _unlay(seen, volume.dtype, self.rows)
 
     def adjoint(
@@ -130,19 +130,19 @@ class _Sampling(HostOperation):
         given, g_volume = _lay(upstream, self.rows), None
         if wanted[0]:
             laid = np.zeros((*volume.shape[1:], volume.shape[0], given.shape[-1]), given.dtype)
-            self._run(ray_kernels.ADJOINT, laid, given, *pose)
+            self._run(fused.ray_kernels.ADJOINT, laid, given, *pose)
             g_volume = _unlay(laid, volume.dtype)
         if not (wanted[1] or wanted[2]):
             return g_volume, None, None
-        found = self._run(ray_kernels.BY_POSE, _lay(volume), given, *pose)
+        found = self._run(fused.ray_kernels.BY_POSE, _lay(volume), given, *pose)
         return g_volume, *(g.astype(of.dtype) for g, of in zip(found, pose, strict=True))
 
 
 class _Projection(_Sampling):
     rows: ClassVar[int] = 1
 
-    def _kernels(self) -> ray_kernels.Kernels:
-        return ray_kernels.along_rows if self.frame.level else ray_kernels.along_rays
+    def _kernels(self) -> Any:
+        return fused.ray_kernels.along_rows if self.frame.level else fused.ray_kernels.along_rays
 
     def _seen(self, volume: np.ndarray, matrices: np.ndarray) -> tuple[int, ...]:
         return len(matrices), self.frame.width or volume.shape[1], self.frame.wanted
@@ -151,8 +151,8 @@ class _Projection(_Sampling):
 class _Rotation(_Sampling):
     rows: ClassVar[int] = 0
 
-    def _kernels(self) -> ray_kernels.Kernels:
-        return ray_kernels.on_grid
+    def _kernels(self) -> Any:
+        return fused.ray_kernels.on_grid
 
     def _seen(self, volume: np.ndarray, matrices: np.ndarray) -> tuple[int, ...]:
         return self.frame.width or volume.shape[1], self.frame.depth or volume.shape[2], self.frame.wanted
@@ -160,7 +160,7 @@ class _Rotation(_Sampling):
 
 # -- anywhere ----------------------------------------------------------------------------------------------------------
 SAMPLES = 1 << 24  # taken at a time: so many poses are worked on together
-AT_VOXEL = {"single": 5e-6, "double": ray_kernels.AT_VOXEL}  # rounding must not decide what is at a voxel
+AT_VOXEL = {"single": 5e-6, "double": 1e-9}  # rounding must not decide what is at a voxel
 
 
 class _Axis(NamedTuple):
