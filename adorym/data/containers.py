@@ -165,9 +165,9 @@ def open_container(path: str | Path) -> Container:
             return _made(path, "empad", _whole(read_empad(path)))
     if scans := scans_of(path):
         few = ", ".join(f"{number} {command}".strip() for number, command in list(scans.items())[-3:])
-        remedy = f"give the frames to 'adorym prepare', with '--set scan={path.name}{':NUMBER' * ('' not in scans)}'"
+        advice = f"give the frames to 'adorym prepare', with '--set scan={path.name}{':NUMBER' * ('' not in scans)}'"
         found = f"{len(scans)} scan{'s' * (len(scans) > 1)}, the last: {few}"
-        raise DataError(str(path), "readings of motors and counters, no frames", found=found, remedy=remedy)
+        raise DataError(str(path), "readings of motors and counters, no frames", found=found, remedy=advice)
     expected = "HDF5, npz, npy, mat, tif, jpg, png, EDF, CBF or MIB, perhaps compressed with bz2 or gzip"
     found = f"a file that starts with {head[:8]!r}" if head else "an empty file"
     remedy = f"a raw EMPAD file has a multiple of {EMPAD_FRAME} bytes" if path.suffix == ".raw" else None
