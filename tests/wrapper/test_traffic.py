@@ -19,6 +19,7 @@ from device_runs import ON_DEVICE, near_truth, traffic
 from test_device_path import off_truth, with_parameter
 from tiny_runs import calm, exact, tiny
 
+from adorym.engine import gradients
 from adorym.parameters import ParameterSettings
 
 MOVING = ("far_field-1", "tomography-moving")
@@ -26,7 +27,6 @@ MOVING = ("far_field-1", "tomography-moving")
 # What still leaves the device, and why.
 NOT_YET = {
     "projector-fourier": "the library of its transforms works on the host",
-    "constraint-homogeneous": "the line through all pixels is found on the host",
 }
 
 
@@ -77,6 +77,15 @@ def test_a_batch_with_every_constraint(name, tmp_path):
         np.save(constraint.mask, np.ones(tiny(exact()).problem.store.shape, bool))
     made = tiny(exact(), with_parameter(constraint.parameter), {"constraints": (constraint,)}, **ON_DEVICE)
     assert not traffic(off_truth(made))
+
+
+def test_a_batch_in_several_chunks(monkeypatch):
+    monkeypatch.setattr(gradients, "CHUNK_PIXELS", 2 * 12 * 14 * 3)  # three patterns of two modes
+    settings = ParameterSettings()
+    parameters = calm() | dict.fromkeys(("probe_positions", "probe_offset", "intensity_scale", "background"), settings)
+    made = off_truth(tiny(exact(), parameters, **ON_DEVICE))
+    assert len(gradients.own_chunks(made.problem, np.arange(10))) > 2
+    assert not traffic(made)
 
 
 def test_no_entry_of_the_list_is_out_of_date():
