@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
-from backends import DOUBLE
+from backends import DOUBLE, make_backend
 from cases import CASES, MODELS, insert
 from device_runs import near_truth
 from laws import arrays_of, noise, relative_error
@@ -23,8 +23,10 @@ from adorym.engine.loop import Reconstruction
 from adorym.engine.settings import RunSettings
 from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings
+from adorym.optics.poses import make_poses
 from adorym.optimizers.first_order import Adam
 from adorym.parameters import ParameterSettings
+from adorym.wrapper.fused import rays
 
 # In single precision some steps amplify rounding errors: the host is then as far from its run in double precision.
 RTOL, ROUNDING = {"double": 1e-9, "single": 1e-4}, 3.0
@@ -73,6 +75,20 @@ def test_every_projector(name, tmp_path):
     for case in MODELS["tomography"]():
         changed = replace(case, model=replace(case.model, projector=CASES["projector"][name](tmp_path)))
         assert_as_on_host(partial(near_truth, changed, seed=3, batch_size=10))
+
+
+@pytest.mark.parametrize("level", [True, False])
+def test_poses_are_worked_on_in_parts(level, monkeypatch):
+    xp, rng = make_backend(DOUBLE), np.random.default_rng(4)
+    volume, frame = rng.normal(size=(4, 6, 8)), rays.Frame(4, 0, 0, 4, width=7, level=level)
+    poses = make_poses(
+        xp, xp.asarray(rng.uniform(0, 3, 5)), None if level else xp.asarray(0.1 * rng.normal(size=(5, 3)))
+    )
+    found = []
+    for samples in (rays.SAMPLES, 1):
+        monkeypatch.setattr(rays, "SAMPLES", samples)
+        found.append(xp.to_numpy(rays.project(xp, xp.asarray(volume), poses.matrices, poses.shifts, frame)))
+    assert found[0].shape == (5, 4, 7) and relative_error(*found) < 1e-14
 
 
 def off_truth(made: Reconstruction) -> Reconstruction:
