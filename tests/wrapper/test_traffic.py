@@ -13,13 +13,15 @@ import numpy as np
 import pytest
 import torch
 from backends import DOUBLE, make_backend
-from cases import CASES, MODELS
+from cases import CASES, MODELS, insert
 from device_double import Traffic
 from device_runs import ON_DEVICE, near_truth, traffic
 from test_device_path import off_truth, with_parameter
-from tiny_runs import calm, exact, tiny
+from tiny_runs import calm, exact, stopped_after, tiny
 
 from adorym.engine import gradients
+from adorym.engine.checkpoint import load_checkpoint, save_checkpoint
+from adorym.errors import RunError
 from adorym.parameters import ParameterSettings
 
 MOVING = ("far_field-1", "tomography-moving")
@@ -109,6 +111,22 @@ def test_the_loss_is_fetched_once_an_epoch(name):
         found.append(seen.seen)
     assert found[0] == found[1]
     assert sum("_local_scalar_dense" in each and "_epoch" in each for each in found[0]) == 1
+
+
+def test_a_loss_that_is_no_number_is_seen_at_the_end_of_the_epoch():
+    made = off_truth(tiny(exact(), **ON_DEVICE))
+    insert(made.problem, {"object": np.full(made.problem.store.shape, np.nan, np.complex64)})
+    with pytest.raises(RunError, match="not a finite number in epoch 1;|not a finite number in epoch 1$"):
+        next(made.epochs())
+
+
+def test_a_checkpoint_within_an_epoch_holds_the_loss_so_far(tmp_path):
+    first, second = (off_truth(tiny(exact(), **ON_DEVICE)) for _ in range(2))
+    stopped_after(first, 1, 1)
+    assert first.progress.batch == 1
+    save_checkpoint(first, tmp_path / "checkpoint.h5", {})
+    load_checkpoint(second, tmp_path / "checkpoint.h5", {})
+    assert second.progress.partial_loss == float(first.progress.partial_loss) > 0
 
 
 WAYS_OUT = {
