@@ -653,6 +653,7 @@ def _seen_by_itself(name: str, model: ForwardModel, data: Dataset, names: Collec
         for each in names:
             start = exponent if each == "object" else start_value(each, bound, rng)
             change = WIDTHS.get(each, 0.0) * rng.uniform(0.1, 1, start.shape)
+            change = change - change.mean(0) if each == "led_places" else change
             values[each] = start * np.exp(1j * change) if each == "pupil" else start + change
         return values | ({"object": np.exp(-exponent)} if transmission else {})
 

@@ -110,7 +110,7 @@ class FourierPtychography(ForwardModel):
             help="(y, x) of each lamp's light in the spectrum of the pictures",
             start=lambda bound, settings, rng: bound.geometry.places_px.copy(),
             per="pattern",
-            optimizer={"kind": "preconditioned", "regularization": 1e-3, "maximum_step": 0.5},
+            optimizer={"kind": "adam", "learning_rate": "0.1 px"},
             schedule={"kind": "constant"},
             gauge=without_mean,
             preconditioner=Blocks(STEP_PX),

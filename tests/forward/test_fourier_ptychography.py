@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from cases import insert, microscope_cases
 
 import adorym
 from adorym.commands.simulate import simulate
@@ -17,6 +19,7 @@ from adorym.engine.settings import RunSettings
 from adorym.errors import ConfigError, DataError
 from adorym.forward.fourier_ptychography import FourierPtychography
 from adorym.losses.counting import LeastSquares
+from adorym.optimizers.preconditioned import Preconditioned
 
 WAVELENGTH_M, PIXEL_M, SHAPE = 0.63e-6, 1.6e-6, (20, 24)
 LEDS_PX = np.array([[0.0, 0.0], [3.3, -1.0], [-2.4, 2.0]])
@@ -80,6 +83,25 @@ def test_a_simulated_file_brings_its_lamps(tmp_path):
     assert data.extra["leds_m"].shape == (4, 2) and data.probe_positions_px is None
     made = problem(data, led_distance=0.08)
     assert made.bound.dataset.pixel_size_m == pytest.approx((0.8e-6, 0.8e-6))
+
+
+def test_places_of_lamps_are_found_where_the_object_is_known():
+    case = microscope_cases()[1]
+    settings = {name: replace(each, refine=False) for name, each in case.settings.items()}
+    steps = Preconditioned(regularization=1e-3, maximum_step=0.5)
+    settings["led_places"] = replace(settings["led_places"], refine=True, optimizer=steps)
+    made = replace(case, settings=settings).reconstruction(epochs=30)
+    truth = case.truth(made.problem.store.shape, made.problem.bound.origin_px)
+    insert(made.problem, {name: value for name, value in truth.items() if name != "led_places"})
+    for _ in made.epochs():
+        pass
+    wrong = [each - truth["led_places"] for each in (made.problem.values["led_places"].first, _places(made.problem))]
+    before, after = (np.sqrt(np.square(each - each.mean(0)).sum(1).mean()) for each in wrong)
+    assert before > 0.05 and after < 0.1 * before
+
+
+def _places(problem: Any) -> np.ndarray:
+    return problem.present()["led_places"]
 
 
 REFUSED = {
