@@ -297,7 +297,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "holography_of_electrode": _plain(holograms.HolographyOfElectrode, size_px=24),
         "holography_of_pictures": _plain(holograms.HolographyOfPictures, size_px=24),
         "fourier_ptychography": _plain(microscope.Microscope, window_px=(16, 20), lamps=3),
-        "speckle_tracking": _plain(speckle.SpeckleTracking, window_px=(16, 20), diffusers=2),
+        "speckle_tracking": _plain(speckle.SpeckleExperiment, window_px=(16, 20), diffusers=2),
         "siemens_star_fly_scan": _plain(experiments.SiemensStarFlyScan),
         "bragg_crystal": _plain(bragg.BraggCrystal, frames=12, window_px=(14, 16), photons=1e5),
     },

@@ -27,7 +27,7 @@ PositiveLength = Annotated[Length, Field(gt=0)]
 
 
 @register("simulation", "speckle_tracking")
-class SpeckleTracking(Simulation):
+class SpeckleExperiment(Simulation):
     """Pictures of a specimen behind a diffuser at several positions, and of the diffuser alone, in a parallel beam.
 
     Attributes:

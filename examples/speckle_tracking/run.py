@@ -11,7 +11,7 @@ from pathlib import Path
 import adorym
 from adorym.commands.score import score
 from adorym.data.native_write import write_native
-from adorym.simulate.speckle import SpeckleTracking
+from adorym.simulate.speckle import SpeckleExperiment
 
 HERE = Path(__file__).resolve().parent
 
@@ -26,7 +26,7 @@ def main() -> None:
     folder = arguments.output.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     data = folder / "speckle.h5"
-    experiment = SpeckleTracking(window_px=(48, 48), diffusers=3) if arguments.quick else SpeckleTracking()
+    experiment = SpeckleExperiment(window_px=(48, 48), diffusers=3) if arguments.quick else SpeckleExperiment()
     write_native(experiment.run(seed=0), data)
 
     settings = [f"data.path={data}", *(["run.epochs=5"] if arguments.quick else [])]
