@@ -307,7 +307,7 @@ class Reconstruction:
         if progress.batch == 0 and epoch > 0:
             self._apply_updates("start", self._state(total, epoch, rates))
         parts, before = self.batches(), progress.partial_time_s
-        moved = _snapshot(problem, epoch) if progress.batch == 0 else {}
+        moved = _snapshot(problem, epoch, total, rates) if progress.batch == 0 else {}
         first, step = progress.batch, GradientStep(problem)
         for i in range(first, len(parts)):
             if i > first and self._agreed_to_stop():
@@ -381,12 +381,13 @@ class Reconstruction:
         )  # fmt: skip
 
 
-def _snapshot(problem: Problem, epoch: int) -> dict[str, np.ndarray]:
+def _snapshot(problem: Problem, epoch: int, total: int, rates: Mapping[str, float]) -> dict[str, np.ndarray]:
     """Values of the parameters that are refined for the first time in ``epoch``."""
+    values = {name: problem.values[name] for name in rates if name != OBJECT}
     return {
         name: problem.xp.to_numpy(v.array).copy()
-        for name, v in problem.active(epoch).items()
-        if name != OBJECT and v.settings.start == epoch
+        for name, v in values.items()
+        if v.settings.start == epoch or not v.schedule.factor(epoch - 1, total)
     }
 
 
