@@ -22,6 +22,7 @@ import numpy as np
 from figures import Figure, main
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
+from physics_models import fourier_ptychography, speckle_tracking
 from physics_waves import WINDOW, beam, patterns, raster, seen, specimen
 from scipy.ndimage import gaussian_filter
 
@@ -255,6 +256,8 @@ MAKERS = {
     "position_trend": position_trend,
     "stages": stages,
     "detector_blur": detector_blur,
+    "speckle_tracking": speckle_tracking,
+    "fourier_ptychography": fourier_ptychography,
 }
 
 if __name__ == "__main__":

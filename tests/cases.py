@@ -41,6 +41,7 @@ from adorym.engine.settings import RunSettings
 from adorym.forward.base import ForwardModel
 from adorym.forward.bragg_cdi import BraggCdi
 from adorym.forward.crystal import CrystalObject
+from adorym.forward.fourier_ptychography import FourierPtychography
 from adorym.forward.holography import Holography
 from adorym.forward.holotomography import HoloTomography
 from adorym.forward.multi_peak import MultiPeak
@@ -50,6 +51,7 @@ from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.ptychotomography import PtychoTomography
 from adorym.forward.rocking_curve import RockingCurve
+from adorym.forward.speckle_tracking import SpeckleTracking
 from adorym.forward.tomography import Tomography
 from adorym.initializers import (
     algorithms,
@@ -63,6 +65,7 @@ from adorym.initializers import (
 )
 from adorym.losses.base import Loss
 from adorym.losses.counting import Huber, Intensity, LeastSquares, Mixed, Poisson, Student
+from adorym.object_space import Transmission
 from adorym.optics import probes
 from adorym.optics.probe_search import AutoProbe
 from adorym.optics.projector import Fourier, Joseph, Rotate
@@ -79,7 +82,9 @@ from adorym.simulate import (
     foam,
     holograms,
     illumination,
+    microscope,
     phantoms,
+    speckle,
 )
 from adorym.solvers import library, memory, newton, preconditioners, splitting
 from adorym.stream import growing, policy, position_file, pva, replay, targets
@@ -162,6 +167,8 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "rocking_curve": _plain(RockingCurve),
         "multi_peak": _plain(MultiPeak, reflections=REFLECTIONS, lattice=LATTICE_M),
         "holography": _plain(Holography, buffer_px=4),
+        "fourier_ptychography": _plain(FourierPtychography, numerical_aperture=0.1, led_distance=0.08),
+        "speckle_tracking": _plain(SpeckleTracking, references="references.h5", scattering=3.0),
         "multislice": _plain(Multislice, slices=3, spacing=2e-6),
         "tomography": _plain(Tomography, center=1.5),
         "ptychotomography": _plain(PtychoTomography, thickness="multislice"),
@@ -289,6 +296,8 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "holography": _plain(holograms.Holography, window_px=(16, 20), distances=(0.01, 0.02), detector_pixel=2e-6),
         "holography_of_electrode": _plain(holograms.HolographyOfElectrode, size_px=24),
         "holography_of_pictures": _plain(holograms.HolographyOfPictures, size_px=24),
+        "fourier_ptychography": _plain(microscope.Microscope, window_px=(16, 20), lamps=3),
+        "speckle_tracking": _plain(speckle.SpeckleExperiment, window_px=(16, 20), diffusers=2),
         "siemens_star_fly_scan": _plain(experiments.SiemensStarFlyScan),
         "bragg_crystal": _plain(bragg.BraggCrystal, frames=12, window_px=(14, 16), photons=1e5),
     },
@@ -590,7 +599,74 @@ def holotomography_cases() -> list[ModelCase]:
     ]
 
 
+def speckle_cases() -> list[ModelCase]:
+    """Plain steps and balanced ones; everything that may differ from one picture to the next."""
+    rng, n, window = np.random.default_rng(17), 20, (12, 14)
+    y, x = np.indices(window)
+    waves = rng.uniform(0.5, 1.5, (n, 2)), rng.uniform(0, 6, n)
+    lines = [a * y + b * x + c for (a, b), c in zip(*waves, strict=True)]
+    data = Dataset(
+        Exact(np.ones((n, *window))),
+        energy_ev=2e4,
+        pixel_size_m=(1e-6, 1.2e-6),
+        propagation_distance_m=np.array([0.1]),
+        extra={"references": 100 + 30 * np.sin(lines)},
+    )
+    names = ("object", "dark_field", "reference_shift", "intensity_scale")
+    model = SpeckleTracking(scattering=2.0, balance=None)
+    return [
+        _seen_by_itself("speckle-plain", model, data, names),
+        _seen_by_itself("speckle-balanced", SpeckleTracking(balance=1e-2), data, names[:1]),
+    ]
+
+
+def microscope_cases() -> list[ModelCase]:
+    """The object alone and everything; lamps between pixels of the spectrum."""
+    rng = np.random.default_rng(19)
+    data = Dataset(
+        Exact(np.full((20, 12, 14), 100.0)),
+        energy_ev=1.968,
+        pixel_size_m=(1.6e-6, 1.5e-6),
+        extra={"leds_px": rng.uniform(-4, 4, (20, 2))},
+    )
+    model, names = FourierPtychography(numerical_aperture=0.12, buffer_px=1), ("object", "pupil")
+    return [
+        _seen_by_itself("microscope", model, data, names),
+        _seen_by_itself("microscope-lamps", model, data, (*names, "led_places", "intensity_scale")),
+    ]
+
+
+# Of the changes from start values.
+WIDTHS = {"dark_field": 0.3, "reference_shift": 0.3, "intensity_scale": 0.2, "pupil": 1.0, "led_places": 0.3}
+
+
+def _seen_by_itself(name: str, model: ForwardModel, data: Dataset, names: Collection[str]) -> ModelCase:
+    """What the model itself says of an object and parameters that differ from the start values."""
+    settings = {each: model.refinable[each].settings() for each in names}
+
+    def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
+        rng, values, bound = np.random.default_rng(5), {}, model.bind(data, settings)
+        y, x = np.indices(shape[:2])
+        exponent = 0.1 * np.sin(0.5 * y + 0.2 * x) ** 2 + 0.8j * np.cos(0.4 * x - 0.3 * y)
+        exponent = exponent.reshape(shape)
+        transmission = isinstance(bound.space, Transmission)
+        for each in names:
+            start = exponent if each == "object" else start_value(each, bound, rng)
+            change = WIDTHS.get(each, 0.0) * rng.uniform(0.1, 1, start.shape)
+            change = change - change.mean(0) if each == "led_places" else change
+            values[each] = start * np.exp(1j * change) if each == "pupil" else start + change
+        return values | ({"object": np.exp(-exponent)} if transmission else {})
+
+    case = ModelCase(name, model, data, settings, truth, {"object": 0.05, "reference_shift": 0.02}, 1e-7, rtol=1e-5)
+    problem = case.problem()
+    insert(problem, truth(problem.store.shape, problem.bound.origin_px))
+    exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(data.n_patterns)))
+    return replace(case, dataset=data.with_(patterns=Exact(exact)))
+
+
 MODELS: dict[str, Callable[..., list[ModelCase]]] = {
+    "fourier_ptychography": microscope_cases,
+    "speckle_tracking": speckle_cases,
     "tomography": tomography_cases,
     "ptychotomography": ptychotomography_cases,
     "ptychography": ptychography_cases,

@@ -32,6 +32,7 @@ from adorym.errors import ConfigError, ConfigErrors, InputError
 from adorym.forward.base import ForwardModel
 from adorym.forward.bragg_cdi import BraggCdi
 from adorym.forward.crystal import CrystalObject
+from adorym.forward.fourier_ptychography import FourierPtychography
 from adorym.forward.holography import Holography
 from adorym.forward.holotomography import HoloTomography
 from adorym.forward.multi_peak import MultiPeak
@@ -39,6 +40,7 @@ from adorym.forward.multislice import Multislice
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.ptychotomography import PtychoTomography
 from adorym.forward.rocking_curve import RockingCurve
+from adorym.forward.speckle_tracking import SpeckleTracking
 from adorym.forward.tomography import Tomography
 from adorym.initializers.simple import Constant
 from adorym.losses.counting import LeastSquares
@@ -85,6 +87,18 @@ def _pictures(n: int, window: int) -> Case:
     )
 
 
+def _speckle() -> Case:
+    counts = _counts((8, 384, 384))
+    known = {"energy_ev": 2e4, "pixel_size_m": (1e-6, 1e-6), "propagation_distance_m": np.array([0.1])}
+    return SpeckleTracking(), Dataset(counts, None, extra={"references": counts.array}, **known), {}
+
+
+def _microscope() -> Case:
+    lamps = np.random.default_rng(3).uniform(-20, 20, (60, 2))
+    known = {"energy_ev": 1.968, "pixel_size_m": (1.6e-6, 1.6e-6), "extra": {"leds_px": lamps}}
+    return FourierPtychography(numerical_aperture=0.1), Dataset(_counts((60, 128, 128)), None, **known), {}
+
+
 def _crystal(model: ForwardModel) -> Case:
     peak = Peak(kind=model.kind)
     small = peak.dataset()
@@ -107,6 +121,8 @@ LARGE: dict[str, Callable[[], Case]] = {
         HoloTomography(buffer_px=8), (20, 32, 96), propagation_distance_m=np.array([5e-3]), open_beam_counts=20.0
     ),
     "holography": lambda: _pictures(4, 512),
+    "speckle_tracking": lambda: _speckle(),
+    "fourier_ptychography": lambda: _microscope(),
     "bragg_cdi": lambda: _crystal(BraggCdi()),
     "rocking_curve": lambda: _crystal(RockingCurve()),
     "multi_peak": lambda: _crystal(MultiPeak(reflections=REFLECTIONS, lattice=LATTICE_M)),

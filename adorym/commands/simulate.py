@@ -9,7 +9,9 @@ from typing import Any
 # Imported for what it registers; its own names are looked up by kind.
 import adorym.simulate.bragg
 import adorym.simulate.experiments
-import adorym.simulate.holograms  # noqa: F401
+import adorym.simulate.holograms
+import adorym.simulate.microscope
+import adorym.simulate.speckle  # noqa: F401
 from adorym.data.dataset import Dataset
 from adorym.data.native_write import write_native
 from adorym.errors import ConfigError

@@ -66,6 +66,8 @@ class Dataset:
         angle_numbers: ``(n_angles,)`` int, likewise of each angle.
         saturation_counts: Counts at and above which a pixel is only a lower bound; ``None`` without such pixels.
         growing: Further patterns may come.
+        extra: Arrays that one forward model needs, by name: ``references`` of speckle tracking, ``leds_m`` or
+            ``leds_px`` of Fourier ptychography.
         truth: Ground truth of a simulation: ``object``, ``probe``, ``probe_positions_px``, ...
         notes: Decisions of the reader: keys used, axes flipped, units assumed.
         doubts: What is doubtful about the data, and what was repaired: the user should see it before a run.
@@ -99,6 +101,7 @@ class Dataset:
     angle_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     saturation_counts: float | None = None
     growing: bool = False
+    extra: dict[str, np.ndarray] = field(default_factory=dict)
     truth: dict[str, Any] = field(default_factory=dict)
     path: str = ""
     format: str = ""

@@ -39,8 +39,9 @@ def write_native(dataset: Dataset, path: str | Path) -> Path:
             _write_positions(file, dataset)
             if dataset.start_probe is not None:
                 put(file, "start/probe", dataset.start_probe, "sqrt(photons)")
-            for name, value in dataset.truth.items():
-                put(file, f"truth/{name}", value, UNIT_OF_SUFFIX.get(name.rpartition("_")[2], ""))
+            for group in ("extra", "truth"):
+                for name, value in getattr(dataset, group).items():
+                    put(file, f"{group}/{name}", value, UNIT_OF_SUFFIX.get(name.rpartition("_")[2], ""))
     except (OSError, TypeError) as error:
         raise DataError(str(path), "the data set cannot be written", found=str(error)) from error
     return path

@@ -46,6 +46,10 @@ class Selection:
             for name, value in truth.items()
         }
 
+    def extra(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Arrays with an entry a pattern, of the chosen patterns."""
+        return {name: self.of(each) if len(each) == self.total else each for name, each in arrays.items()}
+
     def of(self, entries: np.ndarray) -> np.ndarray:
         """Those of ``entries`` ``(total, ...)`` that belong to the chosen patterns."""
         return entries if self.is_all else entries[self.patterns]
@@ -155,6 +159,7 @@ def choose(dataset: Dataset, keep: np.ndarray, note: str) -> Dataset:
         pattern_numbers=dataset.pattern_numbers[keep],
         mask=mask[keep] if mask is not None and mask.ndim == 3 else mask,
         weights=weights[keep] if weights is not None and weights.ndim == 3 else weights,
+        extra={name: each[keep] if len(each) == n else each for name, each in dataset.extra.items()},
         truth=truth,
         notes=(*dataset.notes, note),
     )

@@ -2,6 +2,7 @@
 
 from adorym.forward import (
     bragg_cdi,
+    fourier_ptychography,
     holography,
     holotomography,
     multi_peak,
@@ -9,6 +10,7 @@ from adorym.forward import (
     ptychography,
     ptychotomography,
     rocking_curve,
+    speckle_tracking,
     tomography,
 )
 from adorym.forward.base import ForwardModel, Request
@@ -20,6 +22,7 @@ __all__ = [
     "Initializer",
     "Request",
     "bragg_cdi",
+    "fourier_ptychography",
     "holography",
     "holotomography",
     "multi_peak",
@@ -27,5 +30,6 @@ __all__ = [
     "ptychography",
     "ptychotomography",
     "rocking_curve",
+    "speckle_tracking",
     "tomography",
 ]

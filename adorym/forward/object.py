@@ -113,6 +113,17 @@ class ObjectSettings(ParameterSettings):
             )
 
 
+@component
+class WholeObjectSettings(ParameterSettings):
+    """How an object starts and is refined whose size follows from the model.
+
+    Attributes:
+        initial: Initial object; vacuum (transmission 1) if absent.
+    """
+
+    initial: Annotated[Initializer | None, ComponentOf("initializer")] = None  # type: ignore[assignment]
+
+
 def object_parameter(**changes: Any) -> Parameter:
     """The object as a refinable parameter; ``changes`` replace fields of the declaration."""
     declared: dict[str, Any] = {

@@ -17,6 +17,7 @@ with rotation :math:`\varphi` from x towards y (clockwise on a screen).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,13 +117,21 @@ def interpolate(xp: Backend, images: Array, maps: Array, window_px: tuple[int, i
     By periodic cubic splines (Unser, IEEE Signal Process. Mag. 16 (6), 22 (1999)), differentiable in images and maps;
     positions outside take the value at the edge. The reference for `adorym.wrapper.fused.hologram_kernels`.
     """
-    n, size = images.shape[0], tuple(images.shape[1:])
     r_y, r_x = (np.arange(k) - (k - 1) / 2 for k in window_px)
     axes = xp.asarray(r_y[:, None] + 0 * r_x), xp.asarray(0 * r_y[:, None] + r_x)
+    positions = []
+    for axis, size in enumerate(images.shape[1:]):
+        a, b, t = (xp.reshape(maps[:, 3 * axis + i], (-1, 1, 1)) for i in range(3))
+        positions.append(a * axes[0] + b * axes[1] + t + (size - 1) / 2)
+    return resample(xp, images, positions)
+
+
+def resample(xp: Backend, images: Array, positions_px: Sequence[Array]) -> Array:
+    """``images`` ``(n, Y, X)`` at positions (rows, columns) ``(1 or n, y, x)``, as `interpolate`: ``(n, y, x)``."""
+    n, size = images.shape[0], tuple(images.shape[1:])
     whole, fraction = [], []
     for axis in range(2):
-        a, b, t = (xp.reshape(maps[:, 3 * axis + i], (-1, 1, 1)) for i in range(3))
-        position = xp.clip(a * axes[0] + b * axes[1] + t + (size[axis] - 1) / 2, 1.0, size[axis] - 2.0)
+        position = xp.clip(positions_px[axis], 1.0, size[axis] - 2.0)
         pixel = xp.minimum(xp.floor(position), size[axis] - 3.0)
         whole.append(xp.as_index(pixel))
         fraction.append(position - pixel)
@@ -134,7 +143,7 @@ def interpolate(xp: Backend, images: Array, maps: Array, window_px: tuple[int, i
     for i, w in enumerate(w_y):
         for j, v in enumerate(w_x):
             index = first + (i - 1) * size[1] + (j - 1)
-            total = total + w * v * xp.reshape(xp.take(flat, xp.reshape(index, (-1,))), (n, *window_px))
+            total = total + w * v * xp.reshape(xp.take(flat, xp.reshape(index, (-1,))), tuple(index.shape))
     return total
 
 

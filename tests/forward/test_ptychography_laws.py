@@ -162,6 +162,10 @@ def test_truth_in_data_out(case):
         "illumination": lambda v: v * 1.1,
         "log10_kappa": lambda v: v - 0.5,
         "beam_shape": lambda v: v + 0.1,
+        "dark_field": lambda v: v + 0.1,
+        "reference_shift": lambda v: v + 0.5,
+        "pupil": lambda v: v * 1.1,
+        "led_places": lambda v: v + 0.3 * np.array([1, -1])[np.arange(len(v)) % 2][:, None],
     }
     for name in truth:
         assert loss_at(case, problem, truth | {name: wrong[name](truth[name])}) > 3 * floor + 1e-6, name

@@ -21,6 +21,7 @@ from tiny_scan import Exact, Scan
 
 from adorym.data.dataset import Dataset
 from adorym.forward.base import ForwardModel
+from adorym.forward.fourier_ptychography import FourierPtychography
 from adorym.forward.holography import Holography
 from adorym.forward.holotomography import HoloTomography
 from adorym.forward.multislice import Multislice
@@ -28,6 +29,7 @@ from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.ptychotomography import PtychoTomography
+from adorym.forward.speckle_tracking import SpeckleTracking
 from adorym.forward.tomography import Tomography
 from adorym.losses.counting import LeastSquares, Poisson
 from adorym.optics.probes import GaussianProbe
@@ -191,6 +193,26 @@ def _hologram(**model: Any) -> Tiny:
     return Tiny(made, data, settings, lambda shape, rng: 0.1 * noise(rng, shape) + 0j, middle, 0.95 / (1 + KAPPA**2))
 
 
+def _speckle() -> Tiny:
+    """Short enough a distance that absorption and phase count alike."""
+    references = 100 + 40 * np.random.default_rng(4).uniform(-1, 1, (3, *WINDOW))
+    data = series(WINDOW, patterns=Exact(references), propagation_distance_m=np.array([0.4]), open_beam_counts=None)
+    model = SpeckleTracking(balance=None)
+    data = replace(data, extra={"references": references})
+    return Tiny(
+        model, data, {}, lambda shape, rng: 0.1 * np.abs(noise(rng, shape)) + 0.1j * noise(rng, shape), ones, 0.2
+    )
+
+
+def _microscope() -> Tiny:
+    """Lamps on whole pixels of the spectrum: what is between them is left out of the curvature."""
+    lamps = np.array([[0.0, 0], [1, 2], [-1, 1], [0, -2]])
+    known = {"energy_ev": 1.968, "pixel_size_m": (1.6e-6, 1.6e-6), "extra": {"leds_px": lamps}}
+    data = Dataset(Exact(np.full((4, *WINDOW), 100.0)), **known)
+    model = FourierPtychography(numerical_aperture=0.15, buffer_px=0)
+    return Tiny(model, data, {}, transmission, ones, 0.5)
+
+
 TINY: dict[str, Callable[[], Tiny]] = {
     "ptychography-far": lambda: _thin("far_field", 1),
     "ptychography-modes": lambda: _thin("far_field", 2),
@@ -210,6 +232,8 @@ TINY: dict[str, Callable[[], Tiny]] = {
     "holography": lambda: _hologram(),
     "holography-one-material": lambda: _hologram(homogeneous=True, kappa=KAPPA),
     "holotomography": lambda: _holotomography(),
+    "speckle_tracking": lambda: _speckle(),
+    "fourier_ptychography": lambda: _microscope(),
 }
 
 

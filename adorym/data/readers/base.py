@@ -59,6 +59,7 @@ class Raw:
         rotation_center_px: x of the rotation axis from the detector's middle.
         arm_px: (y, x) pixel that the arm of the detector points at.
         computed: As `adorym.data.dataset.Dataset` has it.
+        extra: Arrays that one forward model needs, by name.
         truth: What a simulation knows.
         notes: What the reader decided.
         doubts: What is doubtful about the file.
@@ -83,6 +84,7 @@ class Raw:
     rotation_center_px: float | None = None
     arm_px: tuple[float, float] | None = None
     computed: tuple[str, ...] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
     truth: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
@@ -179,6 +181,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         mask=frames.mask,
         weights=frames.weights,
         start_probe=_of_scans(frames.start_probe, chosen.angles),
+        extra={} if frames.cut else chosen.extra(raw.extra),
         truth={} if frames.cut else chosen.truth(raw.truth),  # it is on other pixels
         path=path,
         positions_zero_px=zero,

@@ -54,6 +54,7 @@ def joined_raw(raws: Sequence[Raw], path: str) -> Raw:
         theta_rad=np.concatenate([raw.theta_rad for raw in raws]) if several else first.theta_rad,
         mask=first.mask if all(_same(raw.mask, first.mask) for raw in raws) else np.concatenate(masks),
         start_probe=_probes([raw.start_probe for raw in raws]),
+        extra={},
         truth={},
         notes=(f"{len(raws)} files of {', '.join(str(shape[0]) for shape in shapes)} patterns", *first.notes),
     )
@@ -89,6 +90,7 @@ def joined_scans(scans: Sequence[Dataset]) -> Dataset:
         weights=None if all(scan.weights is None for scan in scans) else np.concatenate(weights),
         start_probe=_probes([scan.start_probe for scan in scans]),
         saturation_counts=min(saturated, default=None),
+        extra={},
         truth={},
         notes=tuple(f"scan {i}: {note}" for i, scan in enumerate(scans, 1) for note in scan.notes),
         doubts=tuple(f"scan {i}: {doubt}" for i, scan in enumerate(scans, 1) for doubt in scan.doubts),
@@ -162,6 +164,7 @@ def at_distances(raws: Sequence[Raw], path: str) -> Raw:
         flat=None,
         drift=None,
         open_beam_counts=levels[0] or first.open_beam_counts,
+        extra={},
         truth={},
         notes=(f"{len(raws)} distances of {n} pictures", *first.notes, *dict.fromkeys(notes)),
         doubts=tuple(dict.fromkeys(doubt for raw in raws for doubt in raw.doubts)),

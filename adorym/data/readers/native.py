@@ -19,10 +19,12 @@
 | ``metadata/computed`` | texts | which of pixel size and positions follow from the distance of the detector |
 | ``metadata/angle_index`` | (n,) | angle of every pattern, where angles have unequal numbers of them |
 | ``start/probe`` | (modes, y, x) | square root of photons |
+| ``extra/references`` | (n or 1, y, x) | photons, pictures without the sample, of speckle tracking |
+| ``extra/leds_m``, or ``leds_px`` | (n, 2) | places of the lamps of Fourier ptychography, (y, x) |
 | ``truth/...`` | | what a simulation knows |
 | ``stream/...`` | | what a recorded stream tells of its frames: `adorym.data.recording` |
 
-``@units`` on a dataset wins over the unit of the table. The last nine rows are additions to the original's layout.
+``@units`` on a dataset wins over the unit of the table. The last eleven rows are additions to the original's layout.
 Angles missing from a file with scans at several angles are taken as the original takes them: evenly from 0 to pi, both
 included. Pictures without angles are pictures at one angle.
 """
@@ -105,7 +107,8 @@ class NativeReader(Reader):
                 arm_px=_arm(file),
                 open_beam_counts=_number(file, "metadata/open_beam_counts"),
                 computed=_texts(file, "metadata/computed"),
-                truth=_truth(file),
+                extra={name: np.asarray(each) for name, each in _group(file, "extra").items()},
+                truth=_group(file, "truth"),
                 notes=(*stored_notes, *notes),
                 doubts=tuple(doubts),
             )
@@ -298,8 +301,8 @@ def _mask(file: h5py.File, shape: tuple[int, int, int]) -> np.ndarray | None:
     return mask.reshape(shape) if mask.ndim > 2 and mask.size == np.prod(shape) else mask
 
 
-def _truth(file: h5py.File) -> dict[str, object]:
-    """Every dataset below ``/truth`` by its path there."""
+def _group(file: h5py.File, group: str) -> dict[str, object]:
+    """Every dataset below ``group`` by its path there."""
     found: dict[str, object] = {}
 
     def add(name: str, item: object) -> None:
@@ -307,6 +310,6 @@ def _truth(file: h5py.File) -> dict[str, object]:
             is_text = h5py.check_string_dtype(item.dtype) is not None
             found[name] = item.asstr()[()] if is_text else whole(item)
 
-    if isinstance(file.get("truth"), h5py.Group):
-        file["truth"].visititems(add)
+    if isinstance(file.get(group), h5py.Group):
+        file[group].visititems(add)
     return found
