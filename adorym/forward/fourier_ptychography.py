@@ -212,11 +212,12 @@ class FourierPtychography(ForwardModel):
         return intensity
 
     def _by_object(self, point: Point) -> Array:
-        """Curvature ``(1, Y, X)``, of all pixels alike: the largest that a frequency of the spectrum has."""
+        """Curvature ``(1, Y, X)``, of all pixels alike: the largest that a frequency has, with the lamps as stated."""
         xp, geometry, shape = point.xp, point.batch.geometry, tuple(point.obj.shape[1:])
         window = geometry.aperture.shape
         power = xp.abs2(point.params["pupil"]) * xp.asarray(geometry.aperture**2)
-        whole = np.rint(xp.to_numpy(_places(xp, point.params, point.batch))).astype(np.int64)
+        stated = geometry.places_px[point.batch.patterns] * np.divide(window, geometry.window_px)
+        whole = np.rint(stated).astype(np.int64)
         corners = clip_corners(whole + [n // 2 - k // 2 for n, k in zip(shape, window, strict=True)], shape, window)
         windows = times_scale(point, xp.broadcast_to(power[None], (len(corners), *window)))
         covered = xp.scatter_windows(xp.zeros(shape), corners, xp.copy(windows))
@@ -244,8 +245,11 @@ def _parts(
     """
     shape, window = (int(obj.shape[1]), int(obj.shape[2])), batch.geometry.aperture.shape
     places = _places(xp, params, batch)
-    whole = np.rint(xp.to_numpy(xp.stop_gradient(places))).astype(np.int64)
-    y, x = ((whole[:, axis, None] + np.arange(k) - k // 2) % shape[axis] for axis, k in enumerate(window))
-    index = y[:, :, None] * shape[1] + x[:, None, :]
+    whole = xp.rint(xp.stop_gradient(places))
+    axes = []
+    for axis, k in enumerate(window):
+        row = xp.as_index(whole[:, axis])[:, None] + xp.asarray(np.arange(k) - k // 2, exact=True)
+        axes.append(row % shape[axis])
+    index = axes[0][:, :, None] * shape[1] + axes[1][:, None, :]
     spectrum = xp.reshape(xp.fft2(obj[0]) * float(np.sqrt(_share(window, shape))), (-1,))
-    return xp.reshape(xp.take(spectrum, index.ravel()), index.shape), places - xp.asarray(whole.astype(np.float64))
+    return xp.reshape(xp.take(spectrum, xp.reshape(index, (-1,))), tuple(index.shape)), places - whole
