@@ -22,56 +22,17 @@ import numpy as np
 from figures import Figure, main
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
+from physics_electrons import electrons
+from physics_runs import ENERGY_EV, PIXEL_M, STATIC, error, measured, run
+from physics_states import mixed_states
 from physics_waves import WINDOW, beam, patterns, raster, seen, specimen
 from scipy.ndimage import gaussian_filter
 
 import adorym
-from adorym.commands.score import in_frame
-from adorym.config import config_from
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.native_write import write_native
 from adorym.engine.loop import Reconstruction
 from adorym.metrics import align_object, position_errors
-from adorym.units import energy_ev
-
-STATIC = Path(__file__).resolve().parent.parent / "docs" / "_static"
-PIXEL_M, ENERGY_EV = 20e-9, energy_ev(1.4e-10)
-EPOCHS = 100
-
-
-def measured(
-    obj: np.ndarray, beams: np.ndarray, positions: np.ndarray, rng: np.random.Generator, **known: Any
-) -> Dataset:
-    """Counts of a scan of the fine object ``obj`` with a beam for each pattern, without a start probe."""
-    counts = rng.poisson(patterns(obj, beams, positions)).astype(np.float32)
-    given: dict[str, Any] = {
-        "energy_ev": ENERGY_EV,
-        "pixel_size_m": (PIXEL_M, PIXEL_M),
-        "probe_positions_px": positions,
-    }
-    return Dataset(ArrayPatterns(counts), **(given | known))
-
-
-def run(dataset: Dataset, **settings: Any) -> Reconstruction:
-    """A finished run with default settings, except for those given."""
-    config = config_from(
-        {"data": "memory", "forward_model": "ptychography", "run": {"epochs": EPOCHS, "threads": 1}, **settings}
-    )
-    made = Reconstruction(dataset, config.recipe, config.run)
-    for _ in made.epochs():
-        pass
-    return made
-
-
-def error(made: Reconstruction, true: np.ndarray) -> tuple[float, np.ndarray]:
-    """NRMSE of the object in the well-lit middle, and the aligned object."""
-    origin = made.problem.bound.origin_px
-    found = in_frame(made.problem.store.values(), (int(origin[0]), int(origin[1])), true.shape)[0]
-    corners = made.problem.dataset.probe_positions_px
-    low, high = int(corners.min() + WINDOW / 2 + 2), int(corners.max() + WINDOW / 2 - 2)
-    region = (slice(low, high), slice(low, high))
-    aligned = align_object(found, true, region)
-    return aligned.error, found
 
 
 def two_scans() -> Iterator[Figure]:
@@ -255,6 +216,8 @@ MAKERS = {
     "position_trend": position_trend,
     "stages": stages,
     "detector_blur": detector_blur,
+    "mixed_states": mixed_states,
+    "electrons": electrons,
 }
 
 if __name__ == "__main__":

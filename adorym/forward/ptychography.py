@@ -26,8 +26,9 @@ from pydantic import Field
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError, GeometryError
+from adorym.forward.aberrations import ABERRATING, ABERRATIONS, aberrated, coefficients, with_aberrations
 from adorym.forward.base import BoundModel, ForwardModel, Request, bound_scan
-from adorym.forward.object import Settings
+from adorym.forward.object import MixedObject, Settings, object_parameter
 from adorym.forward.probe import with_scans
 from adorym.forward.scans import rows_of_scans, scan_by_scan
 from adorym.forward.thin import SCANNED, by_object, by_scale, check_scan, without_mean
@@ -103,6 +104,8 @@ class Ptychography(ForwardModel):
     refinable: ClassVar[Mapping[str, Parameter]] = {
         **SCANNED,
         **VARYING,
+        **ABERRATING,
+        "object": object_parameter(settings=MixedObject),
         "probe_offset": Parameter(
             optional=True,
             unit="px",
@@ -178,8 +181,10 @@ class Ptychography(ForwardModel):
             geometry.check_pixel_size(self.regime)
         self.check_propagation(dataset, geometry, settings)
         exact = {"probe_positions": Blocks()} if self._own_prediction else {}
+        geometry = with_aberrations(geometry, dataset, settings)
         bound = bound_scan(self, dataset, geometry, settings, self.regime)
         return bound.with_(
+            derived=lambda values: coefficients(bound, values),
             preconditioners={"object": Diagonal(self.object_curvature), **exact},
             # The probe takes up a common factor.
             updates=(
@@ -232,6 +237,9 @@ class Ptychography(ForwardModel):
             modes = xp.take(modes, batch.angles)
         if VARIATIONS in params:
             modes = varied(xp, modes, params, self.varied_mode)
+        if ABERRATIONS in params:
+            grid, half_angle = batch.geometry.grid(self.regime), batch.geometry.half_angle_rad
+            return aberrated(xp, modes, params[ABERRATIONS], grid, half_angle)
         if "probe_defocus" not in params:
             return modes
         return angular_spectrum(xp, modes, batch.geometry.grid(self.regime), params["probe_defocus"][0])
@@ -248,7 +256,11 @@ class Ptychography(ForwardModel):
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
         """Intensities ``(n, y, x)`` in photons from object windows ``obj`` ``(n, y, x)`` complex."""
         offsets = self._offsets(params)
-        wave = obj[:, None] * shifted_modes(xp, self.probe_at_object(xp, params, batch), offsets)
+        modes = shifted_modes(xp, self.probe_at_object(xp, params, batch), offsets)
+        if len(obj.shape) == 3:
+            wave = obj[:, None] * modes
+        else:  # each state meets the whole beam
+            wave = xp.concat([state[:, None] * modes for state in xp.unstack(obj, -1)], axis=1)
         return self.detected(xp, wave, offsets, params, batch)
 
     def detected(
@@ -271,13 +283,14 @@ class Ptychography(ForwardModel):
     def object_curvature(self, point: Point) -> Array:
         """Curvature by the object, divided by the weight: the intensity of all modes at the object."""
         modes = self.probe_at_object(point.xp, point.params, point.batch)
-        return by_object(point, point.xp.sum(point.xp.abs2(modes), axis=-3))
+        lit, states = point.xp.sum(point.xp.abs2(modes), axis=-3), point.obj.shape[3:]
+        return by_object(point, point.xp.stack([lit] * states[0], axis=-1) if states else lit)
 
     def objective(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
         usable = self._own_prediction and self.fused and xp.on_host and loss.code is not None
-        plain = {VARIATIONS, "detector_blur"} & set(params)
+        plain = len(obj.shape) > 3 or {VARIATIONS, "detector_blur"} & set(params)
         if not usable or "propagation_distance" in request.wanted or plain:
             return super().objective(xp, obj, params, batch, loss, request)
         if len(params["probe"].shape) == 4:
@@ -318,7 +331,7 @@ class Ptychography(ForwardModel):
             weight=request.weight,
             transfer=None if far else xp.to_numpy(self._transfer(xp, constants, batch)),
         )
-        # Gradients of these two reach the model's own parameters through the graph.
-        inner = {"probe_defocus": "probe", "probe_offset": "probe_positions"}
+        # Gradients of these reach the model's own parameters through the graph.
+        inner = {"probe_defocus": "probe", ABERRATIONS: "probe", "probe_offset": "probe_positions"}
         wanted = frozenset(inner.get(name, name) for name in request.wanted)
         return exit_wave_loss(xp, detector, wanted, request.curvature)

@@ -90,6 +90,12 @@ def times_scale(point: Point, windows: Array) -> Array:
     return windows if scale is None else windows * point.xp.reshape(scale, (-1, *(1,) * (len(windows.shape) - 1)))
 
 
+def transmitted(point: Point) -> Array:
+    """``(n, y, x)`` intensity that a thin object transmits, in all its states."""
+    power = point.xp.abs2(point.obj)
+    return power if len(power.shape) == 3 else point.xp.sum(power, axis=-1)
+
+
 def by_object(point: Point, illumination: Array) -> Array:
     """Curvature ``(1 or n, y, x, ...)`` by an object in the intensity ``illumination`` ``(y, x, ...)``.
 
@@ -98,13 +104,13 @@ def by_object(point: Point, illumination: Array) -> Array:
     return times_scale(point, illumination if len(illumination.shape) == len(point.obj.shape) else illumination[None])
 
 
-def by_probe(point: Point, transmitted: Array | None = None) -> Array:
+def by_probe(point: Point, passed: Array | None = None) -> Array:
     """Curvature ``(1, y, x)`` by the probe: the summed ``|O|^2`` of the windows ``(n, y, x)`` of a thin object.
 
     By the probes of several scans ``(scans, 1, y, x)``.
     """
     xp, probe = point.xp, point.params["probe"]
-    power = times_scale(point, xp.abs2(point.obj) if transmitted is None else transmitted)
+    power = times_scale(point, transmitted(point) if passed is None else passed)
     if len(probe.shape) < 4:
         return xp.sum(power, axis=0, keepdims=True)
     of_scan = xp.asarray((np.arange(probe.shape[0])[:, None] == point.batch.angles).astype(xp.float_dtype))
