@@ -22,6 +22,7 @@ import numpy as np
 from figures import Figure, main
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
+from physics_detector import pattern_shift
 from physics_electrons import electrons
 from physics_runs import ENERGY_EV, PIXEL_M, STATIC, error, measured, run
 from physics_states import mixed_states
@@ -216,6 +217,7 @@ MAKERS = {
     "position_trend": position_trend,
     "stages": stages,
     "detector_blur": detector_blur,
+    "pattern_shift": pattern_shift,
     "mixed_states": mixed_states,
     "electrons": electrons,
 }

@@ -370,7 +370,11 @@ def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any
     per = "scan" if modes > 1 else "run"
     settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), modes=modes, per=per)
     settings["object"] = ObjectSettings(margin_px=4)
-    for name in ("detector_blur", "aberrations"):  # the fused operation has no blur; a known pupil is no Gaussian
+    for name in (
+        "detector_blur",
+        "pattern_shift",
+        "aberrations",
+    ):  # the fused operation lacks them; a known pupil is no Gaussian
         del settings[name]
     if regime == "far_field":
         del settings["propagation_distance"]
