@@ -32,8 +32,9 @@ from adorym.forward.detector import BLUR, DETECTOR, SHIFT, blurred, shift_update
 from adorym.forward.object import MixedObject, Settings, object_parameter
 from adorym.forward.probe import with_scans
 from adorym.forward.scans import rows_of_scans, scan_by_scan
+from adorym.forward.steady_beam import variation_gauges
 from adorym.forward.thin import SCANNED, by_object, by_scale, check_scan, without_mean
-from adorym.forward.variations import VARIATIONS, VARYING, variation_gauges, varied
+from adorym.forward.variations import VARIATIONS, VARYING, varied
 from adorym.losses.base import Loss
 from adorym.optics.geometry import Geometry, Regime, fresnel_number
 from adorym.optics.propagation import TRANSFER_FUNCTIONS, angular_spectrum, check, propagate
@@ -168,7 +169,7 @@ class Ptychography(ForwardModel):
             updates=(
                 *bound.updates,
                 FactorGauge("intensity_scale", "probe", groups=scans),
-                *variation_gauges(settings, self.varied_mode, scans),
+                *variation_gauges(bound, self.varied_mode, scans),
                 *shift_updates(settings, dataset, far=self.regime == "far_field"),
             ),
         )
