@@ -39,7 +39,7 @@ def pattern_shift() -> Iterator[Figure]:
     wrong = found.problem.present()["pattern_shift"] - shifts
     wrong -= wrong.mean(0)
     yield Figure("pattern_shift.rms_px_of_the_shifts", float(np.sqrt(np.mean(np.sum(wrong**2, 1)))), 0.1)
-    drawn = Drawing(figsize=(9, 3.3), facecolor="white", layout="constrained")
+    drawn = Drawing(figsize=(9, 3.5), facecolor="white", layout="constrained")
     FigureCanvasAgg(drawn)
     axes = drawn.subplots(1, 3)
     named = zip(("without shifts", "shifts refined"), errors, strict=True)
