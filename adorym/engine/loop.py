@@ -302,7 +302,8 @@ class Reconstruction:
         progress, problem, total = self.progress, self.problem, self._horizon
         epoch, start = progress.epoch, time.perf_counter()
         active = problem.active(epoch)
-        rates = {name: v.rate * v.schedule.factor(epoch, total) * progress.backoff for name, v in active.items()}
+        factors = {name: v.schedule.factor(epoch, total) for name, v in active.items()}
+        rates = {name: active[name].rate * each * progress.backoff for name, each in factors.items() if each > 0}
         if progress.batch == 0 and epoch > 0:
             self._apply_updates("start", self._state(total, epoch, rates))
         parts, before = self.batches(), progress.partial_time_s
