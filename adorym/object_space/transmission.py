@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
+import scipy  # its slow parts load at their first use
 
 from adorym.constraints.base import Constraint
 from adorym.object_space.base import ObjectSpace, Values
@@ -60,7 +60,7 @@ class MixedTransmission(Transmission):
     def from_start(self, start: np.ndarray) -> np.ndarray:
         made, rng = np.array(start, np.complex128), np.random.default_rng(0)
         for k in range(1, self.states):
-            grain = gaussian_filter(rng.normal(size=(2, *start.shape[:2])), (0, GRAIN_PX, GRAIN_PX))
+            grain = scipy.ndimage.gaussian_filter(rng.normal(size=(2, *start.shape[:2])), (0, GRAIN_PX, GRAIN_PX))
             size = OTHERS / np.sqrt(self.states - 1) / np.sqrt(np.mean(grain**2) * 2)
             made[..., k] *= size * (grain[0] + 1j * grain[1])
         return made
