@@ -22,57 +22,21 @@ import numpy as np
 from figures import Figure, main
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
+from physics_detector import pattern_shift
+from physics_electrons import electrons
 from physics_models import fourier_ptychography, speckle_tracking
-from physics_waves import WINDOW, beam, patterns, raster, seen, specimen
+from physics_runs import ENERGY_EV, PIXEL_M, STATIC, error, measured, run
+from physics_states import mixed_states
+from physics_waves import FINE, WINDOW, beam, patterns, raster, seen, specimen
 from scipy.ndimage import gaussian_filter
 
 import adorym
-from adorym.commands.score import in_frame
-from adorym.config import config_from
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.native_write import write_native
 from adorym.engine.loop import Reconstruction
 from adorym.metrics import align_object, position_errors
-from adorym.units import energy_ev
 
-STATIC = Path(__file__).resolve().parent.parent / "docs" / "_static"
-PIXEL_M, ENERGY_EV = 20e-9, energy_ev(1.4e-10)
-EPOCHS = 100
-
-
-def measured(
-    obj: np.ndarray, beams: np.ndarray, positions: np.ndarray, rng: np.random.Generator, **known: Any
-) -> Dataset:
-    """Counts of a scan of the fine object ``obj`` with a beam for each pattern, without a start probe."""
-    counts = rng.poisson(patterns(obj, beams, positions)).astype(np.float32)
-    given: dict[str, Any] = {
-        "energy_ev": ENERGY_EV,
-        "pixel_size_m": (PIXEL_M, PIXEL_M),
-        "probe_positions_px": positions,
-    }
-    return Dataset(ArrayPatterns(counts), **(given | known))
-
-
-def run(dataset: Dataset, **settings: Any) -> Reconstruction:
-    """A finished run with default settings, except for those given."""
-    config = config_from(
-        {"data": "memory", "forward_model": "ptychography", "run": {"epochs": EPOCHS, "threads": 1}, **settings}
-    )
-    made = Reconstruction(dataset, config.recipe, config.run)
-    for _ in made.epochs():
-        pass
-    return made
-
-
-def error(made: Reconstruction, true: np.ndarray) -> tuple[float, np.ndarray]:
-    """NRMSE of the object in the well-lit middle, and the aligned object."""
-    origin = made.problem.bound.origin_px
-    found = in_frame(made.problem.store.values(), (int(origin[0]), int(origin[1])), true.shape)[0]
-    corners = made.problem.dataset.probe_positions_px
-    low, high = int(corners.min() + WINDOW / 2 + 2), int(corners.max() + WINDOW / 2 - 2)
-    region = (slice(low, high), slice(low, high))
-    aligned = align_object(found, true, region)
-    return aligned.error, found
+LARGE = 96
 
 
 def two_scans() -> Iterator[Figure]:
@@ -179,37 +143,36 @@ def _arrows(name: str, found: Mapping[str, np.ndarray], true: np.ndarray, enlarg
 
 
 def stages() -> Iterator[Figure]:
-    """Position errors of 8 px rms, found from coarse to fine pixels by three crops of the detector.
+    """Position errors of 8 px rms under a beam 70 px wide: searched on three times as large pixels, then refined.
 
-    In px rms, affine map removed: as recorded, found in one stage, and in three.
+    In px rms, affine map removed: as recorded, found in one stage, and in two with a search in the first.
     """
     rng = np.random.default_rng(14)
-    positions = raster(14, 4.0, rng)
-    obj = specimen(int(positions.max()) + WINDOW + 40, rng)
-    moved = positions + 16
+    positions = raster(14, 8.0, rng)
+    obj = specimen(int(positions.max()) + LARGE + 60, rng, size=2.0)
+    moved, optics = positions + 24, {"radius": 16.0, "photons": 4e6, "window": LARGE}
     recorded = moved + rng.normal(size=positions.shape) * 8 / np.sqrt(2)
-    data = measured(obj, np.repeat(beam()[None], len(positions), 0), moved, rng)
-    refined = {"probe_positions": {"start": 3}}
-    changes = [
-        {"data": {"crop": 16}, "run": {"epochs": 100}},
-        {"data": {"crop": 24}, "run": {"epochs": 60}},
-        {"run": {"epochs": 60}},
-    ]
+    beams = np.broadcast_to(beam(curvature=0.07, **optics)[None], (len(positions), FINE * LARGE, FINE * LARGE))
+    data = measured(obj, beams, moved, rng)
+    # The beam as its optics are known: a twentieth too far out of focus.
+    data = data.with_(probe_positions_px=recorded, start_probe=seen(beam(curvature=0.0735, **optics))[None])
+    search = {"probe_positions": {"search": f"{16 * PIXEL_M} m"}}
+    changes = [{"data": {"crop": LARGE // 3}, "parameters": search, "run": {"epochs": 50}}, {}]
     found = {"as recorded": recorded}
-    for name, each in (("one stage", ()), ("three stages", changes)):
+    for name, each in (("one stage", ()), ("two stages", changes)):
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "data.h5"
-            write_native(data.with_(probe_positions_px=recorded, start_probe=start_beam()), path)
+            write_native(data, path)
             config = {
                 "data": str(path),
                 "forward_model": "ptychography",
-                "parameters": refined,
-                "run": {"epochs": 220, "threads": 1, "stages": each},
+                "parameters": {"probe_positions": {"start": 3}},
+                "run": {"epochs": 40, "threads": 1, "stages": each},
                 "output": {"progress": "quiet", "report": False},
             }
             found[name] = adorym.reconstruct(config, output=Path(folder) / "out").parameters["probe_positions"].value
     for name, each in found.items():
-        bar = 0.4 if name == "three stages" else None
+        bar = 0.4 if name == "two stages" else None
         yield Figure(f"stages.{name.replace(' ', '_')}_px", position_errors(each, moved).rms_affine_px, bar)
     _arrows("stages", found, moved, 1.0)
 
@@ -245,11 +208,6 @@ def detector_blur() -> Iterator[Figure]:
     drawn.savefig(STATIC / "detector_blur.png", dpi=110)
 
 
-def start_beam() -> np.ndarray:
-    """The beam as its optics are known, on whole pixels: a tenth too far out of focus."""
-    return seen(beam(curvature=0.055))[None]
-
-
 MAKERS = {
     "two_scans": two_scans,
     "drifting_probe": drifting_probe,
@@ -258,6 +216,9 @@ MAKERS = {
     "detector_blur": detector_blur,
     "speckle_tracking": speckle_tracking,
     "fourier_ptychography": fourier_ptychography,
+    "pattern_shift": pattern_shift,
+    "mixed_states": mixed_states,
+    "electrons": electrons,
 }
 
 if __name__ == "__main__":

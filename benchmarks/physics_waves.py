@@ -15,13 +15,13 @@ WINDOW = 48
 FINE = 2
 
 
-def specimen(side: int, rng: np.random.Generator, phase: float = 1.0) -> np.ndarray:
-    """Discs and grain on half pixels, ``(FINE * side, FINE * side)`` complex; features of about a pixel."""
+def specimen(side: int, rng: np.random.Generator, phase: float = 1.0, size: float = 1.0) -> np.ndarray:
+    """Discs and grain on half pixels, ``(FINE * side, FINE * side)`` complex; features of about ``size`` pixels."""
     n = FINE * side
     y, x = np.mgrid[:n, :n]
     thickness = np.zeros((n, n))
-    for _ in range(side * side // 40):
-        (cy, cx), radius = rng.uniform(0, n, 2), rng.uniform(4, 14)
+    for _ in range(int(side * side / size**2) // 40):
+        (cy, cx), radius = rng.uniform(0, n, 2), size * rng.uniform(4, 14)
         thickness += rng.uniform(0.1, 0.5) * (np.hypot(y - cy, x - cx) < radius)
     thickness = gaussian_filter(thickness, 1.5)
     thickness /= np.percentile(thickness, 99)
@@ -42,9 +42,15 @@ def seen(fine: np.ndarray) -> np.ndarray:
     return ifft2(np.fft.ifftshift(cut) * ramp) / FINE**2
 
 
-def beam(radius: float = 8.0, curvature: float = 0.05, astigmatism: float = 0.0, photons: float = 1e6) -> np.ndarray:
+def beam(
+    radius: float = 8.0,
+    curvature: float = 0.05,
+    astigmatism: float = 0.0,
+    photons: float = 1e6,
+    window: int = WINDOW,
+) -> np.ndarray:
     """A round pupil of ``radius`` Fourier pixels with the phase ``curvature q^2``, on half pixels."""
-    n = FINE * WINDOW
+    n = FINE * window
     ky, kx = fftfreq(n, 1 / n)[:, None], fftfreq(n, 1 / n)[None]
     pupil = 1 / (1 + np.exp((np.hypot(ky, kx) - radius) / 0.4))
     bent = curvature * ((1 + astigmatism) * ky**2 + (1 - astigmatism) * kx**2)
@@ -60,8 +66,8 @@ def patterns(obj: np.ndarray, beams: np.ndarray, positions: np.ndarray) -> np.nd
         beams: ``(n, y, x)``, one for each pattern, on half pixels.
         positions: ``(n, 2)`` corners of the windows in whole pixels.
     """
-    n, first = FINE * WINDOW, (FINE - 1) * WINDOW // 2
-    f = fftfreq(n)
+    n, window = beams.shape[-1], beams.shape[-1] // FINE
+    f, first = fftfreq(n), (n - window) // 2
     found = []
     for position, wave in zip(FINE * positions, beams, strict=True):
         corner = np.round(position).astype(int)
@@ -69,7 +75,7 @@ def patterns(obj: np.ndarray, beams: np.ndarray, positions: np.ndarray) -> np.nd
         here = ifft2(fft2(wave) * np.exp(-2j * np.pi * (f[:, None] * dy + f * dx)))
         y, x = corner
         far = fftshift(abs(fft2(here * obj[y : y + n, x : x + n], norm="ortho")) ** 2)
-        found.append(far[first : first + WINDOW, first : first + WINDOW])
+        found.append(far[first : first + window, first : first + window])
     return np.array(found)
 
 

@@ -73,7 +73,7 @@ from adorym.optimizers import first_order, schedules
 from adorym.optimizers.preconditioned import Preconditioned
 from adorym.parameters import ParameterSettings
 from adorym.regularizers import sparsity
-from adorym.regularizers.crosstalk import SliceCrosstalk
+from adorym.regularizers.crosstalk import SliceCrosstalk, SliceSmoothness
 from adorym.regularizers.variation import TotalVariation
 from adorym.simulate import (
     bragg,
@@ -265,6 +265,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "reweighted_l1": _plain(sparsity.ReweightedL1, weight=0.3, epsilon=0.2),
         "smoothness": _plain(sparsity.Smoothness, parameter="probe_positions", weight=0.4, order=2),
         "slice_crosstalk": _plain(SliceCrosstalk, weight=0.1),
+        "slice_smoothness": _plain(SliceSmoothness, weight=0.1),
     },
     "schedule": {
         "constant": _plain(schedules.Constant),
@@ -378,7 +379,12 @@ def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any
     per = "scan" if modes > 1 else "run"
     settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), modes=modes, per=per)
     settings["object"] = ObjectSettings(margin_px=4)
-    del settings["detector_blur"]  # the fused operation has none
+    for name in (
+        "detector_blur",
+        "pattern_shift",
+        "aberrations",
+    ):  # the fused operation lacks them; a known pupil is no Gaussian
+        del settings[name]
     if regime == "far_field":
         del settings["propagation_distance"]
 

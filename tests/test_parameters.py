@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from laws import relative_error
+from tiny_scan import Exact, Scan
 
+from adorym.engine.loop import Reconstruction
+from adorym.engine.outcome import predict_patterns
+from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
 from adorym.errors import ConfigError
+from adorym.forward.object import ObjectSettings
+from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.thin import without_mean
+from adorym.losses.counting import LeastSquares
 from adorym.optimizers.first_order import Adam
 from adorym.optimizers.schedules import Cosine
 from adorym.parameters import Parameter, ParameterSettings, make_value
@@ -214,3 +223,19 @@ def test_a_factor_that_nothing_else_takes_over_is_what_the_data_say(refined):
     assert FactorGauge("scale", "probe").apply(before) is before
     offset = state({"tilt": values["scale"], "center": np.zeros(1)}, refined)
     assert OffsetGauge("tilt", "center", 0).apply(offset) is offset
+
+
+def test_an_image_of_the_detector_is_given_as_the_detector_sees_it(tmp_path):
+    scan = Scan(background=0.0)
+    dark = np.arange(scan.window[0] * scan.window[1], dtype=float).reshape(scan.window)
+    np.save(tmp_path / "dark.npy", dark)
+    given = ParameterSettings(refine=False, initial=str(tmp_path / "dark.npy"))
+    data = scan.dataset(patterns=Exact(scan.patterns() + dark), start_probe=scan.probe())
+    settings = {"object": ObjectSettings(margin_px=4), "probe": ProbeSettings(), "background": given}
+    run = RunSettings(precision="double", backend="autograd", device="cpu")
+    problem = Reconstruction(data, Recipe(Ptychography(), settings, LeastSquares()), run).problem
+    obj = scan.object_array(problem.store.shape, problem.bound.origin_px)
+    problem.store.restore(obj.astype(complex), problem.store.state())
+    problem.values["probe"].array = problem.xp.asarray(scan.probe(), exact=True)
+    found = problem.bound.from_model_frame(problem.xp.to_numpy(predict_patterns(problem, np.arange(scan.n))))
+    assert relative_error(found - dark, scan.patterns()) < 4e-3

@@ -73,7 +73,7 @@ def _patterns(result: Result) -> tuple[str, str] | None:
 def _image(result: Result) -> np.ndarray:
     """One complex image ``(y, x)`` of the whole thickness: transmission, or the projected index."""
     if result.representation == "real_imag":
-        return result.object.astype(np.complex128).prod(axis=2)
+        return result.transmission
     projected = result.object.sum(axis=2, dtype=np.float64)
     return projected[..., 0] + 1j * projected[..., 1]
 

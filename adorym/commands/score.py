@@ -171,7 +171,7 @@ def _default_region(data: Dataset, shape: tuple[int, int]) -> Region:
 def _transmission(result: Result, data: Dataset) -> np.ndarray:
     """Transmission ``(y, x)`` complex128 of the whole thickness."""
     if result.representation == "real_imag":
-        return _projected(result.object)
+        return result.transmission
     if data.energy_ev is None or result.voxel_size_m is None:
         missing = "the photon energy" if data.energy_ev is None else "the pixel size"
         raise DataError("object", f"is delta and beta, and without {missing} its transmission is unknown")

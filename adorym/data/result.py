@@ -168,6 +168,16 @@ class Result:
         return loaded | ({} if data is None or isinstance(data, dict) else {"data": {"path": data}})
 
     @property
+    def transmission(self) -> np.ndarray:
+        """``(y, x)`` complex128 of an object of one slice or several; of one in several states the strongest.
+
+        Only of a result in the representation ``real_imag``.
+        """
+        obj, object_settings = np.asarray(self.object), self.settings.get("parameters", {}).get("object")
+        states = object_settings.get("states", 1) if isinstance(object_settings, dict) else 1
+        return obj[..., 0].astype(np.complex128) if states > 1 else obj.astype(np.complex128).prod(axis=2)
+
+    @property
     def voxel_size_m(self) -> tuple[float, float, float] | None:
         """(y, x, z) voxel size; z is the slice spacing where one was refined or given, else the pixel size along x."""
         if self.pixel_size_m is None:

@@ -31,6 +31,7 @@ from adorym.engine.earlier import Earlier
 from adorym.engine.foreign import try_backend, try_components, try_loss
 from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
+from adorym.engine.search import with_search
 from adorym.engine.settings import RunSettings
 from adorym.engine.step import apply_update
 from adorym.errors import DataError, InputError
@@ -109,8 +110,7 @@ def build(
     earlier = None if recipe.start_from is None else Earlier.read(recipe.start_from, dataset, recipe)
     if earlier is not None:
         dataset, recipe = earlier.continued(dataset, recipe)
-    bound = bind(dataset, recipe, run)
-    bound = bound if earlier is None else earlier.framed(bound)
+    bound = bind(dataset, recipe, run) if earlier is None else earlier.framed(bind(dataset, recipe, run))
     comm = SerialCommunicator() if dry else communicator()  # the other ranks do not wait for a dry problem
     xp = backend(run, comm)
     loss = loss_of(recipe.loss, bound.dataset)
@@ -138,6 +138,7 @@ def build(
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
     try_components(problem, start)
+    with_search(problem, run.epochs, run.seed)
     state = State(0, run.epochs, problem.present(), {}, problem.store.values)
     for update in () if dry else bound.updates:
         if update.when == "start" and update.due(0, run.epochs):

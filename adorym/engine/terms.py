@@ -18,7 +18,8 @@ from adorym.wrapper.base import Array, Tree
 def reference_value(problem: Problem, name: str) -> Array | float:
     """The value that regularizers subtract: vacuum for the object, else the start value, or 0 if complex."""
     if name == OBJECT:
-        return problem.bound.space.reference_value
+        base = problem.bound.space.reference_value
+        return problem.xp.asarray(base) if isinstance(base, np.ndarray) else base
     first = problem.values[name].first
     return 0.0 if np.iscomplexobj(first) else problem.xp.asarray(first, exact=True)
 

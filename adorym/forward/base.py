@@ -12,7 +12,7 @@ import numpy as np
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.extension import check_returned
-from adorym.forward.object import FirstObject, Settings, margin_px, thin_space
+from adorym.forward.object import FirstObject, Settings, margin_px, object_states, thin_space
 from adorym.forward.probe import probe_modes
 from adorym.forward.thin import SCANNED, position_trend
 from adorym.forward.views import ScanWindows, View
@@ -219,16 +219,17 @@ def bound_scan(
     """``model`` bound to a scan of a thin object in the far or near field; the caller has checked the geometry."""
     assert dataset.probe_positions_px is not None  # checked by the callers
     shape, origin = object_shape(dataset.probe_positions_px, dataset.window_px, margin_px(settings))
+    states = object_states(settings)
     return BoundModel(
         model=model,
         dataset=dataset,
         geometry=geometry,
         settings=settings,
-        shape=shape,
+        shape=shape if states == 1 else (*shape, states),
         origin_px=origin,
         view=ScanWindows(dataset.window_px),
         space=thin_space(settings, geometry, regime),
         zero_at_corner=regime == "far_field",
-        waves=probe_modes(settings),
+        waves=probe_modes(settings) * states,
         updates=position_trend(settings, dataset),
     )

@@ -12,8 +12,9 @@ from pydantic import Field
 
 from adorym.data.dataset import Dataset
 from adorym.data.survey import contrast_of
+from adorym.errors import ConfigError
 from adorym.extension import check_returned, user_code
-from adorym.object_space import Exponent, ObjectSpace, Transmission
+from adorym.object_space import Exponent, MixedTransmission, ObjectSpace, Transmission
 from adorym.optics.geometry import Geometry, Regime
 from adorym.optics.representation import Representation
 from adorym.parameters import OBJECT, Parameter, ParameterSettings
@@ -124,6 +125,24 @@ class WholeObjectSettings(ParameterSettings):
     initial: Annotated[Initializer | None, ComponentOf("initializer")] = None  # type: ignore[assignment]
 
 
+@component
+class MixedObject(ObjectSettings):
+    """How an object starts that may be in several states.
+
+    Attributes:
+        states: Number of incoherent states of the object, whose patterns add up: of a sample that vibrates or switches
+            during the exposure.
+    """
+
+    states: int = Field(1, ge=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.states > 1 and self.representation != "real_imag":
+            what, remedy = "states of an object are mixed as transmissions", "choose 'real_imag', or one state"
+            raise ConfigError("representation", what, expected="'real_imag'", found=self.representation, remedy=remedy)
+
+
 def object_parameter(**changes: Any) -> Parameter:
     """The object as a refinable parameter; ``changes`` replace fields of the declaration."""
     declared: dict[str, Any] = {
@@ -140,6 +159,11 @@ def object_settings(settings: Settings) -> ObjectSettings:
     """The settings of the object; the defaults if the model's object has settings of another class."""
     found = settings[OBJECT]
     return found if isinstance(found, ObjectSettings) else ObjectSettings()
+
+
+def object_states(settings: Settings) -> int:
+    """Number of incoherent states of the object."""
+    return int(getattr(settings[OBJECT], "states", 1))
 
 
 def margin_px(settings: Settings, fixed: int = FIXED_MARGIN_PX, moving: int = REFINED_MARGIN_PX) -> int:
@@ -166,5 +190,5 @@ def thin_space(settings: Settings, geometry: Geometry, regime: Regime) -> Object
         GeometryError: Delta and beta are asked for, but energy or pixel size is not known.
     """
     if object_settings(settings).representation == "real_imag":
-        return Transmission()
+        return Transmission() if (states := object_states(settings)) == 1 else MixedTransmission(states)
     return Exponent(slice_thickness_m(settings, geometry, regime), geometry.wavelength_m)

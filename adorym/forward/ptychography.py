@@ -26,8 +26,10 @@ from pydantic import Field
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError, GeometryError
+from adorym.forward.aberrations import ABERRATING, ABERRATIONS, aberrated, coefficients, with_aberrations
 from adorym.forward.base import BoundModel, ForwardModel, Request, bound_scan
-from adorym.forward.object import Settings
+from adorym.forward.detector import BLUR, DETECTOR, SHIFT, blurred, shift_updates, tilted
+from adorym.forward.object import MixedObject, Settings, object_parameter
 from adorym.forward.probe import with_scans
 from adorym.forward.scans import rows_of_scans, scan_by_scan
 from adorym.forward.steady_beam import variation_gauges
@@ -45,8 +47,6 @@ from adorym.wrapper.base import Array, Backend, FusedCore
 from adorym.wrapper.fused.exit_wave_loss import Detector, exit_wave_loss
 
 Bound = BoundModel[Any]
-# A blur of 0 would have no gradient; one that is refined to 0 must not divide by it.
-FIRST_BLUR_PX, NARROWEST_PX = 0.5, 1e-3
 
 
 def _per_angle(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
@@ -60,19 +60,6 @@ def one_per_pattern(bound: Bound, settings: ParameterSettings, rng: np.random.Ge
 
 def _background(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
     return np.zeros((1, *bound.dataset.window_px))
-
-
-def blurred(xp: Backend, patterns: Array, sigma_px: Array) -> Array:
-    """``patterns`` ``(n, y, x)`` convolved with a Gaussian of (y, x) standard deviations ``(2,)``, periodic."""
-    rows, columns = (_spread(xp, n, sigma_px[axis]) for axis, n in enumerate(patterns.shape[-2:]))
-    return xp.matmul(xp.matmul(rows, patterns), columns)
-
-
-def _spread(xp: Backend, n: int, sigma_px: Array) -> Array:
-    """``(n, n)`` part of the counts of each pixel that is seen in each other one; symmetric, no part is negative."""
-    away = (np.arange(n)[:, None] - np.arange(n) + n // 2) % n - n // 2
-    part = xp.exp(-xp.asarray(away.astype(float) ** 2) / (2 * xp.square(sigma_px) + NARROWEST_PX**2))
-    return part / xp.sum(part, axis=1, keepdims=True)
 
 
 def _distance(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
@@ -104,6 +91,9 @@ class Ptychography(ForwardModel):
     refinable: ClassVar[Mapping[str, Parameter]] = {
         **SCANNED,
         **VARYING,
+        **ABERRATING,
+        **DETECTOR,
+        "object": object_parameter(settings=MixedObject),
         "probe_offset": Parameter(
             optional=True,
             unit="px",
@@ -130,15 +120,6 @@ class Ptychography(ForwardModel):
             optimizer={"kind": "preconditioned", "regularization": 0.0},
             bounds=(1e-3, None),
             preconditioner=Diagonal(by_scale),
-        ),
-        "detector_blur": Parameter(
-            optional=True,
-            unit="px",
-            help="(y, x) standard deviation of a Gaussian that blurs every pattern, as by a scintillator",
-            start=lambda bound, settings, rng: np.full(2, FIRST_BLUR_PX),
-            optimizer={"kind": "preconditioned", "regularization": 1e-3, "maximum_step": 0.2},
-            bounds=(0.0, None),
-            preconditioner=Blocks(),
         ),
         "background": Parameter(
             optional=True,
@@ -179,14 +160,17 @@ class Ptychography(ForwardModel):
             geometry.check_pixel_size(self.regime)
         self.check_propagation(dataset, geometry, settings)
         exact = {"probe_positions": Blocks()} if self._own_prediction else {}
+        geometry = with_aberrations(geometry, dataset, settings)
         bound = bound_scan(self, dataset, geometry, settings, self.regime)
         return bound.with_(
+            derived=lambda values: coefficients(bound, values),
             preconditioners={"object": Diagonal(self.object_curvature), **exact},
             # The probe takes up a common factor.
             updates=(
                 *bound.updates,
                 FactorGauge("intensity_scale", "probe", groups=scans),
                 *variation_gauges(bound, self.varied_mode, scans),
+                *shift_updates(settings, dataset, far=self.regime == "far_field"),
             ),
         )
 
@@ -233,6 +217,9 @@ class Ptychography(ForwardModel):
             modes = xp.take(modes, batch.angles)
         if VARIATIONS in params:
             modes = varied(xp, modes, params, self.varied_mode)
+        if ABERRATIONS in params:
+            grid, half_angle = batch.geometry.grid(self.regime), batch.geometry.half_angle_rad
+            return aberrated(xp, modes, params[ABERRATIONS], grid, half_angle)
         if "probe_defocus" not in params:
             return modes
         return angular_spectrum(xp, modes, batch.geometry.grid(self.regime), params["probe_defocus"][0])
@@ -249,22 +236,27 @@ class Ptychography(ForwardModel):
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
         """Intensities ``(n, y, x)`` in photons from object windows ``obj`` ``(n, y, x)`` complex."""
         offsets = self._offsets(params)
-        wave = obj[:, None] * shifted_modes(xp, self.probe_at_object(xp, params, batch), offsets)
+        modes = shifted_modes(xp, self.probe_at_object(xp, params, batch), offsets)
+        if len(obj.shape) == 3:
+            wave = obj[:, None] * modes
+        else:  # each state meets the whole beam
+            wave = xp.concat([state[:, None] * modes for state in xp.unstack(obj, -1)], axis=1)
         return self.detected(xp, wave, offsets, params, batch)
 
     def detected(
         self, xp: Backend, wave: Array, offsets: Array, params: Mapping[str, Array], batch: Batch[Any]
     ) -> Array:
         """Intensities ``(n, y, x)`` in photons that the exit waves ``(n, m, y, x)`` bring."""
+        shift = params.get(SHIFT)
         if self.regime == "far_field":
-            wave = xp.fft2(wave)
+            wave = xp.fft2(wave if shift is None else tilted(xp, wave, shift))
         else:
             # Beam and detector stand still while the object moves: a pattern is seen in the frame of the probe.
-            back = shift_kernel(xp, tuple(wave.shape[-2:]), -offsets)[:, None]
+            back = shift_kernel(xp, tuple(wave.shape[-2:]), -offsets if shift is None else shift - offsets)[:, None]
             wave = propagate(xp, wave, self._transfer(xp, params, batch) * back)
         intensity = xp.sum(xp.abs2(wave), axis=1)
-        if "detector_blur" in params:
-            intensity = blurred(xp, intensity, params["detector_blur"])
+        if BLUR in params:
+            intensity = blurred(xp, intensity, params[BLUR])
         if "intensity_scale" in params:
             intensity = intensity * xp.reshape(params["intensity_scale"], (-1, 1, 1))
         return intensity + params["background"] if "background" in params else intensity
@@ -272,13 +264,14 @@ class Ptychography(ForwardModel):
     def object_curvature(self, point: Point) -> Array:
         """Curvature by the object, divided by the weight: the intensity of all modes at the object."""
         modes = self.probe_at_object(point.xp, point.params, point.batch)
-        return by_object(point, point.xp.sum(point.xp.abs2(modes), axis=-3))
+        lit, states = point.xp.sum(point.xp.abs2(modes), axis=-3), point.obj.shape[3:]
+        return by_object(point, point.xp.stack([lit] * states[0], axis=-1) if states else lit)
 
     def objective(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
         usable = self._own_prediction and self.fused and xp.on_host and loss.code is not None
-        plain = {VARIATIONS, "detector_blur"} & set(params)
+        plain = len(obj.shape) > 3 or {VARIATIONS, BLUR, SHIFT} & set(params)
         if not usable or "propagation_distance" in request.wanted or plain:
             return super().objective(xp, obj, params, batch, loss, request)
         if len(params["probe"].shape) == 4:
@@ -319,7 +312,7 @@ class Ptychography(ForwardModel):
             weight=request.weight,
             transfer=None if far else xp.to_numpy(self._transfer(xp, constants, batch)),
         )
-        # Gradients of these two reach the model's own parameters through the graph.
-        inner = {"probe_defocus": "probe", "probe_offset": "probe_positions"}
+        # Gradients of these reach the model's own parameters through the graph.
+        inner = {"probe_defocus": "probe", ABERRATIONS: "probe", "probe_offset": "probe_positions"}
         wanted = frozenset(inner.get(name, name) for name in request.wanted)
         return exit_wave_loss(xp, detector, wanted, request.curvature)

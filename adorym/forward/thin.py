@@ -27,6 +27,7 @@ from adorym.forward.scans import rows_of_scans
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.preconditioners import Blocks, Diagonal, Point
 from adorym.registry import component
+from adorym.units import LengthOrPixels, magnitude
 from adorym.updates import PositionTrend, Update
 from adorym.wrapper.base import Array
 
@@ -45,21 +46,30 @@ class PositionSettings(ParameterSettings):
             ``shear``, ``rotation``, to first order. If absent, each position is corrected by itself.
         drift: Number of smooth waves, in the order of the patterns, that corrections follow as well: a drift in time.
         flexibility: Part of a correction beside trend and drift that is left after every epoch; 0 for none of it.
+        search: Largest distance, along each axis, from the recorded positions at which random places are tried in
+            the first part of the run, for positions that are wrong by more than a gradient can tell. None if absent.
+        tries: Number of such places for each position and epoch.
     """
 
     trend: tuple[Literal["scale", "unequal_scales", "shear", "rotation"], ...] = ()
     drift: int = Field(0, ge=0)
     flexibility: float = Field(0.0, ge=0, lt=1)
+    search: LengthOrPixels | None = None
+    tries: int = Field(6, ge=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.flexibility and not self.trend and not self.drift:
             remedy = "give 'trend' or 'drift', or leave it out"
             raise ConfigError("flexibility", "has no effect without a trend", found=self.flexibility, remedy=remedy)
-        for name in ("trend", "drift"):
+        if self.search is not None and magnitude(self.search)[0] <= 0:
+            raise ConfigError("search", "the distance must be positive", found=self.search)
+        if self.search is None and self.tries != 6:
+            raise ConfigError("tries", "has no effect without a search", remedy="give 'search', or leave it out")
+        for name in ("trend", "drift", "search"):
             if getattr(self, name) and not self.refine:
                 raise ConfigError(name, "has no effect: positions are not refined", remedy="leave it out")
-            if getattr(self, name) and self.initial is not None:
+            if getattr(self, name) and self.initial is not None and name != "search":
                 what, remedy = f"cannot be combined with '{name}', which refers to the data", "give 'data.positions'"
                 raise ConfigError("initial", what, remedy=remedy)
 
@@ -90,6 +100,12 @@ def times_scale(point: Point, windows: Array) -> Array:
     return windows if scale is None else windows * point.xp.reshape(scale, (-1, *(1,) * (len(windows.shape) - 1)))
 
 
+def transmitted(point: Point) -> Array:
+    """``(n, y, x)`` intensity that a thin object transmits, in all its states."""
+    power = point.xp.abs2(point.obj)
+    return power if len(power.shape) == 3 else point.xp.sum(power, axis=-1)
+
+
 def by_object(point: Point, illumination: Array) -> Array:
     """Curvature ``(1 or n, y, x, ...)`` by an object in the intensity ``illumination`` ``(y, x, ...)``.
 
@@ -98,13 +114,13 @@ def by_object(point: Point, illumination: Array) -> Array:
     return times_scale(point, illumination if len(illumination.shape) == len(point.obj.shape) else illumination[None])
 
 
-def by_probe(point: Point, transmitted: Array | None = None) -> Array:
+def by_probe(point: Point, passed: Array | None = None) -> Array:
     """Curvature ``(1, y, x)`` by the probe: the summed ``|O|^2`` of the windows ``(n, y, x)`` of a thin object.
 
     By the probes of several scans ``(scans, 1, y, x)``.
     """
     xp, probe = point.xp, point.params["probe"]
-    power = times_scale(point, xp.abs2(point.obj) if transmitted is None else transmitted)
+    power = times_scale(point, transmitted(point) if passed is None else passed)
     if len(probe.shape) < 4:
         return xp.sum(power, axis=0, keepdims=True)
     of_scan = xp.asarray((np.arange(probe.shape[0])[:, None] == point.batch.angles).astype(xp.float_dtype))

@@ -19,7 +19,7 @@ import numpy as np
 
 from adorym.errors import ConfigError
 from adorym.forward.scans import pattern_counts, rows_of_scans
-from adorym.forward.thin import times_scale
+from adorym.forward.thin import times_scale, transmitted
 from adorym.optics.modes import beam_center_px, beam_sigma_px, powers
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.preconditioners import Blocks, Diagonal, Point
@@ -97,13 +97,13 @@ def _start_weights(bound: Any, settings: ParameterSettings, rng: np.random.Gener
     return weights
 
 
-def by_variations(point: Point, transmitted: Array | None = None) -> Array:
+def by_variations(point: Point, passed: Array | None = None) -> Array:
     """Curvature ``(K, y, x)``: sum over the patterns of ``a^2 |O|^2``, with that of a thin object if it is absent.
 
     Weights count as `LEAST_WEIGHT` at least: a variation that hardly occurs would take steps of any size.
     """
     xp = point.xp
-    power = times_scale(point, xp.abs2(point.obj) if transmitted is None else transmitted)
+    power = times_scale(point, transmitted(point) if passed is None else passed)
     squares = xp.square(point.params[WEIGHTS]) + LEAST_WEIGHT**2
     n, k = squares.shape
     found = xp.matmul(xp.permute_dims(squares, (1, 0)), xp.reshape(power, (n, -1)))

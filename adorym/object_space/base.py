@@ -23,13 +23,18 @@ class ObjectSpace(ABC):
 
     Attributes:
         representation: What `export` returns, as `adorym.data.result.Result` names it.
-        reference_value: The unknown in vacuum; regularizers act on the difference from it.
+        states: Incoherent states of the object, along its last axis; 1 if that axis is something else.
         needs_whole_start: Whether `from_start` needs the whole start object instead of some of its rows.
     """
 
     representation: ClassVar[str]
-    reference_value: ClassVar[float] = 0.0
     needs_whole_start: ClassVar[bool] = False
+    states: int = 1
+
+    @property
+    def reference_value(self) -> float | np.ndarray:
+        """The unknown in vacuum, for each state if there are several; regularizers act on the difference from it."""
+        return 0.0
 
     @property
     def depth_m(self) -> float | None:

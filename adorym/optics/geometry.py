@@ -124,6 +124,7 @@ class Geometry:
         given_pixel_size_m: (y, x) pixel size in the sample plane if the data give it; it takes precedence over the one
             computed from the distance.
         stated_distance_m: Effective near-field distance if the data state it, likewise.
+        half_angle_rad: Half angle of the cone that the lens lets pass, where aberrations refer to it.
     """
 
     window_px: tuple[int, int]
@@ -133,6 +134,7 @@ class Geometry:
     source_distance_m: float | None = None
     given_pixel_size_m: Pair | None = None
     stated_distance_m: float | None = None
+    half_angle_rad: float | None = None
 
     def __post_init__(self) -> None:
         for key, value, unit in (

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
 import scipy  # its slow parts load at their first use
+from pydantic import Field
 
 from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.optics import geometry
+from adorym.optics.aberrations import aberration_phase, check_coefficients
 from adorym.optics.geometry import Grid, Pair, Patterns, sample_grid
 from adorym.optics.probe_files import Fit, fit_window, read_probe
 from adorym.optics.propagation import fresnel_rate_rad_per_m
@@ -92,7 +95,7 @@ class GaussianProbe(InitialProbe):
 class ApertureProbe(InitialProbe):
     r"""The focus of a round aperture with a central stop, such as a zone plate, ``defocus`` upstream of the sample.
 
-    .. math:: P = \mathcal F^{-1}\big[A(f)\, e^{-i\pi\lambda z f^2}\big]
+    .. math:: P = \mathcal F^{-1}\big[A(f)\, e^{-i\pi\lambda z f^2 - i\chi(f)}\big]
 
     The aperture A is in the plane conjugate to the window, as is a far-field detector. A radius in pixels refers to
     Fourier pixels, which are those of the detector. A radius in meters is the radius R of the optic itself: with focal
@@ -105,6 +108,8 @@ class ApertureProbe(InitialProbe):
         softness: Width of the logistic edge, Fourier pixels; 0 for a sharp one.
         focal_length: Focal length of the optic; needed for radii in meters.
         defocus: Distance from the focus to the sample, positive when the sample is downstream.
+        aberrations: Others than the defocus, by name: ``{C12a: 2 nm, C30: 10 um}``, as `adorym.optics.aberrations` has
+            them.
     """
 
     outer_radius: AnyRadius
@@ -112,6 +117,7 @@ class ApertureProbe(InitialProbe):
     softness: Pixels = 0.5
     focal_length: Length | None = None
     defocus: Length = 0.0
+    aberrations: Mapping[str, Length] = Field(default_factory=dict)
 
     def __post_init__(self) -> None:
         (outer, outer_unit), (stop, stop_unit) = magnitude(self.outer_radius), magnitude(self.central_stop)
@@ -123,6 +129,13 @@ class ApertureProbe(InitialProbe):
         meters = outer_unit == "m" or (stop_unit == "m" and stop > 0)
         if meters and self.focal_length is None:
             raise ConfigError("focal_length", "absent: radii in meters need it", remedy="or give the radii in pixels")
+        check_coefficients(self.aberrations, "aberrations")
+
+    def half_angle_rad(self, dataset: Measurement) -> float:
+        """Half angle of the cone that the aperture lets pass, the geometric mean of both axes."""
+        grid = sample_grid(dataset)
+        (ry, rx), (height, width) = self._fourier_pixels(self.outer_radius, dataset), grid.extent_m
+        return grid.wavelength_m * math.sqrt(ry / height * rx / width)
 
     def make(self, dataset: Measurement) -> np.ndarray:
         radius = self._fourier_pixels(self.outer_radius, dataset)
@@ -136,6 +149,9 @@ class ApertureProbe(InitialProbe):
         pupil = self._disc(radius, dataset.window_px)
         if magnitude(self.central_stop)[0] > 0:
             pupil = pupil * (1 - self._disc(self._fourier_pixels(self.central_stop, dataset), dataset.window_px))
+        if self.aberrations:
+            phase = aberration_phase(sample_grid(dataset), self.aberrations, self.half_angle_rad(dataset))
+            pupil = pupil * np.exp(-1j * phase)
         return focused(pupil, self.defocus, dataset)[None]
 
     def _fourier_pixels(self, text: str, dataset: Measurement) -> Pair:

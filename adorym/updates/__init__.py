@@ -2,7 +2,7 @@
 
 from adorym.updates.autofocus import Autofocus, FocusUpdate
 from adorym.updates.base import State, Update
-from adorym.updates.gauge import FactorGauge, OffsetGauge
+from adorym.updates.gauge import FactorGauge, OffsetGauge, TiltGauge
 from adorym.updates.support import SupportSettings, SupportUpdate
 from adorym.updates.trend import PositionTrend
 
@@ -15,5 +15,6 @@ __all__ = [
     "State",
     "SupportSettings",
     "SupportUpdate",
+    "TiltGauge",
     "Update",
 ]

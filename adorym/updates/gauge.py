@@ -69,6 +69,50 @@ class OffsetGauge(Update):
         return state.with_values(**{self.offset: values, self.into: state.values[self.into] + self.sign * mean})
 
 
+@dataclass(frozen=True)
+class TiltGauge(Update):
+    """Keeps the mean shift of far-field patterns at zero, and tilts the probe instead, if that is refined.
+
+    Shifts that change smoothly with the position are a curved phase of the object: what they have of it, up to squares
+    of the coordinates, is taken out of them for object and probe to take up.
+
+    Attributes:
+        shift: Name of the shifts ``(n, 2)`` in pixels.
+        into: Name of the probe ``(..., y, x)``; without effect unless it is refined and unconstrained.
+        groups: The patterns of each scan, where each has its own probe.
+        positions_px: ``(n, 2)``; if absent, the mean alone is taken out.
+    """
+
+    shift: str
+    into: str
+    groups: tuple[np.ndarray, ...] = ()
+    positions_px: np.ndarray | None = None
+
+    def apply(self, state: State) -> State:
+        if not _free(state, self.shift, self.into):
+            return state
+        values, into = (np.array(state.values[name]) for name in (self.shift, self.into))
+        for group, rows in enumerate(self.groups or (np.arange(len(values)),)):
+            part = into[group] if self.groups else into
+            mean = values[rows].mean(0)
+            values[rows] -= mean
+            if self.positions_px is not None:
+                values[rows] = _rough(values[rows], self.positions_px[rows])
+            for axis, by in zip((-2, -1), mean, strict=True):
+                n = part.shape[axis]
+                ramp = np.exp(2j * np.pi * by * (np.arange(n) - (n - 1) / 2) / n)
+                part *= ramp[:, None] if axis == -2 else ramp
+        return state.with_values(**{self.shift: values, self.into: into})
+
+
+def _rough(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """``values`` ``(n, 2)`` without a square polynomial of their ``places``; as they are if these are few."""
+    y, x = (places - places.mean(0)).T
+    terms = np.column_stack([np.ones(len(y)), y, x, y * y, y * x, x * x])
+    few = len(y) <= 2 * terms.shape[1]
+    return values if few else values - terms @ np.linalg.lstsq(terms, values, rcond=None)[0]
+
+
 def _free(state: State, *names: str) -> bool:
     """Whether all of these are refined, and no constraint would move back what a gauge moves."""
     return all(name in state.rates and name not in state.constrained for name in names)

@@ -48,6 +48,7 @@ class PositionTrend(Update):
         components: Names of the fields of the affine map.
         drift: Number of smooth waves.
         flexibility: Part of a single correction beside the trend that is left.
+        parameter: Name of what is corrected, ``(n, 2)``.
     """
 
     first: np.ndarray
@@ -55,14 +56,15 @@ class PositionTrend(Update):
     components: tuple[str, ...]
     drift: int = 0
     flexibility: float = 0.0
+    parameter: str = "probe_positions"
 
     def apply(self, state: State) -> State:
-        if "probe_positions" not in state.rates:
+        if self.parameter not in state.rates:
             return state
-        positions = np.array(state.values["probe_positions"])
+        positions = np.array(state.values[self.parameter])
         for rows in self.scans:
             moved = positions[rows] - self.first[rows]
             made = fields(self.first[rows], self.components, self.drift).reshape(-1, moved.size)
             trend = (np.linalg.lstsq(made.T, moved.ravel(), rcond=None)[0] @ made).reshape(moved.shape)
             positions[rows] = self.first[rows] + trend + self.flexibility * (moved - trend)
-        return state.with_values(probe_positions=positions)
+        return state.with_values(**{self.parameter: positions})

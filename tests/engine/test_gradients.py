@@ -107,7 +107,7 @@ def test_loss_is_per_count():
 
 
 # The others act on another parameter, or between slices, of which this object has one.
-OF_THE_OBJECT = sorted(set(CASES["regularizer"]) - {"smoothness", "slice_crosstalk"})
+OF_THE_OBJECT = sorted(set(CASES["regularizer"]) - {"smoothness", "slice_crosstalk", "slice_smoothness"})
 
 
 def creeping(regularizers, **run):

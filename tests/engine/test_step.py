@@ -25,7 +25,7 @@ from adorym.regularizers.variation import TotalVariation
 
 CONSTRAINTS = sorted(CASES["constraint"])
 # The others act on another parameter, or between slices, of which this object has one.
-REGULARIZERS = sorted(set(CASES["regularizer"]) - {"smoothness", "slice_crosstalk"})
+REGULARIZERS = sorted(set(CASES["regularizer"]) - {"smoothness", "slice_crosstalk", "slice_smoothness"})
 MOVING = {"probe_positions": Adam(learning_rate=0.3), "background": Adam(learning_rate=0.05)}
 
 

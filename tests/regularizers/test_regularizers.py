@@ -8,14 +8,14 @@ from cases import CASES, OBJECT_SHAPE
 from laws import assert_gradients, assert_proximal, inner, noise
 
 from adorym.regularizers.base import ProximalRegularizer
-from adorym.regularizers.crosstalk import SliceCrosstalk
+from adorym.regularizers.crosstalk import SliceCrosstalk, SliceSmoothness
 from adorym.regularizers.sparsity import L1, ReweightedL1, Smoothness
 from adorym.regularizers.variation import TotalVariation, differences, divergence
 from adorym.wrapper import get_backend
 
 REGULARIZERS = sorted(CASES["regularizer"])
 PROXIMAL = [name for name in REGULARIZERS if isinstance(CASES["regularizer"][name](None), ProximalRegularizer)]
-SHAPES = {"slice_crosstalk": (*OBJECT_SHAPE, 3)}
+SHAPES = dict.fromkeys(("slice_crosstalk", "slice_smoothness"), (*OBJECT_SHAPE, 3))
 NOT_TILED = {"smoothness"}  # acts along the rows of a parameter, which no store cuts into tiles
 
 
@@ -102,7 +102,7 @@ def test_prox_is_the_minimum(xp, name, complex_values, tmp_path):
     sharp = {"rounding": 1e-9, "epsilon": 1e-9, "iterations": 2000} if name == "total_variation" else {"rounding": 1e-9}
     fields = {key: value for key, value in sharp.items() if key in vars(made)}
     made = type(made)(**(vars(made) | fields | {"weight": 0.4}))
-    start = noise(np.random.default_rng(3), (5, 6), complex_values)
+    start = noise(np.random.default_rng(3), (4, 3, 3) if name in SHAPES else (5, 6), complex_values)
     assert_proximal(xp, made, start, 0.7)
 
 
@@ -175,3 +175,13 @@ def test_crosstalk_counts_shared_edges_only(xp):
     assert value(xp, made, apart) == pytest.approx(0, abs=1e-6)
     assert value(xp, made, shared) == pytest.approx(0.3**2 * (OBJECT_SHAPE[1] - 1), rel=1e-4)
     assert value(xp, made, shared[..., 0]) == 0  # one slice
+
+
+def test_slices_that_are_alike_cost_nothing(xp):
+    made = SliceSmoothness(weight=1.0)
+    same = np.repeat(noise(np.random.default_rng(3), OBJECT_SHAPE, True)[..., None], 4, axis=2)
+    assert value(xp, made, same) == pytest.approx(0, abs=1e-12)
+    np.testing.assert_allclose(xp.to_numpy(made.prox(xp, xp.asarray(same), 50.0)), same, rtol=1e-5)
+    same[3, 4, 1] += 0.5j
+    assert value(xp, made, same) == pytest.approx(2 * 0.25)
+    assert value(xp, made, same[..., 0]) == 0  # one slice
