@@ -25,7 +25,7 @@ from adorym.optics.geometry import Geometry, Regime
 from adorym.optics.poses import Poses, make_poses, row_reach_px
 from adorym.optics.projector import Joseph, Projector
 from adorym.parameters import Parameter, ParameterSettings
-from adorym.preconditioners import Blocks
+from adorym.preconditioners import Blocks, Point
 from adorym.registry import component
 from adorym.schema import ComponentOf
 from adorym.units import Angle
@@ -75,6 +75,16 @@ def _axis_tilt(bound: BoundModel[Any], settings: ParameterSettings, rng: np.rand
     return np.array(bound.model.axis_tilt, np.float64)  # type: ignore[attr-defined]
 
 
+# Step of the differences that the curvature of poses is made of. It is below the finest structure of a volume, and so
+# long that single precision suffices: after a shorter one poses differ by what rounding has made of it.
+STEP_PX = 0.2
+
+
+def _turn(point: Point) -> float:
+    """The angle that moves the rim of the volume by `STEP_PX`."""
+    return 2 * STEP_PX / max(point.batch.object_shape[:3])
+
+
 def volume_parameters(**changes: Any) -> dict[str, Parameter]:
     """The parameters of the volume and of its pose; ``changes`` apply to the declaration of the volume."""
     angle: dict[str, Any] = {"unit": "rad", "optimizer": {"kind": "adam", "learning_rate": 1e-3, "beta2": 0.99}}
@@ -82,8 +92,16 @@ def volume_parameters(**changes: Any) -> dict[str, Parameter]:
     # The volume adapts to wrong poses, a narrow valley of the loss: momentum leads out of it.
     block = {"kind": "preconditioned", "learning_rate": 0.5, "momentum": 0.9}
     pose: dict[str, Any] = {"per": "angle", "schedule": {"kind": "constant"}, "gauge": without_common}
-    turned = pose | {"unit": "rad", "optimizer": block | {"maximum_step": 5e-3}, "preconditioner": Blocks(1e-3)}
-    moved = pose | {"unit": "px", "optimizer": block | {"maximum_step": 0.5}, "preconditioner": Blocks(0.05)}
+    turned = pose | {
+        "unit": "rad",
+        "optimizer": block | {"maximum_step": 5e-3},
+        "preconditioner": Blocks(_turn, central=True),
+    }
+    moved = pose | {
+        "unit": "px",
+        "optimizer": block | {"maximum_step": 0.5},
+        "preconditioner": Blocks(STEP_PX, central=True),
+    }
     return {
         "object": object_parameter(
             help="exponent k Delta (beta + i delta) of every voxel",
