@@ -12,6 +12,7 @@ import zlib
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 from fuzz.judge import verdict
 
 from adorym.commands import inspect as inspect_command
@@ -78,6 +79,10 @@ def picture(path) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
 
 
+def mat(path) -> None:
+    scipy.io.savemat(path, {"counts": np.zeros((20, ROWS, ROWS), np.uint8)}, do_compression=True)
+
+
 def hdf5(path) -> None:
     """One chunk of 2 GiB."""
     with h5py.File(path, "w") as file:
@@ -95,6 +100,7 @@ BOMBS = {
     "tif": (many_strips, "tif", "unpacks to very much"),
     "tif-strip": (long_strip, "tif", "a page holds more than it says"),
     "png": (picture, "png", "unpacks to very much"),
+    "mat": (mat, "mat", "unpacks to very much"),
     "hdf5": (hdf5, "h5", "unpacks to very much"),
 }
 
