@@ -12,6 +12,7 @@ import math
 import signal
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -38,7 +39,7 @@ from adorym.data.hdf5 import (
     whole,
 )
 from adorym.data.hdf5_tree import Leaf, leaves
-from adorym.data.unpacking import content, need_bounded_pages, packing
+from adorym.data.unpacking import content, need_bounded_matrices, need_bounded_pages, packing
 from adorym.errors import DataError, suggestion
 
 SINGLE = "data"  # name of the array in a file that holds just one
@@ -143,7 +144,7 @@ class Container:
         if size > LARGEST_ARRAY:
             expected = f"at most {LARGEST_ARRAY // GIB} GiB"
             raise DataError(place, "too large to be read whole", expected=expected, found=f"{size / GIB:.4g} GiB")
-        if self.kind in PACKED:
+        if self.kind == "npz":
             need_plausible(place, size, self.path.stat().st_size)
 
 
@@ -185,7 +186,6 @@ def opened(files: Sequence[Path]) -> Container:
     return open_container(files[0]) if len(files) == 1 else joined([open_container(file) for file in files])
 
 
-PACKED = ("npz", "mat")  # what a file says of its arrays is believed before they are unpacked
 Source = Path | bytes  # a file, or what was packed in one
 Loaders = Mapping[str, tuple[ArrayInfo, Callable[[], Any]]]
 
@@ -284,6 +284,8 @@ def _mat(source: Source) -> Loaders:
     def load(name: str) -> np.ndarray:
         return np.asarray(scipy.io.loadmat(_opened(source), variable_names=[name])[name])
 
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
+        need_bounded_matrices("file" if isinstance(source, bytes) else str(source), stream)
     _need_survival(source)
     listed = scipy.io.whosmat(_opened(source))
     return {
@@ -295,11 +297,7 @@ def _mat(source: Source) -> Loaders:
 
 def _need_survival(source: Source) -> None:
     """Try to read a file in another process: a damaged one can end the process that has scipy read it."""
-    code = (
-        "import io, resource as r, scipy.io, sys; file = io.BytesIO(sys.stdin.buffer.read()); "
-        "n = int(open('/proc/self/statm').read().split()[0]) * r.getpagesize() + 2**29; "
-        "r.setrlimit(r.RLIMIT_AS, (n, n)); scipy.io.loadmat(file)"
-    )
+    code = "import io, sys, scipy.io; scipy.io.loadmat(io.BytesIO(sys.stdin.buffer.read()))"
     packed = source if isinstance(source, bytes) else source.read_bytes()
     with suppress(OSError):  # no process can be started here
         tried = subprocess.run([sys.executable, "-I", "-c", code], input=packed, capture_output=True, check=False)
@@ -310,10 +308,12 @@ def _need_survival(source: Source) -> None:
 def _image(source: Source) -> Loaders:
     from PIL import Image  # only for those who have such files
 
-    packed = len(source) if isinstance(source, bytes) else source.stat().st_size
-    with Image.open(_opened(source)) as image:
-        need_plausible("picture", math.prod(image.size) * (len(image.getbands()) + 8), packed)  # and its mean
-        picture = np.asarray(image)
+    place, packed = ("picture", len(source)) if isinstance(source, bytes) else (str(source), source.stat().st_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # an error tells it, or it is none
+        with Image.open(_opened(source)) as image:
+            need_plausible(place, math.prod(image.size) * (len(image.getbands()) + 8), packed)  # and its mean
+            picture = np.asarray(image)
     # Colors of a gray scene say the same; an opacity says nothing.
     return _whole(picture if picture.ndim == 2 else picture[..., :3].mean(axis=-1))
 

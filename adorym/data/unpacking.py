@@ -6,6 +6,7 @@ import bz2
 import gzip
 import io
 import lzma
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ _STREAMS: dict[int, Callable[[], Any]] = {
     32946: zlib.decompressobj,
     34925: lzma.LZMADecompressor,
 }
+MATLAB_PACKED = 15  # the type of such an element
 MOST_BY_STREAM = 8192  # times its size that any of them unpacks to
 
 
@@ -38,13 +40,14 @@ def content(path: Path, size: int = -1) -> bytes:
     Raises:
         DataError: It unpacks to far more than its size, or to more than can be read.
     """
-    with packing(path)(path, "rb") as file:
+    opener = packing(path)
+    with open(path, "rb") as raw, raw if opener is open else opener(raw, "rb") as file:
         if size >= 0:
             return file.read(size)
         found, packed = io.BytesIO(), path.stat().st_size
         while block := file.read(AT_ONCE):
             found.write(block)
-            need_plausible(str(path), found.tell(), packed)
+            need_plausible(str(path), found.tell(), packed if found.tell() < 4 * SMALL else raw.tell())
             if found.tell() > LARGEST_UNPACKED:
                 expected = f"at most {LARGEST_UNPACKED // GIB} GiB"
                 raise DataError(str(path), "unpacks to more than can be read", expected=expected)
@@ -78,3 +81,19 @@ def _need_length(place: str, packed: bytes, stream: Any, most: int) -> None:
             raise DataError(place, "a page holds more than it says", expected=f"at most {most} bytes")
         if not piece and not rest:
             break
+
+
+def need_bounded_matrices(place: str, stream: Any) -> None:
+    """Look at what the packed matrices of a MATLAB 5 file say of their size, before scipy unpacks them.
+
+    Raises:
+        DataError: It is far more than they take in the file.
+    """
+    order = "<" if stream.read(128)[126:] == b"IM" else ">"
+    while len(tag := stream.read(8)) == 8:
+        kind, length = struct.unpack(f"{order}2I", tag)
+        packed = stream.read(length)
+        if kind == MATLAB_PACKED:
+            inner = zlib.decompressobj().decompress(packed, 8)
+            if len(inner) == 8:
+                need_plausible(place, struct.unpack(f"{order}2I", inner)[1], length)

@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from chaos import saved_epoch
 from command_line import write_config, write_data
 from laws import relative_error
 from mpi_launch import finish, mpi_library, run, start
@@ -217,6 +218,27 @@ def test_a_killed_rank_ends_the_job_and_resume_gives_the_same(folder, store):
     assert run(2, [*RUN, "--resume", "--set", f"run.epochs={epochs}"], folder).status == 0
     assert_same(read_result("out"), whole(folder, epochs))
     assert not [p for p in Path("out").iterdir() if p.name.startswith(".")]
+
+
+def test_a_chain_of_killed_jobs_on_changing_ranks_and_stores_loses_nothing(folder):
+    rng, done = np.random.default_rng(3), 0
+    for _ in range(3):
+        ranks, store = int(rng.integers(1, 4)), str(rng.choice(["dp", "do", "h5"]))
+        more = ["--resume"] if done else []
+        mark = f"{folder}-{done}"
+        job = start(ranks, [*RUN, *SLOW, "--set", f"run.store={store}", *more], folder, ADORYM_TEST_JOB=mark)
+        until = done + int(rng.integers(1, 4))
+        while saved_epoch(folder) < until:
+            assert job.poll() is None, job.communicate()
+            time.sleep(0.02)
+        os.kill(int(rng.choice(ranks_of(mark))), signal.SIGKILL)
+        assert finish(job, 20).status != 0
+        assert saved_epoch(folder) >= until
+        done = saved_epoch(folder)
+    ended = run(2, [*RUN, "--resume", "--set", f"run.epochs={done + 2}"], folder)
+    assert ended.status == 0, ended.err
+    assert_same(read_result("out"), whole(folder, done + 2))
+    assert not [path for path in Path("out").iterdir() if path.name.startswith(".")]
 
 
 def test_signals_save_and_stop(folder):
