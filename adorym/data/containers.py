@@ -39,6 +39,7 @@ from adorym.data.hdf5 import (
     whole,
 )
 from adorym.data.hdf5_tree import Leaf, leaves
+from adorym.data.scan_records import scans_of
 from adorym.data.unpacking import content, need_bounded_matrices, need_bounded_pages, packing
 from adorym.errors import DataError, suggestion
 
@@ -165,6 +166,11 @@ def open_container(path: str | Path) -> Container:
                 return _made(path, kind, reader(content(path) if packed else path))
         if is_empad(path):
             return _made(path, "empad", _whole(read_empad(path)))
+    if scans := scans_of(path):
+        few = ", ".join(f"{number} {command}".strip() for number, command in list(scans.items())[-3:])
+        advice = f"give the frames to 'adorym prepare', with '--set scan={path.name}{':NUMBER' * ('' not in scans)}'"
+        found = f"{len(scans)} scan{'s' * (len(scans) > 1)}, the last: {few}"
+        raise DataError(str(path), "readings of motors and counters, no frames", found=found, remedy=advice)
     expected = "HDF5, npz, npy, mat, tif, jpg, png, EDF, CBF or MIB, perhaps compressed with bz2 or gzip"
     found = f"a file that starts with {head[:8]!r}" if head else "an empty file"
     remedy = f"a raw EMPAD file has a multiple of {EMPAD_FRAME} bytes" if path.suffix == ".raw" else None

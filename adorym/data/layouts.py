@@ -15,6 +15,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from adorym.data.containers import Container, joined, open_container
 from adorym.data.hdf5 import factor
 from adorym.data.keymap import KeyMap
@@ -28,6 +30,7 @@ from adorym.registry import lookup, register
 
 DETECTOR, BEAM = "entry/instrument/detector", "entry/instrument/beam"
 EIGER_PIXELS = f"{DETECTOR}/y_pixel_size m?,{DETECTOR}/x_pixel_size m?"
+POSITIVE = ("energy", "wavelength", "distance", "detector_pixel_size", "pixel_size")
 MATRIX = "positions_order=xy"
 PTYCHO = "PTYCHO/*|PTYCHO/*/entry/data/data"  # links to arrays, or to whole files
 NANOMAX = "entry/measurement/*/frames|entry/measurement/*/data|entry/instrument/[Ee]iger*/data"
@@ -85,13 +88,19 @@ def _first(container: Container, field: str, tried: str) -> str:
         found = []
         for name, _, unit in parts:
             fits = fitting(names, name)
-            if not fits:
+            if not fits or (field in POSITIVE and not _is_set(container, fits[0])):
                 break
             key = name if field == "patterns" else fits[0]
             found.append(f"{key}{_unit(container, fits[0], field, unit)}")
         if len(found) == len(parts):
             return ",".join(found)
     return ""
+
+
+def _is_set(container: Container, key: str) -> bool:
+    """Whether somebody entered the number: one that was not is 0 or NaN, or negative."""
+    values = container.read(key)
+    return values.dtype.kind not in "iuf" or bool(values.size and np.all(values > 0) and np.isfinite(values).all())
 
 
 def _unit(container: Container, key: str, field: str, unit: str) -> str:

@@ -57,6 +57,10 @@ LENGTHS = (
 )
 
 
+def _is_length(value: float | Pair) -> bool:
+    return bool(np.isfinite(value).all() and np.greater(value, 0).all())
+
+
 @dataclass(frozen=True)
 class Lengths:
     """Lengths and energy that a file states, each ``None`` where unknown; pairs are (y, x)."""
@@ -70,6 +74,13 @@ class Lengths:
     slice_positions_m: np.ndarray | None = None
     magnification: np.ndarray | None = None
     voltage_v: float | None = None
+
+    def stated(self) -> tuple[Lengths, list[str]]:
+        """Without what files write of a length that nobody set, 0, a negative number or NaN; and what that was."""
+        given = {q: getattr(self, q.field) for q in LENGTHS if q.count != "list"}
+        void = {q: value for q, value in given.items() if value is not None and not _is_length(value)}
+        notes = [f"{q.key}: the file says {value} {q.unit}, which is taken as unknown" for q, value in void.items()]
+        return replace(self, **dict.fromkeys((q.field for q in void), None)), notes
 
     def overridden(self, by: Overrides) -> Lengths:
         """The same with the values that ``by`` gives."""

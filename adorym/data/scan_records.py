@@ -70,6 +70,19 @@ def read_scan(source: str | Path) -> ScanRecord:
     raise DataError(str(path), "not a known file of scans", expected=expected)
 
 
+def scans_of(path: Path) -> dict[str, str]:
+    """The commands of the scans in a text of SPEC or of DESY by number; empty if it is none."""
+    with path.open("rb") as file:
+        head = file.read(1 << 16).decode(errors="replace")
+    if re.search(r"^%d\s*$", head, re.M) and re.search(r"^%c\s*$", head, re.M):
+        return {"": read_scan(path).title}
+    if not re.search(r"^#[FS]\s+\S", head, re.M):
+        return {}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    titles = [line[3:].split(None, 1) for line in lines if re.match(r"#S\s+\S", line)]
+    return {number: (more or [""])[0] for number, *more in titles}
+
+
 def _chosen(path: Path, number: str, known: list[str]) -> str:
     """The number of the scan that is meant."""
     if number in known:
@@ -88,24 +101,32 @@ def _spec(path: Path, lines: list[str], number: str) -> ScanRecord:
     wanted = _chosen(path, number, [title[0] for title in titles])
     # A number that comes twice was measured again: the last one counts.
     which = max(i for i, title in enumerate(titles) if title[0] == wanted)
-    names: dict[int, list[str]] = {}
-    for line in lines[: starts[which]]:
-        if found := re.match(r"#O(\d+)\s+(.*)", line):
-            names[int(found.group(1))] = re.split(r"\s{2,}", found.group(2).strip())
+    names = {kind: _lines(lines[: starts[which]], kind) for kind in "oO"}  # short names, and those that are shown
     end = starts[which + 1] if which + 1 < len(starts) else len(lines)
     body = lines[starts[which] + 1 : end]
     motors: dict[str, float] = {}
-    labels: list[str] = []
-    for line in body:
-        if found := re.match(r"#P(\d+)\s+(.*)", line):
-            values = map(_number, found.group(2).split())
-            pairs = zip(names.get(int(found.group(1)), []), values, strict=False)
+    for row, text in _lines(body, "P").items():
+        values = [_number(word) for word in text.split()]
+        for kind in "oO":
+            pairs = zip(_labels(names[kind].get(row, ""), len(values)), values, strict=False)
             motors |= {name: value for name, value in pairs if value is not None}
-        elif line.startswith("#L"):
-            labels = re.split(r"\s{2,}", line[2:].strip())
+    label = next((line[2:] for line in body if line.startswith("#L")), "")
     rows = [line.split() for line in body if line.strip() and line[0] not in "#@"]
     title = titles[which][1] if len(titles[which]) > 1 else ""
+    labels = _labels(label, max(map(len, rows), default=0))
     return ScanRecord(f"{path}:{wanted}", title, motors, _columns(labels, rows))
+
+
+def _lines(lines: list[str], kind: str) -> dict[int, str]:
+    """The texts of ``#O0``, ``#O1``, ... by number, of those that come twice the last."""
+    found = (re.match(rf"#{kind}(\d+)\s+(.*)", line) for line in lines)
+    return {int(match[1]): match[2].strip() for match in found if match}
+
+
+def _labels(text: str, count: int) -> list[str]:
+    """Names with two spaces between them, since they may hold one; or with one, if there are as many as numbers."""
+    apart, words = [name for name in re.split(r"\s{2,}", text.strip()) if name], text.split()
+    return words if len(apart) != count == len(words) else apart
 
 
 # -- fio ---------------------------------------------------------------------------------------------------------------

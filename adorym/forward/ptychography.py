@@ -30,8 +30,9 @@ from adorym.forward.base import BoundModel, ForwardModel, Request, bound_scan
 from adorym.forward.object import Settings
 from adorym.forward.probe import with_scans
 from adorym.forward.scans import rows_of_scans, scan_by_scan
+from adorym.forward.steady_beam import variation_gauges
 from adorym.forward.thin import SCANNED, by_object, by_scale, check_scan, without_mean
-from adorym.forward.variations import VARIATIONS, VARYING, variation_gauges, varied
+from adorym.forward.variations import VARIATIONS, VARYING, varied
 from adorym.losses.base import Loss
 from adorym.optics.geometry import Geometry, Regime, fresnel_number
 from adorym.optics.propagation import TRANSFER_FUNCTIONS, angular_spectrum, check, propagate
@@ -185,7 +186,7 @@ class Ptychography(ForwardModel):
             updates=(
                 *bound.updates,
                 FactorGauge("intensity_scale", "probe", groups=scans),
-                *variation_gauges(settings, self.varied_mode, scans),
+                *variation_gauges(bound, self.varied_mode, scans),
             ),
         )
 

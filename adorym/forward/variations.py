@@ -161,26 +161,36 @@ class VariationGauge(Update):
             mean = weights[rows].mean(0)
             probe[self.mode] += np.tensordot(mean, variations, 1)
             weights[rows] -= mean
-        flat = variations.reshape(len(variations), -1).astype(np.complex128)
-        parts = np.concatenate([flat.real, flat.imag], axis=1)  # real weights: real and imaginary part are apart
-        q, r = np.linalg.qr(parts.T)
-        left, strength, right = np.linalg.svd(weights @ r.T, full_matrices=False)
-        scale = np.sqrt(powers(modes.reshape(-1, *modes.shape[-3:])[0, self.mode : self.mode + 1])[0])
-        if not (np.isfinite(strength).all() and scale > 0 and len(left) >= len(variations)):
+        scale = float(np.sqrt(powers(modes.reshape(-1, *modes.shape[-3:])[0, self.mode : self.mode + 1])[0]))
+        found = strongest(weights, variations, len(variations), scale)
+        if found is None:
             return state
-        turned = (q @ right.T).T * scale
-        sign = np.where(np.sum(turned * parts, axis=1) < 0, -1.0, 1.0)[:, None]
-        half = turned.shape[1] // 2
-        made = (sign * (turned[:, :half] + 1j * turned[:, half:])).reshape(variations.shape)
-        return state.with_values(
-            probe=modes,
-            probe_variations=made.astype(variations.dtype),
-            variation_weights=left * strength * sign.T / scale,
-        )
+        weights, made = found
+        return state.with_values(probe=modes, probe_variations=made.astype(variations.dtype), variation_weights=weights)
 
 
-def variation_gauges(
-    settings: Mapping[str, ParameterSettings], mode: int, scans: tuple[np.ndarray, ...] = ()
-) -> tuple[Update, ...]:
-    """The gauge of a probe that varies; none if it does not."""
-    return (VariationGauge(mode, scans),) if VARIATIONS in settings else ()
+def strongest(
+    weights: np.ndarray, waves: np.ndarray, number: int, scale: float
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The best description of ``weights @ waves`` by ``number`` orthogonal waves, the strongest first.
+
+    Args:
+        weights: Real, ``(n, m)``.
+        waves: ``(m, y, x)``, of which each wave that is made takes the sign of the one in its place.
+        number: At most m.
+        scale: Root of the power that each wave is given.
+
+    Returns:
+        Weights ``(n, number)`` and waves ``(number, y, x)``; ``None`` if they are not determined.
+    """
+    flat = waves.reshape(len(waves), -1).astype(np.complex128)
+    parts = np.concatenate([flat.real, flat.imag], axis=1)  # real weights: real and imaginary part are apart
+    q, r = np.linalg.qr(parts.T)
+    left, strength, right = np.linalg.svd(weights @ r.T, full_matrices=False)
+    if not (np.isfinite(strength).all() and scale > 0 and len(left) >= number):
+        return None
+    turned = (q @ right[:number].T).T * scale
+    sign = np.where(np.sum(turned * parts[:number], axis=1) < 0, -1.0, 1.0)[:, None]
+    half = turned.shape[1] // 2
+    made = sign * (turned[:, :half] + 1j * turned[:, half:])
+    return left[:, :number] * strength[:number] * sign.T / scale, made.reshape(number, *waves.shape[1:])

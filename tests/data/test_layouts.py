@@ -21,6 +21,7 @@ from instrument_files import (
     N,
     aps_isn,
     csaxs,
+    eiger,
     emd,
     fold_slice,
     hxn,
@@ -146,6 +147,20 @@ def test_units_in_the_file_win(tmp_path):
     assert dataset.detector_pixel_size_m == pytest.approx((PITCH_M, PITCH_M))
 
 
+@pytest.mark.parametrize("nothing", [0.0, -1.0, np.nan])
+def test_numbers_that_nobody_entered_are_unknown(tmp_path, nothing):
+    """A detector whose distance and energy were not set writes 0; what else the file says of them is taken."""
+    path = eiger(tmp_path)
+    with h5py.File(path, "a") as file:
+        detector = file["entry/instrument/detector"]
+        detector["detector_distance"][()] = nothing
+        detector["detectorSpecific/photon_energy"][()] = nothing
+        file["entry/instrument/beam/incident_wavelength"][()] = 2.0
+        file["entry/instrument/beam/incident_wavelength"].attrs["units"] = b"angstrom"
+    dataset = open_dataset(path)
+    assert dataset.distance_m is None and dataset.energy_ev == pytest.approx(6199.21, rel=1e-5)
+
+
 def test_the_zero_frequency_at_the_corner_is_noticed(tmp_path):
     peaked = STACK.copy()
     peaked[:, 3:6, 5:8] += 500
@@ -182,12 +197,14 @@ def test_frequencies_without_a_step_are_refused(tmp_path, wrong):
 
 
 @pytest.mark.parametrize("wrong", [0.0, -1.0, np.inf])
-def test_what_is_no_wavelength_is_refused(tmp_path, wrong):
+def test_what_is_no_wavelength_is_unknown_or_refused_where_it_was_named(tmp_path, wrong):
     path = hxn(tmp_path)
     with h5py.File(path, "a") as file:
         file["lambda_nm"][()] = wrong
+    assert open_dataset(path, {"pixel_size": 1e-8}).energy_ev is None
+    named = ["patterns=diffamp", "positions=points", "positions_unit=um", "wavelength=lambda_nm nm"]
     with pytest.raises(DataError, match="lambda_nm nm: no wavelength; expected > 0; .*; give data.energy"):
-        open_dataset(path)
+        open_dataset(path, {"map": named, "pixel_size": 1e-8})
 
 
 def test_a_reconstruction_of_ptypy_is_refused_with_what_it_is_good_for(tmp_path):

@@ -6,6 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
+from adorym.data.open import open_dataset
 from adorym.data.rocking import scanned_motor
 from adorym.data.scan_records import read_scan
 from adorym.errors import DataError
@@ -70,6 +71,26 @@ def test_spec(tmp_path):
         read_scan(path)
     with pytest.raises(DataError, match="no column 'monitor' in the scan"):
         scan.column("monitor")
+
+
+def test_names_with_one_space_between_them_and_short_names(tmp_path):
+    """As some control systems write them: as many names as numbers; both names of a motor have its reading."""
+    path = tmp_path / "run.dat"
+    path.write_text(
+        "#F run.dat\n#o0 del eta\n#O0 Delta Eta\n#O1 oma  m1 x\n\n#S 1 rock\n#P0 30 0.5\n#P1 2 3\n#P2 1\n"
+        "#L eta Time Monitor\n0.1 1 100\n0.2 2 101\n"
+    )
+    scan = read_scan(path)
+    assert dict(scan.motors) == {"del": 30, "eta": 0.5, "Delta": 30, "Eta": 0.5, "oma": 2, "m1 x": 3}
+    np.testing.assert_array_equal(scan.column("monitor"), [100, 101])
+
+
+@pytest.mark.parametrize(("text", "found"), [(SPEC, r"2 scans, the last: 1 ascan .*, 7 ascan .*run:NUMBER"),
+                                             (FIO, r"1 scan, the last: ascan om .*scan=run'")])  # fmt: skip
+def test_a_record_of_scans_is_no_unknown_file(tmp_path, text, found):
+    (tmp_path / "run").write_text(text)
+    with pytest.raises(DataError, match=rf"readings of motors and counters, no frames; found {found}"):
+        open_dataset(tmp_path / "run")
 
 
 def test_fio(tmp_path):

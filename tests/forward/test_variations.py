@@ -13,10 +13,12 @@ from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import predict_patterns
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
+from adorym.engine.step import apply_update
 from adorym.errors import ConfigErrors, InputError
 from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
+from adorym.forward.steady_beam import SteadyBeam
 from adorym.forward.variations import VARIATIONS, WEIGHTS, VariationGauge
 from adorym.losses.counting import LeastSquares
 from adorym.parameters import ParameterSettings
@@ -128,6 +130,71 @@ def test_a_drifting_beam_is_followed():
     assert 1 - left.var() / weights[:, 0].var() > 0.95**2
     result = adorym.outcome(found)
     assert result.parameters[VARIATIONS].value.shape == (2, *scan.window)
+
+
+def described(waves: np.ndarray, number: int = 8):
+    """Probe ``(1, y, x)``, variations and weights of waves ``(n, y, x)``."""
+    mean = waves.mean(0)
+    flat = (waves - mean).reshape(len(waves), -1)
+    left, strength, right = np.linalg.svd(np.concatenate([flat.real, flat.imag], axis=1), full_matrices=False)
+    real, imaginary = np.split(right[:number], 2, axis=1)
+    variations = (real + 1j * imaginary).reshape(number, *waves.shape[1:])
+    return {"probe": mean[None], VARIATIONS: variations, WEIGHTS: left[:, :number] * strength[:number]}
+
+
+def chosen(scan: Scan, waves: np.ndarray):
+    """What a steady beam makes of ``waves``: those that it leaves, and the factor of the object."""
+    dataset, _, _ = drifting(scan)
+    shape, origin = (40, 41), (6, 5)
+    gauge = SteadyBeam(dataset, shape, origin)
+    state, factor = State(5, 100, described(waves), dict.fromkeys(("object", "probe", VARIATIONS, WEIGHTS), 1.0),
+                          lambda: np.zeros(0)), 1.0  # fmt: skip
+    for _ in range(6):
+        state = gauge.apply(state)
+        factor = factor * state.factor
+    made = state.values
+    return made["probe"] + np.tensordot(made[WEIGHTS], made[VARIATIONS], 1), factor
+
+
+def test_a_beam_that_turns_and_fades_with_its_place_is_one_with_a_curved_and_dark_object():
+    """The same patterns as a beam that does not: whichever of the two comes, one of them is chosen."""
+    scan = Scan(grid=(6, 7), photons=1e5)
+    _, variations, weights = drifting(scan)
+    waves = scan.probe() + np.tensordot(weights, variations, 1)
+    bend, slope = np.array([[4e-4, 1e-4], [1e-4, -3e-4]]), np.array([2e-3, -1e-3])
+    away = scan.positions - scan.positions.mean(0)
+    window = np.indices(scan.window) - (np.array(scan.window)[:, None, None] - 1) / 2
+    lens = np.einsum("iyx,ij,jyx->yx", window, bend, window) / 2
+    turn = np.einsum("ni,ij,jyx->nyx", away, bend, window)
+    fading = np.tensordot(away, slope, 1)[:, None, None] + np.tensordot(slope, window, 1)
+    steady, plain = chosen(scan, waves)
+    found, factor = chosen(scan, waves * np.exp(-1j * (lens + turn) - fading))
+    center = scan.positions.mean(0) + (6, 5) + (np.array(scan.window) - 1) / 2
+    place = np.indices((40, 41)) - center[:, None, None]
+    there = np.exp(0.5j * np.einsum("iyx,ij,jyx->yx", place, bend, place) + np.tensordot(slope, place, 1))
+    assert relative_error(factor * there, plain) < 2e-3 < relative_error(there, np.ones((40, 41)))
+    assert relative_error(found, steady) < 2e-3 < relative_error(waves * np.exp(-1j * (lens + turn) - fading), waves)
+
+
+def test_the_steady_beam_keeps_the_patterns():
+    dataset, variations, weights = drifting(Scan(grid=(6, 7), photons=1e5))
+    made = reconstruction(dataset.with_(start_probe=SCAN.probe()[:1]), modes=1)
+    away = SCAN.positions - SCAN.positions.mean(0)
+    y, _ = np.indices(SCAN.window) - (np.array(SCAN.window)[:, None, None] - 1) / 2
+    turning = np.concatenate([variations[:1], 1j * y[None] * SCAN.probe()[:1]])
+    weights = np.stack([weights[:, 0], 1e-3 * away[:, 0]], axis=1)
+    inserted(made, probe=SCAN.probe()[:1], probe_variations=turning, variation_weights=weights)
+    problem = made.problem
+    before = problem.xp.to_numpy(predict_patterns(problem, np.arange(SCAN.n)))
+    values = {name: problem.xp.to_numpy(problem.values[name].array) for name in ("probe", VARIATIONS, WEIGHTS)}
+    state = State(5, 100, values, dict.fromkeys(("object", *values), 1.0), lambda: np.zeros(0))
+    update = next(each for each in problem.bound.updates if isinstance(each, SteadyBeam))
+    assert update.due(5, 100) and not update.due(6, 100) and not update.due(100, 100)
+    after = apply_update(problem, update, state)
+    assert np.abs(np.angle(after.factor)).max() > 0.01
+    turned = problem.xp.to_numpy(predict_patterns(problem, np.arange(SCAN.n)))
+    assert relative_error(turned, before) < 0.1 * np.abs(np.angle(after.factor)).max()
+    assert update.apply(State(5, 100, values, dict.fromkeys(values, 1.0), lambda: np.zeros(0))).factor is None
 
 
 def test_it_is_configured_by_a_number(tmp_path):

@@ -110,10 +110,11 @@ class Reader(ABC):
         """
 
     def raw(self, path: Path, overrides: Overrides) -> Raw:
-        """What `extract` returns, once it is known to be what it should be."""
+        """What `extract` returns, once it is known to be what it should be, without lengths that are none."""
         raw = self.extract(path, overrides)
         _look_at(raw, self)
-        return raw
+        lengths, void = raw.lengths.stated()
+        return replace(raw, lengths=lengths, notes=(*raw.notes, *void)) if void else raw
 
     def read(self, path: Path, overrides: Overrides) -> Dataset:
         """The data set in ``path`` with ``overrides`` applied; counts are not checked, patterns not loaded."""
