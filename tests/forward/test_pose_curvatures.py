@@ -40,4 +40,4 @@ def test_blocks_in_single_precision_are_those_in_double(case):
         found.append({name: problem.xp.to_numpy(gradients[name].curvature) for name in OFFSETS})
     double, single = found
     for name in OFFSETS:
-        assert relative_error(single[name], double[name]) < 5e-5, name
+        assert relative_error(single[name], double[name]) < 2e-4, name
