@@ -102,9 +102,9 @@ class Parameter:
             then fits any counts or pixel size.
         preconditioner: Computes the curvature that a ``preconditioned`` step divides by; `Probed` if absent.
         bounds: Smallest and largest value allowed.
-        gauge: ``f(values, start values) -> values`` on NumPy arrays, applied after every step: removes what the data
-            do not determine. If another parameter can compensate a change, use an update instead
-            (`adorym.updates.gauge`).
+        gauge: ``f(values, start values) -> values``, applied after every step: removes what the data do not determine.
+            NumPy arrays on the host, those of the backend on a device: write it in operators and methods such as
+            ``mean``. If another parameter can compensate a change, use an update instead (`adorym.updates.gauge`).
         window_relative: Rows are positions in the object array; ``predict`` receives them relative to the corner of
             their window, which follows them: within half a pixel, `window_shift` included.
         window_shift: Rows are added to those positions; windows follow them, too.
@@ -214,6 +214,18 @@ class Value:
     rate: float
     scale: float = 1.0
     bounds: tuple[np.ndarray, np.ndarray] | None = None
+    _fetched: np.ndarray | None = field(default=None, init=False, repr=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "array":
+            self._fetched = None
+        super().__setattr__(name, value)
+
+    def on_host(self, xp: Backend) -> np.ndarray:
+        """The current value, fetched from the device once for each value it has; not to be written to."""
+        if self._fetched is None:
+            self._fetched = xp.to_numpy(self.array)
+        return self._fetched
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.first.shape)) or "one number"
@@ -231,8 +243,11 @@ class Value:
     def fix_gauge(self, xp: Backend) -> None:
         """Remove what the data do not determine."""
         if self.spec.gauge is not None:
-            fixed = self.spec.gauge(xp.to_numpy(self.array), self.first)
-            self.array = xp.asarray(np.ascontiguousarray(fixed, dtype=self.first.dtype), exact=True)
+            if xp.on_host:
+                fixed = self.spec.gauge(xp.to_numpy(self.array), self.first)
+                self.array = xp.asarray(np.ascontiguousarray(fixed, dtype=self.first.dtype), exact=True)
+            else:
+                self.array = self.spec.gauge(self.array, xp.asarray(self.first, exact=True))
         self.array = self.limit(xp, self.array)
 
     def limit(self, xp: Backend, rows: Array) -> Array:

@@ -27,6 +27,7 @@ from adorym.extension import LOADED, user_code
 C = TypeVar("C", bound=type)
 
 STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True, defer_build=True)
+PREFIX = "adorym."  # of the groups of entry points
 PLAIN_GROUPS = {"backend"}  # whose classes have a constructor of their own instead of fields
 _components: dict[str, dict[str, type]] = {}
 
@@ -55,18 +56,17 @@ def register(group: str, name: str) -> Callable[[C], C]:
 
 def names(group: str) -> list[str]:
     """Names registered in ``group``, plug-ins included, sorted."""
-    return sorted({*_components.get(group, {}), *_plugins(group)})
+    return sorted({*_components.get(group, {}), *_plugins().get(group, {})})
 
 
 def groups() -> list[str]:
     """Groups that hold at least one component, plug-ins included."""
-    prefix = "adorym."
-    return sorted({*_components, *(n.removeprefix(prefix) for n in entry_points().groups if n.startswith(prefix))})
+    return sorted({*_components, *_plugins()})
 
 
 def distribution(group: str, name: str) -> str:
     """The installed package that brings ``name``, such as ``my-models 1.2``; empty for what is not a plug-in."""
-    point = _plugins(group).get(name)
+    point = _plugins().get(group, {}).get(name)
     return "" if point is None else _brought_by(point)
 
 
@@ -80,7 +80,7 @@ def lookup(group: str, name: str, where: str = "") -> type:
     if isinstance(name, str) and ".py:" in name:
         return _from_file(group, name, where)
     if name not in _components.get(group, {}):
-        point = _plugins(group).get(name)
+        point = _plugins().get(group, {}).get(name)
         if point is None:
             label, remedy = group.replace("_", " "), suggestion(name, names(group))
             raise ConfigError(where or group, f"no {label} named '{name}'", remedy=remedy)
@@ -89,9 +89,11 @@ def lookup(group: str, name: str, where: str = "") -> type:
 
 
 @cache
-def _plugins(group: str) -> dict[str, EntryPoint]:
-    """Entry points of installed packages by name; nothing is imported."""
-    return {point.name: point for point in entry_points(group=f"adorym.{group}")}
+def _plugins() -> dict[str, dict[str, EntryPoint]]:
+    """Entry points of installed packages by group and name; nothing is imported, but a file of each package is read."""
+    every = entry_points()
+    ours = [name for name in every.groups if name.startswith(PREFIX)]
+    return {name.removeprefix(PREFIX): {p.name: p for p in every.select(group=name)} for name in ours}
 
 
 def _brought_by(point: EntryPoint) -> str:

@@ -164,7 +164,7 @@ def arrays_of(reconstruction: Reconstruction) -> dict[str, np.ndarray]:
         arrays[name] = np.array(problem.xp.to_numpy(value.array))
         arrays |= {f"{name}.state_{i}": np.array(problem.xp.to_numpy(a)) for i, a in enumerate(value.state)}
     arrays["loss"] = np.array(progress.history["loss"])
-    arrays["progress"] = np.array([progress.epoch, progress.batch, progress.partial_loss])
+    arrays["progress"] = np.array([progress.epoch, progress.batch, float(progress.partial_loss)])
     return arrays
 
 

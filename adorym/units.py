@@ -28,7 +28,7 @@ _NUMBER = re.compile(r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$")
 
 @lru_cache(maxsize=1)
 def _registry() -> Any:
-    import pint  # 0.3 s to import: only configurations with units pay for it
+    import pint
 
     registry: Any = pint.UnitRegistry(on_redefinition="ignore")
     registry.define("px = [picture_element]")
@@ -46,14 +46,14 @@ def parse(value: object, unit: str, *, bare: bool = True) -> float:
     Raises:
         ValueError: Not a number, an unknown unit, a unit of another dimension, or no unit where one is needed.
     """
-    import pint
-
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError(f"expected a quantity in {unit or 'plain numbers'}, found {value!r}")
     if not isinstance(value, str) or _NUMBER.match(value):
         if not bare and unit not in _BARE_ALLOWED:
             raise ValueError(f"expected a quantity with a unit, such as '{value} {unit}', found {value!r}")
         return float(value)
+    import pint  # 0.3 s to import: only quantities with units pay for it
+
     text = value.strip()
     try:
         if len(text) > 80 or not _QUANTITY.fullmatch(text):

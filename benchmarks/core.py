@@ -106,13 +106,14 @@ def speed() -> Iterator[Figure]:
     for size, patterns in ((64, 400), (128, 200), (256, 100)):
         for modes in (1, 5):
             for between in (False, True):
-                ratio, floor_us = _ratio(size, patterns, modes, between)
+                ratio, floor_us = epoch_over_floor(size, patterns, modes, between)
                 name = f"speed.{size}x{size}.{modes}_modes.{'between_pixels' if between else 'whole_pixels'}"
                 yield Figure(f"{name}.us_per_fft", floor_us)
                 yield Figure(f"{name}.epoch_over_fft_floor", ratio, 2.5)
 
 
-def _ratio(size: int, patterns: int, modes: int, between: bool) -> tuple[float, float]:
+def epoch_over_floor(size: int, patterns: int, modes: int, between: bool) -> tuple[float, float]:
+    """Processor time of an epoch over that of its transforms, and microseconds of one transform."""
     rng = np.random.default_rng(0)
     positions = rng.integers(0, 3 * size, (patterns, 2)) + (0.3 if between else 0.0)
     counts = rng.poisson(5, (patterns, size, size)).astype(np.float32)

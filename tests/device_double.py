@@ -6,15 +6,22 @@ The only ways out are `Backend.to_numpy` and plain numbers (``float(a)``); each 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from adorym.wrapper.base import Array, HostOperation
 from adorym.wrapper.torch_backend import TorchBackend
 
+# Operations whose result the host has to know before it can go on: numbers, truths, shapes that depend on values.
+WAITS = (
+    *("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "unique_dim", "_unique2", "bincount"),
+    *("_linalg_check_errors", "repeat_interleave.Tensor"),
+)
 INDEXING = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}  # takes arrays of the host on any device
 
 
@@ -34,7 +41,57 @@ class DeviceArray(torch.Tensor):
     numpy = __array__
 
     def cpu(self) -> torch.Tensor:
+        _note("copies to the host")
         return self.as_subclass(torch.Tensor)
+
+    def tolist(self) -> Any:
+        _note("copies to the host")
+        return super().tolist()
+
+
+class Traffic(TorchDispatchMode):
+    """While it is entered, notes where arrays are copied to the host and where the host waits for a device.
+
+    Attributes:
+        seen: What happened, and the line of the package that asked for it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __enter__(self) -> Traffic:
+        _noting.append(self)
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        _noting.remove(self)
+        super().__exit__(*error)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        name = str(func).removeprefix("aten.")
+        by_truth = name.startswith("index") and len(args) > 1 and isinstance(args[1], list | tuple)
+        if name.startswith(WAITS) or (by_truth and any(a is not None and a.dtype == torch.bool for a in args[1])):
+            _note(f"waits ({name})")
+        return func(*args, **(kwargs or {}))
+
+
+_noting: list[Traffic] = []
+
+
+def _note(what: str) -> None:
+    """Say ``what`` happens, and which line of the package asked for it, to whoever listens."""
+    if not _noting:
+        return
+    frame: Any = sys._getframe(1)
+    lines = []
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if "/adorym/" in path and "/wrapper/" not in path:
+            lines.append(f"{path.rpartition('/adorym/')[2]}:{frame.f_lineno} {frame.f_code.co_name}")
+        frame = frame.f_back
+    for each in _noting:
+        each.seen.append(f"{what} in {lines[0] if lines else 'a test'}")
 
 
 class DeviceDouble(TorchBackend):

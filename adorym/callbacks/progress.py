@@ -14,6 +14,7 @@ from adorym.data.result import Result
 from adorym.errors import ConfigError
 
 MODES = ("auto", "live", "plain", "quiet")
+REDRAWN_HZ = 4  # reading a loss waits for a device
 
 
 def clock(seconds: float) -> str:
@@ -87,10 +88,11 @@ class _Live:
             TextColumn("[dim]{task.fields[pace]}"),
             TimeRemainingColumn(compact=True),
             console=console,
-            refresh_per_second=4,
+            refresh_per_second=REDRAWN_HZ,
             expand=True,
         )
         self._task: TaskID | None = None
+        self._read = 0.0  # when a loss was last read
         self._total = run.epochs * run.n_batches
         console.print(run.title, style="bold", markup=False, highlight=False)
         for line in (run.plan, *run.remarks):
@@ -99,6 +101,9 @@ class _Live:
 
     def batch(self, progress: BatchProgress) -> None:
         done = (progress.epoch - 1) * self._n_batches + progress.batch
+        if 1 < progress.batch < self._n_batches and time.monotonic() - self._read < 1 / REDRAWN_HZ:
+            return
+        self._read = time.monotonic()
         loss, pace = f"{of_an_epoch(progress):.4e}", f"{duration(progress.time_s)}/batch"
         if self._task is None:  # the earlier batches of a resumed run took no time here
             where = f"epoch {progress.epoch}"

@@ -148,13 +148,14 @@ class Homogeneous(Constraint):
     def whole(self) -> bool:
         return self.kappa is None
 
-    def direction(self, xp: Backend, tile: Array) -> tuple[float, float]:
+    def direction(self, xp: Backend, tile: Array) -> tuple[Array, Array]:
         """Unit vector (b, d) along the line."""
         if self.kappa is not None:
             return 1 / np.hypot(1, self.kappa), self.kappa / np.hypot(1, self.kappa)
-        b, d = (xp.to_numpy(part).astype(np.float64).ravel() for part in (xp.real(tile), xp.imag(tile)))
-        _, axes = np.linalg.eigh([[b @ b, b @ d], [b @ d, d @ d]])
-        return float(axes[0, 1]), float(axes[1, 1])
+        b, d = xp.real(tile), xp.imag(tile)
+        # Twice the angle of the principal axis is the phase of the sum of (b + i d)^2.
+        turn = xp.angle(xp.complex(xp.sum(b * b) - xp.sum(d * d), 2 * xp.sum(b * d))) / 2
+        return xp.cos(turn), xp.sin(turn)
 
     def project(self, xp: Backend, tile: Array) -> Array:
         u_b, u_d = self.direction(xp, tile)

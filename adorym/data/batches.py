@@ -26,7 +26,8 @@ class Batch(Generic[G]):
     Attributes:
         patterns: ``(n,)`` indices into the data set.
         angles: ``(n,)`` index of each pattern's angle.
-        corners_px: ``(n, 2)`` corner of each pattern's window in the object array.
+        corners_px: ``(n, 2)`` corner of each pattern's window in the object array; a backend's array where they follow
+            positions that a device refines.
         targets: ``(m, y, x)`` values that the loss compares the prediction with, in the model's frame.
         rows: ``(n,)`` rows of ``targets`` that belong to the batch; copying them would cost a pass over memory.
         mask: ``(1 or n, y, x)`` pixel weights, or ``None``.
@@ -43,7 +44,7 @@ class Batch(Generic[G]):
 
     patterns: np.ndarray
     angles: np.ndarray
-    corners_px: np.ndarray
+    corners_px: Array
     targets: Array
     rows: np.ndarray
     mask: Array | None

@@ -8,7 +8,7 @@ interpolation. The procedure is that of 3D-CDI-NN's preparation of measured data
 from __future__ import annotations
 
 import numpy as np
-from scipy.fft import dctn, idctn
+import scipy  # its slow parts load at their first use
 
 from adorym.errors import DataError
 
@@ -38,8 +38,8 @@ def _reblocked(a: np.ndarray, before: int, after: int) -> np.ndarray:
     blocks = padded.reshape(n, before, n, before, n, before).transpose(0, 2, 4, 1, 3, 5)
     low = min(before, after)
     coefficients = np.zeros((n, n, n, after, after, after))
-    coefficients[..., :low, :low, :low] = dctn(blocks, axes=(3, 4, 5), norm="ortho")[..., :low, :low, :low]
-    made = idctn(coefficients, axes=(3, 4, 5), norm="ortho")
+    coefficients[..., :low, :low, :low] = scipy.fft.dctn(blocks, axes=(3, 4, 5), norm="ortho")[..., :low, :low, :low]
+    made = scipy.fft.idctn(coefficients, axes=(3, 4, 5), norm="ortho")
     return made.transpose(0, 3, 1, 4, 2, 5).reshape((n * after,) * 3)
 
 

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import median_filter
+import scipy  # its slow parts load at their first use
 
 from adorym.data.lengths import Lengths
 from adorym.data.overrides import Overrides
@@ -241,7 +241,7 @@ def beam_center(mean: np.ndarray, good: np.ndarray | None = None) -> tuple[float
         return None
     background = float(np.median(mean[usable]))
     filled = np.where(usable, mean, background)
-    level = median_filter(filled, size=3, mode="nearest")
+    level = scipy.ndimage.median_filter(filled, size=3, mode="nearest")
     bright = float(np.partition(level, -9, axis=None)[-9]) if level.size > 9 else float(level.max())
     lit = (level - background > BEAM_LEVEL * (bright - background)) & usable
     if not bright > background or not lit.any():

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its slow parts load at their first use
 
 from adorym.data.dataset import Patterns
 from adorym.data.patterns import BLOCK_BYTES
@@ -100,12 +100,12 @@ def find_gaps(
 
 def _saturated(where: np.ndarray, mark: float, mean: np.ndarray, anywhere: np.ndarray) -> np.ndarray:
     """Those regions of ``where`` whose surroundings come close to the mark: the counter is full there, not dead."""
-    labels, _ = ndimage.label(where, np.ones((3, 3)))
+    labels, _ = scipy.ndimage.label(where, np.ones((3, 3)))
     saturated = np.zeros(where.shape, bool)
-    for i, place in enumerate(ndimage.find_objects(labels), 1):
+    for i, place in enumerate(scipy.ndimage.find_objects(labels), 1):
         around = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in place)
         region = labels[around] == i
-        ring = ndimage.binary_dilation(region, np.ones((3, 3))) & ~anywhere[around]
+        ring = scipy.ndimage.binary_dilation(region, np.ones((3, 3))) & ~anywhere[around]
         if ring.any() and np.median(mean[around][ring]) > FAR_ABOVE * mark:
             saturated[around] |= region
     return saturated
@@ -117,19 +117,19 @@ def _silent(total: np.ndarray, usable: np.ndarray) -> np.ndarray:
     found = np.zeros(total.shape, bool)
     for axis in (0, 1):
         lines = np.where(usable, total, 0).sum(1 - axis)
-        labels, _ = ndimage.label((lines == 0) & usable.any(1 - axis))
-        for (run,) in ndimage.find_objects(labels):
+        labels, _ = scipy.ndimage.label((lines == 0) & usable.any(1 - axis))
+        for (run,) in scipy.ndimage.find_objects(labels):
             inside = run.start > 0 and run.stop < len(lines)
             if inside and min(lines[run.start - 1], lines[run.stop]) >= LIT_LINE:
                 found[(run, slice(None)) if axis == 0 else (slice(None), run)] = True
     none &= ~found
-    labels, _ = ndimage.label(none, np.ones((3, 3)))
-    for place in ndimage.find_objects(labels):
+    labels, _ = scipy.ndimage.label(none, np.ones((3, 3)))
+    for place in scipy.ndimage.find_objects(labels):
         if not none[place].all():
             continue
         box = np.zeros(total.shape, bool)
         box[place] = True
-        around = ndimage.binary_dilation(box, np.ones((3, 3))) & ~box
+        around = scipy.ndimage.binary_dilation(box, np.ones((3, 3))) & ~box
         sides = sum(side.stop - side.start for side in place)
         lit = total[around & usable & ~found]
         if len(lit) >= LIT_AROUND * (2 * sides + 4) and lit.min() >= LIT_PIXEL:

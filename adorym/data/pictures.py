@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its slow parts load at their first use
 
 from adorym.data.containers import SINGLE, open_container, read_array
 from adorym.errors import DataError
@@ -98,7 +98,7 @@ def hot_pixels(picture: np.ndarray, deviations: float) -> np.ndarray:
         picture: ``(y, x)``, such as the mean of all patterns.
         deviations: How many standard deviations of that difference, estimated robustly, are too far.
     """
-    difference = picture - ndimage.median_filter(picture, 3, mode="nearest")
+    difference = picture - scipy.ndimage.median_filter(picture, 3, mode="nearest")
     spread = SIGMA_OF_MAD * np.median(np.abs(difference))
     return np.abs(difference) > deviations * max(float(spread), 1e-12 * float(np.abs(picture).max()))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import median_filter
+import scipy  # its slow parts load at their first use
 
 from adorym.data.air import beam_of_projections, steady
 from adorym.data.containers import read_array
@@ -65,7 +65,7 @@ def zingers(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where ``frames`` ``(n, y, x)`` hold zingers, and the median around every pixel."""
     size = (1, 3, 3) if frames.shape[1] >= 3 else (1, 1, 5)
-    typical = median_filter(frames, size, mode="nearest")
+    typical = scipy.ndimage.median_filter(frames, size, mode="nearest")
     largest = np.fmax(np.fmax(typical, before), after)
     return frames > (1 + fraction) * largest + NOISE * np.sqrt(np.maximum(largest, 0)), typical
 

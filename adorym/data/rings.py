@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy.ndimage import median_filter
 
 from adorym.errors import ConfigError
 from adorym.registry import register
@@ -52,7 +52,9 @@ class Sorting(RingFilter):
 
     def row(self, sinogram: np.ndarray) -> np.ndarray:
         order = np.argsort(sinogram, axis=0, kind="stable")
-        smooth = median_filter(np.take_along_axis(sinogram, order, 0), (1, self.width | 1), mode="nearest")
+        smooth = scipy.ndimage.median_filter(
+            np.take_along_axis(sinogram, order, 0), (1, self.width | 1), mode="nearest"
+        )
         out = np.empty_like(sinogram)
         np.put_along_axis(out, order, smooth, 0)
         return out

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its slow parts load at their first use
 
 from adorym.data.volume import Volume
 
@@ -39,14 +39,14 @@ def without_stray(volume: Volume, sigmas: float = 8.0, isolated: int = 3) -> tup
     counts = np.where(stuck, 0, volume.counts).astype(np.float64)
     footprint = np.ones((3, 3, 3), bool)
     footprint[1, 1, 1] = False
-    neighbors = ndimage.uniform_filter(counts, 3, mode="nearest") * 27 - counts
-    second = ndimage.rank_filter(counts, -2, footprint=footprint, mode="nearest")
+    neighbors = scipy.ndimage.uniform_filter(counts, 3, mode="nearest") * 27 - counts
+    second = scipy.ndimage.rank_filter(counts, -2, footprint=footprint, mode="nearest")
     around = np.maximum(FAR_ABOVE * second, neighbors / 13)
     bad = counts > around + sigmas * np.sqrt(around + 1)
-    labels, n = ndimage.label(counts > 0, structure=np.ones((3, 3, 3)))
+    labels, n = scipy.ndimage.label(counts > 0, structure=np.ones((3, 3, 3)))
     if n > 1 and isolated > 0:
         sizes = np.bincount(labels.ravel())
-        lonely = (sizes <= isolated) & (ndimage.sum_labels(counts, labels, np.arange(n + 1)) > sigmas)
+        lonely = (sizes <= isolated) & (scipy.ndimage.sum_labels(counts, labels, np.arange(n + 1)) > sigmas)
         lonely[0] = False
         bad |= lonely[labels]
     if bad.any():
@@ -61,7 +61,7 @@ def _stuck(counts: np.ndarray, sigmas: float) -> np.ndarray:
     typical = np.median(counts, axis=0)
     footprint = np.ones((3, 3), bool)
     footprint[1, 1] = False
-    around = ndimage.maximum_filter(typical, footprint=footprint, mode="nearest")
+    around = scipy.ndimage.maximum_filter(typical, footprint=footprint, mode="nearest")
     steady = typical > STEADY * counts.max(axis=0)
     return np.asarray(steady & (typical > STUCK * around + sigmas * np.sqrt(around + 1)))
 
@@ -74,7 +74,7 @@ def _peak(counts: np.ndarray, neighbors: np.ndarray, bad: np.ndarray, footprint:
     signal = float(above[above > 5 * np.sqrt(level + 1)].sum())
     if float(counts[bad].sum()) > signal:
         return np.array(np.unravel_index(int(np.where(bad, counts, 0).argmax()), counts.shape))
-    brightest = ndimage.maximum_filter(counts, footprint=footprint, mode="nearest")
+    brightest = scipy.ndimage.maximum_filter(counts, footprint=footprint, mode="nearest")
     return np.array(np.unravel_index(int((neighbors - brightest).argmax()), counts.shape))
 
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
-from scipy.ndimage import convolve, distance_transform_edt, median_filter
+import scipy  # its slow parts load at their first use
 
 from adorym.data.checks import CountStatistics
 from adorym.data.dataset import Dataset
@@ -42,7 +41,7 @@ def contrast_of(dataset: Dataset) -> float:
         mean = float(picture[good].mean()) if good.any() else 0.0
         if mean > 0:
             # A second difference in both directions hardly sees an image; of white noise it is 6 standard deviations.
-            rough = np.abs(convolve(np.where(good, picture / mean, 1.0), SECOND_DIFFERENCE))[good]
+            rough = np.abs(scipy.ndimage.convolve(np.where(good, picture / mean, 1.0), SECOND_DIFFERENCE))[good]
             noise = float(np.median(rough)) / (0.6745 * 6)
             found.append(max(float((picture[good] / mean).var()) - noise**2, 0.0))
     return float(np.sqrt(np.mean(found))) if found else 1.0
@@ -150,7 +149,7 @@ def orientation_test(dataset: Dataset) -> OrientationTest | None:
     if not (centers**2).sum() > 0:
         return None
     width = GRADIENT_WIDTH * nearest_step_px(np.unique(positions, axis=0))
-    solver = cho_factor(_gradient_covariance(positions, width))
+    solver = scipy.linalg.cho_factor(_gradient_covariance(positions, width))
     forms = [_quadratic_form(solver, centers * [sign, 1.0]) for sign in (1.0, -1.0)]
     total = [float(np.trace(form)) for form in forms]
     if min(total) <= 0:
@@ -190,7 +189,7 @@ def _quadratic_form(solver: Any, field: np.ndarray) -> np.ndarray:
     """
     y, x = field.T
     both = np.stack([np.concatenate([y, x]), np.concatenate([-x, y])], axis=1)
-    return both.T @ cho_solve(solver, both)
+    return both.T @ scipy.linalg.cho_solve(solver, both)
 
 
 @dataclass(frozen=True)
@@ -216,8 +215,10 @@ def pixel_survey(dataset: Dataset, statistics: CountStatistics) -> PixelSurvey:
     mean, mask = statistics.pixel_mean, dataset.mask
     good = np.ones(mean.shape, bool) if mask is None else (mask if mask.ndim == 2 else mask.any(axis=0))
     # A gap has the mean of the nearest pixel that counts: zeros in it would make its neighbors hot.
-    nearest = distance_transform_edt(~good, return_distances=False, return_indices=True) if good.any() else None
-    around = median_filter(mean if nearest is None else mean[tuple(nearest)], size=5, mode="nearest")
+    nearest = (
+        scipy.ndimage.distance_transform_edt(~good, return_distances=False, return_indices=True) if good.any() else None
+    )
+    around = scipy.ndimage.median_filter(mean if nearest is None else mean[tuple(nearest)], size=5, mode="nearest")
     y, x = np.unravel_index(np.argmax(around), mean.shape)
     center = np.zeros(mean.shape, bool)
     center[max(0, y - 3) : y + 4, max(0, x - 3) : x + 4] = True

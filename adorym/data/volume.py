@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from scipy import fft, ndimage
+import scipy  # its slow parts load at their first use
 
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.gaps import FAR_ABOVE, MARKS
@@ -161,7 +161,7 @@ def at_frames(theta: np.ndarray, frames: np.ndarray) -> np.ndarray:
 
 def peak(volume: Volume) -> np.ndarray:
     """(z, y, x) of the brightest voxel, found on counts smoothed a little: a lone hot voxel has no say."""
-    smooth = ndimage.gaussian_filter(volume.counts.astype(np.float64), 0.7)
+    smooth = scipy.ndimage.gaussian_filter(volume.counts.astype(np.float64), 0.7)
     return np.array(np.unravel_index(int(smooth.argmax()), volume.shape))
 
 
@@ -169,7 +169,7 @@ def sub_voxel_peak(volume: Volume, radius: int = 2) -> np.ndarray:
     """(z, y, x) of the center of mass of the counts within ``radius`` voxels of the brightest one."""
     center = peak(volume)
     window = tuple(slice(max(0, c - radius), c + radius + 1) for c in center)
-    inside = ndimage.center_of_mass(volume.counts[window].astype(np.float64))
+    inside = scipy.ndimage.center_of_mass(volume.counts[window].astype(np.float64))
     return np.array([s.start for s in window]) + inside
 
 
@@ -231,7 +231,7 @@ def binned(volume: Volume, factors: tuple[int, int, int]) -> Volume:
 
 def autocorrelation(volume: Volume) -> np.ndarray:
     """Modulus of the object's autocorrelation ``(z, y, x)``, maximum 1 at the middle: the transform of the counts."""
-    found = np.abs(fft.fftshift(fft.ifftn(fft.ifftshift(volume.counts.astype(np.float64)))))
+    found = np.abs(scipy.fft.fftshift(scipy.fft.ifftn(scipy.fft.ifftshift(volume.counts.astype(np.float64)))))
     return found / found.max()
 
 
@@ -249,7 +249,7 @@ def crystal_extent(volume: Volume, threshold: float = 0.05) -> np.ndarray:
     field = autocorrelation(volume)
     # What is there at the edges is background, not crystal.
     edge = max(float(np.percentile(np.take(field, 0, axis), 99)) for axis in range(3))
-    labels, _ = ndimage.label(field > max(threshold, 1.2 * edge))
+    labels, _ = scipy.ndimage.label(field > max(threshold, 1.2 * edge))
     inside = labels == labels[tuple(n // 2 for n in volume.shape)]
     extents = [np.ptp(np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis})))) + 1 for axis in range(3)]
     return (np.array(extents, float) + 1) / 2 / SEEN_EXTENT

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import median_filter
+import scipy  # its slow parts load at their first use
 
 from adorym.data.dataset import Dataset
 from adorym.data.line_integrals import filled
@@ -67,7 +67,7 @@ def without_stuck_pixels(dataset: Dataset, mean: np.ndarray, maximum: np.ndarray
     """
     if dataset.n_patterns < FEW or not shows_the_field(dataset):
         return dataset
-    around = median_filter(mean, (1, 7), mode="nearest")  # air without noise is no stuck pixel
+    around = scipy.ndimage.median_filter(mean, (1, 7), mode="nearest")  # air without noise is no stuck pixel
     stuck = (np.abs(maximum - mean) <= STUCK * np.abs(maximum)) & (np.abs(mean - around) > APART * np.abs(around))
     if dataset.mask is not None:
         stuck &= dataset.mask if dataset.mask.ndim == 2 else dataset.mask.any(axis=0)

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,8 @@ def _frame(reconstruction: Reconstruction, path: Path, identity: Mapping[str, An
     problem = reconstruction.problem
     with h5py.File(path, "w", **ALIGNMENT) as file:
         file.attrs["adorym_version"], file.attrs["format"] = __version__, FORMAT
-        file.attrs["progress"] = json.dumps(asdict(reconstruction.progress))
+        progress = replace(reconstruction.progress, partial_loss=float(reconstruction.progress.partial_loss))
+        file.attrs["progress"] = json.dumps(asdict(progress))
         file.attrs["identity"], file.attrs["origin"] = json.dumps(identity), json.dumps(dict(reconstruction.origin))
         for name, value in problem.values.items():
             group = file.create_group(f"parameters/{name}")

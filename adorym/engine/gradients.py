@@ -197,7 +197,4 @@ def _combined(xp: Backend, parts: list[ParameterGradient]) -> ParameterGradient:
 
 def _added(xp: Backend, parts: list[Array], place: np.ndarray, n: int) -> Array:
     """``(n, ...)`` sums of the rows with the same index in ``place``."""
-    rows = np.concatenate([xp.to_numpy(part) for part in parts])
-    total = np.zeros((n, *rows.shape[1:]), rows.dtype)
-    np.add.at(total, place, rows)
-    return xp.asarray(total, exact=True)
+    return xp.sum_rows(parts[0] if len(parts) == 1 else xp.concat(parts, axis=0), place, n)

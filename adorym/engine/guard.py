@@ -97,7 +97,7 @@ def data_loss(problem: Problem, batches: Sequence[np.ndarray]) -> float:
     """Loss of all ``batches`` at the present state, without regularizers; collective."""
     total = sum(batch_gradients(problem, patterns, frozenset([OBJECT]), frozenset())[0] for patterns in batches)
     problem.store.update(lambda tile, gradient, state, row: (tile, state))  # clears the gradient
-    return float(problem.comm.sum(np.array([total]), "sum of the loss")[0])
+    return float(problem.comm.sum(np.array([float(total)]), "sum of the loss")[0])
 
 
 def on_plateau(plateau: Plateau | None, losses: Sequence[float]) -> bool:

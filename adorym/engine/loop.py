@@ -302,11 +302,12 @@ class Reconstruction:
         progress, problem, total = self.progress, self.problem, self._horizon
         epoch, start = progress.epoch, time.perf_counter()
         active = problem.active(epoch)
-        rates = {name: v.rate * v.schedule.factor(epoch, total) * progress.backoff for name, v in active.items()}
+        factors = {name: v.schedule.factor(epoch, total) for name, v in active.items()}
+        rates = {name: active[name].rate * each * progress.backoff for name, each in factors.items() if each > 0}
         if progress.batch == 0 and epoch > 0:
             self._apply_updates("start", self._state(total, epoch, rates))
         parts, before = self.batches(), progress.partial_time_s
-        moved = _snapshot(problem, epoch) if progress.batch == 0 else {}
+        moved = _snapshot(problem, epoch, total, rates) if progress.batch == 0 else {}
         first, step = progress.batch, GradientStep(problem)
         for i in range(first, len(parts)):
             if i > first and self._agreed_to_stop():
@@ -319,13 +320,16 @@ class Reconstruction:
                 prefetch_batches(problem, parts[i : i + 2])  # reads the next one during this one
                 state = State(epoch, total, {}, rates, problem.store.values, patterns=parts[i])
                 loss = step.apply(state).loss
-            check_finite(loss, f"epoch {epoch + 1}, batch {i + 1} of {len(parts)}", rates)
+            if isinstance(loss, float):  # a device adds up the losses of an epoch, and none is waited for
+                check_finite(loss, f"epoch {epoch + 1}, batch {i + 1} of {len(parts)}", rates)
             progress.partial_loss += loss
             progress.batch = i + 1
             progress.partial_time_s = before + time.perf_counter() - start
             self._time_batch(time.perf_counter() - began)
             if self._watch is not None:
                 self._watch(BatchProgress(epoch + 1, i + 1, len(parts), loss, time.perf_counter() - began))
+        progress.partial_loss = float(progress.partial_loss)
+        check_finite(progress.partial_loss, f"epoch {epoch + 1}", rates)
         finish_epoch(problem, rates, epoch)
         self._apply_updates("end", self._state(total, epoch + 1, rates))
         _warn_unmoved(problem, moved)
@@ -380,12 +384,13 @@ class Reconstruction:
         )  # fmt: skip
 
 
-def _snapshot(problem: Problem, epoch: int) -> dict[str, np.ndarray]:
+def _snapshot(problem: Problem, epoch: int, total: int, rates: Mapping[str, float]) -> dict[str, np.ndarray]:
     """Values of the parameters that are refined for the first time in ``epoch``."""
+    values = {name: problem.values[name] for name in rates if name != OBJECT}
     return {
         name: problem.xp.to_numpy(v.array).copy()
-        for name, v in problem.active(epoch).items()
-        if name != OBJECT and v.settings.start == epoch
+        for name, v in values.items()
+        if v.settings.start == epoch or not v.schedule.factor(epoch - 1, total)
     }
 
 

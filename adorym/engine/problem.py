@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from adorym.data.batches import Batch, Measurements
 from adorym.data.dataset import Dataset
 from adorym.forward.base import BoundModel, ForwardModel
 from adorym.losses.base import Loss
-from adorym.optics.windows import clip_corners
+from adorym.optics.windows import clip_corners, corner_bounds
 from adorym.parameters import OBJECT, Value
 from adorym.regularizers.base import Regularizer
 from adorym.solvers.base import Solver
@@ -92,15 +92,29 @@ class Problem:
         for value in self.values.values():
             if value.spec.window_relative or value.spec.window_shift:
                 index = patterns if value.spec.per == "pattern" else self.dataset.angle_index[patterns]
-                positions = positions + self.xp.to_numpy(value.array)[index]
+                positions = positions + value.on_host(self.xp)[index]
         corners = np.rint(positions).astype(np.int64) + np.asarray(self.bound.origin_px)
         # Positions are bounded, but offsets added to them may reach over the edge.
         return clip_corners(corners, (self.store.shape[0], self.store.shape[1]), self.dataset.window_px)
 
+    def _corners(self, patterns: np.ndarray) -> Array:
+        """`corners_px`; where a device alone knows the positions, computed there."""
+        xp = self.xp
+        moved = [v for v in self.values.values() if v.spec.window_relative or v.spec.window_shift]
+        if xp.on_host or not self.store.resident or not any(v.settings.refine for v in moved):
+            return self.corners_px(patterns)
+        positions: Array = 0.0
+        for value in moved:
+            index = patterns if value.spec.per == "pattern" else self.dataset.angle_index[patterns]
+            positions = positions + xp.take(value.array, index)
+        low, high = corner_bounds((self.store.shape[0], self.store.shape[1]), self.dataset.window_px)
+        corners = xp.as_index(xp.rint(positions)) + xp.asarray(np.asarray(self.bound.origin_px), exact=True)
+        return xp.minimum(xp.maximum(corners, xp.asarray(low, exact=True)), xp.asarray(high, exact=True))
+
     def batch(self, patterns: np.ndarray) -> Batch[Any]:
         """The measured values and windows of ``patterns``."""
         targets, rows, mask = self.measurements.batch(patterns)
-        corners = self.corners_px(patterns)
+        corners = self._corners(patterns)
         view = self.view(patterns, corners)
         return Batch(
             patterns=patterns,
@@ -119,8 +133,12 @@ class Problem:
             checkpoint_slices=self.checkpoint_slices,
         )
 
-    def view(self, patterns: np.ndarray, corners: np.ndarray) -> Windows:
+    def view(self, patterns: np.ndarray, corners: Array) -> Windows:
         """The parts of the object that ``patterns`` with windows at ``corners`` need."""
+        follows = [self.values[name] for name in self.bound.view.follows if name in self.values]
+        if not self.xp.on_host and self.store.resident and any(value.settings.refine for value in follows):
+            # The device alone knows which rows these are, and waiting for it costs more than all of them.
+            return Windows(np.zeros((1, 2), np.int64), (self.store.shape[0], self.store.shape[1]))
         return self.bound.view.windows(corners, self.store.shape, lambda name: self._present(name, patterns))
 
     def inputs(self, patterns: np.ndarray) -> tuple[Array, dict[str, Array], Batch[Any]]:
@@ -139,7 +157,7 @@ class Problem:
         if name not in self.values:
             return None
         value = self.values[name]
-        array = self.xp.to_numpy(value.array)
+        array = value.on_host(self.xp)
         if value.spec.per == "run":
             return np.broadcast_to(array, (len(patterns), *array.shape))
         return array[patterns if value.spec.per == "pattern" else self.dataset.angle_index[patterns]]
@@ -165,12 +183,28 @@ class Problem:
 
     def present(self) -> dict[str, np.ndarray]:
         """Current values of all parameters by name, except the object."""
-        return {name: self.xp.to_numpy(value.array) for name, value in self.values.items()}
+        return {name: value.on_host(self.xp) for name, value in self.values.items()}
 
     @property
     def unknowns(self) -> dict[str, Value]:
         """The object and the parameters."""
         return {OBJECT: self.obj, **self.values}
+
+
+@dataclass(frozen=True)
+class Present(Mapping[str, np.ndarray]):
+    """`Problem.present`, of which a device is asked only for what is read."""
+
+    problem: Problem
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.problem.values[name].on_host(self.problem.xp)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.problem.values)
+
+    def __len__(self) -> int:
+        return len(self.problem.values)
 
 
 def expanded(xp: Backend, params: dict[str, Array], rows: dict[str, Rows]) -> dict[str, Array]:
@@ -190,6 +224,9 @@ def _input(problem: Problem, value: Value, rows: Rows, batch: Batch[Any]) -> Arr
     xp = problem.xp
     array = value.array if rows.index is None else xp.take(value.array, rows.index)
     if value.spec.window_relative:
-        corners = (batch.corners_px - np.asarray(problem.bound.origin_px)).astype(np.float64)
-        array = array - xp.asarray(corners, exact=True)
+        corners, origin = batch.corners_px, np.asarray(problem.bound.origin_px)
+        if isinstance(corners, np.ndarray):
+            array = array - xp.asarray((corners - origin).astype(np.float64), exact=True)
+        else:
+            array = array - (corners - xp.asarray(origin, exact=True))
     return xp.asarray(array)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 class BatchProgress:
     """A completed batch: ``epoch`` and ``batch`` count from 1, ``time_s`` is the duration of the batch.
 
-    ``loss`` is the batch's term in the loss of the epoch.
+    ``loss`` is the batch's term in the loss of the epoch: a float, or on a device a number that reading waits for.
     """
 
     epoch: int

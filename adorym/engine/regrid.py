@@ -11,7 +11,7 @@ import logging
 from dataclasses import replace
 
 import numpy as np
-from scipy.ndimage import map_coordinates
+import scipy  # its slow parts load at their first use
 
 from adorym.data.dataset import Dataset
 from adorym.data.result import Result
@@ -73,7 +73,11 @@ def _resampled(
     points = np.meshgrid(*axes, indexing="ij")
     planes = obj.reshape(*obj.shape[:2], -1)
     made = np.stack(
-        [map_coordinates(planes[..., i], points, order=3, mode="nearest") for i in range(planes.shape[-1])], -1
+        [
+            scipy.ndimage.map_coordinates(planes[..., i], points, order=3, mode="nearest")
+            for i in range(planes.shape[-1])
+        ],
+        -1,
     )
     return made.reshape(*made.shape[:2], *obj.shape[2:]).astype(obj.dtype)
 

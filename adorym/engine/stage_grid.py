@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import map_coordinates
+import scipy  # its slow parts load at their first use
 
 from adorym.data.dataset import Dataset
 from adorym.data.result import Result
@@ -105,6 +105,6 @@ def _object(result: Result, frames: _Frames) -> tuple[np.ndarray, tuple[int, int
         places.append(frames.back(axis, np.arange(first, int(np.floor(high)) + 1)) + zero)
     y, x = np.meshgrid(*places, indexing="ij")
     slices = [np.asarray(result.object[..., z], np.complex128) for z in range(result.object.shape[2])]
-    made = [map_coordinates(s.real, (y, x), mode="nearest") + 1j * map_coordinates(s.imag, (y, x), mode="nearest")
-            for s in slices]  # fmt: skip
+    at = scipy.ndimage.map_coordinates
+    made = [at(s.real, (y, x), mode="nearest") + 1j * at(s.imag, (y, x), mode="nearest") for s in slices]
     return np.stack(made, axis=-1).astype(np.complex64), (origin[0], origin[1])

@@ -35,8 +35,8 @@ class GradientStep(Update):
         return state.with_(loss=run_batch(self.problem, state.patterns, dict(state.rates), share))
 
 
-def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], batch_fraction: float) -> float:
-    """One step of every parameter named in ``rates``; returns the loss of the batch before the step.
+def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], batch_fraction: float) -> Array:
+    """One step of every parameter named in ``rates``; returns the loss of the batch before the step, as a `scalar`.
 
     Args:
         problem: The problem; its store and values are updated.
@@ -55,7 +55,9 @@ def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], b
         if name != OBJECT:
             relaxed = rate * problem.values[name].optimizer.relaxation(batch_fraction)
             _step_value(problem, name, found[name], relaxed)
-    return float(problem.comm.sum(np.array([value + terms]), "sum of the loss")[0])
+    if problem.comm.size == 1:
+        return value + terms  # a device is not waited for
+    return float(problem.comm.sum(np.array([float(value + terms)]), "sum of the loss")[0])
 
 
 def _with_terms(problem: Problem, name: str, found: ParameterGradient, batch_fraction: float) -> Array | None:
@@ -92,7 +94,7 @@ def _step_object(problem: Problem, rate: float) -> None:
 
 def _step_value(problem: Problem, name: str, found: ParameterGradient, rate: float) -> None:
     xp, value, index = problem.xp, problem.values[name], found.index
-    largest = 0.0 if found.curvature is None else float(xp.max(found.curvature))
+    largest = 0.0 if found.curvature is None else xp.scalar(xp.max(found.curvature))
     step = Gradient(found.gradient, found.curvature, largest)
     if index is None:
         array, value.state = value.optimizer.step(xp, value.array, step, value.state, rate)

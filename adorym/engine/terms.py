@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from adorym.constraints.base import Constraint
-from adorym.engine.problem import Problem
+from adorym.engine.problem import Present, Problem
 from adorym.parameters import OBJECT
 from adorym.regularizers.base import ProximalRegularizer, Regularizer
 from adorym.storage.base import Slope
@@ -122,7 +122,7 @@ def projected(problem: Problem, constraint: Constraint, array: Array, row: int =
     xp = problem.xp
     if constraint.parameter == OBJECT:
         rows = constraint.of_rows(row, row + array.shape[0], problem.store.shape)
-        return problem.bound.space.project(xp, rows, array, problem.present())
+        return problem.bound.space.project(xp, rows, array, Present(problem))
     if not constraint.relative:
         return constraint.project(xp, array)
     first = xp.asarray(problem.values[constraint.parameter].first, exact=True)

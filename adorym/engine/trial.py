@@ -81,7 +81,7 @@ def try_problem(problem: Problem) -> Trial:
 
     def batch(n: int) -> Callable[[], None]:
         patterns = np.unique(np.linspace(0, problem.dataset.n_patterns - 1, n).astype(int))
-        return lambda: losses.append(batch_gradients(problem, patterns, names)[0])
+        return lambda: losses.append(float(batch_gradients(problem, patterns, names)[0]))
 
     batch(few)()  # compiles
     small, large = _measured(batch(few)), _measured(batch(many))

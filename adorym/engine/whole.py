@@ -251,7 +251,7 @@ class FullBatchObjective(Objective):
 
     # -- gradients ---------------------------------------------------------------------------------------------------
     def _over_ranks(self, value: float) -> float:
-        return float(self.problem.comm.sum(np.array([value]), "sum of the loss")[0])
+        return float(self.problem.comm.sum(np.array([float(value)]), "sum of the loss")[0])
 
     def _taken(self, parts: dict[str, Any], of: Callable[[Gradient], Array] = _values) -> StoreVector:
         """``parts``, with the object's part taken from the store's gradient, which is then cleared."""

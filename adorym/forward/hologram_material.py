@@ -26,14 +26,14 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import fft
+import scipy  # its slow parts load at their first use
 
 from adorym.data.dataset import Dataset
 from adorym.forward.hologram_prior import spectrum_of
 from adorym.forward.hologram_series import Series, series_of
 from adorym.solvers.base import Objective
 from adorym.solvers.newton import LevenbergMarquardt
-from adorym.wrapper.fused import hologram_kernels as kernels
+from adorym.wrapper import fused
 
 LOG = logging.getLogger("adorym")
 # Least and largest epsilon above.
@@ -117,9 +117,9 @@ class Fit(Objective):
         shown = self.sine + self.cosine / np.float32(kappa)
         square = (shown**2).sum(0) + self.floor
         self.penalty = self.floor / square  # at the start value of kappa
-        signal = fft.fft2(np.log(np.maximum(series.pictures, DARK)))
-        phase = fft.ifft2((-shown * signal).sum(0) / (2 * square)).real * self.inside
-        contrast = fft.ifft2(np.sqrt(square) * fft.fft2(phase)).real
+        signal = scipy.fft.fft2(np.log(np.maximum(series.pictures, DARK)))
+        phase = scipy.fft.ifft2((-shown * signal).sum(0) / (2 * square)).real * self.inside
+        contrast = scipy.fft.ifft2(np.sqrt(square) * scipy.fft.fft2(phase)).real
         self.free = determines_kappa(series)
         self.point = self.at(np.append(contrast, 0.0))
         if self.free:
@@ -133,12 +133,12 @@ class Fit(Objective):
         shown = self.sine + cosine
         square = (shown**2).sum(0) + self.floor.astype(np.float32)
         whitening = 1 / np.sqrt(square)
-        spectrum = whitening * fft.fft2(self._contrast(u))
-        phase = fft.ifft2(spectrum).real * self.inside
-        drawn = fft.ifft2((shown * cosine).sum(0) / square * spectrum).real * self.inside
+        spectrum = whitening * scipy.fft.fft2(self._contrast(u))
+        phase = scipy.fft.ifft2(spectrum).real * self.inside
+        drawn = scipy.fft.ifft2((shown * cosine).sum(0) / square * spectrum).real * self.inside
         obj = np.exp(-(inverse_kappa + np.complex64(1j)) * phase)
         by_phase = -(inverse_kappa + np.complex64(1j)) * obj
-        waves = fft.ifft2(self.transfer * fft.fft2(obj))
+        waves = scipy.fft.ifft2(self.transfer * scipy.fft.fft2(obj))
         amplitudes = np.sqrt(np.maximum(self.read(waves.real**2 + waves.imag**2), 0) + np.float32(INTENSITY_OFFSET))
         # Where a spline overshoots below zero the prediction is constant.
         bright = amplitudes > (1 + 1e-6) * np.sqrt(INTENSITY_OFFSET)
@@ -153,31 +153,31 @@ class Fit(Objective):
         """Interpolate ``(d, Y, X)`` at the detector's pixels ``(d, y, x)``; ``images`` is overwritten."""
         pictures = np.empty_like(self.measured)
         for image, each, picture in zip(images, self.maps, pictures, strict=True):
-            kernels.to_spline(image)
-            kernels.interpolate(image, each, HALF, picture)
+            fused.hologram_kernels.to_spline(image)
+            fused.hologram_kernels.interpolate(image, each, HALF, picture)
         return pictures
 
     def spread(self, pictures: np.ndarray) -> np.ndarray:
         """Adjoint of `read`."""
         images = np.zeros((len(pictures), *self.inside.shape), np.float32)
         for image, each, picture in zip(images, self.maps, pictures, strict=True):
-            kernels.interpolate_adjoint(picture, image, each, HALF, image, np.zeros(6), False)
-            kernels.to_spline(image)
+            fused.hologram_kernels.interpolate_adjoint(picture, image, each, HALF, image, np.zeros(6), False)
+            fused.hologram_kernels.to_spline(image)
         return images
 
     def forward(self, point: _Point, v: np.ndarray) -> np.ndarray:
         """Derivative ``(d, y, x)`` of the amplitudes along the change ``v`` of the unknowns."""
-        phase = fft.ifft2(point.whitening * fft.fft2(self._contrast(v))).real * self.inside
+        phase = scipy.fft.ifft2(point.whitening * scipy.fft.fft2(self._contrast(v))).real * self.inside
         change = point.by_phase * phase + np.float32(self.unit * v[-1]) * point.by_log_kappa
-        waves = fft.ifft2(self.transfer * fft.fft2(change))
+        waves = scipy.fft.ifft2(self.transfer * scipy.fft.fft2(change))
         return self.read(2 * (point.waves.conj() * waves).real) * point.per_intensity
 
     def adjoint(self, point: _Point, amplitudes: np.ndarray) -> np.ndarray:
         """Adjoint of `forward`."""
         slopes = 2 * self.spread(amplitudes * point.per_intensity)
-        back = fft.ifft2((self.transfer.conj() * fft.fft2(point.waves * slopes)).sum(0))
+        back = scipy.fft.ifft2((self.transfer.conj() * scipy.fft.fft2(point.waves * slopes)).sum(0))
         phase = (back * point.by_phase.conj()).real * self.inside
-        contrast = fft.ifft2(point.whitening * fft.fft2(phase)).real.astype(np.float64)
+        contrast = scipy.fft.ifft2(point.whitening * scipy.fft.fft2(phase)).real.astype(np.float64)
         return np.append(contrast, self.unit * float((back * point.by_log_kappa.conj()).real.sum(dtype=np.float64)))
 
     def evaluate(self, u: np.ndarray) -> tuple[float, np.ndarray]:
@@ -193,8 +193,8 @@ class Fit(Objective):
 
     def _prior(self, v: np.ndarray) -> np.ndarray:
         """Product of the curvature of the added term with a change ``v`` of the unknowns."""
-        spectrum = self.penalty * fft.fft2(self._contrast(v))
-        return np.append(fft.ifft2(spectrum).real.astype(np.float64), 0.0)
+        spectrum = self.penalty * scipy.fft.fft2(self._contrast(v))
+        return np.append(scipy.fft.ifft2(spectrum).real.astype(np.float64), 0.0)
 
     def prox(self, u: np.ndarray, step: float) -> np.ndarray:
         return u  # no proximal term

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy  # its slow parts load at their first use
-from scipy import fft
 
 from adorym.data.dataset import Dataset
 from adorym.forward.hologram_series import Series, series_of
@@ -52,7 +51,7 @@ class Spectrum:
 
     def noise_to_signal(self, window_px: tuple[int, int]) -> np.ndarray:
         """``(Y, X)`` noise over power of the phase, zero frequency at the corner; finite at zero frequency."""
-        frequency = np.hypot(fft.fftfreq(window_px[0])[:, None], fft.fftfreq(window_px[1]))
+        frequency = np.hypot(scipy.fft.fftfreq(window_px[0])[:, None], scipy.fft.fftfreq(window_px[1]))
         frequency[0, 0] = 1 / max(window_px)
         logarithm = 2 * np.log(self.noise) - np.log(self.amplitude) + self.exponent * np.log(frequency)
         return np.exp(np.clip(logarithm, -300, 300))
@@ -68,7 +67,7 @@ def spectrum_of(series: Series, kappa: float) -> Spectrum:
     """The most likely spectra of phase and noise for holograms of one material with the given ``kappa``."""
     power, transfer = zip(*(_power(series, k, kappa) for k in range(len(series.measured))), strict=True)
     rows, columns = series.measured.shape[1:]
-    frequency = np.hypot(fft.fftfreq(rows)[:, None], fft.fftfreq(columns))
+    frequency = np.hypot(scipy.fft.fftfreq(rows)[:, None], scipy.fft.fftfreq(columns))
     use = frequency >= LOWEST / min(rows, columns)
     chosen = np.flatnonzero(use)[:: -(-int(use.sum()) // SAMPLE)]
     powers, transfers = (np.array(each).reshape(len(each), -1)[:, chosen] for each in (power, transfer))
@@ -97,4 +96,4 @@ def _power(series: Series, k: int, kappa: float) -> tuple[np.ndarray, np.ndarray
     pixel = series.grid.pixel_size_m
     grid = Grid((picture.shape[0], picture.shape[1]), (ratio * pixel[0], ratio * pixel[1]), series.grid.wavelength_m)
     chi = series.distances_m[k] * fresnel_rate_rad_per_m(grid)
-    return np.abs(fft.fft2(flat)) ** 2 / weight, 4 * (np.sin(chi) + np.cos(chi) / kappa) ** 2
+    return np.abs(scipy.fft.fft2(flat)) ** 2 / weight, 4 * (np.sin(chi) + np.cos(chi) / kappa) ** 2

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
+import scipy  # its slow parts load at their first use
 
 from adorym.data.dataset import Dataset
 from adorym.data.tiles import whole
@@ -75,7 +75,7 @@ def without_bad(pictures: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
     if good.all():
         return pictures
     filled = np.where(good, pictures, 1.0)
-    return np.where(good, filled, np.stack([ndimage.median_filter(p, 5, mode="nearest") for p in filled]))
+    return np.where(good, filled, np.stack([scipy.ndimage.median_filter(p, 5, mode="nearest") for p in filled]))
 
 
 def _on_grid(picture: np.ndarray, ratio: float, shape: tuple[int, int]) -> np.ndarray:
@@ -84,7 +84,7 @@ def _on_grid(picture: np.ndarray, ratio: float, shape: tuple[int, int]) -> np.nd
         (np.arange(n) - (n - 1) / 2) / ratio + (m - 1) / 2 for n, m in zip(shape, picture.shape, strict=True)
     )
     at = np.meshgrid(rows, columns, indexing="ij")
-    return ndimage.map_coordinates(picture, at, order=1 if ratio == 1 else 3, mode="nearest")
+    return scipy.ndimage.map_coordinates(picture, at, order=1 if ratio == 1 else 3, mode="nearest")
 
 
 def solve(series: Series, transfers: list[np.ndarray], signal: np.ndarray, strength: float) -> list[np.ndarray]:
@@ -99,11 +99,11 @@ def solve(series: Series, transfers: list[np.ndarray], signal: np.ndarray, stren
     strength = strength * len(signal)
     rows = [(t * signal).sum(0) for t in transfers]
     if len(transfers) == 1:
-        return [fft.ifft2(rows[0] / ((transfers[0] ** 2).sum(0) + strength)).real]
+        return [scipy.fft.ifft2(rows[0] / ((transfers[0] ** 2).sum(0) + strength)).real]
     a, c = ((t**2).sum(0) + strength for t in transfers)
     b = (transfers[0] * transfers[1]).sum(0)
     determinant = a * c - b**2
     return [
-        fft.ifft2(x).real
+        scipy.fft.ifft2(x).real
         for x in ((c * rows[0] - b * rows[1]) / determinant, (a * rows[1] - b * rows[0]) / determinant)
     ]

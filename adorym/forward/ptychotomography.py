@@ -47,7 +47,6 @@ from adorym.registry import register
 from adorym.units import Pixels
 from adorym.wrapper.base import Array, Backend, HostOperation
 from adorym.wrapper.fused.rays import rotate
-from adorym.wrapper.windows import gather, scatter_add
 
 LOG = logging.getLogger("adorym")
 SCANNED = {name: spec for name, spec in Ptychography.refinable.items() if name != OBJECT}
@@ -191,14 +190,17 @@ class PtychoTomography(VolumeModel):
         """Exponents ``(n, y, x)`` or ``(n, y, x, z)`` under each window, linear in the ``band`` ``(y, x, z)``."""
         _, first, which = np.unique(batch.angles, return_index=True, return_inverse=True)
         poses, window = self.poses(xp, params, first), batch.geometry.window_px
-        low = int(batch.corners_px[:, 0].min())
-        rows = frame(poses, (low, int(batch.corners_px[:, 0].max()) + window[0] - low), batch)
+        low, height = int(batch.view_corners_px[0, 0]), batch.view_px[0]
+        if isinstance(batch.corners_px, np.ndarray):  # else all rows are there
+            low = int(batch.corners_px[:, 0].min())
+            height = int(batch.corners_px[:, 0].max()) + window[0] - low
+        rows = frame(poses, (low, height), batch)
         if self.thickness == "thin":
             turned = projector.project(xp, band, poses, rows)
         else:
             each = [rotate(xp, band, poses.matrices[a], poses.shifts[a], rows) for a in range(len(first))]
             turned = xp.stack(each)
-        return cut(xp, turned, np.column_stack([which, batch.corners_px - (low, 0)]), window)
+        return cut(xp, turned, which, batch.corners_px, low, window)
 
     def of_scan(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Geometry]
@@ -270,12 +272,28 @@ def _bytes(field_px: tuple[int, int], window_px: tuple[int, int], depth: int) ->
 
 
 # -- windows out of images ---------------------------------------------------------------------------------------------
-def cut(xp: Backend, images: Array, corners: np.ndarray, window_px: tuple[int, int]) -> Array:
-    """``(n, wy, wx, ...)`` windows of ``images`` ``(a, y, x, ...)``; ``corners`` ``(n, 3)``: image, y, x."""
+def cut(
+    xp: Backend, images: Array, which: np.ndarray, corners: Array, first_row: int, window_px: tuple[int, int]
+) -> Array:
+    """``(n, wy, wx, ...)`` windows of ``images`` ``(a, y, x, ...)``, the first row of which is ``first_row``.
+
+    Args:
+        xp: Backend.
+        images: The images.
+        which: ``(n,)`` image of each window.
+        corners: ``(n, 2)`` their corners.
+        first_row: Number of the first row of the images.
+        window_px: (y, x) size of a window.
+    """
     if xp.on_host:
-        return xp.host_operation(_Cut(corners, window_px), images)
-    each = [images[a, y : y + window_px[0], x : x + window_px[1]] for a, y, x in corners.tolist()]
-    return xp.stack(each)
+        places = np.column_stack([which, corners - (first_row, 0)])
+        return xp.host_operation(_Cut(places, window_px), images)
+    (_, height, width, *others), (wy, wx) = images.shape, window_px
+    given = xp.asarray(corners, exact=True)
+    first = ((xp.asarray(which, exact=True) * height + given[:, 0] - first_row) * width + given[:, 1])[:, None, None]
+    inside = np.arange(wy)[:, None] * width + np.arange(wx)
+    index = xp.reshape(first + xp.asarray(inside, exact=True), (-1,))
+    return xp.reshape(xp.take(xp.reshape(images, (-1, *others)), index), (len(which), wy, wx, *others))
 
 
 class _Cut(HostOperation):
@@ -289,10 +307,14 @@ class _Cut(HostOperation):
     @staticmethod
     def add(images: np.ndarray, corners: np.ndarray, windows: np.ndarray) -> None:
         """Add ``windows`` to ``images`` in place."""
+        from adorym.wrapper.windows import scatter_add  # slow to import
+
         tall = images.reshape(-1, *images.shape[2:])
         scatter_add(tall, _in_tall(corners, images.shape[1]), windows)
 
     def forward(self, *arrays: np.ndarray) -> np.ndarray:
+        from adorym.wrapper.windows import gather  # slow to import
+
         (images,) = arrays
         tall = images.reshape(-1, *images.shape[2:])
         return gather(tall, _in_tall(self.corners, images.shape[1]), self.window_px)

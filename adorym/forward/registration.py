@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import fft, ndimage
+import scipy  # its slow parts load at their first use
 
 from adorym.data.dataset import Dataset
 from adorym.data.tiles import whole
@@ -41,7 +41,7 @@ def coarse_maps(dataset: Dataset, geometry: HologramGeometry) -> np.ndarray:
         here = np.flatnonzero(dataset.angle_index[: dataset.n_pictures] == angle)
         ratios = geometry.pixel_ratios[geometry.distance_index[here]]
         pictures = every[here].astype(np.float64)
-        smooth = [_normal(ndimage.gaussian_filter(picture, width)) for picture in pictures]
+        smooth = [_normal(scipy.ndimage.gaussian_filter(picture, width)) for picture in pictures]
         for k in range(1, len(here)):
             # From the pixels of image k to those of the first, by the magnification alone.
             scale = ratios[k] / ratios[0]
@@ -86,11 +86,11 @@ def phase_correlation(reference: np.ndarray, picture: np.ndarray) -> tuple[float
     spectra = []
     for each in (reference, picture):
         gradient = np.gradient(each, axis=0) + 1j * np.gradient(each, axis=1)
-        spectra.append(fft.fft2(gradient * window))
+        spectra.append(scipy.fft.fft2(gradient * window))
     cross = spectra[0] * spectra[1].conj()
     # The smallest magnitudes are noise and must not be amplified.
     size = np.abs(cross)
-    peak = np.abs(fft.ifft2(cross / np.maximum(size, 1e-3 * size.max())))
+    peak = np.abs(scipy.fft.ifft2(cross / np.maximum(size, 1e-3 * size.max())))
     found = np.unravel_index(int(peak.argmax()), peak.shape)
     y, x = ((i + n // 2) % n - n // 2 for i, n in zip(found, peak.shape, strict=True))
     return float(y), float(x)
@@ -112,7 +112,7 @@ def _places(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 def _read(picture: np.ndarray, map_px: np.ndarray) -> np.ndarray:
     r_y, r_x = _places(picture.shape)
     at = [a * r_y + b * r_x + t + (n - 1) / 2 for (a, b, t), n in zip(map_px.reshape(2, 3), picture.shape, strict=True)]
-    return ndimage.map_coordinates(picture, at, order=1, mode="nearest")
+    return scipy.ndimage.map_coordinates(picture, at, order=1, mode="nearest")
 
 
 def _normal(picture: np.ndarray) -> np.ndarray:

@@ -34,9 +34,8 @@ def _steps(bound: BoundModel[Geometry], settings: ParameterSettings, rng: np.ran
 
 def without_shift_and_stretch(values: np.ndarray, first: np.ndarray) -> np.ndarray:
     """Gauge: a common shift of all frames is a phase ramp of the object; a stretch changes the voxel size along z."""
-    design = np.stack([np.ones(len(first)), first[:, 0]], axis=1)
-    change = values[:, 0] - first[:, 0]
-    return values - (design @ np.linalg.lstsq(design, change, rcond=None)[0])[:, None]
+    change, place = values - first, first - first.mean()
+    return values - change.mean() - place * ((place * change).sum() / (place * place).sum())
 
 
 @register("forward_model", "rocking_curve")

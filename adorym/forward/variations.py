@@ -28,6 +28,8 @@ from adorym.wrapper.base import Array, Backend
 
 PROBE, VARIATIONS, WEIGHTS = "probe", "probe_variations", "variation_weights"
 LEAST_WEIGHT = 0.2
+# A steady beam first: else the variations take up what object and probe have not found yet.
+LATER = {"kind": "late_decay", "wait": 0.06}
 BRIGHTNESS = 1  # which of the first variations it is
 
 
@@ -124,6 +126,7 @@ VARYING: dict[str, Parameter] = {
         implied=_asked_for,
         object_frame=True,
         preconditioner=Diagonal(by_variations),
+        schedule=LATER,
     ),
     WEIGHTS: Parameter(
         help="weight of each variation of the probe in each pattern",
@@ -134,6 +137,7 @@ VARYING: dict[str, Parameter] = {
         optional=True,
         implied=_asked_for,
         preconditioner=Blocks(),
+        schedule=LATER,
     ),
 }
 

@@ -24,10 +24,12 @@ class View(ABC):
         all_at_once: Whether a part of the patterns costs as much as all of them: a batch is then the whole data set,
             and is never divided.
         by_rows: Whether batches should group patterns that cover the same rows of the object.
+        follows: Parameters that the shape of the windows depends on.
     """
 
     all_at_once: ClassVar[bool] = False
     by_rows: ClassVar[bool] = False
+    follows: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def windows(self, corners_px: np.ndarray, object_shape: tuple[int, ...], present: Present) -> Windows:
@@ -69,6 +71,7 @@ class RowBand(View):
     height_px: int
     reach: Reach
     by_rows: ClassVar[bool] = True
+    follows: ClassVar[tuple[str, ...]] = ("probe_positions", "probe_offset", "tilt", "object_shift", "axis_tilt")
 
     def windows(self, corners_px: np.ndarray, object_shape: tuple[int, ...], present: Present) -> Windows:
         beyond = self.reach(present, object_shape)

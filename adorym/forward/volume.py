@@ -51,7 +51,7 @@ def without_common(values: np.ndarray, first: np.ndarray) -> np.ndarray:
 
     A common value of the other columns moves the rotation axis, which the data determine.
     """
-    common = np.zeros(values.shape[1])
+    common = 0 * first[0]
     common[0] = (values - first)[:, 0].mean()
     return values - common
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy  # its slow parts load at their first use
-from scipy import fft, ndimage
 
 from adorym.data.volume import Volume
 from adorym.metrics.crystal import chi_square, displacement
@@ -31,7 +30,7 @@ class Guess:
 
 def pattern_of(obj: np.ndarray) -> np.ndarray:
     """Modulus of the far field of ``obj`` ``(z, y, x)``, zero frequency at the middle."""
-    return np.abs(fft.fftshift(fft.fftn(obj, norm="ortho")))
+    return np.abs(scipy.fft.fftshift(scipy.fft.fftn(obj, norm="ortho")))
 
 
 def on_grid(obj: np.ndarray, shape: tuple[int, ...], zoom: np.ndarray) -> np.ndarray:
@@ -40,16 +39,16 @@ def on_grid(obj: np.ndarray, shape: tuple[int, ...], zoom: np.ndarray) -> np.nda
     Real and imaginary part are interpolated, not the phase: it wraps.
     """
     axes = [(np.arange(n) - (n - 1) / 2) / z + (m - 1) / 2 for n, m, z in zip(shape, obj.shape, zoom, strict=True)]
-    return ndimage.map_coordinates(obj, np.meshgrid(*axes, indexing="ij"), order=1, mode="constant")
+    return scipy.ndimage.map_coordinates(obj, np.meshgrid(*axes, indexing="ij"), order=1, mode="constant")
 
 
 def largest_piece(obj: np.ndarray, threshold: float) -> np.ndarray:
     """Bool: the strongest of the connected regions above a fraction of the largest amplitude."""
     amplitude = np.abs(obj)
-    labels, n = ndimage.label(amplitude > threshold * amplitude.max())
+    labels, n = scipy.ndimage.label(amplitude > threshold * amplitude.max())
     if n == 0:
         return np.ones(obj.shape, bool)
-    return np.asarray(labels == 1 + int(np.argmax(ndimage.sum_labels(amplitude, labels, np.arange(1, n + 1)))))
+    return np.asarray(labels == 1 + int(np.argmax(scipy.ndimage.sum_labels(amplitude, labels, np.arange(1, n + 1)))))
 
 
 def fitted(obj: np.ndarray, volume: Volume, threshold: float = 0.05) -> Guess:

@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import fft
 
 from adorym.data.dataset import Dataset
 from adorym.errors import DataError
@@ -59,7 +59,7 @@ class OffAxis(Initializer):
             empty = self.side_band(series.pictures[self.reference], carrier)
             wave = wave / np.where(np.abs(empty) > 1e-3 * np.abs(empty).max(), empty, np.inf)
         rate, passes = angular_spectrum_rate_rad_per_m(series.grid)
-        return fft.ifft2(fft.fft2(wave) * np.exp(1j * distance * rate) * passes)
+        return scipy.fft.ifft2(scipy.fft.fft2(wave) * np.exp(1j * distance * rate) * passes)
 
     def find_carrier(self, picture: np.ndarray) -> tuple[float, float]:
         """(y, x) frequency of the strongest fringe, in the half plane that ``sign`` says.
@@ -68,8 +68,8 @@ class OffAxis(Initializer):
             DataError: There is no fringe that stands out.
         """
         window = np.hanning(picture.shape[0])[:, None] * np.hanning(picture.shape[1])
-        spectrum = np.abs(fft.fft2((picture - picture.mean()) * window))
-        f_y, f_x = fft.fftfreq(picture.shape[0])[:, None], fft.fftfreq(picture.shape[1])
+        spectrum = np.abs(scipy.fft.fft2((picture - picture.mean()) * window))
+        f_y, f_x = scipy.fft.fftfreq(picture.shape[0])[:, None], scipy.fft.fftfreq(picture.shape[1])
         half = (f_x > 0) | ((f_x == 0) & (f_y > 0)) if self.sign == "+" else (f_x < 0) | ((f_x == 0) & (f_y < 0))
         spectrum = np.where(half & (np.hypot(f_y, f_x) > 0.05), spectrum, 0)
         y, x = np.unravel_index(int(spectrum.argmax()), spectrum.shape)
@@ -81,8 +81,8 @@ class OffAxis(Initializer):
     def side_band(self, picture: np.ndarray, carrier: tuple[float, float]) -> np.ndarray:
         """The wave ``(y, x)`` complex that the fringes of ``carrier`` modulate."""
         y, x = np.indices(picture.shape)
-        spectrum = fft.fft2(picture * np.exp(-2j * np.pi * (carrier[0] * y + carrier[1] * x)))
-        frequency = np.hypot(fft.fftfreq(picture.shape[0])[:, None], fft.fftfreq(picture.shape[1]))
+        spectrum = scipy.fft.fft2(picture * np.exp(-2j * np.pi * (carrier[0] * y + carrier[1] * x)))
+        frequency = np.hypot(scipy.fft.fftfreq(picture.shape[0])[:, None], scipy.fft.fftfreq(picture.shape[1]))
         radius = self.radius or float(np.hypot(*carrier)) / 3
         # A soft edge, so that the cut does not ring.
-        return fft.ifft2(spectrum * np.clip((radius - frequency) / (0.1 * radius) + 0.5, 0, 1))
+        return scipy.fft.ifft2(spectrum * np.clip((radius - frequency) / (0.1 * radius) + 0.5, 0, 1))

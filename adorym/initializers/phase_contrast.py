@@ -21,8 +21,8 @@ from abc import abstractmethod
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import fft
 
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError
@@ -66,7 +66,7 @@ class LinearRetrieval(Initializer):
         cosine, sine = self.transfer(series.chi)
         pictures = np.maximum(series.pictures, DARKEST)
         # To first order ln I = I - 1; the logarithm keeps products of transmissions sums.
-        signal = fft.fft2(np.log(pictures) if self.logarithm else pictures - 1)
+        signal = scipy.fft.fft2(np.log(pictures) if self.logarithm else pictures - 1)
         if self.sample == "transparent":
             (phase,) = solve(series, [2 * sine], signal, self.regularization)
             return np.exp(1j * phase)
@@ -115,8 +115,8 @@ class Paganin(Initializer):
 
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         series = series_of(dataset, shape)
-        spectra = fft.fft2(np.maximum(series.pictures, 0)) / (1 + self.kappa * series.chi)
-        absorption = -0.5 * np.log(np.maximum(fft.ifft2(spectra).real, DARKEST**2)).mean(0)
+        spectra = scipy.fft.fft2(np.maximum(series.pictures, 0)) / (1 + self.kappa * series.chi)
+        absorption = -0.5 * np.log(np.maximum(scipy.fft.ifft2(spectra).real, DARKEST**2)).mean(0)
         return np.exp(-(1 + 1j * self.kappa) * absorption)
 
 
@@ -160,5 +160,5 @@ class BackPropagation(Initializer):
         if self.propagation == "angular_spectrum":
             rate, passes = angular_spectrum_rate_rad_per_m(series.grid)
         amplitudes = np.sqrt(np.maximum(series.pictures, 0))
-        back = fft.fft2(amplitudes) * np.exp(1j * series.distances_m[:, None, None] * rate) * passes
-        return fft.ifft2(back).mean(0)
+        back = scipy.fft.fft2(amplitudes) * np.exp(1j * series.distances_m[:, None, None] * rate) * passes
+        return scipy.fft.ifft2(back).mean(0)

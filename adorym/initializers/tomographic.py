@@ -26,7 +26,7 @@ from adorym.optics.filtered_back_projection import about_y, filtered_back_projec
 from adorym.optics.geometry import Geometry
 from adorym.registry import component, register
 from adorym.units import Length
-from adorym.wrapper.fused import ray_kernels
+from adorym.wrapper import fused
 
 TINY = float(np.finfo(np.float32).tiny)
 WHERE = "parameters.object.initial"
@@ -131,13 +131,13 @@ class _Rays:
     def project(self, volume: np.ndarray) -> np.ndarray:
         """Line integrals."""
         out = np.empty((len(self.pose[0]), self.detector, volume.shape[2]), np.float32)
-        ray_kernels.project_rows(volume, *self.pose, out)
+        fused.ray_kernels.project_rows(volume, *self.pose, out)
         return out
 
     def back(self, sinogram: np.ndarray) -> np.ndarray:
         """The adjoint of `project`."""
         out = np.zeros((self.width, self.width, sinogram.shape[2]), np.float32)
-        ray_kernels.back_project_rows(np.ascontiguousarray(sinogram), *self.pose, out)
+        fused.ray_kernels.back_project_rows(np.ascontiguousarray(sinogram), *self.pose, out)
         return out
 
 

@@ -13,8 +13,8 @@ Least squares on amplitudes has :math:`e = g/4` in bright pixels, the Poisson de
 from __future__ import annotations
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from numpy.polynomial.hermite_e import hermegauss
-from scipy.special import gammaln
 
 from adorym.losses.base import Loss
 from adorym.wrapper import get_backend
@@ -56,7 +56,7 @@ class Expectation:
             spread = np.sqrt(photons + (self._read_noise / self._gain) ** 2)
             return float(weights @ self._pixel(photons, self._gain * (photons + spread * nodes)))
         n = np.arange(int(photons + 12 * np.sqrt(photons) + 25))
-        chances = np.exp(n * np.log(photons) - photons - gammaln(n + 1.0))
+        chances = np.exp(n * np.log(photons) - photons - scipy.special.gammaln(n + 1.0))
         if not self._read_noise:
             return float(chances @ self._pixel(photons, self._gain * n))
         read = self._gain * n[:, None] + self._read_noise * nodes

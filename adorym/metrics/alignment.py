@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
+import scipy  # its slow parts load at their first use
 
 from adorym.errors import DataError
 
@@ -106,7 +106,7 @@ def object_error(reconstruction: np.ndarray, true: np.ndarray, region: Region | 
 def fourier_shift(image: np.ndarray, shift_px: np.ndarray) -> np.ndarray:
     """``image`` ``(..., y, x)`` moved by ``shift_px`` (y, x) towards larger indices, periodically, to any fraction."""
     whole = np.pad(shift_px, (image.ndim - 2, 0))
-    return fft.ifft2(ndimage.fourier_shift(fft.fft2(image), whole))
+    return scipy.fft.ifft2(scipy.ndimage.fourier_shift(scipy.fft.fft2(image), whole))
 
 
 def plane_wave(shape: tuple[int, int], frequency: np.ndarray) -> np.ndarray:
@@ -123,9 +123,9 @@ def _bounded(image: np.ndarray, region: Region) -> np.ndarray:
 
 def _displacement(image: np.ndarray, true: np.ndarray, taper: np.ndarray) -> np.ndarray:
     """(y, x) px by which ``image`` lies beyond ``true``, from the peak of their cross-correlation."""
-    product = fft.fft2(_mean_free(image, taper)) * fft.fft2(_mean_free(true, taper)).conj()
+    product = scipy.fft.fft2(_mean_free(image, taper)) * scipy.fft.fft2(_mean_free(true, taper)).conj()
     # A displacement s is the plane wave exp(-2 pi i s k / n) over the frequency index k.
-    return -_spectral_peak(fft.fftshift(product)) * np.array(product.shape)
+    return -_spectral_peak(scipy.fft.fftshift(product)) * np.array(product.shape)
 
 
 def _mean_free(image: np.ndarray, taper: np.ndarray) -> np.ndarray:
@@ -143,9 +143,9 @@ def _spectral_peak(signal: np.ndarray) -> np.ndarray:
     :math:`S^2`, whose derivatives are the moments of the signal, takes it from there to rounding error.
     """
     padded = [2 * n for n in signal.shape]
-    spectrum = np.abs(fft.fft2(signal, padded))
+    spectrum = np.abs(scipy.fft.fft2(signal, padded))
     bins = np.unravel_index(np.argmax(spectrum), spectrum.shape)
-    start = np.array([fft.fftfreq(n)[b] for n, b in zip(padded, bins, strict=True)])
+    start = np.array([scipy.fft.fftfreq(n)[b] for n, b in zip(padded, bins, strict=True)])
     reach = 1 / np.array(padded)  # one bin: the maximum cannot be farther
     frequency = start
     for _ in range(20):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, ndimage
+import scipy  # its slow parts load at their first use
 
 # Starts whose median overlap with the best is lower have not found the same crystal.
 DISAGREEING = 0.7
@@ -54,7 +54,7 @@ def shifted(obj: np.ndarray, by: np.ndarray) -> np.ndarray:
     """``obj`` moved by ``by`` voxels along each axis, fractions by Fourier interpolation; it wraps around."""
     whole = np.rint(by).astype(int)
     obj, rest = np.roll(obj, tuple(whole), range(obj.ndim)), by - whole
-    return fft.ifftn(ndimage.fourier_shift(fft.fftn(obj), rest)) if rest.any() else obj
+    return scipy.fft.ifftn(scipy.ndimage.fourier_shift(scipy.fft.fftn(obj), rest)) if rest.any() else obj
 
 
 def ramp(obj: np.ndarray) -> np.ndarray:
@@ -113,7 +113,7 @@ def _laid(found: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 def displacement(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """How far to move ``a`` to lie upon ``b``: the peak of their correlation, between voxels by a parabola."""
-    correlation = fft.ifftn(np.conj(fft.fftn(a)) * fft.fftn(b)).real
+    correlation = scipy.fft.ifftn(np.conj(scipy.fft.fftn(a)) * scipy.fft.fftn(b)).real
     peak = np.array(np.unravel_index(int(correlation.argmax()), correlation.shape))
     by = peak.astype(float)
     for axis, n in enumerate(a.shape):

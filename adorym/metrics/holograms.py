@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy  # its slow parts load at their first use
 from skimage.restoration import unwrap_phase
 
 from adorym.errors import DataError
@@ -64,7 +64,7 @@ def filter_width_px(distance_m: float, grid: Grid) -> tuple[float, float]:
 def high_passed_phase(obj: np.ndarray, width_px: tuple[float, float]) -> np.ndarray:
     """Unwrapped phase ``(y, x)`` without what a Gaussian of ``width_px`` passes."""
     phase = unwrap_phase(np.angle(obj))
-    return phase - ndimage.gaussian_filter(phase, width_px, mode="nearest")
+    return phase - scipy.ndimage.gaussian_filter(phase, width_px, mode="nearest")
 
 
 def hologram_similarities(found: np.ndarray, true: np.ndarray, width_px: tuple[float, float]) -> tuple[float, float]:

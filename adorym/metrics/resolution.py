@@ -25,7 +25,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy  # its slow parts load at their first use
-from scipy import fft
 
 from adorym.errors import DataError
 
@@ -158,12 +157,12 @@ def half_bit_threshold(samples: np.ndarray, truth: bool = False) -> np.ndarray:
 def _spectrum(image: np.ndarray) -> np.ndarray:
     down, across = (scipy.signal.windows.tukey(n, TAPER) for n in image.shape)
     window = down[:, None] * across
-    return fft.fft2((image - (image * window).sum() / window.sum()) * window)
+    return scipy.fft.fft2((image - (image * window).sum() / window.sum()) * window)
 
 
 def _rings(shape: tuple[int, ...], pixel_size: tuple[float, float]) -> tuple[np.ndarray, np.ndarray, float]:
     """Frequency ``(y, x)``, number of its ring ``(y, x)`` int, and the highest frequency with whole rings."""
-    y, x = (fft.fftfreq(n, d) for n, d in zip(shape, pixel_size, strict=True))
+    y, x = (scipy.fft.fftfreq(n, d) for n, d in zip(shape, pixel_size, strict=True))
     frequency = np.hypot(y[:, None], x)
     width = max(1 / (n * d) for n, d in zip(shape, pixel_size, strict=True))
     limit = min(0.5 / d for d in pixel_size)

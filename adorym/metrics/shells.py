@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
+import scipy  # its slow parts load at their first use
 
 from adorym.metrics.resolution import RingCorrelation, correlation_of
 
@@ -59,8 +59,8 @@ def transfer_function(objects: np.ndarray, modulus: np.ndarray, good: np.ndarray
 
     Voxels without a count or that were not measured do not take part.
     """
-    mean = np.abs(fft.fftshift(fft.fftn(fft.ifftshift(objects.mean(0)), norm="ortho")))
-    size = np.sqrt(np.mean(np.abs(fft.fftn(objects, axes=(1, 2, 3), norm="ortho")) ** 2))
+    mean = np.abs(scipy.fft.fftshift(scipy.fft.fftn(scipy.fft.ifftshift(objects.mean(0)), norm="ortho")))
+    size = np.sqrt(np.mean(np.abs(scipy.fft.fftn(objects, axes=(1, 2, 3), norm="ortho")) ** 2))
     scale = float(np.sqrt(np.mean(modulus.astype(float) ** 2))) / max(float(size), 1e-300)
     frequency, index, count = _shells(modulus.shape)
     inside = (modulus > 0) & (index < count)
@@ -76,14 +76,14 @@ def transfer_function(objects: np.ndarray, modulus: np.ndarray, good: np.ndarray
 
 def shell_correlation(first: np.ndarray, second: np.ndarray, *, truth: bool = False) -> RingCorrelation:
     """Fourier shell correlation of two aligned volumes; frequencies in parts of the sampling frequency."""
-    a, b = (fft.fftshift(fft.fftn(volume)) for volume in (first, second))
+    a, b = (scipy.fft.fftshift(scipy.fft.fftn(volume)) for volume in (first, second))
     frequency, index, count = _shells(first.shape)
     return correlation_of(a, b, frequency, np.where(index < count, index, 0), 0.5, truth)
 
 
 def _shells(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, int]:
     """Frequency, number of its shell, and how many whole shells there are, zero frequency at the middle."""
-    axes = [fft.fftshift(fft.fftfreq(n)) for n in shape]
+    axes = [scipy.fft.fftshift(scipy.fft.fftfreq(n)) for n in shape]
     z, y, x = np.meshgrid(*axes, indexing="ij", sparse=True)
     frequency = np.sqrt(z**2 + y**2 + x**2)
     count = min(shape) // 2

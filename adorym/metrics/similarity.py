@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from skimage.metrics import structural_similarity
 from skimage.restoration import unwrap_phase
 
 from adorym.errors import DataError
@@ -98,6 +97,8 @@ def structural_similarities(reconstruction: np.ndarray, true: np.ndarray) -> tup
 
 def picture_similarity(found: np.ndarray, wanted: np.ndarray) -> float:
     """SSIM of two real pictures ``(y, x)``: Gaussian weights of 1.5 px, the data range of ``wanted``."""
+    from skimage.metrics import structural_similarity  # slow to import
+
     # A flat truth has no range of its own: compare on the scale of its value then.
     span = float(np.ptp(wanted)) or max(float(np.abs(wanted).max()), 1.0)
     return float(

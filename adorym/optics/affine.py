@@ -123,17 +123,18 @@ def interpolate(xp: Backend, images: Array, maps: Array, window_px: tuple[int, i
     for axis in range(2):
         a, b, t = (xp.reshape(maps[:, 3 * axis + i], (-1, 1, 1)) for i in range(3))
         position = xp.clip(a * axes[0] + b * axes[1] + t + (size[axis] - 1) / 2, 1.0, size[axis] - 2.0)
-        pixel = np.minimum(np.floor(xp.to_numpy(xp.stop_gradient(position))), size[axis] - 3).astype(np.int64)
-        whole.append(pixel)
-        fraction.append(position - xp.asarray(pixel.astype(np.float64)))
+        pixel = xp.minimum(xp.floor(position), size[axis] - 3.0)
+        whole.append(xp.as_index(pixel))
+        fraction.append(position - pixel)
     flat = xp.reshape(to_spline(xp, images), (-1,))
-    first = (np.arange(n)[:, None, None] * size[0] + whole[0]) * size[1] + whole[1]
+    image = xp.asarray(np.arange(n)[:, None, None] * size[0], exact=True)
+    first = (image + whole[0]) * size[1] + whole[1]
     w_y, w_x = (cubic_weights(f) for f in fraction)
     total: Array = 0.0
     for i, w in enumerate(w_y):
         for j, v in enumerate(w_x):
             index = first + (i - 1) * size[1] + (j - 1)
-            total = total + w * v * xp.reshape(xp.take(flat, index.ravel()), (n, *window_px))
+            total = total + w * v * xp.reshape(xp.take(flat, xp.reshape(index, (-1,))), (n, *window_px))
     return total
 
 

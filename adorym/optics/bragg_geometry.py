@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import ndimage
 
 from adorym.errors import ConfigError, GeometryError, suggestion
 from adorym.optics.goniometer import BEAMLINES, Axis, AxisName, Beamline, BeamlineName, Circle, direction, together
@@ -245,6 +245,6 @@ def orthogonal(obj: np.ndarray, lattice: np.ndarray, voxel_m: float | None = Non
     y, x, z = np.meshgrid(axes[1], axes[0], axes[2], indexing="ij")
     back = np.linalg.inv(lattice)
     places = [back[i, 0] * x + back[i, 1] * y + back[i, 2] * z + middle[i] for i in range(3)]
-    made = ndimage.map_coordinates(obj, places, order=1, mode="constant")
+    made = scipy.ndimage.map_coordinates(obj, places, order=1, mode="constant")
     first = lattice @ (middle - (np.array(obj.shape) - 1) / 2) - (counts // 2) * size
     return Upright(made, size, (float(first[1]), float(first[0]), float(first[2])))

@@ -17,7 +17,7 @@ import numpy as np
 
 from adorym.errors import DataError
 from adorym.optics.half_acquisition import axis_of_turn, cut_edges, is_whole_turn, widened
-from adorym.wrapper.fused import ray_kernels
+from adorym.wrapper import fused
 
 START = logging.getLogger("adorym.start")
 SEARCH_STEPS_PX = (2.0, 0.5, 0.125)
@@ -86,7 +86,7 @@ def filtered_back_projection(
     weighted = ramp_filtered(integrals) * angle_weights(theta_rad, period)[:, None, None]
     given = np.ascontiguousarray(np.moveaxis(weighted, 1, 2), dtype=np.float32)
     volume = np.zeros((width, width, integrals.shape[1]), np.float32)
-    ray_kernels.back_project_rows(given, *about_y(theta_rad, center_px), volume)
+    fused.ray_kernels.back_project_rows(given, *about_y(theta_rad, center_px), volume)
     return np.ascontiguousarray(np.moveaxis(volume, -1, 0))
 
 
@@ -221,7 +221,7 @@ def _faults(integrals: np.ndarray, theta_rad: np.ndarray, centers_px: np.ndarray
     width = integrals.shape[1]
     volume = np.zeros((width, width, len(centers_px)), np.float32)
     given = np.ascontiguousarray(np.moveaxis(moved, 1, 2), dtype=np.float32)
-    ray_kernels.back_project_rows(given, *about_y(theta_rad), volume)
+    fused.ray_kernels.back_project_rows(given, *about_y(theta_rad), volume)
     from_middle = np.arange(width) - (width - 1) / 2
     inside = volume[np.hypot(from_middle[:, None], from_middle) <= radius_px]
     if np.ptp(theta_rad) > WHOLE_TURN_RAD:

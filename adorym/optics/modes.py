@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args
 
 import numpy as np
-from scipy.ndimage import center_of_mass, fourier_shift, gaussian_filter
+import scipy  # its slow parts load at their first use
 
 from adorym.errors import ConfigError, DataError, suggestion
 
@@ -50,7 +50,7 @@ def scale_power(modes: np.ndarray, photons: float) -> np.ndarray:
 
 def beam_center_px(modes: np.ndarray) -> tuple[float, float]:
     """(y, x) center of mass of the summed intensity, in pixel indices."""
-    y, x = center_of_mass(_intensity(modes))
+    y, x = scipy.ndimage.center_of_mass(_intensity(modes))
     return float(y), float(x)
 
 
@@ -149,11 +149,11 @@ def _candidates(first: np.ndarray, n: int, kind: Seeding, rng: np.random.Generat
         return first * np.array(list(itertools.islice(_polynomials((y - cy) / sy, (x - cx) / sx), n)))
     if kind == "random":
         length = max(beam_diameter_px(first[None]) / 4, 1.0)  # over which the phase varies, by about a radian rms
-        noise = gaussian_filter(rng.standard_normal((n, *first.shape)), (0, length, length), mode="wrap")
+        noise = scipy.ndimage.gaussian_filter(rng.standard_normal((n, *first.shape)), (0, length, length), mode="wrap")
         return first * np.exp(1j * noise / noise.std(axis=(1, 2), keepdims=True))
     angles = 2 * math.pi * np.arange(n) / n
     steps = beam_diameter_px(first[None]) / 4 * np.stack([np.sin(angles), np.cos(angles)], 1)
-    return np.array([np.fft.ifft2(fourier_shift(np.fft.fft2(first), step)) for step in steps])
+    return np.array([np.fft.ifft2(scipy.ndimage.fourier_shift(np.fft.fft2(first), step)) for step in steps])
 
 
 def _polynomials(y: Any, x: Any) -> Iterator[np.ndarray]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft
+import scipy  # its slow parts load at their first use
 
 # Short enough steps that counting noise is not fitted: with full ones weak objects in few photons decide nothing.
 REGULARIZATION, OBJECT_RATE, PROBE_RATE = 0.3, 0.5, 0.3
@@ -71,11 +71,11 @@ class Race:
         (ny, nx), (y, x) = self.amplitudes.shape[1:], self.corners[j]
         window = self.objects[:, y : y + ny, x : x + nx]
         obj, probe = window.copy(), self.probes
-        wave = fft.fft2(probe * obj, norm="ortho", overwrite_x=True)
+        wave = scipy.fft.fft2(probe * obj, norm="ortho", overwrite_x=True)
         modulus = np.abs(wave)
         difference = (self.amplitudes[j] - modulus) * self.valid[j if len(self.valid) > 1 else 0]
         wave *= difference / np.maximum(modulus, np.float32(1e-6))
-        change = fft.ifft2(wave, norm="ortho", overwrite_x=True)
+        change = scipy.fft.ifft2(wave, norm="ortho", overwrite_x=True)
         window += OBJECT_RATE * change * _inverse(probe)
         self.probes = probe + PROBE_RATE * change * _inverse(obj)
         return np.einsum("cyx,cyx->c", difference, difference, dtype=np.float64)

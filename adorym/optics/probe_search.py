@@ -23,7 +23,6 @@ from typing import Protocol
 import numpy as np
 import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import fft
 
 from adorym.errors import GeometryError
 from adorym.optics import geometry
@@ -260,7 +259,7 @@ class Search:
         """The rows and columns of the patterns around the pupil; all of them if that is hardly less."""
         slices = []
         for n, center, band in zip(self.scan.window_px, self.pupil.center_px, self.pupil.band_px, strict=True):
-            size = 2 * fft.next_fast_len(math.ceil(ROOM * band) + EXTRA_PX)
+            size = 2 * scipy.fft.next_fast_len(math.ceil(ROOM * band) + EXTRA_PX)
             start = min(max(n // 2 + round(center) - size // 2, 0), n - min(size, n))
             slices.append(slice(start, start + size) if size < n else slice(0, n))
         return slices[0], slices[1]
@@ -279,11 +278,11 @@ def refined_curvature(probe: np.ndarray, pupil: Pupil, near: float) -> float:
 
     The start probe with the largest correlation with ``probe`` has it; candidates are within one step of ``near``.
     """
-    spectrum = fft.fft2(probe) * fft.fft2(pupil.wave(0.0)).conj()
+    spectrum = scipy.fft.fft2(probe) * scipy.fft.fft2(pupil.wave(0.0)).conj()
     radius2 = np.fft.ifftshift(pupil.radius2_px)
     step = max(FIRST_RAD / pupil.radius_px**2, (RATIO - 1) * abs(near))
     curvatures = near + step * np.linspace(-1, 1, 61)
-    peaks = [np.abs(fft.ifft2(spectrum * np.exp(-1j * c * radius2))).max() for c in curvatures]
+    peaks = [np.abs(scipy.fft.ifft2(spectrum * np.exp(-1j * c * radius2))).max() for c in curvatures]
     return float(curvatures[int(np.argmax(peaks))])
 
 

@@ -16,8 +16,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Protocol
 
 import numpy as np
-from scipy import ndimage
-from scipy.special import expit
+import scipy  # its slow parts load at their first use
 
 from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.optics import geometry
@@ -151,7 +150,7 @@ class ApertureProbe(InitialProbe):
         (ny, nx), (ry, rx) = window_px, radius
         relative = np.hypot(np.fft.fftfreq(ny, 1 / ny)[:, None] / ry, np.fft.fftfreq(nx, 1 / nx)[None, :] / rx)
         beyond_px = (relative - 1) * math.sqrt(ry * rx)
-        return expit(-beyond_px / self.softness) if self.softness > 0 else (beyond_px <= 0).astype(float)
+        return scipy.special.expit(-beyond_px / self.softness) if self.softness > 0 else (beyond_px <= 0).astype(float)
 
 
 @register("probe", "mean_pattern")
@@ -225,7 +224,7 @@ class DataProbe(InitialProbe):
 
 def _direction_px(mean: np.ndarray) -> Pair:
     """(y, x) center of the beam in a mean pattern, Fourier pixels from the zero frequency; 0 if within a pixel."""
-    smooth = ndimage.median_filter(mean, 3)  # a hot pixel is not the beam
+    smooth = scipy.ndimage.median_filter(mean, 3)  # a hot pixel is not the beam
     y, x = np.nonzero(smooth > BRIGHT * smooth.max())
     if not len(y):
         return 0.0, 0.0
@@ -250,7 +249,7 @@ def back_at_sample(mean: np.ndarray, dataset: Measurement) -> np.ndarray:
     """
     if dataset.mask is not None:
         never = ~(dataset.mask if dataset.mask.ndim == 2 else dataset.mask.any(axis=0))
-        nearest = ndimage.distance_transform_edt(never, return_distances=False, return_indices=True)
+        nearest = scipy.ndimage.distance_transform_edt(never, return_distances=False, return_indices=True)
         mean = mean[tuple(nearest)]
     distance = geometry.Geometry.of(dataset).effective_distance_m
     spectrum = np.fft.fft2(np.sqrt(mean)) * np.exp(1j * distance * fresnel_rate_rad_per_m(sample_grid(dataset)))

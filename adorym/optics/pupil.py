@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, label
+import scipy  # its slow parts load at their first use
 
 from adorym.errors import DataError
 from adorym.optics import geometry
@@ -149,8 +149,8 @@ def survey(dataset: Measurement, sample: np.ndarray) -> Survey:
 def pupil_of(mean: np.ndarray, dataset: Measurement) -> Pupil:
     """The pupil in a mean pattern ``(y, x)``: what is bright and connected, without the scattering around it."""
     typical = (mean**2).sum() / mean.sum()
-    smooth = gaussian_filter(mean, 0.7)
-    parts, n = label(smooth > FAINT * typical, np.ones((3, 3)))
+    smooth = scipy.ndimage.gaussian_filter(mean, 0.7)
+    parts, n = scipy.ndimage.label(smooth > FAINT * typical, np.ones((3, 3)))
     power = np.bincount(parts.ravel(), mean.ravel(), n + 1)
     power[0] = 0
     support = parts == int(np.argmax(power))
@@ -176,9 +176,11 @@ def _filled(mean: np.ndarray, good: np.ndarray) -> np.ndarray:
     """``mean`` where ``good``, elsewhere an average over the nearest surroundings that hold good pixels."""
     filled, missing, sigma = np.where(good, mean, 0.0), ~good, 1.0
     while missing.any() and good.any():
-        weight = gaussian_filter(good.astype(float), sigma)
+        weight = scipy.ndimage.gaussian_filter(good.astype(float), sigma)
         near = missing & (weight > 0.05)
-        filled[near] = (gaussian_filter(np.where(good, mean, 0.0), sigma) / np.maximum(weight, 1e-9))[near]
+        filled[near] = (scipy.ndimage.gaussian_filter(np.where(good, mean, 0.0), sigma) / np.maximum(weight, 1e-9))[
+            near
+        ]
         missing &= ~near
         sigma *= 2
         if sigma > 4 * max(mean.shape):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from adorym.errors import ConfigError
 from adorym.units import parse
@@ -20,12 +20,13 @@ class Gradient:
         values: ``dL/dRe + i dL/dIm`` (or the real gradient), of the tile's shape.
         curvature: Real, broadcastable to the tile: a diagonal estimate of the Gauss-Newton matrix; or with one axis
             more than the tile, ``(..., k, k)``: its blocks. ``None`` if the optimizer does not need it.
-        curvature_max: Largest diagonal curvature of the *whole* array, not only of this tile.
+        curvature_max: Largest diagonal curvature of the *whole* array, not only of this tile, as a
+            `adorym.wrapper.base.Backend.scalar`.
     """
 
     values: Array
     curvature: Array | None = None
-    curvature_max: float = 0.0
+    curvature_max: Any = 0.0
 
 
 class Optimizer(ABC):

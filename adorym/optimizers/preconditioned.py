@@ -67,14 +67,17 @@ class Preconditioned(Optimizer):
         self, xp: Backend, value: Array, gradient: Gradient, state: tuple[Array, ...], rate: float
     ) -> tuple[Array, tuple[Array, ...]]:
         h = gradient.curvature
-        if h is None or gradient.curvature_max <= 0:
+        largest, known = gradient.curvature_max, isinstance(gradient.curvature_max, float)
+        if h is None or (known and largest <= 0):
             return value, state
         if len(h.shape) > len(value.shape):
-            move = xp.asarray(self._block_step(xp, gradient, rate), exact=True)
-            return self._moved(value, move, state)
-        floor = self.regularization * gradient.curvature_max
-        tiny = 1e-12 * gradient.curvature_max  # for alpha = 0: pixels that are not illuminated do not move
-        sizes = StepSizes(rate, 1 - self.regularization, floor + tiny, self.momentum, UNSEEN * (floor + tiny))
+            return self._moved(value, self._block_step(xp, gradient, rate), state)
+        # The last part is for alpha = 0: pixels that are not illuminated do not move.
+        floor = (self.regularization + 1e-12) * largest
+        if not known:  # a device is not asked whether it sees anything at all
+            nothing = 0 * largest
+            floor, rate = xp.where(largest > 0, floor, nothing + 1), xp.where(largest > 0, nothing + rate, nothing)
+        sizes = StepSizes(rate, 1 - self.regularization, floor, self.momentum, UNSEEN * floor)
         return preconditioned_step(xp, value, gradient.values, h, state, sizes)
 
     def _moved(self, value: Array, move: Array, state: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
@@ -83,14 +86,14 @@ class Preconditioned(Optimizer):
         velocity = self.momentum * state[0] + move
         return value - (self.momentum * velocity + move), (velocity,)
 
-    def _block_step(self, xp: Backend, gradient: Gradient, rate: float) -> np.ndarray:
-        h, g = xp.to_numpy(gradient.curvature), xp.to_numpy(gradient.values)
+    def _block_step(self, xp: Backend, gradient: Gradient, rate: float) -> Array:
+        h, g = gradient.curvature, gradient.values
+        assert h is not None  # checked by the caller
         k = h.shape[-1]
+        unit = xp.asarray(np.eye(k), exact=True)  # small blocks are solved in double precision
         # A block may be singular if a pattern does not determine all directions.
         relative = self.regularization + 1e-12
-        damping = (relative * np.trace(h, axis1=-2, axis2=-1) / k)[..., None, None] * np.eye(k)
-        tiny = np.finfo(np.float64).tiny * np.eye(k)
-        move = rate * np.linalg.solve(h + damping + tiny, g[..., None].astype(h.dtype))[..., 0]
-        move = np.where(np.isfinite(move), move, 0.0)
-        limit = np.inf if self.maximum_step is None else self.maximum_step
-        return np.clip(move, -limit, limit).astype(g.dtype)
+        damping = (relative / k) * xp.sum(h * unit, axis=(-2, -1), keepdims=True) * unit
+        solved = xp.solve(h + damping + np.finfo(np.float64).tiny * unit, g[..., None] + 0 * unit[:, :1])[..., 0]
+        move = xp.asarray(rate * xp.where(xp.isfinite(solved), solved, 0 * solved))
+        return move if self.maximum_step is None else xp.clip(move, -self.maximum_step, self.maximum_step)

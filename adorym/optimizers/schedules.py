@@ -36,12 +36,16 @@ class LateDecay(RateSchedule):
     Attributes:
         hold: Fraction of the run at full rate.
         final: Factor in the last epoch.
+        wait: Fraction of the run before the first step, while others find their values.
     """
 
     hold: float = Field(0.5, ge=0, le=1)
     final: float = Field(0.05, gt=0, le=1)
+    wait: float = Field(0.0, ge=0, lt=1)
 
     def factor(self, epoch: int, epochs: int) -> float:
+        if epoch < int(self.wait * epochs):
+            return 0.0
         start = self.hold * epochs
         if epoch < start or epochs <= 1:
             return 1.0

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import fft, ndimage
 
 from adorym.data.dataset import Dataset
 from adorym.optics.bragg_geometry import BraggGeometry
@@ -102,23 +102,23 @@ class BraggCrystal(Simulation):
 
     def _expected(self, crystal: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Expected counts ``(z, y, x)`` and the crystal on the reconstruction's voxels, in square root of photons."""
-        wave = fft.fftshift(fft.fftn(crystal, norm="ortho"))
+        wave = scipy.fft.fftshift(scipy.fft.fftn(crystal, norm="ortho"))
         middle = [slice(n // 2 - m // 2, n // 2 - m // 2 + m) for n, m in zip(wave.shape, self._counts, strict=True)]
         seen = wave[tuple(middle)]
         scale = np.sqrt(self.photons / (np.abs(seen) ** 2).sum())
-        truth = fft.ifftn(fft.ifftshift(seen * scale), norm="ortho")
+        truth = scipy.fft.ifftn(scipy.fft.ifftshift(seen * scale), norm="ortho")
         intensity = np.abs(seen * scale) ** 2
         if places.any():
             n = self.frames
             z = np.arange(n) - n // 2
             ramps = np.exp(-2j * np.pi / n * (z + places)[:, None] * z) / np.sqrt(n)
             # Index 0 of the truth is the corner; frames are counted from the middle.
-            volume = fft.fftshift(truth, axes=0)
+            volume = scipy.fft.fftshift(truth, axes=0)
             frames = np.tensordot(ramps, volume, 1)
-            intensity = np.abs(fft.fftshift(fft.fft2(frames, norm="ortho"), axes=(1, 2))) ** 2
+            intensity = np.abs(scipy.fft.fftshift(scipy.fft.fft2(frames, norm="ortho"), axes=(1, 2))) ** 2
         if self.coherence_blur:
-            intensity = ndimage.gaussian_filter(intensity, self.coherence_blur, mode="wrap", truncate=6)
-        return intensity + self.background, fft.fftshift(truth)
+            intensity = scipy.ndimage.gaussian_filter(intensity, self.coherence_blur, mode="wrap", truncate=6)
+        return intensity + self.background, scipy.fft.fftshift(truth)
 
     @property
     def _counts(self) -> tuple[int, int, int]:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import fft, ndimage
 
 from adorym.data.dataset import Dataset
 from adorym.optics.geometry import Grid
@@ -55,7 +55,7 @@ def turned(volume: np.ndarray, theta: float, tilt: np.ndarray, shift: np.ndarray
     poses = make_poses(xp, np.array([theta]), tilt[None], shift[None])
     matrix, middle = poses.matrices[0], (np.array(volume.shape) - 1) / 2
     offset = middle + poses.shifts[0] - matrix @ middle
-    return ndimage.affine_transform(volume, matrix, offset, order=3, mode="constant")
+    return scipy.ndimage.affine_transform(volume, matrix, offset, order=3, mode="constant")
 
 
 def slices_of(volume: np.ndarray) -> np.ndarray:
@@ -146,8 +146,8 @@ class FullFieldCone(ConeExperiment):
         step, slices = paraxial(grid, self.voxel), slices_of(volume)
         wave = np.full(volume.shape[:2], np.sqrt(self.photons), np.complex64)
         for z in range(volume.shape[2] - 1):
-            wave = fft.ifft2(step * fft.fft2(wave * slices[..., z]))
-        wave = fft.ifft2(paraxial(grid, self.distance) * fft.fft2(wave * slices[..., -1]))
+            wave = scipy.fft.ifft2(step * scipy.fft.fft2(wave * slices[..., z]))
+        wave = scipy.fft.ifft2(paraxial(grid, self.distance) * scipy.fft.fft2(wave * slices[..., -1]))
         return np.abs(wave) ** 2
 
 
@@ -221,13 +221,13 @@ class ConePtychoTomography(ConeExperiment):
             slices_of(turned), [(size, size), (size, size), (0, 0)], constant_values=1
         )  # the window may hang over
         detector, out = FarField((self.window_px, self.window_px)), []
-        fy, fx = fft.fftfreq(size)[:, None], fft.fftfreq(size)[None, :]
+        fy, fx = scipy.fft.fftfreq(size)[:, None], scipy.fft.fftfreq(size)[None, :]
         for position in positions * s + (s - 1) / 2:  # a coarse voxel's middle lies between fine ones
             whole = np.floor(position + 0.5).astype(int) + size
             rest = position + size - whole
-            wave = fft.ifft2(fft.fft2(probe) * np.exp(-2j * np.pi * (fy * rest[0] + fx * rest[1])))
+            wave = scipy.fft.ifft2(scipy.fft.fft2(probe) * np.exp(-2j * np.pi * (fy * rest[0] + fx * rest[1])))
             part = slices[whole[0] : whole[0] + size, whole[1] : whole[1] + size]
             for z in range(part.shape[2]):
-                wave = fft.ifft2(step * fft.fft2(wave * part[..., z]))
+                wave = scipy.fft.ifft2(step * scipy.fft.fft2(wave * part[..., z]))
             out.append(detector.intensity(wave[None].astype(np.complex64), rest[None]))
         return np.stack(out)

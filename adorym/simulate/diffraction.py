@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy  # its slow parts load at their first use
-from scipy import fft
 
 from adorym.errors import GeometryError
 from adorym.metrics import fourier_shift, orthogonal_modes
@@ -58,8 +57,8 @@ class Scene:
         against the window that the wave is sampled in.
         """
         height, width = self.modes.shape[1:]
-        spectrum = fft.fft2(self.modes)
-        qy, qx = fft.fftfreq(height)[:, None], fft.fftfreq(width)
+        spectrum = scipy.fft.fft2(self.modes)
+        qy, qx = scipy.fft.fftfreq(height)[:, None], scipy.fft.fftfreq(width)
         for position in positions_px:
             corners = (position + self.path_px) * self.oversample
             whole = np.floor(corners + 0.5).astype(int)
@@ -67,10 +66,12 @@ class Scene:
             rest = corners - whole
             for wave, (y, x), (dy, dx) in zip(waves, whole, rest, strict=True):
                 tilt = (np.exp(-2j * np.pi * qy * dy) * np.exp(-2j * np.pi * qx * dx)).astype(np.complex64)
-                np.multiply(fft.ifft2(spectrum * tilt), self.transmission[y : y + height, x : x + width], out=wave)
+                np.multiply(
+                    scipy.fft.ifft2(spectrum * tilt), self.transmission[y : y + height, x : x + width], out=wave
+                )
             for gap, plane in self.behind:
                 parts = np.stack([plane[y : y + height, x : x + width] for y, x in whole])
-                waves = fft.ifft2(fft.fft2(waves) * gap) * parts[:, None]
+                waves = scipy.fft.ifft2(scipy.fft.fft2(waves) * gap) * parts[:, None]
             each = waves.reshape(-1, height, width) / np.float32(np.sqrt(len(corners)))
             yield each, np.repeat(rest, len(self.modes), axis=0)
 
@@ -104,9 +105,9 @@ class Scene:
 def fourier_crop(waves: np.ndarray, factor: int) -> np.ndarray:
     """``waves`` ``(..., y, x)`` with one sample in place of ``factor``, the power within the band kept."""
     height, width = (n // factor for n in waves.shape[-2:])
-    spectrum = fft.fftshift(fft.fft2(waves, norm="ortho"), axes=(-2, -1))
+    spectrum = scipy.fft.fftshift(scipy.fft.fft2(waves, norm="ortho"), axes=(-2, -1))
     spectrum = _central(spectrum, (height, width))
-    return fft.ifft2(fft.ifftshift(spectrum, axes=(-2, -1)), norm="ortho")
+    return scipy.fft.ifft2(scipy.fft.ifftshift(spectrum, axes=(-2, -1)), norm="ortho")
 
 
 class Detector(ABC):
@@ -133,11 +134,11 @@ class FarField(Detector):
     def intensity(self, waves: np.ndarray, offset: np.ndarray) -> np.ndarray:
         shape = waves.shape[-2:]
         if not self.integrate:
-            return _central(fft.fftshift(_photons(fft.fft2(waves, norm="ortho"))), self.window_px)
+            return _central(scipy.fft.fftshift(_photons(scipy.fft.fft2(waves, norm="ortho"))), self.window_px)
         # Twice the window halves the step between directions; half of that step centers two samples on a pixel.
         padded = np.zeros((len(waves), 2 * shape[0], 2 * shape[1]), np.complex64)
         padded[:, : shape[0], : shape[1]] = waves * plane_wave(shape, 0.25 / np.array(shape)).astype(np.complex64)
-        fine = fft.fftshift(_photons(fft.fft2(padded, norm="ortho")))
+        fine = scipy.fft.fftshift(_photons(scipy.fft.fft2(padded, norm="ortho")))
         return _binned(_central(fine, (2 * self.window_px[0], 2 * self.window_px[1])), 2)
 
 
@@ -173,12 +174,12 @@ class NearField(Detector):
         # Center the samples that a pixel integrates on the pixel.
         offset = offset - (self.oversample - 1) / 2 if self.integrate else offset
         back_y, back_x = (
-            np.exp(2j * np.pi * fft.fftfreq(n) * each[:, None]).astype(np.complex64)
+            np.exp(2j * np.pi * scipy.fft.fftfreq(n) * each[:, None]).astype(np.complex64)
             for n, each in zip(shape, offset.T, strict=True)
         )
         transfer = free_space(Grid(shape, self.grid.pixel_size_m, self.grid.wavelength_m), self.distance_m)
-        padded = fft.fft2(waves, shape) * back_y[:, :, None] * back_x[:, None, :] * transfer.astype(np.complex64)
-        fine = _photons(fft.ifft2(padded))[:height, :width]
+        padded = scipy.fft.fft2(waves, shape) * back_y[:, :, None] * back_x[:, None, :] * transfer.astype(np.complex64)
+        fine = _photons(scipy.fft.ifft2(padded))[:height, :width]
         if self.integrate:
             return _binned(fine, self.oversample)
         return fine[:: self.oversample, :: self.oversample] * np.float32(self.oversample**2)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import fft, ndimage
 
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError
@@ -80,7 +80,7 @@ class _Plane:
 
     def propagated(self, wave: np.ndarray, distance_m: float) -> np.ndarray:
         """Intensity ``(Y, X)`` at a distance."""
-        return np.abs(fft.ifft2(fft.fft2(wave) * free_space(self.fine, distance_m))) ** 2
+        return np.abs(scipy.fft.ifft2(scipy.fft.fft2(wave) * free_space(self.fine, distance_m))) ** 2
 
     def read(self, image: np.ndarray, map_px: np.ndarray, window_px: tuple[int, int]) -> np.ndarray:
         """``image`` where ``map_px`` takes the pixels of a window."""
@@ -90,17 +90,17 @@ class _Plane:
             (a * r_y + b * r_x + t) * self.oversample + (n - 1) / 2
             for (a, b, t), n in zip(rows, self.fine.window_px, strict=True)
         ]
-        return ndimage.map_coordinates(image, at, order=SPLINE, mode="nearest")
+        return scipy.ndimage.map_coordinates(image, at, order=SPLINE, mode="nearest")
 
     def band_limited(self, whole: np.ndarray) -> np.ndarray:
         """``whole`` without the detail that the pixels of the reconstruction cannot hold."""
-        return fft.ifft2(self._held(whole))
+        return scipy.fft.ifft2(self._held(whole))
 
     def _held(self, whole: np.ndarray) -> np.ndarray:
         """Spectrum of ``whole`` up to the Nyquist frequency of the pixels of the reconstruction."""
-        spectrum = fft.fft2(whole)
+        spectrum = scipy.fft.fft2(whole)
         for axis, n in enumerate(whole.shape):
-            frequency = np.abs(fft.fftfreq(n)) * self.oversample
+            frequency = np.abs(scipy.fft.fftfreq(n)) * self.oversample
             keep = (frequency < 0.5) + 0.5 * (frequency == 0.5)
             spectrum = spectrum * np.expand_dims(keep, 1 - axis)
         return spectrum
@@ -108,7 +108,7 @@ class _Plane:
     def on_pixels(self, whole: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """``whole`` in the middles of ``shape`` pixels of the reconstruction, finer details filtered out."""
         # The middle of a pixel lies (oversample - 1) / 2 samples behind its first.
-        smooth = fft.ifft2(ndimage.fourier_shift(self._held(whole), -(self.oversample - 1) / 2))
+        smooth = scipy.fft.ifft2(scipy.ndimage.fourier_shift(self._held(whole), -(self.oversample - 1) / 2))
         cut = smooth[self._middle((shape[0] * self.oversample, shape[1] * self.oversample))]
         return cut[:: self.oversample, :: self.oversample]
 
@@ -172,7 +172,7 @@ class Holography(Simulation):
         if self.band_limited:
             wave = plane.band_limited(wave)
         if self.blur:
-            wave = fft.ifft2(ndimage.fourier_gaussian(fft.fft2(wave), self.blur * self.oversample))
+            wave = scipy.fft.ifft2(scipy.ndimage.fourier_gaussian(scipy.fft.fft2(wave), self.blur * self.oversample))
         maps = self.misalignment.maps_px(len(distances), for_maps)
         expected = np.stack(
             [

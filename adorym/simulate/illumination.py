@@ -11,8 +11,8 @@ from abc import ABC, abstractmethod
 from typing import Annotated
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import fft
 
 from adorym.errors import GeometryError
 from adorym.optics.geometry import Grid
@@ -68,7 +68,7 @@ class FocusedBeam(Illumination):
         radius = q * min(grid.extent_m)  # in detector pixels: one is the inverse of the window's width
         pupil = _soft_disc(radius, self.aperture) - (_soft_disc(radius, self.stop) if self.stop else 0)
         transfer = np.exp(-1j * np.pi * grid.wavelength_m * defocus_m * q**2)
-        return fft.fftshift(fft.ifft2(pupil * transfer))
+        return scipy.fft.fftshift(scipy.fft.ifft2(pupil * transfer))
 
     def _defocus(self, grid: Grid) -> float:
         if self.defocus is not None:
@@ -99,13 +99,13 @@ class DiffusedBeam(Illumination):
         qy, qx = grid.frequencies_per_m()
         # White noise drawn for a coarse window, then filtered: the diffuser must not depend on the grid's sampling.
         coarse = int(4 / self.grain)
-        noise = fft.fftshift(fft.fft2(rng.standard_normal((coarse, coarse))))
+        noise = scipy.fft.fftshift(scipy.fft.fft2(rng.standard_normal((coarse, coarse))))
         spectrum = np.zeros(grid.window_px, np.complex128)
         into, out_of = zip(*(_overlap(n, coarse) for n in grid.window_px), strict=True)
         spectrum[into] = noise[out_of]
         extent = min(grid.extent_m)
-        spectrum = fft.ifftshift(spectrum) * np.exp(-0.5 * (np.pi * self.grain * extent * np.hypot(qy, qx)) ** 2)
-        screen = fft.ifft2(spectrum).real
+        spectrum = scipy.fft.ifftshift(spectrum) * np.exp(-0.5 * (np.pi * self.grain * extent * np.hypot(qy, qx)) ** 2)
+        screen = scipy.fft.ifft2(spectrum).real
         screen = (screen - screen.mean()) * self.diffuser / screen.std()
         return coherent_modes(self._disc(grid) * np.exp(1j * screen), self.mode_powers)
 

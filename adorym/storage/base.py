@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -35,11 +35,12 @@ class Windows:
     """The parts of the object that a batch of patterns needs.
 
     Attributes:
-        corners_px: ``(n, 2)`` int64, (y, x) index of each window's first pixel in the object array.
+        corners_px: ``(n, 2)`` int64, (y, x) index of each window's first pixel in the object array. A backend's array
+            where a device alone knows them.
         shape: (y, x) size of every window.
     """
 
-    corners_px: np.ndarray
+    corners_px: Array
     shape: tuple[int, int]
 
 
@@ -55,7 +56,10 @@ class ObjectStore(ABC):
         owned_rows: (start, stop), the rows that this rank writes to files; each row belongs to one rank.
         local_rows: (start, stop), the rows that this rank holds.
         window_bytes: Largest total size of the windows of one call.
+        resident: Whether the object stays on the backend's device, so that nothing has to leave it in a batch.
     """
+
+    resident: ClassVar[bool] = False
 
     shape: tuple[int, ...]
     comm: Communicator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +24,8 @@ class ReplicatedStore(ObjectStore):
         optimizer: Determines the state, and whether a curvature is stored.
         comm: The ranks; each calls with its own windows.
     """
+
+    resident: ClassVar[bool] = True
 
     def __init__(self, xp: Backend, first: np.ndarray, optimizer: Optimizer, comm: Communicator | None = None) -> None:
         self._xp, self._optimizer, self.comm = xp, optimizer, comm or SerialCommunicator()
@@ -69,7 +72,7 @@ class ReplicatedStore(ObjectStore):
         self._gradient = self._summed(self._gradient, "sum of the object's gradient")
         if self._curvature is not None:
             self._curvature = self._summed(self._curvature, "sum of the object's curvature")
-        largest = 0.0 if self._curvature is None else float(self._xp.max(self._curvature))
+        largest = 0.0 if self._curvature is None else self._xp.scalar(self._xp.max(self._curvature))
         if self._curvature is not None and self._added is not None:
             self._curvature = self._curvature + self._summed(self._added, "sum of the regularizers' curvature")
             self._added = None

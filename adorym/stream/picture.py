@@ -113,7 +113,7 @@ class LivePicture:
         active = problem.active(epoch)
         rates = {name: value.rate for name, value in active.items()}
         state = State(epoch, total, {}, rates, problem.store.values, patterns=patterns)
-        loss = GradientStep(problem).apply(state).loss
+        loss = float(GradientStep(problem).apply(state).loss)
         check_finite(loss, f"a batch of {len(patterns)} frames", rates)
         self.loss = loss * len(self.uses) / len(patterns)
         self._losses.append(self.loss)

@@ -15,7 +15,6 @@ from typing import Annotated, ClassVar
 import numpy as np
 import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import fft
 
 from adorym.optics.geometry import Grid, depth_of_focus_m
 from adorym.optics.propagation import rate_rad_per_m
@@ -67,11 +66,11 @@ class Autofocus:
             corrected_m: Present correction of the distances; the new one, less the result, stays in reach.
             propagator: That of the model.
         """
-        spectrum, rate = fft.fft2(np.asarray(obj, np.complex64)), rate_rad_per_m(propagator, grid)
+        spectrum, rate = scipy.fft.fft2(np.asarray(obj, np.complex64)), rate_rad_per_m(propagator, grid)
         low, high = corrected_m - self.reach_m(grid), corrected_m + self.reach_m(grid)
 
         def blur(distance: float) -> float:
-            return total_variation(np.abs(fft.ifft2(spectrum * np.exp(-1j * distance * rate)))[inside])
+            return total_variation(np.abs(scipy.fft.ifft2(spectrum * np.exp(-1j * distance * rate)))[inside])
 
         trials = np.linspace(low, high, STEPS)
         best = trials[np.argmin([blur(d) for d in trials])]
@@ -128,7 +127,7 @@ class FocusUpdate(Update):
 def refocused(obj: np.ndarray, grid: Grid, distance_m: float, propagator: str = "fresnel") -> np.ndarray:
     """``obj`` ``(Y, X)`` complex, propagated."""
     kernel = np.exp(-1j * distance_m * rate_rad_per_m(propagator, grid))
-    return fft.ifft2(fft.fft2(np.asarray(obj, np.complex128)) * kernel)
+    return scipy.fft.ifft2(scipy.fft.fft2(np.asarray(obj, np.complex128)) * kernel)
 
 
 def total_variation(picture: np.ndarray) -> float:

@@ -67,8 +67,8 @@ class AutogradBackend(Backend):
         host_windows.scatter_add(a, corners, np.ascontiguousarray(windows))
         return a
 
-    def value_and_grad(self, f: Callable[[Tree], tuple[Array, Any]]) -> Callable[[Tree], tuple[float, Any, Tree]]:
-        def call(tree: Tree) -> tuple[float, Any, Tree]:
+    def value_and_grad(self, f: Callable[[Tree], tuple[Array, Any]]) -> Callable[[Tree], tuple[Any, Any, Tree]]:
+        def call(tree: Tree) -> tuple[Any, Any, Tree]:
             box: list = []
 
             def scalar(leaves: Tree) -> Array:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import scipy.fft
+import scipy  # its slow parts load at their first use
 
 from adorym.errors import BackendError
 
@@ -197,6 +197,18 @@ class Backend(ABC):
     def isfinite(self, a: Array) -> Array:
         return self.library.isfinite(a)
 
+    def floor(self, a: Array) -> Array:
+        """The integer part of ``a``, of its type, as a constant."""
+        return self.library.floor(self.stop_gradient(a))
+
+    def rint(self, a: Array) -> Array:
+        """The nearest whole numbers, halves to the even one, of the type of ``a``, as constants."""
+        return self.library.round(self.stop_gradient(a))
+
+    def as_index(self, a: Array) -> Array:
+        """``a``, whole numbers of any type, as integers that `take` accepts."""
+        return self.stop_gradient(a).astype(np.int64)
+
     def abs2(self, a: Array) -> Array:
         """``|a|^2`` as a real array, with a gradient that is finite at zero."""
         return self.square(self.real(a)) + self.square(self.imag(a)) if self.is_complex(a) else self.square(a)
@@ -290,6 +302,13 @@ class Backend(ABC):
     def put_rows(self, a: Array, index: np.ndarray | slice, rows: Array) -> Array:
         """``a`` with ``a[index] = rows``."""
 
+    def sum_rows(self, rows: Array, place: np.ndarray, n: int) -> Array:
+        """``(n, ...)`` sums of those of ``rows`` that have the same number in ``place``."""
+        given = self.to_numpy(rows)
+        total = np.zeros((n, *given.shape[1:]), given.dtype)
+        np.add.at(total, place, given)
+        return self.asarray(total, exact=True)
+
     @abstractmethod
     def gather_windows(self, a: Array, corners: np.ndarray, window: tuple[int, int]) -> Array:
         """``(n, wy, wx, ...)`` copies of ``a`` ``(y, x, ...)`` with corners ``(n, 2)`` int64."""
@@ -298,15 +317,23 @@ class Backend(ABC):
     def scatter_windows(self, a: Array, corners: np.ndarray, windows: Array) -> Array:
         """``a`` with ``windows`` ``(n or 1, wy, wx, ...)`` added: the adjoint of `gather_windows`."""
 
+    def solve(self, a: Array, b: Array) -> Array:
+        """``x`` of ``a x = b`` for matrices ``a`` ``(..., k, k)`` that can be inverted; not differentiated."""
+        return self.library.linalg.solve(a, b)
+
+    def scalar(self, a: Array) -> Array:
+        """A single number for the host's arithmetic: a float, or on a device ``a`` itself, which nothing waits for."""
+        return float(a)
+
     def wait(self) -> None:  # noqa: B027 - the host is never ahead of itself
         """Return when a device has done all that it was told."""
 
     # -- gradients --------------------------------------------------------------------------------------------------
     @abstractmethod
-    def value_and_grad(self, f: Callable[[Tree], tuple[Array, Any]]) -> Callable[[Tree], tuple[float, Any, Tree]]:
+    def value_and_grad(self, f: Callable[[Tree], tuple[Array, Any]]) -> Callable[[Tree], tuple[Any, Any, Tree]]:
         """``tree -> (value, aux, gradient tree)`` of ``f``, which returns ``(real scalar, aux)``.
 
-        The gradient of an entry that ``f`` does not use is zero.
+        The value is what `scalar` makes of it. The gradient of an entry that ``f`` does not use is zero.
         """
 
     @abstractmethod

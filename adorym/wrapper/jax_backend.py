@@ -59,8 +59,8 @@ class JaxBackend(Backend):
     def scatter_windows(self, a: Array, corners: np.ndarray, windows: Array) -> jax.Array:
         return a.at[_pixels(corners, windows.shape[1:3])].add(windows)
 
-    def value_and_grad(self, f: Callable[[Tree], tuple[Array, Any]]) -> Callable[[Tree], tuple[float, Any, Tree]]:
-        def call(tree: Tree) -> tuple[float, Any, Tree]:
+    def value_and_grad(self, f: Callable[[Tree], tuple[Array, Any]]) -> Callable[[Tree], tuple[Any, Any, Tree]]:
+        def call(tree: Tree) -> tuple[Any, Any, Tree]:
             (value, aux), gradients = jax.value_and_grad(lambda t: _real_value(*f(t)), has_aux=True)(dict(tree))
             return float(value), aux, {name: jnp.conj(g) for name, g in gradients.items()}
 

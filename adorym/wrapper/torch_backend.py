@@ -186,6 +186,19 @@ class TorchBackend(Backend):
         flat = [w for pair in reversed(list(widths)) for w in pair]
         return torch.nn.functional.pad(a, flat, value=value)
 
+    def as_index(self, a: Array) -> torch.Tensor:
+        return a.detach().long()
+
+    def sum_rows(self, rows: Array, place: np.ndarray, n: int) -> torch.Tensor:
+        return rows.new_zeros((n, *rows.shape[1:])).index_add_(0, self._index(place), rows)
+
+    def solve(self, a: Array, b: Array) -> torch.Tensor:
+        return torch.linalg.solve_ex(a, b).result  # the checks of the ordinary one wait for a device
+
+    def scalar(self, a: Array) -> Array:
+        # Losses are added up over an epoch: in double precision, as on the host.
+        return float(a) if self.on_host else a.detach().to(torch.float64)
+
     def _index(self, index: Any) -> torch.Tensor:
         return torch.as_tensor(np.asarray(index) if not isinstance(index, torch.Tensor) else index, device=self.device)
 
@@ -213,8 +226,8 @@ class TorchBackend(Backend):
         windows = windows.expand(len(corners), *windows.shape[1:])
         return a.view(-1, *a.shape[2:]).index_put_((index,), windows, accumulate=True).view(a.shape)
 
-    def value_and_grad(self, f: Callable[[Tree], tuple[Array, Any]]) -> Callable[[Tree], tuple[float, Any, Tree]]:
-        def call(tree: Tree) -> tuple[float, Any, Tree]:
+    def value_and_grad(self, f: Callable[[Tree], tuple[Array, Any]]) -> Callable[[Tree], tuple[Any, Any, Tree]]:
+        def call(tree: Tree) -> tuple[Any, Any, Tree]:
             leaves = {k: v.detach().requires_grad_() for k, v in tree.items()}
             value, aux, direct = self._evaluate(f, leaves)
             if direct is not None:
@@ -223,14 +236,11 @@ class TorchBackend(Backend):
                 zeros = {k: torch.zeros_like(leaves[k]) for k, g in found.items() if g is None}
                 return float(value), aux, {k: zeros[k] if g is None else torch.from_numpy(g) for k, g in found.items()}
             if not leaves or not value.requires_grad:
-                return float(value), aux, {k: torch.zeros_like(v) for k, v in leaves.items()}
+                return self.scalar(value), aux, {k: torch.zeros_like(v) for k, v in leaves.items()}
             gradients = torch.autograd.grad(value, list(leaves.values()), allow_unused=True)
             pairs = zip(leaves.items(), gradients, strict=True)
-            return (
-                float(value.detach()),
-                aux,
-                {k: torch.zeros_like(v) if g is None else g.resolve_conj() for (k, v), g in pairs},
-            )
+            found = {k: torch.zeros_like(v) if g is None else g.resolve_conj() for (k, v), g in pairs}
+            return self.scalar(value.detach()), aux, found
 
         return call
 

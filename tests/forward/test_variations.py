@@ -112,6 +112,15 @@ def test_gauge_keeps_every_probe():
         assert spread[0] > spread[1] > spread[2] > 0
 
 
+def test_variations_wait_for_object_and_probe(caplog):
+    """They begin after some epochs, and nobody is told that they had no effect before."""
+    data = drifting()[0].with_(start_probe=SCAN.probe())
+    made = reconstruction(data, epochs=34)
+    rates = [set(record.learning_rates) for record in made.epochs(3)]
+    assert [VARIATIONS in names for names in rates] == [False, False, True]
+    assert not [each for each in caplog.messages if "does not depend" in each]
+
+
 def test_a_drifting_beam_is_followed():
     """Over a scan in random order: along the rows a beam that tilts and a curved object would look alike."""
     scan = Scan(grid=(8, 9), step_px=1.8, size_px=2.0, photons=1e5)

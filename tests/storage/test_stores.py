@@ -58,7 +58,7 @@ def accumulated(store):
     def step(tile, gradient, state, row):
         seen["gradient"].append(np.array(store._xp.to_numpy(gradient.values)))
         seen["rows"].append(row)
-        seen["largest"].add(gradient.curvature_max)
+        seen["largest"].add(float(gradient.curvature_max))
         if gradient.curvature is not None:
             seen["curvature"].append(np.array(store._xp.to_numpy(gradient.curvature)))
         return tile, state

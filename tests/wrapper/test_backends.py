@@ -96,7 +96,7 @@ DIFFERENTIABLE = {
 OTHERS = {
     "asarray", "to_numpy", "zeros", "zeros_like", "ones", "clear", "copy", "is_complex", "isfinite", "put_rows",
     "gather_windows", "scatter_windows", "value_and_grad", "stop_gradient", "fused", "host_operation", "checkpoint",
-    "host_fft2", "host_ifft2", "jvp", "vjp", "wait",
+    "host_fft2", "host_ifft2", "jvp", "vjp", "wait", "floor", "rint", "as_index", "sum_rows", "solve", "scalar",
 }  # fmt: skip
 ROWS = [(name, i) for name, (_, _, inputs) in DIFFERENTIABLE.items() for i in range(len(inputs))]
 
@@ -227,6 +227,34 @@ def test_put_rows(xp):
         np.testing.assert_allclose(rows, np.stack([a[1] * 3, a[1], a[0] * 3]), rtol=1e-6)
         rows = xp.to_numpy(xp.put_rows(xp.asarray(a.copy()), slice(1, 3), xp.asarray(a[:2] * 3)))
         np.testing.assert_allclose(rows, np.stack([a[0], a[0] * 3, a[1] * 3]), rtol=1e-6)
+
+
+def test_whole_numbers_are_constants(xp):
+    a = np.array([-1.5, -0.5, 0.5, 1.2, 2.5])
+    for name, expected in (("floor", np.floor(a)), ("rint", np.rint(a))):
+        found = getattr(xp, name)(xp.asarray(a))
+        assert np.array_equal(xp.to_numpy(found), expected) and not xp.is_complex(found)
+    index = xp.as_index(xp.asarray(np.array([2.0, 0.0])))
+    assert np.array_equal(xp.to_numpy(xp.take(xp.asarray(a), index)), np.array([0.5, -1.5]))
+
+
+@pytest.mark.parametrize("rows", [R, C], ids=["real", "complex"])
+def test_rows_with_one_number_are_summed(xp, tolerance, rows):
+    found = xp.to_numpy(xp.sum_rows(xp.asarray(rows), np.array([3, 0, 3]), 5))
+    assert found.dtype == of_kind(xp, rows) and found.shape == (5, *rows.shape[1:])
+    assert relative_error(found[3], rows[0] + rows[2]) < tolerance and relative_error(found[0], rows[1]) < tolerance
+    assert not found[[1, 2, 4]].any()
+
+
+def test_small_systems_are_solved(xp, tolerance):
+    a, b = R[:, :, :4] + 4 * np.eye(4), R2[:, :, :1]
+    found = xp.to_numpy(xp.solve(xp.asarray(a), xp.asarray(b)))
+    assert relative_error(found, np.linalg.solve(a, b)) < 30 * tolerance
+
+
+def test_a_device_is_not_waited_for_a_scalar(xp):
+    number = xp.scalar(xp.sum(xp.asarray(np.array([0.25, 0.5]))))
+    assert isinstance(number, float) == xp.on_host and float(number) == 0.75
 
 
 def test_host_transforms_are_unnormalized_and_inverse(xp, tolerance):

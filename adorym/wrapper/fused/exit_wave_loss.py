@@ -29,8 +29,8 @@ from typing import Any
 
 import numpy as np
 
+from adorym.wrapper import fused
 from adorym.wrapper.base import Backend
-from adorym.wrapper.fused import kernels
 from adorym.wrapper.fused.noise import FusedNoise
 
 INPUTS = ("object", "probe", "probe_positions", "intensity_scale", "background")
@@ -104,7 +104,7 @@ class _Shift:
         self.ramp_x = _real(np.exp(-2j * np.pi * cycles[:, 1] * np.fft.fftfreq(nx)).astype(probe.dtype))
         self.spectrum = xp.host_fft2(probe)
         self.shifted_spectrum = np.empty((len(offsets), *probe.shape), probe.dtype)
-        kernels.apply_ramp(_real(self.spectrum), self.ramp_y, self.ramp_x, _real(self.shifted_spectrum))
+        fused.kernels.apply_ramp(_real(self.spectrum), self.ramp_y, self.ramp_x, _real(self.shifted_spectrum))
         self.shifted = xp.host_ifft2(self.shifted_spectrum)
 
     def back(self) -> np.ndarray:
@@ -121,7 +121,7 @@ class _Shift:
         """``(n, m, y, x)`` derivative of the shifted probes along ``axis``."""
         out = np.empty_like(self.shifted_spectrum)
         rate = (-2 * np.pi * (self.f_y, self.f_x)[axis]).astype(self.f_y.dtype)
-        kernels.ramp_derivative(_real(self.shifted_spectrum), rate, axis, _real(out))
+        fused.kernels.ramp_derivative(_real(self.shifted_spectrum), rate, axis, _real(out))
         return self.xp.host_ifft2(out)
 
     def adjoint(self, g: np.ndarray, with_offsets: bool) -> tuple[np.ndarray, np.ndarray | None]:
@@ -130,7 +130,7 @@ class _Shift:
         real = self.probe.real.dtype
         g_shift = np.zeros((len(g), 2) if with_offsets else (0, 2))
         spectrum = self.xp.host_fft2(g)
-        kernels.ramp_adjoint(
+        fused.kernels.ramp_adjoint(
             _real(spectrum),
             _real(self.spectrum),
             self.ramp_y,
@@ -188,7 +188,7 @@ class _Pass:
 
     def _exit(self, probes: np.ndarray) -> np.ndarray:
         out = np.empty(self.shape, self.obj.dtype)
-        kernels.exit_waves(self._flat(probes, 2), self._flat(self.obj, 1), self._flat(out, 2))
+        fused.kernels.exit_waves(self._flat(probes, 2), self._flat(self.obj, 1), self._flat(out, 2))
         return out
 
     def run(
@@ -210,7 +210,7 @@ class _Pass:
         noise = self.detector.noise
         kind = (noise.code, self.real.type(noise.shape), self.real.type(noise.saturated))
         measured = (self.detector.target.reshape(-1, self.pixels), rows, self.mask, kind)
-        loss = kernels.detect(flat, measured, sizes, self.scale, self.background.reshape(-1), intensity, slope)
+        loss = fused.kernels.detect(flat, measured, sizes, self.scale, self.background.reshape(-1), intensity, slope)
         curvatures = self._curvatures(curvature, shift, flat, intensity)
         power = np.zeros(self.pixels if "probe" in curvature and not self.scale.size else 0, self.real)
         g_scale = g_background = None
@@ -219,7 +219,7 @@ class _Pass:
         if "background" in wanted:
             g_background = (self.detector.weight * slope.sum(0)).astype(self.real).reshape(self.background.shape)
         if whole:
-            kernels.multiply_slope(flat, slope, self.scale, self.real.type(factor))
+            fused.kernels.multiply_slope(flat, slope, self.scale, self.real.type(factor))
         g_obj, g_probe, g_offsets = self._wave_gradients(wave, (probes, power), shift, wanted)
         if power.size:
             curvatures["probe"] = (self.detector.curvature * power.reshape(1, *self.shape[2:])).astype(self.real)
@@ -234,7 +234,7 @@ class _Pass:
         if shift is not None and self.transfer is not None and "probe_positions" in wanted:
             through_back = self._back_gradient(g, shift)
         g_obj, g_probe = np.empty_like(self.obj), np.zeros_like(self.probe)
-        kernels.split_gradient(
+        fused.kernels.split_gradient(
             self._flat(g, 2),
             self._flat(probes, 2),
             self._flat(self.obj, 1),
@@ -264,12 +264,12 @@ class _Pass:
         if "object" in names:
             # A curvature only conditions the step: the sub-pixel part of the probe's position is left out of it.
             power = np.zeros(self.pixels, self.real)
-            kernels.power_sum(self._flat(self.probe, 1), np.zeros(0, self.real), power)
+            fused.kernels.power_sum(self._flat(self.probe, 1), np.zeros(0, self.real), power)
             scales = self.scale[:, None, None] if self.scale.size else np.ones((1, 1, 1), self.real)
             out["object"] = (q * scales * power.reshape(1, *self.shape[2:])).astype(self.real)
         if "probe" in names and self.scale.size:  # without scales it is a by-product of the gradient
             power = np.zeros(self.pixels, self.real)
-            kernels.power_sum(self._flat(self.obj, 1), self.scale, power)
+            fused.kernels.power_sum(self._flat(self.obj, 1), self.scale, power)
             out["probe"] = (q * power.reshape(1, *self.shape[2:])).astype(self.real)
         if "intensity_scale" in names and self.scale.size:
             square = self._over(self._signal(intensity) ** 2, intensity)
@@ -277,5 +277,5 @@ class _Pass:
         if "probe_positions" in names and shift is not None:
             d_y, d_x = (self._flat(self._moved(shift, axis), 2) for axis in (0, 1))
             factor = (self.unit * (self.scale if self.scale.size else np.ones(self.shape[0]))).astype(self.real)
-            out["probe_positions"] = q * kernels.gauss_newton(wave, d_y, d_x, self._over(1, intensity), factor)
+            out["probe_positions"] = q * fused.kernels.gauss_newton(wave, d_y, d_x, self._over(1, intensity), factor)
         return out

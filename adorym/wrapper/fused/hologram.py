@@ -24,8 +24,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adorym.wrapper import fused
 from adorym.wrapper.base import Backend, HostOperation
-from adorym.wrapper.fused import hologram_kernels as kernels
 from adorym.wrapper.fused.noise import FusedNoise
 
 IDENTITY = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
@@ -79,15 +79,15 @@ class Holograms(HostOperation):
     def _propagate(self) -> None:
         modulated = np.empty_like(self.spectrum)
         for k, out in enumerate(self.result):
-            kernels.modulate(self.spectrum, self.h_y[k], self.h_x[k], modulated)
+            fused.hologram_kernels.modulate(self.spectrum, self.h_y[k], self.h_x[k], modulated)
             self.waves[k] = self.xp.host_ifft2(modulated)
             if self.crop[k]:
-                kernels.intensity(self.waves[k][self.inner], out)
+                fused.hologram_kernels.intensity(self.waves[k][self.inner], out)
                 continue
             image = np.empty(self.spectrum.shape, self.real)
-            kernels.intensity(self.waves[k], image)
-            kernels.to_spline(image)
-            kernels.interpolate(image, self.maps[k], self.half, out)
+            fused.hologram_kernels.intensity(self.waves[k], image)
+            fused.hologram_kernels.to_spline(image)
+            fused.hologram_kernels.interpolate(image, self.maps[k], self.half, out)
             np.maximum(out, 0, out=out)  # a spline overshoots beside a dark pixel
             if self.camera.moving[k]:
                 self.images[k] = image
@@ -108,12 +108,14 @@ class Holograms(HostOperation):
                 moves = with_maps and bool(self.camera.moving[k])
                 g = np.where(self.result[k] > 0, upstream[k], self.real.type(0))
                 image = self.images[k] if moves else slope
-                kernels.interpolate_adjoint(g, image, self.maps[k], self.half, slope, g_maps[k], moves)
-                kernels.to_spline(slope)
-            kernels.times_slope(wave, slope)
+                fused.hologram_kernels.interpolate_adjoint(g, image, self.maps[k], self.half, slope, g_maps[k], moves)
+                fused.hologram_kernels.to_spline(slope)
+            fused.hologram_kernels.times_slope(wave, slope)
             h = (self.h_y[k], self.h_x[k])
             gradient = self.xp.host_fft2(wave)
-            g_distances[k] = kernels.demodulate(gradient, self.spectrum, h, rates, g_spectrum, with_distances)
+            g_distances[k] = fused.hologram_kernels.demodulate(
+                gradient, self.spectrum, h, rates, g_spectrum, with_distances
+            )
         # Both spectra are unnormalized: their product is N times that of orthonormal ones.
         g_distances /= self.spectrum.size
         return (
@@ -140,7 +142,7 @@ class Misfit(HostOperation):
         real = intensity.dtype.type
         kind = (self.noise.code, real(self.noise.shape), real(self.noise.saturated))
         self.slope = np.empty_like(intensity)
-        return np.array(kernels.misfit(intensity, self.target, kind, real(self.floor), self.slope), real)
+        return np.array(fused.hologram_kernels.misfit(intensity, self.target, kind, real(self.floor), self.slope), real)
 
     def adjoint(
         self, upstream: np.ndarray, arrays: tuple[np.ndarray, ...], wanted: tuple[bool, ...]

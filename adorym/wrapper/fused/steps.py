@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adorym.wrapper import fused
 from adorym.wrapper.base import Array, Backend
-from adorym.wrapper.fused import kernels
 
 
 class StepSizes(NamedTuple):
@@ -42,7 +42,7 @@ def preconditioned_step(
             writable = [np.require(a, requirements="W") for a in flat]
             views = [a.reshape(-1).view(real) for a in writable]
             c = np.require(xp.to_numpy(curvature), real, ["C", "W"]).reshape(-1)
-            kernels.preconditioned_step(
+            fused.kernels.preconditioned_step(
                 views[0], views[1], views[2] if state else views[0][:0], c, tuple(real.type(s) for s in (*sizes, 1))
             )
             # A copy goes back to the backend. A view must not: each would hold the one it was made from, without end.
