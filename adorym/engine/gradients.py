@@ -124,7 +124,7 @@ def _chunk_gradients(
 
     with user_code(problem.model, problem.loss, method="predict"):
         value, curvatures, gradients = xp.value_and_grad(objective)({name: inputs[name] for name in sorted(names)})
-        if not math.isfinite(value) and is_foreign(problem.model):
+        if is_foreign(problem.model) and not math.isfinite(float(value)):
             params = expanded(xp, {name: array for name, array in inputs.items() if name != OBJECT}, rows)
             predicted = problem.model.predict(xp, space.to_object(xp, inputs[OBJECT], params), params, batch)
             check_returned(xp, predicted, batch.target.shape, problem.model, "predict", real=True, finite=True)
