@@ -92,13 +92,16 @@ def run(
     watch: Watch = False,
 ) -> None:
     """Reconstruct: result.h5, checkpoint.h5, log.txt and report.html in the output folder."""
-    from adorym.commands.run import run as work
+    from adorym.commands.agreement import agree_on_files
+
+    assign = [*(assign or ()), *([] if start_from is None else [f"start_from={json.dumps(str(start_from))}"])]
+    assign += ["output.profile=true"] if profile else []
+    agree_on_files(config, assign)
+    from adorym.commands.run import run as work  # slow
     from adorym.report.text import counted
     from adorym.watch.beside import Page
 
     pages = [Page(lambda address: out.print(f"Watch: {address}", markup=False))] if watch else []
-    assign = [*(assign or ()), *([] if start_from is None else [f"start_from={json.dumps(str(start_from))}"])]
-    assign += ["output.profile=true"] if profile else []
     done = work(config, assign, output=output, resume=resume, quick=quick, callbacks=pages)
     losses = list(done.result.history.get("loss", ()))
     final = f", loss {losses[-1]:.4e}" if len(losses) else ""

@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
@@ -60,8 +61,8 @@ for record in run.epochs():
         print(pages, len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")))
 """
 ODD_RANK = (
-    "from adorym.cli import main; from adorym.comm import launched; "
-    "main(['run', 'config.yaml', '-o', 'out', *(['--set', {!r}] if launched()[1] else [])])"
+    "import os; from adorym.cli import main; from adorym.comm import launched; launched()[1] and os.chdir('other'); "
+    "main(['run', 'config.yaml', '-o', 'out'])"
 )
 
 
@@ -224,11 +225,18 @@ def two_runs() -> Iterator[Figure]:
 
 def ranks() -> Iterator[Figure]:
     """Seconds until two ranks with different data or configurations are refused by name, with their start."""
-    for what, setting in (("data", "data.frames=1:"), ("configuration", "run.seed=7")):
+    for what in ("data", "configuration"):
         with tempfile.TemporaryDirectory() as name:
             folder = _folder(Path(name), "run")
+            other = _folder(folder, "other")
+            if what == "data":
+                with h5py.File(other / "data.h5", "r+") as file:
+                    file["exchange/data"][0, 3, 4, 5] += 1
+            else:
+                config = other / "config.yaml"
+                config.write_text(config.read_text().replace('"checkpoint_every": 1', '"checkpoint_every": 2'))
             began = time.monotonic()
-            ended = mpirun(2, ["-c", ODD_RANK.format(setting)], folder)
+            ended = mpirun(2, ["-c", ODD_RANK], folder)
             seconds = time.monotonic() - began
         told = re.search(rf"rank 1 does not have the same [\w ]*{what}", ended.err)
         yield Figure(f"ranks.{what}.not_refused_by_name", float(ended.status != 2 or not told), 0)

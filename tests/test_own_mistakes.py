@@ -20,6 +20,8 @@ PREDICT, TERMS, PROJECT = "def predict(", "def terms(", "def project("
 MISTAKES = [
     ("forward_model", "shape", SUM, "return xp.sum(xp.abs2(wave), axis=2)", PREDICT, "wrong shape"),
     ("forward_model", "complex", SUM, "return xp.sum(wave, axis=1)", PREDICT, "complex numbers"),
+    ("forward_model", "one-for-all", SUM, SUM + "[:1]", PREDICT, "wrong shape"),
+    ("forward_model", "not-finite", SUM, SUM + " / 0.0", PREDICT, "numbers that are not finite"),
     ("forward_model", "numpy", SUM, "return np.sum(np.abs(wave) ** 2, axis=1)", "", "use the functions of 'xp'"),
     ("forward_model", "key", 'params["probe"],', 'params["prob"],', "", "did you mean 'probe'?"),
     ("forward_model", "function", "xp.fft2(", "xp.fft3(", "", "did you mean 'fft'?"),

@@ -6,13 +6,13 @@ what bz2 or gzip has around it.
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import logging
+import math
 import signal
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -32,6 +32,7 @@ from adorym.data.hdf5 import (
     check_file,
     damage_named,
     lost_file,
+    need_plausible,
     open_hdf5,
     require,
     unit_of,
@@ -39,12 +40,12 @@ from adorym.data.hdf5 import (
 )
 from adorym.data.hdf5_tree import Leaf, leaves
 from adorym.data.scan_records import scans_of
+from adorym.data.unpacking import content, need_bounded_matrices, need_bounded_pages, packing
 from adorym.errors import DataError, suggestion
 
 SINGLE = "data"  # name of the array in a file that holds just one
 MATLAB = b"MATLAB 7.3"  # of an HDF5 file with a user block
-LARGEST_UNPACKED = 16 * GIB  # by bz2 or gzip
-UNPACKED_AT_ONCE = 2**24
+LONGEST_HEADER = 2**16  # of an array in an npz file; it could be packed, too
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ class Container:
         if size > LARGEST_ARRAY:
             expected = f"at most {LARGEST_ARRAY // GIB} GiB"
             raise DataError(place, "too large to be read whole", expected=expected, found=f"{size / GIB:.4g} GiB")
+        if self.kind == "npz":
+            need_plausible(place, size, self.path.stat().st_size)
 
 
 def open_container(path: str | Path) -> Container:
@@ -154,13 +157,13 @@ def open_container(path: str | Path) -> Container:
     """
     path = check_file(path)
     with damage_named(path, Exception):  # parsers have errors of their own
-        head = _content(path, 512)
+        head = content(path, 512)
         if head.startswith((SIGNATURE, MATLAB)) or (h5py.is_hdf5(path) and not head.startswith(b"PK")):
             return _hdf5(path, "mat73" if head.startswith(MATLAB) else "hdf5")
-        packed = _packing(path) is not open
+        packed = packing(path) is not open
         for kind, (magic, reader) in _KINDS.items():
             if head.startswith(magic):
-                return _made(path, kind, reader(_content(path) if packed else path))
+                return _made(path, kind, reader(content(path) if packed else path))
         if is_empad(path):
             return _made(path, "empad", _whole(read_empad(path)))
     if scans := scans_of(path):
@@ -196,26 +199,6 @@ Loaders = Mapping[str, tuple[ArrayInfo, Callable[[], Any]]]
 def _made(path: Path, kind: str, loaders: Loaders) -> Container:
     arrays = {name: info for name, (info, _) in loaders.items()}
     return Container(path, kind, arrays, load=lambda name: np.asanyarray(loaders[name][1]()))
-
-
-def _packing(path: Path) -> Any:
-    with open(path, "rb") as file:
-        start = file.read(3)
-    return bz2.open if start == b"BZh" else gzip.open if start.startswith(b"\x1f\x8b") else open
-
-
-def _content(path: Path, size: int = -1) -> bytes:
-    """The first ``size`` bytes of the content, or all of it; what it is packed in is taken off."""
-    with _packing(path)(path, "rb") as file:
-        if size >= 0:
-            return file.read(size)
-        content = io.BytesIO()
-        while block := file.read(UNPACKED_AT_ONCE):
-            content.write(block)
-            if content.tell() > LARGEST_UNPACKED:
-                expected = f"at most {LARGEST_UNPACKED // GIB} GiB"
-                raise DataError(str(path), "unpacks to more than can be read", expected=expected)
-        return content.getvalue()
 
 
 def _opened(source: Source) -> Any:
@@ -258,7 +241,7 @@ def _npz(source: Source) -> Loaders:
         for entry in archive.namelist():
             name = entry.removesuffix(".npy")
             with archive.open(entry) as member_file:
-                shape, dtype = npy_header(member_file)
+                shape, dtype = npy_header(io.BytesIO(member_file.read(LONGEST_HEADER)))
             found[name] = (ArrayInfo(name, shape, "object" if dtype.hasobject else str(dtype)),
                            partial(load, name))  # fmt: skip
     return found
@@ -289,7 +272,11 @@ def _tif(source: Source) -> Loaders:
 
     def load() -> np.ndarray:
         # Pages that lie one after the other, not compressed, are read when they are needed.
-        return tifffile.memmap(str(source), mode="r") if in_place else tifffile.imread(_opened(source))
+        if in_place:
+            return tifffile.memmap(str(source), mode="r")
+        with tifffile.TiffFile(_opened(source)) as file:
+            need_bounded_pages(file)
+            return file.asarray()
 
     return {SINGLE: (info, load)}
 
@@ -303,6 +290,8 @@ def _mat(source: Source) -> Loaders:
     def load(name: str) -> np.ndarray:
         return np.asarray(scipy.io.loadmat(_opened(source), variable_names=[name])[name])
 
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
+        need_bounded_matrices("file" if isinstance(source, bytes) else str(source), stream)
     _need_survival(source)
     listed = scipy.io.whosmat(_opened(source))
     return {
@@ -315,9 +304,9 @@ def _mat(source: Source) -> Loaders:
 def _need_survival(source: Source) -> None:
     """Try to read a file in another process: a damaged one can end the process that has scipy read it."""
     code = "import io, sys, scipy.io; scipy.io.loadmat(io.BytesIO(sys.stdin.buffer.read()))"
-    content = source if isinstance(source, bytes) else source.read_bytes()
+    packed = source if isinstance(source, bytes) else source.read_bytes()
     with suppress(OSError):  # no process can be started here
-        tried = subprocess.run([sys.executable, "-I", "-c", code], input=content, capture_output=True, check=False)
+        tried = subprocess.run([sys.executable, "-I", "-c", code], input=packed, capture_output=True, check=False)
         if tried.returncode < 0:  # a Python error is told by the reading that follows
             raise ValueError(f"scipy is ended by {signal.Signals(-tried.returncode).name} when it reads the file")
 
@@ -325,7 +314,12 @@ def _need_survival(source: Source) -> None:
 def _image(source: Source) -> Loaders:
     from PIL import Image  # only for those who have such files
 
-    picture = np.asarray(Image.open(_opened(source)))
+    place, packed = ("picture", len(source)) if isinstance(source, bytes) else (str(source), source.stat().st_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # an error tells it, or it is none
+        with Image.open(_opened(source)) as image:
+            need_plausible(place, math.prod(image.size) * (len(image.getbands()) + 8), packed)  # and its mean
+            picture = np.asarray(image)
     # Colors of a gray scene say the same; an opacity says nothing.
     return _whole(picture if picture.ndim == 2 else picture[..., :3].mean(axis=-1))
 

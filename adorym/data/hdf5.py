@@ -23,6 +23,8 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 MAX_LINKS = 16  # in a row, as HDF5 itself has it
 GIB = 2**30
 LARGEST_ARRAY = 8 * GIB  # everything but the patterns is small
+SMALL = 2**27  # bytes, which become several times as many while they are read
+LARGEST_RATIO = 256  # of what is unpacked to what is in the file: sparse counts come to a hundred
 LEAST_WRITTEN = 1e-3  # fraction of a dataset in chunks
 
 JOULE_PER_EV = 1.602176634e-19
@@ -233,6 +235,27 @@ def _need_content(dataset: h5py.Dataset, place: str) -> None:
     if written < LEAST_WRITTEN:
         promised = f"{dataset.nbytes / GIB:.3g} GiB promised"
         raise DataError(place, "hardly anything of it was written", expected=promised, found=f"{written:.2g} of it")
+    need_plausible(place, math.prod(dataset.chunks) * dataset.dtype.itemsize, dataset.id.get_storage_size())
+
+
+def need_plausible(place: str, content: float, packed: float) -> None:
+    """Refuse what is small in the file and would fill the memory.
+
+    Args:
+        place: File and array, for the message.
+        content: Bytes that it unpacks to, or says it does.
+        packed: Bytes in the file.
+
+    Raises:
+        DataError: There are more than `SMALL`, and more than measurements are ever compressed by.
+    """
+    if content > SMALL and content > LARGEST_RATIO * packed:
+        expected = f"at most {SMALL // 2**20} MiB, or {LARGEST_RATIO} times its size"
+        raise DataError(
+            place, "a small file that unpacks to very much", expected=expected,
+            found=f"{content / 2**20:.4g} MiB from {packed / 2**20:.3g} MiB",
+            remedy="if you trust it, save it without compression",
+        )  # fmt: skip
 
 
 def whole(dataset: h5py.Dataset) -> Any:
@@ -246,6 +269,8 @@ def whole(dataset: h5py.Dataset) -> Any:
         expected, found = f"at most {LARGEST_ARRAY // GIB} GiB", f"{dataset.nbytes / GIB:.4g} GiB"
         raise DataError(place, "too large to be read whole", expected=expected, found=found)
     check_sources(dataset)
+    if dataset.chunks is not None:
+        need_plausible(f"{dataset.file.filename}:{dataset.name}", dataset.nbytes, dataset.id.get_storage_size())
     return dataset[()]
 
 

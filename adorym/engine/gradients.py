@@ -15,7 +15,7 @@ import numpy as np
 from adorym.comm import Communicator
 from adorym.engine.problem import Problem, expanded
 from adorym.errors import ConfigError
-from adorym.extension import user_code
+from adorym.extension import check_returned, is_foreign, user_code
 from adorym.forward.base import Request
 from adorym.parameters import OBJECT
 from adorym.wrapper.base import Array, Backend, Tree
@@ -124,6 +124,10 @@ def _chunk_gradients(
 
     with user_code(problem.model, problem.loss, method="predict"):
         value, curvatures, gradients = xp.value_and_grad(objective)({name: inputs[name] for name in sorted(names)})
+        if is_foreign(problem.model) and not math.isfinite(float(value)):
+            params = expanded(xp, {name: array for name, array in inputs.items() if name != OBJECT}, rows)
+            predicted = problem.model.predict(xp, space.to_object(xp, inputs[OBJECT], params), params, batch)
+            check_returned(xp, predicted, batch.target.shape, problem.model, "predict", real=True, finite=True)
     _need_curvature(request.curvature, curvatures, problem)
     curvatures = {name: xp.asarray(c, exact=True) for name, c in curvatures.items()}
     if OBJECT in names:

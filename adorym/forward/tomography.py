@@ -31,7 +31,7 @@ from adorym.data.rings import RingFilter, WithoutRings
 from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.forward.base import BoundModel
 from adorym.forward.object import Settings, margin_px
-from adorym.forward.volume import GAUGES, VolumeModel, VolumeSettings, volume_parameters
+from adorym.forward.volume import GAUGES, STEP_OF_INTEGRALS_PX, VolumeModel, VolumeSettings, volume_parameters
 from adorym.object_space import Absorption
 from adorym.optics.filtered_back_projection import find_rotation_center
 from adorym.optics.geometry import Geometry
@@ -82,7 +82,7 @@ class Tomography(VolumeModel):
     rings: Annotated[RingFilter | None, ComponentOf("ring_filter")] = None
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
-        **volume_parameters(settings=TomogramSettings),
+        **volume_parameters(STEP_OF_INTEGRALS_PX, settings=TomogramSettings),
         "pixel_gain": Parameter(
             optional=True,
             help="response of each detector pixel relative to the others; its errors cause rings",

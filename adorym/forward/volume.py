@@ -12,6 +12,7 @@ The curvature for the ``preconditioned`` steps is that of a separable surrogate 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ from adorym.optics.geometry import Geometry, Regime
 from adorym.optics.poses import Poses, make_poses, row_reach_px
 from adorym.optics.projector import Joseph, Projector
 from adorym.parameters import Parameter, ParameterSettings
-from adorym.preconditioners import Blocks
+from adorym.preconditioners import Blocks, Point
 from adorym.registry import component
 from adorym.schema import ComponentOf
 from adorym.units import Angle
@@ -75,15 +76,30 @@ def _axis_tilt(bound: BoundModel[Any], settings: ParameterSettings, rng: np.rand
     return np.array(bound.model.axis_tilt, np.float64)  # type: ignore[attr-defined]
 
 
-def volume_parameters(**changes: Any) -> dict[str, Parameter]:
-    """The parameters of the volume and of its pose; ``changes`` apply to the declaration of the volume."""
+# Step of the differences that the curvature of poses is made of. It is below the finest structure of a volume, and so
+# long that single precision suffices: after a shorter one poses differ by what rounding has made of it. Line integrals
+# have the kinks of the interpolation, which waves blur; differences over many of them would not be derivatives.
+STEP_PX, STEP_OF_INTEGRALS_PX = 0.2, 0.02
+
+
+def _turn(step_px: float, point: Point) -> float:
+    """The angle that moves the rim of the volume by ``step_px``."""
+    return 2 * step_px / max(point.batch.object_shape[:3])
+
+
+def volume_parameters(step_px: float = STEP_PX, **changes: Any) -> dict[str, Parameter]:
+    """The parameters of the volume and of its pose; ``changes`` apply to the declaration of the volume.
+
+    ``step_px`` is the length by which `Blocks` moves the volume, or its rim.
+    """
     angle: dict[str, Any] = {"unit": "rad", "optimizer": {"kind": "adam", "learning_rate": 1e-3, "beta2": 0.99}}
     length: dict[str, Any] = {"unit": "px", "optimizer": {"kind": "adam", "learning_rate": "0.05 px", "beta2": 0.99}}
     # The volume adapts to wrong poses, a narrow valley of the loss: momentum leads out of it.
     block = {"kind": "preconditioned", "learning_rate": 0.5, "momentum": 0.9}
     pose: dict[str, Any] = {"per": "angle", "schedule": {"kind": "constant"}, "gauge": without_common}
-    turned = pose | {"unit": "rad", "optimizer": block | {"maximum_step": 5e-3}, "preconditioner": Blocks(1e-3)}
-    moved = pose | {"unit": "px", "optimizer": block | {"maximum_step": 0.5}, "preconditioner": Blocks(0.05)}
+    by_turn, by_shift = Blocks(partial(_turn, step_px), central=True), Blocks(step_px, central=True)
+    turned = pose | {"unit": "rad", "optimizer": block | {"maximum_step": 5e-3}, "preconditioner": by_turn}
+    moved = pose | {"unit": "px", "optimizer": block | {"maximum_step": 0.5}, "preconditioner": by_shift}
     return {
         "object": object_parameter(
             help="exponent k Delta (beta + i delta) of every voxel",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +18,13 @@ class Blocks(Preconditioner):
     J is a finite difference of predictions, available for any model, or an exact forward derivative.
 
     Attributes:
-        step: Step of the differences in the parameter's unit, far above rounding errors and far below the finest
-            structure; forward derivatives if ``None``.
+        step: Step of the differences in the parameter's unit, or a function that finds it: far above rounding errors
+            and far below the finest structure. Forward derivatives if ``None``.
+        central: Whether the differences are those to both sides, which cost more and may have a longer step.
     """
 
-    step: float | None = None
+    step: float | Callable[[Point], float] | None = None
+    central: bool = False
 
     def curvature(self, name: str, point: Point) -> Array:
         xp, values = point.xp, point.params[name]
@@ -33,12 +36,15 @@ class Blocks(Preconditioner):
     def _slopes(self, name: str, point: Point) -> list[Array]:
         """``(n, y, x)`` derivative of the amplitudes by each of the k numbers."""
         xp, values = point.xp, point.params[name]
-        here = None if self.step is None else point.amplitudes()
+        here = None if self.step is None or self.central else point.amplitudes()
+        step = self.step(point) if callable(self.step) else self.step
         slopes = []
         for way in np.eye(values.shape[-1]):
             along = xp.asarray(np.broadcast_to(way, tuple(values.shape)).copy(), exact=True)
-            if self.step is None:
+            if step is None:
                 slopes.append(xp.jvp(lambda tree: point.amplitudes(**tree), {name: values}, {name: along})[1])
-            else:
-                slopes.append((point.amplitudes(**{name: values + self.step * along}) - here) / self.step)
+                continue
+            before = point.amplitudes(**{name: values - step * along}) if self.central else here
+            slope = point.amplitudes(**{name: values + step * along}) - before
+            slopes.append(slope / (2 * step if self.central else step))
         return slopes

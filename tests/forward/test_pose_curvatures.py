@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from cases import MODELS, insert
+from laws import relative_error
 
 from adorym.engine.gradients import batch_gradients
 
@@ -26,3 +27,17 @@ def test_one_step_finds_how_the_volume_stands(case, name):
     step = np.linalg.solve(problem.xp.to_numpy(found.curvature), problem.xp.to_numpy(found.gradient)[..., None])[..., 0]
     left = off[found.index] - step
     assert np.linalg.norm(left) < 0.25 * np.linalg.norm(off)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+def test_blocks_in_single_precision_are_those_in_double(case):
+    """They are made of differences. What rounding leaves of these must not decide how an angle steps."""
+    found = []
+    for precision in ("double", "single"):
+        problem = case.problem(precision=precision)
+        insert(problem, {"object": case.truth(problem.store.shape, problem.bound.origin_px)["object"]})
+        gradients = batch_gradients(problem, np.arange(problem.dataset.n_patterns), frozenset(OFFSETS))[1]
+        found.append({name: problem.xp.to_numpy(gradients[name].curvature) for name in OFFSETS})
+    double, single = found
+    for name in OFFSETS:
+        assert relative_error(single[name], double[name]) < 2e-4, name

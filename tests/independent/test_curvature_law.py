@@ -54,7 +54,7 @@ class Bare(ForwardModel):
 WINDOW, KAPPA = (6, 8), 0.2
 SIZES = {"rotation_angles": 1.0, "tilt": 1.0, "object_shift": 10.0, "probe_positions": 10.0, "intensity_scale": 1.0}
 # Where a difference is taken over the kinks of a linear interpolation; a factor of two is still seen.
-TOLERANCES = {"object_shift": 0.35}
+TOLERANCES = {"object_shift": 0.35, "rotation_angles": 0.25, "tilt": 0.25}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from chaos import saved_epoch
 from command_line import write_config, write_data
 from laws import relative_error
 from mpi_launch import finish, mpi_library, run, start
@@ -85,16 +87,37 @@ def test_one_rank_stops_all(folder):
     assert sorted(ended.out.splitlines()) == [f"rank {r} ended after epoch 2: rank 1 has had enough" for r in range(3)]
 
 
-def test_ranks_that_have_read_different_data_do_not_start(folder):
-    """Rank 1 leaves out a pattern."""
+@pytest.mark.parametrize("what", ["data", "configuration"])
+def test_ranks_with_different_files_do_not_start(folder, what):
+    """Rank 1 has files of its own, such as on a disk of its node. Nothing slow is done before."""
+    other = folder / "other"
+    other.mkdir()
+    for name in ("config.yaml", "data.h5"):
+        shutil.copy(folder / name, other)
+    if what == "data":
+        with h5py.File(other / "data.h5", "r+") as file:
+            file["exchange/data"][0, 3, 4, 5] += 1
+    else:
+        (other / "config.yaml").write_text((folder / "config.yaml").read_text().replace('"epochs": 8', '"epochs": 9'))
     code = (
-        "import adorym, sys; from adorym.comm import launched; from adorym.cli import main; "
-        "main(['run', 'config.yaml', '-o', 'out', *(['--set', 'data.frames=1:'] if launched()[1] else [])])"
+        "import os, sys; from adorym.cli import main; from adorym.comm import launched; "
+        "launched()[1] and os.chdir('other'); sys.modules['numba'] = None; main(['run', 'config.yaml', '-o', 'out'])"
     )
     ended = run(2, ["-c", code], folder)
     assert ended.status == 2, ended.err
-    assert "mpi: rank 1 does not have the same configuration and data as rank 0" in ended.err
+    assert f"mpi: rank 1 does not have the same {what} as rank 0; start all ranks with the same files" in ended.err
     assert ended.err.count("error:") == 1 and not (folder / "out" / "result.h5").exists()
+
+
+def test_ranks_that_have_read_different_data_do_not_start(folder):
+    """Rank 1 leaves out a pattern, in Python."""
+    code = (
+        "import adorym; from adorym.comm import launched; "
+        "adorym.prepare(adorym.load_config('config.yaml', ['data.frames=1:'] if launched()[1] else []))"
+    )
+    ended = run(2, ["-c", code], folder)
+    assert ended.status != 0
+    assert "mpi: rank 1 does not have the same configuration and data as rank 0" in ended.err
 
 
 @pytest.mark.parametrize("store", ["dp", "do"])
@@ -195,6 +218,27 @@ def test_a_killed_rank_ends_the_job_and_resume_gives_the_same(folder, store):
     assert run(2, [*RUN, "--resume", "--set", f"run.epochs={epochs}"], folder).status == 0
     assert_same(read_result("out"), whole(folder, epochs))
     assert not [p for p in Path("out").iterdir() if p.name.startswith(".")]
+
+
+def test_a_chain_of_killed_jobs_on_changing_ranks_and_stores_loses_nothing(folder):
+    rng, done = np.random.default_rng(3), 0
+    for _ in range(3):
+        ranks, store = int(rng.integers(1, 4)), str(rng.choice(["dp", "do", "h5"]))
+        more = ["--resume"] if done else []
+        mark = f"{folder}-{done}"
+        job = start(ranks, [*RUN, *SLOW, "--set", f"run.store={store}", *more], folder, ADORYM_TEST_JOB=mark)
+        until = done + int(rng.integers(1, 4))
+        while saved_epoch(folder) < until:
+            assert job.poll() is None, job.communicate()
+            time.sleep(0.02)
+        os.kill(int(rng.choice(ranks_of(mark))), signal.SIGKILL)
+        assert finish(job, 20).status != 0
+        assert saved_epoch(folder) >= until
+        done = saved_epoch(folder)
+    ended = run(2, [*RUN, "--resume", "--set", f"run.epochs={done + 2}"], folder)
+    assert ended.status == 0, ended.err
+    assert_same(read_result("out"), whole(folder, done + 2))
+    assert not [path for path in Path("out").iterdir() if path.name.startswith(".")]
 
 
 def test_signals_save_and_stop(folder):

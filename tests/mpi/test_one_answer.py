@@ -61,14 +61,19 @@ def test_what_needs_the_whole_object_gives_one_answer_where_each_rank_has_it(tmp
         assert error < 1e-8, f"{name} on {ranks} ranks: {key} differs by {error:.1e}"
 
 
-def test_single_precision(tmp_path):
-    cases = ["positions", "volume"]
-    ended = run(2, [SCRIPT, str(tmp_path), "single", "torch", ",".join(cases), ",".join(STORES)], tmp_path)
+POSES = ("all-tomography-moving", "all-ptychotomography-thin-8", "all-ptychotomography-multislice-8", "upright-rotate")
+
+
+@pytest.mark.parametrize(
+    ("ranks", "stores", "cases"), [(2, STORES, ("positions", "volume", "upright-joseph")), (3, ("do",), POSES)]
+)
+def test_single_precision(tmp_path, ranks, stores, cases):
+    ended = run(ranks, [SCRIPT, str(tmp_path), "single", "torch", ",".join(cases), ",".join(stores)], tmp_path)
     assert ended.status == 0, ended.err
     for name in cases:
         expected = alone(name, "single", "torch")
-        for store in STORES:
-            error, key = worst(tmp_path, name, f"{store}-single-2", expected)
+        for store in stores:
+            error, key = worst(tmp_path, name, f"{store}-single-{ranks}", expected)
             assert error < 1e-4, f"{name} in {store}: {key} differs by {error:.1e}"
 
 
