@@ -63,6 +63,8 @@ class SteadyBeam(Update):
         modes, variations, weights = (state.values[name] for name in names[:3])
         if len(modes) > 1 or modes.ndim > 3:  # the other modes would have to turn, too
             return state
+        if not all(np.isfinite(array).all() for array in (modes, variations, weights)):
+            return state
         waves = np.concatenate([variations, modes]).astype(np.complex128)
         shares = np.concatenate([weights, np.ones((len(weights), 1))], axis=1)
         positions = state.values.get("probe_positions", self.dataset.probe_positions_px)

@@ -187,11 +187,13 @@ def strongest(
     Returns:
         Weights ``(n, number)`` and waves ``(number, y, x)``; ``None`` if they are not determined.
     """
+    if not (np.isfinite(weights).all() and np.isfinite(waves).all()):
+        return None
     flat = waves.reshape(len(waves), -1).astype(np.complex128)
     parts = np.concatenate([flat.real, flat.imag], axis=1)  # real weights: real and imaginary part are apart
     q, r = np.linalg.qr(parts.T)
     left, strength, right = np.linalg.svd(weights @ r.T, full_matrices=False)
-    if not (np.isfinite(strength).all() and scale > 0 and len(left) >= number):
+    if not (scale > 0 and len(left) >= number):
         return None
     turned = (q @ right[:number].T).T * scale
     sign = np.where(np.sum(turned * parts[:number], axis=1) < 0, -1.0, 1.0)[:, None]

@@ -206,6 +206,17 @@ def test_the_steady_beam_keeps_the_patterns():
     assert update.apply(State(5, 100, values, dict.fromkeys(values, 1.0), lambda: np.zeros(0))).factor is None
 
 
+@pytest.mark.parametrize(
+    "gauge", [VariationGauge(), SteadyBeam(drifting()[0], (40, 41), (6, 5))], ids=["mix", "steady"]
+)
+def test_what_is_not_finite_is_left_to_the_check_of_the_run(gauge):
+    _, variations, weights = drifting()
+    weights[3, 1] = np.nan
+    values = {"probe": SCAN.probe()[:1], VARIATIONS: variations, WEIGHTS: weights}
+    state = State(5, 100, values, dict.fromkeys(("object", *values), 1.0), lambda: np.zeros(0))
+    assert gauge.apply(state) is state
+
+
 def test_it_is_configured_by_a_number(tmp_path):
     config = config_from({"data": "x.h5", "forward_model": "ptychography", "parameters": {"probe": {"variations": 3}}})
     assert {VARIATIONS, WEIGHTS} <= set(config.recipe.settings)
