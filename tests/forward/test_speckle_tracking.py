@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
 import adorym
 from adorym.commands.simulate import simulate
 from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.open import open_dataset
 from adorym.engine.outcome import predict_patterns
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
@@ -68,6 +70,18 @@ def test_a_simulated_file_brings_its_references(tmp_path):
     few = adorym.open_dataset(tmp_path / "speckle.h5", {"frames": [0, 2]})
     np.testing.assert_array_equal(few.extra["references"], data.extra["references"][[0, 2]])
     assert not adorym.open_dataset(tmp_path / "speckle.h5", {"bin": 2}).extra
+
+
+def test_other_arrays_beside_them_are_left_alone_and_wrong_ones_refused(tmp_path):
+    simulate("speckle_tracking", tmp_path / "a.h5")
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        file["extra/temperature"] = 300.0
+    assert set(open_dataset(tmp_path / "a.h5").extra) == {"references"}
+    with h5py.File(tmp_path / "a.h5", "a") as file:
+        del file["extra/references"]
+        file["extra/references"] = 1.0
+    with pytest.raises(DataError, match=r"a\.h5:/extra/references: wrong shape; expected 3 axes; found \(\)"):
+        open_dataset(tmp_path / "a.h5")
 
 
 def test_references_may_lie_elsewhere(tmp_path):

@@ -66,8 +66,10 @@ def assert_as_on_host(make: Callable[..., Reconstruction]) -> None:
 
 @pytest.mark.parametrize("name", names("forward_model"))
 def test_every_forward_model(name):
+    # Steps of poses cross kinks of the interpolation, where rounding decides on the side: few of them.
+    batch_size = None if name == "ptychotomography" else 10
     for case in MODELS[name]():
-        assert_as_on_host(partial(near_truth, case, seed=3, batch_size=10))
+        assert_as_on_host(partial(near_truth, case, seed=3, batch_size=batch_size))
 
 
 @pytest.mark.parametrize("name", names("projector"))

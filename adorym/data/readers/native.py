@@ -52,6 +52,7 @@ from adorym.errors import DataError
 from adorym.registry import register
 
 DATA = "exchange/data"
+EXTRA = {"references": 3, "leds_m": 2, "leds_px": 2}  # axes of each
 
 
 @register("reader", "adorym")
@@ -107,12 +108,22 @@ class NativeReader(Reader):
                 arm_px=_arm(file),
                 open_beam_counts=_number(file, "metadata/open_beam_counts"),
                 computed=_texts(file, "metadata/computed"),
-                extra={name: np.asarray(each) for name, each in _group(file, "extra").items()},
+                extra=_extra(file),
                 truth=_group(file, "truth"),
                 notes=(*stored_notes, *notes),
                 doubts=tuple(doubts),
             )
         return raw
+
+
+def _extra(file: h5py.File) -> dict[str, np.ndarray]:
+    """What a forward model may need of the group ``extra``, where others may keep what they like."""
+    found = {name: find(file, [f"extra/{name}"]) for name in EXTRA}
+    for name, stored in found.items():
+        if stored is not None and stored.ndim != EXTRA[name]:
+            place = f"{file.filename}:/extra/{name}"
+            raise DataError(place, "wrong shape", expected=f"{EXTRA[name]} axes", found=stored.shape)
+    return {name: whole(stored) for name, stored in found.items() if stored is not None}
 
 
 def _start_probe(stored: h5py.Dataset, scans: int, path: Path) -> np.ndarray:
