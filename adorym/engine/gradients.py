@@ -170,7 +170,7 @@ def _over_ranks(problem: Problem, name: str, found: ParameterGradient) -> Parame
         summed = [xp.asarray(comm.sum(np.array(xp.to_numpy(a)), what), exact=True) for a in given]
         return ParameterGradient(summed[0], summed[1] if len(summed) > 1 else None, None)
     index = comm.gather(found.index, what)
-    rows = [comm.gather(xp.to_numpy(a), what) for a in given]
+    rows = [[xp.asarray(each, exact=True) for each in comm.gather(xp.to_numpy(a), what)] for a in given]
     curvatures = rows[1] if len(rows) > 1 else [None] * comm.size
     parts = [ParameterGradient(g, h, i) for g, h, i in zip(rows[0], curvatures, index, strict=True)]
     return _combined(xp, parts)
