@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cases import CASES
@@ -200,3 +202,38 @@ def test_model_without_curvature_names_the_remedy():
         finished(run, 1)
     adam = {n: type(p)(**(vars(p) | {"optimizer": Adam(learning_rate=1e-3)})) for n, p in calm().items()}
     assert finished(tiny(parameters=adam, terms={"model": Bare(fused=False)}), 1).progress.epoch == 1
+
+
+class Two:
+    """The communicator of one of two ranks; what the other one gives is known."""
+
+    size = 2
+
+    def __init__(self, other: list) -> None:
+        self.other = other
+
+    def gather(self, value, what):
+        return [value, self.other.pop(0)]
+
+    def sum(self, value, what):
+        return value + self.other.pop(0)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gradients_of_two_ranks_are_arrays_of_the_backend(backend):
+    """Rows of patterns that both have add up, others stand beside each other."""
+    problem = roughened(tiny(exact(), everything(), backend=backend)).problem
+    xp, names = problem.xp, frozenset({"probe", "probe_positions"})
+    mine, other = (batch_gradients(problem, part, names)[1] for part in (ALL[:9], ALL[6:]))
+    for name in names:
+        a, b = mine[name], other[name]
+        host = {
+            key: None if getattr(b, key) is None else xp.to_numpy(getattr(b, key)) for key in ("gradient", "curvature")
+        }
+        given = [each for each in (b.index, *host.values()) if each is not None]
+        found = gradients._over_ranks(replace(problem, comm=Two(given)), name, a)
+        assert not given and type(found.gradient) is type(a.gradient)
+        expected = np.zeros(found.gradient.shape, host["gradient"].dtype)
+        for part in (a, b):
+            np.add.at(expected, slice(None) if part.index is None else part.index, xp.to_numpy(part.gradient))
+        np.testing.assert_allclose(xp.to_numpy(found.gradient), expected, rtol=1e-12)
