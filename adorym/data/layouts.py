@@ -15,11 +15,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-
 from adorym.data.containers import Container, joined, open_container
 from adorym.data.hdf5 import factor
 from adorym.data.keymap import KeyMap
+from adorym.data.lengths import is_length
 from adorym.data.names import role_of
 from adorym.data.overrides import Overrides
 from adorym.data.readers.base import Raw, Reader
@@ -100,7 +99,7 @@ def _first(container: Container, field: str, tried: str) -> str:
 def _is_set(container: Container, key: str) -> bool:
     """Whether somebody entered the number: one that was not is 0 or NaN, or negative."""
     values = container.read(key)
-    return values.dtype.kind not in "iuf" or bool(values.size and np.all(values > 0) and np.isfinite(values).all())
+    return values.dtype.kind not in "iuf" or (bool(values.size) and is_length(values))
 
 
 def _unit(container: Container, key: str, field: str, unit: str) -> str:

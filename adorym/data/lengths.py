@@ -57,7 +57,8 @@ LENGTHS = (
 )
 
 
-def _is_length(value: float | Pair) -> bool:
+def is_length(value: float | Pair | np.ndarray) -> bool:
+    """Whether a number, or all of some, are finite and positive."""
     return bool(np.isfinite(value).all() and np.greater(value, 0).all())
 
 
@@ -78,7 +79,7 @@ class Lengths:
     def stated(self) -> tuple[Lengths, list[str]]:
         """Without what files write of a length that nobody set, 0, a negative number or NaN; and what that was."""
         given = {q: getattr(self, q.field) for q in LENGTHS if q.count != "list"}
-        void = {q: value for q, value in given.items() if value is not None and not _is_length(value)}
+        void = {q: value for q, value in given.items() if value is not None and not is_length(value)}
         notes = [f"{q.key}: the file says {value} {q.unit}, which is taken as unknown" for q, value in void.items()]
         return replace(self, **dict.fromkeys((q.field for q in void), None)), notes
 

@@ -79,7 +79,7 @@ def _axis_tilt(bound: BoundModel[Any], settings: ParameterSettings, rng: np.rand
 # Step of the differences that the curvature of poses is made of. It is below the finest structure of a volume, and so
 # long that single precision suffices: after a shorter one poses differ by what rounding has made of it. Line integrals
 # have the kinks of the interpolation, which waves blur; differences over many of them would not be derivatives.
-STEP_PX, STEP_OF_INTEGRALS_PX = 0.2, 0.02
+STEP_PX, STEP_OF_INTEGRALS_PX = 0.1, 0.02
 
 
 def _turn(step_px: float, point: Point) -> float:

@@ -54,7 +54,7 @@ class Bare(ForwardModel):
 WINDOW, KAPPA = (6, 8), 0.2
 SIZES = {"rotation_angles": 1.0, "tilt": 1.0, "object_shift": 10.0, "probe_positions": 10.0, "intensity_scale": 1.0}
 # Where a difference is taken over the kinks of a linear interpolation; a factor of two is still seen.
-TOLERANCES = {"object_shift": 0.35, "rotation_angles": 0.25, "tilt": 0.25}
+TOLERANCES = {"object_shift": 0.35}
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,10 @@ def test_blocks_are_exact(name, masked):
         found = adapter.slopes(problem, [parameter], [parameter])[1][parameter]
         exact = adapter.blocks(problem, parameter, SIZES[parameter])
         exact = exact if found.ndim == 3 else np.diagonal(exact, axis1=1, axis2=2)
-        assert np.abs(found).max() > 0 and relative_error(found, exact) < TOLERANCES.get(parameter, 0.1), parameter
+        # Line integrals, which no wave blurs, have the strongest kinks.
+        integrals = isinstance(problem.model, Tomography) and parameter in ("rotation_angles", "tilt")
+        tolerance = 0.15 if integrals else TOLERANCES.get(parameter, 0.1)
+        assert np.abs(found).max() > 0 and relative_error(found, exact) < tolerance, parameter
 
 
 @pytest.mark.parametrize("loss", [SMALL, Poisson(floor=1e-9)], ids=lambda each: each.kind)

@@ -61,10 +61,7 @@ def test_what_needs_the_whole_object_gives_one_answer_where_each_rank_has_it(tmp
         assert error < 1e-8, f"{name} on {ranks} ranks: {key} differs by {error:.1e}"
 
 
-POSES = ("all-tomography-moving", "all-ptychotomography-thin-8", "upright-rotate")
-KINKS = pytest.mark.xfail(
-    reason="steps of many poses cross kinks of the interpolation, where rounding decides on the side: up to 1e-2"
-)
+POSES = ("all-tomography-moving", "all-ptychotomography-thin-8", "all-ptychotomography-multislice-8", "upright-rotate")
 
 
 @pytest.mark.parametrize(
@@ -72,7 +69,6 @@ KINKS = pytest.mark.xfail(
     [
         (2, STORES, ("positions", "volume", "upright-joseph")),
         (3, ("do",), POSES),
-        pytest.param(3, ("do",), ("all-ptychotomography-multislice-8",), marks=KINKS),
     ],
 )
 def test_single_precision(tmp_path, ranks, stores, cases):
