@@ -22,11 +22,13 @@ import numpy as np
 from figures import Figure, main
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
+from physics_cone import cone_beam
 from physics_detector import pattern_shift
 from physics_electrons import electrons
 from physics_models import fourier_ptychography, speckle_tracking
 from physics_runs import ENERGY_EV, PIXEL_M, STATIC, error, measured, run
 from physics_states import mixed_states
+from physics_time import changing_foam
 from physics_waves import FINE, WINDOW, beam, patterns, raster, seen, specimen
 from scipy.ndimage import gaussian_filter
 
@@ -219,6 +221,8 @@ MAKERS = {
     "pattern_shift": pattern_shift,
     "mixed_states": mixed_states,
     "electrons": electrons,
+    "changing_foam": changing_foam,
+    "cone_beam": cone_beam,
 }
 
 if __name__ == "__main__":
