@@ -119,7 +119,11 @@ LARGE: dict[str, Callable[[], Case]] = {
     "ptychotomography": lambda: _scan(PtychoTomography(), 200, 48, **TURNED),
     "tomography": lambda: _volume(Tomography(), (40, 24, 128), open_beam_counts=20.0),
     "cone_tomography": lambda: _volume(
-        ConeTomography(), (16, 20, 48), open_beam_counts=20.0, source_distance_m=1e-4, distance_m=1e-4,
+        ConeTomography(),
+        (16, 20, 48),
+        open_beam_counts=20.0,
+        source_distance_m=1e-4,
+        distance_m=1e-4,
         detector_pixel_size_m=(2e-7, 2e-7),
     ),
     "holotomography": lambda: _volume(
