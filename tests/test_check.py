@@ -31,8 +31,8 @@ from adorym.engine.trial import try_problem
 from adorym.errors import ConfigError, ConfigErrors, InputError
 from adorym.forward.base import ForwardModel
 from adorym.forward.bragg_cdi import BraggCdi
-from adorym.forward.crystal import CrystalObject
 from adorym.forward.cone_tomography import ConeTomography
+from adorym.forward.crystal import CrystalObject
 from adorym.forward.fourier_ptychography import FourierPtychography
 from adorym.forward.holography import Holography
 from adorym.forward.holotomography import HoloTomography

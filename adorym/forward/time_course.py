@@ -77,6 +77,9 @@ def _start(bound: Any, settings: ParameterSettings, rng: np.random.Generator) ->
     if asked is None:
         remedy = "give 'parameters.object.time', for example {basis: 3}, or leave it out"
         raise ConfigError(f"parameters.{TIME}", "has no effect: the object does not change", remedy=remedy)
+    if bound.dataset.growing:
+        remedy = "reconstruct once the scan has ended, or leave it out"
+        raise ConfigError("parameters.object.time", "the scan grows, and its end is not known yet", remedy=remedy)
     if asked.basis >= bound.dataset.n_patterns:
         raise ConfigError(
             "parameters.object.time.basis", "as many basis objects as patterns",

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from laws import relative_error
 from tiny_scan import Exact, Scan, object_at
+from typer.testing import CliRunner
 
 import adorym
-from adorym.commands.export import export
+from adorym.cli import app
 from adorym.config import config_from
 from adorym.constraints.object import NonNegativity, PhaseOnly
 from adorym.data.dataset import Dataset
@@ -177,9 +178,10 @@ def test_the_object_at_a_time_and_its_mean():
 
 def test_one_moment_is_exported(tmp_path):
     write_result(finished(tomogram(TimeSettings(basis=2), epochs=1)), tmp_path / "result.h5")
-    (made,) = export(tmp_path, "npz", time=3.0)
+    done = CliRunner().invoke(app, ["export", str(tmp_path), "--to", "npz", "--time", "3"])
+    assert done.exit_code == 0, done.output
     expected = read_result(tmp_path).at(3.0).object
-    np.testing.assert_allclose(np.load(made)["object"], expected, rtol=1e-6)
+    np.testing.assert_allclose(np.load(tmp_path / "object.npz")["object"], expected, rtol=1e-6)
 
 
 def test_times_of_the_data_are_used(tmp_path):
@@ -214,5 +216,7 @@ def test_what_it_cannot_be_combined_with():
         thin(TimeSettings(basis=2), constraints=(PhaseOnly(),))
     with pytest.raises(ConfigError, match=r"parameters\.time_course: has no effect: the object does not change"):
         tomogram(None, settings={"time_course": ParameterSettings()})
+    with pytest.raises(ConfigError, match=r"object\.time: the scan grows.*reconstruct once the scan has ended"):
+        tomogram(TimeSettings(basis=2), growing_disc(growing=True))
     with pytest.raises(ConfigError, match=r"time\.basis: as many basis objects as patterns"):
         tomogram(TimeSettings(basis=48))
