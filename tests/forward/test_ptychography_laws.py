@@ -166,7 +166,7 @@ def test_truth_in_data_out(case):
         "reference_shift": lambda v: v + 0.5,
         "pupil": lambda v: v * 1.1,
         "detector_roll": lambda v: v + 0.1,
-        "detector_tilt": lambda v: v + 0.1,
+        "detector_tilt": lambda v: v + 0.4,
         "detector_shift": lambda v: v + 1.0,
         "source_distance": lambda v: v * 1.2,
         "detector_distance": lambda v: v * 1.2,
