@@ -573,7 +573,7 @@ def tomography_cases() -> list[ModelCase]:
     moving = (*names, "tilt", "object_shift", "axis_tilt", "pixel_gain", "intensity_scale")
     return [
         _seen_volume("tomography-level", Tomography(center=0.4), dataset, names),
-        _seen_volume("tomography-changing", Tomography(center=0.4), dataset, (*names, "tilt", "time_course")),
+        _seen_volume("tomography-changing", Tomography(center=0.4), dataset, (*names, "time_course")),
         _seen_volume("tomography-moving", Tomography(center=-0.3, axis_tilt=(0.1, 0.03)), dataset, moving),
     ]
 
