@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 from figures import Figure, main
+from peers_environment import installed
 from peers_others import bragg, holography, tomography
 from peers_runs import epoch_cell, quality_cell
 from reference_problem import SCORED, make
@@ -27,16 +28,20 @@ from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.metrics import object_error, position_errors
 
 SEED = 41
-SIZES = ((64, 400, 7), (128, 200, 5), (256, 100, 3))  # pixels, patterns and rounds
 BARS = {"pty_chi_lsqml": 1 / 3, "pty_chi_ad": 1 / 6}
 
 
 def epochs() -> Iterator[Figure]:
-    """Seconds of an epoch, object and probe refined, positions between pixels."""
-    for size, patterns, rounds in SIZES:
+    """Seconds of an epoch of 400 patterns of 64 x 64, object and probe refined, positions between pixels."""
+    for modes in (1, 5):
+        yield from epoch_cell(f"epochs.{modes}_modes", _scan(64, 400), modes, 7, BARS)
+
+
+def larger_epochs() -> Iterator[Figure]:
+    """The same of 200 patterns of 128 x 128, and of 100 of 256 x 256."""
+    for size, patterns in ((128, 200), (256, 100)):
         for modes in (1, 5):
-            cell = f"epochs.{size}x{size}.{modes}_modes"
-            yield from epoch_cell(cell, _scan(size, patterns), modes, rounds, BARS if size == 64 else {})
+            yield from epoch_cell(f"larger_epochs.{size}x{size}.{modes}_modes", _scan(size, patterns), modes, 3, {})
 
 
 def _scan(size: int, patterns: int) -> Dataset:
@@ -78,7 +83,10 @@ def positions() -> Iterator[Figure]:
     yield from quality_cell("positions", dataset, 1, 30, error, 0.5, positions=True)
 
 
-MAKERS = {f.__name__: f for f in (epochs, one_mode, five_modes, positions, tomography, bragg, holography)}
+MAKERS = {
+    f.__name__: f
+    for f in (installed, epochs, larger_epochs, one_mode, five_modes, positions, tomography, bragg, holography)
+}
 
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0], MAKERS))

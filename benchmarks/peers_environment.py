@@ -11,12 +11,14 @@ import os
 import subprocess
 import sys
 import venv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from figures import Figure
 
 FOLDER = Path(os.environ.get("ADORYM_PEERS", Path.home() / ".cache" / "adorym" / "peers"))
 PYTHON = FOLDER / "bin" / "python"
@@ -51,6 +53,7 @@ PEERS = {
     "astra": Peer("astra-toolbox==2.5.0"),
     "cohere": Peer("cohere-core==4.5.4"),
     "hotopy": Peer("hotopy==0.26"),
+    "ptyrad": Peer("ptyrad==1.0.0"),
 }
 
 
@@ -74,6 +77,18 @@ def python_with(name: str) -> str:
     if outcome["reason"]:
         raise AbsentError(f"{name}: {outcome['reason']}")
     return str(PYTHON)
+
+
+def installed() -> Iterator[Figure]:
+    """Whether a package installs without another build of PyTorch: 1, or 0."""
+    for name in PEERS:
+        try:
+            python_with(name)
+        except AbsentError as error:
+            print(f"  {error}", file=sys.stderr)
+            yield Figure(f"installed.{name}", 0)
+        else:
+            yield Figure(f"installed.{name}", 1)
 
 
 def _make() -> None:

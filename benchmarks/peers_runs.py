@@ -22,6 +22,7 @@ from adorym.data.native_write import write_native
 WORKER = Path(__file__).with_name("peers_worker.py")
 OURS = "adorym"
 EVERY = 2  # epochs between two scores
+BATCH = 50  # of the peers where an epoch is timed: they are faster than in the smaller ones that converge faster
 PATIENCE = 10  # times as long as ours a peer may take
 
 
@@ -39,11 +40,9 @@ def lsqml(modes: int, positions: bool) -> dict[str, Any]:
 
 
 def adam(modes: int, positions: bool) -> dict[str, Any]:
-    """Rates of the object and, in its own unit, of the probe."""
-    parameters: dict[str, Any] = {
-        "object": {"optimizer": "adam", "step_size": 0.03},
-        "probe": {"optimizer": "adam", "step_size": 0.3},
-    }
+    """Larger rates, of either, and smaller batches diverged."""
+    both = {"optimizer": "adam", "step_size": 0.01}
+    parameters: dict[str, Any] = {"object": both, "probe": both}
     if positions:
         parameters["positions"] = {"optimizer": "adam", "step_size": 0.05}
     return {"engine": "ad", "batch": 50, "modes": modes, "parameters": parameters}
@@ -51,8 +50,8 @@ def adam(modes: int, positions: bool) -> dict[str, Any]:
 
 def rpie(modes: int, positions: bool) -> dict[str, Any]:
     """Small batches: updates of one batch are added up."""
-    both = {"step_size": 1.0, "alpha": 0.05}
-    parameters: dict[str, Any] = {"object": both, "probe": both}
+    object_, probe = {"step_size": 1.0, "alpha": 0.05}, {"step_size": 0.5, "alpha": 0.1}
+    parameters: dict[str, Any] = {"object": object_, "probe": probe}
     if positions:
         parameters["positions"] = {"step_size": 5.0}
     return {"engine": "rpie", "batch": 10, "modes": modes, "parameters": parameters}
@@ -60,7 +59,7 @@ def rpie(modes: int, positions: bool) -> dict[str, Any]:
 
 def cdtools(modes: int, positions: bool) -> dict[str, Any]:
     """Adam with a rate that falls when the loss no longer does."""
-    steps = {"batch": 10, "rate": 0.04, "threshold": 0.03, "position_factor": 1.0}
+    steps = {"batch": 10, "rate": 0.05, "threshold": 0.03, "position_factor": 1.0}
     return {"modes": modes, "positions": positions, **steps}
 
 
@@ -119,17 +118,17 @@ class Worker:
         self.said.close()
 
 
-def solver(name: str, folder: Path, modes: int, *, positions: bool = False, epochs: int = 1000) -> Worker:
-    """Ours, or the peer of that name.
+def solver(name: str, folder: Path, modes: int, *, positions: bool = False, **changes: int) -> Worker:
+    """Ours, or the peer of that name, with ``changes`` of its settings.
 
     Raises:
         AbsentError: It is not installed and does not install.
         FailedError: It does not accept the data.
     """
     if name == OURS:
-        return Worker(sys.executable, OURS, folder, {"modes": modes, "positions": positions, "epochs": epochs})
+        return Worker(sys.executable, OURS, folder, {"modes": modes, "positions": positions, **changes})
     kind, peer, settings = PEERS[name]
-    return Worker(python_with(peer), kind, folder, settings(modes, positions))
+    return Worker(python_with(peer), kind, folder, {**settings(modes, positions), **changes})
 
 
 def write_case(dataset: Dataset, folder: Path) -> None:
@@ -156,7 +155,8 @@ def epoch_cell(cell: str, dataset: Dataset, modes: int, rounds: int, bars: Mappi
         workers = {}
         for name in (OURS, *PEERS):
             try:
-                workers[name] = stack.enter_context(solver(name, Path(folder), modes))
+                changes = {"epochs": 1000} if name == OURS else {"batch": BATCH}
+                workers[name] = stack.enter_context(solver(name, Path(folder), modes, **changes))
                 workers[name].epoch()  # what is compiled, planned and allocated once
                 times[name] = []
             except (AbsentError, FailedError) as error:
