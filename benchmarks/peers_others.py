@@ -106,13 +106,13 @@ def bragg() -> Iterator[Figure]:
 
 
 # -- holography --------------------------------------------------------------------------------------------------------
-DISTANCES_M, WAVELENGTH_M, PIXEL_M, KAPPA, PHOTONS, SIDE = (0.4, 0.6, 0.8, 1.0), 7.08e-11, 1e-6, 100.0, 1e4, 512
+DISTANCES_M, WAVELENGTH_M, PIXEL_M, KAPPA, PHOTONS, SIDE = (0.4, 0.6, 0.8, 1.0), 7.08e-11, 1e-6, 100.0, 1e4, 256
 
 HOTOPY = {"betadelta": 1 / KAPPA, "alpha": [0.0, 0.01]}  # low frequencies show through absorption
 
 
 def holography() -> Iterator[Figure]:
-    """Seconds to a phase as good as that of hotopy's Tikhonov method: one material, 4 distances, 512 x 512 pixels."""
+    """Seconds to a phase as good as that of hotopy's Tikhonov method: one material, 4 distances, 256 x 256 pixels."""
     true, holograms = _holograms(np.random.default_rng(41))
     with tempfile.TemporaryDirectory() as folder:
         fresnel = PIXEL_M**2 / (WAVELENGTH_M * np.array(DISTANCES_M))

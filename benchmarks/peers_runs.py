@@ -32,11 +32,12 @@ class FailedError(Exception):
 
 # -- settings: found on another seed than the one that is measured -----------------------------------------------------
 def lsqml(modes: int, positions: bool) -> dict[str, Any]:
-    """Defaults, but a step of the positions that is large enough for errors of 2 px."""
+    """Defaults, but steps of the positions that are large enough for errors of 2 px."""
     parameters: dict[str, Any] = {"object": {}, "probe": {}}
     if positions:
         parameters["positions"] = {"step_size": 5.0}
-    return {"engine": "lsqml", "batch": 50, "modes": modes, "parameters": parameters}
+    limits = {"update_magnitude_limit": 1.0}
+    return {"engine": "lsqml", "batch": 50, "modes": modes, "parameters": parameters, "correction": limits}
 
 
 def adam(modes: int, positions: bool) -> dict[str, Any]:
@@ -45,7 +46,8 @@ def adam(modes: int, positions: bool) -> dict[str, Any]:
     parameters: dict[str, Any] = {"object": both, "probe": both}
     if positions:
         parameters["positions"] = {"optimizer": "adam", "step_size": 0.05}
-    return {"engine": "ad", "batch": 50, "modes": modes, "parameters": parameters}
+    limits = {"clip_update_magnitude_by_mad": False, "update_magnitude_limit": None}
+    return {"engine": "ad", "batch": 50, "modes": modes, "parameters": parameters, "correction": limits}
 
 
 def rpie(modes: int, positions: bool) -> dict[str, Any]:
@@ -54,7 +56,8 @@ def rpie(modes: int, positions: bool) -> dict[str, Any]:
     parameters: dict[str, Any] = {"object": object_, "probe": probe}
     if positions:
         parameters["positions"] = {"step_size": 5.0}
-    return {"engine": "rpie", "batch": 10, "modes": modes, "parameters": parameters}
+    limits = {"update_magnitude_limit": 1.0}
+    return {"engine": "rpie", "batch": 10, "modes": modes, "parameters": parameters, "correction": limits}
 
 
 def cdtools(modes: int, positions: bool) -> dict[str, Any]:

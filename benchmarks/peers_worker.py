@@ -97,8 +97,8 @@ class PtyChi:
             for name, value in values.items():
                 setattr(parts[part], name, value)
         if "positions" in settings["parameters"]:
-            correction = parts["positions"].correction_options
-            correction.clip_update_magnitude_by_mad, correction.update_magnitude_limit = False, 1.0
+            for name, value in settings["correction"].items():
+                setattr(parts["positions"].correction_options, name, value)
         probe = np.zeros((1, settings["modes"], *data["probe"].shape), np.complex64)
         probe[0, 0] = data["probe"]
         start = torch.from_numpy(probe)
