@@ -23,7 +23,7 @@ WORKER = Path(__file__).with_name("peers_worker.py")
 OURS = "adorym"
 EVERY = 2  # epochs between two scores
 BATCH = 50  # of the peers where an epoch is timed: they are faster than in the smaller ones that converge faster
-PATIENCE = 10  # times as long as ours a peer may take
+PATIENCE = 4  # times as long as ours a peer may take
 
 
 class FailedError(Exception):
