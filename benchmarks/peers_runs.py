@@ -53,6 +53,8 @@ def adam(modes: int, positions: bool) -> dict[str, Any]:
 def rpie(modes: int, positions: bool) -> dict[str, Any]:
     """Small batches: updates of one batch are added up."""
     object_, probe = {"step_size": 1.0, "alpha": 0.05}, {"step_size": 0.5, "alpha": 0.1}
+    if modes > 1:  # the same steps diverge
+        object_ = probe = {"step_size": 0.2, "alpha": 0.1}
     parameters: dict[str, Any] = {"object": object_, "probe": probe}
     if positions:
         parameters["positions"] = {"step_size": 5.0}

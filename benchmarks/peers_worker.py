@@ -21,6 +21,7 @@ import resource
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -79,14 +80,11 @@ class PtyChi:
 
         torch.set_num_threads(1)
         data, self.size = np.load(folder / "data.npz"), 4 * np.load(folder / "data.npz")["probe"].shape[-1]
-        options = {"lsqml": api.LSQMLOptions, "rpie": api.RPIEOptions, "ad": api.AutodiffPtychographyOptions}[
-            settings["engine"]
-        ]()
+        engines = {"lsqml": api.LSQMLOptions, "rpie": api.RPIEOptions, "ad": api.AutodiffPtychographyOptions}
+        options = engines[settings["engine"]]()
         solver = options.reconstructor_options
         solver.batch_size, solver.num_epochs, solver.random_seed = settings["batch"], 1000, 0
         solver.default_device = api.Devices.CPU
-        for name, value in settings.get("reconstructor", {}).items():
-            setattr(solver, name, value)
         parts = {
             "object": options.object_options,
             "probe": options.probe_options,
@@ -120,10 +118,8 @@ class PtyChi:
 
     def found(self) -> tuple[np.ndarray, np.ndarray]:
         frame = slice(MARGIN, MARGIN + self.size)
-        return (
-            self.task.get_data_to_cpu("object", as_numpy=True)[0, frame, frame],
-            self.task.get_data_to_cpu("probe_positions", as_numpy=True),
-        )
+        found, positions = (self.task.get_data_to_cpu(name, as_numpy=True) for name in ("object", "probe_positions"))
+        return found[0, frame, frame], positions
 
 
 class CdTools:
@@ -280,7 +276,7 @@ class Hotopy:
         return self.result, np.zeros((0, 2))
 
 
-SOLVERS: dict[str, type] = {
+SOLVERS: dict[str, Callable[[Path, dict[str, Any]], Solver]] = {
     "adorym": Adorym,
     "pty_chi": PtyChi,
     "cdtools": CdTools,
