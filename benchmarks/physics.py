@@ -22,6 +22,7 @@ import numpy as np
 from figures import Figure, main
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
+from physics_bragg import bragg_ptychography
 from physics_detector import pattern_shift
 from physics_electrons import electrons
 from physics_models import fourier_ptychography, speckle_tracking
@@ -219,6 +220,7 @@ MAKERS = {
     "pattern_shift": pattern_shift,
     "mixed_states": mixed_states,
     "electrons": electrons,
+    "bragg_ptychography": bragg_ptychography,
 }
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from adorym.forward import (
     bragg_cdi,
+    bragg_ptychography,
     fourier_ptychography,
     holography,
     holotomography,
@@ -22,6 +23,7 @@ __all__ = [
     "Initializer",
     "Request",
     "bragg_cdi",
+    "bragg_ptychography",
     "fourier_ptychography",
     "holography",
     "holotomography",

@@ -167,6 +167,10 @@ class ForwardModel(ABC):
             space=thin_space(settings, geometry, "far_field"),
         )
 
+    def placed(self, dataset: Dataset) -> Dataset:
+        """``dataset`` with positions in pixels of this model's object, before it is bound; by default as they are."""
+        return dataset
+
     @abstractmethod
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
         """Intensities ``(n, y, x)`` in detector units, real.

@@ -224,7 +224,8 @@ class Ptychography(ForwardModel):
             return modes
         return angular_spectrum(xp, modes, batch.geometry.grid(self.regime), params["probe_defocus"][0])
 
-    def _offsets(self, params: Mapping[str, Array]) -> Array:
+    def offsets(self, params: Mapping[str, Array]) -> Array:
+        """``(n, 2)`` (y, x) places of the probe in its windows."""
         offset = params.get("probe_offset")
         return params["probe_positions"] if offset is None else params["probe_positions"] + offset
 
@@ -235,7 +236,7 @@ class Ptychography(ForwardModel):
 
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
         """Intensities ``(n, y, x)`` in photons from object windows ``obj`` ``(n, y, x)`` complex."""
-        offsets = self._offsets(params)
+        offsets = self.offsets(params)
         modes = shifted_modes(xp, self.probe_at_object(xp, params, batch), offsets)
         if len(obj.shape) == 3:
             wave = obj[:, None] * modes
@@ -291,7 +292,7 @@ class Ptychography(ForwardModel):
         return (
             obj,
             self.probe_at_object(xp, params, batch),
-            self._offsets(params),
+            self.offsets(params),
             empty if scale is None else xp.reshape(scale, (-1,)),
             empty if background is None else background,
         )
