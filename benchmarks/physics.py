@@ -28,6 +28,7 @@ from physics_electrons import electrons
 from physics_models import fourier_ptychography, speckle_tracking
 from physics_runs import ENERGY_EV, PIXEL_M, STATIC, error, measured, run
 from physics_states import mixed_states
+from physics_tilt import object_tilt, semi_angle
 from physics_waves import FINE, WINDOW, beam, patterns, raster, seen, specimen
 from scipy.ndimage import gaussian_filter
 
@@ -220,6 +221,8 @@ MAKERS = {
     "pattern_shift": pattern_shift,
     "mixed_states": mixed_states,
     "electrons": electrons,
+    "object_tilt": object_tilt,
+    "semi_angle": semi_angle,
     "bragg_ptychography": bragg_ptychography,
 }
 

@@ -389,6 +389,7 @@ def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any
         "detector_blur",
         "pattern_shift",
         "aberrations",
+        "semi_angle",
     ):  # the fused operation lacks them; a known pupil is no Gaussian
         del settings[name]
     if regime == "far_field":

@@ -75,7 +75,7 @@ def _tilt(**more: Any) -> Parameter:
     return Parameter(
         optional=True,
         unit="rad",
-        optimizer={"kind": "adam", "learning_rate": 0.05},
+        optimizer={"kind": "adam", "learning_rate": 0.2},
         scale=_pixel_of_walk,
         **more,
     )

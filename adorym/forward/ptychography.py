@@ -26,7 +26,15 @@ from pydantic import Field
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError, GeometryError
-from adorym.forward.aberrations import ABERRATING, ABERRATIONS, aberrated, coefficients, with_aberrations
+from adorym.forward.aberrations import (
+    ABERRATING,
+    ABERRATIONS,
+    SEMI_ANGLE,
+    aberrated,
+    coefficients,
+    opened,
+    with_aberrations,
+)
 from adorym.forward.base import BoundModel, ForwardModel, Request, bound_scan
 from adorym.forward.detector import BLUR, DETECTOR, SHIFT, blurred, shift_updates, tilted
 from adorym.forward.object import MixedObject, Settings, object_parameter
@@ -217,6 +225,8 @@ class Ptychography(ForwardModel):
             modes = xp.take(modes, batch.angles)
         if VARIATIONS in params:
             modes = varied(xp, modes, params, self.varied_mode)
+        if SEMI_ANGLE in params:
+            modes = opened(xp, modes, params[SEMI_ANGLE], batch.geometry, self.regime)
         if ABERRATIONS in params:
             grid, half_angle = batch.geometry.grid(self.regime), batch.geometry.half_angle_rad
             return aberrated(xp, modes, params[ABERRATIONS], grid, half_angle)
@@ -314,6 +324,6 @@ class Ptychography(ForwardModel):
             transfer=None if far else xp.to_numpy(self._transfer(xp, constants, batch)),
         )
         # Gradients of these reach the model's own parameters through the graph.
-        inner = {"probe_defocus": "probe", ABERRATIONS: "probe", "probe_offset": "probe_positions"}
+        inner = dict.fromkeys(("probe_defocus", ABERRATIONS, SEMI_ANGLE), "probe") | {"probe_offset": "probe_positions"}
         wanted = frozenset(inner.get(name, name) for name in request.wanted)
         return exit_wave_loss(xp, detector, wanted, request.curvature)
