@@ -86,6 +86,7 @@ class BoundModel(Generic[G]):
         updates: Changes of the unknowns after an epoch, in addition to the gradient steps.
         derived: ``f(values)``, quantities that follow from the parameters, for results and reports.
         preconditioners: By name; they replace those that the parameters declare.
+        control: Patterns that have no weight, and whose misfit tells how much the others know.
         counts: Mean counts, known once the data have been read.
         remarks: Lines for the log about what was found in the data.
     """
@@ -105,6 +106,7 @@ class BoundModel(Generic[G]):
     updates: tuple[Update, ...] = ()
     derived: Callable[[Mapping[str, np.ndarray]], dict[str, Derived]] = lambda values: {}
     preconditioners: Mapping[str, Preconditioner] = field(default_factory=dict)
+    control: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     counts: Counts = Counts()
     remarks: tuple[str, ...] = ()
 
