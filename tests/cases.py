@@ -48,7 +48,7 @@ from adorym.forward.holography import Holography
 from adorym.forward.holotomography import HoloTomography
 from adorym.forward.multi_peak import MultiPeak
 from adorym.forward.multislice import Multislice
-from adorym.forward.object import ObjectSettings
+from adorym.forward.object import MixedObject, ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.ptychotomography import PtychoTomography
@@ -378,13 +378,13 @@ def full_scan(regime: str, modes: int, kind: type[Scan] = Scan, **changes: Any) 
     return kind(regime=regime, modes=modes, window=window, **(fields | changes))
 
 
-def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any) -> ModelCase:
-    scan = full_scan(regime, modes, window=window, size_px=1.7 if window[0] < 20 else 2.3)
+def _ptychography(regime: str, modes: int, window: tuple[int, int], states: int = 1, **model: Any) -> ModelCase:
+    scan = full_scan(regime, modes, window=window, size_px=1.7 if window[0] < 20 else 2.3, states=states)
     made = Ptychography(propagation=regime, **model)
     settings = {name: spec.settings() for name, spec in Ptychography.refinable.items() if spec.implied is None}
     per = "scan" if modes > 1 else "run"
     settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), modes=modes, per=per)
-    settings["object"] = ObjectSettings(margin_px=4)
+    settings["object"] = ObjectSettings(margin_px=4) if states == 1 else MixedObject(margin_px=4, states=states)
     for name in (
         "detector_blur",
         "pattern_shift",
@@ -411,7 +411,7 @@ def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any
         return {name: values[name] for name in settings}
 
     return ModelCase(
-        name=f"{regime}-{modes}",
+        name=f"{regime}-{modes}{'-states' if states > 1 else ''}",
         model=made,
         dataset=scan.dataset(),
         settings=settings,
@@ -424,6 +424,11 @@ def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any
 def ptychography_cases(window: tuple[int, int] = (12, 14), **model: Any) -> list[ModelCase]:
     """Every propagation, one probe mode and two."""
     return [_ptychography(regime, modes, window, **model) for regime in REGIMES for modes in (1, 2)]
+
+
+def _thin_cases() -> list[ModelCase]:
+    """Those, and an object in two states."""
+    return [_ptychography("far_field", 1, (12, 14), states=2), *ptychography_cases()]
 
 
 def _bragg(model: ForwardModel) -> Callable[[], list[ModelCase]]:
@@ -721,7 +726,7 @@ MODELS: dict[str, Callable[..., list[ModelCase]]] = {
     "speckle_tracking": speckle_cases,
     "tomography": tomography_cases,
     "ptychotomography": ptychotomography_cases,
-    "ptychography": ptychography_cases,
+    "ptychography": _thin_cases,
     "multislice": multislice_cases,
     "holography": holography_cases,
     "bragg_cdi": _bragg(BraggCdi()),
