@@ -22,7 +22,7 @@ import numpy as np
 from figures import Figure, main
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
-from physics_bragg import bragg_ptychography
+from physics_bragg import bragg_ptychography, strong_strain
 from physics_detector import pattern_shift
 from physics_electrons import electrons
 from physics_models import fourier_ptychography, speckle_tracking
@@ -224,6 +224,7 @@ MAKERS = {
     "object_tilt": object_tilt,
     "semi_angle": semi_angle,
     "bragg_ptychography": bragg_ptychography,
+    "strong_strain": strong_strain,
 }
 
 if __name__ == "__main__":

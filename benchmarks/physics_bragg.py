@@ -1,4 +1,4 @@
-"""A strained film under a focused beam at ten rocking angles, and of several reflections one that was left out.
+"""A strained film under a focused beam at ten rocking angles, and crystals with strong strain.
 
 The film comes from the package's own simulation, on upright voxels half as large as the skew ones of the model.
 """
@@ -16,9 +16,12 @@ from physics_models import STATIC, run
 
 from adorym.data.dataset import Dataset
 from adorym.engine.loop import Reconstruction
+from adorym.initializers.phasing import Phasing
 from adorym.metrics import position_errors
 from adorym.metrics.crystal import CrystalMatch, match
+from adorym.simulate.bragg import BraggCrystal
 from adorym.simulate.bragg_scan import BraggScan
+from adorym.simulate.crystals import Strain
 
 SLICES = 6
 
@@ -45,6 +48,25 @@ def bragg_ptychography() -> Iterator[Figure]:
     for name, each in (("as_recorded", made.problem.recorded_px), ("refined", present)):
         wrong = position_errors(each, true_px.probe_positions_px).rms_px
         yield Figure(f"bragg_ptychography.positions_{name}_px", wrong, 0.3 if name == "refined" else None)
+
+
+def strong_strain() -> Iterator[Figure]:
+    """Four crystals with phases of 7 to 9 rad: median phase error of six starts in three generations, over that in one.
+
+    With as many iterations in all; the crystals are drawn on voxels half as large.
+    """
+    strain = Strain(eigenstrain=(7.0, 9.0), relaxed_part=0.0, dislocation_part=0.0, unstrained_part=0.0)
+    errors: dict[int, list[float]] = {1: [], 3: []}
+    for seed in range(4):
+        data = BraggCrystal(frames=28, window_px=(28, 32), photons=1e6, strain=strain).run(seed)
+        true = data.truth["crystal"]
+        for generations, found in errors.items():
+            sequence = f"{3 // generations}*(180*HIO + 20*ER)"
+            phasing = Phasing(starts=6, generations=generations, sequence=sequence, finish="")
+            found.append(match(phasing.make(data, true.shape, np.random.default_rng(1)), true).phase_rms_rad)
+    once, thrice = (float(np.median(found)) for found in errors.values())
+    yield Figure("strong_strain.phase_rms_rad_in_one_generation", once)
+    yield Figure("strong_strain.error_over_that", thrice / once, 0.8)
 
 
 def _run(data: Dataset, **parameters: Any) -> Reconstruction:
