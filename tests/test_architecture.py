@@ -233,6 +233,17 @@ def docstrings(modules: tuple[Module, ...]) -> list[str]:
     return offences
 
 
+def slow_parts(modules: tuple[Module, ...]) -> list[str]:
+    """Parts of SciPy are imported by ``import scipy`` and their first use: commands begin without them."""
+    return [
+        f"{module.name}:{node.lineno} {ast.unparse(node)}"
+        for module in modules
+        for node in module.tree.body
+        if (isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("scipy."))
+        or (isinstance(node, ast.Import) and any(a.name.startswith("scipy.") for a in node.names))
+    ]
+
+
 Rule = Callable[[tuple[Module, ...]], list[str]]
 REFUSED: list[tuple[Rule, dict[str, str]]] = [
     (layers, {"adorym.optics.rays": "from adorym.engine import loop"}),
@@ -255,14 +266,17 @@ REFUSED: list[tuple[Rule, dict[str, str]]] = [
     (homes, {"adorym.storage.distributed": "def late():\n    from mpi4py import MPI"}),
     (docstrings, {"adorym.mute": "'''Doc.'''\ndef f(): ..."}),
     (docstrings, {"adorym.mute": "x = 1"}),
+    (slow_parts, {"adorym.heavy": "from scipy.ndimage import gaussian_filter"}),
+    (slow_parts, {"adorym.heavy": "from scipy import fft"}),
+    (slow_parts, {"adorym.heavy": "import scipy.linalg"}),
 ]
 ACCEPTED = {
     "adorym.engine.loop": "'''Doc.'''\nif TYPE_CHECKING:\n    import torch, adorym.api",
     "adorym.engine.step": "'''Doc.'''\nfrom adorym.errors import RunError\nfrom . import loop",
-    "adorym.wrapper.torch_backend": "'''Doc.'''\nimport torch",
+    "adorym.wrapper.torch_backend": "'''Doc.'''\nimport torch, scipy\ndef _late():\n    import scipy.io",
     "adorym": "'''Doc.'''\nfrom adorym.api import reconstruct",
 }
-RULES: list[Rule] = [layers, cycles, sizes, calls, swallowed, unfinished, homes, docstrings]
+RULES: list[Rule] = [layers, cycles, sizes, calls, swallowed, unfinished, homes, docstrings, slow_parts]
 
 
 def _modules(sources: dict[str, str]) -> tuple[Module, ...]:

@@ -43,11 +43,9 @@ MANY = 8  # as many pictures of a field are a rotation, fewer a series of distan
 def missing(raw: Raw, wanted: Overrides) -> dict[str, tuple[str, ...]]:
     """By technique, the keys of ``data`` that the files do not answer and the user has not given."""
     lengths = raw.lengths.overridden(wanted)
-    in_file = [raw.positions_px, raw.positions_m, raw.recorded]
     given = wanted.positions is not None or wanted.scan.step is not None
-    has_positions = given or any(each is not None for each in in_file)
     values = {
-        "positions": has_positions or None,
+        "positions": given or raw.scanned or None,
         "energy": lengths.energy_ev,
         "distance": lengths.distance_m,
         "detector_pixel_size": lengths.detector_pixel_size_m,

@@ -56,10 +56,13 @@ LENGTHS = (
     Quantity("magnification", "", "list", "", "magnification", ""),
 )
 
+# What damaged bits leave behind overflows in a square or a quotient.
+POSSIBLE = (1e-18, 1e18)
+
 
 def is_length(value: float | Pair | np.ndarray) -> bool:
-    """Whether a number, or all of some, are finite and positive."""
-    return bool(np.isfinite(value).all() and np.greater(value, 0).all())
+    """Whether a number, or all of some, can be a length in m or an energy in eV: positive, and within `POSSIBLE`."""
+    return bool(np.greater_equal(value, POSSIBLE[0]).all() and np.less_equal(value, POSSIBLE[1]).all())
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Lengths:
     voltage_v: float | None = None
 
     def stated(self) -> tuple[Lengths, list[str]]:
-        """Without what files write of a length that nobody set, 0, a negative number or NaN; and what that was."""
+        """Without what cannot be: 0, a negative number or NaN where nobody set it, damaged bits; and what that was."""
         given = {q: getattr(self, q.field) for q in LENGTHS if q.count != "list"}
         void = {q: value for q, value in given.items() if value is not None and not is_length(value)}
         notes = [f"{q.key}: the file says {value} {q.unit}, which is taken as unknown" for q, value in void.items()]

@@ -84,8 +84,13 @@ def try_problem(problem: Problem) -> Trial:
         return lambda: losses.append(float(batch_gradients(problem, patterns, names)[0]))
 
     batch(few)()  # compiles
-    small, large = _measured(batch(few)), _measured(batch(many))
-    return Trial(losses[0], chunk, _line((few, *small), (many, *large)), _object_cost(problem), program)
+    gc.collect()
+    gc.freeze()  # what is there by now is not looked through again before each measurement
+    try:
+        small, large = _measured(batch(few)), _measured(batch(many))
+        return Trial(losses[0], chunk, _line((few, *small), (many, *large)), _object_cost(problem), program)
+    finally:
+        gc.unfreeze()
 
 
 def _sizes(problem: Problem, chunk: int) -> tuple[int, int]:

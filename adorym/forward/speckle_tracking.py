@@ -23,8 +23,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy.ndimage import gaussian_filter
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
@@ -176,7 +176,7 @@ class SpeckleTracking(ForwardModel):
         geometry = SpeckleGeometry(
             **{**vars(plain), "given_pixel_size_m": pixel},
             references=references,
-            spread=gaussian_filter(references, (0, self.scattering, self.scattering), mode="nearest"),
+            spread=scipy.ndimage.gaussian_filter(references, (0, self.scattering, self.scattering), mode="nearest"),
             bend_px=(reach / pixel[0] ** 2, reach / pixel[1] ** 2),
         )
         return BoundModel(

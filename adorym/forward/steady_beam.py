@@ -4,13 +4,17 @@ With :math:`\mathbf d_j` the position of pattern j and :math:`\boldsymbol\rho` a
 middle of the scan, and :math:`\mathbf u` a place in the window, the patterns are those of
 
 .. math::
-   O' = O\,e^{\frac i2 \boldsymbol\rho^T C \boldsymbol\rho + \mathbf a \cdot \boldsymbol\rho}, \qquad
-   P_j' = P_j\,e^{-\frac i2 \mathbf u^T C \mathbf u - \mathbf a \cdot \mathbf u}\,
-          e^{-i \mathbf u^T C \mathbf d_j - \mathbf a \cdot \mathbf d_j},
+   O' = O\,e^{i\Phi(\boldsymbol\rho) + \mathbf a \cdot \boldsymbol\rho}, \qquad
+   P_j' = P_j\,e^{-i[\Phi(\mathbf d_j + \mathbf u) - \Phi(\mathbf d_j)] - \mathbf a \cdot (\mathbf d_j + \mathbf u)},
 
-too, for every symmetric matrix C and every a: a curved object looks like a beam that turns while it is scanned, and one
-that darkens along the scan like a beam that fades. `SteadyBeam` takes the beam as steady in direction, and a trend of
-the counts as one of the beam.
+too, for every smooth phase :math:`\Phi` and every a: a curved object looks like a beam that turns while it is scanned,
+and one that darkens along the scan like a beam that fades. `SteadyBeam` takes the beam as steady in direction, and a
+trend of the counts as one of the beam. The phase is a polynomial of second and third order, and the directions of the
+beams are its gradient; of its change in a window,
+
+.. math:: \Phi(\mathbf d + \mathbf u) - \Phi(\mathbf d) - \Phi(\mathbf u) \approx
+          \nabla\Phi(\mathbf d) \cdot \mathbf u
+          + \tfrac12 \mathbf u^T [\nabla\nabla\Phi(\mathbf d) - \nabla\nabla\Phi(0)]\, \mathbf u .
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.polynomial.polynomial import polyder, polyval2d
 
 from adorym.data.dataset import Dataset
 from adorym.forward.base import BoundModel
@@ -33,15 +38,17 @@ from adorym.updates.base import State, Update
 EVERY = 5  # epochs
 EXPLAINED = 0.1  # part of the variance
 LOST = 0.25  # part of the energy that is moved
+ORDER = 3  # of the polynomial in places on the object
+UNTIL = 0.6  # of the run: the rest of it mends what the last move left
 
 
 @dataclass(frozen=True, eq=False)
 class SteadyBeam(Update):
-    """Moves a turn of the beam that is linear in its position, and a fading that the counts do not show, to the object.
+    """Moves a turn of the beam that goes with its position, and a fading that the counts do not show, to the object.
 
-    It acts between epochs while the run goes on, so that what little the loss changes is mended: a phase is expanded
-    to first order, and only as many waves are kept as there are variations. Where these do not describe the new beam
-    as well as the old one, nothing is moved.
+    It acts between epochs in the first part of the run, so that what little the loss changes is mended: a phase is
+    expanded to first order, and only as many waves are kept as there are variations. Where these do not describe the
+    new beam as well as the old one, nothing is moved.
 
     Attributes:
         dataset: The data.
@@ -54,7 +61,7 @@ class SteadyBeam(Update):
     origin_px: tuple[int, int]
 
     def due(self, epoch: int, epochs: int) -> bool:
-        return epoch % EVERY == 0 and epoch < epochs
+        return epoch % EVERY == 0 and epoch < UNTIL * epochs
 
     def apply(self, state: State) -> State:
         names = (PROBE, VARIATIONS, WEIGHTS, OBJECT)
@@ -74,29 +81,32 @@ class SteadyBeam(Update):
         bend, slope = self._trends(waves, shares, away)
         center = (np.array(waves.shape[1:]) - 1) / 2
         window = np.indices(waves.shape[1:]) - center[:, None, None]
-        turned, turn = waves / _factor(window, bend, slope), -(away @ bend)
-        waves = np.concatenate([turned, *(1j * window[:, None] * turned)])
+        turned = waves / np.exp(1j * bend.phase(window) + np.tensordot(slope, window, 1))
+        u_y, u_x = window[:, None]
+        terms = np.stack([u_y, u_x, u_y**2 / 2, u_y * u_x, u_x**2 / 2])
+        waves = np.concatenate([turned, *(1j * terms * turned)])
         steady = shares * (1 - away @ slope)[:, None]
-        made = np.concatenate([steady, *(turn.T[:, :, None] * shares)], axis=1)
+        made = np.concatenate([steady, *(-bend.expansion(away)[:, :, None] * shares)], axis=1)
         mean, root = made.mean(0), float(np.sqrt(powers(modes)[0]))
         found = strongest(made - mean, waves, len(variations), root)
         if found is None:
             return state
-        moved = made - np.pad(shares, ((0, 0), (0, 2 * shares.shape[1])))
+        moved = made - np.pad(shares, ((0, 0), (0, made.shape[1] - shares.shape[1])))
         lost = _energy(made - mean, waves) - float(np.sum(found[0] ** 2)) * root**2
         if lost > LOST * _energy(moved - moved.mean(0), waves):  # few variations may have no room for what is moved
             return state
         places = np.indices(self.shape) - (middle + self.origin_px + center)[:, None, None]
         changed = dict(zip(names, (np.tensordot(mean, waves, 1)[None], *reversed(found)), strict=False))
         changed = {name: array.astype(state.values[name].dtype) for name, array in changed.items()}
-        return state.with_values(**changed).with_(factor=_factor(places, bend, slope).astype(modes.dtype))
+        factor = np.exp(1j * bend.phase(places) + np.tensordot(slope, places, 1))
+        return state.with_values(**changed).with_(factor=factor.astype(modes.dtype))
 
     @cached_property
     def _counts(self) -> np.ndarray:
         return np.maximum(pattern_counts(self.dataset), 1.0)
 
-    def _trends(self, waves: np.ndarray, shares: np.ndarray, away: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """C ``(2, 2)`` in rad/px^2, from the directions of the beams, and a ``(2,)`` in 1/px, from their powers."""
+    def _trends(self, waves: np.ndarray, shares: np.ndarray, away: np.ndarray) -> tuple[Bend, np.ndarray]:
+        """The phase that the directions of the beams are the gradient of; a ``(2,)`` in 1/px, from their powers."""
         flat = waves.reshape(len(waves), -1)
         power = np.einsum("nj,jk,nk->n", shares, (flat.conj() @ flat.T).real, shares)
         direction = []
@@ -104,11 +114,60 @@ class SteadyBeam(Update):
             derived = np.gradient(waves, axis=axis).reshape(flat.shape)
             direction.append(np.einsum("nj,jk,nk->n", shares, (flat.conj() @ derived.T).imag, shares) / power)
         direction = np.array(direction) - np.mean(direction, axis=1, keepdims=True)
-        (y, x), none = away.T, np.zeros(len(away))
-        design = np.concatenate([np.stack([y, x, none], axis=1), np.stack([none, y, x], axis=1)])
-        yy, yx, xx = _explaining(design, direction.ravel())
+        bend = Bend.along(away)
+        design = np.concatenate([each - each.mean(1, keepdims=True) for each in bend.slopes(away)], axis=1).T
         light = np.log(self._counts / power) / 2
-        return np.array([[yy, yx], [yx, xx]]), -_explaining(away, light - light.mean())
+        return bend.times(_explaining(design, direction.ravel())), -_explaining(away, light - light.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Bend:
+    """A phase that is a polynomial of second and higher order in places (y, x), and of second order beyond the scan.
+
+    Attributes:
+        reach_px: (y, x) half the extent of the scan; places are measured in this.
+        coefficients: ``(k, order + 1, order + 1)`` of powers of y and of x: of one phase, or of each term of it.
+    """
+
+    reach_px: np.ndarray
+    coefficients: np.ndarray
+
+    @classmethod
+    def along(cls, away: np.ndarray) -> Bend:
+        """All terms, for a scan with positions ``(n, 2)`` from its middle."""
+        orders = np.add.outer(range(ORDER + 1), range(ORDER + 1))
+        y, x = np.nonzero((orders >= 2) & (orders <= ORDER))
+        terms = np.zeros((len(y), *orders.shape))
+        terms[np.arange(len(y)), y, x] = 1
+        return cls(np.maximum(np.abs(away).max(0), 1.0), terms)
+
+    def times(self, factors: np.ndarray) -> Bend:
+        """The sum of the terms, each with its factor."""
+        return Bend(self.reach_px, np.tensordot(factors, self.coefficients, 1)[None])
+
+    def _at(self, places: np.ndarray, y_times: int, x_times: int) -> np.ndarray:
+        """``(k, ...)`` derivatives at places ``(2, ...)`` within the scan."""
+        derived = polyder(polyder(self.coefficients, y_times, axis=1), x_times, axis=2)
+        y, x = places[0] / self.reach_px[0], places[1] / self.reach_px[1]
+        return polyval2d(y, x, np.moveaxis(derived, 0, -1)) / np.prod(self.reach_px ** (y_times, x_times))
+
+    def phase(self, places: np.ndarray) -> np.ndarray:
+        """In rad, at places ``(2, ...)``."""
+        reach = self.reach_px.reshape(2, *(1,) * (places.ndim - 1))
+        edge = np.clip(places, -reach, reach)
+        y, x = places - edge
+        first = self._at(edge, 1, 0) * y + self._at(edge, 0, 1) * x
+        second = self._at(edge, 2, 0) * y**2 / 2 + self._at(edge, 1, 1) * y * x + self._at(edge, 0, 2) * x**2 / 2
+        return (self._at(edge, 0, 0) + first + second)[0]
+
+    def slopes(self, away: np.ndarray) -> np.ndarray:
+        """``(2, k, n)`` gradient at positions ``(n, 2)``, in rad/px."""
+        return np.stack([self._at(away.T, 1, 0), self._at(away.T, 0, 1)])
+
+    def expansion(self, away: np.ndarray) -> np.ndarray:
+        """``(5, n)`` factors of u_y, u_x, u_y^2/2, u_y u_x and u_x^2/2 at positions ``(n, 2)``."""
+        second = [self._at(away.T, *times) - self._at(np.zeros((2, 1)), *times) for times in ((2, 0), (1, 1), (0, 2))]
+        return np.concatenate([self.slopes(away)[:, 0], *second])
 
 
 def _explaining(design: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -122,12 +181,6 @@ def _energy(shares: np.ndarray, waves: np.ndarray) -> float:
     """Sum of ``|shares @ waves|^2``."""
     flat = waves.reshape(len(waves), -1)
     return float(np.einsum("nj,jk,nk->", shares, (flat.conj() @ flat.T).real, shares))
-
-
-def _factor(places: np.ndarray, bend: np.ndarray, slope: np.ndarray) -> np.ndarray:
-    """``exp(i/2 r C r + a r)`` at places ``(2, y, x)``."""
-    phase = np.einsum("iyx,ij,jyx->yx", places, bend, places) / 2
-    return np.exp(1j * phase + np.tensordot(slope, places, 1))
 
 
 def variation_gauges(bound: BoundModel[Geometry], mode: int, scans: tuple[np.ndarray, ...] = ()) -> tuple[Update, ...]:

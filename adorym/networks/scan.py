@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.spatial import cKDTree
+import scipy  # its slow parts load at their first use
 
 from adorym.data.dataset import Dataset
 from adorym.errors import DataError
@@ -73,7 +73,7 @@ class Scan(PatternSource):
         if self.group == 1:
             return own
         many = min(CANDIDATES, self.length)
-        distance, found = cKDTree(self.positions_px).query(self.positions_px, k=many)
+        distance, found = scipy.spatial.cKDTree(self.positions_px).query(self.positions_px, k=many)
         reach = max(NEAR * beam_diameter_px(self.probe), float(np.median(distance[:, min(self.group, many) - 1])))
         return np.array(
             [self._spread(i, near[d <= reach], near) for i, (d, near) in enumerate(zip(distance, found, strict=True))]

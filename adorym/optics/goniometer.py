@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+import scipy  # its slow parts load at their first use
 
 from adorym.errors import ConfigError
 from adorym.registry import component
@@ -58,7 +58,7 @@ def direction(axis: Axis) -> np.ndarray:
 
 def turned(axis: np.ndarray, angle_rad: float) -> np.ndarray:
     """``(3, 3)`` right-handed rotation about a unit vector."""
-    return np.asarray(Rotation.from_rotvec(angle_rad * axis).as_matrix())
+    return np.asarray(scipy.spatial.transform.Rotation.from_rotvec(angle_rad * axis).as_matrix())
 
 
 def together(circles: Iterable[Circle]) -> np.ndarray:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy import ndimage
 
 from adorym.data.field_of_view import FieldOfView, robust_range, solid, without_ramp
 from adorym.data.result import Result
@@ -93,7 +93,9 @@ def _channels(
 def _sections(result: Result, view: FieldOfView) -> dict[str, list[Panel]]:
     volume = result.object[view.crop]
     density = np.nan_to_num(np.abs(volume if volume.ndim == 3 else volume[..., 0]))
-    center = [round(float(c)) for c in ndimage.center_of_mass(density if density.any() else np.ones(density.shape))]
+    center = [
+        round(float(c)) for c in scipy.ndimage.center_of_mass(density if density.any() else np.ones(density.shape))
+    ]
     dy, dx, dz = result.voxel_size_m or (1.0, 1.0, 1.0)
     across = {"x–z": (volume[center[0]].swapaxes(0, 1), (dz, dx))}
     planes = {"x–y": (volume[:, :, center[2]], (dy, dx)), "z–y": (volume[:, center[1]], (dy, dz)), **across}

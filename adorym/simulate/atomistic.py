@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import ndimage
 
 from adorym.errors import BackendError
 from adorym.networks.shards import Examples, write_shards
@@ -139,7 +139,7 @@ def atomistic_crystal(rng: np.random.Generator, settings: AtomisticSettings) -> 
     filling, moved = voxels(atoms, relaxed_displacement(atoms, rng, settings), settings)
     phase = -2 * np.pi * moved.sum(0)  # G = 2 pi (1, 1, 1) in units of the lattice constant
     xp = get_backend("torch", device="cpu", precision="single")
-    filling = ndimage.gaussian_filter(filling, 0.3)[None]
+    filling = scipy.ndimage.gaussian_filter(filling, 0.3)[None]
     flat = without_ramp(xp, xp.asarray(phase[None]), xp.asarray(filling))
     modulus, offsets = measured(xp, rng, xp.asarray(filling), flat, settings.photons)
     flat = flat - ramp_phase(xp, offsets, filling.shape[1:])

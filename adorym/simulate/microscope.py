@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import fft
 
 from adorym.data.dataset import Dataset
 from adorym.optics.geometry import Grid
@@ -74,7 +74,7 @@ class Microscope(Simulation):
         n, fine = 2 * times * self.oversample, self.pixel / (times * self.oversample)
         wide = Grid((n * self.window_px[0], n * self.window_px[1]), (fine, fine), camera.wavelength_m)
         specimen = self.phantom.transmission(wide, for_specimen)
-        spectrum = fft.fft2(specimen)
+        spectrum = scipy.fft.fft2(specimen)
         expected = np.stack([self._picture(spectrum, wide, each, n // 2) for each in lamps])
         counts, mask = self.noise.measure(self.photons * expected, for_noise)
         return simulated(
@@ -99,7 +99,7 @@ class Microscope(Simulation):
         radius, step = np.hypot(qy, qx), wide.wavelength_m / max(wide.extent_m)
         inside = np.clip(0.5 + (self.numerical_aperture - radius) / step, 0, 1)
         bent = np.exp(-1j * np.pi * self.defocus / wide.wavelength_m * radius**2)
-        return self._middle(np.abs(fft.ifft2(spectrum * inside * bent)) ** 2, skip)[::skip, ::skip]
+        return self._middle(np.abs(scipy.fft.ifft2(spectrum * inside * bent)) ** 2, skip)[::skip, ::skip]
 
     def _middle(self, whole: np.ndarray, times: int) -> np.ndarray:
         """The field of view of ``whole``, which has ``times`` samples a pixel of the camera and is twice as wide."""
@@ -111,6 +111,6 @@ def _on_pixels(fine: np.ndarray, factor: int) -> np.ndarray:
     """Every ``factor``-th sample of ``fine``, without the details that these cannot hold."""
     shape = [n // factor for n in fine.shape]
     first = [n // 2 - k // 2 for n, k in zip(fine.shape, shape, strict=True)]
-    spectrum = fft.fftshift(fft.fft2(fine))
+    spectrum = scipy.fft.fftshift(scipy.fft.fft2(fine))
     cut = spectrum[first[0] : first[0] + shape[0], first[1] : first[1] + shape[1]]
-    return fft.ifft2(fft.ifftshift(cut)) / factor**2
+    return scipy.fft.ifft2(scipy.fft.ifftshift(cut)) / factor**2

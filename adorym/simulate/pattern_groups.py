@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import fft
 
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.errors import ConfigError
@@ -55,7 +55,7 @@ class ProbeFamily:
         lens = 0.5 * np.pi * radius * rng.uniform(0, self.diameter) * rng.choice([-1, 1])
         middle = np.exp(-2j * np.pi * frequency * (size - 1) / 2 / size)
         spectrum = pupil * np.exp(1j * lens * (from_middle / radius) ** 2) * middle[:, None] * middle
-        return scale_power(fft.ifft2(spectrum)[None], 1.0).astype(np.complex64)
+        return scale_power(scipy.fft.ifft2(spectrum)[None], 1.0).astype(np.complex64)
 
 
 @component
@@ -131,7 +131,7 @@ class SyntheticPatterns(PatternSource):
         made = self.settings
         if not made.dead_pixels and not made.beam_stop:
             return None
-        y = fft.fftfreq(self.size, 1 / self.size)
+        y = scipy.fft.fftfreq(self.size, 1 / self.size)
         good = np.hypot(y[:, None], y) >= made.beam_stop
         return good & (rng.uniform(size=good.shape) >= made.dead_pixels)
 
@@ -180,10 +180,10 @@ class SyntheticPatterns(PatternSource):
         stated = true + made.position_error / np.sqrt(2) * rng.standard_normal(true.shape)
         good = self._good(rng)
         return Dataset(
-            patterns=ArrayPatterns(fft.fftshift(counts[:, 0], axes=(-2, -1))),
+            patterns=ArrayPatterns(scipy.fft.fftshift(counts[:, 0], axes=(-2, -1))),
             probe_positions_px=stated,
             start_probe=probe * np.sqrt(photons),
-            mask=None if good is None else fft.fftshift(good),
+            mask=None if good is None else scipy.fft.fftshift(good),
             truth={"object": obj, "probe": probe * np.sqrt(photons), "probe_positions_px": true},
             format="simulation",
         )
@@ -210,14 +210,16 @@ def _exposed(
     corners = np.rint(positions).astype(np.int64)
     y, x = (corners[..., axis, None] + np.arange(n) for axis in (0, 1))
     patches = obj[y[..., :, None], x[..., None, :]]
-    waves = fft.fft2((shifted(probe, positions - corners) * patches[:, :, None]).astype(np.complex64), norm="ortho")
+    waves = scipy.fft.fft2(
+        (shifted(probe, positions - corners) * patches[:, :, None]).astype(np.complex64), norm="ortho"
+    )
     return rng.poisson(photons * np.sum(np.abs(waves) ** 2, axis=2)).astype(np.float32), patches
 
 
 def shifted(probe: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Modes ``(..., m, y, x)`` of ``probe`` ``(m, y, x)`` moved by ``offsets`` ``(..., 2)``, at most half a pixel."""
     n = probe.shape[-1]
-    frequency = fft.fftfreq(n)
+    frequency = scipy.fft.fftfreq(n)
     turns = np.exp(-2j * np.pi * offsets[..., None] * frequency)
     kernel = turns[..., 0, :, None] * turns[..., 1, None, :]
-    return fft.ifft2(fft.fft2(probe) * kernel[..., None, :, :])
+    return scipy.fft.ifft2(scipy.fft.fft2(probe) * kernel[..., None, :, :])

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import fft, ndimage
 
 from adorym.data.dataset import Dataset
 from adorym.optics.geometry import Grid
@@ -69,8 +69,10 @@ class SpeckleExperiment(Simulation):
         specimen = self._smooth(self.phantom.transmission(fine, for_specimen))
         expected = []
         for _ in range(self.diffusers):
-            lit = fft.ifft2(fft.fft2(self._diffuser(wide, for_diffuser)) * free_space(fine, self.diffuser_distance))
-            waves = fft.ifft2(fft.fft2(np.stack([lit * specimen, lit])) * free_space(fine, self.distance))
+            lit = scipy.fft.ifft2(
+                scipy.fft.fft2(self._diffuser(wide, for_diffuser)) * free_space(fine, self.diffuser_distance)
+            )
+            waves = scipy.fft.ifft2(scipy.fft.fft2(np.stack([lit * specimen, lit])) * free_space(fine, self.distance))
             expected.append(self._pixels(np.abs(waves) ** 2))
         counts, mask = self.noise.measure(self.photons * np.concatenate(expected), for_noise)
         return simulated(
@@ -89,14 +91,16 @@ class SpeckleExperiment(Simulation):
         """``specimen`` with its phase and absorption smoothed; its phase must not wrap."""
         depth = -np.log(np.abs(specimen)) - 1j * np.unwrap(np.unwrap(np.angle(specimen)), axis=0)
         width = self.blur * self.oversample
-        return np.exp(-ndimage.gaussian_filter(depth.real, width) - 1j * ndimage.gaussian_filter(depth.imag, width))
+        return np.exp(
+            -scipy.ndimage.gaussian_filter(depth.real, width) - 1j * scipy.ndimage.gaussian_filter(depth.imag, width)
+        )
 
     def _diffuser(self, wide: Grid, rng: np.random.Generator) -> np.ndarray:
         """Transmission on the fine grid; what is drawn does not depend on how fine it is."""
-        noise = fft.fftshift(fft.fft2(rng.standard_normal(wide.window_px)))
+        noise = scipy.fft.fftshift(scipy.fft.fft2(rng.standard_normal(wide.window_px)))
         edges = [(size * (self.oversample - 1) // 2,) * 2 for size in wide.window_px]
-        spectrum = fft.ifftshift(np.pad(noise, edges))
-        screen = fft.ifft2(ndimage.fourier_gaussian(spectrum, self.grain * self.oversample)).real
+        spectrum = scipy.fft.ifftshift(np.pad(noise, edges))
+        screen = scipy.fft.ifft2(scipy.ndimage.fourier_gaussian(spectrum, self.grain * self.oversample)).real
         return np.exp(1j * self.diffuser * screen / screen.std())
 
     def _pixels(self, fine: np.ndarray) -> np.ndarray:

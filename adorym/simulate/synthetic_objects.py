@@ -11,8 +11,8 @@ from collections.abc import Callable
 from typing import Annotated, Literal, get_args
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import ndimage
 
 from adorym.errors import ConfigError
 from adorym.registry import component
@@ -81,7 +81,7 @@ def dead_leaves(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 def blurred_noise(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """White noise under a Gaussian of 1 to 3 px."""
-    return ndimage.gaussian_filter(rng.uniform(size=shape), rng.uniform(1, 3), mode="wrap")
+    return scipy.ndimage.gaussian_filter(rng.uniform(size=shape), rng.uniform(1, 3), mode="wrap")
 
 
 def layered_shapes(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -106,7 +106,7 @@ def multi_octave_noise(shape: tuple[int, int], rng: np.random.Generator) -> np.n
     made, cells, weight, falls = np.zeros(shape), 2, 1.0, rng.uniform(0.45, 0.75)
     while cells * 2 <= min(shape):
         knots = rng.uniform(size=(cells + 3, cells + 3))
-        fine = ndimage.zoom(knots, [(n + 2 * n / cells) / (cells + 3) for n in shape], order=3, mode="nearest")
+        fine = scipy.ndimage.zoom(knots, [(n + 2 * n / cells) / (cells + 3) for n in shape], order=3, mode="nearest")
         made += weight * fine[: shape[0], : shape[1]]
         cells, weight = cells * 2, weight * falls
     return made

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from data_files import JOULE_PER_EV, WINDOW, counts, cxi, translations, write
 
+from adorym.commands.inspect import inspect
 from adorym.data.near_field import in_near_field
 from adorym.data.open import open_dataset
 from adorym.errors import ConfigError, DataError, GeometryError
@@ -150,6 +151,22 @@ def test_dark_white_and_probe(tmp_path):
 def test_missing_side_of_a_pixel_is_square(tmp_path):
     dataset = open_dataset(cxi(tmp_path / "a.cxi", instrument_1__detector_1__y_pixel_size=None))
     assert dataset.detector_pixel_size_m == (75e-6, 75e-6) and any("taken as square" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize("size", [2e-314, 1e300, 0.0, -75e-6, np.nan, np.inf])
+def test_a_size_that_cannot_be_is_unknown(tmp_path, size):
+    one_side = cxi(tmp_path / "a.cxi", instrument_1__detector_1__x_pixel_size=size)
+    assert open_dataset(one_side).detector_pixel_size_m == (55e-6, 55e-6)
+    distance = cxi(tmp_path / "b.cxi", instrument_1__detector_1__distance=-size)  # a distance has no sign
+    if size > 0 or np.isnan(size):
+        with pytest.raises(DataError, match=r"data\.distance"):
+            open_dataset(distance)
+
+
+def test_an_empty_array_of_positions_holds_none(tmp_path):
+    path = cxi(tmp_path / "a.cxi", data_1__translation=np.zeros((0, 3)))
+    assert open_dataset(path).probe_positions_px is None
+    assert "positions" in inspect(path).missing["ptychography"]
 
 
 def test_unknown_pixel_size_says_what_would_give_it(tmp_path):

@@ -89,6 +89,12 @@ class Raw:
     notes: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
 
+    @property
+    def scanned(self) -> bool:
+        """Whether there are positions of a probe; an empty array holds none."""
+        recorded = None if self.recorded is None else self.recorded.values
+        return any(each is not None and len(each) > 0 for each in (recorded, self.positions_px, self.positions_m))
+
 
 class Reader(ABC):
     """Reads one file format; register it in the group ``reader``."""
@@ -168,7 +174,7 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     frames = _frames(replace(raw, patterns=patterns, mask=mask, measured=measured, lengths=lengths), chosen)
     frames = frames.windowed(overrides, chosen, notes)
     given = frames.lengths.pixel_size_m
-    lengths = frames.lengths.completed(frames.patterns.shape[1:], notes, scanned=_scanned(raw))
+    lengths = frames.lengths.completed(frames.patterns.shape[1:], notes, scanned=raw.scanned)
     check_particles(lengths, overrides, path)
     used = replace(raw, patterns=frames.patterns, lengths=lengths)
     positions, of_length, zero = _positions(used, overrides, np.array(frames.scale), notes, doubts, path)
@@ -222,15 +228,11 @@ def _in_rows(raw: Raw, overrides: Overrides) -> Raw:
     return replace(raw, patterns=patterns, mask=mask, dark=dark, flat=flat, drift=drift)
 
 
-def _scanned(raw: Raw) -> bool:
-    return any(each is not None for each in (raw.recorded, raw.positions_px, raw.positions_m))
-
-
 def _with_own(raw: Raw, overrides: Overrides, notes: list[str], path: str) -> Raw:
     """With the positions and angles that the user gives."""
     own = own_positions(overrides, raw.scan_shape, raw.patterns.shape[0], notes, path)
     raw = raw if own is None else replace(raw, recorded=own)
-    found = chosen_angles(overrides, raw.patterns.shape[0], len(raw.theta_rad), scanned=_scanned(raw))
+    found = chosen_angles(overrides, raw.patterns.shape[0], len(raw.theta_rad), scanned=raw.scanned)
     if found is None:
         return raw
     theta, index, doubts = found
@@ -247,7 +249,7 @@ def with_fields(raw: Raw, overrides: Overrides, notes: list[str], doubts: list[s
     if overrides.white is not None:
         flats = own_fields(overrides.white, "flat", overrides, window)
         turned = len(raw.theta_rad) > 1 or overrides.theta is not None or overrides.theta_range is not None
-        kind = overrides.white_fields or one_each(len(flats), n, _scanned(raw) or turned, notes)
+        kind = overrides.white_fields or one_each(len(flats), n, raw.scanned or turned, notes)
         when = moments_of(kind, len(flats), moments_in(field_files(overrides.white)), np.arange(n, dtype=float), path)
         flat, drift = beam_of(flats, dark, when, notes)
         doubts += clipping(raw.patterns, flats)
@@ -270,7 +272,7 @@ def _without_gaps(
 ) -> np.ndarray | None:
     """The mask with the pixels left out that hold a detector's mark instead of counts."""
     patterns = raw.patterns if chosen.is_all else select(raw.patterns, chosen.patterns)
-    silent = _scanned(raw) and overrides.mask is None  # who gives a mask knows the detector
+    silent = raw.scanned and overrides.mask is None  # who gives a mask knows the detector
     signed = raw.measured == "line_integrals"
     gaps = find_gaps(patterns, chosen_mask(mask, chosen), signed=signed, silent=silent)
     if gaps is None:
@@ -351,7 +353,7 @@ def _positions(
     raw: Raw, overrides: Overrides, scale: np.ndarray, notes: list[str], doubts: list[str], path: str
 ) -> tuple[np.ndarray | None, bool, tuple[float, float]]:
     """What `placed` makes of all positions, those of the user or those of the file; doubts about them are added."""
-    found = raw.recorded or recorded_in(raw.positions_px, raw.positions_m)
+    found = raw.recorded or recorded_in(raw.positions_px, raw.positions_m) if raw.scanned else None
     window = raw.patterns.shape[1:], scale
     return (
         (None, False, (0.0, 0.0))
@@ -366,7 +368,7 @@ def _frames(raw: Raw, chosen: Selection) -> Frames:
         patterns=raw.patterns if chosen.is_all else select(raw.patterns, chosen.patterns),
         mask=chosen_mask(raw.mask, chosen),
         lengths=raw.lengths,
-        scanned=_scanned(raw),
+        scanned=raw.scanned,
         amplitude=raw.measured == "amplitude",
         start_probe=raw.start_probe,
         rotation_center_px=raw.rotation_center_px,

@@ -21,7 +21,7 @@ import numpy as np
 from adorym.data.flat_fields import mean_field
 from adorym.data.hdf5 import broken_link, find, lost_file, numbers, open_hdf5, quantity, single, text_attribute, whole
 from adorym.data.hdf5_tree import leaves
-from adorym.data.lengths import Lengths
+from adorym.data.lengths import Lengths, is_length
 from adorym.data.overrides import Overrides
 from adorym.data.patterns import Hdf5Patterns, Orientation
 from adorym.data.readers.base import Raw, Reader
@@ -219,7 +219,8 @@ def _detector(entry: h5py.Group, frames: h5py.Dataset) -> h5py.Group:
 def _pixel_size(detector: h5py.Group, notes: list[str]) -> tuple[float, float] | None:
     """(y, x) pitch; a file that gives one side only means square pixels."""
     sides = [find(detector, [f"{axis}_pixel_size", f"geometry_1/{axis}_pixel_size"]) for axis in "yx"]
-    values = [None if side is None else single(quantity(side, "m")) for side in sides]
+    stored = [None if side is None else single(quantity(side, "m")) for side in sides]
+    values = [side if side is not None and is_length(side) else None for side in stored]
     y, x = values[0] or values[1], values[1] or values[0]
     if y is None or x is None:
         return None

@@ -37,7 +37,7 @@ def joined_raw(raws: Sequence[Raw], path: str) -> Raw:
                                 remedy="give the value with data, if one of them is wrong")  # fmt: skip
     shapes = [raw.patterns.shape for raw in raws]
     masks = [np.broadcast_to(True if raw.mask is None else raw.mask, raw.patterns.shape) for raw in raws]
-    scanned = raws[0].recorded is not None or raws[0].positions_px is not None or raws[0].positions_m is not None
+    scanned = raws[0].scanned
     angles, offset = [], 0
     for raw in raws:
         angles.append(offset + (np.zeros(raw.patterns.shape[0], int) if raw.angle_index is None else raw.angle_index))
@@ -125,8 +125,7 @@ def same_angles(raws: Sequence[Raw]) -> bool:
     """Whether several sets of pictures without a scan are taken at the same angles, as those of several distances."""
     first = raws[0].theta_rad
     for raw in raws:
-        scanned = any(each is not None for each in (raw.positions_px, raw.positions_m, raw.recorded))
-        if scanned or raw.theta_rad.shape != first.shape or not np.allclose(raw.theta_rad, first, atol=1e-6):
+        if raw.scanned or raw.theta_rad.shape != first.shape or not np.allclose(raw.theta_rad, first, atol=1e-6):
             return False
         if len(first) > 1 and raw.patterns.shape[0] != len(first):
             return False
