@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
+import scipy  # its slow parts load at their first use
 from pydantic import Field
-from scipy import fft
 
 from adorym.data.dataset import Dataset
 from adorym.optics.bragg_geometry import Beam, BraggGeometry, lattice_m
@@ -177,7 +177,7 @@ class BraggScan(Simulation):
             step = -turn * np.cross(Y, q)  # of the detector in the reciprocal space of the crystal
             wave = np.zeros((u.size, v.size), complex)
             wave[np.ix_(*middle)] = (lit * np.exp(-1j * (r @ step))).sum(-1)
-            far = fft.fftshift(np.abs(fft.fft2(wave)) ** 2)
+            far = scipy.fft.fftshift(np.abs(scipy.fft.fft2(wave)) ** 2)
             y, x = (n // 2 for n in self.window_px)
             found.append(far[y : y + self.window_px[0], x : x + self.window_px[1]])
         return np.array(found)
