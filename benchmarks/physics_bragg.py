@@ -17,7 +17,6 @@ from physics_models import STATIC, run
 from adorym.data.dataset import Dataset
 from adorym.engine.loop import Reconstruction
 from adorym.initializers.phasing import Phasing
-from adorym.metrics import position_errors
 from adorym.metrics.crystal import CrystalMatch, match
 from adorym.simulate.bragg import BraggCrystal
 from adorym.simulate.bragg_scan import BraggScan
@@ -29,7 +28,7 @@ SLICES = 6
 def bragg_ptychography() -> Iterator[Figure]:
     """Phase of the film after shift, ramp and offset, started from a Gaussian beam in its focus, 1.2 x too wide.
 
-    The film is as thick as 5.4 slices, the model has 6. Then positions that are wrong by 20 nm along each axis.
+    The film is as thick as 5.4 slices, the model has 6.
     """
     simulation = BraggScan(scan=(6, 6), angles=10)
     data = simulation.run(0)
@@ -41,13 +40,6 @@ def bragg_ptychography() -> Iterator[Figure]:
     yield Figure("bragg_ptychography.displacement_rms_pm", 1e12 * found.phase_rms_rad * spacing_m / (2 * np.pi), 6.0)
     yield Figure("bragg_ptychography.one_minus_overlap", 1 - found.overlap, 0.06)
     _picture(found.aligned, true)
-    moved = BraggScan(scan=(6, 6), angles=10, position_error=20e-9).run(0)
-    made = _run(moved, probe={"start": 10}, probe_positions={"start": 5})
-    true_px = made.problem.model.placed(moved.with_(probe_positions_px=moved.truth["probe_positions_px"]))
-    present = made.problem.present()["probe_positions"]
-    for name, each in (("as_recorded", made.problem.recorded_px), ("refined", present)):
-        wrong = position_errors(each, true_px.probe_positions_px).rms_px
-        yield Figure(f"bragg_ptychography.positions_{name}_px", wrong, 0.3 if name == "refined" else None)
 
 
 def strong_strain() -> Iterator[Figure]:
