@@ -227,11 +227,12 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="PATH", help="What to write; beside the result by default.")
     ] = None,
+    time: Annotated[float | None, typer.Option(help="Moment of an object that changes.")] = None,
 ) -> None:
     """Write a result for other programs."""
     from adorym.commands.export import export as work
 
-    for path in work(result, to, output):
+    for path in work(result, to, output, time):
         out.print(str(path))
 
 

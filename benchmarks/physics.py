@@ -23,12 +23,14 @@ from figures import Figure, main
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
 from physics_bragg import bragg_ptychography, strong_strain
+from physics_cone import cone_beam
 from physics_detector import pattern_shift
 from physics_electrons import electrons
 from physics_models import fourier_ptychography, speckle_tracking
 from physics_runs import ENERGY_EV, PIXEL_M, STATIC, error, measured, run
 from physics_states import mixed_states
 from physics_tilt import object_tilt, semi_angle
+from physics_time import changing_foam
 from physics_waves import FINE, WINDOW, beam, patterns, raster, seen, specimen
 from scipy.ndimage import gaussian_filter
 
@@ -225,6 +227,8 @@ MAKERS = {
     "semi_angle": semi_angle,
     "bragg_ptychography": bragg_ptychography,
     "strong_strain": strong_strain,
+    "changing_foam": changing_foam,
+    "cone_beam": cone_beam,
 }
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def projectors() -> Iterator[Figure]:
     """Agreement with ASTRA's linear projector, and time of projection and back-projection, in ms a slice."""
     xp = get_backend("torch", device="cpu", threads=1)
     theta = np.linspace(0, np.pi, ANGLES, endpoint=False)
-    picture = _phantom()
+    picture = phantom()
     reference, astra_ms = _astra(picture, theta)
     engines = [Joseph()] + ([Fourier(tolerance=1e-3)] if importlib.util.find_spec("finufft") else [])
     volume = xp.asarray(np.repeat(picture[None], ROWS, axis=0))
@@ -97,7 +97,7 @@ def _slope_error(engine: Any) -> float:
     return worst
 
 
-def _phantom() -> np.ndarray:
+def phantom() -> np.ndarray:
     from skimage.data import shepp_logan_phantom
     from skimage.transform import resize
 

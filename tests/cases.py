@@ -42,6 +42,7 @@ from adorym.engine.settings import RunSettings
 from adorym.forward.base import ForwardModel
 from adorym.forward.bragg_cdi import BraggCdi
 from adorym.forward.bragg_ptychography import BraggPtychography
+from adorym.forward.cone_tomography import ConeTomography
 from adorym.forward.crystal import CrystalObject
 from adorym.forward.fourier_ptychography import FourierPtychography
 from adorym.forward.holography import Holography
@@ -54,7 +55,8 @@ from adorym.forward.ptychography import Ptychography
 from adorym.forward.ptychotomography import PtychoTomography
 from adorym.forward.rocking_curve import RockingCurve
 from adorym.forward.speckle_tracking import SpeckleTracking
-from adorym.forward.tomography import Tomography
+from adorym.forward.time_course import TimeSettings
+from adorym.forward.tomography import TomogramSettings, Tomography
 from adorym.initializers import (
     algorithms,
     network,
@@ -169,6 +171,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "ptychography": _plain(Ptychography),
         "bragg_cdi": _plain(BraggCdi),
         "bragg_ptychography": _plain(BraggPtychography, geometry=BraggGeometry(gamma=GAMMA_RAD), slices=3),
+        "cone_tomography": _plain(ConeTomography, center=0.5),
         "rocking_curve": _plain(RockingCurve),
         "multi_peak": _plain(MultiPeak, reflections=REFLECTIONS, lattice=LATTICE_M),
         "holography": _plain(Holography, buffer_px=4),
@@ -422,8 +425,39 @@ def _ptychography(regime: str, modes: int, window: tuple[int, int], states: int 
 
 
 def ptychography_cases(window: tuple[int, int] = (12, 14), **model: Any) -> list[ModelCase]:
-    """Every propagation, one probe mode and two."""
-    return [_ptychography(regime, modes, window, **model) for regime in REGIMES for modes in (1, 2)]
+    """Every propagation, one probe mode and two; an object that changes."""
+    made = [_ptychography(regime, modes, window, **model) for regime in REGIMES for modes in (1, 2)]
+    return [*made, _changing(window, **model)]
+
+
+def _changing(window: tuple[int, int], **model: Any) -> ModelCase:
+    """What the model itself says of a thin object that changes during the scan."""
+    base, number = _ptychography("far_field", 1, window, **model), 3
+    names = ("probe", "probe_positions", "intensity_scale")
+    settings = {"object": MixedObject(margin_px=4, time=TimeSettings(basis=number)), "time_course": ParameterSettings()}
+    settings |= {name: base.settings[name] for name in names}
+
+    def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
+        values, rng = base.truth(shape[:2], origin), np.random.default_rng(12)
+        first = values["object"]
+        parts = [first, 0.2 * first**2, 0.1j * np.conj(first)]
+        course = np.cos(np.pi * np.linspace(0, 1, 20)[:, None] * np.arange(number)) + 0.1 * rng.normal(
+            size=(20, number)
+        )
+        return {"object": np.stack(parts, -1), "time_course": course} | {name: values[name] for name in names}
+
+    scales = dict(base.scales) | {"time_course": 0.1}
+    return _as_it_says(
+        replace(base, name="changing", settings=settings, truth=truth, scales=scales, floor=1e-9, rtol=1e-5)
+    )
+
+
+def _as_it_says(case: ModelCase) -> ModelCase:
+    """The same with the patterns that the model itself predicts of the truth."""
+    problem = case.problem()
+    insert(problem, case.truth(problem.store.shape, problem.bound.origin_px))
+    exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(case.dataset.n_patterns)))
+    return replace(case, dataset=case.dataset.with_(patterns=Exact(problem.bound.from_model_frame(exact))))
 
 
 def _thin_cases() -> list[ModelCase]:
@@ -531,12 +565,14 @@ def multislice_cases(window: tuple[int, int] = (12, 14)) -> list[ModelCase]:
 def _seen_volume(name: str, model: ForwardModel, dataset: Dataset, names: Collection[str]) -> ModelCase:
     """A volume, and what the model itself says of it at poses that differ from the start values."""
     settings = {each: model.refinable[each].settings() for each in names}
+    if "time_course" in names:
+        settings["object"] = TomogramSettings(time=TimeSettings(basis=3))
     if "probe" in names:
         settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), power=1e4)
 
     def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(5)
-        y, x, z = (np.linspace(-1, 1, n) for n in shape)
+        y, x, z = (np.linspace(-1, 1, n) for n in shape)  # a basis object is a part along z of such a volume
         r2 = y[:, None, None] ** 2 + (x[:, None] - 0.1) ** 2 + (z + 0.2) ** 2
         bound = model.bind(dataset, settings)
         made = {each: start_value(each, bound, rng) for each in names if each != "object"}
@@ -548,16 +584,18 @@ def _seen_volume(name: str, model: ForwardModel, dataset: Dataset, names: Collec
             "rotation_angles": 0.01,
             "relative_distances": 0.01,
             "affine": 0.02,
+            "time_course": 0.1,
+            "detector_roll": 0.03,
+            "detector_tilt": 0.03,
+            "detector_shift": 0.3,
+            "source_distance": 5e-4,
+            "detector_distance": 5e-4,
         }
         for each in [name for name in widths if name in made]:  # in this order: random numbers are drawn
             made[each] = made[each] + widths[each] * rng.normal(size=made[each].shape)
         return {each: made[each] for each in names}
 
-    case = ModelCase(name, model, dataset, settings, truth, GEOMETRY_SCALES, floor=1e-9, rtol=1e-5)
-    problem = case.problem()
-    insert(problem, truth(problem.store.shape, problem.bound.origin_px))
-    exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(dataset.n_patterns)))
-    return replace(case, dataset=dataset.with_(patterns=Exact(problem.bound.from_model_frame(exact))))
+    return _as_it_says(ModelCase(name, model, dataset, settings, truth, GEOMETRY_SCALES, floor=1e-9, rtol=1e-5))
 
 
 # A step of a thousandth of these: interpolation has kinks, and steps are to meet none of them.
@@ -569,18 +607,39 @@ GEOMETRY_SCALES = {
     "common_distance": 0.02,
     "relative_distances": 0.02,
     "object": 0.05,
+    "time_course": 0.1,
+    "detector_roll": 2e-4,
+    "detector_tilt": 2e-4,
+    "detector_shift": 2e-3,
+    "source_distance": 5e-6,
+    "detector_distance": 5e-6,
 }
 
 
 def tomography_cases() -> list[ModelCase]:
-    """Upright, and with everything that moves and every gain."""
+    """Upright, while the volume changes, and with everything that moves and every gain."""
     common = {"theta_rad": np.linspace(0.13, 2.9, 20), "angle_index": np.arange(20), "open_beam_counts": 1e3}
     dataset = Dataset(Exact(np.ones((20, 7, 9))), **common)
     names = ("object", "rotation_angles", "rotation_center")
     moving = (*names, "tilt", "object_shift", "axis_tilt", "pixel_gain", "intensity_scale")
     return [
         _seen_volume("tomography-level", Tomography(center=0.4), dataset, names),
+        _seen_volume("tomography-changing", Tomography(center=0.4), dataset, (*names, "time_course")),
         _seen_volume("tomography-moving", Tomography(center=-0.3, axis_tilt=(0.1, 0.03)), dataset, moving),
+    ]
+
+
+def cone_cases() -> list[ModelCase]:
+    """The volume alone; everything of the beam and of the detector; all that moves the volume."""
+    common = {"theta_rad": np.linspace(0.13, 5.9, 20), "angle_index": np.arange(20), "open_beam_counts": 1e3}
+    beam = {"source_distance_m": 2e-2, "distance_m": 3e-2, "detector_pixel_size_m": (2e-3, 2e-3)}
+    dataset = Dataset(Exact(np.ones((20, 5, 7))), **common, **beam)
+    names = ("object", "rotation_angles", "rotation_center")
+    detector = (*names, "source_distance", "detector_distance", "detector_roll", "detector_tilt", "detector_shift")
+    return [
+        _seen_volume("cone-level", ConeTomography(center=0.4), dataset, names),
+        _seen_volume("cone-detector", ConeTomography(), dataset, detector),
+        _seen_volume("cone-moving", ConeTomography(), dataset, (*names, "tilt", "object_shift", "pixel_gain")),
     ]
 
 
@@ -612,11 +671,8 @@ def _holography(name: str, parameters: tuple[str, ...], dataset: Dataset, **mode
         return values
 
     scales = {"common_distance": 0.02, "relative_distances": 0.02, "affine": 0.02, "pixel_ratio": 0.02}
-    case = ModelCase(name, made, dataset, settings, truth, scales | {"translation": 0.2, "log10_kappa": 0.3}, 1e-9)
-    problem = case.problem()
-    insert(problem, truth(problem.store.shape, problem.bound.origin_px))
-    exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(dataset.n_patterns)))
-    return replace(case, dataset=dataset.with_(patterns=Exact(exact)))
+    scales |= {"translation": 0.2, "log10_kappa": 0.3}
+    return _as_it_says(ModelCase(name, made, dataset, settings, truth, scales, 1e-9))
 
 
 def holography_cases(window: tuple[int, int] = (12, 14)) -> list[ModelCase]:
@@ -714,17 +770,15 @@ def _seen_by_itself(name: str, model: ForwardModel, data: Dataset, names: Collec
             values[each] = start * np.exp(1j * change) if each == "pupil" else start + change
         return values | ({"object": np.exp(-exponent)} if transmission else {})
 
-    case = ModelCase(name, model, data, settings, truth, {"object": 0.05, "reference_shift": 0.02}, 1e-7, rtol=1e-5)
-    problem = case.problem()
-    insert(problem, truth(problem.store.shape, problem.bound.origin_px))
-    exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(data.n_patterns)))
-    return replace(case, dataset=data.with_(patterns=Exact(exact)))
+    scales = {"object": 0.05, "reference_shift": 0.02}
+    return _as_it_says(ModelCase(name, model, data, settings, truth, scales, 1e-7, rtol=1e-5))
 
 
 MODELS: dict[str, Callable[..., list[ModelCase]]] = {
     "fourier_ptychography": microscope_cases,
     "speckle_tracking": speckle_cases,
     "tomography": tomography_cases,
+    "cone_tomography": cone_cases,
     "ptychotomography": ptychotomography_cases,
     "ptychography": _thin_cases,
     "multislice": multislice_cases,

@@ -32,6 +32,7 @@ from adorym.errors import ConfigError, ConfigErrors, InputError
 from adorym.forward.base import ForwardModel
 from adorym.forward.bragg_cdi import BraggCdi
 from adorym.forward.bragg_ptychography import BraggPtychography
+from adorym.forward.cone_tomography import ConeTomography
 from adorym.forward.crystal import CrystalObject
 from adorym.forward.fourier_ptychography import FourierPtychography
 from adorym.forward.holography import Holography
@@ -125,6 +126,14 @@ LARGE: dict[str, Callable[[], Case]] = {
     "multislice": lambda: _scan(Multislice(slices=4, spacing=1e-6), 60),
     "ptychotomography": lambda: _scan(PtychoTomography(), 200, 48, **TURNED),
     "tomography": lambda: _volume(Tomography(), (40, 24, 128), open_beam_counts=20.0),
+    "cone_tomography": lambda: _volume(
+        ConeTomography(),
+        (16, 20, 48),
+        open_beam_counts=20.0,
+        source_distance_m=1e-4,
+        distance_m=1e-4,
+        detector_pixel_size_m=(2e-7, 2e-7),
+    ),
     "holotomography": lambda: _volume(
         HoloTomography(buffer_px=8), (20, 32, 96), propagation_distance_m=np.array([5e-3]), open_beam_counts=20.0
     ),

@@ -8,13 +8,14 @@ from adorym.data.result import read_result
 from adorym.report import export as exporter
 
 
-def export(result: str | Path, to: str, output: str | Path | None = None) -> list[Path]:
+def export(result: str | Path, to: str, output: str | Path | None = None, time: float | None = None) -> list[Path]:
     """Convert a result file and return the paths of what was written.
 
     Args:
         result: ``result.h5``, or the output directory of a run.
         to: ``tiff``, ``vti``, ``cxi`` or ``npz``.
         output: The file to write; ``object`` with the format's ending beside the result by default.
+        time: Moment of an object that changes, in the unit of its times; all of its basis objects by default.
 
     Raises:
         ConfigError: There is no such format.
@@ -23,4 +24,5 @@ def export(result: str | Path, to: str, output: str | Path | None = None) -> lis
     exporter.check_format(to)
     path = Path(result)
     folder = path if path.is_dir() else path.parent
-    return [exporter.export(read_result(path), output or folder / f"object{exporter.ENDINGS[to]}", to)]
+    found = read_result(path) if time is None else read_result(path).at(time)
+    return [exporter.export(found, output or folder / f"object{exporter.ENDINGS[to]}", to)]

@@ -37,7 +37,7 @@ def score(result_path: str | Path, truth_path: str | Path, region: Region | None
     Raises:
         DataError: A file cannot be read, there is no truth, or result and truth do not belong together.
     """
-    result = read_result(result_path)
+    result = read_result(result_path).at()  # the mean of an object that changes
     data = NativeReader().read(Path(truth_path), Overrides())
     if "crystal" in data.truth:
         return _crystal_score(result, data, str(result_path))

@@ -67,7 +67,7 @@ class Dataset:
         saturation_counts: Counts at and above which a pixel is only a lower bound; ``None`` without such pixels.
         growing: Further patterns may come.
         extra: Arrays that one forward model needs, by name: ``references`` of speckle tracking, ``leds_m`` or
-            ``leds_px`` of Fourier ptychography.
+            ``leds_px`` of Fourier ptychography, ``times`` of an object that changes.
         truth: Ground truth of a simulation: ``object``, ``probe``, ``probe_positions_px``, ...
         notes: Decisions of the reader: keys used, axes flipped, units assumed.
         doubts: What is doubtful about the data, and what was repaired: the user should see it before a run.

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,13 +167,37 @@ class Result:
         data = loaded.get("data")
         return loaded | ({} if data is None or isinstance(data, dict) else {"data": {"path": data}})
 
+    def at(self, time: float | None = None) -> Result:
+        """The same with the object at ``time``, in the unit of ``times`` among the parameters, if it changes.
+
+        Its coefficients are interpolated between the patterns. The mean over all patterns if ``time`` is ``None``.
+
+        Raises:
+            DataError: The object does not change, or the time is before the first pattern or after the last one.
+        """
+        if "time_course" not in self.parameters:
+            if time is None:
+                return self
+            remedy = "reconstruct with 'parameters.object.time', for example {basis: 3}"
+            raise DataError("time", "the object of this result does not change", found=time, remedy=remedy)
+        course, times = self.parameters["time_course"].value, self.parameters["times"].value
+        order, first, last = np.argsort(times), float(times.min()), float(times.max())
+        if time is not None and not first <= time <= last:
+            raise DataError("time", "outside of the scan", expected=f"{first:.6g} to {last:.6g}", found=time)
+        now = course.mean(0) if time is None else [np.interp(time, times[order], each[order]) for each in course.T]
+        parts = np.split(self.object, len(now), axis=2)
+        obj = np.sum([np.float32(c) * part for c, part in zip(now, parts, strict=True)], axis=0)
+        others = {name: each for name, each in self.parameters.items() if name not in ("time_course", "times")}
+        return replace(self, object=obj, parameters=others)
+
     @property
     def transmission(self) -> np.ndarray:
-        """``(y, x)`` complex128 of an object of one slice or several; of one in several states the strongest.
+        """``(y, x)`` complex128 of an object of one slice or several; of one in several states the strongest;
+        of one that changes the mean.
 
         Only of a result in the representation ``real_imag``.
         """
-        obj, object_settings = np.asarray(self.object), self.settings.get("parameters", {}).get("object")
+        obj, object_settings = np.asarray(self.at().object), self.settings.get("parameters", {}).get("object")
         states = object_settings.get("states", 1) if isinstance(object_settings, dict) else 1
         return obj[..., 0].astype(np.complex128) if states > 1 else obj.astype(np.complex128).prod(axis=2)
 

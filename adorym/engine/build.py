@@ -249,6 +249,7 @@ def first_object(
     Raises:
         InputError: It cannot be made; making rows of it may also raise this.
     """
+    bound = bound.with_(shape=bound.space.start_shape(bound.shape))
     initial = bound.settings[OBJECT].initial
     own = bound.first_object is not None
     if (initial is None and (dry or not own)) or (dry and getattr(initial, "expensive", False)):

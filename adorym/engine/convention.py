@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from adorym.engine.problem import Problem
+from adorym.forward.time_course import TIME, at_present
 from adorym.forward.views import ScanWindows
 from adorym.optics.vacuum import Passed, passed, places
 from adorym.parameters import OBJECT
@@ -113,7 +114,10 @@ def _windows(problem: Problem) -> Iterator[np.ndarray]:
         if not len(part):
             continue
         windows = Windows(problem.corners_px(part), problem.dataset.window_px)
-        seen = xp.to_numpy(problem.bound.space.to_object(xp, problem.store.gather(windows), {}))
+        unknown = problem.bound.space.to_object(xp, problem.store.gather(windows), {})
+        if TIME in problem.values:
+            unknown = at_present(xp, unknown, {TIME: xp.asarray(problem.values[TIME].on_host(xp)[part])})
+        seen = xp.to_numpy(unknown)
         yield np.asarray(seen if seen.ndim == 4 else seen[..., None], np.complex128)
 
 

@@ -151,7 +151,7 @@ class Earlier:
         low = [max(a, b) for a, b in zip(origin, there, strict=True)]
         high = [max(n - a, m - b) for n, a, m, b in zip(shape, origin, found, there, strict=False)]
         union = tuple(a + b for a, b in zip(low, high, strict=False))
-        if not isinstance(bound.space, VolumeExponent):
+        if not isinstance(bound.space, VolumeExponent) or bound.space.parts > 1:
             return bound.with_(shape=(*union, *shape[2:]), origin_px=(low[0], low[1]))
         return bound.with_(shape=tuple(found[:3]), origin_px=there) if union == found[:2] else bound
 
@@ -190,7 +190,7 @@ class Earlier:
         result, shape = self.result, bound.shape
         shift = [here - there for here, there in zip(bound.origin_px, result.origin_px, strict=True)]
         depth, found = (shape[2] if len(shape) > 2 else 1), result.object.shape[2]
-        if isinstance(bound.space, VolumeExponent) and (depth - found) % 2 == 0:
+        if isinstance(bound.space, VolumeExponent) and bound.space.parts == 1 and (depth - found) % 2 == 0:
             return [*shift, (depth - found) // 2]  # the rotation axis is in the middle
         if depth != found:
             raise ConfigError(

@@ -3,6 +3,7 @@
 from adorym.forward import (
     bragg_cdi,
     bragg_ptychography,
+    cone_tomography,
     fourier_ptychography,
     holography,
     holotomography,
@@ -24,6 +25,7 @@ __all__ = [
     "Request",
     "bragg_cdi",
     "bragg_ptychography",
+    "cone_tomography",
     "fourier_ptychography",
     "holography",
     "holotomography",

@@ -15,6 +15,7 @@ from adorym.extension import check_returned
 from adorym.forward.object import FirstObject, Settings, margin_px, object_states, thin_space
 from adorym.forward.probe import probe_modes
 from adorym.forward.thin import SCANNED, position_trend
+from adorym.forward.time_course import basis_objects
 from adorym.forward.views import ScanWindows, View
 from adorym.losses.base import Loss
 from adorym.object_space import ObjectSpace
@@ -225,13 +226,13 @@ def bound_scan(
     """``model`` bound to a scan of a thin object in the far or near field; the caller has checked the geometry."""
     assert dataset.probe_positions_px is not None  # checked by the callers
     shape, origin = object_shape(dataset.probe_positions_px, dataset.window_px, margin_px(settings))
-    states = object_states(settings)
+    states, number = object_states(settings), object_states(settings) * basis_objects(settings)
     return BoundModel(
         model=model,
         dataset=dataset,
         geometry=geometry,
         settings=settings,
-        shape=shape if states == 1 else (*shape, states),
+        shape=shape if number == 1 else (*shape, number),
         origin_px=origin,
         view=ScanWindows(dataset.window_px),
         space=thin_space(settings, geometry, regime),

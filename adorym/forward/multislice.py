@@ -39,6 +39,7 @@ from adorym.forward.base import BoundModel, ForwardModel, Request
 from adorym.forward.object import Settings, object_parameter
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.thin import by_object, by_probe
+from adorym.forward.time_course import TIME
 from adorym.forward.variations import VARIATIONS, by_variations
 from adorym.losses.base import Loss
 from adorym.optics.geometry import Grid
@@ -99,7 +100,7 @@ class Multislice(Ptychography):
     binning: int = Field(1, ge=1)
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
-        **Ptychography.refinable,
+        **{name: spec for name, spec in Ptychography.refinable.items() if name != TIME},
         "object": object_parameter(help="complex transmission of every slice"),
         "slice_spacing": Parameter(
             unit="m",

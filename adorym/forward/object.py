@@ -14,7 +14,8 @@ from adorym.data.dataset import Dataset
 from adorym.data.survey import contrast_of
 from adorym.errors import ConfigError
 from adorym.extension import check_returned, user_code
-from adorym.object_space import Exponent, MixedTransmission, ObjectSpace, Transmission
+from adorym.forward.time_course import TimeSettings, basis_objects
+from adorym.object_space import ChangingTransmission, Exponent, MixedTransmission, ObjectSpace, Transmission
 from adorym.optics.geometry import Geometry, Regime
 from adorym.optics.representation import Representation
 from adorym.parameters import OBJECT, Parameter, ParameterSettings
@@ -127,20 +128,27 @@ class WholeObjectSettings(ParameterSettings):
 
 @component
 class MixedObject(ObjectSettings):
-    """How an object starts that may be in several states.
+    """How an object starts that may be in several states, or change.
 
     Attributes:
         states: Number of incoherent states of the object, whose patterns add up: of a sample that vibrates or switches
             during the exposure.
+        time: How it changes during the scan; not at all if absent.
     """
 
     states: int = Field(1, ge=1)
+    time: TimeSettings | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.states > 1 and self.representation != "real_imag":
             what, remedy = "states of an object are mixed as transmissions", "choose 'real_imag', or one state"
             raise ConfigError("representation", what, expected="'real_imag'", found=self.representation, remedy=remedy)
+        if self.time is not None and self.representation != "real_imag":
+            what, remedy = "objects of several moments are added as transmissions", "choose 'real_imag'"
+            raise ConfigError("representation", what, expected="'real_imag'", found=self.representation, remedy=remedy)
+        if self.time is not None and self.states > 1:
+            raise ConfigError("time", "cannot be combined with several 'states'", remedy="choose one of them")
 
 
 def object_parameter(**changes: Any) -> Parameter:
@@ -190,5 +198,7 @@ def thin_space(settings: Settings, geometry: Geometry, regime: Regime) -> Object
         GeometryError: Delta and beta are asked for, but energy or pixel size is not known.
     """
     if object_settings(settings).representation == "real_imag":
-        return Transmission() if (states := object_states(settings)) == 1 else MixedTransmission(states)
+        states, number = object_states(settings), basis_objects(settings)
+        changing = ChangingTransmission(number) if number > 1 else Transmission()
+        return changing if states == 1 else MixedTransmission(states)
     return Exponent(slice_thickness_m(settings, geometry, regime), geometry.wavelength_m)

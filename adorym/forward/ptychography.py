@@ -42,12 +42,13 @@ from adorym.forward.probe import with_scans
 from adorym.forward.scans import rows_of_scans, scan_by_scan
 from adorym.forward.steady_beam import variation_gauges
 from adorym.forward.thin import SCANNED, by_object, by_scale, check_scan, without_mean
+from adorym.forward.time_course import TEMPORAL, TIME, at_present, time_course, weights
 from adorym.forward.variations import VARIATIONS, VARYING, varied
 from adorym.losses.base import Loss
 from adorym.optics.geometry import Geometry, Regime, fresnel_number
 from adorym.optics.propagation import TRANSFER_FUNCTIONS, angular_spectrum, check, propagate
 from adorym.optics.shift import shift_kernel, shifted_modes
-from adorym.parameters import Parameter, ParameterSettings
+from adorym.parameters import OBJECT, Parameter, ParameterSettings
 from adorym.preconditioners import Blocks, Diagonal, Point
 from adorym.registry import register
 from adorym.updates import FactorGauge
@@ -101,6 +102,7 @@ class Ptychography(ForwardModel):
         **VARYING,
         **ABERRATING,
         **DETECTOR,
+        **TEMPORAL,
         "object": object_parameter(settings=MixedObject),
         "probe_offset": Parameter(
             optional=True,
@@ -171,7 +173,7 @@ class Ptychography(ForwardModel):
         geometry = with_aberrations(geometry, dataset, settings)
         bound = bound_scan(self, dataset, geometry, settings, self.regime)
         return bound.with_(
-            derived=lambda values: coefficients(bound, values),
+            derived=lambda values: coefficients(bound, values) | time_course(bound),
             preconditioners={"object": Diagonal(self.object_curvature), **exact},
             # The probe takes up a common factor.
             updates=(
@@ -246,7 +248,7 @@ class Ptychography(ForwardModel):
 
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
         """Intensities ``(n, y, x)`` in photons from object windows ``obj`` ``(n, y, x)`` complex."""
-        offsets = self.offsets(params)
+        offsets, obj = self.offsets(params), at_present(xp, obj, params)
         modes = shifted_modes(xp, self.probe_at_object(xp, params, batch), offsets)
         if len(obj.shape) == 3:
             wave = obj[:, None] * modes
@@ -276,18 +278,29 @@ class Ptychography(ForwardModel):
         """Curvature by the object, divided by the weight: the intensity of all modes at the object."""
         modes = self.probe_at_object(point.xp, point.params, point.batch)
         lit, states = point.xp.sum(point.xp.abs2(modes), axis=-3), point.obj.shape[3:]
-        return by_object(point, point.xp.stack([lit] * states[0], axis=-1) if states else lit)
+        lit = point.xp.stack([lit] * states[0], axis=-1) if states else lit
+        return self._of_parts(point.xp, by_object(point, lit), point.params)
+
+    def _of_parts(self, xp: Backend, curvature: Array, params: Mapping[str, Array]) -> Array:
+        """``curvature`` ``(n, y, x, ...)`` by an object, by its basis objects if it changes."""
+        if TIME not in params:
+            return curvature
+        each = curvature if len(curvature.shape) == 4 else curvature[..., None]
+        return xp.asarray(each, exact=True) * xp.stop_gradient(weights(xp, params))[:, None, None]
 
     def objective(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
         usable = self._own_prediction and self.fused and xp.on_host and loss.code is not None
-        plain = len(obj.shape) > 3 or {VARIATIONS, BLUR, SHIFT} & set(params)
+        mixed = len(obj.shape) > 3 and TIME not in params
+        plain = mixed or {VARIATIONS, BLUR, SHIFT} & set(params)
         if not usable or "propagation_distance" in request.wanted or plain:
             return super().objective(xp, obj, params, batch, loss, request)
         if len(params["probe"].shape) == 4:
             return scan_by_scan(self.objective, self.refinable, (xp, obj, params), batch, loss, request)
         value, found = xp.fused(self._core(xp, params, batch, loss, request), *self._inputs(xp, obj, params, batch))
+        if OBJECT in found:
+            found[OBJECT] = self._of_parts(xp, found[OBJECT], params)
         others = request.only(request.curvature - set(found))
         return value, found | self.curvatures(xp, obj, params, batch, loss, others)
 
@@ -300,7 +313,7 @@ class Ptychography(ForwardModel):
         scale, background = (params.get(name) for name in ("intensity_scale", "background"))
         empty = xp.zeros((0,))
         return (
-            obj,
+            at_present(xp, obj, params),
             self.probe_at_object(xp, params, batch),
             self.offsets(params),
             empty if scale is None else xp.reshape(scale, (-1,)),
@@ -324,6 +337,7 @@ class Ptychography(ForwardModel):
             transfer=None if far else xp.to_numpy(self._transfer(xp, constants, batch)),
         )
         # Gradients of these reach the model's own parameters through the graph.
-        inner = dict.fromkeys(("probe_defocus", ABERRATIONS, SEMI_ANGLE), "probe") | {"probe_offset": "probe_positions"}
+        to_probe = dict.fromkeys(("probe_defocus", ABERRATIONS, SEMI_ANGLE), "probe")
+        inner = {TIME: OBJECT, "probe_offset": "probe_positions", **to_probe}
         wanted = frozenset(inner.get(name, name) for name in request.wanted)
         return exit_wave_loss(xp, detector, wanted, request.curvature)

@@ -34,6 +34,7 @@ from adorym.forward.multislice import Multislice
 from adorym.forward.object import Settings, margin_px
 from adorym.forward.probe import probe_modes
 from adorym.forward.ptychography import Ptychography
+from adorym.forward.time_course import TIME
 from adorym.forward.volume import GAUGES, VolumeModel, frame, surrogate, volume_parameters, volume_space
 from adorym.losses.base import Loss
 from adorym.optics.buffer import reach_px
@@ -49,8 +50,8 @@ from adorym.wrapper.base import Array, Backend, HostOperation
 from adorym.wrapper.fused.rays import rotate
 
 LOG = logging.getLogger("adorym")
-SCANNED = {name: spec for name, spec in Ptychography.refinable.items() if name != OBJECT}
-OF_SCAN = frozenset(Ptychography.refinable)
+SCANNED = {name: spec for name, spec in Ptychography.refinable.items() if name not in (OBJECT, TIME)}
+OF_SCAN = frozenset(SCANNED) | {OBJECT}
 
 
 @register("forward_model", "ptychotomography")

@@ -24,6 +24,7 @@ from adorym.errors import ConfigError, DataError
 from adorym.forward.object import object_parameter
 from adorym.forward.probe import probe_parameter
 from adorym.forward.scans import rows_of_scans
+from adorym.forward.time_course import at_present
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.preconditioners import Blocks, Diagonal, Point
 from adorym.registry import component
@@ -102,7 +103,7 @@ def times_scale(point: Point, windows: Array) -> Array:
 
 def transmitted(point: Point) -> Array:
     """``(n, y, x)`` intensity that a thin object transmits, in all its states."""
-    power = point.xp.abs2(point.obj)
+    power = point.xp.abs2(at_present(point.xp, point.obj, point.params))
     return power if len(power.shape) == 3 else point.xp.sum(power, axis=-1)
 
 

@@ -31,8 +31,18 @@ from adorym.data.rings import RingFilter, WithoutRings
 from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.forward.base import BoundModel
 from adorym.forward.object import Settings, margin_px
+from adorym.forward.time_course import (
+    TEMPORAL,
+    TIME,
+    TimeSettings,
+    basis_objects,
+    parts,
+    superposed,
+    time_course,
+    weights,
+)
 from adorym.forward.volume import GAUGES, STEP_OF_INTEGRALS_PX, VolumeModel, VolumeSettings, volume_parameters
-from adorym.object_space import Absorption
+from adorym.object_space import Absorption, ChangingAbsorption
 from adorym.optics.filtered_back_projection import find_rotation_center
 from adorym.optics.geometry import Geometry
 from adorym.optics.half_acquisition import is_half_acquisition, is_whole_turn, seen_width_px
@@ -59,9 +69,11 @@ class TomogramSettings(VolumeSettings):
     Attributes:
         width: Voxels of the volume along x and z. If absent, the detector's columns; nearly twice as many if a whole
             turn about an axis near the edge of the detector sees a sample that is wider than the detector.
+        time: How it changes from projection to projection; not at all if absent.
     """
 
     width: int | None = Field(None, ge=2)
+    time: TimeSettings | None = None
 
 
 @register("forward_model", "tomography")
@@ -99,6 +111,7 @@ class Tomography(VolumeModel):
             preconditioner=Blocks(1e-3),
             bounds=(1e-3, None),
         ),
+        **TEMPORAL,
     }
 
     def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Geometry]:
@@ -111,7 +124,7 @@ class Tomography(VolumeModel):
                 dataset.path, "the counts without sample are not known", expected="exchange/data_white",
                 remedy="give 'data.white', or 'forward_model.incident'; 1 if the data are transmissions",
             )  # fmt: skip
-        dataset = dataset.with_(open_beam_counts=level, pixel_size_m=voxel_m(dataset))
+        dataset = dataset.with_(open_beam_counts=level, pixel_size_m=self._voxel(dataset))
         if "intensity_scale" in settings and settings["intensity_scale"].refine:
             dataset = _in_steady_beam(dataset)
         if self.rings is not None:
@@ -120,30 +133,40 @@ class Tomography(VolumeModel):
         center, width, remarks = self._axis(dataset, settings)
         # Columns stay inside the volume as it rotates: room is needed above and below the detector only.
         margin, (ny, nx) = margin_px(settings, 0), dataset.window_px
-        return BoundModel(
+        voxel, number = 1.0 if dataset.pixel_size_m is None else dataset.pixel_size_m[1], basis_objects(settings)
+        bound: BoundModel[Geometry] = BoundModel(
             model=self,
             dataset=dataset.with_(rotation_center_px=center, notes=(*dataset.notes, *remarks)),
             geometry=replace(Geometry.of(dataset), distance_m=None, source_distance_m=None),
             settings=settings,
-            shape=(ny + 2 * margin, width, width),
+            shape=(ny + 2 * margin, width, number * width),
             origin_px=(margin, (width - nx) // 2),
             view=self.row_band(ny),
-            space=Absorption(1.0 if dataset.pixel_size_m is None else dataset.pixel_size_m[1]),
+            space=Absorption(voxel) if number == 1 else ChangingAbsorption(voxel, parts=number),
             updates=(*GAUGES, FactorGauge("pixel_gain", "intensity_scale", power=1)),
-            preconditioners={OBJECT: Diagonal(self._curvature)},
+            preconditioners={OBJECT: Diagonal(self._curvature), TIME: Diagonal(self._by_time)},
             remarks=remarks,
         )
+        return bound.with_(derived=lambda values: time_course(bound))
+
+    def _voxel(self, dataset: Dataset) -> tuple[float, float] | None:
+        return voxel_m(dataset)
+
+    def _width(self, dataset: Dataset, settings: Settings) -> int | None:
+        """The width of the volume that the settings give."""
+        given, nx = getattr(settings[OBJECT], "width", None), dataset.window_px[1]
+        if given is not None and (given - nx) % 2:
+            expected = f"an {'odd' if nx % 2 else 'even'} number, as the detector has"
+            what = "the volume and the detector must have the same middle"
+            raise ConfigError("parameters.object.width", what, expected=expected, found=given)
+        return given
 
     def _axis(self, dataset: Dataset, settings: Settings) -> tuple[float, int, tuple[str, ...]]:
         """The rotation axis, the width of the volume, and how they were found."""
         theta, nx = dataset.theta_rad[dataset.angle_index], dataset.window_px[1]
         known = 0.0 if self.center == "middle" else dataset.rotation_center_px
         known = float(self.center) if isinstance(self.center, int | float) else known
-        given = getattr(settings[OBJECT], "width", None)
-        if given is not None and (given - nx) % 2:
-            expected = f"an {'odd' if nx % 2 else 'even'} number, as the detector has"
-            what = "the volume and the detector must have the same middle"
-            raise ConfigError("parameters.object.width", what, expected=expected, found=given)
+        given = self._width(dataset, settings)
         if known is not None and (given is not None or abs(known) < 1 or not is_whole_turn(theta)):
             return known, given or nx, ()
         (sinogram, row), remarks = _thickest(dataset), []
@@ -169,7 +192,9 @@ class Tomography(VolumeModel):
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Geometry]) -> Array:
         """Counts ``(n, y, x)`` from the band ``obj`` ``(1, y, x, z)`` complex."""
         rows = (int(batch.corners_px[0, 0]), batch.geometry.window_px[0])
-        integrals = self.project(xp, xp.real(obj[0]), self.poses(xp, params), rows, batch)
+        poses = self.poses(xp, params)
+        seen = [self.project(xp, part, poses, rows, batch) for part in parts(xp.real(obj[0]), params)]
+        integrals = superposed(xp, seen, params)
         counts = batch.open_beam_counts * xp.exp(-2 * integrals)
         if "pixel_gain" in params:
             counts = counts * params["pixel_gain"]
@@ -179,10 +204,29 @@ class Tomography(VolumeModel):
 
     def _curvature(self, point: Point) -> Array:
         # The derivative of the amplitude by a line integral is minus the amplitude.
-        counts, batch = point.predict(point.obj, point.params), point.batch
-        weights = counts if batch.mask is None else counts * batch.mask
-        poses, first_row = self.poses(point.xp, point.params), int(batch.corners_px[0, 0])
-        return self.surrogate(point.xp, point.obj[0], poses, weights, batch, first_row)[None]
+        xp, batch, by_integral = point.xp, point.batch, self._by_integral(point)
+        poses, first_row = self.poses(xp, point.params), int(batch.corners_px[0, 0])
+        each = parts(point.obj[0], point.params)
+        shares = xp.reshape(weights(xp, point.params), (-1, len(each), 1, 1)) if len(each) > 1 else None
+        found = [
+            self.surrogate(
+                xp, part, poses, by_integral if shares is None else by_integral * shares[:, k], batch, first_row
+            )
+            for k, part in enumerate(each)
+        ]
+        return (found[0] if len(found) == 1 else xp.concat(found, axis=-1))[None]
+
+    def _by_integral(self, point: Point) -> Array:
+        counts, mask = point.predict(point.obj, point.params), point.batch.mask
+        return counts if mask is None else counts * mask
+
+    def _by_time(self, point: Point) -> Array:
+        """Curvature ``(n, K, K)`` by the coefficients of the basis objects."""
+        xp, batch = point.xp, point.batch
+        rows, poses = (int(batch.corners_px[0, 0]), batch.geometry.window_px[0]), self.poses(xp, point.params)
+        each = [self.project(xp, part, poses, rows, batch) for part in parts(xp.real(point.obj[0]), point.params)]
+        weighted = [self._by_integral(point) * one for one in each]
+        return xp.stack([xp.stack([xp.sum(a * b, axis=(1, 2)) for b in each], axis=-1) for a in weighted], axis=-2)
 
 
 def angles_missing(dataset: Dataset) -> DataError:
@@ -215,7 +259,8 @@ def voxel_m(dataset: Dataset) -> tuple[float, float] | None:
             "data.source_distance", f"a cone beam of magnification {found:.4g}: the model takes rays as parallel",
             expected=f"rays that miss by less than {PARALLEL_PX} px at the rim",
             found="an unknown detector pixel" if pixel is None else f"{off:.3g} px",
-            remedy="reconstruct a cone beam elsewhere; if the rays are parallel, leave out 'data.source_distance'",
+            remedy="choose the forward model 'cone_tomography'; if the rays are parallel, leave out "
+            "'data.source_distance'",
         )  # fmt: skip
     if found > 1.001:
         LOG.warning(

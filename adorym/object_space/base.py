@@ -24,12 +24,14 @@ class ObjectSpace(ABC):
     Attributes:
         representation: What `export` returns, as `adorym.data.result.Result` names it.
         states: Incoherent states of the object, along its last axis; 1 if that axis is something else.
+        parts: Basis objects of one that changes in time, one after the other along its last axis.
         needs_whole_start: Whether `from_start` needs the whole start object instead of some of its rows.
     """
 
     representation: ClassVar[str]
     needs_whole_start: ClassVar[bool] = False
     states: int = 1
+    parts: int = 1
 
     @property
     def reference_value(self) -> float | np.ndarray:
@@ -42,6 +44,10 @@ class ObjectSpace(ABC):
         return None
 
     # -- conversion --------------------------------------------------------------------------------------------------
+    def start_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of the start object of an unknown of ``shape``."""
+        return shape
+
     def from_start(self, start: np.ndarray) -> np.ndarray:
         """The unknown from rows of a complex start object, or from all of it if `needs_whole_start`."""
         return start

@@ -15,6 +15,7 @@ import numpy as np
 
 from adorym.constraints.base import Constraint
 from adorym.object_space.base import ObjectSpace, Values
+from adorym.object_space.transmission import changing
 from adorym.optics.representation import exponent_from, exponent_of, optical_constants_of, transmission_of
 from adorym.optics.unwrap import unwrapped_phase
 from adorym.wrapper import get_backend
@@ -103,6 +104,27 @@ class Absorption(VolumeExponent):
 
     def export(self, rows: np.ndarray, first: int, values: Values) -> np.ndarray:
         return (2 * rows.real / self.thickness_m).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class ChangingAbsorption(Absorption):
+    """Volumes ``(y, x, k z)`` one behind the other, whose sum with real coefficients is the one at each moment.
+
+    Attributes:
+        parts: k.
+    """
+
+    parts: int = 2
+
+    def start_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return (*shape[:-1], shape[-1] // self.parts)
+
+    def from_start(self, start: np.ndarray) -> np.ndarray:
+        first = super().from_start(start)
+        return np.concatenate([first, *[np.zeros_like(first)] * (self.parts - 1)], axis=-1)
+
+    def refuses(self, constraint: Constraint) -> str | None:
+        return changing(constraint)
 
 
 @dataclass(frozen=True)

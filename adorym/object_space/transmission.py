@@ -17,6 +17,11 @@ from adorym.wrapper.base import Array, Backend
 OTHERS, GRAIN_PX = 0.2, 2.0
 
 
+def changing(constraint: Constraint) -> str:
+    """Why an object that changes has no constraints, and a remedy."""
+    return f"'{constraint.kind}' acts on an object that does not change, not on its basis objects; leave it out"
+
+
 class Transmission(ObjectSpace):
     """The unknown is the transmission O itself; 1 in vacuum."""
 
@@ -67,3 +72,29 @@ class MixedTransmission(Transmission):
 
     def refuses(self, constraint: Constraint) -> str | None:
         return f"'{constraint.kind}' acts on an object of one state, not on mixtures of states; leave it out"
+
+
+@dataclass(frozen=True)
+class ChangingTransmission(Transmission):
+    """Basis objects ``(y, x, k)``, whose sum with real coefficients is the transmission at each moment.
+
+    Vacuum is 1 in the first, whose coefficient starts as 1, and 0 in the others.
+
+    Attributes:
+        parts: k.
+    """
+
+    parts: int = 2
+
+    @property
+    def reference_value(self) -> float | np.ndarray:
+        return np.eye(self.parts)[0]
+
+    def start_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape[:-1]
+
+    def from_start(self, start: np.ndarray) -> np.ndarray:
+        return start[..., None] * np.eye(self.parts)[0]
+
+    def refuses(self, constraint: Constraint) -> str | None:
+        return changing(constraint)

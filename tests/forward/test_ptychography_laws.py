@@ -167,6 +167,12 @@ def test_truth_in_data_out(case):
         "dark_field": lambda v: v + 0.1,
         "reference_shift": lambda v: v + 0.5,
         "pupil": lambda v: v * 1.1,
+        "detector_roll": lambda v: v + 0.1,
+        "detector_tilt": lambda v: v + 0.4,
+        "detector_shift": lambda v: v + 1.0,
+        "source_distance": lambda v: v * 1.2,
+        "detector_distance": lambda v: v * 1.2,
+        "time_course": lambda v: v[::-1],
         "led_places": lambda v: v + 0.3 * np.array([1, -1])[np.arange(len(v)) % 2][:, None],
     }
     for name in truth:

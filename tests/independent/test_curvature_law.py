@@ -23,17 +23,19 @@ from tiny_scan import Exact, Scan
 from adorym.data.dataset import Dataset
 from adorym.forward.base import ForwardModel
 from adorym.forward.bragg_ptychography import BraggPtychography
+from adorym.forward.cone_tomography import ConeTomography
 from adorym.forward.crystal import CrystalObject
 from adorym.forward.fourier_ptychography import FourierPtychography
 from adorym.forward.holography import Holography
 from adorym.forward.holotomography import HoloTomography
 from adorym.forward.multislice import Multislice
-from adorym.forward.object import ObjectSettings
+from adorym.forward.object import MixedObject, ObjectSettings
 from adorym.forward.probe import ProbeSettings
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.ptychotomography import PtychoTomography
 from adorym.forward.speckle_tracking import SpeckleTracking
-from adorym.forward.tomography import Tomography
+from adorym.forward.time_course import TimeSettings
+from adorym.forward.tomography import TomogramSettings, Tomography
 from adorym.losses.counting import LeastSquares, Poisson
 from adorym.optics.bragg_geometry import BraggGeometry
 from adorym.optics.probes import GaussianProbe
@@ -56,7 +58,14 @@ class Bare(ForwardModel):
 
 
 WINDOW, KAPPA = (6, 8), 0.2
-SIZES = {"rotation_angles": 1.0, "tilt": 1.0, "object_shift": 10.0, "probe_positions": 10.0, "intensity_scale": 1.0}
+SIZES = {
+    "time_course": 1.0,
+    "rotation_angles": 1.0,
+    "tilt": 1.0,
+    "object_shift": 10.0,
+    "probe_positions": 10.0,
+    "intensity_scale": 1.0,
+}
 # Where a difference is taken over the kinks of a linear interpolation; a factor of two is still seen.
 TOLERANCES = {"object_shift": 0.35}
 
@@ -148,6 +157,18 @@ def _thin(regime: str, modes: int, obj: Any = transmission, tight: Any = itself,
     return Tiny(Ptychography(propagation=regime), data, made, obj, tight, blocks=blocks, also=also)
 
 
+def _changing(model: str) -> Tiny:
+    """Coefficients of either sign: the bound is exact along no direction that all patterns share."""
+    time = TimeSettings(basis=2)
+    if model == "ptychography":
+        made = replace(_thin("far_field", 1, object=MixedObject(margin_px=0, time=time)), loosest=0.1)
+    else:
+        made = replace(_tomography(moving=False), loosest=0.1)
+        made.settings["object"] = TomogramSettings(margin_px=0, time=time)
+    made.settings["time_course"] = ParameterSettings()
+    return replace(made, blocks=("time_course",))
+
+
 def _thick(regime: str, modes: int) -> Tiny:
     data = _scan(ThickScan, regime, modes, slice_positions_m=np.array([0.0, 1e-6, 3e-6]))
     made = Multislice(propagation=regime)
@@ -169,6 +190,14 @@ def _tomography(moving: bool) -> Tiny:
     angles = {"theta_rad": np.linspace(0.13, 2.9, 7), "angle_index": np.arange(7), "open_beam_counts": 1e3}
     data = Dataset(Exact(np.full((7, 3, 6), 1e3)), **angles)
     return _turned(Tomography(center=0.4), moving, dataset=data, tight=ones, masked=True)
+
+
+def _cone() -> Tiny:
+    angles = {"theta_rad": np.linspace(0.13, 5.9, 7), "angle_index": np.arange(7), "open_beam_counts": 1e3}
+    beam = {"source_distance_m": 2e-2, "distance_m": 3e-2, "detector_pixel_size_m": (2e-3, 2e-3)}
+    data = Dataset(Exact(np.full((7, 3, 6), 1e3)), **angles, **beam)
+    # Its poses have the blocks of a parallel beam, but its rays run along planes of voxels, where the kinks are.
+    return replace(_turned(ConeTomography(center=0.4), False, dataset=data, tight=ones, masked=True), blocks=())
 
 
 def _ptychotomography(thickness: str) -> Tiny:
@@ -239,6 +268,9 @@ TINY: dict[str, Callable[[], Tiny]] = {
     "ptychography-bare": lambda: Tiny(
         Bare(), _scan(Scan, "far_field", 2), _scanned(2), transmission, itself, blocks=("probe_positions",)
     ),
+    "ptychography-changing": lambda: _changing("ptychography"),
+    "tomography-changing": lambda: _changing("tomography"),
+    "cone_tomography": lambda: _cone(),
     "multislice-far": lambda: _thick("far_field", 1),
     "multislice-near": lambda: _thick("fresnel", 2),
     "tomography-level": lambda: _tomography(moving=False),
@@ -259,7 +291,7 @@ def test_every_model_with_a_curvature_obeys_the_law():
         return any(spec.default_optimizer().needs_curvature for spec in model.refinable.values() if spec.refined)
 
     curved = {kind for kind, make in MODELS.items() if divides(make()[0].model)}
-    volumes = {"tomography", "ptychotomography", "holotomography"}
+    volumes = {"tomography", "cone_tomography", "ptychotomography", "holotomography"}
     assert curved | volumes == {make().model.kind for make in TINY.values()} - {"bare"}
 
 

@@ -47,7 +47,7 @@ def test_a_batch_of_every_forward_model(name):
 
 @pytest.mark.parametrize("name", listed("projector"))
 def test_a_batch_with_every_projector(name, tmp_path):
-    _, case = MODELS["tomography"]()
+    *_, case = MODELS["tomography"]()
     case = replace(case, model=replace(case.model, projector=CASES["projector"][name](tmp_path)))
     assert not traffic(near_truth(case, **ON_DEVICE))
 

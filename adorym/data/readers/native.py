@@ -20,6 +20,7 @@
 | ``metadata/angle_index`` | (n,) | angle of every pattern, where angles have unequal numbers of them |
 | ``start/probe`` | (modes, y, x) | square root of photons |
 | ``extra/references`` | (n or 1, y, x) | photons, pictures without the sample, of speckle tracking |
+| ``extra/times`` | (n,) | seconds, moment of each pattern of an object that changes |
 | ``extra/leds_m``, or ``leds_px`` | (n, 2) | places of the lamps of Fourier ptychography, (y, x) |
 | ``truth/...`` | | what a simulation knows |
 | ``stream/...`` | | what a recorded stream tells of its frames: `adorym.data.recording` |
@@ -52,7 +53,7 @@ from adorym.errors import DataError
 from adorym.registry import register
 
 DATA = "exchange/data"
-EXTRA = {"references": 3, "leds_m": 2, "leds_px": 2}  # axes of each
+EXTRA = {"times": 1, "references": 3, "leds_m": 2, "leds_px": 2}  # axes of each
 
 
 @register("reader", "adorym")
