@@ -151,6 +151,8 @@ class Parameter:
         given = _read_initial(initial, self.unit, f"parameters.{name}.initial")
         if given.ndim > 1 and given.shape[-2:] == bound.dataset.window_px and not self.object_frame:
             given = bound.to_model_frame(given)  # an image as the detector sees it
+        elif self.per != "run" and given.ndim == 1 and np.shape(value) == (len(given), 1):
+            given = given[:, None]
         try:
             return np.broadcast_to(given, np.shape(value)).astype(np.result_type(value, np.float64)).copy()
         except ValueError:

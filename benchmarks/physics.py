@@ -22,12 +22,14 @@ import numpy as np
 from figures import Figure, main
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
+from physics_bragg import bragg_ptychography, strong_strain
 from physics_cone import cone_beam
 from physics_detector import pattern_shift
 from physics_electrons import electrons
 from physics_models import fourier_ptychography, speckle_tracking
 from physics_runs import ENERGY_EV, PIXEL_M, STATIC, error, measured, run
 from physics_states import mixed_states
+from physics_tilt import object_tilt, semi_angle
 from physics_time import changing_foam
 from physics_waves import FINE, WINDOW, beam, patterns, raster, seen, specimen
 from scipy.ndimage import gaussian_filter
@@ -221,6 +223,10 @@ MAKERS = {
     "pattern_shift": pattern_shift,
     "mixed_states": mixed_states,
     "electrons": electrons,
+    "object_tilt": object_tilt,
+    "semi_angle": semi_angle,
+    "bragg_ptychography": bragg_ptychography,
+    "strong_strain": strong_strain,
     "changing_foam": changing_foam,
     "cone_beam": cone_beam,
 }

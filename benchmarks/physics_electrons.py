@@ -6,7 +6,7 @@ angular spectrum, in plain NumPy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,8 +48,13 @@ def lens() -> np.ndarray:
     return wave * np.sqrt(DOSE) / np.linalg.norm(wave)
 
 
-def layer(side: int, turned_deg: float, rng: np.random.Generator) -> np.ndarray:
-    """A hexagonal layer with vacancies, on half pixels: Gaussian atoms of two kinds, strong and weak phase."""
+def layer(
+    side: int, turned_deg: float, rng: np.random.Generator, moved_m: tuple[float, float] = (0.0, 0.0), part: float = 1.0
+) -> np.ndarray:
+    """A hexagonal layer with vacancies, on half pixels: Gaussian atoms of two kinds, strong and weak phase.
+
+    All of them ``moved_m`` (y, x), with ``part`` of the phase.
+    """
     n, step = FINE * side, PIXEL_M / FINE
     lattice = 3.2e-10 * np.array([[1.0, 0.0], [0.5, np.sqrt(0.75)]])
     angle = np.deg2rad(turned_deg)
@@ -60,27 +65,28 @@ def layer(side: int, turned_deg: float, rng: np.random.Generator) -> np.ndarray:
     for offset, strength in ((0.0, 0.5), (1 / 3, 0.25)):
         atoms = (cells + offset) @ lattice @ turn + n * step / 2
         inside = ((atoms > -1e-10) & (atoms < n * step + 1e-10)).all(1) & (rng.random(len(atoms)) > 0.06)
-        for ay, ax in atoms[inside]:
+        for ay, ax in atoms[inside] + moved_m:
             rows = slice(max(0, int((ay - 2e-10) / step)), int((ay + 2e-10) / step) + 1)
             columns = slice(max(0, int((ax - 2e-10) / step)), int((ax + 2e-10) / step) + 1)
             away = (y[rows, columns] - ay) ** 2 + (x[rows, columns] - ax) ** 2
             phase[rows, columns] += strength * np.exp(-away / (2 * 0.4e-10**2))
-    return np.exp(1j * phase)
+    return np.exp(1j * part * phase)
 
 
-def patterns(layers: tuple[np.ndarray, np.ndarray], positions: np.ndarray) -> np.ndarray:
+def patterns(layers: Sequence[np.ndarray], positions: np.ndarray, gap_m: float = GAP_M) -> np.ndarray:
     """Expected counts ``(n, y, x)``, zero frequency in the middle."""
     n, first, step = FINE * WINDOW, (FINE - 1) * WINDOW // 2, PIXEL_M / FINE
     f, wave = fftfreq(n), lens()
     k2 = (fftfreq(n, step)[:, None] ** 2 + fftfreq(n, step) ** 2) * WAVELENGTH_M**2
-    free = np.exp(2j * np.pi / WAVELENGTH_M * GAP_M * (np.sqrt(1 - k2) - 1))
+    free = np.exp(2j * np.pi / WAVELENGTH_M * gap_m * (np.sqrt(1 - k2) - 1))
     found = []
     for position in FINE * positions:
         y, x = np.round(position).astype(int)
         dy, dx = position - (y, x)
         here = ifft2(fft2(wave) * np.exp(-2j * np.pi * (f[:, None] * dy + f * dx)))
-        between = ifft2(fft2(here * layers[0][y : y + n, x : x + n]) * free)
-        far = fftshift(abs(fft2(between * layers[1][y : y + n, x : x + n], norm="ortho")) ** 2)
+        for each in layers[:-1]:
+            here = ifft2(fft2(here * each[y : y + n, x : x + n]) * free)
+        far = fftshift(abs(fft2(here * layers[-1][y : y + n, x : x + n], norm="ortho")) ** 2)
         found.append(far[first : first + WINDOW, first : first + WINDOW])
     return np.array(found)
 

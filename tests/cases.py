@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_bragg_scan import DEPTH, GAMMA_RAD, BraggScanTiny
 from tiny_crystal import LATTICE_M, REFLECTIONS, Peak
 from tiny_holograms import series, truth_of
 from tiny_multislice import ThickScan
@@ -40,6 +41,7 @@ from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.forward.base import ForwardModel
 from adorym.forward.bragg_cdi import BraggCdi
+from adorym.forward.bragg_ptychography import BraggPtychography
 from adorym.forward.cone_tomography import ConeTomography
 from adorym.forward.crystal import CrystalObject
 from adorym.forward.fourier_ptychography import FourierPtychography
@@ -69,6 +71,7 @@ from adorym.losses.base import Loss
 from adorym.losses.counting import Huber, Intensity, LeastSquares, Mixed, Poisson, Student
 from adorym.object_space import Transmission
 from adorym.optics import probes
+from adorym.optics.bragg_geometry import BraggGeometry
 from adorym.optics.probe_search import AutoProbe
 from adorym.optics.projector import Fourier, Joseph, Rotate
 from adorym.optimizers import first_order, schedules
@@ -79,6 +82,7 @@ from adorym.regularizers.crosstalk import SliceCrosstalk, SliceSmoothness
 from adorym.regularizers.variation import TotalVariation
 from adorym.simulate import (
     bragg,
+    bragg_scan,
     cones,
     experiments,
     foam,
@@ -166,6 +170,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "holotomography": _plain(HoloTomography, buffer_px=4),
         "ptychography": _plain(Ptychography),
         "bragg_cdi": _plain(BraggCdi),
+        "bragg_ptychography": _plain(BraggPtychography, geometry=BraggGeometry(gamma=GAMMA_RAD), slices=3),
         "cone_tomography": _plain(ConeTomography, center=0.5),
         "rocking_curve": _plain(RockingCurve),
         "multi_peak": _plain(MultiPeak, reflections=REFLECTIONS, lattice=LATTICE_M),
@@ -303,6 +308,7 @@ CASES: dict[str, dict[str, Callable[[Path], Any]]] = {
         "fourier_ptychography": _plain(microscope.Microscope, window_px=(16, 20), lamps=3),
         "speckle_tracking": _plain(speckle.SpeckleExperiment, window_px=(16, 20), diffusers=2),
         "siemens_star_fly_scan": _plain(experiments.SiemensStarFlyScan),
+        "bragg_ptychography": _plain(bragg_scan.BraggScan, window_px=(16, 20), angles=3, scan=(2, 2)),
         "bragg_crystal": _plain(bragg.BraggCrystal, frames=12, window_px=(14, 16), photons=1e5),
     },
 }
@@ -375,17 +381,18 @@ def full_scan(regime: str, modes: int, kind: type[Scan] = Scan, **changes: Any) 
     return kind(regime=regime, modes=modes, window=window, **(fields | changes))
 
 
-def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any) -> ModelCase:
-    scan = full_scan(regime, modes, window=window, size_px=1.7 if window[0] < 20 else 2.3)
+def _ptychography(regime: str, modes: int, window: tuple[int, int], states: int = 1, **model: Any) -> ModelCase:
+    scan = full_scan(regime, modes, window=window, size_px=1.7 if window[0] < 20 else 2.3, states=states)
     made = Ptychography(propagation=regime, **model)
     settings = {name: spec.settings() for name, spec in Ptychography.refinable.items() if spec.implied is None}
     per = "scan" if modes > 1 else "run"
     settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), modes=modes, per=per)
-    settings["object"] = ObjectSettings(margin_px=4)
+    settings["object"] = ObjectSettings(margin_px=4) if states == 1 else MixedObject(margin_px=4, states=states)
     for name in (
         "detector_blur",
         "pattern_shift",
         "aberrations",
+        "semi_angle",
     ):  # the fused operation lacks them; a known pupil is no Gaussian
         del settings[name]
     if regime == "far_field":
@@ -407,7 +414,7 @@ def _ptychography(regime: str, modes: int, window: tuple[int, int], **model: Any
         return {name: values[name] for name in settings}
 
     return ModelCase(
-        name=f"{regime}-{modes}",
+        name=f"{regime}-{modes}{'-states' if states > 1 else ''}",
         model=made,
         dataset=scan.dataset(),
         settings=settings,
@@ -453,6 +460,11 @@ def _as_it_says(case: ModelCase) -> ModelCase:
     return replace(case, dataset=case.dataset.with_(patterns=Exact(problem.bound.from_model_frame(exact))))
 
 
+def _thin_cases() -> list[ModelCase]:
+    """Those, and an object in two states."""
+    return [_ptychography("far_field", 1, (12, 14), states=2), *ptychography_cases()]
+
+
 def _bragg(model: ForwardModel) -> Callable[[], list[ModelCase]]:
     """A small crystal, every parameter off its start value."""
 
@@ -478,36 +490,75 @@ def _bragg(model: ForwardModel) -> Callable[[], list[ModelCase]]:
     return make
 
 
+def bragg_scan_cases(window: tuple[int, int] = (12, 14)) -> list[ModelCase]:
+    """One probe mode and two, every parameter off its start value."""
+    made = []
+    for modes in (1, 2):
+        scan = BraggScanTiny(window, 1.7 if window[0] < 20 else 2.3, modes)
+        model = BraggPtychography(geometry=BraggGeometry(gamma=GAMMA_RAD), slices=DEPTH)
+        settings = {name: spec.settings() for name, spec in model.refinable.items()}
+        settings["probe"] = ProbeSettings(initial=probes.GaussianProbe(fwhm="4 px"), modes=modes)
+
+        def truth(shape: tuple[int, ...], origin: tuple[int, int], scan: BraggScanTiny = scan) -> dict[str, np.ndarray]:
+            return {
+                "object": scan.crystal(shape, origin),
+                "probe": scan.probe(),
+                "probe_positions": scan.positions,
+                "probe_offset": scan.offset_px,
+                "intensity_scale": scan.scale[:, None],
+                "background": corner(scan.background)[None],
+                "rocking_positions": scan.places[:, None],
+            }
+
+        floor = 1e-4 if window[0] < 20 else 1e-9
+        made.append(
+            ModelCase(
+                f"bragg_ptychography-{modes}", model, scan.dataset(), settings, truth, {"rocking_positions": 0.1}, floor
+            )
+        )
+    return made
+
+
 def _multislice(regime: str, modes: int, window: tuple[int, int], **model: Any) -> ModelCase:
     scan = full_scan(regime, modes, ThickScan, window=window, size_px=1.7 if window[0] < 20 else 2.3)
     even = model.pop("even", False)
     if even:
         scan = replace(scan, slice_positions_m=(0.0, 2e-6, 4e-6, 6e-6))
         model |= {"slices": 4, "spacing": 2e-6}
+    tilt = model.pop("tilt", "")
+    if tilt:
+        lean = np.array([0.012, -0.009])
+        lean = lean + 0.004 * np.sin(np.arange(2 * scan.n)).reshape(-1, 2) if tilt == "object_tilts" else lean
+        scan = replace(scan, lean_rad=lean)
     base = _ptychography(regime, modes, window)
     made = Multislice(propagation=regime, **model)
-    settings = base.settings | {"slice_spacing": ParameterSettings()}
+    settings = base.settings | {name: ParameterSettings() for name in ("slice_spacing", tilt) if name}
     dataset = scan.dataset() if even else scan.dataset(slice_positions_m=np.array(scan.slice_positions_m))
 
     def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
         spacing = np.diff(scan.slice_positions_m)[: 1 if even else None]
         obj = scan.slices_array((shape[0], shape[1]), origin)
-        return base.truth(shape, origin) | {"object": obj, "slice_spacing": spacing}
+        leaning = {} if scan.lean_rad is None else {tilt: np.atleast_2d(scan.lean_rad)}
+        return base.truth(shape, origin) | {"object": obj, "slice_spacing": spacing} | leaning
 
     return ModelCase(
-        name=f"multislice-{regime}-{modes}{'-even' if even else ''}",
+        name=f"multislice-{regime}-{modes}{'-even' if even else ''}{'-' if tilt else ''}{tilt}",
         model=made,
         dataset=dataset,
         settings=settings,
         truth=truth,
-        scales=dict(base.scales) | {"slice_spacing": 1e-5},
+        scales=dict(base.scales) | {"slice_spacing": 1e-5, "object_tilt": 0.01, "object_tilts": 0.01},
         floor=1e-3 if window[0] < 20 else 1e-6,
     )
 
 
 def multislice_cases(window: tuple[int, int] = (12, 14)) -> list[ModelCase]:
-    """Uneven slices and an even spacing, in the far and in the near field."""
-    variants = [("far_field", 1, {}), ("far_field", 2, {"even": True}), ("fresnel", 2, {})]
+    """Uneven slices and an even spacing, upright and leaning, in the far and in the near field."""
+    variants: list[tuple[str, int, dict[str, Any]]] = [
+        ("far_field", 1, {"tilt": "object_tilt"}),
+        ("far_field", 2, {"even": True}),
+        ("fresnel", 2, {"tilt": "object_tilts"}),
+    ]
     return [_multislice(regime, modes, window, **model) for regime, modes, model in variants]
 
 
@@ -729,10 +780,11 @@ MODELS: dict[str, Callable[..., list[ModelCase]]] = {
     "tomography": tomography_cases,
     "cone_tomography": cone_cases,
     "ptychotomography": ptychotomography_cases,
-    "ptychography": ptychography_cases,
+    "ptychography": _thin_cases,
     "multislice": multislice_cases,
     "holography": holography_cases,
     "bragg_cdi": _bragg(BraggCdi()),
+    "bragg_ptychography": bragg_scan_cases,
     "rocking_curve": _bragg(RockingCurve()),
     "multi_peak": _bragg(MultiPeak(reflections=REFLECTIONS, lattice=LATTICE_M)),
     "holotomography": holotomography_cases,

@@ -31,6 +31,7 @@ from adorym.engine.trial import try_problem
 from adorym.errors import ConfigError, ConfigErrors, InputError
 from adorym.forward.base import ForwardModel
 from adorym.forward.bragg_cdi import BraggCdi
+from adorym.forward.bragg_ptychography import BraggPtychography
 from adorym.forward.cone_tomography import ConeTomography
 from adorym.forward.crystal import CrystalObject
 from adorym.forward.fourier_ptychography import FourierPtychography
@@ -45,6 +46,7 @@ from adorym.forward.speckle_tracking import SpeckleTracking
 from adorym.forward.tomography import Tomography
 from adorym.initializers.simple import Constant
 from adorym.losses.counting import LeastSquares
+from adorym.optics.bragg_geometry import BraggGeometry
 from adorym.parameters import ParameterSettings
 from adorym.schema import dump
 
@@ -100,6 +102,12 @@ def _microscope() -> Case:
     return FourierPtychography(numerical_aperture=0.1), Dataset(_counts((60, 128, 128)), None, **known), {}
 
 
+def _bragg_scan() -> Case:
+    model = BraggPtychography(geometry=BraggGeometry(gamma=0.6), slices=4)
+    known = {"pixel_size_m": None, "distance_m": 0.5, "detector_pixel_size_m": (55e-6, 55e-6)}
+    return _scan(model, 200, 48, **TURNED | {"theta_rad": 2e-4 * np.arange(10)} | known)
+
+
 def _crystal(model: ForwardModel) -> Case:
     peak = Peak(kind=model.kind)
     small = peak.dataset()
@@ -133,6 +141,7 @@ LARGE: dict[str, Callable[[], Case]] = {
     "speckle_tracking": lambda: _speckle(),
     "fourier_ptychography": lambda: _microscope(),
     "bragg_cdi": lambda: _crystal(BraggCdi()),
+    "bragg_ptychography": lambda: _bragg_scan(),
     "rocking_curve": lambda: _crystal(RockingCurve()),
     "multi_peak": lambda: _crystal(MultiPeak(reflections=REFLECTIONS, lattice=LATTICE_M)),
 }

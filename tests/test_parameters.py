@@ -69,6 +69,12 @@ def test_start_value_is_the_models_unless_the_settings_give_one(tmp_path):
     np.testing.assert_array_equal(start(Parameter(start=2.5)), 2.5)
 
 
+def test_a_number_for_each_pattern_may_be_a_plain_list(tmp_path):
+    np.save(tmp_path / "live.npy", np.array([0.9, 1.1, 1.0]))
+    spec = Parameter(start=lambda *arguments: np.ones((3, 1)), per="pattern")
+    np.testing.assert_array_equal(start(spec, initial=str(tmp_path / "live.npy")), [[0.9], [1.1], [1.0]])
+
+
 def test_start_value_that_cannot_be(tmp_path):
     spec = Parameter(unit="m", start=lambda *arguments: np.zeros(2))
     np.save(tmp_path / "three.npy", np.zeros(3))

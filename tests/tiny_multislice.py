@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from tiny_scan import Scan, object_at, transfer
+from tiny_scan import PIXEL_M, Scan, object_at, transfer
 
 
 def slice_at(z: int, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -15,9 +15,14 @@ def slice_at(z: int, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ThickScan(Scan):
-    """One experiment on slices at ``slice_positions_m``; in the near field ``distance_m`` counts from the last."""
+    """One experiment on slices at ``slice_positions_m``; in the near field ``distance_m`` counts from the last.
+
+    The object's columns lean by ``lean_rad`` ``(2,)`` or ``(n, 2)`` against the beam: it meets other places further
+    down.
+    """
 
     slice_positions_m: tuple[float, ...] = (0.0, 2e-6, 5e-6)
+    lean_rad: np.ndarray | None = None
 
     def slices_array(self, shape: tuple[int, int], origin_px: tuple[int, int]) -> np.ndarray:
         """``(y, x, z)``."""
@@ -28,10 +33,12 @@ class ThickScan(Scan):
         probe = transfer(self.window, "angular_spectrum", self.defocus_m, self.probe())
         y, x = np.arange(self.window[0])[:, None], np.arange(self.window[1])[None, :]
         out, gaps = [], [*np.diff(self.slice_positions_m), 0.0]
-        for py, px in self.true_positions():
+        lean = np.broadcast_to(np.zeros(2) if self.lean_rad is None else self.lean_rad, (self.n, 2))
+        for (py, px), (ty, tx) in zip(self.true_positions(), np.tan(lean) / PIXEL_M, strict=True):
             waves = probe
-            for z, gap in enumerate(gaps):
-                waves = transfer(self.window, "angular_spectrum", gap, slice_at(z, py + y, px + x) * waves)
+            for z, (gap, at) in enumerate(zip(gaps, self.slice_positions_m, strict=True)):
+                met = slice_at(z, py + y + at * ty, px + x + at * tx)
+                waves = transfer(self.window, "angular_spectrum", gap, met * waves)
             if self.regime == "far_field":
                 waves = np.fft.fftshift(np.fft.fft2(waves), axes=(1, 2)) / np.sqrt(y.size * x.size)
             else:

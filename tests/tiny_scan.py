@@ -41,6 +41,7 @@ class Scan:
         defocus_m: The probe is propagated by this before it meets the object.
         scale: ``(n,)`` factor on each pattern.
         background: Photons added to each pixel, a number or ``(y, x)`` as the file holds patterns.
+        states: 1, or 2 states of the object that follow each other in every exposure, for unequal times.
     """
 
     regime: str = "far_field"
@@ -56,6 +57,7 @@ class Scan:
     defocus_m: float = 0.0
     scale: np.ndarray | None = None
     background: float | np.ndarray = 0.0
+    states: int = 1
     seed: int = 3
     positions: np.ndarray = field(init=False)
 
@@ -86,7 +88,14 @@ class Scan:
 
     def object_array(self, shape: tuple[int, int], origin_px: tuple[int, int]) -> np.ndarray:
         """The object on whole pixels; index ``origin_px`` is the data's position (0, 0)."""
-        return object_at(np.arange(shape[0])[:, None] - origin_px[0], np.arange(shape[1])[None, :] - origin_px[1])
+        found = self.states_at(np.arange(shape[0])[:, None] - origin_px[0], np.arange(shape[1])[None, :] - origin_px[1])
+        return found[0] if self.states == 1 else np.stack(found, axis=-1)
+
+    def states_at(self, y: np.ndarray, x: np.ndarray) -> list[np.ndarray]:
+        """The states of the object at any points; their squared moduli hold how long each lasts."""
+        if self.states == 1:
+            return [object_at(y, x)]
+        return [np.sqrt(0.7) * object_at(y, x), np.sqrt(0.3) * object_at(x + 5.3, y + 2.2)]
 
     def patterns(self) -> np.ndarray:
         """``(n, y, x)`` photons as a file holds them: zero frequency at the center in the far field."""
@@ -94,7 +103,7 @@ class Scan:
         y, x = np.arange(self.window[0])[:, None], np.arange(self.window[1])[None, :]
         out = []
         for py, px in self.true_positions():
-            waves = object_at(py + y, px + x) * probe
+            waves = np.concatenate([state * probe for state in self.states_at(py + y, px + x)])
             if self.regime == "far_field":
                 waves = np.fft.fftshift(np.fft.fft2(waves), axes=(1, 2)) / np.sqrt(y.size * x.size)
             else:

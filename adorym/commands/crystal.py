@@ -16,9 +16,9 @@ from adorym.data.dataset import Dataset
 from adorym.data.open import open_dataset
 from adorym.data.result import read_result
 from adorym.data.scan_records import read_scan
-from adorym.errors import ConfigError, GeometryError
+from adorym.errors import ConfigError
 from adorym.metrics.strain import StrainField, TwinChoice, chosen_twin, flattened, strain_field
-from adorym.optics.bragg_geometry import Beam, BraggGeometry, lattice_m, orthogonal, places_m
+from adorym.optics.bragg_geometry import BraggGeometry, beam_of, lattice_m, orthogonal, places_m
 from adorym.optics.goniometer import BEAMLINES, turned
 from adorym.paths import InputPath
 from adorym.registry import component
@@ -173,8 +173,9 @@ def _axes(view: CrystalView, geometry: BraggGeometry, q: np.ndarray) -> np.ndarr
 
 
 def _upright(obj: np.ndarray, view: CrystalView, geometry: BraggGeometry, dataset: Dataset) -> Crystal:
-    beam = _beam(geometry, dataset)
-    shape = (dataset.n_patterns, *dataset.window_px)
+    beam = beam_of(geometry, dataset)
+    frames = dataset.n_patterns if dataset.probe_positions_px is None else dataset.n_angles
+    shape = (frames, *dataset.window_px)
     q = geometry.momentum_transfer_per_m(beam.energy_ev, beam.offset)
     axes = _axes(view, geometry, q)
     lattice, q = axes @ lattice_m(geometry.steps_per_m(beam), shape), axes @ q
@@ -202,31 +203,6 @@ def _phase_figures(field: StrainField) -> dict[str, float]:
     phase = field.phase_rad[field.inside]
     low, high = np.percentile(phase, (1, 99))
     return {"phase_rms_rad": float(np.sqrt(np.mean(phase**2))), "phase_range_rad": float(high - low)}
-
-
-def _beam(geometry: BraggGeometry, dataset: Dataset) -> Beam:
-    wanted = {
-        "data.energy": dataset.energy_ev,
-        "data.distance": dataset.distance_m,
-        "data.detector_pixel_size": dataset.detector_pixel_size_m,
-    }
-    for key, value in wanted.items():
-        if value is None:
-            raise GeometryError(key, "is needed to turn the crystal into the laboratory", remedy=f"give it to '{key}'")
-    step = 0.0 if geometry.energy_step is not None else geometry.rocking_step
-    if step is None:
-        theta = np.asarray(dataset.theta_rad, float)
-        if len(theta) < 2:
-            raise GeometryError(
-                "geometry.rocking_step", "the data hold no rocking angles", remedy="give the angle from frame to frame"
-            )
-        step = float(np.polyfit(np.arange(len(theta)), theta, 1)[0])
-    assert dataset.energy_ev is not None and dataset.distance_m is not None  # looked at above
-    assert dataset.detector_pixel_size_m is not None
-    middle = tuple(n // 2 for n in dataset.window_px)
-    arm = middle if dataset.arm_px is None else dataset.arm_px
-    offset = (middle[0] - arm[0], middle[1] - arm[1])
-    return Beam(dataset.energy_ev, dataset.distance_m, dataset.detector_pixel_size_m, step, offset)
 
 
 def _write(made: Crystal, folder: Path) -> tuple[Path, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Group
 from rich.text import Text
 
-from adorym.commands.needs import distances, lacks_of_map, likely, missing, starting_configuration
+from adorym.commands.needs import distances, lacks_of_map, likely, missing, model_of, starting_configuration
 from adorym.commands.plan import columns, length_facts
 from adorym.data.checks import CountStatistics, count_statistics, faults, repaired
 from adorym.data.containers import ArrayInfo, Container, opened
@@ -152,7 +152,7 @@ def _draft(
     found = sinogram(raw.patterns.read(np.zeros(1, int))[0]) if single else None
     if found is None:
         technique = likely(raw, lacks)
-        model, many = technique, distances(raw) if technique.startswith("holo") else 1
+        model, many = model_of(technique, raw), distances(raw) if technique.startswith("holo") else 1
     else:
         technique, many, more = (
             "tomography",

@@ -32,6 +32,11 @@ MEANINGS = {
     "white": "flat field, without the sample",
     "propagation_distance": "sample to detector, in a parallel beam",
 }
+# What models need whose files hold arrays of their own.
+OF_EXTRA = {
+    "speckle_tracking": ["propagation_distance", ENERGY, "pixel_size"],
+    "fourier_ptychography": [ENERGY, "pixel_size"],
+}
 MANY = 8  # as many pictures of a field are a rotation, fewer a series of distances
 
 
@@ -61,9 +66,23 @@ def missing(raw: Raw, wanted: Overrides) -> dict[str, tuple[str, ...]]:
         "tomography": ["theta_range", "white"],
         "holography": images,
         **({"holotomography": images} if distances(raw) > 1 and len(raw.theta_rad) > 1 else {}),
+        **{name: keys for name, keys in OF_EXTRA.items() if _extra_of(name) & set(raw.extra)},
         "bragg_cdi": [ENERGY, DISTANCE, PITCH],
     }
     return {name: tuple(key for key in keys if values[key] is None) for name, keys in needed.items()}
+
+
+def _extra_of(technique: str) -> set[str]:
+    """The arrays that tell a technique."""
+    return {"references"} if technique == "speckle_tracking" else {"leds_m", "leds_px"}
+
+
+def model_of(technique: str, raw: Raw) -> str:
+    """The section ``forward_model`` of a configuration to begin with."""
+    if technique != "fourier_ptychography":
+        return technique
+    distance = ", led_distance: 80 mm" if "leds_m" in raw.extra else ""
+    return f"{{kind: {technique}, numerical_aperture: 0.1{distance}}}  # to be filled in"
 
 
 def _needs_no_flat(raw: Raw, wanted: Overrides) -> bool:
@@ -78,6 +97,9 @@ def distances(raw: Raw) -> int:
 
 def likely(raw: Raw, lacks: dict[str, tuple[str, ...]]) -> str:
     """The technique that the data are most probably of."""
+    for told in OF_EXTRA:
+        if told in lacks:
+            return told
     if not {"positions", "scan"} & set(lacks["ptychography"]):
         return "ptychography"
     if "holotomography" in lacks:

@@ -8,6 +8,7 @@ from typing import Any
 
 # Imported for what it registers; its own names are looked up by kind.
 import adorym.simulate.bragg
+import adorym.simulate.bragg_scan
 import adorym.simulate.experiments
 import adorym.simulate.holograms
 import adorym.simulate.microscope

@@ -182,15 +182,26 @@ def repaired(dataset: Dataset, wanted: Overrides, statistics: CountStatistics) -
             first = dataset.pattern_numbers[bad[0]]
             dataset = choose(dataset, keep, f"{len(bad)} bad or empty patterns left out, first: {first}")
             statistics = count_statistics(dataset)
-    elif wanted.bad_counts == "mask_pixels" and statistics.bad_pixels.any():
-        good = ~statistics.bad_pixels if dataset.mask is None else dataset.mask & ~statistics.bad_pixels
+    elif wanted.bad_counts in ("mask_pixels", "mask_values") and statistics.bad_pixels.any():
+        each = wanted.bad_counts == "mask_values"
+        good = _valid(dataset, statistics.mark) if each else ~statistics.bad_pixels
+        good = good if dataset.mask is None else dataset.mask & good
         if not good.any():
             raise DataError(dataset.path, "every pixel is bad in some pattern: nothing is left")
-        note = f"{int(statistics.bad_pixels.sum())} pixels with counts that are not finite or negative were masked"
+        number = int(statistics.bad.sum() if each else statistics.bad_pixels.sum())
+        note = f"{number} {'values' if each else 'pixels with counts'} that are not finite or negative were masked"
         patterns = MaskedPatterns(dataset.patterns, good)
         dataset = replace(dataset, patterns=patterns, mask=good, notes=(*dataset.notes, note))
         statistics = count_statistics(dataset)
     return _saturated(dataset, wanted, statistics), statistics
+
+
+def _valid(dataset: Dataset, mark: float) -> np.ndarray:
+    """``(n, y, x)`` False where a value is no count: not finite, negative, or the detector's ``mark``, if not 0."""
+    good = np.ones((dataset.n_patterns, *dataset.window_px), bool)
+    for start, frames in blocks(dataset.patterns, BLOCK_BYTES):
+        good[start : start + len(frames)] = np.isfinite(frames) & (frames >= 0) & ((frames != mark) | (mark == 0))
+    return good
 
 
 def _saturated(dataset: Dataset, wanted: Overrides, statistics: CountStatistics) -> Dataset:
@@ -227,7 +238,9 @@ def faults(dataset: Dataset, statistics: CountStatistics) -> Iterator[DataError]
     good = dataset.mask.any(axis=0) if dataset.mask is not None and dataset.mask.ndim == 3 else dataset.mask
     remedies = []
     if (~statistics.bad_pixels & (True if good is None else good)).any():
-        remedies.append("mask the pixels (data.bad_counts: mask_pixels, or data.mask)")
+        remedies.append(
+            "mask the pixels (data.bad_counts: mask_pixels, or mask_values in their patterns, or data.mask)"
+        )
     if len(np.union1d(statistics.bad_patterns, statistics.empty)) < n:
         remedies.append("leave out the patterns (data.bad_counts: drop_patterns, or data.drop_frames)")
     mark = MARKS.get(statistics.mark, 0)

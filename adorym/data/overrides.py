@@ -123,8 +123,9 @@ class Overrides:
             own. If absent: interpolated between the angles ``exchange/theta_white`` if the file has them, one each if
             pictures of one angle come with as many flat fields, else the mean.
         bad_counts: What to do with counts that are not finite or negative: stop with an ``error``, ``mask_pixels``
-            that have any, or ``drop_patterns`` that have any (and patterns without a single count). In projections and
-            holograms counts that are not finite are no error: they are interpolated, and that is said.
+            that have any, ``mask_values`` in the patterns that have them, or ``drop_patterns`` that have any (and
+            patterns without a single count). In projections and holograms counts that are not finite are no error:
+            they are interpolated, and that is said.
         saturation: Counts at and above which a pixel is only a lower bound, where the loss does not say so itself;
             ``auto`` to find it from counts that pile up at the largest; or ``none``.
         memory_limit_gib: Patterns that take more than this are read from the file batch by batch.
@@ -173,7 +174,7 @@ class Overrides:
     center: Literal["auto"] | tuple[float, float] | None = None
     bin: Annotated[int, Field(ge=1)] = 1
     white_fields: Literal["mean", "before_and_after", "one_each"] | None = None
-    bad_counts: Literal["error", "mask_pixels", "drop_patterns"] = "error"
+    bad_counts: Literal["error", "mask_pixels", "mask_values", "drop_patterns"] = "error"
     saturation: Positive | Literal["auto", "none"] = "auto"
     memory_limit_gib: Positive = 2.0
     strict_links: bool = False

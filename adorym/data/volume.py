@@ -114,14 +114,23 @@ def rocking_places(dataset: Dataset) -> np.ndarray:
         DataError: The rocking angle does not change.
     """
     n = dataset.n_patterns
-    even = np.arange(n, dtype=float) - n // 2
     if dataset.n_angles != n:
-        return even
-    theta = np.asarray(dataset.theta_rad, float)[dataset.angle_index]
+        return np.arange(n, dtype=float) - n // 2
+    return places_of(np.asarray(dataset.theta_rad, float)[dataset.angle_index], dataset.path)
+
+
+def places_of(theta_rad: np.ndarray, path: str) -> np.ndarray:
+    """``(n,)`` place of each rocking angle in steps, 0 at the middle one.
+
+    Raises:
+        DataError: The rocking angle does not change.
+    """
+    n, theta = len(theta_rad), np.asarray(theta_rad, float)
+    even = np.arange(n, dtype=float) - n // 2
     step = np.polyfit(even, theta, 1)[0]
     if abs(step) * n <= 1e-9 * max(float(np.abs(theta).max()), 1e-6):
         remedy = "give the angles with data.theta, one a frame"
-        raise DataError(dataset.path, "the rocking angle does not change", found=f"{theta[0]:g} rad", remedy=remedy)
+        raise DataError(path, "the rocking angle does not change", found=f"{theta[0]:g} rad", remedy=remedy)
     return np.asarray((theta - theta.mean()) / step + even.mean())
 
 

@@ -106,7 +106,7 @@ def build(
     Raises:
         InputError: Data, configuration or geometry contradict each other; all errors at once.
     """
-    recorded = dataset.probe_positions_px
+    dataset = placed = recipe.model.placed(dataset)
     earlier = None if recipe.start_from is None else Earlier.read(recipe.start_from, dataset, recipe)
     if earlier is not None:
         dataset, recipe = earlier.continued(dataset, recipe)
@@ -134,7 +134,7 @@ def build(
         remarks=(*bound.remarks, *searched.words),
         epochs_before=0 if earlier is None else earlier.epochs_before,
         history_before={} if earlier is None else earlier.history,
-        recorded_px=recorded,
+        recorded_px=placed.probe_positions_px,
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
     try_components(problem, start)

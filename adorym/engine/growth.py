@@ -32,7 +32,7 @@ def grow(reconstruction: Reconstruction, dataset: Dataset) -> None:
     """
     problem = reconstruction.problem
     known, bound = len(problem.dataset.angle_index), problem.bound  # its stack of patterns has grown already
-    fresh = bound.model.bind(dataset, bound.settings)
+    fresh = bound.model.bind(bound.model.placed(dataset), bound.settings)
     frame = _frame(bound, fresh)
     grown = bound.with_(dataset=fresh.dataset, shape=frame[0], origin_px=frame[1])
     if frame[0] != bound.shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +23,11 @@ from adorym.engine.problem import Problem
 from adorym.engine.shown import as_kept, present_parameters, present_probe, voxel_size_m
 from adorym.engine.stage_grid import RECORDED
 from adorym.engine.verdict import verdict
+from adorym.metrics.crystal import chi_square
 from adorym.storage.base import blocks
 from adorym.wrapper.base import Array
+
+LOG = logging.getLogger("adorym")
 
 
 def outcome(reconstruction: Reconstruction, config: str = "", *, judged: bool = True) -> Result:
@@ -156,11 +160,26 @@ def _fit(problem: Problem) -> dict[str, Any]:
     mask = problem.dataset.mask
     if mask is not None:  # masked values were not measured
         counts = np.where(mask if mask.ndim == 2 else mask[middle], counts, np.nan)
-    return {
+    return _control(problem) | {
         "measured": counts.astype(np.float32),
         "predicted": problem.bound.from_model_frame(xp.to_numpy(predicted))[0].astype(np.float32),
         "index": np.asarray(middle),
     }
+
+
+def _control(problem: Problem) -> dict[str, Any]:
+    """Misfit of the moduli of patterns that were left out as a control, and of the others; nothing without any."""
+    bound, n = problem.bound, problem.dataset.n_patterns
+    if not len(bound.control):
+        return {}
+    made, found = bound.from_model_frame(problem.xp.to_numpy(predict_patterns(problem, np.arange(n)))), {}
+    counts = problem.dataset.patterns.read(np.arange(n)).astype(np.float64)
+    moduli = counts if problem.dataset.measured == "amplitude" else np.sqrt(np.maximum(counts, 0))
+    good = np.isfinite(moduli) & (True if problem.dataset.mask is None else problem.dataset.mask)
+    for name, rows in (("control", bound.control), ("fitted", np.setdiff1d(np.arange(n), bound.control))):
+        found[f"{name}_misfit"] = np.asarray(chi_square(np.sqrt(made[rows]), moduli[rows], good[rows]))
+    LOG.info("misfit of the control: %.4g, of what was fitted: %.4g", *(float(each) for each in found.values()))
+    return found
 
 
 def predict_patterns(problem: Problem, patterns: np.ndarray) -> Array:

@@ -2,6 +2,7 @@
 
 from adorym.forward import (
     bragg_cdi,
+    bragg_ptychography,
     cone_tomography,
     fourier_ptychography,
     holography,
@@ -23,6 +24,7 @@ __all__ = [
     "Initializer",
     "Request",
     "bragg_cdi",
+    "bragg_ptychography",
     "cone_tomography",
     "fourier_ptychography",
     "holography",

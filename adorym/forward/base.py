@@ -87,6 +87,7 @@ class BoundModel(Generic[G]):
         updates: Changes of the unknowns after an epoch, in addition to the gradient steps.
         derived: ``f(values)``, quantities that follow from the parameters, for results and reports.
         preconditioners: By name; they replace those that the parameters declare.
+        control: Patterns that have no weight, and whose misfit tells how much the others know.
         counts: Mean counts, known once the data have been read.
         remarks: Lines for the log about what was found in the data.
     """
@@ -106,6 +107,7 @@ class BoundModel(Generic[G]):
     updates: tuple[Update, ...] = ()
     derived: Callable[[Mapping[str, np.ndarray]], dict[str, Derived]] = lambda values: {}
     preconditioners: Mapping[str, Preconditioner] = field(default_factory=dict)
+    control: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     counts: Counts = Counts()
     remarks: tuple[str, ...] = ()
 
@@ -167,6 +169,10 @@ class ForwardModel(ABC):
             view=ScanWindows(dataset.window_px),
             space=thin_space(settings, geometry, "far_field"),
         )
+
+    def placed(self, dataset: Dataset) -> Dataset:
+        """``dataset`` with positions in pixels of this model's object, before it is bound; by default as they are."""
+        return dataset
 
     @abstractmethod
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> Array:

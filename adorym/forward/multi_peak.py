@@ -4,12 +4,14 @@ r"""Several Bragg peaks of one crystal, which share its shape and its displaceme
           \otimes g_\sigma + b
 
 with the support S, the amplitude A (the real part of the object), the displacement u of the lattice, the reciprocal
-lattice vector of each reflection, :math:`\mathbf G = 2\pi (h, k, l) / a` for a cubic lattice, partial coherence
+lattice vector of each reflection, :math:`\mathbf G = 2\pi (h, k, l) L^{-T}` for a lattice whose vectors are the rows of
+L, and :math:`2\pi (h, k, l) / a` for a cubic one, partial coherence
 :math:`g_\sigma` and the background b. Three non-coplanar reflections determine u; fewer determine its components along
 them, and the others stay zero. All peaks must be on one grid with axes (z, y, x) along those of the crystal (Newton et
 al., Nat. Mater. 9, 120 (2010); Wilkin et al., Phys. Rev. B 103, 214103 (2021)).
 
-The data hold the frames of the reflections one after another.
+The data hold the frames of the reflections one after another. One of them may be left out as a control: what the others
+tell of the crystal then predicts a pattern that had no say.
 """
 
 from __future__ import annotations
@@ -34,6 +36,9 @@ from adorym.units import Length
 from adorym.wrapper.base import Array, Backend
 
 Bound = BoundModel[Geometry]
+Vector = tuple[Length, Length, Length]
+# Volume of a cell over the product of its edges: below, vectors count as lying in a plane.
+FLATTEST = 1e-6
 
 
 def _displacement(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
@@ -69,7 +74,7 @@ def first_reflection(dataset: Dataset, shape: tuple[int, ...]) -> FirstObject:
     n = shape[-1]
     mask = dataset.mask[:n] if dataset.mask is not None and dataset.mask.ndim == 3 else dataset.mask
     alone = dataset.with_(
-        patterns=ArrayPatterns(_counts(dataset, 0, n)), measured="intensity", mask=mask,
+        patterns=ArrayPatterns(_counts(dataset, 0, n)), measured="intensity", mask=mask, weights=None,
         angle_index=np.zeros(n, int), theta_rad=np.zeros(1),
     )  # fmt: skip
     return phased(alone, shape, np.random.default_rng(0))
@@ -77,15 +82,17 @@ def first_reflection(dataset: Dataset, shape: tuple[int, ...]) -> FirstObject:
 
 @register("forward_model", "multi_peak")
 class MultiPeak(CrystalModel):
-    """Several reflections of one cubic crystal.
+    """Several reflections of one crystal.
 
     Attributes:
-        reflections: Miller indices (h, k, l) of each reflection, along the axes (z, y, x).
-        lattice: Lattice constant.
+        reflections: Miller indices (h, k, l) of each reflection, along the axes (z, y, x) of a cubic crystal.
+        lattice: Lattice constant of a cubic crystal, or the three vectors of any lattice, each along (z, y, x).
+        control: A reflection, not the first, that is left out of the loss; the result has its misfit.
     """
 
     reflections: tuple[tuple[int, int, int], ...]
-    lattice: Annotated[Length, Field(gt=0)]
+    lattice: Annotated[Length, Field(gt=0)] | tuple[Vector, Vector, Vector]
+    control: tuple[int, int, int] | None = None
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
         **CrystalModel.refinable,
@@ -112,11 +119,25 @@ class MultiPeak(CrystalModel):
                 "reflections", "expected at least two different reflections, none of them (0, 0, 0)",
                 found=self.reflections, remedy="for one reflection choose the model 'bragg_cdi'",
             )  # fmt: skip
+        edges = self._edges
+        if abs(np.linalg.det(edges)) <= FLATTEST * np.prod(np.linalg.norm(edges, axis=1)):
+            raise ConfigError(
+                "lattice", "the vectors lie in a plane", expected="three that span a cell", found=edges.tolist()
+            )
+        if self.control is not None and self.control not in self.reflections[1:]:
+            expected = f"one of {', '.join(map(str, self.reflections[1:]))}"
+            raise ConfigError("control", "not a reflection that can be left out", expected=expected, found=self.control)
 
     @property
     def vectors_per_m(self) -> np.ndarray:
         """``(p, 3)`` reciprocal lattice vectors in rad/m."""
-        return 2 * np.pi / self.lattice * np.array(self.reflections, float)
+        return 2 * np.pi * np.array(self.reflections, float) @ np.linalg.inv(self._edges).T
+
+    @property
+    def _edges(self) -> np.ndarray:
+        """``(3, 3)`` rows are the lattice vectors in meters."""
+        given = np.asarray(self.lattice, float)
+        return given * np.eye(3) if given.ndim == 0 else given
 
     def frames(self, dataset: Dataset) -> int:
         return dataset.n_patterns // len(self.reflections)
@@ -127,13 +148,19 @@ class MultiPeak(CrystalModel):
                 dataset.path, "the number of frames does not fit the number of reflections",
                 expected=f"a multiple of {len(self.reflections)} frames", found=dataset.n_patterns,
             )  # fmt: skip
+        n, left_out = self.frames(dataset), np.zeros(0, int)
+        if self.control is not None:
+            left_out = self.reflections.index(self.control) * n + np.arange(n)
+            counted = np.ones((dataset.n_patterns, 1, 1))
+            counted[left_out] = 0
+            dataset = dataset.with_(weights=counted if dataset.weights is None else counted * dataset.weights)
         bound = super().bind(dataset, settings)
 
         def first_object(rng: np.random.Generator) -> FirstObject:
             found = first_reflection(dataset, bound.shape)
             return FirstObject.of(np.abs(found.rows(0, bound.shape[0])).astype(complex), found.diagnostics)
 
-        return bound.with_(first_object=first_object)
+        return bound.with_(first_object=first_object, control=left_out)
 
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Geometry]) -> Array:
         """Intensities ``(n, y, x)`` in photons from the object window ``obj`` ``(1, y, x, z)``, whose real part

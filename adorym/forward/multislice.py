@@ -11,6 +11,9 @@ from the last slice to the detector (Cowley & Moodie, Acta Cryst. 10, 609 (1957)
 Soc. Am. A 29, 1606 (2012)). Slices at a constant spacing describe a dense object; a few slices at given positions
 describe a stack of thin layers, and their spacings may be refined.
 
+**Tilt.** Where the object leans against the beam, by a small angle t, the wave lies :math:`d_z \tan t` further in each
+next slice: :math:`\mathcal P_d` is multiplied by :math:`e^{-2\pi i d (q_y \tan t_y + q_x \tan t_x)}`.
+
 **Memory.** The gradient needs the wave in front of every slice. Deep objects are divided into segments, and only the
 waves between segments are stored; those within are recomputed in the backward pass (Griewank & Walther,
 ACM Trans. Math. Softw. 26, 19 (2000)). Memory then grows as the square root of the depth.
@@ -39,8 +42,9 @@ from adorym.forward.thin import by_object, by_probe
 from adorym.forward.time_course import TIME
 from adorym.forward.variations import VARIATIONS, by_variations
 from adorym.losses.base import Loss
+from adorym.optics.geometry import Grid
 from adorym.optics.propagation import critical_distance_m, propagate, transfer_function_angular_spectrum
-from adorym.optics.shift import shifted_modes
+from adorym.optics.shift import shift_kernel, shifted_modes
 from adorym.parameters import Parameter, ParameterSettings
 from adorym.preconditioners import Diagonal, Point
 from adorym.registry import register
@@ -49,6 +53,7 @@ from adorym.wrapper.base import Array, Backend
 
 # With fewer slices, recomputing waves does not pay.
 SHALLOW = 8
+TILT, TILTS = "object_tilt", "object_tilts"
 
 
 def _spacing(bound: BoundModel[Any], settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
@@ -57,6 +62,24 @@ def _spacing(bound: BoundModel[Any], settings: ParameterSettings, rng: np.random
 
 def _smallest_spacing(bound: BoundModel[Any]) -> float:
     return float(np.min(bound.model.spacing_m(bound.dataset)))  # type: ignore[attr-defined]
+
+
+def _pixel_of_walk(bound: BoundModel[Any]) -> float:
+    """Angle by which the wave walks one pixel in the whole object."""
+    spacing = bound.model.spacing_m(bound.dataset)  # type: ignore[attr-defined]
+    depth = float(spacing.sum()) * (bound.shape[2] - 1 if len(spacing) == 1 else 1)
+    return min(bound.geometry.pixel_size_m(bound.model.regime)) / depth  # type: ignore[attr-defined]
+
+
+def _tilt(**more: Any) -> Parameter:
+    """The lean of the object as a parameter."""
+    return Parameter(
+        optional=True,
+        unit="rad",
+        optimizer={"kind": "adam", "learning_rate": 0.2},
+        scale=_pixel_of_walk,
+        **more,
+    )
 
 
 @register("forward_model", "multislice")
@@ -87,6 +110,15 @@ class Multislice(Ptychography):
             scale=_smallest_spacing,
             bounds=(0.0, None),
         ),
+        TILT: _tilt(
+            help="(y, x) angle by which the beam leans against the object's columns",
+            start=lambda bound, settings, rng: np.zeros((1, 2)),
+        ),
+        TILTS: _tilt(
+            help="the same, of each pattern",
+            start=lambda bound, settings, rng: np.zeros((bound.dataset.n_patterns, 2)),
+            per="pattern",
+        ),
     }
 
     def __post_init__(self) -> None:
@@ -99,6 +131,9 @@ class Multislice(Ptychography):
 
     def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Any]:
         """As of a thin object, with the slices as the object's last axis."""
+        if TILT in settings and TILTS in settings:
+            what = f"cannot be told from the mean of '{TILTS}'"
+            raise ConfigError(f"parameters.{TILT}", what, remedy="leave one of them out")
         bound, depth = super().bind(dataset, settings), self.depth(dataset)
         grid = bound.geometry.grid(self.regime)  # refuses where energy or pixel size are not known
         farthest, steps = min(critical_distance_m(grid)), self.spacing_m(dataset) * self.binning
@@ -145,20 +180,41 @@ class Multislice(Ptychography):
     # -- the wave ------------------------------------------------------------------------------------------------------
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
         """Intensities ``(n, y, x)`` in photons from object windows ``obj`` ``(n, y, x, z)`` complex."""
-        offsets = self._offsets(params)
+        offsets = self.offsets(params)
         wave = shifted_modes(xp, self.probe_at_object(xp, params, batch), offsets)
-        wave = self.through(xp, wave, xp.unstack(obj, -1), params["slice_spacing"], batch)
+        slopes = self._slopes_px(xp, params, batch)
+        wave = self.through(xp, wave, xp.unstack(obj, -1), params["slice_spacing"], batch, slopes)
+        if slopes is not None and self.regime == "near_field":  # beam and detector stand still
+            spacing, steps = params["slice_spacing"], self.binning * ((obj.shape[-1] - 1) // self.binning)
+            offsets = offsets + slopes * (steps * spacing[0] if spacing.shape[0] == 1 else xp.sum(spacing[:steps]))
         return self.detected(xp, wave, offsets, params, batch)
 
-    def through(self, xp: Backend, wave: Array, slices: Sequence[Array], spacing: Array, batch: Batch[Any]) -> Array:
+    def _slopes_px(self, xp: Backend, params: Mapping[str, Array], batch: Batch[Any]) -> Array | None:
+        """``(1 or n, 2)`` pixels per meter of depth by which the wave walks; ``None`` without a tilt."""
+        tilt = params.get(TILT, params.get(TILTS))
+        if tilt is None:
+            return None
+        return xp.sin(tilt) / xp.cos(tilt) / xp.asarray(np.array(batch.geometry.pixel_size_m(self.regime)))
+
+    def through(
+        self,
+        xp: Backend,
+        wave: Array,
+        slices: Sequence[Array],
+        spacing: Array,
+        batch: Batch[Any],
+        slopes: Array | None = None,
+    ) -> Array:
         """Wave behind the last of ``slices`` ``(n, y, x)`` each, from ``wave`` ``(n, m, y, x)`` before the first."""
         grid, even = batch.geometry.grid(self.regime), spacing.shape[0] == 1
         starts = list(range(0, len(slices), self.binning))
         thick = [_product(slices[i : i + self.binning]) for i in starts]
         if even:
-            steps = [transfer_function_angular_spectrum(xp, grid, self.binning * spacing[0])] * (len(thick) - 1)
+            steps = [_step(xp, grid, self.binning * spacing[0], slopes)] * (len(thick) - 1)
         else:
             steps = [xp.sum(spacing[a:b]) for a, b in pairwise(starts)]
+        if slopes is not None and not even:
+            steps, even = [_step(xp, grid, each, slopes) for each in steps], True
 
         def segment(wave: Array, *inputs: Array) -> Array:
             # One propagation per slice, except after the last slice of all.
@@ -192,15 +248,22 @@ class Multislice(Ptychography):
         return depth * by_object(point, self.illumination(point.xp, point.params, depth, point.batch))
 
     def illumination(self, xp: Backend, params: Mapping[str, Array], depth: int, batch: Batch[Any]) -> Array:
-        """``(y, x, z)`` intensity of all probe modes at each slice, in free space."""
+        """``(y, x, z)`` or ``(n, y, x, z)`` intensity of all probe modes at each slice, in free space."""
         wave, spacing = self.probe_at_object(xp, params, batch), params["slice_spacing"]
-        grid, planes = batch.geometry.grid(self.regime), []
+        grid, planes, slopes = batch.geometry.grid(self.regime), [], self._slopes_px(xp, params, batch)
         for z in range(depth):
             planes.append(xp.sum(xp.abs2(wave), axis=-3))
             if z < depth - 1:
                 gap = spacing[0 if spacing.shape[0] == 1 else z]
-                wave = propagate(xp, wave, transfer_function_angular_spectrum(xp, grid, gap))
-        return xp.stack(planes, axis=-1)
+                wave = propagate(xp, wave, _step(xp, grid, gap, slopes))
+        width = planes[-1].shape
+        return xp.stack([xp.broadcast_to(plane, width) for plane in planes], axis=-1)
+
+
+def _step(xp: Backend, grid: Grid, distance: Array, slopes: Array | None) -> Array:
+    """Transfer function ``(y, x)`` to the next slice, or ``(1 or n, 1, y, x)`` where the wave walks on its way."""
+    kernel = transfer_function_angular_spectrum(xp, grid, distance)
+    return kernel if slopes is None else kernel * shift_kernel(xp, grid.window_px, distance * slopes)[:, None]
 
 
 def _transmitted(point: Point) -> Array:

@@ -26,7 +26,15 @@ from pydantic import Field
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError, GeometryError
-from adorym.forward.aberrations import ABERRATING, ABERRATIONS, aberrated, coefficients, with_aberrations
+from adorym.forward.aberrations import (
+    ABERRATING,
+    ABERRATIONS,
+    SEMI_ANGLE,
+    aberrated,
+    coefficients,
+    opened,
+    with_aberrations,
+)
 from adorym.forward.base import BoundModel, ForwardModel, Request, bound_scan
 from adorym.forward.detector import BLUR, DETECTOR, SHIFT, blurred, shift_updates, tilted
 from adorym.forward.object import MixedObject, Settings, object_parameter
@@ -219,6 +227,8 @@ class Ptychography(ForwardModel):
             modes = xp.take(modes, batch.angles)
         if VARIATIONS in params:
             modes = varied(xp, modes, params, self.varied_mode)
+        if SEMI_ANGLE in params:
+            modes = opened(xp, modes, params[SEMI_ANGLE], batch.geometry, self.regime)
         if ABERRATIONS in params:
             grid, half_angle = batch.geometry.grid(self.regime), batch.geometry.half_angle_rad
             return aberrated(xp, modes, params[ABERRATIONS], grid, half_angle)
@@ -226,7 +236,8 @@ class Ptychography(ForwardModel):
             return modes
         return angular_spectrum(xp, modes, batch.geometry.grid(self.regime), params["probe_defocus"][0])
 
-    def _offsets(self, params: Mapping[str, Array]) -> Array:
+    def offsets(self, params: Mapping[str, Array]) -> Array:
+        """``(n, 2)`` (y, x) places of the probe in its windows."""
         offset = params.get("probe_offset")
         return params["probe_positions"] if offset is None else params["probe_positions"] + offset
 
@@ -237,7 +248,7 @@ class Ptychography(ForwardModel):
 
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> Array:
         """Intensities ``(n, y, x)`` in photons from object windows ``obj`` ``(n, y, x)`` complex."""
-        offsets, obj = self._offsets(params), at_present(xp, obj, params)
+        offsets, obj = self.offsets(params), at_present(xp, obj, params)
         modes = shifted_modes(xp, self.probe_at_object(xp, params, batch), offsets)
         if len(obj.shape) == 3:
             wave = obj[:, None] * modes
@@ -304,7 +315,7 @@ class Ptychography(ForwardModel):
         return (
             at_present(xp, obj, params),
             self.probe_at_object(xp, params, batch),
-            self._offsets(params),
+            self.offsets(params),
             empty if scale is None else xp.reshape(scale, (-1,)),
             empty if background is None else background,
         )
@@ -326,6 +337,7 @@ class Ptychography(ForwardModel):
             transfer=None if far else xp.to_numpy(self._transfer(xp, constants, batch)),
         )
         # Gradients of these reach the model's own parameters through the graph.
-        inner = {TIME: OBJECT, "probe_defocus": "probe", ABERRATIONS: "probe", "probe_offset": "probe_positions"}
+        to_probe = dict.fromkeys(("probe_defocus", ABERRATIONS, SEMI_ANGLE), "probe")
+        inner = {TIME: OBJECT, "probe_offset": "probe_positions", **to_probe}
         wanted = frozenset(inner.get(name, name) for name in request.wanted)
         return exit_wave_loss(xp, detector, wanted, request.curvature)

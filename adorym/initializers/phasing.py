@@ -14,7 +14,7 @@ from adorym.errors import ConfigError
 from adorym.forward.object import FirstObject, Initializer
 from adorym.initializers.phasing_run import Phased, Phaser, PhasingSettings, ShrinkWrapSettings
 from adorym.initializers.sequence import steps_of
-from adorym.initializers.starts import Ranked, Ranking, ranked
+from adorym.initializers.starts import Ranked, Ranking, bred, ranked
 from adorym.metrics.crystal import DISAGREEING
 from adorym.registry import register
 from adorym.wrapper import get_backend
@@ -25,6 +25,8 @@ BATCH_VOXELS = 1 << 25
 # Measured: bytes of a voxel of a start while it is phased, of one that is kept, and of those that are compared.
 BYTES_PHASING, BYTES_FOUND, BYTES_RANKING = 110, 30, 40
 
+# With fewer starts there are no two to combine beside the best.
+FEWEST_BRED = 3
 # Last steps of ``finish`` that are averaged.
 FINISH_AVERAGE = 10
 
@@ -35,6 +37,8 @@ class Phasing(PhasingSettings, Initializer):
 
     Attributes:
         starts: Number of random starts, which run together.
+        generations: Number of times that all starts are phased. After each but the last the worse half is culled, and
+            combinations of the others take its place: for strong strain, where starts disagree.
         rank_by: Criterion for the best start.
         mean_of: Number of best starts to average, without those that do not agree; all if absent, 1 for the best alone.
         agreement: Smallest complex overlap with the best for a start to be averaged.
@@ -48,6 +52,7 @@ class Phasing(PhasingSettings, Initializer):
     expensive: ClassVar[bool] = True
 
     starts: int = Field(4, ge=1)
+    generations: int = Field(1, ge=1)
     rank_by: Ranking = "chi2"
     mean_of: int | None = Field(None, ge=1)
     agreement: float = Field(0.85, gt=0, le=1)
@@ -61,6 +66,10 @@ class Phasing(PhasingSettings, Initializer):
         if self.mean_of is not None and self.mean_of > self.starts:
             raise ConfigError("mean_of", "more than there are starts", expected=f"<= {self.starts}", found=self.mean_of)
 
+        if self.generations > 1 and self.starts < FEWEST_BRED:
+            expected = f"{FEWEST_BRED} starts or more"
+            raise ConfigError("generations", "too few starts to combine", expected=expected, found=self.starts)
+
     def make(self, dataset: Dataset, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         return self.start(dataset, shape, rng).rows(0, shape[0])
 
@@ -72,14 +81,23 @@ class Phasing(PhasingSettings, Initializer):
         return FirstObject.of(as_object(self.finished(found, volume)), diagnostics(found))
 
     def phase(self, volume: Volume, rng: np.random.Generator) -> Ranked:
-        """All starts, the best first."""
-        phaser = self._phaser(volume, self)
-        support = first_support(volume, self.first_support)
-        objects = np.stack([random_start(volume, support, rng) for _ in range(self.starts)])
-        supports = np.broadcast_to(support, objects.shape)
-        size = max(1, BATCH_VOXELS // support.size)
-        parts = [phaser.run(objects[i : i + size], supports[i : i + size]) for i in range(0, self.starts, size)]
-        return ranked(Phased.joined(parts), volume.modulus, volume.good, self.rank_by)
+        """All starts of the last generation, the best first."""
+        phaser, box = self._phaser(volume, self), first_support(volume, self.first_support)
+        objects = np.stack([random_start(volume, box, rng) for _ in range(self.starts)])
+        size = max(1, BATCH_VOXELS // box.size)
+
+        def phased(objects: np.ndarray, support: np.ndarray) -> Ranked:
+            supports = np.broadcast_to(support, objects.shape)
+            parts = [phaser.run(objects[i : i + size], supports[i : i + size]) for i in range(0, self.starts, size)]
+            return ranked(Phased.joined(parts), volume.modulus, volume.good, self.rank_by)
+
+        found = phased(objects, box)
+        for left in reversed(range(1, self.generations)):
+            LOG.info("phasing: %d generations to come, chi2 %.5f (best)", left, float(found.chi2[0]))
+            kept = bred(found.objects, self.starts)
+            fresh = [random_start(volume, box, rng) for _ in range(self.starts - len(kept))]
+            found = phased(np.stack([*kept, *fresh]), found.objects[0] != 0)
+        return found
 
     def _phaser(self, volume: Volume, settings: PhasingSettings) -> Phaser:
         xp = get_backend("torch", device=self.device, precision="single")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 import numpy as np
@@ -61,3 +62,17 @@ def ranked(phased: Phased, modulus: np.ndarray, good: np.ndarray | None, by: Ran
     return Ranked(
         stacked, phased.chi2[order], voxels[order], np.array(overlap), transfer_function(stacked, modulus, good)
     )
+
+
+def bred(objects: np.ndarray, n: int) -> list[np.ndarray]:
+    """The better half of ``objects`` ``(n, z, y, x)``, the best first and all laid upon it, and what pairs of it give.
+
+    The amplitude of a pair is the geometric mean of both, its phase the middle of theirs. At most n.
+    """
+    parents = list(objects[: max(2, len(objects) // 2)])
+    return [*parents, *(_combined(a, b) for a, b in combinations(parents, 2))][:n]
+
+
+def _combined(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    both = np.exp(1j * np.angle(a)) + np.exp(1j * np.angle(b))
+    return np.asarray(np.sqrt(np.abs(a * b)) * np.exp(1j * np.angle(both)))

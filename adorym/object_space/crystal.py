@@ -41,6 +41,3 @@ class CrystalAmplitude(ObjectSpace):
         support = values.get("support")
         inside = rows if support is None else rows * support[first : first + len(rows)]
         return inside.astype(np.complex64, copy=False)
-
-    def scaled(self, rows: Array, factor: complex | np.ndarray) -> Array | None:
-        return rows * factor

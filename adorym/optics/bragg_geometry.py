@@ -19,18 +19,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import numpy as np
 import scipy  # its slow parts load at their first use
 from pydantic import Field
 
 from adorym.errors import ConfigError, GeometryError, suggestion
+from adorym.optics.geometry import Geometry, Measured
 from adorym.optics.goniometer import BEAMLINES, Axis, AxisName, Beamline, BeamlineName, Circle, direction, together
 from adorym.registry import component
 from adorym.units import Angle, Energy, wavelength_m
 
 Pair = tuple[float, float]
+
+
+class Rocked(Measured, Protocol):
+    """The metadata that a crystal's voxels follow from (`adorym.data.dataset.Dataset` has them)."""
+
+    @property
+    def theta_rad(self) -> np.ndarray: ...
+    @property
+    def arm_px(self) -> Pair | None: ...
 
 
 @component
@@ -194,6 +204,47 @@ Shape3 = Annotated[tuple[int, int, int], "(z, y, x)"]
 def lattice_m(steps_per_m: np.ndarray, shape: Shape3) -> np.ndarray:
     """``(3, 3)``: columns are the edges (x, y, z) in meters of a voxel along the frame, row and pixel axes."""
     return 2 * np.pi * np.linalg.inv(steps_per_m * np.asarray(shape, float)).T
+
+
+def beam_of(geometry: BraggGeometry, dataset: Rocked) -> Beam:
+    """Beam and detector of ``dataset``.
+
+    Raises:
+        GeometryError: A length, the photon energy, or the step of the rocking angle is not known.
+    """
+    wanted = {
+        "data.energy": dataset.energy_ev,
+        "data.distance": dataset.distance_m,
+        "data.detector_pixel_size": dataset.detector_pixel_size_m,
+    }
+    for key, value in wanted.items():
+        if value is None:
+            raise GeometryError(key, "is needed to turn the crystal into the laboratory", remedy=f"give it to '{key}'")
+    step = 0.0 if geometry.energy_step is not None else geometry.rocking_step
+    if step is None:
+        theta = np.asarray(dataset.theta_rad, float)
+        if len(theta) < 2:
+            raise GeometryError(
+                "geometry.rocking_step", "the data hold no rocking angles", remedy="give the angle from frame to frame"
+            )
+        step = float(np.polyfit(np.arange(len(theta)), theta, 1)[0])
+    assert dataset.energy_ev is not None and dataset.distance_m is not None  # looked at above
+    assert dataset.detector_pixel_size_m is not None
+    middle = tuple(n // 2 for n in dataset.window_px)
+    arm = middle if dataset.arm_px is None else dataset.arm_px
+    offset = (middle[0] - arm[0], middle[1] - arm[1])
+    return Beam(dataset.energy_ev, dataset.distance_m, dataset.detector_pixel_size_m, step, offset)
+
+
+def across_beam(geometry: BraggGeometry, dataset: Rocked) -> tuple[np.ndarray, np.ndarray]:
+    """``(2, 2)`` and ``(2,)``: steps (y, x) across the incoming beam of a voxel along (y, x), and along z.
+
+    In pixels of the far field; of a scan at every rocking angle.
+    """
+    shape = (len(dataset.theta_rad), *dataset.window_px)
+    steps = lattice_m(geometry.steps_per_m(beam_of(geometry, dataset)), shape)[[1, 0]]
+    steps = steps / np.array(Geometry.of(dataset).pixel_size_m("far_field"))[:, None]
+    return steps[:, 1:], steps[:, 0]
 
 
 def places_m(lattice: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

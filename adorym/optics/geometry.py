@@ -125,6 +125,7 @@ class Geometry:
             computed from the distance.
         stated_distance_m: Effective near-field distance if the data state it, likewise.
         half_angle_rad: Half angle of the cone that the lens lets pass, where aberrations refer to it.
+        edge_px: Width of the logistic edge of its aperture, Fourier pixels.
     """
 
     window_px: tuple[int, int]
@@ -135,6 +136,7 @@ class Geometry:
     given_pixel_size_m: Pair | None = None
     stated_distance_m: float | None = None
     half_angle_rad: float | None = None
+    edge_px: float = 0.5
 
     def __post_init__(self) -> None:
         for key, value, unit in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
+from cases import CASES
 from data_files import WINDOW, counts, cxi, native, positions, write
 from rich.console import Console
 
@@ -247,3 +248,17 @@ def test_convert_to_cxi_says_what_it_lacks(tmp_path):
     write_native(scan(3).with_(probe_positions_px=None), tmp_path / "b.h5")
     with pytest.raises(DataError, match="CXI holds the scan of a probe at one angle; write the native layout"):
         convert(tmp_path / "b.h5", tmp_path / "b.cxi")
+
+
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("fourier_ptychography", "{kind: fourier_ptychography, numerical_aperture: 0.1, led_distance: 80 mm}"),
+        ("speckle_tracking", "speckle_tracking"),
+    ],
+)
+def test_arrays_of_a_model_tell_the_technique(tmp_path, name, model):
+    write_native(CASES["simulation"][name](tmp_path).run(0), tmp_path / "a.h5")
+    found = inspect(tmp_path / "a.h5")
+    assert f"forward_model: {model}" in found.configuration and "to be filled in: " not in found.configuration
+    assert found.missing[name] == ()

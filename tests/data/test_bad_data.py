@@ -100,6 +100,9 @@ def test_marks_in_single_frames_are_an_error_whose_remedies_work(tmp_path, mark)
     path = written(tmp_path, frames, places)
     with pytest.raises(DataError, match="2 counts are .* in 2 of 100 patterns, first in pattern 17; mask the pixels"):
         open_dataset(path)
+    single = open_dataset(path, {"bad_counts": "mask_values"})
+    assert single.mask.shape == single.patterns.shape
+    assert np.argwhere(~single.mask).tolist() == [[17, 2, 3], [40, 5, 6]]
     masked = open_dataset(path, {"bad_counts": "mask_pixels"})
     assert masked.n_patterns == N and (~masked.mask).sum() == 2
     assert open_dataset(path, {"bad_counts": "drop_patterns"}).n_patterns == N - 2

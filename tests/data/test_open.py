@@ -74,6 +74,13 @@ def test_bad_counts(tmp_path, value, message):
     assert (read >= 0).all() and any("2 pixels" in note for note in masked.notes)
     np.testing.assert_array_equal(read[:, expected], counts(5)[:, expected])
 
+    single = open_dataset(path, {"bad_counts": "mask_values"})
+    valid = np.isfinite(spoiled(value)[0]) & (spoiled(value)[0] >= 0)
+    np.testing.assert_array_equal(single.mask, valid)
+    read = single.patterns.read(np.arange(5))
+    assert (~valid).sum() == 2 and any("2 values" in note for note in single.notes)
+    np.testing.assert_array_equal(read[valid], counts(5)[valid])
+
     dropped = open_dataset(path, {"bad_counts": "drop_patterns"})
     np.testing.assert_array_equal(dropped.patterns.read(np.arange(3)), counts(5)[[0, 1, 3]])
     np.testing.assert_array_equal(dropped.probe_positions_px, positions(5)[[0, 1, 3]])

@@ -144,7 +144,7 @@ def test_what_they_cannot_be_combined_with():
     def both(**more):
         return Reconstruction(measured(), Recipe(Ptychography(), settings | more, LeastSquares()), run)
 
-    with pytest.raises(InputError, match=r"aberrations: a probe that is refined, too, takes up the same phases; hold"):
+    with pytest.raises(InputError, match=r"aberrations: a probe that is refined, too, takes up the same changes; hold"):
         both(aberrations=known)
     settings["probe"] = ProbeSettings(initial=aperture(), start=10)
     both(aberrations=AberrationSettings(stop=10))
@@ -154,6 +154,34 @@ def test_what_they_cannot_be_combined_with():
         ApertureProbe(outer_radius="4 px", aberrations={"C10": 1e-6})
     with pytest.raises(ValueError, match=r"aberrations\.C13a: no such aberration; did you mean"):
         ApertureProbe(outer_radius="4 px", aberrations={"C13a": 1e-6})
+
+
+@pytest.mark.parametrize("believed", [0.8, 1.3])
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_semi_angle_is_that_of_another_aperture(believed, fused):
+    """Exactly, where the lens was believed to be dark as well; and its gradient."""
+    initial = ApertureProbe(outer_radius=f"{believed * HALF_ANGLE} rad")
+    made_of = {"object": ObjectSettings(margin_px=4), "semi_angle": ParameterSettings()}
+    made_of["probe"] = ProbeSettings(initial=initial, refine=False, power=SCAN.photons)
+    run = RunSettings(precision="double", backend="torch", device="cpu")
+    wide = with_object(made(aperture()))
+    problem = with_object(
+        Reconstruction(measured(), Recipe(Ptychography(fused=fused), made_of, LeastSquares()), run)
+    ).problem
+    assert problem.present()["semi_angle"] == pytest.approx([believed * HALF_ANGLE])
+    problem.values["semi_angle"].array = problem.xp.asarray(np.array([HALF_ANGLE]), exact=True)
+    found, true = (each.xp.to_numpy(predict_patterns(each, np.arange(SCAN.n))) for each in (problem, wide.problem))
+    assert relative_error(found, true) < 1e-9
+    obj, params, batch = problem.inputs(np.arange(SCAN.n))
+    request = adorym.forward.base.Request(frozenset({"semi_angle"}), {}, 1.0)
+
+    def loss(tree):
+        return problem.model.objective(problem.xp, obj, {**params, **tree}, batch, problem.loss, request)[0], None
+
+    assert_gradients(problem.xp, loss, {"semi_angle": np.array([0.9 * HALF_ANGLE])}, {"semi_angle": 0.1 * HALF_ANGLE})
+    made_of["probe"] = ProbeSettings(initial=ApertureProbe(outer_radius="3 px", softness=0.0), refine=False)
+    with pytest.raises(InputError, match=r"semi_angle: the aperture's edge is too sharp to be moved; expected"):
+        Reconstruction(measured(), Recipe(Ptychography(), made_of, LeastSquares()), run)
 
 
 def test_the_configuration_has_units():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from cases import insert, multislice_cases
@@ -16,6 +18,7 @@ from adorym.engine.gradients import batch_gradients
 from adorym.engine.outcome import predict_patterns
 from adorym.errors import ConfigError
 from adorym.forward.multislice import Multislice, kept_slices, segment_length
+from adorym.parameters import ParameterSettings
 
 
 @pytest.mark.parametrize("backend", ["torch", "autograd"])
@@ -98,3 +101,12 @@ def test_two_planes_and_their_spacing_are_found(tmp_path):
     found = score(tmp_path / "out", tmp_path / "two.h5")
     assert found["slice_spacing_error"] < 0.1
     assert found["slice_0_nrmse"] < 0.3 and found["slice_1_nrmse"] < 0.3
+
+
+def test_one_tilt_or_that_of_each_pattern():
+    case = multislice_cases()[0]
+    both = case.settings | {"object_tilt": ParameterSettings(), "object_tilts": ParameterSettings()}
+    with pytest.raises(
+        ConfigError, match=r"parameters\.object_tilt: cannot be told from the mean of 'object_tilts'; leave"
+    ):
+        replace(case, settings=both).problem()

@@ -148,6 +148,8 @@ def test_truth_in_data_out(case):
         "displacement": lambda v: v * 1.3,
         "reflection_scale": lambda v: v * np.array([1.0, 1.2]),
         "slice_spacing": lambda v: v * 10,
+        "object_tilt": lambda v: -v,
+        "object_tilts": lambda v: -v,
         "rotation_angles": lambda v: v + 0.2,
         "rotation_center": lambda v: v + 1.0,
         "axis_tilt": lambda v: v + 0.1,

@@ -15,13 +15,16 @@ import numpy as np
 import pytest
 from cases import MODELS, insert
 from laws import assert_bound, inner, noise, relative_error
+from tiny_bragg_scan import GAMMA_RAD, BraggScanTiny
 from tiny_holograms import object_of, series
 from tiny_multislice import ThickScan
 from tiny_scan import Exact, Scan
 
 from adorym.data.dataset import Dataset
 from adorym.forward.base import ForwardModel
+from adorym.forward.bragg_ptychography import BraggPtychography
 from adorym.forward.cone_tomography import ConeTomography
+from adorym.forward.crystal import CrystalObject
 from adorym.forward.fourier_ptychography import FourierPtychography
 from adorym.forward.holography import Holography
 from adorym.forward.holotomography import HoloTomography
@@ -34,6 +37,7 @@ from adorym.forward.speckle_tracking import SpeckleTracking
 from adorym.forward.time_course import TimeSettings
 from adorym.forward.tomography import TomogramSettings, Tomography
 from adorym.losses.counting import LeastSquares, Poisson
+from adorym.optics.bragg_geometry import BraggGeometry
 from adorym.optics.probes import GaussianProbe
 from adorym.optics.shift import fourier_shift
 from adorym.parameters import ParameterSettings
@@ -242,6 +246,18 @@ def _microscope() -> Tiny:
     return Tiny(model, data, {}, transmission, ones, 0.5)
 
 
+def _bragg_scan() -> Tiny:
+    scan = BraggScanTiny(WINDOW, 1.3)
+    model = BraggPtychography(geometry=BraggGeometry(gamma=GAMMA_RAD), slices=2)
+    data = scan.dataset(probe_positions_px=np.rint(scan.positions), theta_rad=2e-3 * np.arange(4))
+    settings = {
+        "object": CrystalObject(),
+        "probe": ProbeSettings(initial=GaussianProbe(fwhm="3 px")),
+        "probe_positions": ParameterSettings(),
+    }
+    return Tiny(model, data, settings, phases, itself, 0.3)
+
+
 TINY: dict[str, Callable[[], Tiny]] = {
     "ptychography-far": lambda: _thin("far_field", 1),
     "ptychography-modes": lambda: _thin("far_field", 2),
@@ -266,6 +282,7 @@ TINY: dict[str, Callable[[], Tiny]] = {
     "holotomography": lambda: _holotomography(),
     "speckle_tracking": lambda: _speckle(),
     "fourier_ptychography": lambda: _microscope(),
+    "bragg_ptychography": lambda: _bragg_scan(),
 }
 
 

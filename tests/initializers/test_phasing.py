@@ -13,6 +13,7 @@ from adorym.errors import ConfigError
 from adorym.initializers.phasing import Phasing
 from adorym.initializers.phasing_run import LowPass, Phaser, PhasingSettings, ShrinkWrapSettings
 from adorym.initializers.sequence import steps_of
+from adorym.initializers.starts import bred
 from adorym.metrics.crystal import match
 from adorym.wrapper import get_backend
 
@@ -181,3 +182,25 @@ def test_shrink_wrap_never_takes_most_of_the_array():
     start = supports * np.exp(2j * np.pi * np.random.default_rng(1).random(supports.shape))
     found = Phaser(XP, noise, None, settings).run(start, supports)
     assert found.supports[0].mean() <= 0.5 and np.array_equal(found.objects != 0, found.supports)
+
+
+def test_pairs_of_the_better_half_are_combined():
+    rng = np.random.default_rng(2)
+    objects = rng.uniform(0.5, 1, (6, 3, 4, 5)) * np.exp(1j * rng.uniform(-1, 1, (6, 3, 4, 5)))
+    made = bred(objects, 6)
+    assert len(made) == 6 and len(bred(objects[:4], 4)) == 3 and len(bred(objects, 5)) == 5
+    np.testing.assert_array_equal(made[:3], objects[:3])
+    for child, (a, b) in zip(made[3:], ((0, 1), (0, 2), (1, 2)), strict=True):
+        np.testing.assert_allclose(np.abs(child) ** 2, np.abs(objects[a] * objects[b]))
+        np.testing.assert_allclose(np.angle(child), 0.5 * (np.angle(objects[a]) + np.angle(objects[b])), atol=1e-12)
+
+
+def test_generations_follow_each_other():
+    dataset, _ = measured()
+    short = {"starts": 4, "sequence": "20*HIO+10*ER", "shrink_wrap": TIGHT}
+    once, thrice = (
+        Phasing(generations=n, **short).phase(read_volume(dataset), np.random.default_rng(1)) for n in (1, 3)
+    )
+    assert len(thrice.objects) == 4 and thrice.chi2[0] < once.chi2[0]
+    with pytest.raises(ValueError, match="generations: too few starts to combine; expected 3 starts or more; found 2"):
+        Phasing(starts=2, generations=2)
