@@ -111,8 +111,8 @@ def test_product_is_the_hessian_where_the_data_fit(backend, loss):
 )
 def test_product_through_operations_of_the_host(backend, kind):
     """Projectors bring the way back by hand; the way forward through them, by volume and pose, is its adjoint."""
-    case = MODELS[kind]()[1]
     names = ("object", "rotation_angles", "object_shift")
+    case = next(each for each in MODELS[kind]() if set(names) <= set(each.settings))
     whole = objective_of(backend, case=case, names=names)
     problem, v, w = whole.problem, random_vector(whole, 2), random_vector(whole, 3)
     found, other = whole.raw_product(v), whole.raw_product(w)
