@@ -83,7 +83,11 @@ def _step_object(problem: Problem, rate: float) -> None:
 
     def step(tile: Array, gradient: Gradient, state: tuple[Array, ...], row: int) -> tuple[Array, tuple[Array, ...]]:
         if gradient.curvature is not None:
-            gradient = replace(gradient, values=preconditioner.apply(xp, tile, gradient.values))
+            gradient = replace(
+                gradient,
+                values=preconditioner.apply(xp, tile, gradient.values),
+                curvature=preconditioner.of_sum(xp, gradient.curvature, gradient.curvature_max),
+            )
         tile, state = optimizer.step(xp, tile, gradient, state, rate)
         for constraint in constraints:
             tile = projected(problem, constraint, tile, row)

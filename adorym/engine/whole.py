@@ -201,7 +201,8 @@ class FullBatchObjective(Objective):
             made[name][... if index is None else index] = h
 
         def both(g: Gradient) -> Array:
-            return xp.complex(g.curvature, g.curvature) if xp.is_complex(g.values) else g.curvature
+            h = problem.bound.preconditioner(OBJECT).of_sum(xp, g.curvature, g.curvature_max)
+            return xp.complex(h, h) if xp.is_complex(g.values) else h
 
         return self._taken(made, both if OBJECT in known else _values).only(*known)
 

@@ -37,7 +37,7 @@ from adorym.optics.shift import fourier_shift
 from adorym.optics.windows import clip_corners
 from adorym.parameters import OBJECT, Parameter, ParameterSettings
 from adorym.paths import InputPath
-from adorym.preconditioners import Blocks, Diagonal, Point
+from adorym.preconditioners import Blocks, Diagonal, Largest, Point
 from adorym.registry import register
 from adorym.units import Length
 from adorym.updates import FactorGauge
@@ -163,7 +163,7 @@ class FourierPtychography(ForwardModel):
             view=WholeObject(),
             space=Transmission(),
             updates=(FactorGauge("intensity_scale", "pupil"),),
-            preconditioners={OBJECT: Diagonal(self._by_object)},
+            preconditioners={OBJECT: Largest(self._by_object)},
         )
 
     def _check(self, dataset: Dataset) -> None:
@@ -212,7 +212,7 @@ class FourierPtychography(ForwardModel):
         return intensity
 
     def _by_object(self, point: Point) -> Array:
-        """Curvature ``(1, Y, X)``, of all pixels alike: the largest that a frequency has, with the lamps as stated."""
+        """Curvature ``(1, Y, X)`` by the frequencies, zero in the middle, with the lamps as stated; pixels share it."""
         xp, geometry, shape = point.xp, point.batch.geometry, tuple(point.obj.shape[1:])
         window = geometry.aperture.shape
         power = xp.abs2(point.params["pupil"]) * xp.asarray(geometry.aperture**2)
@@ -221,7 +221,7 @@ class FourierPtychography(ForwardModel):
         corners = clip_corners(whole + [n // 2 - k // 2 for n, k in zip(shape, window, strict=True)], shape, window)
         windows = times_scale(point, xp.broadcast_to(power[None], (len(corners), *window)))
         covered = xp.scatter_windows(xp.zeros(shape), corners, xp.copy(windows))
-        return xp.ones((1, *shape)) * (xp.max(covered) * _share(window, shape))
+        return covered[None] * _share(window, shape)
 
 
 def _places(xp: Backend, params: Mapping[str, Array], batch: Batch[MicroscopeGeometry]) -> Array:

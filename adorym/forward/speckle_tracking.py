@@ -218,7 +218,8 @@ class SpeckleTracking(ForwardModel):
         larger = 1.0 if self.balance is not None else max(1.0, steepest * (slope + 0.5))
 
         def curvature(point: Point) -> Array:
-            return point.xp.asarray(2 * larger * (root[point.batch.patterns] ** 2).sum(0)[None, ..., None])
+            light = np.square(root[point.batch.patterns]).sum(0, dtype=np.float64)  # however a batch is cut
+            return point.xp.asarray(2 * larger * light[None, ..., None])
 
         steps = Diagonal(curvature)
         return steps if self.balance is None else RayBending(steps, geometry.bend_px, slope, self.balance)

@@ -62,6 +62,10 @@ class Preconditioner(ABC):
         broadcastable to it, one row per pattern if it has rows; or blocks ``(..., k, k)``. Not negative.
         """
 
+    def of_sum(self, xp: Backend, curvature: Array, largest: Array | float) -> Array:
+        """What a step divides by, from the sum of `curvature` over a batch and its largest entry in the whole array."""
+        return curvature
+
     def apply(self, xp: Backend, unknown: Array, gradient: Array) -> Array:
         """The gradient by the whole object times a positive operator, before the step divides by the curvature."""
         return gradient

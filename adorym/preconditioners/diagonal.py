@@ -1,4 +1,4 @@
-"""A diagonal in closed form."""
+"""Diagonals in closed form."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from adorym.preconditioners.base import Point, Preconditioner
-from adorym.wrapper.base import Array
+from adorym.wrapper.base import Array, Backend
 
 
 @dataclass(frozen=True)
@@ -21,3 +21,14 @@ class Diagonal(Preconditioner):
 
     def curvature(self, name: str, point: Point) -> Array:
         return point.weight * self.of(point)
+
+
+@dataclass(frozen=True)
+class Largest(Diagonal):
+    """The largest entry of a diagonal in other coordinates, such as those of the spectrum, for all of an unknown.
+
+    Sums over the patterns of a batch are taken there, however the batch is cut: only their largest entry counts.
+    """
+
+    def of_sum(self, xp: Backend, curvature: Array, largest: Array | float) -> Array:
+        return xp.maximum(curvature, largest)

@@ -94,7 +94,9 @@ def slopes(
     if "object" in names:
 
         def keep(tile: Any, gradient: Any, state: Any, _: int) -> Any:
-            curvature = None if gradient.curvature is None else np.array(xp.to_numpy(gradient.curvature))
+            curvature, preconditioner = gradient.curvature, problem.bound.preconditioner("object")
+            if curvature is not None:
+                curvature = np.array(xp.to_numpy(preconditioner.of_sum(xp, curvature, gradient.curvature_max)))
             kept.append((np.array(xp.to_numpy(gradient.values)), curvature))
             return tile, state
 
