@@ -139,7 +139,12 @@ def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
         own = case.model.refinable["object"].settings(initial=Random())
         recipe = Recipe(case.model, dict(case.settings) | {"object": own}, loss)
         made[f"all-{case.name}"] = (case.dataset, recipe, {"batch_size": 7})
-    chosen = ("multislice-fresnel-2", "tomography-moving", "ptychotomography-thin-8", "ptychotomography-multislice-8")
+    chosen = (
+        "multislice-fresnel-2-object_tilts",
+        "tomography-moving",
+        "ptychotomography-thin-8",
+        "ptychotomography-multislice-8",
+    )
     chosen += ("holography-maps", "holography-one-material", "holotomography-moving", "tomography-changing")
     chosen += ("microscope-lamps", "speckle-plain", "cone-detector", "cone-moving", "bragg_ptychography-2")
     kinds = ("multislice", "tomography", "ptychotomography", "holography", "holotomography")

@@ -12,6 +12,8 @@ from laws import relative_error
 from mpi_launch import run
 from mpi_runs import recipes, solved, whole_recipes
 
+from adorym import registry
+
 SCRIPT = str(Path(__file__).with_name("one_answer.py"))
 STORES = ("dp", "do", "h5")
 pytestmark = pytest.mark.mpi
@@ -32,6 +34,11 @@ def worst(folder: Path, name: str, tag: str, expected: dict[str, np.ndarray]) ->
     with np.load(folder / f"{name}-{tag}.npz") as found:
         assert set(found) == set(expected)
         return max((relative_error(found[key], expected[key]), key) for key in found)
+
+
+def test_every_model_is_run(tmp_path):
+    run_here = {recipe.model.kind for _, recipe, _ in (recipes(tmp_path) | whole_recipes()).values()}
+    assert set(registry.names("forward_model")) <= run_here
 
 
 # More ranks than cores are slow: four of them prove uneven slabs with neighbors on both sides, which only ``do`` has.
