@@ -175,6 +175,9 @@ def _orientation_hint(found: OrientationTest) -> str:
     from_straight = NEARLY_DEG + 4 * np.rad2deg(found.error_rad)
     if not found.mirrored:
         size = f"{turn}, to within {np.rad2deg(2 * found.error_rad):.1f}"
+        right = 90 * round(angle / 90)
+        if right and abs(angle - right) <= 4 * np.rad2deg(found.error_rad):  # likelier than a turn of nearly that
+            size, turn = f"{right} deg (found: {size})", f"{right} deg"
         return (
             f"the scan's axes are turned against the detector's; turning them by {size}, from x towards y, fits the "
             f"patterns: set 'data.rotation: {turn}', or add it to the one that is set"

@@ -11,10 +11,11 @@ from command_line import Adorym, write_config, write_data
 from tiny_scan import Scan
 
 from adorym.commands.inspect import inspect
+from adorym.data import judgements
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.judgements import judge
 from adorym.data.native_write import write_native
-from adorym.data.survey import orientation_test
+from adorym.data.survey import OrientationTest, orientation_test
 from adorym.schema import build
 from adorym.simulate.experiments import Ptychography, TwoPlanes
 
@@ -134,3 +135,11 @@ def test_positions_in_nanometers_are_suspected_where_they_would_overlap():
     dataset = scan(1).with_(start_probe=np.ones((1, *WINDOW), np.complex64))
     far = dataset.with_(probe_positions_px=dataset.probe_positions_px * 10)
     assert any("data.positions_unit: nm" in hint for hint in judge(far).hints)
+
+
+@pytest.mark.parametrize(
+    ("angle", "error", "said"), [(89.1, 0.5, 90), (-88.9, 0.5, -90), (86.0, 0.5, 86), (20.2, 9.0, 20)]
+)
+def test_a_turn_that_may_be_a_right_angle_is_one(angle, error, said):
+    found = OrientationTest((), np.deg2rad(angle), np.deg2rad(error), False, 2.0, 2.0)
+    assert f"'data.rotation: {said} deg'" in judgements._orientation_hint(found)
