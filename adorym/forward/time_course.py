@@ -127,7 +127,7 @@ def parts(obj: Array, params: Mapping[str, Array]) -> list[Array]:
     return [obj[..., k * depth : (k + 1) * depth] for k in range(number)]
 
 
-def superposed(xp: Backend, each: Sequence[Array], params: Mapping[str, Array]) -> Array:
+def superposed(each: Sequence[Array], params: Mapping[str, Array]) -> Array:
     """``(n, y, x)`` sum of what the basis objects give, ``(n, y, x)`` each, with the coefficients of the patterns."""
     if TIME not in params:
         return each[0]
@@ -136,7 +136,7 @@ def superposed(xp: Backend, each: Sequence[Array], params: Mapping[str, Array]) 
 
 def at_present(xp: Backend, obj: Array, params: Mapping[str, Array]) -> Array:
     """A thin object ``(n, y, x)`` as the patterns see it, from windows ``(n, y, x, K)`` of its basis objects."""
-    return superposed(xp, xp.unstack(obj, -1), params) if TIME in params else obj
+    return superposed(xp.unstack(obj, -1), params) if TIME in params else obj
 
 
 def weights(xp: Backend, params: Mapping[str, Array]) -> Array:

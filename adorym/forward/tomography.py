@@ -194,7 +194,7 @@ class Tomography(VolumeModel):
         rows = (int(batch.corners_px[0, 0]), batch.geometry.window_px[0])
         poses = self.poses(xp, params)
         seen = [self.project(xp, part, poses, rows, batch) for part in parts(xp.real(obj[0]), params)]
-        integrals = superposed(xp, seen, params)
+        integrals = superposed(seen, params)
         counts = batch.open_beam_counts * xp.exp(-2 * integrals)
         if "pixel_gain" in params:
             counts = counts * params["pixel_gain"]
