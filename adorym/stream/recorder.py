@@ -69,6 +69,14 @@ class Recorder:
             DataError: The disk is full, or the file is lost.
         """
         try:
+            # Positions first: a frame that is in the file is not taken again, and must have its position by then.
+            if positions:
+                self._append({
+                    POSITION: [each.position for each in positions],
+                    POSITION_NUMBER: [each.number for each in positions],
+                    POSITION_TIME: [each.time_s for each in positions],
+                }, self._positions)  # fmt: skip
+                self._positions += len(positions)
             if frames:
                 self._append({
                     NUMBER: [frame.number for frame in frames],
@@ -77,13 +85,6 @@ class Recorder:
                 }, self.frames)  # fmt: skip
                 self._append({DATA: np.stack([np.asarray(frame.image) for frame in frames])}, self.frames)
                 self.frames += len(frames)
-            if positions:
-                self._append({
-                    POSITION: [each.position for each in positions],
-                    POSITION_NUMBER: [each.number for each in positions],
-                    POSITION_TIME: [each.time_s for each in positions],
-                }, self._positions)  # fmt: skip
-                self._positions += len(positions)
         except (OSError, RuntimeError) as error:
             raise DataError(str(self.path), "the recording cannot be written", found=str(error)) from error
 

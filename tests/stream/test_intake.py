@@ -1,5 +1,8 @@
 """What arrives is recorded without loss, joined and counted, in whatever order and state it comes."""
 
+import os
+import signal
+
 import h5py
 import numpy as np
 import pytest
@@ -139,6 +142,48 @@ def test_a_recording_that_was_cut_short_goes_on(tmp_path):
     intake, ready = taken_in(path, [*scan(range(2, 6)), End(5)], resume=True)
     assert np.array_equal(recorded(path)[0], [image(n) for n in range(6)]) and is_complete(path)
     assert sorted(frame.number for frame in ready) == list(range(6)) and intake.told()["repeated"] == 1
+
+
+OPERATIONS = 21  # on datasets, of one call of `Recorder.write`: three for each of seven columns
+
+
+def killed_while_writing(path, operation):
+    """Record three frames, and two more until the process is killed before the given operation on a dataset."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        return os.WIFSIGNALED(status)
+    recorder, left = begun(path, ABOUT, image(0)), [operation]
+
+    def write(numbers):
+        frames = scan(numbers)
+        recorder.write(frames, [0.0] * len(frames), [Position(frame.position, frame.number) for frame in frames])
+
+    def counted(method):
+        def call(*args, **settings):
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+            return method(*args, **settings)
+
+        return call
+
+    write(range(3))
+    for name in ("resize", "__setitem__", "flush"):
+        setattr(h5py.Dataset, name, counted(getattr(h5py.Dataset, name)))
+    write(range(3, 5))
+    os._exit(0)
+
+
+@pytest.mark.parametrize("operation", range(OPERATIONS + 1))
+def test_a_recording_that_is_killed_at_any_moment_goes_on_with_all_positions(tmp_path, operation):
+    path = tmp_path / "r.h5"
+    assert killed_while_writing(path, operation) == (operation < OPERATIONS)
+    intake, ready = taken_in(path, [*scan(range(6)), End(5)], resume=True)
+    patterns, positions = recorded(path)
+    assert np.array_equal(patterns, [image(n) for n in range(6)])
+    assert np.array_equal(positions, [[1.5 * n, -0.5 * n] for n in range(6)])
+    assert sorted(frame.number for frame in ready) == list(range(6)) and intake.told()["recorded"] == 6
 
 
 def test_a_file_that_is_no_recording_does_not_go_on(tmp_path):
