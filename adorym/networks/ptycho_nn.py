@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 AMPLITUDE = 2.0  # the largest amplitude; vacuum is in the middle, far from both ends
+MOMENTUM = 0.8  # part of a correction that is repeated in the next
 DARK = 0.05  # part of the largest illumination below which corrections fade out
 CHANNELS = 5  # object and correction, real and imaginary, and the light
 TINY = 1e-12
@@ -155,15 +156,18 @@ class PtychoNetwork(nn.Module):
         total, weight = overlap.sums(light), light + 1e-4 * brightest
         weights, damped = overlap.sums(weight), total + DARK * brightest
 
-        def correction() -> Tensor:
-            summed = overlap.sums(torch.view_as_real(_missing(groups, obj)))
+        def correction(present: Tensor) -> Tensor:
+            summed = overlap.sums(torch.view_as_real(_missing(groups, present)))
             return torch.view_as_complex(summed.contiguous()) / damped
 
         obj, found = torch.ones_like(groups.probe[:, :, 0]), []
         for number in range(self.passes):
+            change = torch.zeros_like(obj)
             for _ in range(self.corrections):
-                obj = obj + correction()
-            step = correction()
+                ahead = obj + MOMENTUM * change
+                better = ahead + correction(ahead)
+                obj, change = better, better - obj
+            step = correction(obj)
             given = torch.stack([obj.real, obj.imag, step.real, step.imag, total / damped], 2).flatten(0, 1)
             answer = core(number, given).float().unflatten(0, light.shape[:2])
             obj = overlap.mean(_changed(obj, answer), weight, weights)
