@@ -22,7 +22,7 @@ def is_installed() -> bool:
 
 
 def exported(network: PtychoNetwork) -> list[bytes]:
-    """The graph of each pass, ``(n, 5, y, x)`` float32 -> ``(n, 3, y, x)``, n free."""
+    """The graph of each pass, ``(n, 8, y, x)`` float32 -> ``(n, 3, y, x)``, n free."""
     graphs, example = [], torch.zeros(1, CHANNELS, network.size, network.size)
     for branch in network.branches:
         made = io.BytesIO()

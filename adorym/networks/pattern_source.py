@@ -17,6 +17,8 @@ class GroupBatch:
         probe: ``(b, c, m, y, x)`` complex64 of power 1, with the sub-pixel part of each position.
         corners_px: ``(b, c, 2)`` int64 corners of the windows, each group from 0.
         photons: ``(b, 1, 1, 1)`` float32, photons of the beam.
+        unseen: ``(b, c, y, x)`` float32 counts of the same exposures with noise of their own, which a network learns
+            from; ``None`` if there are no others than ``counts``.
         truth: ``(b, c, y, x)`` complex64 true patches, for figures and not for the loss; ``None`` if measured.
         good: ``(y, x)`` or ``(b, 1, y, x)`` bool of valid pixels, ``None`` if all are.
     """
@@ -25,6 +27,7 @@ class GroupBatch:
     probe: np.ndarray
     corners_px: np.ndarray
     photons: np.ndarray
+    unseen: np.ndarray | None = None
     truth: np.ndarray | None = None
     good: np.ndarray | None = None
 

@@ -1,17 +1,17 @@
 r"""A network for ptychography: from patterns and the probe to the object under it, in a few unrolled passes.
 
 Each pass compares the patterns with those that the present object gives, by the physics of far-field ptychography, and
-hands the network the object, the correction that the moduli ask for, and the light that each pixel received:
+hands the network the object, the correction that the moduli ask for, the light that each pixel received, and the dose:
 
 .. math:: \psi_m = \mathcal F[P_m O], \qquad
           U = \frac{\sum_{j,m} P_m^* \big(\mathcal F^{-1}\big[\sqrt{N_j / I_j}\,\psi_m\big] - P_m O\big)}
                    {\sum_{j,m} |P_m|^2 + \alpha \max |P|^2}, \qquad I_j = \sum_m |\psi_m|^2
 
-The correction is added a few times; then an encoder-decoder with two heads answers with a change of amplitude and of
-the phase's cosine and sine. The sum over j
-goes over a group of neighbors: their patches are averaged with the weights :math:`|P|^2` after every pass, and cut out
-again, so that overlapping patches agree exactly. The first object is vacuum. No label is needed: what the network
-learns from is the likelihood of the patterns.
+The correction is added a number of times, with momentum; then an encoder-decoder with two heads answers with a change
+of amplitude and of the phase's cosine and sine. It also sees the object after the first three corrections, which few
+photons have made less noisy. The sum over j goes over a group of neighbors: their patches are averaged with the weights
+:math:`|P|^2` after every pass, and cut out again, so that overlapping patches agree exactly. The first object is
+vacuum. No label is needed: what the network learns from is the likelihood of counts that it has not seen.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from torch import Tensor, nn
 AMPLITUDE = 2.0  # the largest amplitude; vacuum is in the middle, far from both ends
 MOMENTUM = 0.8  # part of a correction that is repeated in the next
 DARK = 0.05  # part of the largest illumination below which corrections fade out
-CHANNELS = 5  # object and correction, real and imaginary, and the light
+CHANNELS = 8  # object, an early one and the correction, real and imaginary, the light, and the dose
+EARLY = 3  # corrections after which few photons have left less noise than they leave in the end
 TINY = 1e-12
 
 Core = Callable[[int, Tensor], Tensor]
@@ -39,13 +40,20 @@ class PatternGroups:
         intensity: ``(b, c, y, x)`` counts divided by the photons of the beam.
         probe: ``(b, c, m, y, x)`` complex modes of power 1 together, with the sub-pixel part of the position.
         corners_px: ``(b, c, 2)`` int64 corners of the windows, each group from 0.
+        photons: ``(b, 1, 1, 1)`` photons of the beam.
         good: ``(b, 1, y, x)`` bool of the valid pixels, or ``None``.
     """
 
     intensity: Tensor
     probe: Tensor
     corners_px: Tensor
+    photons: Tensor
     good: Tensor | None = None
+
+    @property
+    def dose(self) -> Tensor:
+        """``(b, 1, 1, 1)`` common logarithm of the photons, 0 for 30,000 and 1 for a million."""
+        return (torch.log10(self.photons.clamp(1e2, 1e8)) - 4.5) / 1.5
 
     @property
     def illumination(self) -> Tensor:
@@ -91,7 +99,7 @@ class Overlap:
 
 
 class Branch(nn.Module):
-    """One pass: ``(n, 5, y, x)`` -> ``(n, 3, y, x)``, changes of the amplitude's logit, the cosine and the sine."""
+    """One pass: ``(n, 8, y, x)`` -> ``(n, 3, y, x)``, changes of the amplitude's logit, the cosine and the sine."""
 
     def __init__(self, width: int, levels: int) -> None:
         super().__init__()
@@ -162,13 +170,14 @@ class PtychoNetwork(nn.Module):
 
         obj, found = torch.ones_like(groups.probe[:, :, 0]), []
         for number in range(self.passes):
-            change = torch.zeros_like(obj)
-            for _ in range(self.corrections):
+            change, early = torch.zeros_like(obj), obj
+            for n in range(self.corrections):
                 ahead = obj + MOMENTUM * change
                 better = ahead + correction(ahead)
                 obj, change = better, better - obj
-            step = correction(obj)
-            given = torch.stack([obj.real, obj.imag, step.real, step.imag, total / damped], 2).flatten(0, 1)
+                early = obj if n < EARLY else early
+            waves = [part for each in (obj, early, correction(obj)) for part in (each.real, each.imag)]
+            given = torch.stack([*waves, total / damped, groups.dose.expand_as(light)], 2).flatten(0, 1)
             answer = core(number, given).float().unflatten(0, light.shape[:2])
             obj = overlap.mean(_changed(obj, answer), weight, weights)
             found.append(obj)

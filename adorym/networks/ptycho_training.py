@@ -2,7 +2,10 @@ r"""Training of the network for ptychography, without labels.
 
 The forward model of ptychography predicts the counts of every pattern from the patches that the network gives after
 each pass, and the Poisson deviance of the counts, divided by the counts of the pattern, is what falls. Earlier passes
-count a quarter. True patches, where the patterns are simulated, serve for the figures of the validation alone.
+count a quarter. The counts are not those that the network saw, but of the same exposure with noise of their own, so
+that it gains nothing by fitting noise: simulated patterns are counted twice, and each photon of a measured one goes to
+either side by chance, which leaves independent Poisson counts. True patches, where the patterns are simulated, serve
+for the figures of the validation alone.
 """
 
 from __future__ import annotations
@@ -110,7 +113,8 @@ class PtychoTrainer(Trainer[PtychoNetwork]):
     def deviance(self, batch: GroupBatch, obj: Tensor) -> Tensor:
         """Mean over the patterns of the Poisson deviance a count."""
         xp, device = self._xp, self.device
-        patches, counts = obj.flatten(0, 1), torch.from_numpy(batch.counts).to(device).flatten(0, 1)
+        learnt = batch.counts if batch.unseen is None else batch.unseen
+        patches, counts = obj.flatten(0, 1), torch.from_numpy(learnt).to(device).flatten(0, 1)
         probe = torch.from_numpy(batch.probe).to(device).flatten(0, 1)
         photons = torch.from_numpy(batch.photons).to(device).expand(*batch.counts.shape[:2], 1, 1).reshape(-1, 1)
         # A prediction in the far field asks nothing of the batch.
@@ -147,8 +151,8 @@ class PtychoTrainer(Trainer[PtychoNetwork]):
 
 def groups_of(batch: GroupBatch, device: str) -> PatternGroups:
     """What the network takes."""
-    intensity, probe = (torch.from_numpy(a).to(device) for a in (batch.counts / batch.photons, batch.probe))
-    return PatternGroups(intensity, probe, torch.from_numpy(batch.corners_px).to(device), _good(batch, device))
+    arrays = batch.counts / batch.photons, batch.probe, batch.corners_px, batch.photons
+    return PatternGroups(*(torch.from_numpy(a).to(device) for a in arrays), _good(batch, device))
 
 
 def _good(batch: GroupBatch, device: str) -> Tensor | None:

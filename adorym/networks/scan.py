@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,7 @@ from adorym.wrapper import get_backend
 
 NEAR = 0.6  # neighbors are looked for within this part of the beam's diameter
 CANDIDATES = 24
+WHOLE = 1e-6  # of the largest value: so far from whole numbers may counts be that were kept as amplitudes
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,5 +138,16 @@ class Scan(PatternSource):
         return np.fft.ifft2(np.fft.fft2(self.probe) * kernel[:, None]).astype(np.complex64)
 
     def batch(self, number: tuple[int, ...], size: int) -> GroupBatch:
+        """Groups for a training: of counts, each photon is seen or unseen by chance."""
         rng = np.random.default_rng((self.seed, *number))
-        return self.groups(rng.choice(self.length, size, replace=size > self.length))
+        made = self.groups(rng.choice(self.length, size, replace=size > self.length))
+        whole = np.rint(made.counts)
+        if np.abs(made.counts - whole).max() > WHOLE * max(whole.max(), 1):
+            return made
+        seen = rng.binomial(whole.astype(np.int64), 0.5)
+        return replace(
+            made,
+            counts=seen.astype(np.float32),
+            unseen=(whole - seen).astype(np.float32),
+            photons=made.photons / 2,
+        )

@@ -124,8 +124,7 @@ class SyntheticPatterns(PatternSource):
             for start in range(0, size, made.patterns_per_object)
         ]
         good = self._good(rng)
-        counts, probe, corners, photons, truth = (np.concatenate([p[i] for p in parts]) for i in range(5))
-        return GroupBatch(counts, probe, corners, photons, truth, good)
+        return GroupBatch(*(np.concatenate(each) for each in zip(*parts, strict=True)), good)
 
     def _good(self, rng: np.random.Generator) -> np.ndarray | None:
         made = self.settings
@@ -154,17 +153,17 @@ class SyntheticPatterns(PatternSource):
         return self.probes[rng.integers(len(self.probes))]
 
     def _of_object(self, groups: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
-        """Counts, probes with their offsets, corners, photons and truth of some groups."""
+        """Counts, probes with their offsets, corners, photons, other counts and truth of some groups."""
         made, obj = self.settings, self._object(rng)
         probe = scale_power(self._probe(rng), 1.0)
         positions = self._positions(groups, beam_diameter_px(probe), rng)
         photons = self._photons((groups, 1, 1, 1), rng)
-        counts, patches = _exposed(obj, probe, positions, photons, rng)
+        (counts, unseen), patches = _exposed(obj, probe, positions, photons, rng)
         stated = positions + made.position_error / np.sqrt(2) * rng.standard_normal(positions.shape)
         corners = np.rint(stated).astype(np.int64)
         known = shifted(probe, stated - corners)
         first = corners - corners.min(1, keepdims=True)
-        return counts, known.astype(np.complex64), first, photons.astype(np.float32), patches
+        return counts, known.astype(np.complex64), first, photons.astype(np.float32), unseen, patches
 
     def scan(self, number: int, side: int = 6) -> Dataset:
         """A scan of ``side`` x ``side`` positions over an object, with its truth; the same for the same number."""
@@ -176,7 +175,7 @@ class SyntheticPatterns(PatternSource):
         grid = 3 + step * np.argwhere(np.ones((side, side)))
         true = grid + np.minimum(0.2 * step, 2.5) * rng.uniform(-1, 1, grid.shape)
         photons = float(self._photons((1,), rng)[0])
-        counts, _ = _exposed(obj, probe, true[:, None], np.full((len(true), 1, 1, 1), photons), rng)
+        (counts, _), _ = _exposed(obj, probe, true[:, None], np.full((len(true), 1, 1, 1), photons), rng)
         stated = true + made.position_error / np.sqrt(2) * rng.standard_normal(true.shape)
         good = self._good(rng)
         return Dataset(
@@ -205,7 +204,7 @@ class SyntheticPatterns(PatternSource):
 def _exposed(
     obj: np.ndarray, probe: np.ndarray, positions: np.ndarray, photons: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Counts ``(b, c, y, x)`` float32 at ``positions`` ``(b, c, 2)``, and the patches of ``obj`` there."""
+    """Counts ``(2, b, c, y, x)`` float32 of two exposures at ``positions`` ``(b, c, 2)``, and patches of ``obj``."""
     n = probe.shape[-1]
     corners = np.rint(positions).astype(np.int64)
     y, x = (corners[..., axis, None] + np.arange(n) for axis in (0, 1))
@@ -213,7 +212,8 @@ def _exposed(
     waves = scipy.fft.fft2(
         (shifted(probe, positions - corners) * patches[:, :, None]).astype(np.complex64), norm="ortho"
     )
-    return rng.poisson(photons * np.sum(np.abs(waves) ** 2, axis=2)).astype(np.float32), patches
+    expected = photons * np.sum(np.abs(waves) ** 2, axis=2)
+    return rng.poisson(np.stack([expected] * 2)).astype(np.float32), patches
 
 
 def shifted(probe: np.ndarray, offsets: np.ndarray) -> np.ndarray:

@@ -1,17 +1,20 @@
 """The network for ptychography: its passes, its groups, its training."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from adorym.commands.train import train_network
+from adorym.data.dataset import ArrayPatterns
 from adorym.data.native_write import write_native
 from adorym.errors import ConfigError, DataError
 from adorym.networks.cdi_nn import CdiNetwork
 from adorym.networks.ptycho_nn import AMPLITUDE, Overlap, PatternGroups, PtychoNetwork, _missing
 from adorym.networks.ptycho_training import PtychoSettings, PtychoTrainer, groups_of, patch_errors
+from adorym.networks.scan import Scan
 from adorym.networks.weights import load_network, load_ptycho_network, save_network
 from adorym.simulate.pattern_groups import ProbeFamily, SyntheticPatterns, SyntheticSettings
 
@@ -39,7 +42,8 @@ def awake(network):
 @pytest.mark.parametrize("size", [64, 128])
 def test_untrained_network_sees_vacuum(size):
     ones = torch.ones(2, 1, size, size)
-    groups = PatternGroups(ones, torch.ones(2, 1, 1, size, size, dtype=torch.complex64), torch.zeros(2, 1, 2).long())
+    probe, corners = torch.ones(2, 1, 1, size, size, dtype=torch.complex64), torch.zeros(2, 1, 2).long()
+    groups = PatternGroups(ones, probe, corners, torch.full((2, 1, 1, 1), 1e5))
     obj = PtychoNetwork(size, 4, 2, 0)(groups)
     assert obj.shape == (2, 1, size, size)
     np.testing.assert_allclose(obj.detach().numpy(), 1, atol=1e-5)
@@ -58,7 +62,8 @@ def test_correction_is_what_the_moduli_ask_for():
     batch = SyntheticPatterns(source().settings, (), wide, 64, 1, 1).batch((0,), 2)
     probe = batch.probe[:, 0, 0]
     exact = np.abs(np.fft.fft2(probe * batch.truth[:, 0], norm="ortho")) ** 2
-    groups = PatternGroups(*(torch.from_numpy(a) for a in (exact[:, None].astype(np.float32), batch.probe)), None)
+    arrays = exact[:, None].astype(np.float32), batch.probe, batch.corners_px, batch.photons
+    groups = PatternGroups(*(torch.from_numpy(a) for a in arrays))
     wave = np.fft.fft2(probe, norm="ortho")
     moved = np.fft.ifft2(np.sqrt(exact) * np.exp(1j * np.angle(wave)), norm="ortho")
     found = _missing(groups, torch.ones(2, 1, 64, 64, dtype=torch.complex64))[:, 0].numpy()
@@ -105,11 +110,11 @@ def test_masked_pixels_change_nothing():
     batch = source().batch((0,), 4)
     good = np.ones((64, 64), bool)
     good[5:9, 60:] = False
-    wild = np.where(good, batch.counts, 1e6).astype(np.float32)
+    wild = [np.where(good, counts, 1e6).astype(np.float32) for counts in (batch.counts, batch.unseen)]
     made, found = trainer(), []
     awake(made.network)
-    for counts in (batch.counts, wild):
-        each = type(batch)(counts, batch.probe, batch.corners_px, batch.photons, batch.truth, good)
+    for counts, unseen in ((batch.counts, batch.unseen), wild):
+        each = replace(batch, counts=counts, unseen=unseen, good=good)
         obj = made.network(groups_of(each, "cpu"))
         found.append((obj.detach().numpy(), float(made.deviance(each, obj).detach())))
     np.testing.assert_allclose(found[0][0], found[1][0], atol=1e-5)
@@ -123,10 +128,45 @@ def test_deviance_is_that_of_counts_of_the_true_patches():
     vacuum = float(made.deviance(batch, torch.ones(batch.truth.shape, dtype=torch.complex64)))
     wave = np.fft.fft2(batch.probe * batch.truth[:, :, None], norm="ortho")
     model = batch.photons * (np.abs(wave) ** 2).sum(2)
-    floor = 1e-3 * batch.counts.mean((2, 3), keepdims=True)
-    n, i = batch.counts + floor, model + floor
-    expected = ((i - n + n * np.log(n / i)).sum((2, 3)) / batch.counts.sum((2, 3))).mean()
+    floor = 1e-3 * batch.unseen.mean((2, 3), keepdims=True)
+    n, i = batch.unseen + floor, model + floor
+    expected = ((i - n + n * np.log(n / i)).sum((2, 3)) / batch.unseen.sum((2, 3))).mean()
     assert truth == pytest.approx(expected, rel=1e-3) and vacuum > 3 * truth
+
+
+def test_counts_that_are_learnt_from_have_noise_of_their_own():
+    """Simulated: two counts of one exposure; measured: photons divided at random, which leaves them independent."""
+    batch = source().batch((0,), 8)
+    wave = np.fft.fft2(batch.probe * batch.truth[:, :, None], norm="ortho")
+    expected = batch.photons * (np.abs(wave) ** 2).sum(2)
+    bright = expected > 5
+    noise = [((counts - expected) / np.sqrt(expected))[bright] for counts in (batch.counts, batch.unseen)]
+    assert abs(np.corrcoef(noise)[0, 1]) < 0.05 and all(abs(each.std() - 1) < 0.05 for each in noise)
+
+    data = source().scan(0, 4)
+    measured = Scan(data, data.start_probe, 4, seed=5)
+    half, whole = measured.batch((1,), 6), measured.groups(np.random.default_rng((5, 1)).choice(16, 6, replace=False))
+    np.testing.assert_array_equal(half.counts + half.unseen, whole.counts)
+    np.testing.assert_allclose(half.photons, whole.photons / 2)
+    other = (half.counts - whole.counts / 2)[whole.counts > 0]
+    assert abs(other.mean()) < 5 * other.std() / np.sqrt(other.size) and other.std() > 0.4
+    patterns = data.patterns.read(np.arange(16))
+    for kind, changed, apart in (("amplitude", np.sqrt(patterns), True), ("intensity", patterns + 0.3, False)):
+        other = Scan(data.with_(patterns=ArrayPatterns(changed), measured=kind), data.start_probe)
+        assert (other.batch((1,), 6).unseen is not None) == apart
+
+
+def test_few_photons_tell_the_network_so():
+    few = groups_of(source().batch((0,), 2), "cpu")
+    seen = []
+
+    def core(number, given):
+        seen.append(given[:, -1])
+        return torch.zeros(len(given), 3, 64, 64)
+
+    PtychoNetwork(64, 2, 1)(few, core)
+    PtychoNetwork(64, 2, 1)(replace(few, photons=few.photons / 100), core)
+    assert torch.allclose(seen[0] - seen[1], torch.tensor(2 / 1.5), atol=1e-5)
 
 
 def test_errors_of_patches_do_not_depend_on_a_phase_offset():
