@@ -28,7 +28,7 @@ from adorym.registry import component
 from adorym.stream.intake import Intake
 from adorym.stream.live import Live, Moment, Settling
 from adorym.stream.onlookers import Onlookers
-from adorym.stream.picture import SMALLEST_BATCH, warm_up
+from adorym.stream.picture import SMALLEST_BATCH, Engine, network_of, warm_up
 from adorym.stream.policy import policy_of
 from adorym.stream.recorder import BOOKS, is_complete, settle_books
 from adorym.stream.sources import source_of
@@ -45,6 +45,8 @@ class StreamOptions:
 
     Attributes:
         picture: Make a picture during the scan.
+        engine: What makes it: ``iterative``, the solver of the configuration; ``network``, the network that is its
+            initial object, once for every frame; ``both``, the solver, with the network's picture at new places.
         finish: After the scan: ``scratch`` runs the configuration on the recording as ``adorym run`` would, and gives
             the same result; ``continue`` starts that run from the picture; ``none`` keeps the picture as the result.
         policy: What happens when frames come faster than the picture takes them: ``block``, ``newest`` or ``every``,
@@ -60,6 +62,7 @@ class StreamOptions:
     """
 
     picture: bool = True
+    engine: Engine = "iterative"
     finish: Literal["scratch", "continue", "none"] = "scratch"
     policy: str = "newest"
     positions: str | None = None
@@ -132,6 +135,7 @@ def stream(
     folder, options, comm = Path(output), options or StreamOptions(), communicator()
     path = (folder / RECORDING).resolve()
     made = load_config(config, [*overrides, f"data.path={json.dumps(str(path))}"])
+    network_of(made, options.engine)  # refused before anything is received
     found = (path.is_file(), path.is_file() and is_complete(path)) if comm.is_root else None
     there, complete = comm.broadcast(found, "look for a recording")
     if there and not resume:
@@ -163,7 +167,7 @@ def _received(
             warm_up(made, path)
         if intake is not None:
             intake.start()
-        live = Live(made, path, comm, intake, options.settling)
+        live = Live(made, path, comm, intake, options.settling, options.engine)
         onlookers = Onlookers(made, folder, comm.rank)
 
         def tell(moment: Moment) -> None:

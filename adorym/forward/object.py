@@ -86,6 +86,23 @@ class Initializer(ABC):
         return self.start(bound.dataset, bound.shape, rng)
 
 
+class PatchInitializer(Initializer):
+    """An initializer that looks at one pattern at a time, or at a few neighbors: it can follow a scan that goes on."""
+
+    @abstractmethod
+    def patches(self, dataset: Dataset, probe: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The object ``(k, y, x)`` complex in the windows of the patterns ``rows`` ``(k,)``; their phases are free.
+
+        Args:
+            dataset: The patterns so far.
+            probe: ``(m, y, x)`` complex modes, sqrt(photons).
+            rows: Patterns of the data set.
+
+        Raises:
+            InputError: The data or the probe are foreign to it.
+        """
+
+
 @component
 class ObjectSettings(ParameterSettings):
     """How the object starts and is refined.

@@ -7,6 +7,8 @@ patterns, start from vacuum, with a warning that says why.
 from __future__ import annotations
 
 import logging
+import os
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +16,7 @@ from pydantic import Field
 
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError
-from adorym.forward.object import FirstObject, Initializer
+from adorym.forward.object import FirstObject, PatchInitializer
 from adorym.optics.filtered_back_projection import filtered_back_projection
 from adorym.paths import InputPath
 from adorym.registry import register
@@ -23,10 +25,11 @@ from adorym.wrapper import get_backend
 LOG = logging.getLogger("adorym")
 WHERE = "parameters.object.initial"
 DARKEST = 1e-3
+RECENT = 1024  # patterns of a scan that goes on among which neighbors are looked for
 
 
 @register("initializer", "ptycho_nn")
-class PtychoNn(Initializer):
+class PtychoNn(PatchInitializer):
     """The picture of a trained network, stitched from a patch under every pattern.
 
     Slices of a thick object share amplitude and phase evenly; a volume is filtered back-projection of the pictures of
@@ -65,12 +68,31 @@ class PtychoNn(Initializer):
         told = {name: np.array([each[name] for _, each in found]) for name in ("network_quality", "network_used")}
         return FirstObject.of(_volume(np.stack([picture for picture, _ in found]), dataset, bound.shape), told)
 
+    def patches(self, dataset: Dataset, probe: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        from adorym.networks.prediction import predict_patches
+
+        trained = self._trained
+        last = np.arange(max(0, len(dataset.angle_index) - RECENT), len(dataset.angle_index))
+        scan = trained.scan(dataset, probe, np.union1d(last, rows))
+        unknown = trained.unknown_probe(probe)
+        if unknown is not None:
+            raise ConfigError(WHERE, unknown, remedy="train a network for this probe with 'adorym train ptycho_nn'")
+        found = predict_patches(trained.network, scan, None, np.searchsorted(scan.own_rows, rows))
+        # The network's probe has as many photons as the patterns say; this one has its own.
+        return found * np.sqrt(scan.photons / np.sum(np.abs(probe) ** 2))
+
+    @property
+    def _trained(self) -> Any:
+        device = get_backend("torch", device=self.device).device
+        return _loaded(
+            str(self.weights), device, os.path.getmtime(self.weights) if os.path.isfile(self.weights) else 0.0
+        )
+
     def picture(self, bound: Any, probe: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The object ``(y, x)`` of the patterns ``rows``, vacuum if they are foreign, and the diagnostics."""
         from adorym.networks.prediction import Frame, corrected, misfits
-        from adorym.networks.trained import TrainedNetwork
 
-        trained = TrainedNetwork.load(self.weights, get_backend("torch", device=self.device).device)
+        trained = self._trained
         scan, shape = trained.scan(bound.dataset, probe, rows), bound.shape[:2]
         found = trained.predict(scan, shape, bound.origin_px)
         diagnostics = dict(found.diagnostics)
@@ -90,6 +112,14 @@ class PtychoNn(Initializer):
             diagnostics |= {"network_compared": np.array(ends)}
         diagnostics |= {"network_used": np.array(taken)}
         return (found.object if taken else np.ones(shape, complex)), diagnostics
+
+
+@lru_cache(maxsize=2)
+def _loaded(path: str, device: str, changed_s: float) -> Any:
+    """The network in a file, which is read once; ``changed_s`` is the time of its last change."""
+    from adorym.networks.trained import TrainedNetwork
+
+    return TrainedNetwork.load(path, device)
 
 
 def _in_slices(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

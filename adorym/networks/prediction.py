@@ -100,14 +100,16 @@ class Frame:
         return np.argsort(from_middle, kind="stable").tolist()
 
 
-def predict_patches(network: PtychoNetwork, scan: Scan, core: Core | None = None) -> np.ndarray:
-    """``(n, y, x)`` complex64: the patch under every pattern, from its group."""
+def predict_patches(
+    network: PtychoNetwork, scan: Scan, core: Core | None = None, index: np.ndarray | None = None
+) -> np.ndarray:
+    """``(n, y, x)`` complex64: the patch under every pattern, or under those of ``index``, from its group."""
     device = next(network.parameters()).device
     network.eval()
-    found = []
+    found, index = [], np.arange(scan.length) if index is None else index
     with torch.inference_mode():
-        for start in range(0, scan.length, BATCH):
-            batch = scan.groups(np.arange(start, min(start + BATCH, scan.length)))
+        for start in range(0, len(index), BATCH):
+            batch = scan.groups(index[start : start + BATCH])
             found.append(network(groups_of(batch, str(device)), core)[:, 0].cpu().numpy())
     return np.concatenate(found)
 

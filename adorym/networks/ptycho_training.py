@@ -152,7 +152,8 @@ class PtychoTrainer(Trainer[PtychoNetwork]):
 def groups_of(batch: GroupBatch, device: str) -> PatternGroups:
     """What the network takes."""
     arrays = batch.counts / batch.photons, batch.probe, batch.corners_px, batch.photons
-    return PatternGroups(*(torch.from_numpy(a).to(device) for a in arrays), _good(batch, device))
+    intensity, probe, corners, photons = (torch.from_numpy(a).to(device) for a in arrays)
+    return PatternGroups(intensity, probe, corners, photons, _good(batch, device))
 
 
 def _good(batch: GroupBatch, device: str) -> Tensor | None:

@@ -68,17 +68,19 @@ class Scan(PatternSource):
         return self.dataset.probe_positions_px[self.own_rows]
 
     @cached_property
-    def neighbors(self) -> np.ndarray:
-        """``(n, c)`` patterns of each group, its own first."""
-        own = np.arange(self.length)[:, None]
-        if self.group == 1:
-            return own
+    def _near(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """Distances ``(n, k)`` and numbers ``(n, k)`` of the nearest patterns, and how far a neighbor may be."""
         many = min(CANDIDATES, self.length)
         distance, found = scipy.spatial.cKDTree(self.positions_px).query(self.positions_px, k=many)
-        reach = max(NEAR * beam_diameter_px(self.probe), float(np.median(distance[:, min(self.group, many) - 1])))
-        return np.array(
-            [self._spread(i, near[d <= reach], near) for i, (d, near) in enumerate(zip(distance, found, strict=True))]
-        )
+        own = float(np.median(distance[:, min(self.group, many) - 1]))
+        return distance, found, max(NEAR * beam_diameter_px(self.probe), own)
+
+    def neighbors(self, index: np.ndarray) -> np.ndarray:
+        """``(k, c)`` patterns of the groups of the patterns ``index`` ``(k,)``, its own first."""
+        if self.group == 1:
+            return index[:, None]
+        distance, found, reach = self._near
+        return np.array([self._spread(i, found[i][distance[i] <= reach], found[i]) for i in index.tolist()])
 
     def _spread(self, own: int, near: np.ndarray, nearest: np.ndarray) -> list[int]:
         """``own`` and neighbors, each as far as possible from those already taken; the nearest if there are too few."""
@@ -115,7 +117,7 @@ class Scan(PatternSource):
 
     def groups(self, index: np.ndarray) -> GroupBatch:
         """The groups of the patterns ``index``."""
-        chosen = self.neighbors[index]
+        chosen = self.neighbors(index)
         counts, good = self.read(chosen.ravel())
         window, shape = counts.shape[-2:], chosen.shape
         corners, offsets = corners_and_offsets(self.positions_px[chosen.ravel()])

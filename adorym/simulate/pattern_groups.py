@@ -124,7 +124,8 @@ class SyntheticPatterns(PatternSource):
             for start in range(0, size, made.patterns_per_object)
         ]
         good = self._good(rng)
-        return GroupBatch(*(np.concatenate(each) for each in zip(*parts, strict=True)), good)
+        counts, probe, corners, photons, unseen, truth = (np.concatenate(each) for each in zip(*parts, strict=True))
+        return GroupBatch(counts, probe, corners, photons, unseen, truth, good)
 
     def _good(self, rng: np.random.Generator) -> np.ndarray | None:
         made = self.settings

@@ -15,7 +15,7 @@ from adorym.config import Config
 from adorym.data.result import Result
 from adorym.errors import AdorymError
 from adorym.stream.intake import Intake
-from adorym.stream.picture import SMALLEST_BATCH, LivePicture
+from adorym.stream.picture import SMALLEST_BATCH, Engine, LivePicture
 from adorym.stream.waiting import Ready
 
 LOG = logging.getLogger("adorym")
@@ -65,6 +65,7 @@ class Live:
         comm: The ranks; rank 0 has the intake, all work on the picture.
         intake: On rank 0.
         settling: When the picture starts, ends, and is shown.
+        engine: What makes the picture.
 
     Attributes:
         picture: The picture, once there is one.
@@ -72,8 +73,15 @@ class Live:
     """
 
     def __init__(
-        self, config: Config, path: Path, comm: Communicator, intake: Intake | None, settling: Settling
+        self,
+        config: Config,
+        path: Path,
+        comm: Communicator,
+        intake: Intake | None,
+        settling: Settling,
+        engine: Engine = "iterative",
     ) -> None:
+        self._engine: Engine = engine
         self._config, self._path, self._comm, self._intake, self._settling = config, path, comm, intake, settling
         self.picture: LivePicture | None = None
         self.failed = ""
@@ -137,7 +145,7 @@ class Live:
                 if not frames:
                     return
                 about = self._comm.broadcast(self._intake and self._intake.about, "what the source knows")
-                self.picture = LivePicture(self._config, about, self._path)
+                self.picture = LivePicture(self._config, about, self._path, self._engine)
             if frames:
                 self.picture.add(frames)
             self.picture.step(size)

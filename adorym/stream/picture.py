@@ -1,4 +1,9 @@
-"""The picture of a scan that goes on: batches of what has arrived, new frames more often than old ones."""
+"""The picture of a scan that goes on: batches of what has arrived, new frames more often than old ones.
+
+An *engine* makes it: the solver of the configuration (``iterative``), the network that the configuration names as its
+initial object, one look at every frame (``network``), or the solver, with the network's picture where a frame lights
+what no frame has lit before (``both``).
+"""
 
 from __future__ import annotations
 
@@ -7,30 +12,36 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from adorym.config import Config, DataSettings
 from adorym.data.result import Result
 from adorym.engine.growth import grow
-from adorym.engine.guard import check_finite
+from adorym.engine.guard import check_finite, data_loss
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome
 from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
 from adorym.engine.step import GradientStep, apply_update, finish_epoch
-from adorym.errors import AdorymError
+from adorym.errors import AdorymError, ConfigError
+from adorym.forward.object import ObjectSettings, PatchInitializer
 from adorym.forward.probe import ProbeSettings
 from adorym.optics.probes import MeanPatternProbe
+from adorym.parameters import OBJECT
 from adorym.stream.live_data import LiveData
+from adorym.stream.patchwork import Patchwork
 from adorym.stream.waiting import Ready
 from adorym.updates.base import State
 
 LOG = logging.getLogger("adorym")
+Engine = Literal["iterative", "network", "both"]
 MADE_UP = {"energy_ev": 8e3, "distance_m": 1.0, "detector_pixel_size_m": (5e-5, 5e-5)}
 STEP_S = 0.06  # time that a batch should take
 SMALLEST_BATCH = 32
+SMALLEST_LOOK = 8  # of a network, which takes longer
+IDLE_S = 0.005
 GROWTH, SHRINKAGE = 1.25, 0.8  # of the batch after one that was faster, or slower, than it should be
 FRESH = 0.5  # part of a batch for the frames that were used least; the others are drawn from all
 
@@ -45,6 +56,7 @@ class LivePicture:
         config: The configuration of the run.
         about: What the source knows.
         path: Of the recording, for messages.
+        engine: What makes the picture.
 
     Attributes:
         uses: How often each frame was used.
@@ -53,8 +65,11 @@ class LivePicture:
         lags_s: Time from the arrival of each frame to the end of its first batch.
     """
 
-    def __init__(self, config: Config, about: dict[str, Any], path: Path) -> None:
-        self._config, self._path = config, path
+    def __init__(self, config: Config, about: dict[str, Any], path: Path, engine: Engine = "iterative") -> None:
+        network = network_of(config, engine)
+        self._alone = engine == "network"
+        self._patchwork = None if network is None else Patchwork(network, replace=self._alone)
+        self._config, self._path = config if network is None else _from_vacuum(config), path
         self._data = LiveData(about, config.data, str(path))
         self._reconstruction: Reconstruction | None = None
         self._received = np.zeros(0)
@@ -109,6 +124,11 @@ class LivePicture:
         assert run is not None  # there are frames
         problem, start = run.problem, time.perf_counter()
         patterns = self._chosen(size, run.rng, 1.0 if catch_up else FRESH)
+        fresh = patterns[self.uses[patterns] == 0]
+        self._lay(fresh)
+        if self._alone:
+            self._look(fresh, start)
+            return
         epoch, total = int(self.looks), max(self._config.run.epochs, int(self.looks) + 1)
         active = problem.active(epoch)
         rates = {name: value.rate for name, value in active.items()}
@@ -116,15 +136,49 @@ class LivePicture:
         loss = float(GradientStep(problem).apply(state).loss)
         check_finite(loss, f"a batch of {len(patterns)} frames", rates)
         self.loss = loss * len(self.uses) / len(patterns)
-        self._losses.append(self.loss)
-        now, fresh = time.time(), patterns[self.uses[patterns] == 0]
-        self.lags_s += list(now - self._received[fresh])
-        self.uses[patterns] += 1
+        self._used(patterns, start)
         if int(self.looks) > epoch:
             self._end_look(epoch + 1, total, rates)
-        if len(patterns) >= self.batch_size or time.perf_counter() - start > STEP_S:
-            factor = GROWTH if time.perf_counter() - start < STEP_S else SHRINKAGE
-            self.batch_size = max(SMALLEST_BATCH, int(factor * self.batch_size))
+
+    def _used(self, patterns: np.ndarray, start_s: float) -> None:
+        """Count a batch that began at ``start_s``, and choose the size of the next one."""
+        self._losses.append(self.loss)
+        self.lags_s += list(time.time() - self._received[patterns[self.uses[patterns] == 0]])
+        self.uses[patterns] += 1
+        passed = time.perf_counter() - start_s
+        if len(patterns) >= self.batch_size or passed > STEP_S:
+            factor = GROWTH if passed < STEP_S else SHRINKAGE
+            self.batch_size = max(SMALLEST_LOOK if self._alone else SMALLEST_BATCH, int(factor * self.batch_size))
+
+    def _lay(self, fresh: np.ndarray) -> None:
+        """Lay the network's patches of frames that were not used before; data foreign to it are left to the solver."""
+        if self._patchwork is None:
+            return
+        try:
+            self._patchwork.lay(self.problem, fresh)
+        except AdorymError as error:
+            if self._alone:
+                raise
+            LOG.warning("the picture goes on without the network: %s", error.message())
+            self._patchwork = None
+
+    def _look(self, fresh: np.ndarray, start_s: float) -> None:
+        """One look of the network at frames, which is all that they get."""
+        if not len(fresh):
+            time.sleep(IDLE_S)
+            return
+        self.loss = data_loss(self.problem, [fresh]) * len(self.uses) / len(fresh)
+        self._used(fresh, start_s)
+        self._keep(1)
+
+    def _keep(self, epoch: int) -> None:
+        """Add the mean loss since the last entry to the history."""
+        assert self._reconstruction is not None  # a batch is over
+        progress = self._reconstruction.progress
+        progress.epoch = epoch
+        for name, value in (("epoch", epoch), ("loss", float(np.mean(self._losses))), ("time_s", 0.0)):
+            progress.history[name].append(value)
+        self._losses.clear()
 
     def _chosen(self, size: int, rng: np.random.Generator, part: float) -> np.ndarray:
         """The patterns of the next batch, sorted: a ``part`` of those used least, and others."""
@@ -144,17 +198,14 @@ class LivePicture:
         """What is done at the end of an epoch, once all frames were used as often on average."""
         run = self._reconstruction
         assert run is not None  # a batch is over
-        problem, progress = run.problem, run.progress
+        problem = run.problem
         finish_epoch(problem, rates, epoch - 1)
         constrained = frozenset(constraint.parameter for constraint in problem.constraints)
         state = State(epoch, total, problem.present(), rates, problem.store.values, constrained)
         for update in problem.bound.updates:
             if update.when == "end" and update.due(epoch, total):
                 state = apply_update(problem, update, state)
-        progress.epoch = epoch
-        for name, value in (("epoch", epoch), ("loss", float(np.mean(self._losses))), ("time_s", 0.0)):
-            progress.history[name].append(value)
-        self._losses.clear()
+        self._keep(epoch)
 
     @property
     def even(self) -> bool:
@@ -170,6 +221,32 @@ class LivePicture:
             bound = run.problem.bound
             run.problem.bound = bound.with_(dataset=bound.dataset.with_(pattern_numbers=numbers))
         return outcome(run, self._config.to_yaml(), judged=False)
+
+
+def network_of(config: Config, engine: Engine) -> PatchInitializer | None:
+    """The network that an engine asks for: the initial object of the configuration.
+
+    Raises:
+        ConfigError: The configuration has none.
+    """
+    if engine == "iterative":
+        return None
+    named = config.recipe.settings.get(OBJECT)
+    initial = named.initial if isinstance(named, ObjectSettings) else None
+    if isinstance(initial, PatchInitializer):
+        return initial
+    raise ConfigError(
+        "--stream engine", f"'{engine}' needs a network that looks at one pattern at a time",
+        expected="parameters.object.initial, such as {kind: ptycho_nn, weights: FILE}",
+        found="none" if initial is None else initial.kind,
+    )  # fmt: skip
+
+
+def _from_vacuum(config: Config) -> Config:
+    """``config`` with an object that starts from vacuum: the network lays its picture there."""
+    parameters = dict(config.parameters)
+    parameters[OBJECT] = replace(parameters[OBJECT], initial=None)
+    return replace(config, parameters=parameters)
 
 
 def warm_up(config: Config, path: Path) -> None:
