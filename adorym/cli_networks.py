@@ -28,6 +28,10 @@ def train(
         list[Path] | None,
         typer.Option("--probe", metavar="FILE", help="Result or file with a probe (ptycho_nn); may be repeated."),
     ] = None,
+    recording: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Folder of a stream: its frames and its probe (ptycho_nn)."),
+    ] = None,
     assign: Settings = None,
     resume: Resume = False,
 ) -> None:
@@ -37,7 +41,9 @@ def train(
     def show(record: Mapping[str, float]) -> None:
         out.print(", ".join(f"{name} {value:.4g}" for name, value in record.items()))
 
-    path = work(network, output, config, assign or (), probes=probe or (), resume=resume, watch=show)
+    path = work(
+        network, output, config, assign or (), probes=probe or (), recording=recording, resume=resume, watch=show
+    )
     if started()[1] == 0:
         out.print(f"Weights: {path}")
 

@@ -19,7 +19,7 @@ from adorym.commands.run import Outcome, carry_out, prepare
 from adorym.config import Config, load_config
 from adorym.data.hdf5 import open_hdf5
 from adorym.data.lock import only_run_in
-from adorym.data.recording import NUMBER, joined_in
+from adorym.data.recording import NUMBER, RECORDING, joined_in
 from adorym.data.result import RESULT_NAME, Result, write_result
 from adorym.engine.checkpoint import CHECKPOINT_NAME
 from adorym.engine.signals import stop_on_signal
@@ -36,7 +36,7 @@ from adorym.stream.targets import target_of
 from adorym.units import Duration
 
 LOG = logging.getLogger("adorym")
-RECORDING, PICTURE = "recording.h5", "picture.h5"
+PICTURE = "picture.h5"
 
 
 @component

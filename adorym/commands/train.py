@@ -14,7 +14,7 @@ import numpy as np
 
 from adorym._version import __version__
 from adorym.comm import started
-from adorym.commands.train_ptycho import CARD, CURVES, WEIGHTS, train_ptycho
+from adorym.commands.train_ptycho import CARD, CURVES, WEIGHTS, recorded, train_ptycho
 from adorym.commands.training import Watch, train_in_sight
 from adorym.config_file import assigned, load
 from adorym.data.atomic import write_json
@@ -60,6 +60,7 @@ def train_network(
     assignments: Iterable[str] = (),
     *,
     probes: Sequence[str | Path] = (),
+    recording: str | Path | None = None,
     resume: bool = False,
     watch: Watch | None = None,
 ) -> Path:
@@ -75,6 +76,7 @@ def train_network(
             if absent.
         assignments: ``key.path=value``.
         probes: Files or results with the probes of ``ptycho_nn``.
+        recording: Folder of a stream, or a recording beside its result: data and probe of ``ptycho_nn``.
         resume: Resume from the checkpoint in the folder.
         watch: Called after every epoch with its entry of the history.
 
@@ -85,9 +87,13 @@ def train_network(
         raise ConfigError("network", f"no trainable network named '{name}'", remedy=suggestion(name, NETWORKS))
     given = assigned(assignments) if config is None else load(config, assignments).mapping
     if name == "ptycho_nn":
+        if recording is not None:
+            data, result = recorded(recording)
+            given, probes = {**given, "data": str(data)}, [result, *probes]
         return train_ptycho(given, Path(output), probes, resume=resume, watch=watch)
-    if probes:
-        raise ConfigError("probe", f"has no effect: '{name}' has no probe", remedy="leave '--probe' out")
+    for option, value in (("probe", probes), ("from", recording)):
+        if value:
+            raise ConfigError(option, f"has no effect: '{name}' has no probe", remedy=f"leave '--{option}' out")
     return _train_cdi(build(TrainingConfig, given), Path(output), resume, watch)
 
 

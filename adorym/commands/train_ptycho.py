@@ -16,13 +16,15 @@ from adorym._version import __version__
 from adorym.commands.training import Watch, train_in_sight
 from adorym.data.atomic import write_json
 from adorym.data.open import open_dataset
+from adorym.data.recording import RECORDING
+from adorym.data.result import RESULT_NAME
 from adorym.errors import ConfigError, DataError
 from adorym.networks.pattern_source import PatternSource
 from adorym.networks.prediction import predict_scan
 from adorym.networks.probe_fingerprint import Fingerprint
 from adorym.networks.ptycho_training import PtychoSettings, PtychoTrainer
 from adorym.networks.scan import Scan
-from adorym.networks.weights import save_network
+from adorym.networks.weights import load_ptycho_network, save_network
 from adorym.optics.probe_files import fit_window, read_probe
 from adorym.registry import component
 from adorym.report.training_curves import save_training_curves
@@ -46,6 +48,7 @@ class PtychoTraining:
         family: Probes drawn at random, in place of files.
         patterns: Synthetic patterns.
         data: Measured data set to train on instead, with the first probe.
+        start_from: Weights that the training goes on from; those of chance if absent.
         training: Settings of the training.
         half_precision: Write the weights in 16 bits.
         seed: Seed of the objects, positions and photons.
@@ -55,6 +58,7 @@ class PtychoTraining:
     family: ProbeFamily | None = None
     patterns: SyntheticSettings = SyntheticSettings()
     data: str | None = None
+    start_from: str | None = None
     training: PtychoSettings = PtychoSettings()
     half_precision: bool = True
     seed: int = Field(1, ge=0, lt=HELD_OUT_SEED)
@@ -83,6 +87,8 @@ def train_ptycho(
     size = made.training.size
     modes = _padded([fit_window(read_probe(path), (size, size), "error", path) for path in files])
     trainer = PtychoTrainer(_source(made, modes), _held_out(made, modes), made.training, folder)
+    if made.start_from is not None:
+        _begin_with(trainer, made.start_from)
     history = train_in_sight(trainer, resume=resume, watch=watch)
     if trainer.ranks.rank != 0:
         return folder / WEIGHTS
@@ -93,6 +99,38 @@ def train_ptycho(
     write_json(folder / CARD, card)
     save_training_curves(history, folder / CURVES)
     return path
+
+
+def recorded(place: str | Path) -> tuple[Path, Path]:
+    """The recording and the result in the folder of a stream or a run; ``place`` may be the recording itself.
+
+    Raises:
+        ConfigError: One of them is not there.
+    """
+    place = Path(place).expanduser()
+    data = place / RECORDING if place.is_dir() else place
+    result = data.parent / RESULT_NAME
+    for path, what in ((data, "recording"), (result, "reconstruction of the recording, which has the probe")):
+        if not path.is_file():
+            raise ConfigError(
+                "--from", f"no {what}", expected=str(path), remedy="name the folder of a finished 'adorym stream'"
+            )
+    return data, result
+
+
+def _begin_with(trainer: PtychoTrainer, path: str) -> None:
+    """Give the network the weights in a file.
+
+    Raises:
+        ConfigError: They are those of a network of another build.
+    """
+    known, made = load_ptycho_network(path, trainer.device)[0], trainer.network
+    if known.built != made.built:
+        raise ConfigError(
+            "start_from", "the weights are those of a network of another build", expected=made.built,
+            found=known.built, remedy="set training.size, .width, .passes and .corrections to those of the weights",
+        )  # fmt: skip
+    made.load_state_dict(known.state_dict())
 
 
 def _padded(probes: list[np.ndarray]) -> tuple[np.ndarray, ...]:

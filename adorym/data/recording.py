@@ -26,6 +26,7 @@ from adorym.data.hdf5 import find
 NUMBER, TIME, RECEIVED = "stream/number", "stream/time_s", "stream/received_s"
 POSITION, POSITION_NUMBER, POSITION_TIME = "stream/position", "stream/position_number", "stream/position_time_s"
 NO_NUMBER = -1
+RECORDING = "recording.h5"  # name of the file in the folder of a stream
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,7 +87,15 @@ class Initializer(ABC):
 
 
 class PatchInitializer(Initializer):
-    """An initializer that looks at one pattern at a time, or at a few neighbors: it can follow a scan that goes on."""
+    """An initializer that looks at one pattern at a time, or at a few neighbors: it can follow a scan that goes on.
+
+    Attributes:
+        model: Names what makes the patches at present.
+    """
+
+    @property
+    def model(self) -> str:
+        return self.kind
 
     @abstractmethod
     def patches(self, dataset: Dataset, probe: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -7,8 +7,7 @@ patterns, start from vacuum, with a warning that says why.
 from __future__ import annotations
 
 import logging
-import os
-from functools import lru_cache
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,8 +70,10 @@ class PtychoNn(PatchInitializer):
     def patches(self, dataset: Dataset, probe: np.ndarray, rows: np.ndarray) -> np.ndarray:
         from adorym.networks.prediction import predict_patches
 
-        trained = self._trained
         last = np.arange(max(0, len(dataset.angle_index) - RECENT), len(dataset.angle_index))
+        newest = self._newest
+        newest.look(dataset, probe, last)
+        trained = newest.network
         scan = trained.scan(dataset, probe, np.union1d(last, rows))
         unknown = trained.unknown_probe(probe)
         if unknown is not None:
@@ -82,17 +83,22 @@ class PtychoNn(PatchInitializer):
         return found * np.sqrt(scan.photons / np.sum(np.abs(probe) ** 2))
 
     @property
-    def _trained(self) -> Any:
-        device = get_backend("torch", device=self.device).device
-        return _loaded(
-            str(self.weights), device, os.path.getmtime(self.weights) if os.path.isfile(self.weights) else 0.0
-        )
+    def model(self) -> str:
+        return str(self._newest.name)
+
+    @cached_property
+    def _newest(self) -> Any:
+        """The network of a scan that goes on, whose weights may be replaced."""
+        from adorym.networks.newest import NewestNetwork
+
+        return NewestNetwork(self.weights, get_backend("torch", device=self.device).device)
 
     def picture(self, bound: Any, probe: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The object ``(y, x)`` of the patterns ``rows``, vacuum if they are foreign, and the diagnostics."""
         from adorym.networks.prediction import Frame, corrected, misfits
+        from adorym.networks.trained import TrainedNetwork
 
-        trained = self._trained
+        trained = TrainedNetwork.load(self.weights, get_backend("torch", device=self.device).device)
         scan, shape = trained.scan(bound.dataset, probe, rows), bound.shape[:2]
         found = trained.predict(scan, shape, bound.origin_px)
         diagnostics = dict(found.diagnostics)
@@ -112,14 +118,6 @@ class PtychoNn(PatchInitializer):
             diagnostics |= {"network_compared": np.array(ends)}
         diagnostics |= {"network_used": np.array(taken)}
         return (found.object if taken else np.ones(shape, complex)), diagnostics
-
-
-@lru_cache(maxsize=2)
-def _loaded(path: str, device: str, changed_s: float) -> Any:
-    """The network in a file, which is read once; ``changed_s`` is the time of its last change."""
-    from adorym.networks.trained import TrainedNetwork
-
-    return TrainedNetwork.load(path, device)
 
 
 def _in_slices(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -205,12 +205,7 @@ def closed_form_scale(scan: Scan, obj: np.ndarray, frame: Frame) -> float:
 
 def misfits(scan: Scan, obj: np.ndarray, frame: Frame) -> np.ndarray:
     """``(n,)`` misfit of each pattern, without the part that photon noise explains, not below 0."""
-    found = []
-    for counts, predicted, good in _compared(scan, obj, frame):
-        noise = np.interp(predicted, *_noise_of_roots()) * (1 if good is None else good)
-        excess = ((np.sqrt(counts) - np.sqrt(predicted)) ** 2 - noise).sum((-2, -1))
-        found.append(np.maximum(excess, 0) / np.maximum(counts.sum((-2, -1)), 1))
-    return np.concatenate(found)
+    return np.concatenate([_misfit(*each) for each in _compared(scan, obj, frame)])
 
 
 @cache
@@ -224,6 +219,21 @@ def _noise_of_roots() -> tuple[np.ndarray, np.ndarray]:
     mean, number = np.concatenate([[0.0], np.geomspace(1e-4, 100, 80)]), np.arange(260)
     root = np.array([float(np.sum(np.sqrt(number) * poisson.pmf(number, m))) for m in mean])
     return mean, 2 * mean - 2 * np.sqrt(mean) * root
+
+
+def patch_misfits(scan: Scan, patches: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """``(k,)`` misfit of the patterns ``index`` with their own patches ``(k, y, x)``, as `misfits` has it."""
+    counts, good = scan.read(index)
+    _, offsets = corners_and_offsets(scan.positions_px[index])
+    waves = np.fft.fft2(scan.shifted(offsets) * patches[:, None], norm="ortho")
+    predicted = scan.photons * np.sum(np.abs(waves) ** 2, axis=1) * (1 if good is None else good)
+    return _misfit(counts, predicted, good)
+
+
+def _misfit(counts: np.ndarray, predicted: np.ndarray, good: np.ndarray | None) -> np.ndarray:
+    noise = np.interp(predicted, *_noise_of_roots()) * (1 if good is None else good)
+    excess = ((np.sqrt(counts) - np.sqrt(predicted)) ** 2 - noise).sum((-2, -1))
+    return np.asarray(np.maximum(excess, 0) / np.maximum(counts.sum((-2, -1)), 1))
 
 
 def _compared(scan: Scan, obj: np.ndarray, frame: Frame) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray | None]]:

@@ -144,6 +144,11 @@ class PtychoNetwork(nn.Module):
         self.branches = nn.ModuleList(Branch(width, 3 if size <= 64 else 4) for _ in range(passes))
 
     @property
+    def built(self) -> tuple[int, int, int, int]:
+        """Size, width, passes and corrections: with them the same network is made again."""
+        return self.size, self.width, self.passes, self.corrections
+
+    @property
     def n_parameters(self) -> int:
         """Number of trainable numbers."""
         return sum(p.numel() for p in self.parameters())

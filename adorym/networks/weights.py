@@ -86,7 +86,7 @@ def save_network(
         if isinstance(network, CdiNetwork)
         else {
             "model": "ptycho_nn",
-            "built": json.dumps([network.size, network.width, network.passes, network.corrections]),
+            "built": json.dumps(network.built),
         }
     )
     return write_safetensors(path, arrays, {**card, **made_as})

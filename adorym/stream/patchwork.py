@@ -27,10 +27,14 @@ class Patchwork:
     Args:
         network: What makes the patches.
         replace: Lay them everywhere; otherwise only where no frame has lit the object before.
+
+    Attributes:
+        models: What made the patch of each pattern, by its number; the network may be replaced while a scan goes on.
     """
 
     def __init__(self, network: PatchInitializer, *, replace: bool) -> None:
         self._network, self._replace = network, replace
+        self.models: dict[int, str] = {}
         self._origin = (0, 0)
         self._light, self._amplitude = np.zeros((0, 0)), np.zeros((0, 0))
         self._turns = np.zeros((0, 0), complex)
@@ -54,6 +58,7 @@ class Patchwork:
         probe = problem.values["probe"].on_host(problem.xp)
         with user_code(self._network, method="patches"):
             patches = self._network.patches(dataset, probe, rows)
+            self.models |= dict.fromkeys(rows.tolist(), self._network.model)
         check_returned(None, patches, (len(rows), *probe.shape[-2:]), self._network, "patches", finite=True)
         self._fit(present.shape, problem.bound.origin_px)
         before = self._light.copy()

@@ -69,6 +69,7 @@ class LivePicture:
         network = network_of(config, engine)
         self._alone = engine == "network"
         self._patchwork = None if network is None else Patchwork(network, replace=self._alone)
+        self._models: Mapping[int, str] = {} if self._patchwork is None else self._patchwork.models
         self._config, self._path = config if network is None else _from_vacuum(config), path
         self._data = LiveData(about, config.data, str(path))
         self._reconstruction: Reconstruction | None = None
@@ -220,7 +221,11 @@ class LivePicture:
             numbers = np.searchsorted(order, self._data.numbers)
             bound = run.problem.bound
             run.problem.bound = bound.with_(dataset=bound.dataset.with_(pattern_numbers=numbers))
-        return outcome(run, self._config.to_yaml(), judged=False)
+        made = outcome(run, self._config.to_yaml(), judged=False)
+        if self._models:
+            names = [self._models.get(row, "") for row in range(len(self.uses))]
+            made = replace(made, fit={**made.fit, "network_model": np.array(names, bytes)})
+        return made
 
 
 def network_of(config: Config, engine: Engine) -> PatchInitializer | None:

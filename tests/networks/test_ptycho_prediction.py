@@ -82,7 +82,7 @@ def test_corrections_lead_from_vacuum_towards_the_object():
 
 
 def test_groups_have_different_neighbors_that_are_near():
-    found = scan(group=4).neighbors
+    found = scan(group=4).neighbors(np.arange(16))
     assert found.shape == (16, 4) and all(len(set(row)) == 4 for row in found.tolist())
     np.testing.assert_array_equal(found[:, 0], np.arange(16))
     groups = scan(group=4).groups(np.arange(3))
