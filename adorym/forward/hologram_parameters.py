@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.polynomial import Legendre
 
 from adorym.data.tiles import whole
+from adorym.errors import ConfigError
 from adorym.forward.base import BoundModel
 from adorym.forward.hologram_geometry import HologramGeometry
 from adorym.forward.hologram_material import find_material
 from adorym.forward.object import object_parameter
 from adorym.forward.registration import coarse_maps
 from adorym.optics.affine import IDENTITY, half_side_px, parts_of, to_pixels
+from adorym.optics.probes import InitialProbe
 from adorym.parameters import Derived, Parameter, ParameterSettings
 from adorym.registry import component
+from adorym.schema import ComponentOf
 from adorym.wrapper.base import Array, Backend
 
 # Degrees in y and x of the polynomials of `beam_shape`; the constant is the intensity scale.
@@ -50,6 +53,19 @@ class KappaSettings(ParameterSettings):
     fit: bool = False
 
 
+@component
+class IlluminationSettings(ParameterSettings):
+    """How the incident wave starts and is refined.
+
+    Attributes:
+        initial: Start wave: a start probe, such as the result of near-field ptychography with the same pixels and the
+            specimen in the same place (``{kind: file, path: RUN}``), a number, or the path of a ``.npy`` file of the
+            object's size; the probe of the data file, or else a plane wave, if absent.
+    """
+
+    initial: Annotated[InitialProbe, ComponentOf("probe")] | float | str | None = None  # type: ignore[assignment]
+
+
 def _maps(bound: Bound, settings: AffineSettings, rng: np.random.Generator) -> np.ndarray:
     if settings.registration:
         return coarse_maps(bound.dataset, bound.geometry)
@@ -69,11 +85,23 @@ def _log10_kappa(bound: Bound, settings: KappaSettings, rng: np.random.Generator
     return np.array([np.log10(kappa)])
 
 
-def _illumination(bound: Bound, settings: ParameterSettings, rng: np.random.Generator) -> np.ndarray:
-    """A plane wave, or the probe of the data file, extended into the buffer by its edge values."""
+def _illumination(bound: Bound, settings: IlluminationSettings, rng: np.random.Generator) -> np.ndarray:
+    """A plane wave, the probe of the data file, or a start probe, extended into the buffer by its edge values.
+
+    A start probe comes from another measurement: it is scaled to the counts of the beam.
+    """
     given, shape = bound.dataset.start_probe, bound.shape[:2]
+    counts = bound.geometry.open_beam_counts
+    if isinstance(settings.initial, InitialProbe):
+        given = settings.initial.make(whole(bound.dataset))
+        if len(given) > 1:
+            raise ConfigError(
+                "parameters.illumination.initial", "a hologram is lit by one wave", expected="a probe of one mode",
+                found=f"{len(given)} modes", remedy="reconstruct the probe with 'parameters.probe.modes: 1'",
+            )  # fmt: skip
+        given = given * np.sqrt(counts / np.mean(np.abs(given) ** 2))
     if given is None:
-        return np.full(shape, np.sqrt(bound.geometry.open_beam_counts), np.complex128)
+        return np.full(shape, np.sqrt(counts), np.complex128)
     wave = np.asarray(given, np.complex128).reshape(-1, *given.shape[-2:])[0]
     margins = [n - k for n, k in zip(shape, wave.shape, strict=True)]
     return np.pad(wave, [(m // 2, m - m // 2) for m in margins], mode="edge")
@@ -164,6 +192,7 @@ PARAMETERS: dict[str, Parameter] = {
         unit="sqrt(photon)",
         help="incident wave at the object, on the object's grid",
         start=_illumination,
+        settings=IlluminationSettings,
         optimizer={"kind": "adam", "learning_rate": 1e-3},
         relative=True,
     ),
