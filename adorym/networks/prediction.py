@@ -28,6 +28,7 @@ from adorym.optics.windows import clip_corners, corners_and_offsets
 
 LOG = logging.getLogger("adorym")
 BATCH = 32
+BLOCK = 256  # patterns that are predicted together
 ROUNDS = 3  # after the first sweep
 SEEN = 0.02  # part of the median coverage of lit pixels below which nothing is believed
 
@@ -103,15 +104,21 @@ class Frame:
 def predict_patches(
     network: PtychoNetwork, scan: Scan, core: Core | None = None, index: np.ndarray | None = None
 ) -> np.ndarray:
-    """``(n, y, x)`` complex64: the patch under every pattern, or under those of ``index``, from its group."""
+    """``(n, y, x)`` complex64: the patch under every pattern, or under those of ``index``.
+
+    A network that was trained on groups sees all patterns of a block together, and those next to it.
+    """
     device = next(network.parameters()).device
     network.eval()
-    found, index = [], np.arange(scan.length) if index is None else index
+    index = np.arange(scan.length) if index is None else index
+    found = np.zeros((len(index), *scan.dataset.window_px), np.complex64)
     with torch.inference_mode():
-        for start in range(0, len(index), BATCH):
-            batch = scan.groups(index[start : start + BATCH])
-            found.append(network(groups_of(batch, str(device)), core)[:, 0].cpu().numpy())
-    return np.concatenate(found)
+        for block in scan.blocks(index, BATCH if scan.group == 1 else BLOCK):
+            seen = scan.around(block)
+            batch = scan.groups(seen[:, None] if scan.group == 1 else seen[None])
+            patches = network(groups_of(batch, str(device)), core).flatten(0, 1).cpu().numpy()
+            found[np.searchsorted(index, block)] = patches[np.searchsorted(seen, block)]
+    return found
 
 
 def predict_scan(

@@ -18,6 +18,7 @@ from adorym.wrapper import get_backend
 
 NEAR = 0.6  # neighbors are looked for within this part of the beam's diameter
 CANDIDATES = 24
+NEXT = 8  # patterns next to one, which a prediction looks at as well
 WHOLE = 1e-6  # of the largest value: so far from whole numbers may counts be that were kept as amplitudes
 
 
@@ -28,7 +29,8 @@ class Scan(PatternSource):
     Attributes:
         dataset: The data.
         probe: ``(m, y, x)`` complex, of any power.
-        group: Patterns in a group; each pattern has one, with neighbors that overlap it and lie far from each other.
+        group: Patterns in a group of a training: each with neighbors that overlap it and lie far from each other. A
+            network of groups predicts many patterns that lie close together at once.
         seed: Of the order in a training.
         rows: Patterns of the data set that belong to the scan, such as those of one angle; all if absent.
 
@@ -82,6 +84,21 @@ class Scan(PatternSource):
         distance, found, reach = self._near
         return np.array([self._spread(i, found[i][distance[i] <= reach], found[i]) for i in index.tolist()])
 
+    def around(self, index: np.ndarray) -> np.ndarray:
+        """The patterns ``index`` and those next to them, sorted."""
+        if self.group == 1:
+            return index
+        return np.union1d(index, self._near[1][index, : NEXT + 1])
+
+    def blocks(self, index: np.ndarray, most: int) -> list[np.ndarray]:
+        """``index`` in parts of at most ``most`` patterns that lie close together."""
+        if len(index) <= most:
+            return [index]
+        places = self.positions_px[index]
+        order = np.argsort(places[:, int(np.argmax(np.ptp(places, axis=0)))], kind="stable")
+        half = len(index) // 2
+        return [part for own in (order[:half], order[half:]) for part in self.blocks(np.sort(index[own]), most)]
+
     def _spread(self, own: int, near: np.ndarray, nearest: np.ndarray) -> list[int]:
         """``own`` and neighbors, each as far as possible from those already taken; the nearest if there are too few."""
         pool = (near if len(near) >= self.group else nearest[: max(self.group, len(near))]).tolist()
@@ -115,9 +132,8 @@ class Scan(PatternSource):
         counts, good = (np.fft.ifftshift(a, axes=(-2, -1)) for a in (counts, good))
         return counts.astype(np.float32), None if good.all() else good
 
-    def groups(self, index: np.ndarray) -> GroupBatch:
-        """The groups of the patterns ``index``."""
-        chosen = self.neighbors(index)
+    def groups(self, chosen: np.ndarray) -> GroupBatch:
+        """Groups ``(b, c)`` of patterns."""
         counts, good = self.read(chosen.ravel())
         window, shape = counts.shape[-2:], chosen.shape
         corners, offsets = corners_and_offsets(self.positions_px[chosen.ravel()])
@@ -128,7 +144,7 @@ class Scan(PatternSource):
             counts=counts.reshape(*shape, *window),
             probe=self.shifted(offsets).reshape(*shape, *self.probe.shape),
             corners_px=corners - corners.min(1, keepdims=True),
-            photons=np.full((len(index), 1, 1, 1), self.photons, np.float32),
+            photons=np.full((len(chosen), 1, 1, 1), self.photons, np.float32),
             good=good,
         )
 
@@ -142,7 +158,7 @@ class Scan(PatternSource):
     def batch(self, number: tuple[int, ...], size: int) -> GroupBatch:
         """Groups for a training: of counts, each photon is seen or unseen by chance."""
         rng = np.random.default_rng((self.seed, *number))
-        made = self.groups(rng.choice(self.length, size, replace=size > self.length))
+        made = self.groups(self.neighbors(rng.choice(self.length, size, replace=size > self.length)))
         whole = np.rint(made.counts)
         if np.abs(made.counts - whole).max() > WHOLE * max(whole.max(), 1):
             return made

@@ -6,6 +6,7 @@ The patterns are computed here, in NumPy, and not by the models that reconstruct
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -189,7 +190,10 @@ class SyntheticPatterns(PatternSource):
         )
 
     def _positions(self, groups: int, diameter: float, rng: np.random.Generator) -> np.ndarray:
-        """``(groups, group, 2)``: one place, and neighbors around it in directions that are evenly spread."""
+        """``(groups, group, 2)``: one place and neighbors around it, in directions evenly spread, or a raster."""
+        side = math.isqrt(self.group)
+        if side > 2 and side * side == self.group:
+            return self._raster(groups, side, diameter, rng)
         reach, room = 0.7 * diameter, self.settings.object_px - self.size
         edge = min(reach if self.group > 1 else 0.0, 0.45 * room)
         places = rng.uniform(edge, room - edge, (groups, 1, 2))
@@ -200,6 +204,15 @@ class SyntheticPatterns(PatternSource):
         turn, step = turn + 0.3 * rng.standard_normal(turn.shape), step * rng.uniform(0.8, 1.2, turn.shape)
         around = places + step[..., None] * np.stack([np.sin(turn), np.cos(turn)], -1)
         return np.clip(np.concatenate([places, around], 1), 0, room)
+
+    def _raster(self, groups: int, side: int, diameter: float, rng: np.random.Generator) -> np.ndarray:
+        """``(groups, side * side, 2)``: small scans, each with its own step, positions off by up to a fifth of it."""
+        room = self.settings.object_px - self.size
+        step = (1 - rng.uniform(*self.settings.overlap, (groups, 1, 1))) * diameter
+        step = np.clip(step, 1.0, room / (side - 0.6))
+        first = rng.uniform(0.2 * step, room - (side - 0.8) * step, (groups, 1, 2))
+        grid = np.argwhere(np.ones((side, side), bool))
+        return first + step * (grid + rng.uniform(-0.2, 0.2, (groups, side * side, 2)))
 
 
 def _exposed(

@@ -145,7 +145,8 @@ def test_counts_that_are_learnt_from_have_noise_of_their_own():
 
     data = source().scan(0, 4)
     measured = Scan(data, data.start_probe, 4, seed=5)
-    half, whole = measured.batch((1,), 6), measured.groups(np.random.default_rng((5, 1)).choice(16, 6, replace=False))
+    chosen = np.random.default_rng((5, 1)).choice(16, 6, replace=False)
+    half, whole = measured.batch((1,), 6), measured.groups(measured.neighbors(chosen))
     np.testing.assert_array_equal(half.counts + half.unseen, whole.counts)
     np.testing.assert_allclose(half.photons, whole.photons / 2)
     other = (half.counts - whole.counts / 2)[whole.counts > 0]
@@ -154,6 +155,16 @@ def test_counts_that_are_learnt_from_have_noise_of_their_own():
     for kind, changed, apart in (("amplitude", np.sqrt(patterns), True), ("intensity", patterns + 0.3, False)):
         other = Scan(data.with_(patterns=ArrayPatterns(changed), measured=kind), data.start_probe)
         assert (other.batch((1,), 6).unseen is not None) == apart
+
+
+def test_groups_of_a_square_number_are_small_scans():
+    made = SyntheticSettings(object_px=192, photons=(1e6, 1e6), overlap=(0.1, 0.8))
+    batch = SyntheticPatterns(made, (), ProbeFamily(), 64, 9, 1).batch((0,), 4)
+    corners = batch.corners_px.reshape(4, 3, 3, 2)
+    steps = np.diff(corners[..., 0], axis=1).mean((1, 2)), np.diff(corners[..., 1], axis=2).mean((1, 2))
+    assert all(np.all(each > 0) for each in steps) and np.ptp(steps[0]) > 1  # each has a step of its own
+    np.testing.assert_allclose(steps[0], steps[1], rtol=0.3, atol=1.5)
+    assert corners.max() <= 192 - 64
 
 
 def test_few_photons_tell_the_network_so():

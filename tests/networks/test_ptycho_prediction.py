@@ -85,10 +85,35 @@ def test_groups_have_different_neighbors_that_are_near():
     found = scan(group=4).neighbors(np.arange(16))
     assert found.shape == (16, 4) and all(len(set(row)) == 4 for row in found.tolist())
     np.testing.assert_array_equal(found[:, 0], np.arange(16))
-    groups = scan(group=4).groups(np.arange(3))
+    groups = scan(group=4).groups(found[:3])
     assert groups.counts.shape == (3, 4, 64, 64) and groups.corners_px.min() == 0
     with pytest.raises(DataError, match="a scan of at least 20 positions"):
         scan(group=20)
+
+
+def test_blocks_cover_a_scan_once_and_see_what_is_next_to_them():
+    each = scan(group=4)
+    parts = each.blocks(np.arange(16), 4)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(16)) and max(map(len, parts)) <= 4
+    for part in parts:
+        assert np.ptp(each.positions_px[part], axis=0).max() < np.ptp(each.positions_px, axis=0).max()
+        seen = each.around(part)
+        assert set(part) < set(seen) and len(seen) < 16 or len(seen) == 16
+    assert scan().around(np.array([3])).tolist() == [3]
+
+
+def test_a_scan_in_blocks_has_nearly_the_patches_of_the_whole(monkeypatch):
+    """Corrections that share what overlaps lead towards the object, and more so than those of single patterns."""
+    network, alone = PtychoNetwork(64, 2, 1, 15), PtychoNetwork(64, 2, 1, 15)
+    whole = prediction.predict_patches(network, scan(group=4))
+    some = prediction.predict_patches(network, scan(group=4), None, np.array([2, 5, 6]))
+    monkeypatch.setattr(prediction, "BLOCK", 6)
+    parts = prediction.predict_patches(network, scan(group=4))
+    single = prediction.predict_patches(alone, scan())
+    light = np.abs(scan().shifted(np.zeros((16, 2))))[:, 0] ** 2
+    frame = Frame.of(scan(), SHAPE, (0, 0))
+    errors = [error(stitched(each, light, frame)[0]) for each in (whole, parts, single)]
+    assert errors[0] < 0.6 * errors[2] and errors[1] < 1.5 * errors[0] and some.shape == (3, 64, 64)
 
 
 # -- what a network knows ----------------------------------------------------------------------------------------------
