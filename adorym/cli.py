@@ -338,7 +338,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
         if not PARALLEL & set(given):
             sys.exit(0)  # all other commands run in one process
-    with expendable_output(), end_on_signal():
+    from adorym.data.first_look import first_looks
+
+    # A process of many ranks had better not fork.
+    with expendable_output(), end_on_signal(), first_looks(start is None or start[0] == 1):
         _work(given, start)
 
 

@@ -17,6 +17,7 @@ import hdf5plugin  # noqa: F401 - teaches HDF5 the detectors' compressions: bits
 import numpy as np
 
 from adorym import units
+from adorym.data.first_look import look_first
 from adorym.errors import AdorymError, DataError
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -75,7 +76,7 @@ def open_hdf5(path: str | Path) -> h5py.File:
     """The file ``path``, opened for reading.
 
     Raises:
-        DataError: No such file, not HDF5, or cut off before its end.
+        DataError: No such file, not HDF5, cut off before its end, or so damaged that the library does not survive it.
     """
     path = check_file(path)
     with open(path, "rb") as file:
@@ -87,6 +88,7 @@ def open_hdf5(path: str | Path) -> h5py.File:
             found="an empty file" if not start else f"a file that starts with {start!r}",
             remedy="name an HDF5 file, or convert this one with 'adorym convert IN OUT --map ...'",
         )
+    look_first(path)
     try:
         # Parallel file systems often refuse locks, and reading needs none.
         return h5py.File(path, "r", locking="best-effort")
