@@ -12,6 +12,7 @@ import os
 import resource
 import signal
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -65,7 +66,10 @@ def look_first(path: Path) -> None:
 
 def _fate(path: Path) -> str | None:
     """How a child died that looked at the file; ``None`` if it did not."""
-    child = os.fork()
+    with warnings.catch_warnings():
+        # JAX warns that its threads do not live on in the child, which has no use for them.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        child = os.fork()
     if child == 0:
         _look(path)
     until, wait = time.monotonic() + PATIENCE_S, 1e-3

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 
 import h5py
 import numpy as np
@@ -91,6 +92,14 @@ def test_what_python_can_handle_is_left_to_the_reader(healthy, monkeypatch):
         raise MemoryError
 
     counted(monkeypatch, walk)
+    with first_looks(), open_hdf5(healthy) as file:
+        assert "entry" in file
+
+
+def test_threads_of_other_libraries_are_no_reason_to_warn(healthy, monkeypatch):
+    """JAX warns of every fork."""
+    fork = os.fork
+    monkeypatch.setattr(os, "fork", lambda: warnings.warn("threads", RuntimeWarning, stacklevel=1) or fork())
     with first_looks(), open_hdf5(healthy) as file:
         assert "entry" in file
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import warnings
 
 import h5py
 import numpy as np
@@ -149,7 +150,9 @@ OPERATIONS = 21  # on datasets, of one call of `Recorder.write`: three for each 
 
 def killed_while_writing(path, operation):
     """Record three frames, and two more until the process is killed before the given operation on a dataset."""
-    child = os.fork()
+    with warnings.catch_warnings():  # of JAX, if another test has loaded it
+        warnings.simplefilter("ignore", RuntimeWarning)
+        child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
         return os.WIFSIGNALED(status)
