@@ -50,8 +50,11 @@ def train(
 
 def predict(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Data file of a ptychographic scan.")],
-    weights: Annotated[Path, typer.Option("--weights", metavar="FILE", help="Weights of a trained ptycho_nn.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for result and picture.")],
+    weights: Annotated[
+        Path | None,
+        typer.Option("--weights", metavar="FILE", help="Weights of a trained ptycho_nn; else the package's."),
+    ] = None,
     probe: Annotated[
         Path | None, typer.Option("--probe", metavar="FILE", help="Result or file with the probe; else the data's.")
     ] = None,

@@ -2,12 +2,13 @@
 
 Usage: python benchmarks/networks.py [--only NAME] [--json FILE]
 
-``$ADORYM_PTYCHO_WEIGHTS`` names weights that were trained with ``--set family={}``; without it they are trained first.
+They are those of the weights that the package brings; ``$ADORYM_PTYCHO_WEIGHTS`` names others for the same probes.
 Scans are simulated on a grid twice as fine, with pictures as objects: no family of the training, and other seeds.
 """
 
 from __future__ import annotations
 
+import json
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -15,7 +16,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import tempfile
 import time
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ from adorym.networks.prediction import predict_patches
 from adorym.networks.ptycho_nn import PtychoNetwork
 from adorym.networks.scan import Scan
 from adorym.networks.trained import TrainedNetwork
-from adorym.networks.weights import save_network
+from adorym.networks.weights import weights_path
 from adorym.optics.windows import object_shape
 from adorym.simulate.experiments import Ptychography
 from adorym.simulate.illumination import FocusedBeam
@@ -46,15 +46,9 @@ CASES = 100  # scans of the training's kind, and as many foreign ones
 SIDE = 4
 
 
-@cache
 def weights() -> Path:
-    """The file of the environment, or a network that is trained now."""
-    given = os.environ.get("ADORYM_PTYCHO_WEIGHTS")
-    if given:
-        return Path(given)
-    folder = Path(tempfile.mkdtemp())
-    settings = ["family={}", "patterns.patterns=1024", "training.width=12", "training.epochs=20", "training.threads=1"]
-    return train_network("ptycho_nn", folder, None, settings)
+    """The file of the environment, or that of the package."""
+    return weights_path("ptycho_nn", os.environ.get("ADORYM_PTYCHO_WEIGHTS"))
 
 
 def scan(seed: int, overlap: float = 0.65, photons: float = 1e6) -> Dataset:
@@ -111,6 +105,24 @@ def single_pass() -> Iterator[Figure]:
     yield Figure("single_pass.phase_mae_after_ten_epochs_rad", middle[6], 0.02)
 
 
+def gain() -> Iterator[Figure]:
+    """Object error with the convolutions over that of the corrections alone, objects and probes of the family."""
+    trained = TrainedNetwork.load(weights())
+    plain = TrainedNetwork(PtychoNetwork(*trained.network.built), trained.card, "")
+    for overlap in (0.2, 0.6):
+        for photons in (1e3, 1e4, 1e6):
+            settings = SyntheticSettings(photons=(photons, photons), overlap=(overlap, overlap))
+            source, ends = SyntheticPatterns(settings, (), ProbeFamily(), 64, 1, 8_100_000), []
+            for number in range(8):
+                data = source.scan(number, SIDE)
+                true = data.truth["object"]
+                region = metrics.scanned_region(data.truth["probe_positions_px"], data.window_px, true.shape)
+                pictures = [n.predict(n.scan(data, data.start_probe), true.shape, (0, 0)).object for n in (trained, plain)]
+                ends.append([metrics.object_error(picture, true, region) for picture in pictures])
+            ratio = float(np.mean([a / b for a, b in ends]))
+            yield Figure(f"gain.overlap_{overlap:.0%}.photons_{photons:.0e}".replace("%", ""), ratio, 1.0)
+
+
 def start() -> Iterator[Figure]:
     """Epochs from the network's picture until the final error of a start from vacuum, over its epochs; medians."""
     for name, changes in {"overlap_20": {"overlap": 0.2}, "photons_1e3": {"photons": 1e3}}.items():
@@ -162,42 +174,40 @@ def foreign() -> Iterator[Figure]:
 def inference() -> Iterator[Figure]:
     """Milliseconds of processor time a pattern, one thread, physics included."""
     torch.set_num_threads(1)
+    trained = TrainedNetwork.load(weights())
+    width, passes, corrections = trained.network.built[1:]
     for size in (64, 128):
-        network = PtychoNetwork(size, 12, 2)
+        network = PtychoNetwork(size, width, passes, corrections)
         data = SyntheticPatterns(
             SyntheticSettings(object_px=2 * size), (), ProbeFamily(), size, 1, 1
         ).scan(0, 6)  # fmt: skip
-        seen = Scan(data, data.start_probe)
+        seen = Scan(data, data.start_probe, trained.group)
         cores = {"torch": None} | ({"onnxruntime": onnx_core(network)} if is_installed() else {})
         for name, core in cores.items():
             predict_patches(network, seen, core)
             begun = time.process_time()
             predict_patches(network, seen, core)
             yield Figure(f"inference.{name}_{size}_ms", 1e3 * (time.process_time() - begun) / seen.length)
-    with tempfile.TemporaryDirectory() as folder:
-        size_mb = save_network(PtychoNetwork(64, 12, 2), Path(folder) / "w.safetensors", {}).stat().st_size / 1e6
-    yield Figure("inference.weights_mb", size_mb, 5.0)
+    yield Figure("inference.weights_mb", weights().stat().st_size / 1e6, 5.0)
 
 
 def training() -> Iterator[Figure]:
-    """Processor minutes of 20 epochs of 1024 groups on one core, from the time of a few steps, without validation."""
+    """Processor minutes, on one core, of as many patterns as the shipped weights saw, from the time of a few steps."""
+    card = json.loads(weights().with_name("ptycho_nn.json").read_text())
+    seen = card["epochs"] * card["patterns"]["patterns"] * card["group"]
     for group in (1, 4):
         with tempfile.TemporaryDirectory() as folder:
-            settings = [
-                "family={}",
-                "patterns.patterns=64",
-                "patterns.pool=8",
-                "training.epochs=1",
-                "training.width=12",
-            ]
-            begun = time.process_time()
+            settings = ["family={}", f"patterns.patterns={256 // group}", "patterns.pool=8", "training.epochs=1"]
+            settings += [f"training.{name}={card['settings'][name]}" for name in ("width", "passes", "corrections")]
             more = ["training.validation=1", "training.threads=1", f"training.group={group}"]
-            train_network("ptycho_nn", folder, None, settings + more)
-            yield Figure(f"training.minutes_c{group}", (time.process_time() - begun) / 64 * 1024 * 20 / 60, 60)
+            begun = time.process_time()
+            train_network("ptycho_nn", folder, None, [*settings, *more, f"training.batch_size={64 // group}"])
+            yield Figure(f"training.minutes_c{group}", (time.process_time() - begun) / 256 * seen / 60, 60)
 
 
 MAKERS = {
     "single_pass": single_pass,
+    "gain": gain,
     "start": start,
     "foreign": foreign,
     "inference": inference,

@@ -52,7 +52,7 @@ class Predicted:
 
 def predict(
     data: str | Path,
-    weights: str | Path,
+    weights: str | Path | None,
     output: str | Path,
     probe: str | Path | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -65,7 +65,7 @@ def predict(
 
     Args:
         data: Data file of any readable format.
-        weights: Weights of a ``ptycho_nn``.
+        weights: Weights of a ``ptycho_nn``; those that the package brings if ``None``.
         output: Folder.
         probe: File or result with the probe; that of the data file if absent.
         settings: Data settings, as in the section ``data`` of a configuration.

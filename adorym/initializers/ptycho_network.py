@@ -35,7 +35,8 @@ class PtychoNn(PatchInitializer):
     all angles.
 
     Attributes:
-        weights: File of weights (safetensors), from `adorym train ptycho_nn`.
+        weights: File of weights (safetensors), from `adorym train ptycho_nn`; if absent, those that the package brings,
+            for patterns of 64 x 64 pixels and focused beams.
         compare: Corrections of the object, the probe fixed, that are made from this start and from vacuum; the start
             that leads to the smaller misfit is taken. None by default.
         device: ``auto``, ``cpu`` or ``cuda[:index]``.
@@ -43,7 +44,7 @@ class PtychoNn(PatchInitializer):
 
     expensive: ClassVar[bool] = True
 
-    weights: InputPath
+    weights: InputPath | None = None
     compare: int = Field(0, ge=0)
     device: str = "auto"
 

@@ -17,6 +17,7 @@ from adorym.data.dataset import Dataset
 from adorym.errors import AdorymError
 from adorym.networks.prediction import patch_misfits, predict_patches
 from adorym.networks.trained import TrainedNetwork
+from adorym.networks.weights import weights_path
 
 LOG = logging.getLogger("adorym")
 TRIED = 32  # newest patterns on which two networks are compared
@@ -27,7 +28,7 @@ class NewestNetwork:
     """What a file of weights holds, as long as it gets no worse.
 
     Args:
-        path: File of the weights.
+        path: File of the weights; those that the package brings if absent.
         device: Where the network runs.
 
     Attributes:
@@ -35,8 +36,8 @@ class NewestNetwork:
         name: Names its weights: the file and a digest of what it held.
     """
 
-    def __init__(self, path: str | Path, device: str) -> None:
-        self._path, self._device = Path(path).expanduser(), device
+    def __init__(self, path: str | Path | None, device: str) -> None:
+        self._path, self._device = weights_path("ptycho_nn", path), device
         self._seen = self._state()
         self.network, self.name = self._read()
 

@@ -1,7 +1,8 @@
 r"""A network for ptychography: from patterns and the probe to the object under it, in a few unrolled passes.
 
 Each pass compares the patterns with those that the present object gives, by the physics of far-field ptychography, and
-hands the network the object, the correction that the moduli ask for, the light that each pixel received, and the dose:
+hands the network the object, the correction that the moduli ask for, and the light that each pixel received, also as
+the logarithm of its photons, which tells how noisy the object is there:
 
 .. math:: \psi_m = \mathcal F[P_m O], \qquad
           U = \frac{\sum_{j,m} P_m^* \big(\mathcal F^{-1}\big[\sqrt{N_j / I_j}\,\psi_m\big] - P_m O\big)}
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 AMPLITUDE = 2.0  # the largest amplitude; vacuum is in the middle, far from both ends
 MOMENTUM = 0.8  # part of a correction that is repeated in the next
 DARK = 0.05  # part of the largest illumination below which corrections fade out
-CHANNELS = 8  # object, an early one and the correction, real and imaginary, the light, and the dose
+CHANNELS = 8  # object, an early one and the correction, real and imaginary, and the light twice
 EARLY = 3  # corrections after which few photons have left less noise than they leave in the end
 TINY = 1e-12
 
@@ -49,11 +50,6 @@ class PatternGroups:
     corners_px: Tensor
     photons: Tensor
     good: Tensor | None = None
-
-    @property
-    def dose(self) -> Tensor:
-        """``(b, 1, 1, 1)`` common logarithm of the photons, 0 for 30,000 and 1 for a million."""
-        return (torch.log10(self.photons.clamp(1e2, 1e8)) - 4.5) / 1.5
 
     @property
     def illumination(self) -> Tensor:
@@ -173,6 +169,7 @@ class PtychoNetwork(nn.Module):
             summed = overlap.sums(torch.view_as_real(_missing(groups, present)))
             return torch.view_as_complex(summed.contiguous()) / damped
 
+        dose = torch.log10(1 + groups.photons * total) / 4
         obj, found = torch.ones_like(groups.probe[:, :, 0]), []
         for number in range(self.passes):
             change, early = torch.zeros_like(obj), obj
@@ -182,7 +179,7 @@ class PtychoNetwork(nn.Module):
                 obj, change = better, better - obj
                 early = obj if n < EARLY else early
             waves = [part for each in (obj, early, correction(obj)) for part in (each.real, each.imag)]
-            given = torch.stack([*waves, total / damped, groups.dose.expand_as(light)], 2).flatten(0, 1)
+            given = torch.stack([*waves, total / damped, dose], 2).flatten(0, 1)
             answer = core(number, given).float().unflatten(0, light.shape[:2])
             obj = overlap.mean(_changed(obj, answer), weight, weights)
             found.append(obj)

@@ -38,8 +38,8 @@ class TrainedNetwork:
     path: str
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "cpu") -> TrainedNetwork:
-        """Read weights and card.
+    def load(cls, path: str | Path | None = None, device: str = "cpu") -> TrainedNetwork:
+        """Read weights and card; those that the package brings if ``path`` is absent.
 
         Raises:
             DataError: The file cannot be read, or its card lacks what is needed.

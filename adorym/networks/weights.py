@@ -20,7 +20,7 @@ from adorym.errors import DataError
 from adorym.networks.cdi_nn import CdiNetwork
 from adorym.networks.ptycho_nn import PtychoNetwork
 
-SHIPPED = "cdi_nn.safetensors"
+SHIPPED = {"cdi_nn": "cdi_nn.safetensors", "ptycho_nn": "ptycho_nn.safetensors"}
 N = TypeVar("N", bound=nn.Module)
 _TYPES: dict[str, np.dtype] = {
     "F16": np.dtype("<f2"),
@@ -98,19 +98,29 @@ def load_network(path: str | Path | None = None, device: str = "cpu") -> tuple[C
     Raises:
         DataError: The file cannot be read, or holds the weights of another network.
     """
-    place = Path(str(resources.files("adorym.networks").joinpath(SHIPPED))) if path is None else Path(path).expanduser()
     return _loaded(
-        place, "cdi_nn", device, lambda card: CdiNetwork(tuple(json.loads(card["width"])), power=float(card["power"]))
+        weights_path("cdi_nn", path),
+        "cdi_nn",
+        device,
+        lambda card: CdiNetwork(tuple(json.loads(card["width"])), power=float(card["power"])),
     )
 
 
-def load_ptycho_network(path: str | Path, device: str = "cpu") -> tuple[PtychoNetwork, dict[str, str]]:
-    """``(network, model card)`` from a file of a ``ptycho_nn``.
+def load_ptycho_network(path: str | Path | None = None, device: str = "cpu") -> tuple[PtychoNetwork, dict[str, str]]:
+    """``(network, model card)`` from a file of a ``ptycho_nn``; the weights that the package brings if it is absent.
 
     Raises:
         DataError: The file cannot be read, or holds the weights of another network.
     """
-    return _loaded(Path(path).expanduser(), "ptycho_nn", device, lambda card: PtychoNetwork(*json.loads(card["built"])))
+    place = weights_path("ptycho_nn", path)
+    return _loaded(place, "ptycho_nn", device, lambda card: PtychoNetwork(*json.loads(card["built"])))
+
+
+def weights_path(kind: str, path: str | Path | None) -> Path:
+    """``path``, or the file of the weights of a ``kind`` of network that the package brings."""
+    if path is not None:
+        return Path(path).expanduser()
+    return Path(str(resources.files("adorym.networks").joinpath(SHIPPED[kind])))
 
 
 def _loaded(place: Path, kind: str, device: str, make: Callable[[dict[str, str]], N]) -> tuple[N, dict[str, str]]:
@@ -119,9 +129,7 @@ def _loaded(place: Path, kind: str, device: str, make: Callable[[dict[str, str]]
         network = make(card)
         network.load_state_dict({name: torch.from_numpy(a.astype(np.float32)) for name, a in arrays.items()})
     except (KeyError, ValueError, TypeError, RuntimeError) as error:
-        remedy = f"train them with 'adorym train {kind}'"
-        if kind == "cdi_nn":
-            remedy += ", or leave 'weights' out for the ones that are shipped"
+        remedy = f"train them with 'adorym train {kind}', or leave 'weights' out for the ones that are shipped"
         raise DataError(
             str(place), f"not the weights of a {kind} network", found=str(error).splitlines()[0], remedy=remedy
         ) from error

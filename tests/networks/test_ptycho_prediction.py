@@ -98,7 +98,7 @@ def test_blocks_cover_a_scan_once_and_see_what_is_next_to_them():
     for part in parts:
         assert np.ptp(each.positions_px[part], axis=0).max() < np.ptp(each.positions_px, axis=0).max()
         seen = each.around(part)
-        assert set(part) < set(seen) and len(seen) < 16 or len(seen) == 16
+        assert (set(part) < set(seen) and len(seen) < 16) or len(seen) == 16
     assert scan().around(np.array([3])).tolist() == [3]
 
 
