@@ -117,7 +117,9 @@ def gain() -> Iterator[Figure]:
                 data = source.scan(number, SIDE)
                 true = data.truth["object"]
                 region = metrics.scanned_region(data.truth["probe_positions_px"], data.window_px, true.shape)
-                pictures = [n.predict(n.scan(data, data.start_probe), true.shape, (0, 0)).object for n in (trained, plain)]
+                pictures = [
+                    n.predict(n.scan(data, data.start_probe), true.shape, (0, 0)).object for n in (trained, plain)
+                ]
                 ends.append([metrics.object_error(picture, true, region) for picture in pictures])
             ratio = float(np.mean([a / b for a, b in ends]))
             yield Figure(f"gain.overlap_{overlap:.0%}.photons_{photons:.0e}".replace("%", ""), ratio, 1.0)
