@@ -11,6 +11,7 @@ import faulthandler
 import os
 import resource
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ PATIENCE_S = 30.0  # for a slow file system: after that the file is opened unsee
 MEMORY = 4 << 30
 OBJECTS = 3000
 SMALL = 1 << 16  # bytes of arrays that are read
+CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL)
 
 _seen: set[tuple[str, int, int]] | None = None  # None: no looks are taken
 
@@ -49,7 +51,7 @@ def look_first(path: Path) -> None:
     Raises:
         DataError: The library does not survive it.
     """
-    if _seen is None:
+    if _seen is None or sys.platform != "linux":  # elsewhere a child may die of the fork itself
         return
     status = path.stat()
     key = str(path.resolve()), status.st_size, status.st_mtime_ns
@@ -69,7 +71,10 @@ def _fate(path: Path) -> str | None:
     with warnings.catch_warnings():
         # JAX warns that its threads do not live on in the child, which has no use for them.
         warnings.simplefilter("ignore", RuntimeWarning)
-        child = os.fork()
+        try:
+            child = os.fork()
+        except OSError:  # no memory or no process left: no reason to refuse a file
+            return None
     if child == 0:
         _look(path)
     until, wait = time.monotonic() + PATIENCE_S, 1e-3
@@ -83,10 +88,9 @@ def _fate(path: Path) -> str | None:
     if not os.WIFSIGNALED(ended[1]):
         return None
     by = signal.Signals(os.WTERMSIG(ended[1]))
-    return "the HDF5 library does not come to an end" if by in BUSY else f"the HDF5 library crashes ({by.name})"
-
-
-BUSY = (signal.SIGXCPU, signal.SIGKILL)  # of a limit of processor time, the second one where the first is ignored
+    if by == signal.SIGXCPU:
+        return "the HDF5 library does not come to an end"
+    return f"the HDF5 library crashes ({by.name})" if by in CRASHES else None
 
 
 def _look(path: Path) -> None:

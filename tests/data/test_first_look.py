@@ -17,6 +17,7 @@ from adorym.data.first_look import first_looks
 from adorym.data.hdf5 import open_hdf5
 from adorym.errors import DataError
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no child looks first")
 # A file of 16 kB with a few damaged bytes; reading one of its attributes never ends.
 ENDLESS = (
     "{Wp48S^xk9=GL@E0stWa8~^|S5YJf5;6En=?Ogywk_3crdV6<D#AZ)w9S?G89vI9X^o<P9A{71h=t;VO$d!rFlraDC-{UW|IXg-C"
@@ -100,6 +101,22 @@ def test_threads_of_other_libraries_are_no_reason_to_warn(healthy, monkeypatch):
     """JAX warns of every fork."""
     fork = os.fork
     monkeypatch.setattr(os, "fork", lambda: warnings.warn("threads", RuntimeWarning, stacklevel=1) or fork())
+    with first_looks(), open_hdf5(healthy) as file:
+        assert "entry" in file
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_child_that_somebody_else_ends_says_nothing_about_the_file(healthy, monkeypatch, number):
+    counted(monkeypatch, lambda file: os.kill(os.getpid(), number))
+    with first_looks(), open_hdf5(healthy) as file:
+        assert "entry" in file
+
+
+def test_without_another_process_the_file_is_opened_unseen(healthy, monkeypatch):
+    def fork():
+        raise BlockingIOError
+
+    monkeypatch.setattr(os, "fork", fork)
     with first_looks(), open_hdf5(healthy) as file:
         assert "entry" in file
 
