@@ -95,7 +95,7 @@ def check_returned(
         what, expected = ("complex numbers", "real ones") if real else ("real numbers", "complex ones")
         found = None
         remedy = "of a wave 'xp.abs2' is the intensity" if real else None
-    elif finite and not np.isfinite(array if xp is None else xp.to_numpy(array)).all():
+    elif finite and not (np.isfinite(array) if xp is None else xp.to_numpy(xp.isfinite(array))).all():
         what, expected, found = "numbers that are not finite", "finite ones", None
         remedy = "look for a division by zero, or the root or logarithm of it"
     else:

@@ -93,9 +93,7 @@ def frames(numbers):
 
 def test_the_result_names_the_model_of_every_patch(folder):
     picture = LivePicture(load_config(folder / "c.yaml"), {"positions_unit": "px"}, Path("r.h5"), "both")
-    names = []
     for part, corrections in ((ROWS[:8], 5), (ROWS[8:], 12)):
-        names.append("w.safetensors")
         put_weights(folder, corrections)
         picture.add(frames(part))
         picture.step(16)
