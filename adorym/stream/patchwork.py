@@ -11,7 +11,7 @@ import numpy as np
 
 from adorym.data.dataset import Dataset
 from adorym.engine.problem import Problem
-from adorym.errors import ConfigError
+from adorym.errors import AdorymError, ConfigError
 from adorym.extension import check_returned, user_code
 from adorym.forward.object import PatchInitializer
 from adorym.object_space import Transmission
@@ -56,10 +56,8 @@ class Patchwork:
             )  # fmt: skip
         present, dataset = obj.reshape(obj.shape[:2]), problem.dataset
         probe = problem.values["probe"].on_host(problem.xp)
-        with user_code(self._network, method="patches"):
-            patches = self._network.patches(dataset, probe, rows)
-            self.models |= dict.fromkeys(rows.tolist(), self._network.model)
-        check_returned(None, patches, (len(rows), *probe.shape[-2:]), self._network, "patches", finite=True)
+        patches, model = self._answer(problem, probe, rows)
+        self.models |= dict.fromkeys(rows.tolist(), model)
         self._fit(present.shape, problem.bound.origin_px)
         before = self._light.copy()
         light = np.sum(np.abs(probe) ** 2, axis=0)
@@ -73,6 +71,24 @@ class Patchwork:
         picture = self._amplitude / np.maximum(self._light, TINY) * np.exp(1j * np.angle(self._turns))
         made = np.where(new, picture, present).astype(obj.dtype).reshape(obj.shape)
         problem.store.restore(made, problem.store.state())
+
+    def _answer(self, problem: Problem, probe: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, str]:
+        """The patches, and what made them. Rank 0 asks for all: another one might find newer weights already."""
+        found: tuple[np.ndarray, str] | AdorymError | None = None
+        if problem.comm.is_root:
+            try:
+                with user_code(self._network, method="patches"):
+                    patches = self._network.patches(problem.dataset, probe, rows)
+                    found = patches, self._network.model
+                shape = (len(rows), *probe.shape[-2:])
+                check_returned(None, patches, shape, self._network, "patches", finite=True)
+            except AdorymError as error:
+                found = error
+        found = problem.comm.broadcast(found, "patches of the network")
+        if isinstance(found, AdorymError):
+            raise found
+        assert found is not None  # rank 0 has an answer
+        return found
 
     def _corners(self, dataset: Dataset, rows: np.ndarray) -> np.ndarray:
         assert dataset.probe_positions_px is not None  # every frame of a stream has a position

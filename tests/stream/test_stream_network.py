@@ -99,6 +99,14 @@ def test_the_picture_of_a_network_grows_with_the_scan(folder):
     assert error_of(folder / "network" / "result.h5") < 1e-3
 
 
+def test_two_ranks_fail_together(folder):
+    (folder / "knowing.py").write_text(KNOWING.replace("turns[:, None, None]", "turns"))
+    words = ["stream", f"replay:{folder / 'scan.h5'}", "--config", folder / "c.yaml", "-o", folder / "two"]
+    words += ["--stream", "engine=network", "--stream", "finish=none", "--stream", "quiet=5 s"]
+    done = mpi_run(2, ["-m", "adorym", *map(str, words)], folder)
+    assert "42 recorded" in done.out and "No picture" in done.out and "knowing.py" in done.out + done.err
+
+
 def test_two_ranks_lay_the_same_picture(folder):
     words = ["stream", f"replay:{folder / 'scan.h5'}", "--config", folder / "c.yaml", "-o", folder / "two"]
     words += ["--set", "run.store=do", "--stream", "engine=network", "--stream", "finish=none"]
