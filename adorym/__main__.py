@@ -6,6 +6,7 @@ import signal
 def main() -> None:
     """Start the command line, protected from its first moment on: importing it takes a while."""
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # batch systems send it before a job's end
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends the process without a traceback
     from adorym.cli import main as command
 
     command()

@@ -341,14 +341,14 @@ def main(arguments: list[str] | None = None) -> None:
     from adorym.data.first_look import first_looks
 
     # A process of many ranks had better not fork.
-    with expendable_output(), end_on_signal(), first_looks(start is None or start[0] == 1):
+    with expendable_output(), first_looks(start is None or start[0] == 1):
         _work(given, start)
 
 
 def _work(given: list[str], start: tuple[int, int] | None) -> None:
     """Carry out a command, and end with its status."""
     try:
-        with user_code():
+        with end_on_signal(), user_code():
             app(given, prog_name="adorym")
     except Ended as error:
         _end([f"ended by {error.signal}; what had been saved is complete"], error.status)

@@ -31,6 +31,7 @@ from adorym.engine.checkpoint import CHECKPOINT_NAME, previous
 LIMIT_S = 300
 EPOCHS = 6
 STEADY = {"schedule": {"kind": "constant"}}
+UNPROTECTED = 99  # exit status: a signal came before the command caught signals, or after it
 RUN = ("run", "config.yaml", "-o", "out")
 
 
@@ -64,6 +65,8 @@ def start(
     if process:
         return process
     status = 70
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, frame: os._exit(UNPROTECTED))
     try:
         os.chdir(folder)
         for number, name in ((1, out or "out.txt"), (2, "err.txt")):
@@ -181,6 +184,8 @@ def fault_of(what: str, ended: Ended) -> str:
     }[what]  # fmt: skip
     if "Traceback" in ended.err or "internal error" in ended.err:
         return "a traceback"
+    if ended.status == UNPROTECTED and (not ended.out or "Result:" in ended.out or ended.err):
+        return ""
     if ended.status not in allowed:
         return f"status {ended.status}"
     if ended.status > 0 and not ended.err.strip():

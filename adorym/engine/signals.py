@@ -6,6 +6,7 @@ Before a run has anything to save they end the process with a message (`end_on_s
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from typing import Any
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM)
 Handler = Callable[[int, FrameType | None], Any]
+# The signals that raised `Ended`: compiled code may swallow an exception, or put one of its own in its place.
+_CAME: list[int] = []
 
 
 class Ended(BaseException):
@@ -31,13 +34,35 @@ class Ended(BaseException):
 
 @contextmanager
 def end_on_signal() -> Iterator[None]:
-    """Inside the context the signals `CAUGHT` raise `Ended`; SIGUSR1, which would end the process, does nothing."""
+    """Inside the context the signals `CAUGHT` raise `Ended`; SIGUSR1, which would end the process, does nothing.
+
+    What fails after such a signal failed by it, whatever its exception says; where an exception cannot go on, as in a
+    callback, it is lost, and nothing is printed of it.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:
+        _CAME.append(number)
         raise Ended(number)
 
-    with _handling({**dict.fromkeys(CAUGHT, end), signal.SIGUSR1: lambda number, frame: None}):
-        yield
+    def unraisable(lost: Any) -> None:
+        if not isinstance(lost.exc_value, Ended):
+            tells(lost)
+
+    tells, sys.unraisablehook = sys.unraisablehook, unraisable
+    try:
+        with _handling({**dict.fromkeys(CAUGHT, end), signal.SIGUSR1: lambda number, frame: None}):
+            yield
+    except Exception:
+        _raise_if_ended()
+        raise
+    finally:
+        sys.unraisablehook = tells
+        _CAME.clear()
+
+
+def _raise_if_ended() -> None:
+    if _CAME:
+        raise Ended(_CAME[0])
 
 
 @contextmanager
@@ -45,7 +70,11 @@ def stop_on_signal(stop: Callable[[str], None], save: Callable[[], None] | None 
     """Inside the context the signals `CAUGHT` call ``stop`` with their name instead of ending the process.
 
     SIGUSR1, which batch systems send before a job's end, calls ``save``.
+
+    Raises:
+        Ended: A signal came before, and its exception was lost in compiled code.
     """
+    _raise_if_ended()
 
     def handle(number: int, frame: FrameType | None) -> None:
         stop(signal.Signals(number).name)

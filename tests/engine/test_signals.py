@@ -63,3 +63,37 @@ def test_before_a_run_signals_end_the_process_with_their_status(number):
         with pytest.raises(Ended) as ended:
             send(number)
     assert (ended.value.signal, ended.value.status) == (number.name, 128 + number)
+
+
+def test_a_signal_whose_exception_was_lost_still_ends_before_the_run():
+    with end_on_signal():
+        with pytest.raises(Ended):
+            send(signal.SIGTERM)  # compiled code may swallow this
+        with pytest.raises(Ended) as ended, stop_on_signal(lambda name: None):
+            raise AssertionError("the run begins")
+    assert ended.value.status == 128 + signal.SIGTERM
+    with end_on_signal(), stop_on_signal(lambda name: None):
+        pass
+
+
+def test_a_signal_whose_exception_became_another_one_is_told():
+    with pytest.raises(Ended) as ended, end_on_signal():
+        try:
+            send(signal.SIGINT)
+        except Ended as error:
+            raise ValueError("what compiled code says of it") from error
+    assert ended.value.status == 128 + signal.SIGINT
+    with pytest.raises(ValueError, match="mine"), end_on_signal():
+        raise ValueError("mine")
+
+
+def test_nothing_is_printed_of_a_signal_in_a_callback(capsys):
+    class Thing:
+        def __del__(self) -> None:
+            send(signal.SIGTERM)
+
+    with pytest.raises(Ended), end_on_signal():
+        Thing()
+        with stop_on_signal(lambda name: None):
+            raise AssertionError("the run begins")
+    assert capsys.readouterr().err == ""
