@@ -114,6 +114,8 @@ class Parameter:
         by_update: Changed by an update of the model instead of a gradient.
         object_frame: Its last axes are those of the object, not of the detector.
         from_middle: It is an x measured from the middle of the object.
+        in_probe: It is added to a mode of the probe. Results keep the modes as they are then, not mixed to orthogonal
+            ones, and give it the factor that they give the probe.
         export: ``f(values) -> values``, the form of it in the result, such as orthogonalized probe modes.
         search: ``f(bound, settings, folder)``, for a start value that takes long to find: one rank calls it before the
             start values are made. Returns `Searched`; ``folder`` is that of the run's output, or ``None``.
@@ -139,6 +141,7 @@ class Parameter:
     by_update: bool = False
     object_frame: bool = False
     from_middle: bool = False
+    in_probe: bool = False
     export: Callable[[np.ndarray], np.ndarray] | None = None
     search: Callable[[Any, Any, Path | None], Searched] | None = None
 

@@ -35,7 +35,8 @@ def outcome(reconstruction: Reconstruction, config: str = "", *, judged: bool = 
 
     The verdict on the run takes as long as an epoch; it is left out unless ``judged``.
 
-    Probe modes are orthogonalized, strongest first: any unitary mixture of them predicts the same patterns.
+    Probe modes are orthogonalized, strongest first, as any unitary mixture of them predicts the same patterns; not if
+    one of them varies.
     """
     problem = reconstruction.problem
     shared = share(problem)
@@ -77,14 +78,13 @@ def outcome_in_file(reconstruction: Reconstruction, path: Path, config: str = ""
 
 def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray, shared: Share) -> Result:
     problem, bound = reconstruction.problem, reconstruction.problem.bound
-    probe = present_probe(problem)
     return Result(
         object=obj,
         representation=bound.space.representation,
         origin_px=bound.origin_px,
         pixel_size_m=voxel_size_m(problem),
-        probe=None if probe is None else probe * shared.of_probe,
-        parameters=present_parameters(problem),
+        probe=present_probe(problem, shared),
+        parameters=present_parameters(problem, shared),
         history=_history(reconstruction),
         config=config,
         provenance=_provenance(reconstruction) | ({"photons": shared.by} if shared.by else {}),

@@ -21,19 +21,35 @@ def as_kept(problem: Problem, shared: Share, rows: np.ndarray, first: int) -> np
     return exported.reshape(*rows.shape, *(1,) * (3 - rows.ndim), *exported.shape[rows.ndim :])
 
 
-def present_probe(problem: Problem) -> np.ndarray | None:
-    """``(modes, y, x)`` orthogonal modes of the probe in the file's frame; none without a probe."""
-    return _shown(problem, PROBE, problem.present()[PROBE]) if PROBE in problem.values else None
+def present_probe(problem: Problem, shared: Share = AS_IT_IS) -> np.ndarray | None:
+    """``(modes, y, x)`` modes of the probe in the file's frame; none without a probe.
+
+    They are orthogonal, the strongest first, unless another parameter is added to one of them.
+    """
+    if PROBE not in problem.values:
+        return None
+    modes = problem.present()[PROBE]
+    if any(v.spec.in_probe for v in problem.values.values()):
+        return _as_probe(modes, shared)
+    return _shown(problem, PROBE, modes) * shared.of_probe
 
 
-def present_parameters(problem: Problem) -> dict[str, ParameterResult]:
+def _as_probe(waves: np.ndarray, shared: Share) -> np.ndarray:
+    return (waves * shared.of_probe).astype(np.complex64)
+
+
+def present_parameters(problem: Problem, shared: Share = AS_IT_IS) -> dict[str, ParameterResult]:
     """All parameters except object and probe, those that follow from others included."""
     values = problem.present()
-    found = {
-        name: ParameterResult(_shown(problem, name, values[name]), v.spec.unit, _shown(problem, name, v.first))
-        for name, v in problem.values.items()
-        if name != PROBE
-    }
+    found = {}
+    for name, v in problem.values.items():
+        if name != PROBE:
+            in_probe = v.spec.in_probe
+            shown, start = (
+                _as_probe(array, shared) if in_probe else _shown(problem, name, array)
+                for array in (values[name], v.first)
+            )
+            found[name] = ParameterResult(shown, v.spec.unit, start)
     derived = problem.bound.derived(values)
     return found | {name: ParameterResult(d.value, d.unit, d.start) for name, d in derived.items()}
 

@@ -125,6 +125,7 @@ VARYING: dict[str, Parameter] = {
         optional=True,
         implied=_asked_for,
         object_frame=True,
+        in_probe=True,
         preconditioner=Diagonal(by_variations),
         schedule=LATER,
     ),

@@ -10,7 +10,7 @@ from tiny_scan import Exact, Scan, object_at
 import adorym
 from adorym.config import config_from
 from adorym.engine.loop import Reconstruction
-from adorym.engine.outcome import predict_patterns
+from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.engine.step import apply_update
@@ -73,6 +73,36 @@ def test_the_prediction_is_that_of_the_varied_probe(backend, mode):
     found = made.problem.bound.from_model_frame(found)
     # The probe is moved by Fourier interpolation, the truth is not: as in the scan without variations.
     assert relative_error(found, dataset.patterns.array) < 2e-3
+
+
+@pytest.mark.parametrize("mode", [0, 1])
+def test_a_result_explains_the_data_with_the_probe_and_its_variations(mode):
+    """In NumPy: the factor that results take from the object is given to all waves, and modes are not mixed."""
+    dataset, variations, weights = drifting(mode=mode)
+    settings = {"object": ObjectSettings(margin_px=4), "probe": ProbeSettings(modes=2, variations=2)}
+    recipe = Recipe(Ptychography(varied_mode=mode), settings, LeastSquares())
+    data, factor = dataset.with_(start_probe=SCAN.probe()), 0.7 * np.exp(0.9j)
+    made = Reconstruction(data, recipe, RunSettings(precision="double", backend="torch", device="cpu"))
+    shown = dict(probe=SCAN.probe() / factor, probe_variations=variations / factor, variation_weights=weights)
+    inserted(made, **shown)
+    store = made.problem.store
+    store.restore(store.values() * factor, store.state())
+    found = outcome(made)
+    assert abs(np.linalg.norm(found.probe) / np.linalg.norm(SCAN.probe() / factor) - 1) > 0.1
+    wave_of = {name: each.value for name, each in found.parameters.items()}
+    frequencies = [np.fft.fftfreq(n) for n in SCAN.window]
+    patterns = []
+    for position, a in zip(SCAN.positions, wave_of[WEIGHTS], strict=True):
+        modes = found.probe.astype(complex)
+        modes[mode] += np.tensordot(a, wave_of[VARIATIONS], 1)
+        corner = np.round(position).astype(int)
+        dy, dx = position - corner
+        ramp = np.exp(-2j * np.pi * (dy * frequencies[0][:, None] + dx * frequencies[1]))
+        y, x = corner + found.origin_px
+        window = found.object[y : y + SCAN.window[0], x : x + SCAN.window[1], 0]
+        waves = np.fft.fft2(np.fft.ifft2(np.fft.fft2(modes) * ramp) * window)
+        patterns.append(np.fft.fftshift(np.sum(np.abs(waves) ** 2, axis=0)) / np.prod(SCAN.window))
+    assert relative_error(np.array(patterns), dataset.patterns.array) < 2e-3
 
 
 def test_gradients():
