@@ -15,7 +15,7 @@ from adorym.config import Config
 from adorym.data.result import Result
 from adorym.errors import AdorymError
 from adorym.stream.intake import Intake
-from adorym.stream.picture import SMALLEST_BATCH, Engine, LivePicture
+from adorym.stream.picture import SMALLEST_BATCH, STEADY, Engine, LivePicture
 from adorym.stream.waiting import Ready
 
 LOG = logging.getLogger("adorym")
@@ -89,7 +89,7 @@ class Live:
         self._watch: Callable[[Moment], None] = lambda moment: None
         self._show: Callable[[Result, Moment], None] | None = None
         self._look: Callable[[LivePicture], None] | None = None
-        self._shown_s = 0.0
+        self._shown_s = self._began_s = 0.0
 
     def follow(
         self,
@@ -145,6 +145,7 @@ class Live:
                 if not frames:
                     return
                 about = self._comm.broadcast(self._intake and self._intake.about, "what the source knows")
+                self._began_s = time.monotonic()
                 self.picture = LivePicture(self._config, about, self._path, self._engine)
             if frames:
                 self.picture.add(frames)
@@ -175,17 +176,18 @@ class Live:
             self._intake.refuse(reason, count)
 
     def _settle(self) -> None:
-        """All frames as often as the others, then whole epochs, until the time is over."""
+        """All frames as often as the others, then whole epochs, until the time is over and rates have fallen."""
         picture, after_s = self.picture, self._settling.after_s
-        end = time.monotonic() + after_s
         assert picture is not None  # asked by the caller
+        before_s = time.monotonic() - self._began_s
+        first, end = min(STEADY, before_s / max(before_s + after_s, 1e-9)), time.monotonic() + after_s
         while True:
             left = (end - time.monotonic()) / max(after_s, 1e-9)
             left, size = self._comm.broadcast((left, picture.batch_size), "time after the scan")
             if left <= 0:
                 return
             try:
-                picture.step(size, catch_up=True)
+                picture.step(size, first + (1 - first) * (1 - left))
             except AdorymError as error:
                 self._fail(error, 0)
                 return

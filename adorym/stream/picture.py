@@ -18,6 +18,7 @@ import numpy as np
 
 from adorym.config import Config, DataSettings
 from adorym.data.result import Result
+from adorym.engine.build import default_batch_size
 from adorym.engine.growth import grow
 from adorym.engine.guard import check_finite, data_loss
 from adorym.engine.loop import Reconstruction
@@ -43,6 +44,7 @@ SMALLEST_BATCH = 32
 SMALLEST_LOOK = 8  # of a network, which takes longer
 IDLE_S = 0.005
 GROWTH, SHRINKAGE = 1.25, 0.8  # of the batch after one that was faster, or slower, than it should be
+STEADY = 0.5  # part of a run, with whose learning rates a scan is followed
 FRESH = 0.5  # part of a batch for the frames that were used least; the others are drawn from all
 
 
@@ -61,7 +63,6 @@ class LivePicture:
     Attributes:
         uses: How often each frame was used.
         loss: Loss of the last batch, of the whole data set if all were like it; NaN before the first one.
-        batch_size: Patterns that a step should hold, by the time that the last ones took.
         lags_s: Time from the arrival of each frame to the end of its first batch.
     """
 
@@ -75,7 +76,7 @@ class LivePicture:
         self._reconstruction: Reconstruction | None = None
         self._received = np.zeros(0)
         self.uses, self.loss, self.lags_s = np.zeros(0, np.int64), float("nan"), list[float]()
-        self.batch_size, self._losses = 2 * SMALLEST_BATCH, list[float]()
+        self._in_time, self._losses = 2 * SMALLEST_BATCH, list[float]()
 
     def __len__(self) -> int:
         return len(self.uses)
@@ -97,6 +98,14 @@ class LivePicture:
         """How often a frame was used on average."""
         return float(self.uses.mean()) if len(self.uses) else 0.0
 
+    @property
+    def batch_size(self) -> int:
+        """Patterns that a step should hold: no more than in a run, and than the last ones took time for."""
+        if self._alone or self._reconstruction is None:
+            return self._in_time
+        usual = self._config.run.batch_size or default_batch_size(self.problem.bound)
+        return min(self._in_time, max(SMALLEST_BATCH, usual))
+
     def add(self, frames: Sequence[Ready]) -> None:
         """Add frames to the data set.
 
@@ -111,12 +120,13 @@ class LivePicture:
         else:
             grow(self._reconstruction, dataset)
 
-    def step(self, size: int, *, catch_up: bool = False) -> None:
+    def step(self, size: int, closing: float | None = None) -> None:
         """One batch of at most ``size`` patterns.
 
         Args:
             size: Patterns.
-            catch_up: Only of those that were used least, until all were used equally often.
+            closing: After the scan, the part of the run to whose learning rates it has come; only patterns that were
+                used least are taken then, until all were used equally often. ``None`` before.
 
         Raises:
             RunError: The loss is not a finite number.
@@ -124,15 +134,14 @@ class LivePicture:
         run = self._reconstruction
         assert run is not None  # there are frames
         problem, start = run.problem, time.perf_counter()
-        patterns = self._chosen(size, run.rng, 1.0 if catch_up else FRESH)
+        patterns = self._chosen(size, run.rng, FRESH if closing is None else 1.0)
         fresh = patterns[self.uses[patterns] == 0]
         self._lay(fresh)
         if self._alone:
             self._look(fresh, start)
             return
         epoch, total = int(self.looks), max(self._config.run.epochs, int(self.looks) + 1)
-        active = problem.active(epoch)
-        rates = {name: value.rate for name, value in active.items()}
+        rates = self._rates(epoch, closing)
         state = State(epoch, total, {}, rates, problem.store.values, patterns=patterns)
         loss = float(GradientStep(problem).apply(state).loss)
         check_finite(loss, f"a batch of {len(patterns)} frames", rates)
@@ -141,15 +150,23 @@ class LivePicture:
         if int(self.looks) > epoch:
             self._end_look(epoch + 1, total, rates)
 
+    def _rates(self, epoch: int, closing: float | None) -> dict[str, float]:
+        """Learning rates by name: those of the first half of a run as long as the scan goes on."""
+        epochs = self._config.run.epochs
+        at = min(epoch, max(0, int(STEADY * epochs) - 1)) if closing is None else int(closing * epochs)
+        active = self.problem.active(epoch)
+        factors = {name: value.schedule.factor(at, epochs) for name, value in active.items()}
+        return {name: active[name].rate * factor for name, factor in factors.items() if factor > 0}
+
     def _used(self, patterns: np.ndarray, start_s: float) -> None:
         """Count a batch that began at ``start_s``, and choose the size of the next one."""
         self._losses.append(self.loss)
         self.lags_s += list(time.time() - self._received[patterns[self.uses[patterns] == 0]])
         self.uses[patterns] += 1
         passed = time.perf_counter() - start_s
-        if len(patterns) >= self.batch_size or passed > STEP_S:
+        if len(patterns) >= self._in_time or passed > STEP_S:
             factor = GROWTH if passed < STEP_S else SHRINKAGE
-            self.batch_size = max(SMALLEST_LOOK if self._alone else SMALLEST_BATCH, int(factor * self.batch_size))
+            self._in_time = max(SMALLEST_LOOK if self._alone else SMALLEST_BATCH, int(factor * self._in_time))
 
     def _lay(self, fresh: np.ndarray) -> None:
         """Lay the network's patches of frames that were not used before; data foreign to it are left to the solver."""

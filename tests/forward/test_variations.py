@@ -83,7 +83,7 @@ def test_a_result_explains_the_data_with_the_probe_and_its_variations(mode):
     recipe = Recipe(Ptychography(varied_mode=mode), settings, LeastSquares())
     data, factor = dataset.with_(start_probe=SCAN.probe()), 0.7 * np.exp(0.9j)
     made = Reconstruction(data, recipe, RunSettings(precision="double", backend="torch", device="cpu"))
-    shown = dict(probe=SCAN.probe() / factor, probe_variations=variations / factor, variation_weights=weights)
+    shown = {"probe": SCAN.probe() / factor, "probe_variations": variations / factor, "variation_weights": weights}
     inserted(made, **shown)
     store = made.problem.store
     store.restore(store.values() * factor, store.state())
