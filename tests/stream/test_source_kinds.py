@@ -1,6 +1,8 @@
 """Sources: files that are replayed or grow, folders, sockets and PVs."""
 
+import itertools
 import json
+import logging
 import sys
 import threading
 import time
@@ -212,6 +214,55 @@ def test_a_detector_over_pva(scan_file, monkeypatch):
     for frame in found[1:]:
         assert np.array_equal(frame.image, image(frame.number)) and frame.position == (frame.number, 2.0)
         assert frame.time_s == pytest.approx(1.7e9 + frame.number)
+
+
+@pytest.mark.parametrize(("words", "before", "during", "after"), [
+    ("trigger=adorym:test:armed&end=adorym:test:done", (0, 1), (1, 0), (1, 1)),
+    ("trigger=adorym:test:armed&end=!adorym:test:armed", (0, 0), (1, 0), (0, 0)),
+])  # fmt: skip
+def test_pvs_say_when_a_scan_begins_and_ends(monkeypatch, caplog, words, before, during, after):
+    """``done`` still is what the scan before left; frames between two scans belong to none."""
+    pytest.importorskip("p4p", reason="p4p is not installed")
+    from p4p.nt import NTScalar
+    from p4p.server import Server
+    from p4p.server.thread import SharedPV
+
+    for name, value in (("EPICS_PVA_ADDR_LIST", "127.0.0.1"), ("EPICS_PVA_AUTO_ADDR_LIST", "NO")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("EPICS_PVAS_INTF_ADDR_LIST", "127.0.0.1")
+    caplog.set_level(logging.INFO, "adorym")
+    pvs = [SharedPV(nt=NTScalar("i"), initial=value) for value in before]
+    sender = target_of("pva://adorym:test:frames").open()
+    stream = source_of(f"pva://adorym:test:frames?{words}").events()
+    events: list = []
+    numbers = itertools.count()
+
+    def run(seconds: float) -> None:
+        """The detector counts on, whatever the PVs say."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not (events and isinstance(events[-1], End)):
+            sender.send(Frame(next(numbers), image(0), 1.7e9, None))
+            events.extend(event for event in (next(stream),) if event is not None)
+
+    def post(state: tuple[int, int]) -> None:
+        for pv, value in zip(pvs, state, strict=True):
+            pv.post(value)
+
+    with Server(providers=[dict(zip(("adorym:test:armed", "adorym:test:done"), pvs, strict=True))]):
+        run(3.0)
+        assert events == []
+        first = next(numbers)
+        post(during)
+        run(1.0)
+        post(after)
+        run(0.1)
+        for event in stream:
+            events += [event] if event is not None else []
+    sender.close()
+    found = [frame.number for frame in frames(events)]
+    assert isinstance(events[0], Begin) and isinstance(events[-1], End) and events[-1].last == found[-1]
+    assert found[0] >= first - 1 and len(found) > 3
+    assert "frames came before the trigger 'adorym:test:armed'" in caplog.text
 
 
 def test_a_picture_is_published_over_zmq():
