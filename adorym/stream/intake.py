@@ -56,7 +56,9 @@ class Intake:
         resume: bool = False,
         positions: Source | None = None,
     ) -> None:
-        self.books, self.begin, self.ended = Books(), Begin(), ""
+        self._recorder: Recorder | None = continued(path) if resume else None
+        # What is known of a scan that was cut short is in its recording: the source may not say it again.
+        self.books, self.begin, self.ended = Books(), Begin(self._recorder.told if self._recorder else {}), ""
         self.locked = threading.RLock()
         self._positions = positions
         self._source, self._path, self._policy, self._quiet_s = source, path, policy, quiet_s
@@ -68,7 +70,6 @@ class Intake:
         self._like: tuple[tuple[int, ...], np.dtype] | None = None
         self._known: list[Position] = []
         self._unit: dict[str, Any] = {}
-        self._recorder: Recorder | None = continued(path) if resume else None
         self._resumed, self._newest_s, self._began = resume, float("-inf"), False
         self._scans = 0
         works = [self._receive, self._record, *([] if positions is None else [self._receive_positions])]
@@ -286,7 +287,7 @@ class Intake:
         if self._scans > 1:
             self._other_scan()
             return
-        self.begin = event
+        self.begin = Begin({**self.begin.about, **event.about}, event.first, event.count)
         with self.locked:
             self.books.first = event.first
             if event.count is not None and event.first is not None:

@@ -22,7 +22,8 @@ from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.hdf5 import open_hdf5, put, text_attribute
 from adorym.data.lengths import LENGTHS
 from adorym.data.native_write import FORMAT_VERSION, write_metadata
-from adorym.data.readers.native import DATA
+from adorym.data.overrides import Overrides
+from adorym.data.readers.native import DATA, NativeReader
 from adorym.data.recording import (
     NUMBER,
     POSITION,
@@ -49,6 +50,7 @@ class Recorder:
     Args:
         path: The file, for messages and for `close`.
         file: The same, open for writing, with all its datasets.
+        told: What the source knew, as `adorym.stream.base.Begin` has it.
 
     Attributes:
         frames: Frames written so far.
@@ -56,8 +58,8 @@ class Recorder:
         dtype: Its type.
     """
 
-    def __init__(self, path: Path, file: h5py.File) -> None:
-        self.path, self._file = path, file
+    def __init__(self, path: Path, file: h5py.File, told: Mapping[str, Any]) -> None:
+        self.path, self._file, self.told = path, file, told
         self.frames, self._positions = len(file[NUMBER]), len(file[POSITION])
         self.shape, self.dtype = file[DATA].shape[1:], file[DATA].dtype
         file.swmr_mode = True
@@ -149,7 +151,7 @@ def begun(path: Path, about: Mapping[str, Any], like: np.ndarray) -> Recorder:
     if dataset.start_probe is not None:
         put(file, "start/probe", dataset.start_probe, "sqrt(photons)")
     _lists(file, str(about.get("positions_unit", "px")))
-    return Recorder(path, file)
+    return Recorder(path, file, about)
 
 
 def _frames(file: h5py.File, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
@@ -178,6 +180,7 @@ def continued(path: Path) -> Recorder:
     partial = path.with_name(f"{PARTIAL}continued-{path.name}")
     try:
         with open_hdf5(path) as old, suppress(KeyError):
+            told = _told(path)
             file = h5py.File(partial, "w", libver="latest")
             for name, value in old.attrs.items():
                 file.attrs[name] = value
@@ -189,7 +192,7 @@ def continued(path: Path) -> Recorder:
                 data.attrs[name] = value
             _lists(file, text_attribute(old[POSITION], "units") or "px")
             _copy(old, file)
-            made = Recorder(path, file)
+            made = Recorder(path, file, told)
             os.replace(partial, path)
             return made
     except (OSError, RuntimeError) as error:
@@ -216,6 +219,15 @@ def is_complete(path: Path) -> bool:
     """Whether the recording was ended."""
     with open_hdf5(path) as file:
         return BOOKS in file
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """What the source knew, from its recording."""
+    raw = NativeReader().extract(path, Overrides())
+    values = {q.field: getattr(raw.lengths, q.field) for q in LENGTHS}
+    values |= {name: getattr(raw, name) for name in ("measured", "mask", "start_probe", "open_beam_counts", "computed")}
+    unit = {} if raw.recorded is None else {"positions_unit": raw.recorded.unit}
+    return {name: value for name, value in values.items() if value is not None and np.size(value)} | unit
 
 
 def described(about: Mapping[str, Any], like: np.ndarray) -> Dataset:

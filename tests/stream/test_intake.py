@@ -145,6 +145,23 @@ def test_a_recording_that_was_cut_short_goes_on(tmp_path):
     assert sorted(frame.number for frame in ready) == list(range(6)) and intake.told()["repeated"] == 1
 
 
+def test_what_the_source_knew_is_known_at_once_when_a_recording_goes_on(tmp_path):
+    """A picture is made of the recorded frames before the source says anything, and it may not say it again."""
+    mask = image(0) >= 0
+    mask[1, 2] = False
+    told = {
+        "energy_ev": 8800.0, "distance_m": 2.5, "detector_pixel_size_m": (5e-5, 6e-5), "pixel_size_m": (2e-8, 3e-8),
+        "measured": "intensity", "mask": mask, "positions_unit": "um",
+    }  # fmt: skip
+    recorder = begun(tmp_path / "r.h5", told, image(0))
+    recorder.write([Frame(0, image(0))], [0.0], [Position((1.0, 2.0), 0)])
+    recorder.close()
+    about = Intake(Given([]), tmp_path / "r.h5", policy_of("newest"), waiting=9, quiet_s=1, resume=True).about
+    assert np.array_equal(about.pop("mask"), told.pop("mask"))
+    for name, value in told.items():
+        assert about[name] == value if isinstance(value, str) else about[name] == pytest.approx(value), name
+
+
 OPERATIONS = 21  # on datasets, of one call of `Recorder.write`: three for each of seven columns
 
 

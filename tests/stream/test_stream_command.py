@@ -149,6 +149,7 @@ def test_what_was_recorded_survives_the_end_of_the_process(folder, kind):
     done = subprocess.run(command(folder, "--resume"), capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "42 frames published: 42 recorded, lost: none." in done.stdout
+    assert "42 used" in done.stdout and "the picture stops" not in done.stderr
     run(folder / "c.yaml", output=folder / "offline")
     assert_same(folder / "one" / "result.h5", folder / "offline" / "result.h5")
 
