@@ -19,6 +19,15 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "\n".join(
 )
 
 
+def test_common_units_need_no_library_and_mean_what_it_says(monkeypatch):
+    asked = units._registry()
+    expected = {name: asked.Quantity(f"7.3 {name}").to(held).magnitude for name, (held, _) in units._COMMON.items()}
+    monkeypatch.setattr(units, "_registry", None)
+    for name, (held, _) in units._COMMON.items():
+        for text in (f"7.3 {name}", f"7.3{name}", f" 7.3  {name} "):
+            assert units.parse(text, held) == pytest.approx(expected[name], rel=1e-14), text
+
+
 @pytest.mark.parametrize("text", QUANTITIES)
 def test_only_plain_quantities_are_evaluated(text):
     began = time.monotonic()
