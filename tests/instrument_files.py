@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from data_files import counts, positions, write
+from gatan_files import write_dm
 
 N = 6
 WINDOW = (8, 12)
@@ -131,7 +132,12 @@ def emd(folder: Path) -> Path:
     })  # fmt: skip
 
 
+def gatan(folder: Path) -> Path:
+    steps = ((0.5, "nm"), (0.4, "nm"), (0.2, "1/nm"), (0.3, "1/nm"))
+    return write_dm(folder / "a.dm4", STACK.reshape(2, 3, *WINDOW).astype(np.uint16), steps=steps, voltage_v=80e3)
+
+
 MAKERS = {f.__name__: f for f in (eiger, nanomax, csaxs, lynx, aps_isn, hxn, hxn_scan, fold_slice, ptychodus, ptylab,
-                                  ptychopinn, emd)}  # fmt: skip
+                                  ptychopinn, emd, gatan)}  # fmt: skip
 GEOMETRY = {"energy_ev": ENERGY_EV, "distance_m": DISTANCE_M, "detector_pixel_size_m": (PITCH_M, PITCH_M)}
 TALL = {"detector_pixel_size_m": (2 * PITCH_M, PITCH_M)}

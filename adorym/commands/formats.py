@@ -14,7 +14,8 @@ from adorym.data.layouts import LAYOUTS
 from adorym.errors import ExtensionError
 
 FILES = {
-    "pictures": "TIFF, JPEG, PNG, npy, EDF, CBF, MIB, raw EMPAD: one file or a series, a picture or a stack a file",
+    "pictures": "TIFF, JPEG, PNG, npy, EDF, CBF, DM3, DM4, MIB, raw EMPAD: "
+    "one file or a series, a picture or a stack a file",
     "map": "any HDF5, MATLAB (v5, v7.3), npz file: arrays recognized by name, unit and number, or named in data.map",
 }
 

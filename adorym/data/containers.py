@@ -1,4 +1,4 @@
-"""Files of unknown layout as named arrays: HDF5, npz, npy, mat, tif, jpg, png, EDF, CBF, MIB and raw EMPAD.
+"""Files of unknown layout as named arrays: HDF5, npz, npy, mat, tif, jpg, png, EDF, CBF, DM3, DM4, MIB, raw EMPAD.
 
 What a file is, is read from its first bytes, not from its name. Nothing is unpacked before it is asked for, except for
 what bz2 or gzip has around it.
@@ -25,6 +25,8 @@ import h5py
 import numpy as np
 
 from adorym.data.detector_files import EMPAD_FRAME, is_empad, read_cbf, read_edf, read_empad, read_mib
+from adorym.data.gatan import START as GATAN
+from adorym.data.gatan import read_dm
 from adorym.data.hdf5 import (
     GIB,
     LARGEST_ARRAY,
@@ -83,7 +85,7 @@ class Container:
     Attributes:
         path: The file.
         kind: ``hdf5``, ``mat73`` (HDF5 by MATLAB, whose axes are reversed), ``npz``, ``npy``, ``mat``, ``tif``,
-            ``image`` (JPEG, PNG), ``edf``, ``cbf``, ``mib``, ``empad``.
+            ``image`` (JPEG, PNG), ``edf``, ``cbf``, ``dm`` (DM3, DM4), ``mib``, ``empad``.
         arrays: What is in it, by name.
         attributes: Numbers in attributes of HDF5 groups and datasets, by ``name@attribute``.
         load: Reads an array, where the file is not HDF5.
@@ -171,7 +173,7 @@ def open_container(path: str | Path) -> Container:
         advice = f"give the frames to 'adorym prepare', with '--set scan={path.name}{':NUMBER' * ('' not in scans)}'"
         found = f"{len(scans)} scan{'s' * (len(scans) > 1)}, the last: {few}"
         raise DataError(str(path), "readings of motors and counters, no frames", found=found, remedy=advice)
-    expected = "HDF5, npz, npy, mat, tif, jpg, png, EDF, CBF or MIB, perhaps compressed with bz2 or gzip"
+    expected = "HDF5, npz, npy, mat, tif, jpg, png, EDF, CBF, DM3, DM4 or MIB, perhaps compressed with bz2 or gzip"
     found = f"a file that starts with {head[:8]!r}" if head else "an empty file"
     remedy = f"a raw EMPAD file has a multiple of {EMPAD_FRAME} bytes" if path.suffix == ".raw" else None
     raise DataError(str(path), "unknown kind of file", expected=expected, found=found, remedy=remedy)
@@ -324,6 +326,15 @@ def _image(source: Source) -> Loaders:
     return _whole(picture if picture.ndim == 2 else picture[..., :3].mean(axis=-1))
 
 
+def _dm(source: Source) -> Loaders:
+    made = read_dm(source)
+    calibration = {
+        f"calibration/{name}": (ArrayInfo(name, values.shape, "float64", unit), partial(np.asarray, values))
+        for (name, unit), values in made.calibration.items()
+    }
+    return {SINGLE: (ArrayInfo(SINGLE, made.shape, str(made.dtype)), made.load), **calibration}
+
+
 def _detector(read: Callable[[Any], np.ndarray]) -> Callable[[Source], Loaders]:
     return lambda source: _whole(read(source))
 
@@ -334,6 +345,7 @@ _KINDS: dict[str, tuple[bytes | tuple[bytes, ...], Callable[[Any], Loaders]]] = 
     "tif": ((b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"), _tif),
     "image": ((b"\xff\xd8\xff", b"\x89PNG"), _image),
     "mat": (b"MATLAB 5.0", _mat),
+    "dm": (GATAN, _dm),
     "cbf": (b"###CBF", _detector(read_cbf)),
     "mib": (b"MQ1,", _detector(read_mib)),
     "edf": ((b"{\n", b"{\r\n"), _detector(read_edf)),

@@ -262,6 +262,14 @@ LAYOUTS: dict[str, Layout] = {
             "reciprocal_pixel": f"{_pair(EMD, 2)}|{_pair(OLD_EMD, 3)}",
         },
     ),
+    "gatan": Layout(
+        "DM4 and DM3 of DigitalMicrograph: four-dimensional scans of electrons",
+        ("data", "calibration/*"),
+        {
+            "patterns": "data", "positions": "calibration/scan_y,calibration/scan_x",
+            "reciprocal_pixel": "calibration/frequency_y,calibration/frequency_x", "voltage": "calibration/voltage",
+        },
+    ),
     "ptyr": Layout(
         "ptypy, reconstructions (.ptyr): objects and probes to start from, no patterns",
         ("content/probe/*/data", "content/obj/*/data"),

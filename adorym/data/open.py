@@ -110,7 +110,7 @@ def _raw_of_files(files: Sequence[Path], wanted: Overrides) -> tuple[Raw, str]:
         return chosen.extract(
             container, (f"read with a map of its arrays: {chosen.describe()}",)
         ), f"map of {container.kind}"
-    if all(part.kind in PICTURES for part in container.parts or (container,)):
+    if all(part.kind in PICTURES and len(part.arrays) == 1 for part in container.parts or (container,)):
         return pictures_raw(container, files), "pictures"
     layout = layout_of(container) if wanted.format is None else _made(wanted.format)
     if isinstance(layout, LayoutReader):

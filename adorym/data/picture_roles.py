@@ -16,7 +16,7 @@ import numpy as np
 from adorym.data.pictures import natural_order
 
 # Of pictures; the arrays of other files have names of their own.
-PICTURE_ENDINGS = {".tif", ".tiff", ".edf", ".cbf", ".npy", ".png", ".jpg", ".jpeg"}
+PICTURE_ENDINGS = {".tif", ".tiff", ".edf", ".cbf", ".dm3", ".dm4", ".npy", ".png", ".jpg", ".jpeg"}
 WORD, DIGITS = re.compile(r"[a-z]+"), re.compile(r"\d+")
 FLAT_WORDS = {"ref", "refs", "refhst", "reference", "references", "openbeam", "ob", "ff", "empty"}
 DARK_WORDS = {"dc", "df", "di"}

@@ -14,7 +14,7 @@ import scipy  # its slow parts load at their first use
 from adorym.data.containers import SINGLE, open_container, read_array
 from adorym.errors import DataError
 
-PICTURES = ("tif", "image", "npy", "edf", "cbf", "mib", "empad")
+PICTURES = ("tif", "image", "npy", "edf", "cbf", "dm", "mib", "empad")
 WILD = "*?["
 # Of a normal distribution, the standard deviation over the median of the absolute deviations.
 SIGMA_OF_MAD = 1.4826

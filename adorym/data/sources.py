@@ -22,7 +22,7 @@ PathLike: TypeAlias = str | Path | Sequence[str | Path] | np.ndarray
 # Of the files of a folder, those that may hold data.
 ENDINGS = {
     ".h5", ".hdf5", ".hdf", ".he5", ".nxs", ".nx", ".cxi", ".ptyd", ".emd", ".mat", ".npz", ".npy", ".tif", ".tiff",
-    ".edf", ".cbf", ".mib", ".raw", ".png", ".jpg", ".jpeg",
+    ".edf", ".cbf", ".dm3", ".dm4", ".mib", ".raw", ".png", ".jpg", ".jpeg",
 }  # fmt: skip
 MASTER = "*_master.h5"
 

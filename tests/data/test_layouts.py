@@ -46,6 +46,7 @@ SAID = {
     "ptylab": GEOMETRY,
     "ptychopinn": {},
     "emd": {"pixel_size_m": (1e-10 / (0.02 * WINDOW[0]), 1e-10 / (0.03 * WINDOW[1]))},
+    "gatan": {"pixel_size_m": (1e-9 / (0.2 * WINDOW[0]), 1e-9 / (0.3 * WINDOW[1]))},
 }
 WITHOUT_POSITIONS = {"eiger", "csaxs", "lynx", "aps_isn"}
 
@@ -71,7 +72,7 @@ def test_a_file_is_recognized_and_read(tmp_path, name):
         return
     pixel = np.array(dataset.pixel_size_m)
     expected = PLACES * PIXEL_M / pixel
-    if name == "emd":
+    if name in ("emd", "gatan"):  # half a nanometer by .4 nm
         expected = np.array([(5.0 * row, 4.0 * column) for row in range(2) for column in range(3)]) * 1e-10 / pixel
     moved = dataset.probe_positions_px
     np.testing.assert_allclose(moved - moved.min(0), expected - expected.min(0), atol=1e-4)
