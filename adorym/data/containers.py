@@ -329,7 +329,7 @@ def _image(source: Source) -> Loaders:
 def _dm(source: Source) -> Loaders:
     made = read_dm(source)
     calibration = {
-        f"calibration/{name}": (ArrayInfo(name, values.shape, "float64", unit), partial(np.asarray, values))
+        name: (ArrayInfo(name, values.shape, "float64", unit), partial(np.asarray, values))
         for (name, unit), values in made.calibration.items()
     }
     return {SINGLE: (ArrayInfo(SINGLE, made.shape, str(made.dtype)), made.load), **calibration}

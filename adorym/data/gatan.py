@@ -116,7 +116,7 @@ class Picture:
         shape: Shape, the slowest axis first; of a scan (scan y, scan x, y, x).
         dtype: Type of its numbers.
         load: Reads them; a memory map of a file.
-        calibration: Of a scan, what is known, by name and unit: coordinates ``scan_y`` and ``scan_x`` in m,
+        calibration: Of a scan, what is known, by name and unit: coordinates ``calibration/scan_y`` and ``scan_x`` in m,
             ``frequency_y`` and ``frequency_x`` in 1/m, and the acceleration ``voltage`` in V.
     """
 
@@ -177,13 +177,13 @@ def _calibration(
     shape: tuple[int, ...], steps: list[tuple[Any, str]], voltage: float | None
 ) -> dict[tuple[str, str], np.ndarray]:
     """The voltage, and coordinates along those axes of a scan whose unit is understood."""
-    found = {} if voltage is None else {("voltage", "V"): np.array(voltage)}
+    found = {} if voltage is None else {("calibration/voltage", "V"): np.array(voltage)}
     names = ("scan_y", "scan_x", "frequency_y", "frequency_x")
     for name, n, (step, unit) in zip(names, shape, steps, strict=True):
         held = "m" if name.startswith("scan") else "1/m"
         size = _in(held, step, unit, voltage)
         if size is not None and size > 0:
-            found[name, held] = size * np.arange(n)
+            found[f"calibration/{name}", held] = size * np.arange(n)
     return found
 
 
