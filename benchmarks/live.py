@@ -24,6 +24,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 from figures import Figure, main
+from live_watch import page, snapshots
 
 from adorym.commands.run import run
 from adorym.commands.score import score
@@ -177,7 +178,7 @@ def _numbers(path: Path) -> set[int]:
         return set()
 
 
-MAKERS = {"accounting": accounting, "ingest": ingest, "picture": picture, "kill": kill}
+MAKERS = {f.__name__: f for f in (accounting, ingest, picture, kill, snapshots, page)}
 
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0], MAKERS))

@@ -73,9 +73,9 @@ def snapshots() -> Iterator[Figure]:
             "output": {"live": False, "report": False, "progress": "quiet"},
         }
         adorym.reconstruct(config, output=Path(folder, "out"), callbacks=[timed])
-    yield Figure("watch.snapshots_over_run", (timed.mine + timed.writer) / timed.whole, SHARE_BAR)
-    yield Figure("watch.snapshots_in_the_run", timed.taken)
-    yield Figure("watch.processor_s_of_the_run", timed.whole)
+    yield Figure("snapshots.over_run", (timed.mine + timed.writer) / timed.whole, SHARE_BAR)
+    yield Figure("snapshots.in_the_run", timed.taken)
+    yield Figure("snapshots.processor_s_of_the_run", timed.whole)
 
 
 def page() -> Iterator[Figure]:
@@ -103,8 +103,8 @@ def page() -> Iterator[Figure]:
             times.append(float(shown.evaluate("document.body.dataset.updateMs")) / 1000)
         browser.close()
         server.stop()
-    yield Figure("watch.page_update_fastest_s", min(times), UPDATE_BAR_S)  # the others shared the machine
-    yield Figure("watch.page_update_median_s", float(np.median(times)))
+    yield Figure("page.update_median_s", float(np.median(times)), UPDATE_BAR_S)
+    yield Figure("page.update_slowest_s", max(times))
 
 
 def _write(folder: Path, number: int) -> None:
