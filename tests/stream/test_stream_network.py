@@ -87,7 +87,8 @@ def test_the_network_alone_looks_once_at_every_frame(folder):
 
 
 def test_the_solver_starts_from_the_network_where_no_frame_was(folder):
-    both, plain = followed(folder, "both"), followed(folder, "iterative")
+    """Soon after its start the solver is further off than the network was; a second is enough on a busy machine."""
+    both, plain = followed(folder, "both", settle=1.0), followed(folder, "iterative")
     assert both.looks >= 1 and plain.looks >= 1
     first = [read_result(folder / name / "result.h5").history["loss"][0] for name in ("both", "iterative")]
     assert first[0] < 0.1 * first[1]
