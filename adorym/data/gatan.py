@@ -45,8 +45,8 @@ class _Cursor:
         self.at += 8 if self.wide else 4  # the size of the tree
         self.order = "<" if self.number("I") == 1 else ">"
 
-    def number(self, kind: str, order: str = ">") -> Any:
-        (value,) = struct.unpack_from(order + kind, self.data, self.at)
+    def number(self, kind: str) -> Any:
+        (value,) = struct.unpack_from(">" + kind, self.data, self.at)
         self.at += struct.calcsize("=" + kind)
         return value
 
@@ -151,12 +151,8 @@ def _read(source: Path | bytes, data: Any) -> Picture:
     sizes = sizes[: max(i for i, n in enumerate(sizes) if n > 1 or i < 2) + 1]
     if not isinstance(block, Block) or min(sizes) < 1 or math.prod(sizes) * kind.itemsize > block.n_bytes:
         raise ValueError("the picture is cut off")
-    order = tuple(range(len(sizes)))
-    if len(sizes) == 4 and cursor.text(tags.get("Meta Data", {}).get("Data Order Swapped")).lower() not in (
-        "1",
-        "true",
-    ):
-        order = (2, 3, 0, 1)
+    swapped = cursor.text(tags.get("Meta Data", {}).get("Data Order Swapped")).lower() in ("1", "true")
+    order = (2, 3, 0, 1) if len(sizes) == 4 and not swapped else tuple(range(len(sizes)))
 
     def load() -> np.ndarray:
         shape = tuple(sizes[::-1])
