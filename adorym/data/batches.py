@@ -79,18 +79,35 @@ class Batch(Generic[G]):
 def epoch_order(dataset: Dataset, batch_size: int, order: Order, rng: np.random.Generator) -> list[np.ndarray]:
     """The patterns of one epoch, divided into batches; every pattern occurs exactly once.
 
-    ``random``: a random permutation, divided. ``compact``: patterns close to each other in the object, along a random
-    direction in each epoch. ``angle``: batches hold patterns of one angle only, angles in random order.
+    ``random``: a random permutation, divided; of a few angles or scans each batch holds its share. ``compact``:
+    patterns close to each other in the object, along a random direction in each epoch. ``angle``: batches hold
+    patterns of one angle only, angles in random order.
     """
     n = dataset.n_patterns
     if order == "random":
-        return _cut(rng.permutation(n), batch_size)
+        return _cut(_mixed(dataset, batch_size, rng), batch_size)
     if order == "angle":
         groups = [np.flatnonzero(dataset.angle_index == a) for a in rng.permutation(dataset.n_angles)]
         return [part for g in groups for part in _cut(rng.permutation(g), batch_size)]
     positions = np.zeros((n, 2)) if dataset.probe_positions_px is None else dataset.probe_positions_px
     clusters = _split(np.arange(n), positions, batch_size, rng)
     return [clusters[i] for i in rng.permutation(len(clusters))]
+
+
+def _mixed(dataset: Dataset, batch_size: int, rng: np.random.Generator) -> np.ndarray:
+    """Random order of the patterns; where a batch can hold several of each angle, every stretch has its share of them.
+
+    The probe of a scan then takes steps of equal size, and there are few numbers of patterns of one scan in a batch: an
+    engine that compiles its operations for each size, as JAX does, soon knows them all.
+    """
+    order = rng.permutation(dataset.n_patterns)
+    if not 1 < dataset.n_angles <= batch_size // 2:
+        return order
+    place = np.empty(len(order))
+    for angle in range(dataset.n_angles):
+        its = np.flatnonzero(dataset.angle_index[order] == angle)
+        place[its] = (np.arange(len(its)) + rng.random()) / max(1, len(its))
+    return order[np.argsort(place, kind="stable")]
 
 
 def _cut(index: np.ndarray, size: int) -> list[np.ndarray]:

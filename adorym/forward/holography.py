@@ -27,6 +27,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -94,9 +95,9 @@ class Holography(ForwardModel):
         limit_noise: A single hologram of one material can be fitted exactly, noise and all. The spectra of phase and
             noise that it shows limit the phase where the noise is stronger; without effect on other data.
         autofocus: Search the common distance by the sharpness of the object; needs ``parameters.common_distance``.
-        balance: Scales steps of the object so that all spatial frequencies of its phase converge equally fast, except
-            those with a contrast in the holograms below this fraction; none for plain steps. Smaller is faster and less
-            stable.
+        balance: Makes slow waves of the phase, which have little contrast in the holograms, converge as fast as others,
+            except those with a contrast below this fraction; none for plain steps. 0.03 is a good choice; smaller is
+            faster and less stable.
         tile_memory_gib: Holograms are divided into tiles if one needs more memory: less memory, more transforms.
         fused: Use the operation with hand-written adjoints where possible; otherwise plain automatic differentiation,
             the reference.
@@ -152,7 +153,8 @@ class Holography(ForwardModel):
         steps: Preconditioner = Diagonal(self.object_curvature)
         if self.balance is not None:
             distances = tuple(geometry.distances_m.tolist())
-            steps = ContrastTransfer(steps, geometry.grid_of, distances, self.balance, self.kappa)
+            field = partial(field_of_view, geometry) if self.surroundings == "vacuum" else None
+            steps = ContrastTransfer(steps, geometry.grid_of, distances, self.balance, self.kappa, field)
         # The illumination takes up a common factor of the intensities.
         updates: list[Update] = [FactorGauge("intensity_scale", "illumination")]
         if self.autofocus is not None:
@@ -199,6 +201,11 @@ class Holography(ForwardModel):
                 if getattr(self, key) is not None:
                     what = f"'{key}' acts on the transmission, but this run solves for another quantity"
                     yield ConfigError(f"forward_model.{key}", what, remedy=f"leave it out, or '{where}'")
+        optimizer = object_settings(settings).optimizer
+        if self.balance is not None and optimizer is not None and not optimizer.needs_curvature:
+            what = f"has no effect on steps of the kind '{optimizer.kind}'"
+            remedy = "leave it out, or 'parameters.object.optimizer: {kind: preconditioned}'"
+            yield ConfigError("forward_model.balance", what, remedy=remedy)
         if self.autofocus is not None and "common_distance" not in settings:
             remedy = "name 'parameters.common_distance', or leave it out"
             yield ConfigError("forward_model.autofocus", "needs the common distance as a parameter", remedy=remedy)

@@ -8,7 +8,16 @@ The Gauss-Newton matrix of least squares is then, for each frequency and relativ
           \cos\chi_k \sin\chi_k & \sin^2\chi_k \end{pmatrix},
 
 which is tiny for low frequencies of the phase. The gradient, rotated to the local directions of a and :math:`\varphi`,
-is multiplied by :math:`(h + \epsilon)^{-1}`, a symmetric positive operator that does not move the minimum.
+is multiplied by :math:`\tfrac12 (h + \epsilon)^{-1}`, a symmetric positive operator that does not move the minimum.
+
+This h holds for known distances, weak objects and no edges. Three measures keep the steps short where it does not:
+
+- Frequencies beyond the first maximum of the contrast have h = 1. Equally spaced distances have zeros in common there,
+  and with distances that are a little off the true contrast at such a zero is of order 1: steps 1/epsilon too long.
+- In a field of view with vacuum around it slow waves end at its edge, which has fringes of full contrast. They are made
+  longer only as far as a smooth weight w allows, which vanishes at the edge:
+  :math:`b + w\,[(h + \epsilon)^{-1} - b]\,w` with the smallest eigenvalue b, about 1.
+- The factor 1/2 leaves room for phases that are not small.
 """
 
 from __future__ import annotations
@@ -27,6 +36,8 @@ from adorym.wrapper.base import Array, Backend
 
 # Smallest modulus with a meaningful phase, relative to vacuum.
 DARK = 1e-3
+# Part of a Gauss-Newton step: holograms are not linear in the phase.
+STEP = 0.5
 
 
 @lru_cache(maxsize=4)
@@ -38,8 +49,8 @@ def _filters(grid: Grid, distances_m: tuple[float, ...], floor: float) -> tuple[
         aa += np.cos(distance * rate) ** 2
         ap += 0.5 * np.sin(2 * distance * rate)
     aa, ap = aa / len(distances_m), ap / len(distances_m)
-    pp = 1 - aa + floor
-    aa = aa + floor
+    slow = _slow(rate, distances_m)
+    aa, ap, pp = np.where(slow, aa, 1.0) + floor, np.where(slow, ap, 0.0), np.where(slow, 1 - aa, 1.0) + floor
     determinant = aa * pp - ap**2
     inverse = pp / determinant, -ap / determinant, aa / determinant
     return (inverse[0] + inverse[2]) / 2, (inverse[0] - inverse[2]) / 2 + 1j * inverse[1]
@@ -52,12 +63,28 @@ def _filter_of_phase(grid: Grid, distances_m: tuple[float, ...], floor: float, k
     h = np.zeros(rate.shape)
     for distance in distances_m:
         h += (np.sin(distance * rate) + np.cos(distance * rate) / kappa) ** 2
-    return 1 / (h / len(distances_m) + floor)
+    return 1 / (np.where(_slow(rate, distances_m), h / len(distances_m), 1.0) + floor)
+
+
+def _slow(rate: np.ndarray, distances_m: tuple[float, ...]) -> np.ndarray:
+    """Where every contrast of the phase still rises with the frequency."""
+    return float(np.abs(distances_m).max()) * rate < np.pi / 2
+
+
+def faded(field: np.ndarray, width_px: float) -> np.ndarray:
+    """``field``, 1 in a rectangle and 0 outside, that rises like a squared sine over ``width_px`` from its edges."""
+    ramps = []
+    for axis in (0, 1):
+        inside = np.flatnonzero(field.any(1 - axis))
+        k = np.arange(field.shape[axis])
+        depth = np.minimum(k - inside[0] + 1, inside[-1] + 1 - k) / min(width_px, len(inside) / 2)
+        ramps.append(np.sin(np.pi / 2 * np.clip(depth, 0, 1)) ** 2)
+    return np.multiply.outer(*ramps)
 
 
 @dataclass(frozen=True)
 class ContrastTransfer(Preconditioner):
-    r"""Multiplies the gradient by :math:`(h + \epsilon)^{-1}`, in addition to a diagonal.
+    r"""Multiplies the gradient by :math:`\tfrac12 (h + \epsilon)^{-1}`, in addition to a diagonal.
 
     Attributes:
         diagonal: The diagonal that the step divides by afterwards.
@@ -65,6 +92,7 @@ class ContrastTransfer(Preconditioner):
         distances_m: ``(d,)`` distances as given with the data.
         floor: :math:`\epsilon`; the eigenvalues of h are between 0 and 1.
         kappa: delta / beta if the unknown is the phase of one material; ``None`` for a transmission.
+        field: The refined part of an object in vacuum, 1 in a rectangle, from the object's (y, x) size.
     """
 
     diagonal: Preconditioner
@@ -72,6 +100,7 @@ class ContrastTransfer(Preconditioner):
     distances_m: tuple[float, ...]
     floor: float
     kappa: float | None = None
+    field: Callable[[tuple[int, int]], np.ndarray] | None = None
 
     needs_whole: ClassVar[bool] = True
 
@@ -80,6 +109,14 @@ class ContrastTransfer(Preconditioner):
 
     def apply(self, xp: Backend, unknown: Array, gradient: Array) -> Array:
         grid = self.grid_of((unknown.shape[0], unknown.shape[1]))
+        if self.field is None:
+            return STEP * self._filtered(xp, grid, unknown, gradient)
+        least = 1 / (1 + (self.kappa or np.inf) ** -2 + self.floor)
+        weight = xp.asarray(faded(self.field(grid.window_px), self._period_px(grid)))
+        longer = self._filtered(xp, grid, unknown, weight * gradient) - least * weight * gradient
+        return STEP * (least * gradient + weight * longer)
+
+    def _filtered(self, xp: Backend, grid: Grid, unknown: Array, gradient: Array) -> Array:
         if self.kappa is not None:
             kernel = xp.asarray(_filter_of_phase(grid, self.distances_m, self.floor, self.kappa))
             return xp.ifft2(kernel * xp.fft2(gradient))
@@ -87,3 +124,9 @@ class ContrastTransfer(Preconditioner):
         direction = unknown / xp.maximum(xp.abs(unknown), DARK)
         z = gradient * xp.conj(direction)
         return direction * xp.ifft2(alpha * xp.fft2(z) + beta * xp.fft2(xp.conj(z)))
+
+    def _period_px(self, grid: Grid) -> float:
+        """Period, in pixels, of the phase whose contrast is the floor: slower ones are not made longer than it."""
+        distance = np.sqrt(np.mean(np.square(self.distances_m)))
+        period = np.sqrt(np.pi * grid.wavelength_m * distance / np.sqrt(self.floor))
+        return float(period / min(grid.pixel_size_m))

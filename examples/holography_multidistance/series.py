@@ -22,7 +22,7 @@ SHORT = "parameters.object.optimizer={kind: preconditioned, learning_rate: 0.1, 
 RUNS: dict[str, tuple[float, list[str]]] = {
     "no noise, least squares": (0, []),
     # Steps of equal size for all pixels, as in the paper; steps by curvature are sharp before the focus has moved.
-    "no noise, no autofocus": (0, ["forward_model.autofocus={last: false}", ADAM]),
+    "no noise, no autofocus": (0, ["forward_model.autofocus={last: false}", "forward_model.balance=null", ADAM]),
     "no noise, not aligned": (0, ["parameters.affine={refine: false}"]),
     "4000 photons, least squares": (4000, []),
     "4000 photons, Poisson": (4000, ["loss={kind: poisson}"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tiny_scan import Scan
 
@@ -61,6 +61,17 @@ def test_epochs_differ(order):
     rng, dataset = np.random.default_rng(1), scan_of(60, 2)
     first, second = (epoch_order(dataset, 10, order, rng) for _ in range(2))
     assert any(len(a) != len(b) or (a != b).any() for a, b in zip(first, second, strict=False))
+
+
+@given(n=st.integers(2, 90), size=st.integers(4, 40), angles=st.integers(2, 5), seed=st.integers(0, 99))
+@settings(max_examples=80, deadline=None)
+def test_a_random_batch_has_its_share_of_each_scan(n, size, angles, seed):
+    dataset = scan_of(n, min(angles, n), seed)
+    assume(dataset.n_angles <= size // 2)
+    for part in epoch_order(dataset, size, "random", np.random.default_rng(seed)):
+        found = np.bincount(dataset.angle_index[part], minlength=dataset.n_angles)
+        share = np.bincount(dataset.angle_index) * len(part) / n
+        assert np.abs(found - share).max() <= 2
 
 
 def test_compact_batches_are_compact():
