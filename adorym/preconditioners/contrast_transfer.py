@@ -40,7 +40,6 @@ DARK = 1e-3
 STEP = 0.5
 
 
-@lru_cache(maxsize=4)
 def _filters(grid: Grid, distances_m: tuple[float, ...], floor: float) -> tuple[np.ndarray, np.ndarray]:
     """``(alpha, beta)`` ``(Y, X)``: ``(h + floor)^-1`` as ``z -> alpha z + beta conj(z)`` of ``z = a + i phi``."""
     rate = fresnel_rate_rad_per_m(grid)
@@ -56,7 +55,6 @@ def _filters(grid: Grid, distances_m: tuple[float, ...], floor: float) -> tuple[
     return (inverse[0] + inverse[2]) / 2, (inverse[0] - inverse[2]) / 2 + 1j * inverse[1]
 
 
-@lru_cache(maxsize=4)
 def _filter_of_phase(grid: Grid, distances_m: tuple[float, ...], floor: float, kappa: float) -> np.ndarray:
     """``(h + floor)^-1`` ``(Y, X)`` for the phase of one material."""
     rate = fresnel_rate_rad_per_m(grid)
@@ -104,29 +102,42 @@ class ContrastTransfer(Preconditioner):
 
     needs_whole: ClassVar[bool] = True
 
-    def curvature(self, name: str, point: Point) -> Array:
-        return self.diagonal.curvature(name, point)
-
-    def apply(self, xp: Backend, unknown: Array, gradient: Array) -> Array:
-        grid = self.grid_of((unknown.shape[0], unknown.shape[1]))
-        if self.field is None:
-            return STEP * self._filtered(xp, grid, unknown, gradient)
-        least = 1 / (1 + (self.kappa or np.inf) ** -2 + self.floor)
-        weight = xp.asarray(faded(self.field(grid.window_px), self._period_px(grid)))
-        longer = self._filtered(xp, grid, unknown, weight * gradient) - least * weight * gradient
-        return STEP * (least * gradient + weight * longer)
-
-    def _filtered(self, xp: Backend, grid: Grid, unknown: Array, gradient: Array) -> Array:
-        if self.kappa is not None:
-            kernel = xp.asarray(_filter_of_phase(grid, self.distances_m, self.floor, self.kappa))
-            return xp.ifft2(kernel * xp.fft2(gradient))
-        alpha, beta = (xp.asarray(f) for f in _filters(grid, self.distances_m, self.floor))
-        direction = unknown / xp.maximum(xp.abs(unknown), DARK)
-        z = gradient * xp.conj(direction)
-        return direction * xp.ifft2(alpha * xp.fft2(z) + beta * xp.fft2(xp.conj(z)))
-
-    def _period_px(self, grid: Grid) -> float:
+    def period_px(self, grid: Grid) -> float:
         """Period, in pixels, of the phase whose contrast is the floor: slower ones are not made longer than it."""
         distance = np.sqrt(np.mean(np.square(self.distances_m)))
         period = np.sqrt(np.pi * grid.wavelength_m * distance / np.sqrt(self.floor))
         return float(period / min(grid.pixel_size_m))
+
+    def curvature(self, name: str, point: Point) -> Array:
+        return self.diagonal.curvature(name, point)
+
+    def apply(self, xp: Backend, unknown: Array, gradient: Array) -> Array:
+        same, weight, alpha, beta = _factors(self, xp, (unknown.shape[0], unknown.shape[1]))
+        if beta is None:
+            return same * gradient + weight * xp.ifft2(alpha * xp.fft2(weight * gradient))
+        direction = unknown * (1 / xp.sqrt(xp.maximum(xp.abs2(unknown), DARK**2)))  # cheaper than complex division
+        z = xp.fft2(weight * xp.conj(direction) * gradient)
+        longer = xp.ifft2(alpha * z + beta * xp.conj(_mirrored(xp, z)))
+        return same * gradient + weight * direction * longer
+
+
+@lru_cache(maxsize=4)
+def _factors(steps: ContrastTransfer, xp: Backend, shape: tuple[int, int]) -> tuple[float, Array, Array, Array | None]:
+    """``(same, w, alpha, beta)``: the step is ``same g + w F^-1 [alpha F w g + beta F conj(w g)]``."""
+    grid, floor, kappa = steps.grid_of(shape), steps.floor, steps.kappa
+    least, weight, beta = 0.0, np.ones(shape), None
+    if steps.field is not None:
+        least, weight = 1 / (1 + (kappa or np.inf) ** -2 + floor), faded(steps.field(shape), steps.period_px(grid))
+    if kappa is None:
+        alpha, beta = _filters(grid, steps.distances_m, floor)
+        beta = xp.asarray(STEP * beta)
+    else:
+        alpha = _filter_of_phase(grid, steps.distances_m, floor, kappa)
+    return STEP * least, xp.asarray(weight), xp.asarray(STEP * (alpha - least)), beta
+
+
+def _mirrored(xp: Backend, spectrum: Array) -> Array:
+    """``spectrum`` ``(Y, X)`` at the opposite frequencies."""
+    for axis in (0, 1):
+        spectrum = xp.take(spectrum, -np.arange(spectrum.shape[axis]) % spectrum.shape[axis], axis=axis)
+    return spectrum
