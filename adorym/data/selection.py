@@ -42,13 +42,17 @@ class Selection:
     def truth(self, truth: Mapping[str, Any]) -> dict[str, Any]:
         """The ground truth, with the positions of the chosen patterns."""
         return {
-            name: self.of(value) if name == "probe_positions_px" and len(value) == self.total else value
+            name: self.of(value) if name == "probe_positions_px" and self._by_pattern(value) else value
             for name, value in truth.items()
         }
 
     def extra(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Arrays with an entry a pattern, of the chosen patterns."""
-        return {name: self.of(each) if len(each) == self.total else each for name, each in arrays.items()}
+        return {name: self.of(each) if self._by_pattern(each) else each for name, each in arrays.items()}
+
+    def _by_pattern(self, array: np.ndarray) -> bool:
+        """Whether ``array`` has an entry a pattern; what a file calls an array may be a number."""
+        return np.shape(array)[:1] == (self.total,)
 
     def of(self, entries: np.ndarray) -> np.ndarray:
         """Those of ``entries`` ``(total, ...)`` that belong to the chosen patterns."""

@@ -9,7 +9,7 @@ middle of the scan, and :math:`\mathbf u` a place in the window, the patterns ar
 
 too, for every smooth phase :math:`\Phi` and every a: a curved object looks like a beam that turns while it is scanned,
 and one that darkens along the scan like a beam that fades. `SteadyBeam` takes the beam as steady in direction, and a
-trend of the counts as one of the beam. The phase is a polynomial of second and third order, and the directions of the
+trend of the counts as one of the beam. The phase is a polynomial of second to fourth order, and the directions of the
 beams are its gradient; of its change in a window,
 
 .. math:: \Phi(\mathbf d + \mathbf u) - \Phi(\mathbf d) - \Phi(\mathbf u) \approx
@@ -38,7 +38,7 @@ from adorym.updates.base import State, Update
 EVERY = 5  # epochs
 EXPLAINED = 0.1  # part of the variance
 LOST = 0.25  # part of the energy that is moved
-ORDER = 3  # of the polynomial in places on the object
+ORDER = 4  # of the polynomial in places on the object
 UNTIL = 0.6  # of the run: the rest of it mends what the last move left
 
 
