@@ -114,7 +114,10 @@ class Container:
         self._check(info)
         with damage_named(f"{self.path}:{name}", Exception):
             if self.load is not None:
-                return self.load(name)
+                loaded = self.load(name)
+                if np.shape(loaded) != tuple(info.shape):
+                    raise ValueError(f"the header promises an array of {info.shape}, but there is {np.shape(loaded)}")
+                return loaded
             with open_hdf5(self.path) as file:
                 array = np.asarray(whole(require(file, name)))
                 return array.T if self.kind == "mat73" else array

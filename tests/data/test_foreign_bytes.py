@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -107,3 +108,10 @@ def test_a_file_that_crashes_a_library_is_read_by_another_process_first(tmp_path
         DataError, match="damaged, or not laid out as it says; found ValueError: scipy is ended by SIGSEGV"
     ):
         open_container(path)
+
+
+def test_what_is_read_has_the_shape_that_was_promised(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 4)))
+    container = replace(open_container(tmp_path / "a.npy"), load=lambda name: np.zeros((0, 3, 4)))
+    with pytest.raises(DataError, match=r"the header promises an array of \(3, 4\), but there is \(0, 3, 4\); copy it"):
+        container.read(next(iter(container.arrays)))
