@@ -1,7 +1,8 @@
 r"""Tomography in a cone beam, from a point source to a flat detector.
 
-As `adorym.forward.tomography`, with line integrals along the rays of :mod:`adorym.optics.cone`. The voxel is the pixel
-of the detector, demagnified to the rotation axis by :math:`M = (D + L)/D`. Distances of source and detector, tilts and
+As `adorym.forward.tomography`, with line integrals along the rays of :mod:`adorym.optics.cone`. The voxel is a cube, as
+wide as the detector's pixel along x, demagnified to the rotation axis by :math:`M = (D + L)/D`; pixels may be of
+another size along y. Distances of source and detector, tilts and
 shift of the detector may be refined, with the rotation axis, the angles and the poses of the volume.
 
 Only what moves the rays is determined: a rotation of the detector about the beam is a tilt of the rotation axis about
@@ -10,6 +11,7 @@ it, and a common factor on all lengths is one of the voxel. Do not refine both.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -45,7 +47,7 @@ STEPS = {
     "regularization": 1e-4,
     "maximum_step": 5e-3,
 }
-DIFFERENT = 1e-3  # relative difference of pixel sizes along y and x
+DIFFERENT = 1e-3  # rows, by which rounding may exceed a whole number
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class ConeTomography(Tomography):
         return bound
 
     def _voxel(self, dataset: Dataset) -> tuple[float, float]:
-        """(y, x) size of a voxel: the detector's pixel, demagnified to the rotation axis."""
+        """(y, x) size of a voxel, a cube: the detector's pixel along x, demagnified to the rotation axis."""
         geometry, pixel = Geometry.of(dataset), dataset.detector_pixel_size_m
         lacking = [
             name
@@ -139,12 +141,12 @@ class ConeTomography(Tomography):
                 f"data.{lacking[0]}", "a cone beam needs its distances and the detector's pixel",
                 found=f"no {' and no '.join(lacking)}", remedy="give them, or choose the forward model 'tomography'",
             )  # fmt: skip
-        if abs(pixel[0] / pixel[1] - 1) > DIFFERENT:
-            raise GeometryError(
-                "data.detector_pixel_size", "a cone beam needs square pixels", expected="equal sizes along y and x",
-                found=pixel, remedy="bin the detector so that they are equal",
-            )  # fmt: skip
-        return (pixel[0] / geometry.magnification, pixel[1] / geometry.magnification)
+        return (pixel[1] / geometry.magnification, pixel[1] / geometry.magnification)
+
+    def _height(self, dataset: Dataset) -> int:
+        """As high as the detector is, in voxels; not below its number of rows, which windows of the data have."""
+        y, x = dataset.detector_pixel_size_m or (1.0, 1.0)
+        return max(dataset.window_px[0], math.ceil(dataset.window_px[0] * y / x - DIFFERENT))
 
     def _axis(self, dataset: Dataset, settings: Settings) -> tuple[float, int, tuple[str, ...]]:
         given = self.center if isinstance(self.center, int | float) else None
@@ -164,7 +166,8 @@ class ConeTomography(Tomography):
         """Line integrals ``(a, y', x')`` along the rays of the cone."""
         assert isinstance(poses, ConePoses)
         geometry, beam = batch.geometry, poses.beam
-        voxel = geometry.detector_pixel_size_m[1] / geometry.magnification
+        pixel = geometry.detector_pixel_size_m
+        voxel = pixel[1] / geometry.magnification
 
         def given(name: str, otherwise: np.ndarray) -> Array:
             return beam[name] if name in beam else xp.asarray(otherwise.astype(xp.float_dtype))
@@ -174,7 +177,7 @@ class ConeTomography(Tomography):
             detector=given(DETECTOR, np.array([geometry.distance_m])) / voxel,
             tilt=xp.concat([given(TILT, np.zeros(2)), given(ROLL, np.zeros(1))], axis=0),
             shift=given(SHIFT, np.zeros(2)),
-            pitch=geometry.magnification,
+            pitch=(geometry.magnification * pixel[0] / pixel[1], geometry.magnification),
             window=geometry.window_px,
         )
         frame = Frame(batch.object_shape[0], int(batch.view_corners_px[0, 0]), 0, 1, width=1)

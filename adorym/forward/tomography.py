@@ -139,7 +139,7 @@ class Tomography(VolumeModel):
             dataset=dataset.with_(rotation_center_px=center, notes=(*dataset.notes, *remarks)),
             geometry=replace(Geometry.of(dataset), distance_m=None, source_distance_m=None),
             settings=settings,
-            shape=(ny + 2 * margin, width, number * width),
+            shape=(self._height(dataset) + 2 * margin, width, number * width),
             origin_px=(margin, (width - nx) // 2),
             view=self.row_band(ny),
             space=Absorption(voxel) if number == 1 else ChangingAbsorption(voxel, parts=number),
@@ -151,6 +151,10 @@ class Tomography(VolumeModel):
 
     def _voxel(self, dataset: Dataset) -> tuple[float, float] | None:
         return voxel_m(dataset)
+
+    def _height(self, dataset: Dataset) -> int:
+        """Rows of the volume, without margins."""
+        return dataset.window_px[0]
 
     def _width(self, dataset: Dataset, settings: Settings) -> int | None:
         """The width of the volume that the settings give."""

@@ -3,9 +3,9 @@ r"""Rays of a cone beam: from a point source to the pixels of a flat detector, w
 Lengths are voxels. In the frame of `adorym.optics.poses`, in which the rotation axis is at :math:`z' = 0`, the source
 is at :math:`(0, 0, -D)` (y, x, z), and the pixel (i, j) of the detector, whose middle is :math:`L` behind the axis, at
 
-.. math:: P_{ij} = (0, 0, L) + p\, R_z(\gamma) R_x(\alpha) R_y(\beta)\, (i + s_y,\, j + s_x,\, 0)
+.. math:: P_{ij} = (0, 0, L) + R_z(\gamma) R_x(\alpha) R_y(\beta)\, (p_y (i + s_y),\, p_x (j + s_x),\, 0)
 
-with pixels counted from the middle of the detector, their pitch p, the tilts :math:`(\beta, \alpha, \gamma)` of the
+with pixels counted from the middle of the detector, their pitches p, the tilts :math:`(\beta, \alpha, \gamma)` of the
 detector about y, x and z, and the shift s of the detector in its plane. Each ray is a pose of its own, so that line
 integrals, their adjoint and their derivatives are those of any other pose.
 """
@@ -29,7 +29,7 @@ class Cone:
         detector: ``(1,)`` L, from the rotation axis to the middle of the detector.
         tilt: ``(3,)`` of the detector about (y, x, z) in rad.
         shift: ``(2,)`` (y, x) of the detector in its plane, in its pixels.
-        pitch: Distance of its pixels.
+        pitch: (y, x) distance of its pixels.
         window: (y, x) number of its pixels.
     """
 
@@ -37,7 +37,7 @@ class Cone:
     detector: Array
     tilt: Array
     shift: Array
-    pitch: float
+    pitch: tuple[float, float]
     window: tuple[int, int]
 
     def rays(self, xp: Backend, poses: Poses) -> Poses:
@@ -54,9 +54,9 @@ class Cone:
         about_y, others = self.tilt[:1], xp.concat([0 * self.tilt[:1], self.tilt[1:]], axis=0)
         tilted = make_poses(xp, about_y, others[None]).matrices[0]
         i, j = (xp.asarray((np.arange(n) - (n - 1) / 2).astype(xp.float_dtype)) for n in self.window)
-        down, across = (i + self.shift[0])[:, None], (j + self.shift[1])[None, :]
+        down, across = self.pitch[0] * (i + self.shift[0])[:, None], self.pitch[1] * (j + self.shift[1])[None, :]
         # Rows of the inverse rotation are the axes of the detector.
-        y, x, z = (self.pitch * (down * tilted[0, axis] + across * tilted[1, axis]) for axis in range(3))
+        y, x, z = (down * tilted[0, axis] + across * tilted[1, axis] for axis in range(3))
         far = z + self.source[0] + self.detector[0]
         slopes = xp.stack([xp.reshape(each / far, (-1,)) for each in (y, x)], axis=-1)
         one = 0 * slopes[:, :1] + 1
