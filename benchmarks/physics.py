@@ -22,7 +22,7 @@ import numpy as np
 from figures import Figure, main
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Drawing
-from physics_bragg import bragg_ptychography, strong_strain
+from physics_bragg import bragg_ptychography, dislocation, strong_strain
 from physics_cone import cone_beam
 from physics_detector import pattern_shift
 from physics_electrons import electrons
@@ -227,6 +227,7 @@ MAKERS = {
     "semi_angle": semi_angle,
     "bragg_ptychography": bragg_ptychography,
     "strong_strain": strong_strain,
+    "dislocation": dislocation,
     "changing_foam": changing_foam,
     "cone_beam": cone_beam,
 }

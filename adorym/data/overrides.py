@@ -34,7 +34,9 @@ Made = TypeVar("Made", bound="Overrides")
 Positive = Annotated[float, Field(gt=0)]
 Pair = tuple[float, float]
 Pitch: TypeAlias = LengthOrAngle | tuple[LengthOrAngle, LengthOrAngle] | None
-Propagation: TypeAlias = Length | tuple[Length, ...] | Literal["far_field", "near_field"] | None
+Lengths: TypeAlias = Annotated[tuple[Length, ...], Field(min_length=1)]
+Files: TypeAlias = Annotated[tuple[InputPath, ...], Field(min_length=1)]
+Propagation: TypeAlias = Length | Lengths | Literal["far_field", "near_field"] | None
 
 
 def _position_unit(text: str) -> str:
@@ -138,13 +140,13 @@ class Overrides:
     energy: Annotated[Energy, Field(gt=0)] | None = None
     wavelength: Annotated[Length, Field(gt=0)] | None = None
     voltage: Annotated[Voltage, Field(gt=0)] | None = None
-    white: InputPath | tuple[InputPath, ...] | Path | np.ndarray | None = None
-    dark: InputPath | tuple[InputPath, ...] | Path | np.ndarray | None = None
+    white: InputPath | Files | Path | np.ndarray | None = None
+    dark: InputPath | Files | Path | np.ndarray | None = None
     hot_pixels: Positive | None = None
     pixel_size: Annotated[Length, Field(gt=0)] | tuple[Length, Length] | None = None
     detector_pixel_size: Pitch = None
-    distance: Annotated[Length, Field(gt=0)] | tuple[Length, ...] | None = None
-    source_distance: Annotated[Length, Field(gt=0)] | tuple[Length, ...] | None = None
+    distance: Annotated[Length, Field(gt=0)] | Lengths | None = None
+    source_distance: Annotated[Length, Field(gt=0)] | Lengths | None = None
     propagation_distance: Propagation = None
     positions: InputPath | Path | np.ndarray | None = None
     positions_unit: Annotated[str, AfterValidator(_position_unit)] | None = None

@@ -32,7 +32,7 @@ from adorym.data.atomic import MARGIN_BYTES, reason, whole_file
 from adorym.data.contiguous import ALIGNMENT, ArraySpec, create_contiguous
 from adorym.data.hdf5 import check_sources, put
 from adorym.data.verdict import Verdict, read_verdict, write_verdict
-from adorym.errors import DataError, WriteError
+from adorym.errors import AdorymError, DataError, WriteError
 
 REPRESENTATIONS = ("real_imag", "delta_beta", "attenuation")
 RESULT_NAME = "result.h5"
@@ -320,7 +320,9 @@ def read_result(path: str | Path, *, mapped: bool = False) -> Result:
 def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError, KeyError) as error:
+    except AdorymError:
+        raise
+    except Exception as error:  # whatever h5py, NumPy or `Result` make of values that are not what they should be
         what = "the file is truncated" if "truncated" in str(error) else "the file is damaged or cannot be read"
         raise DataError(str(path), what, found=str(error), remedy="copy it again, or run with --resume") from error
 

@@ -55,6 +55,8 @@ def source_of(path: PathLike) -> Source:
         DataError: There is no such file, or a folder does not say which of its files are meant.
     """
     if not isinstance(path, str | Path):
+        if not len(path):
+            raise DataError("data.path", "names no file", expected="a file, a folder or a list of files", found="[]")
         return _joined([source_of(each) for each in path])
     if is_series(path):
         found = series_files(path)

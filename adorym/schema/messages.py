@@ -128,7 +128,8 @@ def _expected(detail: ErrorDetails) -> str:
     if kind in ("literal_error", "enum"):
         return choices_text(_choices(detail)) if _choices(detail) else ctx["expected"]
     if kind in ("too_short", "string_too_short"):
-        return f"at least {ctx['min_length']} entries"
+        least = ctx["min_length"]
+        return "at least one entry" if least == 1 else f"at least {least} entries"
     if kind in ("too_long", "string_too_long"):
         return f"at most {ctx['max_length']} entries"
     if kind == "is_instance_of":

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from data_files import WINDOW, counts, cxi, native, positions, write
 
+from adorym.config import config_from
 from adorym.data.checks import count_statistics
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.open import open_dataset
@@ -246,3 +247,14 @@ def test_choices():
     np.testing.assert_array_equal(numbers_of("-1:", 4, "here"), [3])
     np.testing.assert_array_equal(numbers_of("2", 4, "here"), [2])
     np.testing.assert_array_equal(numbers_of((3, 1), 4, "here"), [3, 1])
+
+
+@pytest.mark.parametrize("key", ["white", "dark", "distance", "source_distance", "propagation_distance"])
+def test_an_empty_list_is_no_value(key):
+    with pytest.raises(ConfigErrors, match=rf"data\.{key}: expected .*at least one entry.*, found \[\]"):
+        config_from({"data": {"path": "a.h5", key: []}, "forward_model": "ptychography"})
+
+
+def test_no_files_are_no_data():
+    with pytest.raises(DataError, match=r"data\.path: names no file; expected a file, a folder or a list of files"):
+        open_dataset([])

@@ -135,6 +135,20 @@ def test_a_damaged_file_is_refused(tmp_path):
         read_result(path)
 
 
+@pytest.mark.parametrize(("name", "value"), [("probe", "text"), ("config", 3.5), ("object@origin_px", 7)])
+def test_a_value_of_another_kind_is_damage(tmp_path, name, value):
+    path = write_result(small(), tmp_path / "result.h5")
+    with h5py.File(path, "a") as file:
+        of, _, attribute = name.partition("@")
+        if attribute:
+            file[of].attrs[attribute] = value
+        else:
+            file.pop(of, None)
+            file[of] = value
+    with pytest.raises(DataError, match="the file is damaged or cannot be read"):
+        read_result(path)
+
+
 @pytest.mark.parametrize("attribute", ["representation", "origin_px"])
 def test_a_missing_attribute_is_named(tmp_path, attribute):
     path = write_result(small(), tmp_path / "result.h5")
