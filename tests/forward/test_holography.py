@@ -29,6 +29,7 @@ from adorym.forward.holography import Holography
 from adorym.forward.object import ObjectSettings
 from adorym.losses.counting import LeastSquares
 from adorym.metrics.holograms import map_error
+from adorym.optimizers.first_order import Adam
 from adorym.parameters import ParameterSettings
 from adorym.preconditioners import Point
 from adorym.regularizers.sparsity import L1, L2, ReweightedL1
@@ -322,6 +323,12 @@ def test_what_acts_on_the_transmission_needs_it(name):
 def test_balanced_steps_need_the_whole_object():
     with pytest.raises(ConfigError, match="forward_model.balance: 'balance' needs the whole object, but a rank"):
         reconstruction(Holography(balance=0.1), store="do")
+
+
+def test_balance_is_refused_where_steps_do_not_use_it():
+    settings = {"object": ObjectSettings(optimizer=Adam(learning_rate=0.01))}
+    with pytest.raises(ConfigError, match=r"balance: has no effect on steps of the kind 'adam'; leave it out, or 'param"):
+        build(series(), Recipe(Holography(balance=0.1), settings, LeastSquares()), RUN, np.random.default_rng(0))
 
 
 # -- one material ------------------------------------------------------------------------------------------------------
