@@ -327,7 +327,9 @@ def test_balanced_steps_need_the_whole_object():
 
 def test_balance_is_refused_where_steps_do_not_use_it():
     settings = {"object": ObjectSettings(optimizer=Adam(learning_rate=0.01))}
-    with pytest.raises(ConfigError, match=r"balance: has no effect on steps of the kind 'adam'; leave it out, or 'param"):
+    with pytest.raises(
+        ConfigError, match=r"balance: has no effect on steps of the kind 'adam'; leave it out, or 'param"
+    ):
         build(series(), Recipe(Holography(balance=0.1), settings, LeastSquares()), RUN, np.random.default_rng(0))
 
 
