@@ -120,9 +120,9 @@ def test_variations_are_added_to_the_probe_of_the_scan():
 
 def test_thick_objects_have_a_probe_of_each_scan_too():
     data = two_scans().with_(start_probe=beams())
-    run = made(data, Multislice(slices=2, spacing=1e-6), epochs=3)
+    run = made(data, Multislice(slices=2, spacing=1e-6), epochs=15)
     losses = [record.loss for record in run.epochs()]
-    assert run.problem.values["probe"].array.shape == (2, 1, *SCAN.window) and losses[-1] < losses[0]
+    assert run.problem.values["probe"].array.shape == (2, 1, *SCAN.window) and losses[-1] < 0.1 * losses[0]
 
 
 # -- files -------------------------------------------------------------------------------------------------------------
