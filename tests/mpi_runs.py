@@ -151,8 +151,8 @@ def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
     kinds += ("fourier_ptychography", "speckle_tracking", "cone_tomography", "bragg_ptychography")
     for case in (case for kind in kinds for case in MODELS[kind]() if case.name in chosen):
         own = {"object": replace(case.settings["object"], initial=Random())}
-        if case.name.startswith(("ptychotomography", "cone-moving")):
-            # With much momentum rounding errors of poses become a thousand times as large in three epochs.
+        if case.name.startswith("ptychotomography"):
+            # With much momentum few patterns make of a rounding error a thousand times as much in three epochs.
             own |= {name: ParameterSettings(optimizer=curved) for name in ("tilt", "object_shift", "rotation_angles")}
         if "dark_field" in case.settings:  # at its bound gradients are rounding errors, of which Adam makes whole steps
             own["dark_field"] = ParameterSettings(optimizer=GradientDescent(learning_rate=0.02))

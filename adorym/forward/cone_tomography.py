@@ -2,8 +2,8 @@ r"""Tomography in a cone beam, from a point source to a flat detector.
 
 As `adorym.forward.tomography`, with line integrals along the rays of :mod:`adorym.optics.cone`. The voxel is a cube, as
 wide as the detector's pixel along x, demagnified to the rotation axis by :math:`M = (D + L)/D`; pixels may be of
-another size along y. Distances of source and detector, tilts and
-shift of the detector may be refined, with the rotation axis, the angles and the poses of the volume.
+another size along y. Distances of source and detector, tilts and shift of the detector may be refined, with the
+rotation axis, the angles and the poses of the volume.
 
 Only what moves the rays is determined: a rotation of the detector about the beam is a tilt of the rotation axis about
 it, and a common factor on all lengths is one of the voxel. Do not refine both.

@@ -69,7 +69,7 @@ def _slow(rate: np.ndarray, distances_m: tuple[float, ...]) -> np.ndarray:
     return float(np.abs(distances_m).max()) * rate < np.pi / 2
 
 
-def faded(field: np.ndarray, width_px: float) -> np.ndarray:
+def _faded(field: np.ndarray, width_px: float) -> np.ndarray:
     """``field``, 1 in a rectangle and 0 outside, that rises like a squared sine over ``width_px`` from its edges."""
     ramps = []
     for axis in (0, 1):
@@ -127,7 +127,7 @@ def _factors(steps: ContrastTransfer, xp: Backend, shape: tuple[int, int]) -> tu
     grid, floor, kappa = steps.grid_of(shape), steps.floor, steps.kappa
     least, weight, beta = 0.0, np.ones(shape), None
     if steps.field is not None:
-        least, weight = 1 / (1 + (kappa or np.inf) ** -2 + floor), faded(steps.field(shape), steps.period_px(grid))
+        least, weight = 1 / (1 + (kappa or np.inf) ** -2 + floor), _faded(steps.field(shape), steps.period_px(grid))
     if kappa is None:
         alpha, beta = _filters(grid, steps.distances_m, floor)
         beta = xp.asarray(STEP * beta)
