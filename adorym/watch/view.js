@@ -368,7 +368,7 @@ class Panel {
       if (answer.status !== 200 || this.wanted !== wanted) return; // a later request is on its way
       this.picture = parsePicture(answer.body);
       this.shown = wanted;
-      this.canvas.dataset.version = this.column.state.version;
+      Object.assign(this.canvas.dataset, { version: this.column.state.version, section: `${query.axis} ${query.index}` });
     } finally {
       if (this.wanted === wanted) this.wanted = "";
     }

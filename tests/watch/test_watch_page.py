@@ -56,7 +56,7 @@ class Window:
 
     def open(self, name=None):
         self.page.goto(self.server.address)
-        self.page.wait_for_selector("canvas[data-version]")
+        self.drawn()
         if name is not None:
             self.choose(name)
         return self.page
@@ -67,7 +67,12 @@ class Window:
     def choose(self, name):
         self.entry(name).locator(".open").click()
         self.until(lambda: self.page.locator("article h2").first.inner_text() == name, name)
+        self.drawn()
+
+    def drawn(self):
+        """Wait until every picture is there; the curves come with the last of them."""
         self.page.wait_for_selector("canvas[data-version]")
+        self.wait_for("[...document.querySelectorAll('canvas')].every(c => c.dataset.version)")
 
     def pixels(self, picture, place=0):
         """Mean of red, green and blue over a picture as it is on the screen, without its transparent pixels."""
@@ -142,20 +147,22 @@ def test_pictures_change_during_a_run(window, root):
 
 def test_the_slider_goes_through_the_slices(window):
     page = window.open("foam")
-    where = page.locator(".picture h2 small").first
+    where, canvas = page.locator(".picture h2 small").first, page.locator("canvas[data-picture='delta']")
     assert where.inner_text() == "slice 15 of 28"
+    shown = lambda: canvas.get_attribute("data-section")  # noqa: E731
     seen = []
     window.slide("delta", "low", 0)
     for index in (3, 20, 27):
         window.slide("delta", "slice", index)
-        window.until(lambda k=index: where.inner_text() == f"slice {k + 1} of 28", "the slice does not follow")
-        seen.append(page.locator("canvas[data-picture='delta']").evaluate("c => c.toDataURL()"))
+        assert where.inner_text() == f"slice {index + 1} of 28"  # at once; the picture comes from the server
+        window.until(lambda k=index: shown() == f"z {k}", "the slice does not follow")
+        seen.append(canvas.evaluate("c => c.toDataURL()"))
+    assert len(set(seen)) == 3
     page.select_option(".picture [data-role='axis'] >> nth=0", "y")
-    window.until(lambda: where.inner_text().endswith("of 20"), "the axis does not follow")
+    assert where.inner_text().endswith("of 20")
+    window.until(lambda: shown().startswith("y "), "the axis does not follow")
     # Along y every section shows delta growing from the left to the right.
-    ends = page.locator("canvas[data-picture='delta']").evaluate(
-        "c => [2, c.width - 3].map(x => c.getContext('2d').getImageData(x, 5, 1, 1).data[0])"
-    )
+    ends = canvas.evaluate("c => [2, c.width - 3].map(x => c.getContext('2d').getImageData(x, 5, 1, 1).data[0])")
     assert ends[0] < 20 and ends[1] > 235
 
 
