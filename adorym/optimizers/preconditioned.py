@@ -25,8 +25,8 @@ class Preconditioned(Optimizer):
     (Maiden, Johnson & Li, Optica 4, 736 (2017), eq. (16)) for a whole batch at once; for the probe
     :math:`h \propto \sum_j |O_j|^2`. For small blocks of unknowns, such as the two coordinates of a probe position,
     :math:`h` is the block of the Gauss-Newton matrix and the step is
-    :math:`-\eta\, (h + \alpha\, \mathrm{tr}(h)/k)^{-1} g`. A learning rate of one is natural for any number of photons
-    and any unit of the parameter.
+    :math:`-\eta\, (h + \alpha\, \mathrm{tr}(h)/k)^{-1} g`, damped more where it is too long. A learning rate of one is
+    natural for any number of photons and any unit of the parameter.
 
     With momentum :math:`\mu` the step :math:`u` is Nesterov's, :math:`v \leftarrow \mu v + u`,
     :math:`x \leftarrow x - (\mu v + u)` (Sutskever et al., ICML 2013), which pauses in each pixel while no batch
@@ -37,7 +37,8 @@ class Preconditioned(Optimizer):
         learning_rate: Step :math:`\eta`, a pure number; 1 takes the whole step.
         regularization: :math:`\alpha`, fraction of the largest curvature that is added where the curvature is small.
         momentum: :math:`\mu`; 0 is a plain step.
-        maximum_step: Largest change of a block's component in one step, in the parameter's unit; none if absent.
+        maximum_step: Largest change of a block's component in one step, in the parameter's unit, which longer steps are
+            damped to; none if absent.
     """
 
     needs_curvature: ClassVar[bool] = True
@@ -94,6 +95,36 @@ class Preconditioned(Optimizer):
         # A block may be singular if a pattern does not determine all directions.
         relative = self.regularization + 1e-12
         damping = (relative / k) * xp.sum(h * unit, axis=(-2, -1), keepdims=True) * unit
-        solved = xp.solve(h + damping + np.finfo(np.float64).tiny * unit, g[..., None] + 0 * unit[:, :1])[..., 0]
-        move = xp.asarray(rate * xp.where(xp.isfinite(solved), solved, 0 * solved))
-        return move if self.maximum_step is None else xp.clip(move, -self.maximum_step, self.maximum_step)
+        damped, column = h + damping + np.finfo(np.float64).tiny * unit, g[..., None] + 0 * unit[:, :1]
+        move = rate * _solved(xp, damped, column)
+        if self.maximum_step is not None:
+            known = isinstance(gradient.curvature_max, float)  # else a device, which is not asked for a number
+            if not known or float(xp.max(xp.abs(move))) > self.maximum_step:
+                move = _limited(xp, damped, rate * column, move, self.maximum_step)
+        return xp.asarray(move[..., 0])
+
+
+def _limited(xp: Backend, h: Array, g: Array, move: Array, longest: float) -> Array:
+    r"""Steps of which no component exceeds ``longest``: blocks that exceed it are damped.
+
+    A component cut off alone would turn the step out of its direction, and leave the others with the errors of a step
+    that is too long. Here :math:`(h + \lambda)^{-1} g` has about the right length: :math:`\lambda` is the first Newton
+    step for :math:`1/|s|`, which is nearly linear in it (Moré & Sorensen, SIAM J. Sci. Stat. Comput. 4, 553 (1983)).
+    Directions that are badly determined are shortened the most.
+    """
+    excess = xp.maximum(_largest(xp, move) / longest - 1, 0.0)
+    bent = xp.sum(move * _solved(xp, h, move), axis=(-2, -1), keepdims=True)
+    square = xp.sum(move * move, axis=(-2, -1), keepdims=True)
+    added = excess * square / xp.where(bent > 0, bent, 0 * bent + 1)
+    move = _solved(xp, h + added * xp.asarray(np.eye(h.shape[-1]), exact=True), g)
+    return move / xp.maximum(_largest(xp, move) / longest, 1.0)
+
+
+def _largest(xp: Backend, move: Array) -> Array:
+    return xp.max(xp.abs(move), axis=(-2, -1), keepdims=True)
+
+
+def _solved(xp: Backend, h: Array, g: Array) -> Array:
+    """``h^-1 g`` ``(..., k, 1)``; 0 where there is none."""
+    solved = xp.solve(h, g)
+    return xp.where(xp.isfinite(solved), solved, 0 * solved)

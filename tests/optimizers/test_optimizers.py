@@ -227,7 +227,32 @@ def test_preconditioned_step_takes_blocks(xp, rng):
 def test_preconditioned_step_is_limited(xp):
     h, g = np.array([np.eye(2)] * 3), np.array([[5.0, -0.1], [-7.0, 0.2], [0.3, 0.4]])
     made, _ = run(xp, Preconditioned(regularization=0.0, maximum_step=0.5), np.zeros((3, 2)), lambda x: g, h)
-    np.testing.assert_allclose(made, -np.clip(g, -0.5, 0.5))
+    # Too long ones keep their direction where all directions are determined equally well.
+    np.testing.assert_allclose(made, [[-0.5, 0.01], [0.5, -0.1 / 7], [-0.3, -0.4]])
+
+
+def test_a_direction_that_is_not_determined_does_not_hold_back_the_others(xp):
+    turned = np.array([[0.6, -0.8], [0.8, 0.6]])
+    h = turned @ np.diag([1.0, 1e-7]) @ turned.T
+    g = turned @ np.array([-0.2, 1e-4])  # steps of 0.2, and of a thousand backwards
+    steps = Preconditioned(regularization=0.0, maximum_step=0.5)
+    made, _ = run(xp, steps, np.zeros((1, 2)), lambda x: g[None], h[None])
+    along, across = turned.T @ made[0]
+    assert 0.15 < along <= 0.2 and -0.7 < across < -0.3
+    assert np.abs(made).max() == pytest.approx(0.5)
+
+
+def test_a_limited_step_is_as_exact_as_it_is_short(xp, rng):
+    """A step forty times too long, with errors of the curvature of 1e-5, as of differences in single precision."""
+    slopes = noise(rng, (50, 6, 3))
+    h = np.einsum("nia,nib->nab", slopes, slopes)
+    error = 1e-5 * noise(rng, h.shape)
+    g = np.einsum("nab,nb->na", h, 0.2 * noise(rng, (50, 3)))
+    steps = Preconditioned(regularization=0.01, maximum_step=5e-3)
+    exact, off = (
+        run(xp, steps, np.zeros((50, 3)), lambda x: g, each)[0] for each in (h, h * (1 + error + error.swapaxes(1, 2)))
+    )
+    assert np.abs(off - exact).max() < 3e-4 * 5e-3  # 1e-3 and more where components are cut off
 
 
 def test_preconditioned_step_without_curvature_does_not_move(xp, rng):
