@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from tiny_bragg_scan import DEPTH, GAMMA_RAD, BraggScanTiny
 from tiny_crystal import LATTICE_M, REFLECTIONS, Peak
-from tiny_holograms import series, truth_of
+from tiny_holograms import joined, series, truth_of
 from tiny_multislice import ThickScan
 from tiny_scan import REGIMES, Exact, Scan
 
@@ -456,8 +456,10 @@ def _as_it_says(case: ModelCase) -> ModelCase:
     """The same with the patterns that the model itself predicts of the truth."""
     problem = case.problem()
     insert(problem, case.truth(problem.store.shape, problem.bound.origin_px))
-    exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(case.dataset.n_patterns)))
-    return replace(case, dataset=case.dataset.with_(patterns=Exact(problem.bound.from_model_frame(exact))))
+    ready = problem.dataset
+    exact = problem.bound.from_model_frame(problem.xp.to_numpy(predict_patterns(problem, np.arange(ready.n_patterns))))
+    exact = exact if ready.tile_corners_px is None else joined(ready, exact)
+    return replace(case, dataset=case.dataset.with_(patterns=Exact(exact)))
 
 
 def _thin_cases() -> list[ModelCase]:
@@ -706,9 +708,13 @@ def holotomography_cases() -> list[ModelCase]:
         "beam_shape",
     )
     level = (*names, "common_distance", "illumination")
+    fewer = {"theta_rad": np.linspace(0.2, 2.7, 5), "angle_index": np.repeat(np.arange(5), 2)}
+    high = series((16, 9), patterns=Exact(np.full((10, 16, 9), 100.0)), propagation_distance_m=[0.03, 0.06], **fewer)
+    tiles = HoloTomography(buffer_px=3, center=0.2, tile_memory_gib=7.5e-5)
     return [
         _seen_volume("holotomography-level", HoloTomography(buffer_px=3, center=0.4), one, level),
         _seen_volume("holotomography-moving", HoloTomography(buffer_px=3, center=-0.3), several, moving),
+        _seen_volume("holotomography-tiles", tiles, high, (*names, "tilt", "object_shift", "affine", "illumination")),
     ]
 
 

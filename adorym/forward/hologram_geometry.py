@@ -74,9 +74,26 @@ class HologramGeometry(Geometry):
         return (self.picture_px[0] + 2 * y, self.picture_px[1] + 2 * x), (y, x)
 
     def in_frame(self, window_px: tuple[int, int]) -> tuple[int, int]:
-        """(y, x) size of the object window that a pattern of that size needs."""
+        """(y, x) size of the whole object, of which a pattern needs a window of that size."""
         y, x = (n + p - w for n, p, w in zip(window_px, self.picture_px, self.window_px, strict=True))
         return y, x
+
+    def with_rim(self, window_px: tuple[int, int]) -> tuple[int, int]:
+        """(y, x) size of the object window, without a margin, that a pattern of that size needs."""
+        return window_px[0] + 2 * self.extra_px[0], window_px[1] + 2 * self.extra_px[1]
+
+    def counted(self, corner_px: tuple[int, int], size: tuple[int, int]) -> tuple[slice, slice]:
+        """The pixels of an object window of that ``size`` that count for a pattern: its own, and the rim at an edge.
+
+        Args:
+            corner_px: (y, x) first pixel of the pattern in its hologram.
+            size: (y, x) size of the window, as large as the pattern and a rim on each side.
+        """
+        part: list[slice] = []
+        for first, n, w, p in zip(corner_px, size, self.window_px, self.picture_px, strict=True):
+            edge = (n - w) // 2
+            part.append(slice(0 if first == 0 else edge, n if first + w == p else edge + w))
+        return part[0], part[1]
 
 
 def hologram_geometry(

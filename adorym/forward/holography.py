@@ -141,7 +141,7 @@ class Holography(ForwardModel):
         geometry = hologram_geometry(dataset, self.buffer_px, self.propagation)
         self.check(dataset, geometry, settings)
         tiling = divide(
-            dataset.window_px, 0, self.tile_memory_gib, lambda size: BYTES * math.prod(geometry.in_frame(size))
+            dataset.window_px, 0, self.tile_memory_gib, lambda size: BYTES * math.prod(geometry.with_rim(size))
         )
         if tiling is not None:
             LOG.info("%s x %s tiles of %s x %s px", *tiling.tiles, *tiling.window_px)
@@ -350,12 +350,8 @@ def _seen_by(batch: HologramBatch, size: tuple[int, int]) -> np.ndarray:
     Pixels outside the hologram count for the tiles at its edge.
     """
     geometry, counts = batch.geometry, np.zeros((len(batch.view_corners_px), *size))
-    for k, (corner, group) in enumerate(zip(batch.view_corners_px, _groups(batch), strict=True)):
-        part: list[slice] = []
-        for first, n, w, p in zip(corner, size, geometry.window_px, geometry.picture_px, strict=True):
-            edge = (n - w) // 2
-            part.append(slice(0 if first == 0 else edge, n if first + w == p else edge + w))
-        counts[k][tuple(part)] = len(group.index)
+    for k, ((y, x), group) in enumerate(zip(batch.view_corners_px.tolist(), _groups(batch), strict=True)):
+        counts[k][geometry.counted((y, x), size)] = len(group.index)
     return counts
 
 

@@ -4,26 +4,32 @@ r"""Holotomography: near-field holograms of a volume, at one or several distance
 
 with the line integrals :math:`A_a w` of the volume at each angle (`adorym.forward.volume`), followed by holography of a
 thin object (`adorym.forward.holography`) with all its refinements (Cloetens et al., Appl. Phys. Lett. 75, 2912 (1999)).
-The volume is as high and wide as the holograms with their buffer, so that fringes do not wrap around.
+The volume is as high and wide as the holograms with their buffer, so that fringes do not wrap around. Large holograms
+are divided into tiles: a batch then needs the rows of the volume behind its tiles, and waves no larger than a tile and
+its rim.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from adorym.data.dataset import Dataset
+from adorym.data.tiles import divide, tiled
 from adorym.forward.base import BoundModel, Request
 from adorym.forward.hologram_geometry import HologramGeometry, Propagation, hologram_geometry
 from adorym.forward.hologram_parameters import PARAMETERS, derived
-from adorym.forward.holography import Group, HologramBatch, Holography, received
+from adorym.forward.holography import BYTES, Group, HologramBatch, Holography, received
 from adorym.forward.object import Settings, margin_px
-from adorym.forward.views import WholeObject
-from adorym.forward.volume import GAUGES, VolumeModel, volume_parameters, volume_space
+from adorym.forward.views import TileBands
+from adorym.forward.volume import GAUGES, VolumeModel, frame, surrogate, volume_parameters, volume_space
 from adorym.losses.base import Loss
+from adorym.optics.projector import Joseph, Projector
 from adorym.optics.representation import transmission_of
 from adorym.parameters import OBJECT, Parameter
 from adorym.preconditioners import Diagonal, Point
@@ -32,6 +38,9 @@ from adorym.units import Pixels
 from adorym.updates import FactorGauge
 from adorym.wrapper.base import Array, Backend
 
+LOG = logging.getLogger("adorym")
+# Bytes per voxel of a band and its gradient, in single precision.
+VOXEL_BYTES = 2 * 8
 # Parameters of the thin object at one angle that the volume replaces.
 NOT_OF_VOLUME = ("object", "log10_kappa")
 
@@ -48,12 +57,15 @@ class HoloTomography(VolumeModel):
         buffer_px: Pixels by which the volume exceeds the holograms on each side; if absent, the reach of the
             diffracted light.
         center: x of the rotation axis from the middle of the detector; that of the data, or 0, if absent.
+        tile_memory_gib: Holograms are divided into tiles if one of them, with the rows of the volume behind it, needs
+            more memory: less memory, more transforms.
         fused: Use the operation with hand-written adjoints where possible.
     """
 
     propagation: Propagation = "auto"
     buffer_px: int | None = Field(None, ge=0)
     center: Pixels | None = None
+    tile_memory_gib: float = Field(2.0, gt=0)
     fused: bool = True
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
@@ -78,7 +90,13 @@ class HoloTomography(VolumeModel):
             dataset = dataset.with_(rotation_center_px=float(self.center))
         geometry = hologram_geometry(dataset, self.buffer_px, self.propagation)
         self.thin.check(dataset, geometry, settings)
+        tiling = divide(dataset.window_px, 0, self.tile_memory_gib, lambda size: _bytes(geometry, size))
+        if tiling is not None:
+            LOG.info("%s x %s tiles of %s x %s px", *tiling.tiles, *tiling.window_px)
+            dataset = tiled(dataset, tiling)
+            geometry = hologram_geometry(dataset, self.buffer_px, self.propagation)
         (ny, nx), origin = geometry.frame(margin_px(settings, 0, 0))
+        height = geometry.window_px[0]
         return BoundModel(
             model=self,
             dataset=dataset,
@@ -86,7 +104,7 @@ class HoloTomography(VolumeModel):
             settings=settings,
             shape=(ny, nx, nx),
             origin_px=origin,
-            view=WholeObject(),
+            view=TileBands(height, geometry.picture_px[0], self.row_band(height).reach),
             space=volume_space(settings, geometry, self.regime),
             updates=(*GAUGES, FactorGauge("intensity_scale", "illumination")),
             derived=lambda values: derived(values, geometry),
@@ -95,7 +113,7 @@ class HoloTomography(VolumeModel):
 
     # -- physics ---------------------------------------------------------------------------------------------------
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch) -> Array:
-        """Intensities ``(n, y, x)`` in counts from the volume ``obj`` ``(1, y, x, z)`` complex exponent."""
+        """Intensities ``(n, y, x)`` in counts from bands of the volume ``obj`` ``(k, y, x, z)`` complex exponent."""
         return self._predict(xp, obj, params, batch, fused=False)
 
     def objective(
@@ -108,37 +126,118 @@ class HoloTomography(VolumeModel):
     def _predict(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch, *, fused: bool
     ) -> Array:
-        seen, groups = self.transmissions(xp, obj, params, batch), _groups(batch)
-        light: Array = params.get("illumination", float(np.sqrt(batch.geometry.open_beam_counts)))
-        parts = [
-            self.thin.holograms(xp, one * light, params, batch, here, fused=fused)
-            for one, here in zip(xp.unstack(seen), groups, strict=True)
-        ]
+        windows = _windows(batch)
+        groups, size = [window.group for window in windows], _size(batch)
+        parts = []
+        for window, exponent in zip(windows, self.exponents(xp, obj, params, batch, self.projector), strict=True):
+            light: Array = float(np.sqrt(batch.geometry.open_beam_counts))
+            if "illumination" in params:
+                light = window.cut(params["illumination"], size)
+            wave = transmission_of(xp, exponent) * light
+            parts.append(self.thin.holograms(xp, wave, params, batch, window.group, fused=fused))
         return self.thin.gathered(xp, parts, groups, params, batch)
 
-    def transmissions(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch) -> Array:
-        """``(a, Y, X)`` transmission at each angle of the batch, from the volume."""
-        first = np.array([group.index[0] for group in _groups(batch)])
-        integrals = self.project(xp, obj[0], self.poses(xp, params, first), (0, batch.object_shape[0]), batch)
-        return transmission_of(xp, integrals)
+    def exponents(
+        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch, projector: Projector
+    ) -> list[Array]:
+        """``(Y, X)`` line integrals behind each of `_windows`, linear in the bands ``obj`` ``(k, y, x, z)``."""
+        windows, size, found = _windows(batch), _size(batch), []
+        for k, first_row in enumerate(batch.view_corners_px[:, 0].tolist()):
+            here = [window for window in windows if window.band == k]
+            angles, first = np.unique([window.angle for window in here], return_index=True)
+            low = min(window.corner_px[0] for window in here)
+            height = max(window.corner_px[0] for window in here) + size[0] - low
+            poses = self.poses(xp, params, np.array([here[i].group.index[0] for i in first]))
+            seen = projector.project(
+                xp, obj[k], poses, replace(frame(poses, (low, height), batch), first_row=first_row)
+            )
+            each = dict(zip(angles.tolist(), xp.unstack(seen), strict=True))
+            found += [window.cut(each[window.angle], size, low) for window in here]
+        return found
 
     def object_curvature(self, point: Point) -> Array:
-        r"""Curvature by the volume ``(1, y, x, z)``, over the weight.
+        r"""Curvature by the bands of the volume ``(k, y, x, z)``, over the weight.
 
         By a line integral w it is :math:`|\partial T/\partial w|^2 = |T|^2` times the incident intensity and the number
-        of patterns at the angle, since propagation conserves energy.
+        of patterns at the angle that contain the pixel, since propagation conserves energy.
         """
-        xp, params, batch, groups = point.xp, point.params, point.batch, _groups(point.batch)
-        seen = self.transmissions(xp, point.obj, params, batch)
-        light = xp.abs2(params["illumination"]) if "illumination" in params else batch.geometry.open_beam_counts
-        pictures = np.array([len(group.index) for group in groups], float).reshape(-1, 1, 1)
-        q = xp.abs2(seen) * light * xp.asarray(pictures)
+        xp, params, batch, windows, size = (
+            point.xp,
+            point.params,
+            point.batch,
+            _windows(point.batch),
+            _size(point.batch),
+        )
+        groups = [window.group for window in windows]
+        fraction: Any = [1.0]
         if batch.mask is not None:
-            q = q * received(xp, batch.mask, batch.geometry, (seen.shape[-2], seen.shape[-1]), groups)
-        poses = self.poses(xp, params, np.array([group.index[0] for group in groups]))
-        return self.surrogate(xp, point.obj[0], poses, q, batch, 0)[None]
+            fraction = received(xp, batch.mask, batch.geometry, size, groups)
+        found = []
+        for i, exponent in enumerate(self.exponents(xp, point.obj, params, batch, self.projector)):
+            window, counts = windows[i], np.zeros(size)
+            place = (window.corner_px[0], window.corner_px[1])
+            counts[batch.geometry.counted(place, size)] = len(window.group.index)
+            light: Array = batch.geometry.open_beam_counts
+            if "illumination" in params:
+                light = xp.abs2(window.cut(params["illumination"], size))
+            seen = xp.abs2(transmission_of(xp, exponent)) * light * xp.asarray(counts)
+            found.append(seen * fraction[min(i, len(fraction) - 1)])
+
+        def projected(ones: Array) -> Array:
+            return xp.stack(self.exponents(xp, ones, params, batch, Joseph()))
+
+        return surrogate(xp, projected, tuple(point.obj.shape), xp.stack(found))
 
 
-def _groups(batch: HologramBatch) -> list[Group]:
-    """The patterns of each angle."""
-    return [Group(np.flatnonzero(batch.angles == angle)) for angle in np.unique(batch.angles)]
+@dataclass(frozen=True, eq=False)
+class _Window:
+    """The window of the projection at one angle that some patterns of a batch need.
+
+    Attributes:
+        angle: Number of the angle.
+        band: Number of the band of the view that it is projected from.
+        corner_px: (y, x) its first pixel in the projection of the whole volume; that of its tile in the hologram, too.
+        group: The patterns.
+    """
+
+    angle: int
+    band: int
+    corner_px: tuple[int, int]
+    group: Group
+
+    def cut(self, field: Array, size: tuple[int, int], first_row: int = 0) -> Array:
+        """This window of a ``field`` ``(y, x)`` that begins in row ``first_row``."""
+        y, x = self.corner_px[0] - first_row, self.corner_px[1]
+        if (y, x, *size) == (0, 0, *map(int, field.shape)):
+            return field
+        return field[y : y + size[0], x : x + size[1]]
+
+
+def _size(batch: HologramBatch) -> tuple[int, int]:
+    """(y, x) size of a window: a tile and its rim."""
+    geometry = batch.geometry
+    rim = (n - p for n, p in zip(batch.object_shape[:2], geometry.picture_px, strict=True))
+    y, x = (w + r for w, r in zip(geometry.window_px, rim, strict=True))
+    return y, x
+
+
+def _windows(batch: HologramBatch) -> list[_Window]:
+    """The windows of the patterns of a batch, band after band."""
+    size, geometry = _size(batch), batch.geometry
+    edge = [(n - p) // 2 for n, p in zip(batch.object_shape[:2], geometry.picture_px, strict=True)]
+    bands = batch.view_corners_px[:, 0] + batch.view_px[0] / 2
+    places = np.column_stack([batch.angles, batch.corners_px - edge])
+    distinct, which = np.unique(places, axis=0, return_inverse=True)
+    found = []
+    for i, (angle, y, x) in enumerate(distinct.tolist()):
+        off = tuple(c + (w - p) / 2 for c, w, p in zip((y, x), geometry.window_px, geometry.picture_px, strict=True))
+        # Where poses reach beyond the volume bands of several rows of tiles may be one; else it is their own.
+        band = int(np.argmin(np.abs(bands - (y + size[0] / 2))))
+        found.append(_Window(angle, band, (y, x), Group(np.flatnonzero(which.ravel() == i), (off[0], off[1]))))
+    return sorted(found, key=lambda window: window.band)
+
+
+def _bytes(geometry: HologramGeometry, window_px: tuple[int, int]) -> float:
+    """Bytes of the band behind a pattern of that size, of its wave, and of their gradients, in single precision."""
+    (y, x), across = geometry.with_rim(window_px), geometry.with_rim(geometry.picture_px)[1]
+    return VOXEL_BYTES * y * across**2 + BYTES * y * x

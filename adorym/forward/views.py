@@ -81,6 +81,28 @@ class RowBand(View):
 
 
 @dataclass(frozen=True)
+class TileBands(View):
+    """Bands ``(k, y, x, z)`` of all columns, one for each row of tiles, with its rim and the rows that poses bring in.
+
+    Attributes:
+        height_px: Rows of a pattern, which may be a tile of a detector image.
+        picture_px: Rows of a whole image; the rim is the object's height beyond it.
+        reach: Number of rows that a pattern may need beyond its own and the rim.
+    """
+
+    height_px: int
+    picture_px: int
+    reach: Reach
+    follows: ClassVar[tuple[str, ...]] = RowBand.follows
+
+    def windows(self, corners_px: np.ndarray, object_shape: tuple[int, ...], present: Present) -> Windows:
+        beyond = (object_shape[0] - self.picture_px) // 2 + self.reach(present, object_shape)
+        height = min(self.height_px + 2 * beyond, object_shape[0])
+        low = np.unique(np.clip(corners_px[:, 0] - beyond, 0, object_shape[0] - height))
+        return Windows(np.column_stack([low, 0 * low]).astype(np.int64), (height, object_shape[1]))
+
+
+@dataclass(frozen=True)
 class Tiles(View):
     """The distinct windows of a batch, with a rim: patterns at the same place share one window.
 

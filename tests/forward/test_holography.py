@@ -142,6 +142,14 @@ def test_tiles_predict_what_whole_holograms_show(cone, monkeypatch):
     assert relative_error(found[1], found[0]) < 2e-3
 
 
+def test_the_memory_of_a_tile_counts_its_rim():
+    data = series((40, 42))
+    whole, half = (64 * (rows + 2 * 20) * (42 + 2 * 20) / 2**30 for rows in (40, 20))
+    for memory, height in ((whole, 40), (half, 20)):
+        problem = reconstruction(Holography(buffer_px=20, tile_memory_gib=memory), data).problem
+        assert problem.dataset.window_px == (height, 42)
+
+
 def test_tiles_reach_the_same_object(monkeypatch):
     data = series((40, 42), propagation_distance_m=np.linspace(0.03, 0.2, N))
     data = data.with_(patterns=Exact(100 * (1 + 0.2 * np.random.default_rng(0).random((N, 40, 42)))))

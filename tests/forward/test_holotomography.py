@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 from cases import insert
 from laws import relative_error
-from tiny_holograms import N, series
+from tiny_holograms import N, joined, series
 from tiny_scan import Exact
 
 from adorym.constraints.object import Homogeneous, NonNegativity
+from adorym.data.tiles import Tiling
 from adorym.engine.loop import Reconstruction
 from adorym.engine.outcome import outcome, predict_patterns
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
-from adorym.errors import ConfigError
+from adorym.errors import ConfigError, GeometryError
+from adorym.forward import holotomography
 from adorym.forward.holography import Holography
 from adorym.forward.holotomography import HoloTomography
 from adorym.forward.object import ObjectSettings
@@ -134,3 +136,51 @@ def test_every_picture_of_an_angle_counts_in_the_curvature():
         one, four, other = curvature([0]), curvature([0, 1, 2, 3]), curvature([16, 17])
         assert four == pytest.approx(4 * one)
         assert (other[inner].max() < 0.3 * one[inner].min()) == blind
+
+
+@pytest.mark.parametrize("tiles", [(2, 1), (2, 3)])
+@pytest.mark.parametrize("moved", [False, True])
+def test_tiles_predict_what_whole_holograms_show(tiles, moved, monkeypatch):
+    """But for fringes finer than the buffer is made for: a tile's window ends within the object."""
+    data = series((31, 34), **SEVERAL, theta_rad=np.linspace(0.2, 3, 5))
+    names, found, rng = ["affine", "illumination", "tilt", "object_shift"], [], np.random.default_rng(0)
+    maps = np.tile([1.0, 0, 0, 0, 1, 0], (N, 1)) + 0.01 * rng.normal(size=(N, 6))
+    poses = {"tilt": 0.05 * rng.normal(size=(5, 3)), "object_shift": rng.normal(size=(5, 2))} if moved else {}
+    for cut in (None, tiles):
+        monkeypatch.setattr(holotomography, "divide", lambda field, *_, n=cut: n and Tiling(field, n))
+        problem = reconstruction(HoloTomography(buffer_px=18), data, names[: 4 if moved else 2]).problem
+        obj = 0.3 * ball(problem.store.shape)
+        y, x = np.indices(obj.shape[:2]) / 15
+        insert(problem, poses | {"object": obj, "affine": maps, "illumination": 10 + np.sin(y + 0.3 * x) + 0j})
+        found.append(predicted(problem) if cut is None else joined(problem.dataset, predicted(problem)))
+    assert relative_error(found[1] - 100, found[0] - 100) < 3e-3
+
+
+def test_tiles_reach_the_same_volume_and_need_fewer_rows(monkeypatch):
+    data = series((24, 13), **SEVERAL, theta_rad=np.linspace(0.2, 3, 5))
+    made = reconstruction(HoloTomography(buffer_px=8), data).problem
+    truth = ball(made.store.shape)
+    insert(made, {"object": truth})
+    data, volumes = data.with_(patterns=Exact(predicted(made))), []
+    for tiles in (None, (3, 1)):
+        monkeypatch.setattr(holotomography, "divide", lambda field, *_, n=tiles: n and Tiling(field, n))
+        run = reconstruction(HoloTomography(buffer_px=8), data, constraints=MATERIAL, epochs=30, batch_size=10**6)
+        list(run.epochs())
+        volumes.append(run.problem.store.values())
+        first = np.arange(N)
+        assert run.problem.view(first, run.problem.corners_px(first)).shape == (40 if tiles is None else 24, 29)
+    assert relative_error(*volumes) < 0.02 and np.corrcoef(volumes[1].imag.ravel(), truth.imag.ravel())[0, 1] > 0.8
+
+
+def test_the_memory_of_a_tile_counts_its_rim_and_the_volume_behind_it():
+    data = series((24, 13), **SEVERAL, theta_rad=np.linspace(0.2, 3, 5))
+    of_rows = lambda rows: (16 * (rows + 16) * 29**2 + 64 * (rows + 16) * 29) / 2**30  # noqa: E731
+    for rows, height in ((24, 24), (23.9, 12), (8, 8)):
+        bound = HoloTomography(buffer_px=8, tile_memory_gib=of_rows(rows)).bind(data, settings_of(HoloTomography))
+        assert bound.geometry.window_px == (height, 13) and bound.shape == (40, 29, 29)
+    with pytest.raises(GeometryError, match="not even the smallest tile fits"):
+        HoloTomography(buffer_px=8, tile_memory_gib=of_rows(0)).bind(data, settings_of(HoloTomography))
+
+
+def settings_of(model):
+    return {"object": model.refinable["object"].settings()}
