@@ -152,6 +152,7 @@ class Parameter:
         if not isinstance(initial, (int, float, str)):
             return value
         given = _read_initial(initial, self.unit, f"parameters.{name}.initial")
+        self._check_range(given, f"parameters.{name}.initial")
         if given.ndim > 1 and given.shape[-2:] == bound.dataset.window_px and not self.object_frame:
             given = bound.to_model_frame(given)  # an image as the detector sees it
         elif self.per != "run" and given.ndim == 1 and np.shape(value) == (len(given), 1):
@@ -162,6 +163,18 @@ class Parameter:
             raise ConfigError(
                 f"parameters.{name}.initial", "wrong shape", expected=np.shape(value), found=np.shape(given)
             ) from None
+
+    def _check_range(self, given: np.ndarray, where: str) -> None:
+        """Refuse start values that no step would reach; a smallest value just above 0 is for steps alone."""
+        low, high = (None, None) if self.bounds is None or np.iscomplexobj(given) else self.bounds
+        if low is not None and np.any(given < min(low, 0.0)):
+            expected, found = f"{min(low, 0.0):g} or more", np.min(given)
+        elif high is not None and np.any(given > high):
+            expected, found = f"{high:g} or less", np.max(given)
+        else:
+            return
+        what = "a start value is out of the range of this parameter"
+        raise ConfigError(where, what, expected=expected, found=f"{found:g}", remedy="correct the values")
 
     def default_optimizer(self) -> Optimizer:
         """The default optimizer."""

@@ -26,6 +26,7 @@ from physics_bragg import bragg_ptychography, dislocation, strong_strain
 from physics_cone import cone_beam
 from physics_detector import pattern_shift
 from physics_electrons import electrons
+from physics_hardening import hardening
 from physics_models import fourier_ptychography, speckle_tracking
 from physics_runs import ENERGY_EV, PIXEL_M, STATIC, error, measured, run
 from physics_states import mixed_states
@@ -229,6 +230,7 @@ MAKERS = {
     "strong_strain": strong_strain,
     "dislocation": dislocation,
     "changing_foam": changing_foam,
+    "hardening": hardening,
     "cone_beam": cone_beam,
 }
 

@@ -39,7 +39,7 @@ from mpi_launch import run as mpirun
 from mpi_runs import recipes, solved
 
 from adorym.commands.check import check
-from adorym.commands.verify import verify
+from adorym.commands.verify import NAMES, verify
 from adorym.data.result import read_result
 from adorym.data.seal import state_of
 from adorym.engine.checkpoint import CHECKPOINT_NAME
@@ -173,7 +173,7 @@ def _folder(parent: Path, name: str) -> Path:
 
 
 def _verified(folder: Path) -> list:
-    return verify(folder / "out") if list((folder / "out").glob("*.h5")) else []
+    return verify(folder / "out") if any((folder / "out" / name).exists() for name in NAMES) else []
 
 
 def flips() -> Iterator[Figure]:

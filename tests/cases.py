@@ -587,6 +587,7 @@ def _seen_volume(name: str, model: ForwardModel, dataset: Dataset, names: Collec
             "relative_distances": 0.01,
             "affine": 0.02,
             "time_course": 0.1,
+            "beam_hardening": 0.1,
             "detector_roll": 0.03,
             "detector_tilt": 0.03,
             "detector_shift": 0.3,
@@ -610,6 +611,7 @@ GEOMETRY_SCALES = {
     "relative_distances": 0.02,
     "object": 0.05,
     "time_course": 0.1,
+    "beam_hardening": 0.02,
     "detector_roll": 2e-4,
     "detector_tilt": 2e-4,
     "detector_shift": 2e-3,
@@ -627,6 +629,7 @@ def tomography_cases() -> list[ModelCase]:
     return [
         _seen_volume("tomography-level", Tomography(center=0.4), dataset, names),
         _seen_volume("tomography-changing", Tomography(center=0.4), dataset, (*names, "time_course")),
+        _seen_volume("tomography-hard", Tomography(center=0.4), dataset, (*names, "beam_hardening")),
         _seen_volume("tomography-moving", Tomography(center=-0.3, axis_tilt=(0.1, 0.03)), dataset, moving),
     ]
 

@@ -94,6 +94,22 @@ def test_start_value_that_cannot_be(tmp_path):
 
 
 # -- how ---------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("bounds", "initial", "match"),
+    [
+        ((0.001, None), -1.0, "out of the range of this parameter; expected 0 or more; found -1; correct the values"),
+        ((0.0, 1.0), 1.5, "expected 1 or less; found 1.5"),
+        ((-2.0, None), -3.0, "expected -2 or more; found -3"),
+    ],
+)
+def test_start_value_out_of_range_is_refused(bounds, initial, match):
+    spec = Parameter(start=0.5, bounds=bounds)
+    with pytest.raises(ConfigError, match=rf"parameters\.thing\.initial: .*{match}"):
+        start(spec, initial=initial)
+    for sound in (0.0, 0.5):
+        assert start(spec, initial=sound) == sound
+
+
 def test_positions_keep_their_digits_in_single_precision(xp):
     far = np.array([[123456.789012, -98765.432109]])
     value = make_value(xp, "probe_positions", Ptychography.refinable["probe_positions"], ParameterSettings(), far)

@@ -17,7 +17,7 @@ from adorym.engine.gradients import batch_gradients
 from adorym.engine.problem import Problem
 from adorym.engine.settings import Plateau
 from adorym.errors import RunError
-from adorym.parameters import OBJECT
+from adorym.parameters import OBJECT, Value
 from adorym.storage.base import LikeObject
 from adorym.wrapper.base import Array
 
@@ -162,3 +162,22 @@ def restore_if_worse(problem: Problem, before: Best, loss: float) -> None:
             "autofocus: the object in focus fits worse, with a loss of %.3g instead of %.3g; it is left as it was. "
             "Search the focus in earlier epochs with 'forward_model.autofocus.at'", loss, before.loss,
         )  # fmt: skip
+
+
+def second_look(problem: Problem, epoch: int, total: int, rates: Mapping[str, float]) -> dict[str, np.ndarray]:
+    """Values of the parameters that are refined for the second time in ``epoch``: before, an object may be empty."""
+    values = {name: problem.values[name] for name in rates if name != OBJECT}
+
+    def begun(value: Value) -> bool:
+        last = epoch - value.settings.every
+        waited = not value.schedule.factor(last - value.settings.every, total)
+        return last == value.settings.start or (last > value.settings.start and waited)
+
+    return {name: problem.xp.to_numpy(value.array).copy() for name, value in values.items() if begun(value)}
+
+
+def warn_unmoved(problem: Problem, before: Mapping[str, np.ndarray]) -> None:
+    """Warn of the parameters that still have the values ``before``."""
+    for name, values in before.items():
+        if np.array_equal(values, problem.xp.to_numpy(problem.values[name].array)):
+            LOG.warning("parameters.%s: the loss does not depend on it in this run; refining it has no effect", name)

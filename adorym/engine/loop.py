@@ -23,6 +23,8 @@ from adorym.engine.guard import (
     on_plateau,
     recovered,
     rounding,
+    second_look,
+    warn_unmoved,
 )
 from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
@@ -32,7 +34,7 @@ from adorym.engine.shown import glance
 from adorym.engine.solve import SolverStep
 from adorym.engine.step import GradientStep, apply_due, finish_epoch
 from adorym.errors import ConfigError, ConfigErrors, RunError, suggestion
-from adorym.parameters import OBJECT, Value
+from adorym.parameters import Value
 from adorym.schema import build as build_component
 from adorym.schema import dump
 from adorym.schema.messages import prefixed
@@ -307,7 +309,7 @@ class Reconstruction:
         if progress.batch == 0 and epoch > 0:
             self._apply_updates("start", self._state(total, epoch, rates))
         parts, before = self.batches(), progress.partial_time_s
-        moved = _snapshot(problem, epoch, total, rates) if progress.batch == 0 else {}
+        moved = second_look(problem, epoch, total, rates) if progress.batch == 0 else {}
         first, step = progress.batch, GradientStep(problem)
         for i in range(first, len(parts)):
             if i > first and self._agreed_to_stop():
@@ -332,7 +334,7 @@ class Reconstruction:
         check_finite(progress.partial_loss, f"epoch {epoch + 1}", rates)
         finish_epoch(problem, rates, epoch)
         self._apply_updates("end", self._state(total, epoch + 1, rates))
-        _warn_unmoved(problem, moved)
+        warn_unmoved(problem, moved)
         return self._close_epoch(total, rates, before + time.perf_counter() - start)
 
     def _time_batch(self, taken: float) -> None:
@@ -382,19 +384,3 @@ class Reconstruction:
             "the loss rose from %.3g to %.3g in epoch %d: learning rates are multiplied by %.3g until it falls again",
             losses[-2], losses[-1], len(losses), progress.backoff,
         )  # fmt: skip
-
-
-def _snapshot(problem: Problem, epoch: int, total: int, rates: Mapping[str, float]) -> dict[str, np.ndarray]:
-    """Values of the parameters that are refined for the first time in ``epoch``."""
-    values = {name: problem.values[name] for name in rates if name != OBJECT}
-    return {
-        name: problem.xp.to_numpy(v.array).copy()
-        for name, v in values.items()
-        if v.settings.start == epoch or not v.schedule.factor(epoch - 1, total)
-    }
-
-
-def _warn_unmoved(problem: Problem, before: dict[str, np.ndarray]) -> None:
-    for name, values in before.items():
-        if np.array_equal(values, problem.xp.to_numpy(problem.values[name].array)):
-            LOG.warning("parameters.%s: the loss does not depend on it in this run; refining it has no effect", name)

@@ -1,11 +1,12 @@
 r"""Tomography from raw counts.
 
-.. math:: I_{a} = I_0\, g\, s_a\, \exp\!\big(-2\,(A_a b)\big)
+.. math:: I_{a} = I_0\, g\, s_a\, \exp\!\big(-h(2\,A_a b)\big)
 
 with the counts of the open beam :math:`I_0`, the gain g of each pixel, a scale :math:`s_a` of each angle, and line
 integrals :math:`A_a b` of the absorption :math:`b = k\Delta\beta`, half the linear attenuation coefficient times the
-voxel size. The counts are compared, not their logarithm, so that dark pixels have their proper statistical weight and
-dead pixels none. The reader corrects for dark and flat fields.
+voxel size; h is the identity, or the attenuation in a beam of many energies (`adorym.forward.hardening`). The counts
+are compared, not their logarithm, so that dark pixels have their proper statistical weight and dead pixels none. The
+reader corrects for dark and flat fields.
 
 Unless it is given, the rotation axis is found before the run (`adorym.optics.filtered_back_projection`). It may be
 refined with the volume, as may angles, tilts and shifts. Rings come from pixels whose response differs from that of
@@ -30,6 +31,7 @@ from adorym.data.readers.base import choose
 from adorym.data.rings import RingFilter, WithoutRings
 from adorym.errors import ConfigError, DataError, GeometryError
 from adorym.forward.base import BoundModel
+from adorym.forward.hardening import HARDENING, attenuation, beam_hardening, slope
 from adorym.forward.object import Settings, margin_px
 from adorym.forward.time_course import (
     TEMPORAL,
@@ -111,6 +113,7 @@ class Tomography(VolumeModel):
             preconditioner=Blocks(1e-3),
             bounds=(1e-3, None),
         ),
+        HARDENING: beam_hardening(),
         **TEMPORAL,
     }
 
@@ -195,19 +198,22 @@ class Tomography(VolumeModel):
 
     def predict(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Geometry]) -> Array:
         """Counts ``(n, y, x)`` from the band ``obj`` ``(1, y, x, z)`` complex."""
-        rows = (int(batch.corners_px[0, 0]), batch.geometry.window_px[0])
-        poses = self.poses(xp, params)
-        seen = [self.project(xp, part, poses, rows, batch) for part in parts(xp.real(obj[0]), params)]
-        integrals = superposed(seen, params)
-        counts = batch.open_beam_counts * xp.exp(-2 * integrals)
+        depth = self._depth(xp, obj, params, batch)
+        counts = batch.open_beam_counts * xp.exp(-attenuation(xp, depth, params))
         if "pixel_gain" in params:
             counts = counts * params["pixel_gain"]
         if "intensity_scale" in params:
             counts = counts * xp.reshape(params["intensity_scale"], (-1, 1, 1))
         return counts
 
+    def _depth(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Geometry]) -> Array:
+        """Optical depths ``(n, y, x)``: line integrals of the attenuation coefficient."""
+        rows, poses = (int(batch.corners_px[0, 0]), batch.geometry.window_px[0]), self.poses(xp, params)
+        seen = [self.project(xp, part, poses, rows, batch) for part in parts(xp.real(obj[0]), params)]
+        return 2 * superposed(seen, params)
+
     def _curvature(self, point: Point) -> Array:
-        # The derivative of the amplitude by a line integral is minus the amplitude.
+        # The derivative of the amplitude by a line integral is minus the amplitude, or the slope of the attenuation.
         xp, batch, by_integral = point.xp, point.batch, self._by_integral(point)
         poses, first_row = self.poses(xp, point.params), int(batch.corners_px[0, 0])
         each = parts(point.obj[0], point.params)
@@ -221,7 +227,10 @@ class Tomography(VolumeModel):
         return (found[0] if len(found) == 1 else xp.concat(found, axis=-1))[None]
 
     def _by_integral(self, point: Point) -> Array:
-        counts, mask = point.predict(point.obj, point.params), point.batch.mask
+        xp, params, mask = point.xp, point.params, point.batch.mask
+        counts = point.predict(point.obj, params)
+        if HARDENING in params:
+            counts = counts * xp.square(slope(xp, self._depth(xp, point.obj, params, point.batch), params))
         return counts if mask is None else counts * mask
 
     def _by_time(self, point: Point) -> Array:

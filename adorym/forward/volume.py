@@ -95,7 +95,7 @@ def volume_parameters(step_px: float = STEP_PX, **changes: Any) -> dict[str, Par
     angle: dict[str, Any] = {"unit": "rad", "optimizer": {"kind": "adam", "learning_rate": 1e-3, "beta2": 0.99}}
     length: dict[str, Any] = {"unit": "px", "optimizer": {"kind": "adam", "learning_rate": "0.05 px", "beta2": 0.99}}
     # The volume adapts to wrong poses, a narrow valley of the loss: momentum leads out of it.
-    block = {"kind": "preconditioned", "learning_rate": 0.5, "momentum": 0.9}
+    block = {"kind": "preconditioned", "learning_rate": 0.5, "momentum": 0.9, "regularization": 0.02}
     pose: dict[str, Any] = {"per": "angle", "schedule": {"kind": "constant"}, "gauge": without_common}
     by_turn, by_shift = Blocks(partial(_turn, step_px), central=True), Blocks(step_px, central=True)
     turned = pose | {"unit": "rad", "optimizer": block | {"maximum_step": 5e-3}, "preconditioner": by_turn}

@@ -156,6 +156,7 @@ def test_truth_in_data_out(case):
         "tilt": lambda v: v + 0.1,
         "object_shift": lambda v: v + 1.0,
         "pixel_gain": lambda v: v * 1.1,
+        "beam_hardening": lambda v: v * 2,
         "common_distance": lambda v: v + 0.05,
         "relative_distances": lambda v: 10 * v,
         "affine": lambda v: v + 0.1 * (np.arange(len(v)) > 0)[:, None],
