@@ -30,6 +30,7 @@ from physics_hardening import hardening
 from physics_models import fourier_ptychography, speckle_tracking
 from physics_runs import ENERGY_EV, PIXEL_M, STATIC, error, measured, run
 from physics_states import mixed_states
+from physics_tiles import tiles
 from physics_tilt import object_tilt, semi_angle
 from physics_time import changing_foam
 from physics_waves import FINE, WINDOW, beam, patterns, raster, seen, specimen
@@ -231,6 +232,7 @@ MAKERS = {
     "dislocation": dislocation,
     "changing_foam": changing_foam,
     "hardening": hardening,
+    "tiles": tiles,
     "cone_beam": cone_beam,
 }
 
