@@ -146,7 +146,7 @@ def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
         "ptychotomography-multislice-8",
     )
     chosen += ("holography-maps", "holography-one-material", "holotomography-moving", "tomography-changing")
-    chosen += ("holotomography-tiles",)
+    chosen += ("holotomography-tiles", "tomography-hard")
     chosen += ("microscope-lamps", "speckle-plain", "cone-detector", "cone-moving", "bragg_ptychography-2")
     kinds = ("multislice", "tomography", "ptychotomography", "holography", "holotomography")
     kinds += ("fourier_ptychography", "speckle_tracking", "cone_tomography", "bragg_ptychography")

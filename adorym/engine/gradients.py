@@ -76,9 +76,13 @@ def own_chunks(problem: Problem, patterns: np.ndarray) -> list[np.ndarray]:
     """This rank's part of a batch in sorted chunks; every rank has equally many, some possibly empty.
 
     If a chunk needs one band of rows, patterns in the same rows are grouped: bands are then narrow, and mostly in the
-    rank's own slab.
+    rank's own slab. A chunk holds tiles of one row only.
     """
-    positions = problem.dataset.probe_positions_px
+    positions, tiles = problem.dataset.probe_positions_px, problem.dataset.tile_corners_px
+    if problem.bound.view.by_rows and tiles is not None:
+        rows = tiles[patterns // problem.dataset.n_pictures, 0]
+        parts = [shared_chunks(patterns[rows == row], chunk_size(problem), problem.comm) for row in np.unique(rows)]
+        return [np.sort(chunk) for part in parts for chunk in part]
     if problem.bound.view.by_rows and positions is not None:
         patterns = patterns[np.argsort(positions[patterns, 0], kind="stable")]
     return [np.sort(chunk) for chunk in shared_chunks(patterns, chunk_size(problem), problem.comm)]

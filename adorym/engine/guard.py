@@ -169,9 +169,9 @@ def second_look(problem: Problem, epoch: int, total: int, rates: Mapping[str, fl
     values = {name: problem.values[name] for name in rates if name != OBJECT}
 
     def begun(value: Value) -> bool:
-        last = epoch - value.settings.every
-        waited = not value.schedule.factor(last - value.settings.every, total)
-        return last == value.settings.start or (last > value.settings.start and waited)
+        last, before = epoch - value.settings.every, epoch - 2 * value.settings.every
+        moved = [e >= value.settings.start and value.schedule.factor(e, total) > 0 for e in (before, last)]
+        return moved == [False, True]
 
     return {name: problem.xp.to_numpy(value.array).copy() for name, value in values.items() if begun(value)}
 

@@ -8,11 +8,11 @@ absorbed first, so that minus the logarithm, the attenuation h, grows more slowl
 
     h(w) = (1 - q)\,\frac{\ln(1 + v w)}{v} + q w, \qquad q = e^{-2c}, \quad v = \frac{c}{1 - q},
 
-which radiation with a gamma distribution of coefficients, and a share q that is hard already, would show. It rises
-everywhere, :math:`h'(0) = 1` and :math:`-h''(0) = c`: the one unknown c is the relative variance of the attenuation
-coefficient over the spectrum. That q follows from c is a rule of experience: up to an attenuation of 3.5 this h is
-within 0.05 of that of tubes of 60 and 100 kV, and of a broad line at 35 keV, behind water, aluminum and iron
-(coefficients of NIST), where a cubic polynomial with two unknowns is off by 0.01 to 0.5.
+which radiation would show whose relative coefficients :math:`\mu_E/\bar\mu` are q, that of the hardest, plus a part
+with a gamma distribution. It rises everywhere, :math:`h'(0) = 1` and :math:`-h''(0) = c`, the relative variance of the
+coefficients. That q follows from c is a rule of experience: with c fitted, h is within 0.05 of the attenuation of tubes
+of 60 and 100 kV by water, aluminum and iron (coefficients of NIST) up to an attenuation of 3.5, and c within a quarter
+of the true variance.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def beam_hardening() -> Parameter:
     return Parameter(
         optional=True,
         help="relative variance of the attenuation coefficient over the spectrum of the beam: thick samples of one "
-        "material attenuate less than thin ones let expect",
+        "material attenuate less than thin ones suggest",
         start=lambda bound, settings, rng: np.array([START]),
         optimizer={"kind": "preconditioned", "learning_rate": 1.0, "regularization": 0.0, "maximum_step": 0.05},
         preconditioner=Blocks(1e-2, central=True),
@@ -50,21 +50,21 @@ def attenuation(xp: Backend, depth: Array, params: Mapping[str, Array]) -> Array
     """Minus the logarithm of the transmission, from the optical ``depth``; the depth itself without the parameter."""
     if HARDENING not in params:
         return depth
-    hard, v = _parts(xp, params)
+    least, v = _parts(xp, params)
     matter = xp.maximum(depth, 0.0)  # noise may be negative
-    return (1 - hard) * xp.log(1 + v * matter) / v + hard * matter + (depth - matter)
+    return (1 - least) * xp.log(1 + v * matter) / v + least * matter + (depth - matter)
 
 
 def slope(xp: Backend, depth: Array, params: Mapping[str, Array]) -> Array | float:
     """The derivative of `attenuation` by the depth."""
     if HARDENING not in params:
         return 1.0
-    hard, v = _parts(xp, params)
-    return (1 - hard) / (1 + v * xp.maximum(depth, 0.0)) + hard
+    least, v = _parts(xp, params)
+    return (1 - least) / (1 + v * xp.maximum(depth, 0.0)) + least
 
 
 def _parts(xp: Backend, params: Mapping[str, Array]) -> tuple[Array, Array]:
-    """The share q that is hard already, and v."""
+    """The smallest relative coefficient q, and v."""
     c = xp.maximum(params[HARDENING][0], LEAST)
-    hard = xp.exp(-2 * c)
-    return hard, c / (1 - hard)
+    least = xp.exp(-2 * c)
+    return least, c / (1 - least)

@@ -12,6 +12,7 @@ its rim.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -20,7 +21,7 @@ import numpy as np
 from pydantic import Field
 
 from adorym.data.dataset import Dataset
-from adorym.data.tiles import divide, tiled
+from adorym.data.tiles import Tiling, divide, tiled
 from adorym.forward.base import BoundModel, Request
 from adorym.forward.hologram_geometry import HologramGeometry, Propagation, hologram_geometry
 from adorym.forward.hologram_parameters import PARAMETERS, derived
@@ -41,6 +42,7 @@ from adorym.wrapper.base import Array, Backend
 LOG = logging.getLogger("adorym")
 # Bytes per voxel of a band and its gradient, in single precision.
 VOXEL_BYTES = 2 * 8
+TOO_MUCH = 3  # times the rows of the volume, in all tiles together
 # Parameters of the thin object at one angle that the volume replaces.
 NOT_OF_VOLUME = ("object", "log10_kappa")
 
@@ -58,14 +60,14 @@ class HoloTomography(VolumeModel):
             diffracted light.
         center: x of the rotation axis from the middle of the detector; that of the data, or 0, if absent.
         tile_memory_gib: Holograms are divided into tiles if one of them, with the rows of the volume behind it, needs
-            more memory: less memory, more transforms.
+            more memory: less memory, more transforms. Not at all if absent.
         fused: Use the operation with hand-written adjoints where possible.
     """
 
     propagation: Propagation = "auto"
     buffer_px: int | None = Field(None, ge=0)
     center: Pixels | None = None
-    tile_memory_gib: float = Field(2.0, gt=0)
+    tile_memory_gib: float | None = Field(None, gt=0)
     fused: bool = True
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
@@ -90,9 +92,10 @@ class HoloTomography(VolumeModel):
             dataset = dataset.with_(rotation_center_px=float(self.center))
         geometry = hologram_geometry(dataset, self.buffer_px, self.propagation)
         self.thin.check(dataset, geometry, settings)
-        tiling = divide(dataset.window_px, 0, self.tile_memory_gib, lambda size: _bytes(geometry, size))
+        memory = math.inf if self.tile_memory_gib is None else self.tile_memory_gib
+        tiling = divide(dataset.window_px, 0, memory, lambda size: _bytes(geometry, size))
         if tiling is not None:
-            LOG.info("%s x %s tiles of %s x %s px", *tiling.tiles, *tiling.window_px)
+            _say(tiling, geometry)
             dataset = tiled(dataset, tiling)
             geometry = hologram_geometry(dataset, self.buffer_px, self.propagation)
         (ny, nx), origin = geometry.frame(margin_px(settings, 0, 0))
@@ -235,6 +238,17 @@ def _windows(batch: HologramBatch) -> list[_Window]:
         band = int(np.argmin(np.abs(bands - (y + size[0] / 2))))
         found.append(_Window(angle, band, (y, x), Group(np.flatnonzero(which.ravel() == i), (off[0], off[1]))))
     return sorted(found, key=lambda window: window.band)
+
+
+def _say(tiling: Tiling, geometry: HologramGeometry) -> None:
+    """Log the tiles; a warning if their rims are most of the work."""
+    LOG.info("%s x %s tiles of %s x %s px", *tiling.tiles, *tiling.window_px)
+    rows, whole = (geometry.with_rim(size)[0] for size in (tiling.window_px, geometry.picture_px))
+    if tiling.tiles[0] * rows > TOO_MUCH * whole:
+        LOG.warning(
+            "forward_model.tile_memory_gib: each of %d rows of tiles needs %d of %d rows of the volume, most of them "
+            "for the rim; more memory, or a smaller 'forward_model.buffer_px', is faster", tiling.tiles[0], rows, whole,
+        )  # fmt: skip
 
 
 def _bytes(geometry: HologramGeometry, window_px: tuple[int, int]) -> float:

@@ -93,6 +93,7 @@ class TileBands(View):
     height_px: int
     picture_px: int
     reach: Reach
+    by_rows: ClassVar[bool] = True
     follows: ClassVar[tuple[str, ...]] = RowBand.follows
 
     def windows(self, corners_px: np.ndarray, object_shape: tuple[int, ...], present: Present) -> Windows:

@@ -172,7 +172,7 @@ class VolumeModel(ForwardModel):
             turned = np.zeros((1, 3)) if tilt is None else np.array(tilt)
             turned[:, 1:] += np.array(self.axis_tilt) if common is None else common
             moved = np.zeros((1, 2)) if shift is None else np.asarray(shift)
-            return row_reach_px(turned, moved, (object_shape[1], object_shape[2]))
+            return row_reach_px(turned, moved, object_shape)
 
         return RowBand(height_px, reach)
 

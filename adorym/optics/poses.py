@@ -77,11 +77,13 @@ def _matrix(xp: Backend, rows: tuple[tuple[Array, ...], ...]) -> Array:
     return xp.stack([xp.stack(list(row), axis=-1) for row in rows], axis=-2)
 
 
-def row_reach_px(tilt_rad: np.ndarray, shift_px: np.ndarray, width_px: tuple[int, int]) -> int:
-    """Number of rows above and below its own that a detector row may need, for a volume ``width_px`` (x, z) wide.
+def row_reach_px(tilt_rad: np.ndarray, shift_px: np.ndarray, shape: tuple[int, ...]) -> int:
+    """Number of rows above and below its own that a detector row may need, for a volume of ``shape`` (y, x, z).
 
     ``tilt_rad`` ``(a, 3)`` about (y, x, z), ``shift_px`` ``(a, 2)``.
     """
-    half_x, half_z = (n / 2 for n in width_px)
+    half_y, half_x, half_z = (n / 2 for n in shape[:3])
     slope = np.abs(np.sin(tilt_rad[:, 2])) * half_x + np.abs(np.sin(tilt_rad[:, 1])) * np.hypot(half_x, half_z)
-    return int(np.ceil(np.max(slope + np.abs(shift_px[:, 0]), initial=0.0))) + 1
+    # A row far from the middle comes nearer to it.
+    nearer = (1 - np.abs(np.cos(tilt_rad[:, 1]) * np.cos(tilt_rad[:, 2]))) * half_y
+    return int(np.ceil(np.max(slope + nearer + np.abs(shift_px[:, 0]), initial=0.0))) + 1

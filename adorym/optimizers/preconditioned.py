@@ -99,7 +99,7 @@ class Preconditioned(Optimizer):
         move = rate * _solved(xp, damped, column)
         if self.maximum_step is not None:
             known = isinstance(gradient.curvature_max, float)  # else a device, which is not asked for a number
-            if not known or float(xp.max(xp.abs(move))) > self.maximum_step:
+            if not (known and float(xp.max(xp.abs(move))) <= self.maximum_step):
                 move = _limited(xp, damped, rate * column, move, self.maximum_step)
         return xp.asarray(move[..., 0])
 
@@ -112,10 +112,11 @@ def _limited(xp: Backend, h: Array, g: Array, move: Array, longest: float) -> Ar
     step for :math:`1/|s|`, which is nearly linear in it (Moré & Sorensen, SIAM J. Sci. Stat. Comput. 4, 553 (1983)).
     Directions that are badly determined are shortened the most.
     """
-    excess = xp.maximum(_largest(xp, move) / longest - 1, 0.0)
-    bent = xp.sum(move * _solved(xp, h, move), axis=(-2, -1), keepdims=True)
-    square = xp.sum(move * move, axis=(-2, -1), keepdims=True)
-    added = excess * square / xp.where(bent > 0, bent, 0 * bent + 1)
+    largest = _largest(xp, move)
+    way = move / xp.where(largest > 0, largest, 0 * largest + 1)  # squares of the steps themselves may overflow
+    bent = xp.sum(way * _solved(xp, h, way), axis=(-2, -1), keepdims=True)
+    square = xp.sum(way * way, axis=(-2, -1), keepdims=True)
+    added = xp.maximum(largest / longest - 1, 0.0) * square / xp.where(bent > 0, bent, 0 * bent + 1)
     move = _solved(xp, h + added * xp.asarray(np.eye(h.shape[-1]), exact=True), g)
     return move / xp.maximum(_largest(xp, move) / longest, 1.0)
 
@@ -127,4 +128,4 @@ def _largest(xp: Backend, move: Array) -> Array:
 def _solved(xp: Backend, h: Array, g: Array) -> Array:
     """``h^-1 g`` ``(..., k, 1)``; 0 where there is none."""
     solved = xp.solve(h, g)
-    return xp.where(xp.isfinite(solved), solved, 0 * solved)
+    return xp.where(xp.isfinite(solved), solved, xp.zeros_like(solved))

@@ -197,6 +197,26 @@ def test_refined_parameter_that_the_loss_does_not_depend_on_is_named(caplog):
     ]
 
 
+def test_parameters_are_judged_once_in_their_second_epoch(caplog):
+    """However they wait for it, and whichever epochs they leave out."""
+    for schedule in (
+        {},
+        {"start": 2},
+        {"every": 2},
+        {"schedule": LateDecay(wait=0.1)},
+        {"schedule": LateDecay(wait=0.3)},
+    ):
+        caplog.clear()
+        run = tiny(
+            parameters=calm() | {"nothing": ParameterSettings(**schedule)},
+            terms={"model": Deaf(fused=False)},
+            epochs=10,
+        )
+        with caplog.at_level(logging.WARNING, "adorym"):
+            finished(run, 10)
+        assert len([m for m in caplog.messages if "nothing: the loss does not depend" in m]) == 1, schedule
+
+
 # -- when to give up ---------------------------------------------------------------------------------------------------
 def reckless(rate: float, **changes):
     """Steepest descent by far too large steps."""

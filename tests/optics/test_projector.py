@@ -161,10 +161,21 @@ def test_a_band_of_rows_gives_the_same_as_the_whole(engine):
     volume = xp.asarray(noise(rng, shape))
     poses = make_poses(xp, *(xp.asarray(values[n]) for n in ("theta", "tilt", "shift")))
     whole = engine.project(xp, volume, poses, Frame(30, 0, 0, 30))[:, 12:16]
-    reach = 30 if engine.mixes_rows else row_reach_px(values["tilt"], values["shift"], (12, 12))
+    reach = 30 if engine.mixes_rows else row_reach_px(values["tilt"], values["shift"], (30, 12, 12))
     low, high = max(0, 12 - reach), min(30, 16 + reach)
     found = engine.project(xp, volume[low:high], poses, Frame(30, low, 12, 4))
     assert relative_error(xp.to_numpy(found), xp.to_numpy(whole)) < 1e-12
+
+
+def test_rows_at_the_edge_of_a_high_volume_come_nearer_to_its_middle():
+    """A column tilted by half a radian: its upper rows are seen through rows far below them."""
+    xp, rng = get_backend("torch", device="cpu", precision="double"), np.random.default_rng(8)
+    shape, tilt = (120, 6, 6), np.array([[0.0, 0.5, 0.1]])
+    volume, poses = xp.asarray(noise(rng, shape)), make_poses(xp, xp.asarray(np.array([0.4])), xp.asarray(tilt))
+    whole = Joseph().project(xp, volume, poses, Frame(120, 0, 0, 120))[:, 4:8]
+    high = 8 + row_reach_px(tilt, np.zeros((1, 2)), shape)
+    found = Joseph().project(xp, volume[:high], poses, Frame(120, 0, 4, 4))
+    assert high < 30 and relative_error(xp.to_numpy(found), xp.to_numpy(whole)) < 1e-12
 
 
 @pytest.mark.parametrize("engine", engines(), ids=lambda e: e.kind)

@@ -255,6 +255,16 @@ def test_a_limited_step_is_as_exact_as_it_is_short(xp, rng):
     assert np.abs(off - exact).max() < 3e-4 * 5e-3  # 1e-3 and more where components are cut off
 
 
+@pytest.mark.parametrize("h", [0.0, 1e-300])
+def test_a_block_without_curvature_moves_as_far_as_allowed_and_leaves_the_others_alone(xp, h):
+    blocks = np.array([h * np.eye(2), np.eye(2), np.zeros((2, 2))])
+    g = np.array([[1e-12, -1e-12], [7.0, 0.0], [np.inf, 0.0]])
+    steps = Preconditioned(regularization=0.0, maximum_step=0.5)
+    made, _ = run(xp, steps, np.zeros((3, 2)), lambda x: g, blocks)
+    np.testing.assert_allclose(made[:2], [[-0.5, 0.5], [-0.5, 0.0]], rtol=1e-6)
+    assert np.isfinite(made).all()
+
+
 def test_preconditioned_step_without_curvature_does_not_move(xp, rng):
     start = noise(rng, (3, 2))
     blocks = np.array([np.zeros((2, 2)), np.eye(2), np.zeros((2, 2))])
