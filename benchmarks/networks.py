@@ -167,6 +167,7 @@ def foreign() -> Iterator[Figure]:
             flagged = network.foreign(seen, network.predict(seen, shape, (0, 0))) is not None
             alarms += own and flagged
             missed[kind] += not own and not flagged
+    yield Figure("foreign.not_flagged", sum(missed.values()) / CASES, 0.05)
     each_kind = CASES / len(missed)
     for kind, count in missed.items():
         yield Figure(f"foreign.{kind}_not_flagged", count / each_kind, 0.05)

@@ -132,6 +132,18 @@ class Scan(PatternSource):
         counts, good = (np.fft.ifftshift(a, axes=(-2, -1)) for a in (counts, good))
         return counts.astype(np.float32), None if good.all() else good
 
+    @property
+    def light(self) -> np.ndarray:
+        """``(n, y, x)`` illumination of each window."""
+        return np.sum(np.abs(self.shifted(corners_and_offsets(self.positions_px)[1])) ** 2, axis=1)
+
+    def off_center_px(self) -> float:
+        """Detector pixels from the center of mass of the beam's far field to that of the mean pattern."""
+        counts, good = self.read(np.arange(self.length))
+        vacuum = np.sum(np.abs(np.fft.fft2(self.probe, norm="ortho")) ** 2, axis=0)
+        seen = vacuum if good is None else vacuum * good.mean(0)
+        return float(np.linalg.norm(np.subtract(*(_center(each) for each in (counts.mean(0), seen)))))
+
     def groups(self, chosen: np.ndarray) -> GroupBatch:
         """Groups ``(b, c)`` of patterns."""
         counts, good = self.read(chosen.ravel())
@@ -169,3 +181,9 @@ class Scan(PatternSource):
             unseen=(whole - seen).astype(np.float32),
             photons=made.photons / 2,
         )
+
+
+def _center(pattern: np.ndarray) -> np.ndarray:
+    """(y, x) center of mass of a pattern with the zero frequency at its corner."""
+    pattern = np.fft.fftshift(pattern)
+    return np.array([np.sum(pattern * each) for each in np.indices(pattern.shape)]) / max(np.sum(pattern), 1e-12)
