@@ -33,6 +33,7 @@ from physics_states import mixed_states
 from physics_tiles import tiles
 from physics_tilt import object_tilt, semi_angle
 from physics_time import changing_foam
+from physics_upsampling import upsampling
 from physics_waves import FINE, WINDOW, beam, patterns, raster, seen, specimen
 from scipy.ndimage import gaussian_filter
 
@@ -220,6 +221,7 @@ MAKERS = {
     "position_trend": position_trend,
     "stages": stages,
     "detector_blur": detector_blur,
+    "upsampling": upsampling,
     "speckle_tracking": speckle_tracking,
     "fourier_ptychography": fourier_ptychography,
     "pattern_shift": pattern_shift,

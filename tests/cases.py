@@ -464,7 +464,25 @@ def _as_it_says(case: ModelCase) -> ModelCase:
 
 def _thin_cases() -> list[ModelCase]:
     """Those, and an object in two states."""
-    return [_ptychography("far_field", 1, (12, 14), states=2), *ptychography_cases()]
+    return [_ptychography("far_field", 1, (12, 14), states=2), _upsampled(), *ptychography_cases()]
+
+
+def _upsampled() -> ModelCase:
+    """What the model itself says on a detector with pixels twice as large as those of its patterns."""
+    base, names = _ptychography("far_field", 1, (12, 14)), ("object", "probe", "probe_positions", "intensity_scale")
+    coarse = base.dataset.with_(patterns=Exact(np.ones((20, 6, 7))), mask=None, detector_pixel_size_m=None)
+    settings = {name: base.settings[name] for name in names}
+
+    def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
+        return {name: value for name, value in base.truth(shape, origin).items() if name in names}
+
+    model = Ptychography(upsampling=2)
+    case = replace(base, name="upsampled", model=model, dataset=coarse, settings=settings, truth=truth, floor=1e-9)
+    problem = case.problem()
+    insert(problem, case.truth(problem.store.shape, problem.bound.origin_px))
+    exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(20)))
+    seen = problem.bound.from_model_frame(exact)[:, ::2, ::2]
+    return replace(case, dataset=coarse.with_(patterns=Exact(seen)))
 
 
 def _bragg(model: ForwardModel) -> Callable[[], list[ModelCase]]:

@@ -129,7 +129,7 @@ def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
         "nesterov": (data, Recipe(thin, _settings(swift), loss, tv), plain),
     }
     for case in MODELS["ptychography"]():
-        if case.name in ("far_field-2", "fresnel-1", "changing"):
+        if case.name in ("far_field-2", "fresnel-1", "changing", "upsampled"):
             # In front of vacuum the gradient of the defocus is zero, and Adam would make a step of its rounding error.
             settings = dict(case.settings) | {"object": replace(case.settings["object"], margin_px=4, initial=Random())}
             made[f"all-{case.name}"] = (case.dataset, Recipe(case.model, settings, loss), {"batch_size": 6})

@@ -55,6 +55,15 @@ def _spread(xp: Backend, n: int, sigma_px: Array) -> Array:
     return part / xp.sum(part, axis=1, keepdims=True)
 
 
+def summed(xp: Backend, patterns: Array, factor: int) -> Array:
+    """``patterns`` ``(n, y, x)``, zero frequency at the corner, with the sum of its block in every pixel."""
+    same = []
+    for n in patterns.shape[-2:]:
+        block = np.fft.ifftshift(np.arange(n) // factor)
+        same.append(xp.asarray((block[:, None] == block).astype(float)))
+    return xp.matmul(xp.matmul(same[0], patterns), same[1])
+
+
 def tilted(xp: Backend, wave: Array, shift_px: Array) -> Array:
     """Waves ``(n, m, y, x)`` whose far fields are shifted by ``(n, 2)`` (y, x) pixels towards larger indices."""
     ramps = []

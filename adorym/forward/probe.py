@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from adorym.data.upsampling import spread
 from adorym.errors import ConfigError
 from adorym.extension import user_code
 from adorym.forward.first_probe import search_probe
@@ -117,7 +118,7 @@ def _start_of(bound: Any, dataset: Any, settings: ProbeSettings, rng: np.random.
         raise ConfigError("parameters.probe.variations", what, expected="0, or a forward model of 'ptychography'")
     initial = settings.first(dataset)
     with user_code(initial, method="make"):
-        modes = np.asarray(initial.make(dataset), np.complex128)
+        modes = np.asarray(initial.make(spread(dataset)), np.complex128)
     if modes.ndim != 3 or modes.shape[1:] != dataset.window_px:
         raise ConfigError(
             "parameters.probe.initial",

@@ -25,6 +25,7 @@ from pydantic import Field
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
+from adorym.data.upsampling import upsampled
 from adorym.errors import ConfigError, GeometryError
 from adorym.forward.aberrations import (
     ABERRATING,
@@ -36,7 +37,7 @@ from adorym.forward.aberrations import (
     with_aberrations,
 )
 from adorym.forward.base import BoundModel, ForwardModel, Request, bound_scan
-from adorym.forward.detector import BLUR, DETECTOR, SHIFT, blurred, shift_updates, tilted
+from adorym.forward.detector import BLUR, DETECTOR, SHIFT, blurred, shift_updates, summed, tilted
 from adorym.forward.object import MixedObject, Settings, object_parameter
 from adorym.forward.probe import with_scans
 from adorym.forward.scans import rows_of_scans, scan_by_scan
@@ -91,11 +92,14 @@ class Ptychography(ForwardModel):
         fused: Use the operation with hand-written adjoints where possible; otherwise plain automatic
             differentiation, the reference.
         varied_mode: The mode of the probe that ``parameters.probe.variations`` let vary.
+        upsampling: Each pixel of the detector sums so many finer ones along each axis (far field): for beams wider than
+            the window, whose speckles the detector does not resolve.
     """
 
     propagation: Literal["far_field", "fresnel", "angular_spectrum"] = "far_field"
     fused: bool = True
     varied_mode: int = Field(0, ge=0)
+    upsampling: int = Field(1, ge=1, le=8)
 
     refinable: ClassVar[Mapping[str, Parameter]] = {
         **SCANNED,
@@ -157,6 +161,11 @@ class Ptychography(ForwardModel):
 
     def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Any]:
         check_scan(dataset)
+        if self.upsampling > 1:
+            if self.regime == "near_field":
+                what = "in the near field the pixel of the detector is that of the object"
+                raise ConfigError("forward_model.upsampling", what, found=self.upsampling, remedy="leave it out")
+            dataset = upsampled(dataset, self.upsampling)
         if self.varied_mode and VARIATIONS not in settings:
             raise ConfigError(
                 "forward_model.varied_mode",
@@ -261,6 +270,9 @@ class Ptychography(ForwardModel):
     ) -> Array:
         """Intensities ``(n, y, x)`` in photons that the exit waves ``(n, m, y, x)`` bring."""
         shift = params.get(SHIFT)
+        if self.upsampling > 1:  # the middle of the detector is that of a measured pixel
+            middle = xp.asarray(np.full((1, 2), (self.upsampling - 1) / 2))
+            shift = middle if shift is None else shift + middle
         if self.regime == "far_field":
             wave = xp.fft2(wave if shift is None else tilted(xp, wave, shift))
         else:
@@ -270,6 +282,8 @@ class Ptychography(ForwardModel):
         intensity = xp.sum(xp.abs2(wave), axis=1)
         if BLUR in params:
             intensity = blurred(xp, intensity, params[BLUR])
+        if self.upsampling > 1:
+            intensity = summed(xp, intensity, self.upsampling)
         if "intensity_scale" in params:
             intensity = intensity * xp.reshape(params["intensity_scale"], (-1, 1, 1))
         return intensity + params["background"] if "background" in params else intensity
@@ -293,7 +307,7 @@ class Ptychography(ForwardModel):
     ) -> tuple[Array, dict[str, Array]]:
         usable = self._own_prediction and self.fused and xp.on_host and loss.code is not None
         mixed = len(obj.shape) > 3 and TIME not in params
-        plain = mixed or {VARIATIONS, BLUR, SHIFT} & set(params)
+        plain = mixed or self.upsampling > 1 or {VARIATIONS, BLUR, SHIFT} & set(params)
         if not usable or "propagation_distance" in request.wanted or plain:
             return super().objective(xp, obj, params, batch, loss, request)
         if len(params["probe"].shape) == 4:
