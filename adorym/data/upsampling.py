@@ -58,6 +58,12 @@ def upsampled(dataset: Dataset, factor: int) -> Dataset:
     )
 
 
+def as_measured(patterns: np.ndarray, dataset: Dataset) -> np.ndarray:
+    """``patterns`` ``(..., y, x)`` in the pixels of the detector, where those of ``dataset`` are finer."""
+    given = dataset.patterns
+    return patterns[..., :: given.factor, :: given.factor] if isinstance(given, UpsampledPatterns) else patterns
+
+
 def spread(dataset: Dataset) -> Dataset:
     """``dataset`` with the counts of every measured pixel spread evenly over its block, all of it valid.
 

@@ -15,6 +15,7 @@ from adorym.data.atomic import together, whole_file
 from adorym.data.contiguous import write_rows
 from adorym.data.dataset import Dataset
 from adorym.data.result import Result, bytes_beside_the_object, write_frame, write_result
+from adorym.data.upsampling import as_measured
 from adorym.engine.convention import Share, share
 from adorym.engine.earlier import EPOCHS_BEFORE, STAGE
 from adorym.engine.loop import Reconstruction
@@ -154,15 +155,15 @@ def _fit(problem: Problem) -> dict[str, Any]:
     middle = problem.dataset.n_patterns // 2 if problem.bound.view.all_at_once else 0
     if positions is not None:
         middle = int(np.argmin(((positions - positions.mean(0)) ** 2).sum(1)))
-    predicted = predict_patterns(problem, np.array([middle]))
+    made = problem.bound.from_model_frame(xp.to_numpy(predict_patterns(problem, np.array([middle]))))
     measured = problem.dataset.patterns.read(np.array([middle]))[0].astype(np.float64)
     counts = measured**2 if problem.dataset.measured == "amplitude" else measured
     mask = problem.dataset.mask
     if mask is not None:  # masked values were not measured
         counts = np.where(mask if mask.ndim == 2 else mask[middle], counts, np.nan)
     return _control(problem) | {
-        "measured": counts.astype(np.float32),
-        "predicted": problem.bound.from_model_frame(xp.to_numpy(predicted))[0].astype(np.float32),
+        "measured": as_measured(counts, problem.dataset).astype(np.float32),
+        "predicted": as_measured(made, problem.dataset)[0].astype(np.float32),
         "index": np.asarray(middle),
     }
 

@@ -9,7 +9,7 @@ from tiny_scan import Exact, Scan
 
 from adorym.data.upsampling import spread, upsampled
 from adorym.engine.loop import Reconstruction
-from adorym.engine.outcome import predict_patterns
+from adorym.engine.outcome import _fit, predict_patterns
 from adorym.engine.recipe import Recipe
 from adorym.engine.settings import RunSettings
 from adorym.errors import ConfigError
@@ -69,6 +69,13 @@ def test_pixels_of_the_detector_hold_what_falls_on_them(make):
     seen = problem.bound.from_model_frame(found)[:, ::3, ::3]
     # Both have the same beam, but for its power, which is that of the counts.
     assert relative_error(seen / seen.sum(), expected / expected.sum()) < 1e-10
+
+
+def test_a_result_shows_the_pixels_of_the_detector():
+    problem, _ = predicted(Ptychography(upsampling=2), coarse())
+    fit = _fit(problem)
+    np.testing.assert_array_equal(fit["measured"], COUNTS[int(fit["index"])])
+    assert fit["predicted"].shape == (4, 6) and fit["predicted"].sum() == pytest.approx(COUNTS.sum() / 20, rel=0.5)
 
 
 def test_the_near_field_is_refused():
