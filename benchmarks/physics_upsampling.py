@@ -41,8 +41,8 @@ def upsampling() -> Iterator[Figure]:
     inside = (slice(low, high), slice(low, high))
     for factor in (1, 2):
         made = run(data, forward_model={"kind": "ptychography", "upsampling": factor})
-        # Positions are those of the corner of a window, and windows have one middle.
-        picture = np.roll(framed(made, 0, true.shape), (WIDE - SEEN * factor) // 2, axis=(0, 1))
+        # Positions are those of the corner of the wide window here, of that of the detector for the run.
+        picture = np.roll(framed(made, 0, true.shape), (WIDE - SEEN) // 2, axis=(0, 1))
         aligned = align_object(picture, true, inside)
         found[factor], errors[factor] = aligned.aligned, aligned.error
     yield Figure("upsampling.error_without", errors[1])

@@ -474,7 +474,8 @@ def _upsampled() -> ModelCase:
     settings = {name: base.settings[name] for name in names}
 
     def truth(shape: tuple[int, ...], origin: tuple[int, int]) -> dict[str, np.ndarray]:
-        return {name: value for name, value in base.truth(shape, origin).items() if name in names}
+        values = {name: value for name, value in base.truth(shape, origin).items() if name in names}
+        return values | {"probe_positions": values["probe_positions"] - (3, 3)}  # corners of the wider windows
 
     model = Ptychography(upsampling=2)
     case = replace(base, name="upsampled", model=model, dataset=coarse, settings=settings, truth=truth, floor=1e-9)

@@ -152,8 +152,9 @@ def score(config: Config, dataset: Any, left_out: np.ndarray) -> float:
         pass
     problem, xp = made.problem, made.problem.xp
     predicted = xp.to_numpy(predict_patterns(problem, left_out)).astype(np.float64)
-    measured = problem.bound.to_model_frame(dataset.patterns.read(left_out).astype(np.float64))
-    counts = np.maximum(np.nan_to_num(measured**2 if dataset.measured == "amplitude" else measured), 0)
+    ready = problem.dataset
+    measured = problem.bound.to_model_frame(ready.patterns.read(left_out).astype(np.float64))
+    counts = np.maximum(np.nan_to_num(measured**2 if ready.measured == "amplitude" else measured), 0)
     mask = problem.batch(left_out).mask
     weights = np.ones(1) if mask is None else xp.to_numpy(mask)
     misfit = float(np.sum(weights * (np.sqrt(np.maximum(predicted, 0)) - np.sqrt(counts)) ** 2))

@@ -66,6 +66,8 @@ class Dataset:
         angle_numbers: ``(n_angles,)`` int, likewise of each angle.
         saturation_counts: Counts at and above which a pixel is only a lower bound; ``None`` without such pixels.
         growing: Further patterns may come.
+        upsampling: Pixels of the patterns along each axis that stand for one of the detector; only the first of them
+            is valid (`adorym.data.upsampling`).
         extra: Arrays that one forward model needs, by name: ``references`` of speckle tracking, ``leds_m`` or
             ``leds_px`` of Fourier ptychography, ``times`` of an object that changes.
         truth: Ground truth of a simulation: ``object``, ``probe``, ``probe_positions_px``, ...
@@ -101,6 +103,7 @@ class Dataset:
     angle_numbers: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
     saturation_counts: float | None = None
     growing: bool = False
+    upsampling: int = 1
     extra: dict[str, np.ndarray] = field(default_factory=dict)
     truth: dict[str, Any] = field(default_factory=dict)
     path: str = ""

@@ -163,7 +163,7 @@ def _measured(
     made = Measurements(xp, bound.dataset, bound.to_model_frame, loss.target, loss.floor_counts, comm)
     if made.valid_counts <= 0:
         raise DataError(bound.dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
-    per_pixel = made.mean_counts / math.prod(bound.dataset.window_px)
+    per_pixel = made.mean_counts * bound.dataset.upsampling**2 / math.prod(bound.dataset.window_px)
     return made, bound.with_(counts=Counts(made.mean_counts, per_pixel))
 
 

@@ -80,6 +80,12 @@ class Earlier:
                 remedy=f"choose that model, or take the object alone: 'parameters.{OBJECT}.initial: "
                 f"{{kind: file, path: {path}}}'",
             )
+        before = 1 if isinstance(model, str) else model.get("upsampling", 1)
+        if kind is not None and before != dataset.upsampling:  # its probe and positions are those of other windows
+            raise ConfigError(
+                WHERE, f"'{path}' is from patterns on another grid", expected=f"'forward_model.upsampling: {before}'",
+                found=dataset.upsampling, remedy="choose that, or start anew",
+            )  # fmt: skip
         data = used.get("data", {}).get("path")
         same = data is None or _names(data)[:1] == _names(dataset.path)  # a data set names its first file
         if not same:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from adorym.data.upsampling import as_measured
 from adorym.data.verdict import Kind
 from adorym.engine.problem import Problem
 from adorym.metrics.crystal import DISAGREEING
@@ -80,6 +81,7 @@ def _saturated(problem: Problem) -> float:
     mask = problem.dataset.mask
     if mask is not None:
         frames = np.where(mask if mask.ndim == 2 else mask[index], frames, 0)
+    frames = as_measured(frames, problem.dataset)
     largest = frames.max(initial=0)
     share = float(np.mean(frames == largest)) if largest > 10 else 0.0
     return share if share * frames.size > len(index) else 0.0

@@ -21,6 +21,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from adorym.data.counting import Counting, counting
+from adorym.data.upsampling import as_measured
 from adorym.data.verdict import Kind, Verdict
 from adorym.engine.gradients import batch_gradients, own_chunks
 from adorym.engine.loop import Reconstruction
@@ -181,6 +182,8 @@ def _of_patterns(problem: Problem, patterns: np.ndarray, expected: Expectation |
     measured = target if loss.on_amplitudes else np.sqrt(np.maximum(target, 0))
     residual = np.where(weight > 0, np.sqrt(lifted) - measured, 0.0)
     mean = (weight * measured).sum((1, 2), keepdims=True) / np.maximum(weight.sum((1, 2), keepdims=True), 1e-30)
+    if problem.dataset.upsampling > 1:  # neighbors are pixels of the detector
+        residual = as_measured(problem.bound.from_model_frame(residual), problem.dataset)
     beside = (residual[..., 1:] * residual[..., :-1]).sum() + (residual[..., 1:, :] * residual[..., :-1, :]).sum()
     return Sums(
         weight=float(weight.sum()),

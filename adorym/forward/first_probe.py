@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from adorym.data.atomic import whole_file
+from adorym.data.upsampling import spread
 from adorym.forward.scans import each_scan
 from adorym.optics.probe_search import AutoProbe, FoundProbe, Search
 from adorym.optics.probes import InitialProbe
@@ -28,13 +29,13 @@ UNDECIDED = (
 
 def search_probe(bound: Any, settings: Any, folder: Path | None) -> Searched:
     """Settings with the probe that was searched, if the start probe is one that is."""
-    initial = settings.first(bound.dataset)
+    initial, dataset = settings.first(bound.dataset), spread(bound.dataset)
     if not isinstance(initial, AutoProbe):
         return Searched(settings)
     if settings.per != "scan":
-        found = kept(initial, bound.dataset, folder)
+        found = kept(initial, dataset, folder)
         return Searched(replace(settings, initial=found), _diagnostics(found), f"first probe: {found.words}")
-    each = tuple(kept(initial, data, folder, f"_{i}") for i, data in enumerate(each_scan(bound.dataset), 1))
+    each = tuple(kept(initial, data, folder, f"_{i}") for i, data in enumerate(each_scan(dataset), 1))
     told = {f"{name}_{i}": a for i, found in enumerate(each, 1) for name, a in _diagnostics(found).items()}
     words = "; ".join(f"scan {i}: {found.words}" for i, found in enumerate(each, 1))
     return Searched(replace(settings, initial=ScanProbes(each)), told, f"first probes: {words}")

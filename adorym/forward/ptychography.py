@@ -25,7 +25,7 @@ from pydantic import Field
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
-from adorym.data.upsampling import upsampled
+from adorym.data.upsampling import off_zero_px, upsampled
 from adorym.errors import ConfigError, GeometryError
 from adorym.forward.aberrations import (
     ABERRATING,
@@ -80,6 +80,9 @@ def _fringe_distance(bound: Bound) -> float:
     """``dx^2 / lambda``: the distance over which a wave one pixel wide spreads to about twice its width."""
     regime: Regime = "far_field" if bound.zero_at_corner else "near_field"
     return min(bound.geometry.pixel_size_m(regime)) ** 2 / bound.geometry.wavelength_m
+
+
+UNLIKE_UPSAMPLING = ("background", SHIFT)
 
 
 @register("forward_model", "ptychography")
@@ -161,11 +164,11 @@ class Ptychography(ForwardModel):
 
     def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Any]:
         check_scan(dataset)
-        if self.upsampling > 1:
-            if self.regime == "near_field":
-                what = "in the near field the pixel of the detector is that of the object"
-                raise ConfigError("forward_model.upsampling", what, found=self.upsampling, remedy="leave it out")
-            dataset = upsampled(dataset, self.upsampling)
+        dataset = self.placed(dataset)
+        for name in UNLIKE_UPSAMPLING if self.upsampling > 1 else ():
+            if name in settings:
+                what = f"cannot be refined beside 'parameters.{name}'"
+                raise ConfigError("forward_model.upsampling", what, found=self.upsampling, remedy="leave one out")
         if self.varied_mode and VARIATIONS not in settings:
             raise ConfigError(
                 "forward_model.varied_mode",
@@ -192,6 +195,13 @@ class Ptychography(ForwardModel):
                 *shift_updates(settings, dataset, far=self.regime == "far_field"),
             ),
         )
+
+    def placed(self, dataset: Dataset) -> Dataset:
+        """``dataset`` on the grid of the predicted patterns."""
+        if self.upsampling > 1 and self.regime == "near_field":
+            what = "in the near field the pixel of the detector is that of the object"
+            raise ConfigError("forward_model.upsampling", what, found=self.upsampling, remedy="leave it out")
+        return upsampled(dataset, self.upsampling)
 
     def geometry(self, dataset: Dataset) -> Geometry:
         """The experiment's geometry."""
@@ -270,9 +280,8 @@ class Ptychography(ForwardModel):
     ) -> Array:
         """Intensities ``(n, y, x)`` in photons that the exit waves ``(n, m, y, x)`` bring."""
         shift = params.get(SHIFT)
-        if self.upsampling > 1:  # the middle of the detector is that of a measured pixel
-            middle = xp.asarray(np.full((1, 2), (self.upsampling - 1) / 2))
-            shift = middle if shift is None else shift + middle
+        if self.upsampling > 1:
+            shift = xp.asarray(off_zero_px(wave.shape, self.upsampling))
         if self.regime == "far_field":
             wave = xp.fft2(wave if shift is None else tilted(xp, wave, shift))
         else:
@@ -281,7 +290,7 @@ class Ptychography(ForwardModel):
             wave = propagate(xp, wave, self._transfer(xp, params, batch) * back)
         intensity = xp.sum(xp.abs2(wave), axis=1)
         if BLUR in params:
-            intensity = blurred(xp, intensity, params[BLUR])
+            intensity = blurred(xp, intensity, self.upsampling * params[BLUR])
         if self.upsampling > 1:
             intensity = summed(xp, intensity, self.upsampling)
         if "intensity_scale" in params:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -24,12 +24,11 @@ import torch
 from adorym.networks.ptycho_nn import Core, PtychoNetwork
 from adorym.networks.ptycho_training import groups_of
 from adorym.networks.scan import Scan
-from adorym.optics.windows import clip_corners, corners_and_offsets, object_shape
+from adorym.optics.windows import clip_corners, corners_and_offsets
 
 LOG = logging.getLogger("adorym")
 BATCH = 32
 BLOCK = 256  # patterns that are predicted together
-STRETCH, JUDGED = 4 / 3, 64  # positions that are surely wrong; patterns in the middle of the scan that are looked at
 ROUNDS = 3  # after the first sweep
 SEEN = 0.02  # part of the median coverage of lit pixels below which nothing is believed
 
@@ -253,24 +252,6 @@ def _compared(scan: Scan, obj: np.ndarray, frame: Frame) -> Iterator[tuple[np.nd
         waves = np.fft.fft2(scan.shifted(offsets[index]) * windows[:, None], norm="ortho")
         predicted = np.sum(np.abs(waves) ** 2, axis=1)
         yield counts, predicted if good is None else predicted * good, good
-
-
-def stretched_ratio(scan: Scan, patches: np.ndarray) -> float:
-    """Misfit of the picture with the positions as stated over that with positions a third farther apart.
-
-    It is near 0 for patches that fit together where they are said to be, and near 1 if they fit nowhere. Other than
-    the misfit itself it does not depend on how much the object differs from vacuum.
-    """
-    middle = np.sort(Frame.of(scan, *object_shape(scan.positions_px, scan.dataset.window_px)).order()[:JUDGED])
-    found, rows = [], scan.own_rows[middle]
-    for factor in (1.0, STRETCH):
-        stretched = scan.dataset.with_(probe_positions_px=scan.dataset.probe_positions_px * factor)  # type: ignore[operator]
-        part = replace(scan, dataset=stretched, group=1, rows=rows)
-        frame = Frame.of(part, *object_shape(part.positions_px, part.dataset.window_px))
-        obj, coverage, _ = stitched(patches[middle], part.light, frame)
-        obj = np.where(coverage > 0, closed_form_scale(part, obj, frame) * obj, np.sqrt(part.photons))
-        found.append(float(np.median(misfits(part, obj, frame))))
-    return found[0] / max(found[1], 1e-12)
 
 
 def corrected(scan: Scan, obj: np.ndarray, frame: Frame, rounds: int) -> np.ndarray:

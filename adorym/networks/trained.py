@@ -11,21 +11,18 @@ from typing import Any
 import numpy as np
 
 from adorym.errors import DataError
-from adorym.networks.prediction import Prediction, predict_scan, stretched_ratio
+from adorym.networks.prediction import Prediction, predict_scan
 from adorym.networks.probe_fingerprint import FEATURES, Fingerprint
 from adorym.networks.ptycho_nn import Core, PtychoNetwork
 from adorym.networks.scan import Scan
 from adorym.networks.weights import load_ptycho_network
 
 # A picture whose misfit exceeds this many times the worst of the held-out scans does not come from such data.
-WORSE = 1.35
+WORSE = 1.5
 LEAST = 0.1  # no picture this much better than vacuum is refused
 MOST = 0.8  # and none hardly better than vacuum is believed
 # So far may the middle of the patterns be from that of the beam: a ramp of the object's phase shifts them, too.
 CENTERED_PX = 2.0
-TOGETHER = 0.35  # part of the misfit with wrong positions above which patches do not fit together
-# Of an object so weak that the misfit of vacuum is below the first number little is seen: these times the limits.
-WEAK, QUALITY_IF_WEAK, TOGETHER_IF_WEAK = 0.005, 2.5, 1.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,21 +111,10 @@ class TrainedNetwork:
                 f"the middle of the patterns is {off:.1f} px from that of the beam, at most {CENTERED_PX:g} px are "
                 "expected: 'data.center' moves it"
             )
-        weak = np.median(prediction.vacuum_misfit) < WEAK
-        limit = min(self.limit * (QUALITY_IF_WEAK if weak else 1), MOST)
-        if prediction.quality > limit:
+        if prediction.quality > self.limit:
             return (
                 f"the predicted picture does not explain the patterns: its misfit is {prediction.quality:.2f} of "
-                f"vacuum's, at most {limit:.2f} for data like those of the training; probe, orientation, scale or "
+                f"vacuum's, at most {self.limit:.2f} for data like those of the training; probe, orientation, scale or "
                 "center may be others"
-            )
-        if prediction.patches is None or scan.length < 2:
-            return None
-        limit = TOGETHER * (TOGETHER_IF_WEAK if weak else 1)
-        ratio = stretched_ratio(scan, prediction.patches)
-        if ratio > limit:
-            return (
-                f"the predicted patches do not fit together: their misfit is {ratio:.2f} of that with wrong positions, "
-                f"at most {limit:g} is expected; the scale or the orientation of the positions may be another"
             )
         return None

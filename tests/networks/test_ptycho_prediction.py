@@ -10,7 +10,7 @@ from adorym.errors import DataError
 from adorym.metrics import object_error, scanned_region
 from adorym.networks import prediction
 from adorym.networks.onnx_runtime import is_installed, onnx_core
-from adorym.networks.prediction import Frame, corrected, misfits, predict_scan, stitched, stretched_ratio
+from adorym.networks.prediction import Frame, corrected, misfits, predict_scan, stitched
 from adorym.networks.probe_fingerprint import FEATURES, Fingerprint
 from adorym.networks.ptycho_nn import PtychoNetwork
 from adorym.networks.scan import Scan
@@ -155,14 +155,6 @@ def trained(folder, probe, quality=0.2, **changes):
     return save_network(PtychoNetwork(64, 2, 1, 0), folder / "w.safetensors", texts)
 
 
-def test_patches_fit_together_only_where_they_belong():
-    """The true patches: at their positions, at those of a picture that is a third smaller, and turned."""
-    closer = scan(DATA.with_(probe_positions_px=0.7 * DATA.probe_positions_px))
-    assert stretched_ratio(scan(), true_patches()) < 0.1
-    assert stretched_ratio(closer, true_patches()) > 0.4
-    assert stretched_ratio(scan(), true_patches().transpose(0, 2, 1)) > 0.4
-
-
 def test_patterns_off_the_middle_are_noticed():
     moved = DATA.with_(patterns=ArrayPatterns(np.roll(DATA.patterns.array, 3, axis=1)))
     assert scan().off_center_px() < 1
@@ -182,9 +174,6 @@ def test_foreign_data_are_flagged(tmp_path, monkeypatch):
     wide = np.fft.fftshift(np.fft.fft2(DATA.start_probe), axes=(-2, -1))
     moved = DATA.with_(patterns=ArrayPatterns(np.roll(DATA.patterns.array, 4, axis=2)))
     assert "the middle of the patterns is" in network.foreign(scan(moved), good)
-    closer = scan(DATA.with_(probe_positions_px=0.75 * DATA.probe_positions_px))
-    monkeypatch.setattr(prediction, "predict_patches", lambda *given: true_patches())
-    assert network.foreign(closer, network.predict(closer, SHAPE, (0, 0))) is not None
     assert "not one that the network was trained for" in network.foreign(Scan(DATA, wide), good)
 
 
