@@ -25,7 +25,6 @@ from adorym.engine.settings import RunSettings
 from adorym.errors import ConfigErrors, InputError
 from adorym.forward import ForwardModel
 from adorym.losses import Loss
-from adorym.losses.counting import LeastSquares
 from adorym.parameters import ParameterSettings
 from adorym.paths import InputPath
 from adorym.registry import component
@@ -39,7 +38,7 @@ REGISTERED = (_initializers,)
 QUICK_EPOCHS = 4
 # What may be given as an array, and as a list of numbers, in Python.
 ARRAYS = ("positions", "mask", "white", "dark", "weights")
-FILE_STORE = ("memory", "driver", "scratch")
+FILE_STORE = ("memory", "object_memory", "driver", "scratch")
 
 
 @component
@@ -105,7 +104,8 @@ class Config:
         data: The measured data and their metadata.
         forward_model: Predicts the detector's signal from the object.
         parameters: Refinement of each parameter; those that are not named have the model's defaults.
-        loss: How prediction and measurement are compared.
+        loss: How prediction and measurement are compared. If absent, by Poisson's likelihood where a scan counts less
+            than 1000 photons a pixel on average, with hardly any background, and else by least squares on amplitudes.
         regularizers: Terms of single parameters added to the loss.
         constraints: Projections applied to parameters after their steps.
         start_from: A ``result.h5``, or the folder of a run: object, probe, positions and all other parameters start
@@ -122,7 +122,7 @@ class Config:
     parameters: Annotated[
         dict[str, ParameterSettings], DeclaredBy("forward_model", _parameter_classes, "parameter", {"refine": False})
     ] = Field(default_factory=dict)
-    loss: Annotated[Loss, ComponentOf("loss")] = Field(default_factory=LeastSquares)
+    loss: Annotated[Loss | None, ComponentOf("loss")] = None
     regularizers: tuple[Annotated[Regularizer, ComponentOf("regularizer")], ...] = ()
     constraints: tuple[Annotated[Constraint, ComponentOf("constraint")], ...] = ()
     start_from: InputPath | Path | None = None
@@ -158,7 +158,7 @@ class Config:
     def notices(self, dataset: Dataset) -> list[str]:
         """Messages about options that have no effect in this run."""
         found = [*_data_notices(self.data, dataset)]
-        if self.loss.saturation is not None and isinstance(self.data.saturation, float):
+        if self.loss is not None and self.loss.saturation is not None and isinstance(self.data.saturation, float):
             found.append("data.saturation: has no effect beside 'loss.saturation'")
         found += notices(self.recipe, self.recipe.settings, self.run, dataset)
         every = self.output.snapshots_every

@@ -233,7 +233,7 @@ def reconstruction(name: str, folder: Path, **run: Any) -> Reconstruction:
     data, recipe, settings = made[name]
     base = {"precision": "double", "backend": "torch", "device": "cpu", "threads": 1, "epochs": 3}
     if run.get("store") == "h5":
-        run = {"scratch": str(folder), "memory": 100e3} | run
+        run = {"scratch": str(folder), "object_memory": 100e3} | run
     return Reconstruction(data, recipe, RunSettings(**(base | settings | run)))
 
 

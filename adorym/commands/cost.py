@@ -9,6 +9,7 @@ import numpy as np
 
 from adorym.commands.draft import Draft
 from adorym.commands.plan import Fact, MemoryItem, size_text
+from adorym.engine.budget import object_bytes, other_bytes, stored_arrays
 from adorym.engine.problem import Problem
 from adorym.forward.crystal import CrystalModel
 from adorym.initializers.phasing import Phasing
@@ -27,33 +28,19 @@ def time_facts(made: Draft) -> Iterator[Fact]:
     batches = sum(
         full * trial.batch.seconds(trial.chunk) + (trial.batch.seconds(rest) if rest else 0) for full, rest in chunks
     )
-    epoch = batches + len(sizes) * trial.step.seconds(_object_bytes(made.problem))
+    epoch = batches + len(sizes) * trial.step.seconds(object_bytes(made.problem))
     text = f"{duration(epoch)}, from two small batches measured on this machine"
     yield Fact("epoch_s", "one epoch, about", epoch, text)
     yield Fact("run_s", "all epochs, about", epochs * epoch, duration(epochs * epoch))
 
 
-def _object_bytes(problem: Problem) -> int:
-    return math.prod(problem.store.shape) * problem.xp.complex_dtype.itemsize
-
-
 def _stored(problem: Problem) -> Iterator[MemoryItem]:
     """Stored arrays of the object's size, over all ranks, in memory or in a file."""
-    xp, optimizer, n_bytes = problem.xp, problem.obj.optimizer, _object_bytes(problem)
-    shape = " x ".join(map(str, problem.store.shape))
-    yield MemoryItem("object", f"{shape} x {xp.complex_dtype.itemsize} B", n_bytes)
-    yield MemoryItem("gradient", "as the object", n_bytes)
-    if optimizer.needs_curvature:
-        yield MemoryItem("curvature", f"{shape} x {xp.float_dtype.itemsize} B", n_bytes // 2)
-    if problem.solver is None:
-        yield MemoryItem("best object", "as the object", n_bytes)
-    # Every state array has the object's rows; a small array shows whether its rows are complete or single numbers.
-    small = optimizer.init(xp, xp.zeros((2, 16), complex_values=True))
-    rows = problem.store.shape[0]
-    arrays = [xp.to_numpy(s) for s in small]
-    state = sum(s.dtype.itemsize * (math.prod(problem.store.shape) if s.shape == (2, 16) else rows) for s in arrays)
-    if state:
-        yield MemoryItem("optimizer state", f"{state / n_bytes:.2g} x object", state)
+    shape, whole = " x ".join(map(str, problem.store.shape)), object_bytes(problem)
+    for name, n_bytes in stored_arrays(problem).items():
+        first = f"{shape} x {problem.xp.complex_dtype.itemsize} B"
+        formula = first if name == "object" else f"{n_bytes / whole:.2g} x object"
+        yield MemoryItem(name, formula, n_bytes)
 
 
 def _phasing_bytes(made: Draft) -> int:
@@ -66,17 +53,13 @@ def _phasing_bytes(made: Draft) -> int:
 def memory(made: Draft, store: str, ranks: int) -> Iterator[MemoryItem]:
     """Memory of a rank, with the object in ``store``."""
     problem, run, trial = made.problem, made.config.run, made.trial
-    n_bytes = _object_bytes(problem)
+    n_bytes = object_bytes(problem)
     shared = ranks if store == "do" else 1
     if store != "h5":
         for item in _stored(problem):
             formula = f"1/{shared} of {item.formula}" if shared > 1 else item.formula
             yield MemoryItem(item.name, formula, -(-item.n_bytes // shared))
-    others = sum(
-        2 * value.first.nbytes + sum(problem.xp.to_numpy(s).nbytes for s in value.state)
-        for value in problem.values.values()
-    )
-    if others:
+    if others := other_bytes(problem):
         yield MemoryItem("other parameters", "values, gradients and optimizer states", others)
     if trial is None:
         return
@@ -86,7 +69,7 @@ def memory(made: Draft, store: str, ranks: int) -> Iterator[MemoryItem]:
     at_once = n_bytes if store == "dp" else min(BLOCK_BYTES, -(-n_bytes // ranks))
     step = trial.step.n_bytes(at_once)
     if store == "h5":
-        step = int(min(step, run.memory or math.inf))
+        step = int(min(step, run.object_memory or math.inf))
     yield MemoryItem("a step of the object", "with its regularizers, measured", step)
     if (phasing := _phasing_bytes(made)) > trial.batch.n_bytes(chunk) + step:
         beyond = phasing - trial.batch.n_bytes(chunk) - step

@@ -15,7 +15,7 @@ from adorym.optics.geometry import Geometry
 from adorym.wrapper.base import Array, Backend
 
 Order = Literal["random", "compact", "angle"]
-KEEP_IN_MEMORY_BYTES = 4 << 30
+KEEP_IN_MEMORY_BYTES = 4 << 30  # of all patterns, where nothing else is said
 G = TypeVar("G", bound=Geometry, covariant=True)
 
 
@@ -135,6 +135,7 @@ class Measurements:
         transform: ``f(counts, floor)``, from counts to the target of the loss.
         floor: ``f(mean count per pixel)``: the intensity that the loss adds.
         comm: The ranks: they divide the first reading, and the memory of their machine.
+        keeps: ``f(bytes)`` says whether the patterns may stay in memory if they take so much.
 
     Attributes:
         valid_counts: Weighted sum of all counts.
@@ -151,6 +152,7 @@ class Measurements:
         transform: Callable[[np.ndarray, float], np.ndarray],
         floor: Callable[[float], float],
         comm: Communicator | None = None,
+        keeps: Callable[[int], bool] = lambda n_bytes: n_bytes <= KEEP_IN_MEMORY_BYTES,
     ) -> None:
         comm = comm or SerialCommunicator()
         self._xp, self._dataset, self._to_model_frame, self._transform = xp, dataset, to_model_frame, transform
@@ -160,7 +162,8 @@ class Measurements:
         shared = all(len(f) == 1 for f in self._factors)
         self._single_mask = xp.asarray(self._mask_rows(np.zeros(1, int))) if shared and given else None
         n, ny, nx = dataset.patterns.shape
-        keep = not dataset.growing and n * ny * nx * xp.float_dtype.itemsize * comm.local_size <= KEEP_IN_MEMORY_BYTES
+        keep = not dataset.growing and keeps(n * ny * nx * xp.float_dtype.itemsize)
+        keep = comm.max(not keep, "agree where the patterns are kept") == 0  # free memory differs between machines
         stack = np.empty((n, ny, nx), xp.float_dtype) if keep else None
         sums = np.zeros((2, ny, nx))
         for i, index in enumerate(self._blocks()):
@@ -183,6 +186,10 @@ class Measurements:
                 stack[index] = self._transform(stack[index], self.floor)
         self._stack = None if stack is None else xp.asarray(stack)
         self._ahead = ReadAhead(lambda index: self._transform(self._counts(index), self.floor))
+
+    def release(self) -> None:
+        """Keep no pattern in memory any more: each is read when it is needed."""
+        self._stack = None
 
     def grow(self, dataset: Dataset) -> None:
         """Add the patterns of ``dataset`` beyond those that are known; it holds these first.

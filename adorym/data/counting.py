@@ -23,10 +23,15 @@ class Counting:
     Attributes:
         quantum: Units of the data per photon; ``None`` if the values are no counts.
         about: The same in words.
+        photons_a_pixel: Mean of the valid pixels; ``None`` if the values are no counts.
+        background: Largest share of all counts that a background may have which is the same in all pixels: that of the
+            mean pattern's dimmest tenth.
     """
 
     quantum: float | None
     about: str
+    photons_a_pixel: float | None = None
+    background: float = 1.0
 
 
 def counting(dataset: Dataset) -> Counting:
@@ -38,17 +43,25 @@ def counting(dataset: Dataset) -> Counting:
     index = np.unique(np.linspace(0, dataset.n_patterns - 1, PATTERNS).astype(int))
     frames = np.asarray(dataset.patterns.read(index), np.float64)
     frames = frames**2 if dataset.measured == "amplitude" else frames
-    good = np.isfinite(frames) & (frames > 0)
+    valid = np.isfinite(frames)
     if dataset.mask is not None:
-        good &= dataset.mask if dataset.mask.ndim == 2 else dataset.mask[index]
-    values = frames[good]
+        valid &= dataset.mask if dataset.mask.ndim == 2 else dataset.mask[index]
+    values = frames[valid & (frames > 0)]
     values = values[:: max(1, len(values) // VALUES)]
     quantum = quantum_of(values)
     if quantum is None:
         return Counting(None, "the values are no counts")
-    if abs(quantum - 1) < 1e-3:
-        return Counting(1.0, "photon counts")
-    return Counting(quantum, f"photon counts times {quantum:.4g}")
+    about = "photon counts" if abs(quantum - 1) < 1e-3 else f"photon counts times {quantum:.4g}"
+    quantum = 1.0 if about == "photon counts" else quantum
+    return Counting(quantum, about, *_brightness(np.where(valid, frames, 0) / quantum, valid))
+
+
+def _brightness(photons: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
+    """Mean photons in a valid pixel, and the share of them that a uniform background may have."""
+    seen = valid.sum(0)
+    mean = np.sort(photons.sum(0)[seen > 0] / seen[seen > 0])
+    dimmest = mean[: max(1, len(mean) // 10)].mean()
+    return float(mean.mean()), float(dimmest / max(mean.mean(), 1e-300))
 
 
 def quantum_of(values: np.ndarray) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +15,7 @@ from adorym.comm import Communicator, SerialCommunicator, communicator, threads_
 from adorym.data.batches import Measurements
 from adorym.data.dataset import Dataset
 from adorym.data.near_field import in_near_field
+from adorym.engine.budget import Budget
 from adorym.engine.checks import (
     at_start,
     bound_errors,
@@ -29,6 +30,7 @@ from adorym.engine.checks import (
 )
 from adorym.engine.earlier import Earlier
 from adorym.engine.foreign import try_backend, try_components, try_loss
+from adorym.engine.likelihood import loss_of
 from adorym.engine.problem import Problem
 from adorym.engine.recipe import Recipe
 from adorym.engine.search import with_search
@@ -113,8 +115,8 @@ def build(
     bound = bind(dataset, recipe, run) if earlier is None else earlier.framed(bind(dataset, recipe, run))
     comm = SerialCommunicator() if dry else communicator()  # the other ranks do not wait for a dry problem
     xp = backend(run, comm)
-    loss = loss_of(recipe.loss, bound.dataset)
-    measurements, bound = _measured(xp, bound, loss, comm)
+    loss, budget = loss_of(recipe.loss, bound.dataset, comm), Budget.of(run, xp, comm)
+    measurements, bound = _measured(xp, bound, loss, comm, budget)
     bound, searched = search_starts(bound, comm, folder, earlier)
     check_room(bound.shape, "h5" if dry and run.store == "do" else run.store, comm)  # more ranks will share it
     found, start, obj, values = _first_values(xp, bound, rng, comm, earlier, dry=dry)
@@ -123,7 +125,7 @@ def build(
         bound=bound,
         loss=loss,
         measurements=measurements,
-        store=DryStore(xp, start, comm) if dry else make_store(xp, start, obj.optimizer, comm, run),
+        store=DryStore(xp, start, comm),  # measured with, before there is another one
         obj=obj,
         values=values,
         regularizers=recipe.regularizers,
@@ -138,6 +140,9 @@ def build(
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
     try_components(problem, start)
+    budget.fit(problem, start, run)
+    if not dry:
+        problem.store = make_store(xp, start, obj.optimizer, comm, run, budget.object_bytes(xp))
     with_search(problem, run.epochs, run.seed)
     state = State(0, run.epochs, problem.present(), {}, problem.store.values)
     for update in () if dry else bound.updates:
@@ -146,21 +151,14 @@ def build(
     return problem
 
 
-def loss_of(loss: Loss, dataset: Dataset) -> Loss:
-    """``loss``, with the saturation of the data where it states none of its own."""
-    if loss.saturation is not None or dataset.saturation_counts is None:
-        return loss
-    made = copy.copy(loss)
-    object.__setattr__(made, "saturation", dataset.saturation_counts)  # also of losses that have no such setting
-    return made
-
-
 def _measured(
-    xp: Backend, bound: BoundModel[Any], loss: Loss, comm: Communicator
+    xp: Backend, bound: BoundModel[Any], loss: Loss, comm: Communicator, budget: Budget
 ) -> tuple[Measurements, BoundModel[Any]]:
     """The measured values in the form that the loss needs, and the bound model with its mean counts."""
     try_loss(xp, loss, bound.dataset.window_px)
-    made = Measurements(xp, bound.dataset, bound.to_model_frame, loss.target, loss.floor_counts, comm)
+    object_bytes = math.prod(bound.shape) * xp.complex_dtype.itemsize
+    keeps = functools.partial(budget.keeps, xp, object_bytes=object_bytes, local_size=comm.local_size)
+    made = Measurements(xp, bound.dataset, bound.to_model_frame, loss.target, loss.floor_counts, comm, keeps)
     if made.valid_counts <= 0:
         raise DataError(bound.dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
     per_pixel = made.mean_counts * bound.dataset.upsampling**2 / math.prod(bound.dataset.window_px)
@@ -310,8 +308,15 @@ def _value(xp: Backend, name: str, bound: BoundModel[Any], rng: np.random.Genera
     return value
 
 
-def make_store(xp: Backend, start: Start, optimizer: Optimizer, comm: Communicator, run: RunSettings) -> ObjectStore:
-    """The store of the run.
+def make_store(
+    xp: Backend,
+    start: Start,
+    optimizer: Optimizer,
+    comm: Communicator,
+    run: RunSettings,
+    memory_bytes: float | None = None,
+) -> ObjectStore:
+    """The store of the run; in a file, with ``memory_bytes`` for its blocks unless the settings say how much.
 
     Raises:
         ConfigError: It does not fit into memory or on the disk.
@@ -319,6 +324,6 @@ def make_store(xp: Backend, start: Start, optimizer: Optimizer, comm: Communicat
     if run.store == "do":
         return DistributedStore(xp, start, optimizer, comm)
     if run.store == "h5":
-        folder = Path(run.scratch or ".").expanduser()
-        return Hdf5Store(xp, start, optimizer, comm, FileSettings(folder, run.memory, run.driver))
+        folder, memory_bytes = Path(run.scratch or ".").expanduser(), run.object_memory or memory_bytes
+        return Hdf5Store(xp, start, optimizer, comm, FileSettings(folder, memory_bytes, run.driver))
     return ReplicatedStore(xp, start.rows(0, start.shape[0]), optimizer, comm)

@@ -96,6 +96,11 @@ def shared_chunks(patterns: np.ndarray, size: int, comm: Communicator) -> list[n
 
 def chunk_size(problem: Problem) -> int:
     """Number of patterns per chunk."""
+    most = _usual_chunk(problem)
+    return most if problem.at_once is None else min(most, problem.at_once)
+
+
+def _usual_chunk(problem: Problem) -> int:
     if problem.bound.view.all_at_once:
         return problem.dataset.n_patterns
     by_work = CHUNK_PIXELS // (problem.bound.waves * math.prod(problem.dataset.window_px))

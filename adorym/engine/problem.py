@@ -47,6 +47,7 @@ class Problem:
         history_before: History of the stages of this run before this one.
         stage: Number of this stage; 0 for a run without stages.
         recorded_px: Positions of the data as they are recorded, before any refinement.
+        at_once: Most patterns that are worked on at once, if memory sets a limit.
         checkpoint_slices: As `adorym.data.batches.Batch` has it.
     """
 
@@ -67,6 +68,7 @@ class Problem:
     stage: int = 0
     recorded_px: np.ndarray | None = None
     checkpoint_slices: int | None = None
+    at_once: int | None = None
     remarks: tuple[str, ...] = ()
 
     @property

@@ -20,13 +20,14 @@ class Recipe:
 
     Attributes:
         parameters: Settings of the parameters that the user names; the others follow the model's declaration.
+        loss: Chosen by the data if ``None`` (`adorym.engine.likelihood`).
         solver: Updates all refined parameters together; replaces their optimizers.
         start_from: Result, or folder of a run, that the run goes on from.
     """
 
     model: ForwardModel
     parameters: Mapping[str, ParameterSettings]
-    loss: Loss
+    loss: Loss | None
     regularizers: tuple[Regularizer, ...] = ()
     constraints: tuple[Constraint, ...] = ()
     solver: Solver | None = None

@@ -40,7 +40,9 @@ class RunSettings:
         threads: CPU threads per rank; its share of the machine's cores if absent.
         store: Where the object is kept: ``dp``, whole in the memory of every rank; ``do``, distributed over the memory
             of the ranks; ``h5``, in a file.
-        memory: With the store ``h5``: a rank's memory for the object, its gradient and the optimizer.
+        memory: Memory that each rank may use in all: that of its process, or of its device. It sets how many patterns
+            are worked on at once, and whether all of them are kept in memory. What is free at the start if absent.
+        object_memory: With the store ``h5``: the part of it for the object, its gradient and the optimizer.
         driver: With the store ``h5``: how the file is accessed. ``memmap`` works with every h5py; ``mpio`` needs one
             that was built for MPI.
         scratch: With the store ``h5``: folder of the file; the output folder if absent.
@@ -66,6 +68,7 @@ class RunSettings:
     threads: int | None = Field(None, ge=1)
     store: Literal["dp", "do", "h5"] = "dp"
     memory: Memory | None = Field(None, gt=0)
+    object_memory: Memory | None = Field(None, gt=0)
     driver: Literal["memmap", "mpio"] = "memmap"
     scratch: str | None = None
     checkpoint_slices: Annotated[int, Field(ge=1)] | Literal["auto", "off"] = "auto"
@@ -79,7 +82,7 @@ class RunSettings:
     def __post_init__(self) -> None:
         if self.store == "h5":
             return
-        given = [n for n in ("memory", "scratch") if getattr(self, n) is not None]
+        given = [n for n in ("object_memory", "scratch") if getattr(self, n) is not None]
         given += ["driver"] if self.driver != "memmap" else []
         errors = [
             ConfigError(name, f"has no effect with the store '{self.store}'", remedy="leave it out, or choose 'h5'")

@@ -6,13 +6,12 @@ extrapolated from the measured time and memory, so no formula for each technique
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import gc
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -27,7 +26,6 @@ from adorym.wrapper.base import Array
 FEWEST = 2
 # Bytes of waves in the larger of the two batches, enough to measure above the process's own memory.
 SAMPLE_BYTES = 48 << 20
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -73,22 +71,36 @@ def try_problem(problem: Problem) -> Trial:
     Raises:
         InputError: A component fails, or gives no curvature for a step that divides by it.
     """
-    program = _resident("VmRSS")
-    names = frozenset(n for n, v in problem.unknowns.items() if v.settings.refine and not v.spec.by_update)
+    program = problem.xp.memory.used()
     chunk = min(chunk_size(problem), problem.dataset.n_patterns)
     few, many = _sizes(problem, chunk)
     losses: list[float] = []
+    try_batch(problem, few, losses)()  # compiles
+    with nothing_collected():
+        small, large = (measured(problem, try_batch(problem, n, losses)) for n in (few, many))
+        return Trial(losses[0], chunk, _line((few, *small), (many, *large)), object_cost(problem), program)
 
-    def batch(n: int) -> Callable[[], None]:
-        patterns = np.unique(np.linspace(0, problem.dataset.n_patterns - 1, n).astype(int))
-        return lambda: losses.append(float(batch_gradients(problem, patterns, names)[0]))
 
-    batch(few)()  # compiles
+def try_batch(problem: Problem, n: int, losses: list[float] | None = None) -> Callable[[], None]:
+    """What differentiates ``n`` patterns of the whole data set at once; the loss is added to ``losses``."""
+    names = frozenset(n for n, v in problem.unknowns.items() if v.settings.refine and not v.spec.by_update)
+    patterns = np.unique(np.linspace(0, problem.dataset.n_patterns - 1, n).astype(int))
+
+    def work() -> None:
+        loss = batch_gradients(problem, patterns, names)[0]
+        if losses is not None:
+            losses.append(float(loss))
+
+    return work
+
+
+@contextlib.contextmanager
+def nothing_collected() -> Iterator[None]:
+    """What is there by now is not looked through again before each measurement."""
     gc.collect()
-    gc.freeze()  # what is there by now is not looked through again before each measurement
+    gc.freeze()
     try:
-        small, large = _measured(batch(few)), _measured(batch(many))
-        return Trial(losses[0], chunk, _line((few, *small), (many, *large)), _object_cost(problem), program)
+        yield
     finally:
         gc.unfreeze()
 
@@ -100,7 +112,7 @@ def _sizes(problem: Problem, chunk: int) -> tuple[int, int]:
     return min(FEWEST, chunk), max(1, min(chunk, max(2 * FEWEST, SAMPLE_BYTES // one)))
 
 
-def _object_cost(problem: Problem) -> Cost:
+def object_cost(problem: Problem) -> Cost:
     """Cost per byte of the object: its regularizers' gradients and its step, measured on a block of it."""
     if not problem.obj.settings.refine:
         return Cost()
@@ -119,7 +131,7 @@ def _object_cost(problem: Problem) -> Cost:
         optimizer.step(xp, xp.copy(tile), Gradient(gradient, curvature, 1.0), tuple(map(xp.copy, state)), 1e-3)
 
     step()
-    seconds, n_bytes = _measured(step)
+    seconds, n_bytes = measured(problem, step)
     return Cost(each_s=seconds / (rows * row_bytes), each_bytes=n_bytes / (rows * row_bytes))
 
 
@@ -132,24 +144,13 @@ def _line(few: tuple[int, float, float], many: tuple[int, float, float]) -> Cost
     return Cost(max(0.0, many[1] - seconds * many[0]), seconds, max(0.0, many[2] - n_bytes * many[0]), n_bytes)
 
 
-def _measured(work: Callable[[], None]) -> tuple[float, float]:
-    """Seconds, and the peak of the resident memory minus that at the beginning, in bytes."""
-    gc.collect()
-    if (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        trim(0)  # otherwise reused memory of the C library would not be measured
-    before = _resident("VmRSS")
-    if CLEAR.exists():
-        CLEAR.write_text("5")  # resets the peak
+def measured(problem: Problem, work: Callable[[], None]) -> tuple[float, float]:
+    """Seconds, and the peak of the memory minus that at the beginning, in bytes."""
+    memory = problem.xp.memory
+    memory.restart()
+    before = memory.used()
     work()
-    peak = max(0, _resident("VmHWM") - before)
+    peak = max(0, memory.peak() - before)
     start = time.perf_counter()
     work()  # timed with its memory at hand, as the batches of a run have it
     return time.perf_counter() - start, peak
-
-
-def _resident(key: str) -> int:
-    """``VmRSS`` or ``VmHWM`` in bytes; 0 on a system without them."""
-    if not STATUS.exists():
-        return 0
-    line = next((line for line in STATUS.read_text().splitlines() if line.startswith(key)), "")
-    return int(line.split()[1]) * 1024 if line else 0

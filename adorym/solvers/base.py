@@ -90,6 +90,11 @@ class Solver(ABC):
     whole: ClassVar[bool] = False
     preconditioner: Preconditioner
 
+    @property
+    def vectors(self) -> int:
+        """How many vectors of all unknowns there are at once, about, with those of the iteration."""
+        return 8
+
     @abstractmethod
     def iterate(self, objective: Objective, u: Vector, state: State) -> Step:
         """One iteration from u; ``state``, empty at first, persists between iterations.

@@ -73,6 +73,10 @@ class LBFGS(Solver):
     pairs: int = Field(12, ge=1)
     evaluations: int = Field(6, ge=2)
 
+    @property
+    def vectors(self) -> int:
+        return super().vectors + 2 * self.pairs
+
     def iterate(self, objective: Objective, u: Vector, state: State) -> Step:
         value, g = value_and_gradient(objective, u, state)
         count = int(state.get("count", 0))

@@ -299,4 +299,4 @@ def in_memory(run: RunSettings) -> RunSettings:
     """Settings of the run with the object in memory, which a picture needs that is made anew many times a second."""
     if run.store != "h5":
         return run
-    return replace(run, store="dp", memory=None, driver="memmap", scratch=None)
+    return replace(run, store="dp", object_memory=None, driver="memmap", scratch=None)

@@ -27,6 +27,7 @@ import numpy as np
 import scipy  # its slow parts load at their first use
 
 from adorym.errors import BackendError
+from adorym.wrapper.memory import HostMemory
 
 Array = Any
 Axis = int | tuple[int, ...] | None
@@ -91,6 +92,7 @@ class Backend(ABC):
         precision: ``"single"`` or ``"double"``.
         library: The module that has the functions under their usual names.
         on_host: Whether arrays share memory with NumPy, so that fused operations with a NumPy-level core apply.
+        memory: Tells how much of the device's memory is in use, and how much is free.
     """
 
     _forward = False  # whether `jvp` is at work
@@ -105,6 +107,7 @@ class Backend(ABC):
     ) -> None:
         self.device = self._find_device(device, local_rank)
         self.on_host = self.device == "cpu"
+        self.memory: HostMemory = HostMemory()
         self.precision, self._threads = precision, threads
         self.float_dtype = np.dtype("float32" if precision == "single" else "float64")
         self.complex_dtype = np.dtype("complex64" if precision == "single" else "complex128")

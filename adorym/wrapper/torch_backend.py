@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 from adorym.errors import BackendError
 from adorym.wrapper import windows as host_windows
 from adorym.wrapper.base import Array, Axis, Backend, FusedCore, HostOperation, Tree
-from adorym.wrapper.memory import keep_freed_memory
+from adorym.wrapper.memory import HostMemory, keep_freed_memory
 
 _REAL = {"single": torch.float32, "double": torch.float64}
 _COMPLEX = {"single": torch.complex64, "double": torch.complex128}
@@ -87,6 +87,33 @@ class _Direct(NamedTuple):
     gradients: tuple
 
 
+class DeviceMemory(HostMemory):
+    """The memory of a CUDA device, as torch's allocator takes it."""
+
+    def __init__(self, device: str) -> None:
+        self._device = torch.device(device)
+
+    @property
+    def tells(self) -> bool:
+        return True
+
+    def used(self) -> int:
+        return int(torch.cuda.memory_reserved(self._device))
+
+    def peak(self) -> int:
+        return int(torch.cuda.max_memory_reserved(self._device))
+
+    def restart(self) -> None:
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(self._device)
+
+    def sharing(self, local_size: int) -> int:
+        return -(-local_size // torch.cuda.device_count())
+
+    def free(self) -> int:
+        return int(torch.cuda.mem_get_info(self._device)[0])
+
+
 class TorchBackend(Backend):
     """PyTorch as the array and gradient engine.
 
@@ -113,6 +140,8 @@ class TorchBackend(Backend):
             torch.set_num_threads(threads)
         if self.on_host:
             keep_freed_memory()
+        if self.device.startswith("cuda"):
+            self.memory = DeviceMemory(self.device)
 
     def _find_device(self, device: str, local_rank: int) -> str:
         if device in ("auto", "cuda") and torch.cuda.is_available():

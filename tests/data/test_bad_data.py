@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from data_files import native
 
+from adorym.comm import SerialCommunicator
 from adorym.data.open import open_dataset
 from adorym.data.selection import shown_numbers
-from adorym.engine.build import loss_of
+from adorym.engine.likelihood import loss_of
 from adorym.errors import ConfigError, DataError
 from adorym.losses.counting import Huber, LeastSquares, Poisson
 
@@ -172,8 +173,8 @@ def test_clipped_counts_are_lower_bounds(tmp_path, limit, dtype):
     assert dataset.saturation_counts == limit and dataset.mask is None
     assert f"{(frames >= limit).sum()} counts in {(frames >= limit).any(0).sum()} pixels" in dataset.doubts[0]
     for made in (LeastSquares(), Poisson(), Huber()):
-        assert loss_of(made, dataset).saturation == limit and made.saturation is None
-    assert loss_of(LeastSquares(saturation=7.0), dataset).saturation == 7
+        assert loss_of(made, dataset, SerialCommunicator()).saturation == limit and made.saturation is None
+    assert loss_of(LeastSquares(saturation=7.0), dataset, SerialCommunicator()).saturation == 7
     assert open_dataset(path, {"saturation": "none"}).saturation_counts is None
     assert open_dataset(path, {"saturation": 99}).saturation_counts == 99
     with pytest.raises(ConfigError, match=r"data\.saturation"):

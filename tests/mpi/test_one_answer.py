@@ -99,6 +99,6 @@ def test_stores_agree_in_one_process(tmp_path, store):
 @pytest.mark.parametrize("name", ["all-cone-moving", "terms-volume"])
 def test_many_blocks_in_single_precision(tmp_path, name):
     """Poses and positions whose first steps are far too long."""
-    found = solved(name, tmp_path, precision="single", store="h5", memory=20e3)
+    found = solved(name, tmp_path, precision="single", store="h5", object_memory=20e3)
     for key, array in alone(name, "single", "torch").items():
         assert relative_error(found[key], array) < 1e-4, key

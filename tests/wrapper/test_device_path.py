@@ -164,5 +164,5 @@ def test_every_solver(name, tmp_path):
 
 @pytest.mark.parametrize("store", get_args(get_type_hints(RunSettings)["store"]))
 def test_every_store(store, tmp_path):
-    more = {"scratch": str(tmp_path), "memory": 100e3} if store == "h5" else {}
+    more = {"scratch": str(tmp_path), "object_memory": 100e3} if store == "h5" else {}
     scan(run={"store": store, **more})

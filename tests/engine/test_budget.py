@@ -1,0 +1,213 @@
+"""``run.memory``: how many patterns at once, where they are kept, what is refused; and the same picture as without."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tiny_scan import Scan
+
+from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.native_write import write_native
+from adorym.engine import budget
+from adorym.engine.budget import Budget
+from adorym.engine.build import build
+from adorym.engine.gradients import chunk_size, own_chunks
+from adorym.engine.loop import Reconstruction
+from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
+from adorym.errors import ConfigError
+from adorym.forward.ptychography import Ptychography
+from adorym.losses.counting import LeastSquares
+from adorym.wrapper.memory import HostMemory
+
+SCAN = Scan()
+RECIPE = Recipe(Ptychography(), {}, LeastSquares())
+HOST = {"device": "cpu", "precision": "double", "threads": 1}
+MIB = 1 << 20
+
+
+class Scale(HostMemory):
+    """A memory of which every pattern at once takes 10 MiB, beside 100 MiB of the program."""
+
+    def __init__(self):
+        self.patterns, self.most = 0, 0
+
+    def used(self):
+        return 100 * MIB
+
+    def peak(self):
+        return self.used() + 10 * MIB * self.most
+
+    def restart(self):
+        self.most = 0
+
+    def free(self):
+        return 10**6 * MIB
+
+
+@pytest.fixture
+def scale(monkeypatch):
+    """The memory of a run as that of `Scale`, and batches that tell it how many patterns they hold."""
+    made = Scale()
+    real = budget.try_batch
+
+    def try_batch(problem, n, losses=None):
+        def work():
+            made.most = max(made.most, n)
+            real(problem, n, losses)()
+
+        return work
+
+    monkeypatch.setattr("adorym.wrapper.base.HostMemory", lambda: made)
+    monkeypatch.setattr(budget, "try_batch", try_batch)
+    return made
+
+
+def built(**run):
+    return build(SCAN.dataset(), RECIPE, RunSettings(**(HOST | run)), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("patterns", [1, 2, 3, 7])
+def test_as_many_patterns_at_once_as_fit(scale, patterns):
+    problem = built(memory=(100 + 10.9 * patterns) * MIB / budget.PLANNED)
+    assert 0.8 * patterns <= problem.at_once <= patterns
+    n = problem.dataset.n_patterns
+    chunks = own_chunks(problem, np.arange(n))
+    assert max(map(len, chunks)) <= problem.at_once and sorted(np.concatenate(chunks)) == list(range(n))
+
+
+def test_all_patterns_at_once_where_there_is_room(scale):
+    problem = built(memory=2**40)
+    assert chunk_size(problem) == chunk_size(built()) and problem.measurements.in_memory
+
+
+def test_patterns_stay_in_the_file_where_there_is_no_room(scale):
+    assert built(memory=200 * MIB).measurements.in_memory
+    n_bytes, unlimited = SCAN.dataset().n_patterns * 8, Budget(200.0 * MIB, stated=True)
+    xp = built().xp
+    assert unlimited.keeps(xp, n_bytes, 0, 1)
+    assert not unlimited.keeps(xp, 101 * MIB, 0, 1) and not unlimited.keeps(xp, MIB, 20 * MIB, 1)
+    assert not Budget().keeps(xp, budget.KEEP_IN_MEMORY_BYTES // 2, 0, 4)  # as always, where nothing is stated
+
+
+def test_patterns_leave_memory_before_a_run_is_refused(scale, monkeypatch):
+    before = scale.used
+    kept = []
+
+    def most(problem, limit, run):
+        kept.append(problem.measurements.in_memory)
+        return (0, 1) if problem.measurements.in_memory else (3, 0)
+
+    monkeypatch.setattr(budget, "_most", most)
+    problem = built(memory=200 * MIB)
+    assert kept == [True, False] and problem.at_once == 3 and not problem.measurements.in_memory
+    assert scale.used() == before()
+
+
+@pytest.mark.parametrize(("store", "remedy"), [("dp", "'run.store: h5'"), ("do", "use more ranks"), ("h5", "raise it")])
+def test_too_little_is_refused_with_the_least(scale, tmp_path, store, remedy):
+    more = {"scratch": str(tmp_path)} if store == "h5" else {}
+    with pytest.raises(ConfigError, match=r"run\.memory: this run needs more memory; expected at least") as caught:
+        built(memory=105 * MIB, store=store, **more)
+    assert remedy in str(caught.value)
+    least = float(str(caught.value).split("at least ")[1].split(" GiB")[0])
+    assert 110 * MIB < least * 2**30 < 140 * MIB
+    built(memory=1.06 * least * 2**30, store=store, **more)  # rounded to two digits
+
+
+def test_nothing_is_measured_where_enough_is_free(monkeypatch):
+    monkeypatch.setattr(budget, "_most", lambda *_: pytest.fail("measured"))
+    assert built().at_once is None
+
+
+def test_little_free_memory_is_a_limit_too(scale, monkeypatch):
+    monkeypatch.setattr(Scale, "free", lambda self: 50 * MIB)
+    monkeypatch.setattr(budget, "_roughly", lambda problem: 100 * MIB)
+    assert 1 <= built().at_once <= 4
+    monkeypatch.setattr(Scale, "free", lambda self: MIB)
+    with pytest.raises(ConfigError, match="run: this run needs more memory than is free"):
+        built()
+
+
+def test_a_system_that_does_not_tell(monkeypatch):
+    monkeypatch.setattr(HostMemory, "used", lambda self: 0)
+    monkeypatch.setattr(HostMemory, "free", lambda self: 0)
+    with pytest.raises(ConfigError, match=r"run\.memory: cannot be kept: this system does not tell"):
+        built(memory=2**30)
+    assert built().at_once is None
+
+
+def test_fewer_at_once_after_an_epoch_that_took_too_much(caplog):
+    problem = built()
+    problem.at_once, kept = 6, Budget(1.0, stated=True)
+    kept.look(problem)
+    assert problem.at_once == 3 and "from now on 3 patterns at once instead of 6" in caplog.text
+    Budget(math.inf, stated=True).look(problem)
+    Budget(1.0).look(problem)
+    assert problem.at_once == 3
+
+
+def test_the_same_picture_with_few_patterns_at_once():
+    found = []
+    for at_once in (None, 1, 3):
+        run = Reconstruction(SCAN.dataset(), RECIPE, RunSettings(epochs=3, **HOST))
+        run.problem = replace(run.problem, at_once=at_once)
+        losses = [record.loss for record in run.epochs()]
+        found.append((run.problem.store.values(), losses))
+    for values, losses in found[1:]:
+        np.testing.assert_allclose(values, found[0][0], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(losses, found[0][1], rtol=1e-9)
+
+
+def test_memory_of_this_process():
+    memory = HostMemory()
+    if not memory.tells:
+        pytest.skip("this system does not tell how much memory a process uses")
+    memory.restart()
+    before = memory.used()
+    block = np.ones(64 * MIB // 8)
+    assert memory.used() - before > 60 * MIB and memory.peak() >= memory.used() and memory.free() > 0
+    del block
+    assert memory.sharing(3) == 3
+
+
+MEASURED = """
+import json, resource, sys
+import adorym
+run = adorym.prepare(json.loads(sys.argv[1]))
+for record in run.epochs():
+    pass
+print(json.dumps([run.problem.at_once, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+"""
+
+
+def test_a_process_keeps_its_limit(tmp_path):
+    """120 patterns of 256 x 256 with eight modes: 1.2 GiB at once."""
+    if not HostMemory().tells:
+        pytest.skip("this system does not tell how much memory a process uses")
+    rng = np.random.default_rng(0)
+    patterns = rng.poisson(3.0, (120, 256, 256)).astype(np.float32)
+    scan = Scan().dataset()
+    data = Dataset(
+        ArrayPatterns(patterns),
+        probe_positions_px=rng.uniform(0, 60, (120, 2)),
+        pixel_size_m=scan.pixel_size_m,
+        energy_ev=scan.energy_ev,
+    )
+    write_native(data, tmp_path / "data.h5")
+    config = {
+        "data": str(tmp_path / "data.h5"),
+        "forward_model": "ptychography",
+        "parameters": {"probe": {"modes": 8, "initial": {"kind": "mean_pattern"}}},
+        "run": {"epochs": 2, "batch_size": 120, "device": "cpu", "threads": 1, "memory": "750 MiB"},
+    }
+    done = subprocess.run([sys.executable, "-c", MEASURED, json.dumps(config)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    at_once, peak = json.loads(done.stdout.splitlines()[-1])
+    assert 1 <= at_once < 120 and peak < 1.05 * 750 * MIB
