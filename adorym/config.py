@@ -38,6 +38,8 @@ REGISTERED = (_initializers,)
 QUICK_EPOCHS = 4
 # What may be given as an array, and as a list of numbers, in Python.
 ARRAYS = ("positions", "mask", "white", "dark", "weights")
+# Part of ``run.memory`` that patterns as they are read may take, beside those in the form of the loss.
+TWICE = 16
 FILE_STORE = ("memory", "object_memory", "driver", "scratch")
 
 
@@ -104,8 +106,9 @@ class Config:
         data: The measured data and their metadata.
         forward_model: Predicts the detector's signal from the object.
         parameters: Refinement of each parameter; those that are not named have the model's defaults.
-        loss: How prediction and measurement are compared. If absent, by Poisson's likelihood where a scan counts less
-            than 1000 photons a pixel on average, with hardly any background, and else by least squares on amplitudes.
+        loss: How prediction and measurement are compared. If absent, by Poisson's likelihood for a scan that counts
+            fewer than 50 photons a pixel on average, with hardly any background, unless its positions are refined or a
+            solver is used; else by least squares on amplitudes.
         regularizers: Terms of single parameters added to the loss.
         constraints: Projections applied to parameters after their steps.
         start_from: A ``result.h5``, or the folder of a run: object, probe, positions and all other parameters start
@@ -154,6 +157,13 @@ class Config:
         for name in ("epochs", "threads", "checkpoint_every", "plateau", "max_time", "store", *FILE_STORE):
             plain["run"].pop(name)
         return plain
+
+    @property
+    def source(self) -> DataSettings:
+        """The section ``data`` with which its file is read: under ``run.memory`` few patterns are in memory twice."""
+        if self.run.memory is None:
+            return self.data
+        return replace(self.data, memory_limit_gib=min(self.data.memory_limit_gib, self.run.memory / 2**30 / TWICE))
 
     def notices(self, dataset: Dataset) -> list[str]:
         """Messages about options that have no effect in this run."""

@@ -26,6 +26,7 @@ import numpy as np
 from core import SEEDS, epoch_over_floor
 from figures import Figure, main
 from reference_problem import make
+from speed_memory import memory
 
 from adorym.data.native_write import write_native
 
@@ -122,7 +123,7 @@ def device() -> Iterator[Figure]:
         yield Figure(f"device.{name}.copies_and_waits", len(seen), 0)
 
 
-MAKERS = {f.__name__: f for f in (epoch, start, threads, device)}
+MAKERS = {f.__name__: f for f in (epoch, start, threads, device, memory)}
 
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0], MAKERS))

@@ -263,7 +263,7 @@ def test_status_of_what_ends_a_command(adorym, folder, monkeypatch, raised, stat
     ended = adorym("run", write_config(folder))
     assert ended.status == status
     if isinstance(raised, MemoryError):
-        assert ended.messages == ["run failed: not enough memory: 28 PiB; reduce the size of the problem"]
+        assert ended.messages == ["run failed: not enough memory: 28 PiB; state what may be used as 'run.memory'"]
 
 
 @pytest.mark.parametrize(

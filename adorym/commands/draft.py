@@ -87,7 +87,7 @@ def draft(path: str | Path, overrides: tuple[str, ...] = ()) -> Draft:
     except InputError as error:
         errors += flat(error)  # already with line numbers
     try:
-        data = config.data if config is not None else _data_settings(mapping, path_starts(Path(path), lines))
+        data = config.source if config is not None else _data_settings(mapping, path_starts(Path(path), lines))
         dataset = None if data is None else open_dataset(data.path, data)
         if config is not None and dataset is not None:
             return _tried(config, dataset)

@@ -245,7 +245,7 @@ def prepare(
     run = made.run
     if run.store == "h5" and run.scratch is None:
         run = replace(run, scratch=str(folder or made.output.directory))
-    dataset = open_dataset(made.data.path, made.data)
+    dataset = open_dataset(made.data.path, made.source)
     made_of = origin(dataset, made.to_yaml())
     agree(communicator(), made_of)
     reconstruction = Reconstruction(dataset, made.recipe, run, folder)

@@ -67,7 +67,7 @@ def tune(
     ranges = _ranges(path, vary, assignments)
     config = load_config(path, assignments)  # errors of the file itself are found before the first trial
     folder.mkdir(parents=True, exist_ok=True)
-    dataset = open_dataset(config.data.path, config.data)
+    dataset = open_dataset(config.data.path, config.source)
     held_out_patterns(dataset.n_patterns, held_out, config.run.seed)
     faults: list[str] = []
 
@@ -75,7 +75,7 @@ def tune(
         texts = [assignment(each.key, each.text(each.suggest(trial))) for each in ranges]
         try:
             made = load_config(path, (*assignments, *texts))
-            data = dataset if made.data == config.data else open_dataset(made.data.path, made.data)
+            data = dataset if made.data == config.data else open_dataset(made.data.path, made.source)
             found = score(made, data, held_out_patterns(data.n_patterns, held_out, config.run.seed))
             live.add({"score": found})
             return found

@@ -30,7 +30,7 @@ FAR_ABOVE = 0.25
 LIT_LINE, LIT_PIXEL = 200, 100
 # Part of the pixels around a rectangle that have to be there, and lit: it may lie at the rim, or at a gap.
 LIT_AROUND = 0.5
-SAMPLE_FRAMES, SAMPLE_BYTES, RUN_FRAMES = 64, 4 * BLOCK_BYTES, 8
+SAMPLE_FRAMES, SAMPLE_BYTES, RUN_FRAMES = 64, 16 * BLOCK_BYTES, 8
 
 
 @dataclass(frozen=True)

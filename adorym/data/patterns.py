@@ -19,7 +19,7 @@ from adorym.data.dataset import ArrayPatterns, Patterns
 from adorym.data.hdf5 import BROKEN_FILE, check_sources, open_hdf5, require
 from adorym.errors import DataError
 
-BLOCK_BYTES = 64 * 2**20
+BLOCK_BYTES = 16 * 2**20
 
 
 def check_stack(stack: np.ndarray | h5py.Dataset, place: str) -> None:

@@ -115,7 +115,7 @@ def build(
     bound = bind(dataset, recipe, run) if earlier is None else earlier.framed(bind(dataset, recipe, run))
     comm = SerialCommunicator() if dry else communicator()  # the other ranks do not wait for a dry problem
     xp = backend(run, comm)
-    loss, budget = loss_of(recipe.loss, bound.dataset, comm), Budget.of(run, xp, comm)
+    loss, budget = loss_of(recipe, bound, comm), Budget.of(run, xp, comm)
     measurements, bound = _measured(xp, bound, loss, comm, budget)
     bound, searched = search_starts(bound, comm, folder, earlier)
     check_room(bound.shape, "h5" if dry and run.store == "do" else run.store, comm)  # more ranks will share it
@@ -140,12 +140,16 @@ def build(
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
     try_components(problem, start)
-    budget.fit(problem, start, run)
+    of_object = budget.fit(problem, start, run)
     if not dry:
-        problem.store = make_store(xp, start, obj.optimizer, comm, run, budget.object_bytes(xp))
+        problem.store = make_store(xp, start, obj.optimizer, comm, run, of_object)
     with_search(problem, run.epochs, run.seed)
+    return problem if dry else _with_first_updates(problem, run)
+
+
+def _with_first_updates(problem: Problem, run: RunSettings) -> Problem:
     state = State(0, run.epochs, problem.present(), {}, problem.store.values)
-    for update in () if dry else bound.updates:
+    for update in problem.bound.updates:
         if update.when == "start" and update.due(0, run.epochs):
             state = apply_update(problem, update, state)
     return problem
@@ -156,8 +160,7 @@ def _measured(
 ) -> tuple[Measurements, BoundModel[Any]]:
     """The measured values in the form that the loss needs, and the bound model with its mean counts."""
     try_loss(xp, loss, bound.dataset.window_px)
-    object_bytes = math.prod(bound.shape) * xp.complex_dtype.itemsize
-    keeps = functools.partial(budget.keeps, xp, object_bytes=object_bytes, local_size=comm.local_size)
+    keeps = functools.partial(budget.keeps, xp, bound, local_size=comm.local_size)
     made = Measurements(xp, bound.dataset, bound.to_model_frame, loss.target, loss.floor_counts, comm, keeps)
     if made.valid_counts <= 0:
         raise DataError(bound.dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")
@@ -314,9 +317,9 @@ def make_store(
     optimizer: Optimizer,
     comm: Communicator,
     run: RunSettings,
-    memory_bytes: float | None = None,
+    of_object: float | None = None,
 ) -> ObjectStore:
-    """The store of the run; in a file, with ``memory_bytes`` for its blocks unless the settings say how much.
+    """The store of the run; in a file, with ``of_object`` bytes for its blocks.
 
     Raises:
         ConfigError: It does not fit into memory or on the disk.
@@ -324,6 +327,6 @@ def make_store(
     if run.store == "do":
         return DistributedStore(xp, start, optimizer, comm)
     if run.store == "h5":
-        folder, memory_bytes = Path(run.scratch or ".").expanduser(), run.object_memory or memory_bytes
-        return Hdf5Store(xp, start, optimizer, comm, FileSettings(folder, memory_bytes, run.driver))
+        folder = Path(run.scratch or ".").expanduser()
+        return Hdf5Store(xp, start, optimizer, comm, FileSettings(folder, of_object, run.driver))
     return ReplicatedStore(xp, start.rows(0, start.shape[0]), optimizer, comm)

@@ -49,8 +49,10 @@ def batch_gradients(
     if curvature is None:
         curvature = frozenset(name for name in names if problem.unknowns[name].optimizer.needs_curvature)
     request = Request(names, {name: problem.bound.preconditioner(name) for name in sorted(curvature)}, problem.weight)
-    total, parts = 0.0, []
+    total, parts = 0.0, dict[str, list[ParameterGradient]]()
     for chunk in own_chunks(problem, patterns):
+        if math.isfinite(problem.ceiling_bytes) and problem.xp.memory.used() > problem.ceiling_bytes:
+            problem.xp.memory.give_back()
         if len(chunk):
             value, found = _chunk_gradients(problem, chunk, request)
         else:
@@ -59,8 +61,13 @@ def batch_gradients(
             value, found = _chunk_gradients(problem, patterns[:1], replace(request, weight=0.0))
             found = {name: _no_rows(each) for name, each in found.items()}
         total += value
-        parts.append(found)
-    own = {name: _combined(problem.xp, [part[name] for part in parts]) for name in parts[0]}
+        for name, part in found.items():
+            before = parts.setdefault(name, [])
+            if before and part.index is None:  # what is kept between chunks leaves holes in the heap
+                parts[name] = [_combined(problem.xp, [*before, part])]
+            else:
+                before.append(part)
+    own = {name: _combined(problem.xp, each) for name, each in parts.items()}
     return total, {name: _over_ranks(problem, name, own[name]) for name in sorted(own)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,7 @@ class Problem:
         stage: Number of this stage; 0 for a run without stages.
         recorded_px: Positions of the data as they are recorded, before any refinement.
         at_once: Most patterns that are worked on at once, if memory sets a limit.
+        ceiling_bytes: Memory in use between two chunks of patterns above which what is free is given back.
         checkpoint_slices: As `adorym.data.batches.Batch` has it.
     """
 
@@ -69,6 +71,7 @@ class Problem:
     recorded_px: np.ndarray | None = None
     checkpoint_slices: int | None = None
     at_once: int | None = None
+    ceiling_bytes: float = math.inf
     remarks: tuple[str, ...] = ()
 
     @property

@@ -35,11 +35,15 @@ class HostMemory:
         """The most that was in use since `restart`, or since the process began where that cannot be forgotten."""
         return _resident("VmHWM")
 
-    def restart(self) -> None:
-        """Give freed memory back, and begin a new peak."""
-        gc.collect()
+    def give_back(self) -> None:
+        """Give memory that is free for later use back to the system: between blocks in use it grows."""
         if (trim := getattr(_c_library(), "malloc_trim", None)) is not None:
-            trim(0)  # otherwise reused memory of the C library would not be seen
+            trim(0)
+
+    def restart(self) -> None:
+        """Give back what is free, and begin a new peak."""
+        gc.collect()
+        self.give_back()
         with contextlib.suppress(OSError):  # some containers do not allow it
             CLEAR.write_text("5", encoding="ascii")
 

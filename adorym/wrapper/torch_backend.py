@@ -103,8 +103,11 @@ class DeviceMemory(HostMemory):
     def peak(self) -> int:
         return int(torch.cuda.max_memory_reserved(self._device))
 
-    def restart(self) -> None:
+    def give_back(self) -> None:
         torch.cuda.empty_cache()
+
+    def restart(self) -> None:
+        self.give_back()
         torch.cuda.reset_peak_memory_stats(self._device)
 
     def sharing(self, local_size: int) -> int:

@@ -9,8 +9,12 @@ from data_files import native
 from adorym.comm import SerialCommunicator
 from adorym.data.open import open_dataset
 from adorym.data.selection import shown_numbers
+from adorym.engine.build import bind
 from adorym.engine.likelihood import loss_of
+from adorym.engine.recipe import Recipe
+from adorym.engine.settings import RunSettings
 from adorym.errors import ConfigError, DataError
+from adorym.forward.ptychography import Ptychography
 from adorym.losses.counting import Huber, LeastSquares, Poisson
 
 SIDE, N = 24, 100
@@ -26,6 +30,11 @@ def scan(seed=0, transmission=None, photons=3e4):
     expected = expected if transmission is None else expected * transmission[:, None, None]
     places = np.stack(np.meshgrid(np.arange(10.0), np.arange(10.0), indexing="ij"), -1).reshape(-1, 2) * 3
     return rng.poisson(expected), places + rng.uniform(-0.5, 0.5, (N, 2))
+
+
+def used(loss, dataset):
+    recipe = Recipe(Ptychography(), {}, loss)
+    return loss_of(recipe, bind(dataset, recipe, RunSettings()), SerialCommunicator())
 
 
 def written(folder, frames, places, name="a.h5", **entries):
@@ -173,8 +182,8 @@ def test_clipped_counts_are_lower_bounds(tmp_path, limit, dtype):
     assert dataset.saturation_counts == limit and dataset.mask is None
     assert f"{(frames >= limit).sum()} counts in {(frames >= limit).any(0).sum()} pixels" in dataset.doubts[0]
     for made in (LeastSquares(), Poisson(), Huber()):
-        assert loss_of(made, dataset, SerialCommunicator()).saturation == limit and made.saturation is None
-    assert loss_of(LeastSquares(saturation=7.0), dataset, SerialCommunicator()).saturation == 7
+        assert used(made, dataset).saturation == limit and made.saturation is None
+    assert used(LeastSquares(saturation=7.0), dataset).saturation == 7
     assert open_dataset(path, {"saturation": "none"}).saturation_counts is None
     assert open_dataset(path, {"saturation": 99}).saturation_counts == 99
     with pytest.raises(ConfigError, match=r"data\.saturation"):

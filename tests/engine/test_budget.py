@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tiny_scan import Scan
 
+from adorym.data import batches
 from adorym.data.dataset import ArrayPatterns, Dataset
 from adorym.data.native_write import write_native
 from adorym.engine import budget
@@ -75,7 +76,7 @@ def built(**run):
 
 @pytest.mark.parametrize("patterns", [1, 2, 3, 7])
 def test_as_many_patterns_at_once_as_fit(scale, patterns):
-    problem = built(memory=(100 + 10.9 * patterns) * MIB / budget.PLANNED)
+    problem = built(memory=(100 + budget.HOLES * 10.9 * patterns) * MIB / budget.PLANNED)
     assert 0.8 * patterns <= problem.at_once <= patterns
     n = problem.dataset.n_patterns
     chunks = own_chunks(problem, np.arange(n))
@@ -88,12 +89,16 @@ def test_all_patterns_at_once_where_there_is_room(scale):
 
 
 def test_patterns_stay_in_the_file_where_there_is_no_room(scale):
-    assert built(memory=200 * MIB).measurements.in_memory
-    n_bytes, unlimited = SCAN.dataset().n_patterns * 8, Budget(200.0 * MIB, stated=True)
-    xp = built().xp
-    assert unlimited.keeps(xp, n_bytes, 0, 1)
-    assert not unlimited.keeps(xp, 101 * MIB, 0, 1) and not unlimited.keeps(xp, MIB, 20 * MIB, 1)
-    assert not Budget().keeps(xp, budget.KEEP_IN_MEMORY_BYTES // 2, 0, 4)  # as always, where nothing is stated
+    problem = built(memory=400 * MIB)
+    xp, bound = problem.xp, problem.bound
+    assert problem.measurements.in_memory and not built(memory=200 * MIB).measurements.in_memory
+    chunk = budget.HOLES * budget.ROUGHLY * budget.FAST_PIXELS * xp.complex_dtype.itemsize  # a chunk that is not slow
+    limit = Budget((100 * MIB + chunk + 50 * MIB) / budget.PLANNED, stated=True)
+    assert limit.keeps(xp, bound, 49 * MIB, 1) and not limit.keeps(xp, bound, 50 * MIB, 1)
+    wide = bound.with_(shape=(1000, 1000))
+    assert not limit.keeps(xp, wide, 1, 1)  # its arrays take 6 x 16 MB
+    assert not Budget().keeps(xp, bound, batches.KEEP_IN_MEMORY_BYTES // 2, 4)  # as always, where nothing is stated
+    assert Budget().keeps(xp, bound, batches.KEEP_IN_MEMORY_BYTES // 4, 4)
 
 
 def test_patterns_leave_memory_before_a_run_is_refused(scale, monkeypatch):
@@ -102,10 +107,10 @@ def test_patterns_leave_memory_before_a_run_is_refused(scale, monkeypatch):
 
     def most(problem, limit, run):
         kept.append(problem.measurements.in_memory)
-        return (0, 1) if problem.measurements.in_memory else (3, 0)
+        return budget.Most(0, 1) if problem.measurements.in_memory else budget.Most(3, MIB)
 
     monkeypatch.setattr(budget, "_most", most)
-    problem = built(memory=200 * MIB)
+    problem = built(memory=400 * MIB)
     assert kept == [True, False] and problem.at_once == 3 and not problem.measurements.in_memory
     assert scale.used() == before()
 
@@ -163,6 +168,18 @@ def test_the_same_picture_with_few_patterns_at_once():
     for values, losses in found[1:]:
         np.testing.assert_allclose(values, found[0][0], rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(losses, found[0][1], rtol=1e-9)
+
+
+def test_what_is_free_is_given_back_above_the_ceiling(scale, monkeypatch):
+    given = []
+    monkeypatch.setattr(Scale, "give_back", lambda self: given.append(1))
+    run = Reconstruction(SCAN.dataset(), RECIPE, RunSettings(epochs=1, **(HOST | {"memory": 400 * MIB})))
+    assert 100 * MIB < run.problem.ceiling_bytes < 400 * MIB
+    run.problem.ceiling_bytes = 99.0 * MIB
+    chunks = sum(len(own_chunks(run.problem, part)) for part in run.batches())
+    given.clear()
+    list(run.epochs())
+    assert len(given) == chunks
 
 
 def test_memory_of_this_process():

@@ -87,7 +87,7 @@ def test_one_material_needs_the_whole_object_only_to_find_which(store, tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"), [("memory", 1e9), ("scratch", "there"), ("driver", "mpio")], ids=lambda v: str(v)
+    ("setting", "value"), [("object_memory", 1e9), ("scratch", "there"), ("driver", "mpio")], ids=lambda v: str(v)
 )
 def test_settings_of_a_file_are_refused_without_one(setting, value):
     with pytest.raises(ValueError, match=rf"{setting}: has no effect with the store 'do'; leave it out, or choose"):
