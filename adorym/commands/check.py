@@ -129,7 +129,9 @@ def _scan(made: Draft) -> Iterator[Fact]:
         if PROBE in made.problem.values:
             yield Fact("linear_overlap", "linear overlap", None, "unknown: the patterns hardly tell the beam's defocus")
         return
-    yield from (Fact("first_probe", "first probe", text, text.partition(": ")[2]) for text in made.problem.remarks)
+    for text in made.problem.remarks:
+        name, _, words = text.partition(": ")
+        yield Fact(name.replace(" ", "_"), name, text, words or text)
     focus = _is_focus(made)
     text = f"{number(scan.probe_diameter_px)} px" + (" in focus: the smallest that fits the patterns" if focus else "")
     yield Fact("probe_diameter_px", "probe diameter", scan.probe_diameter_px, text)

@@ -122,7 +122,8 @@ def _tried(config: Config, dataset: Dataset) -> Draft:
         if not (run.backend == "torch" and run.device.startswith("cuda") and error.where == "run.device"):
             raise
         warnings.append(error.message())
-        problem, here = build(dataset, recipe, replace(run, device="cpu"), rng, dry=True, folder=known), False
+        run = replace(run, device="cpu", memory=None)  # the limit is that of the GPU
+        problem, here = build(dataset, recipe, run, rng, dry=True, folder=known), False
     judgement = judge(problem.dataset, beam_of(problem), scanned=PROBE in problem.values)
     starts = {name: value.first for name, value in problem.values.items()}
     warnings += config.notices(problem.dataset)

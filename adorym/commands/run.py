@@ -174,6 +174,7 @@ def carry_out(
         result = drive(reconstruction, config, folder, [*watching, *callbacks])
         report = None
         if config.output.report and comm.is_root:
+            reconstruction.problem.xp.memory.give_back()  # the libraries of the report need some
             report = _reported(reconstruction, folder)
     return Outcome(result, folder, reconstruction.stop_reason, report, _remarks(result), comm.size)
 

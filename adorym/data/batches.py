@@ -10,6 +10,7 @@ import numpy as np
 
 from adorym.comm import Communicator, SerialCommunicator
 from adorym.data.dataset import Dataset
+from adorym.data.patterns import BLOCK_BYTES
 from adorym.data.read_ahead import ReadAhead
 from adorym.optics.geometry import Geometry
 from adorym.wrapper.base import Array, Backend
@@ -204,8 +205,8 @@ class Measurements:
         )
 
     def _blocks(self) -> list[np.ndarray]:
-        n = self._dataset.n_patterns
-        return np.array_split(np.arange(n), max(1, n // 256))
+        n, ny, nx = self._dataset.patterns.shape
+        return np.array_split(np.arange(n), max(1, n // 256, 4 * n * ny * nx // BLOCK_BYTES))
 
     @property
     def in_memory(self) -> bool:

@@ -24,8 +24,8 @@ class Counting:
         quantum: Units of the data per photon; ``None`` if the values are no counts.
         about: The same in words.
         photons_a_pixel: Mean of the valid pixels; ``None`` if the values are no counts.
-        background: Largest share of all counts that a background may have which is the same in all pixels: that of the
-            mean pattern's dimmest tenth.
+        background: Share of all counts that a background may have which is the same in all pixels: that of the dimmest
+            tenth of them.
     """
 
     quantum: float | None
@@ -41,27 +41,39 @@ def counting(dataset: Dataset) -> Counting:
     as those divided by a flat field, averages, and simulations without noise, have a noise that they do not tell.
     """
     index = np.unique(np.linspace(0, dataset.n_patterns - 1, PATTERNS).astype(int))
-    frames = np.asarray(dataset.patterns.read(index), np.float64)
-    frames = frames**2 if dataset.measured == "amplitude" else frames
-    valid = np.isfinite(frames)
-    if dataset.mask is not None:
-        valid &= dataset.mask if dataset.mask.ndim == 2 else dataset.mask[index]
-    values = frames[valid & (frames > 0)]
-    values = values[:: max(1, len(values) // VALUES)]
-    quantum = quantum_of(values)
+    sums, seen = np.zeros((2, 2, *dataset.window_px))
+    values = []
+    for number, i in enumerate(index):  # one after the other: frames may be large
+        frame = np.asarray(dataset.patterns.read(np.array([i]))[0], np.float64)
+        frame = frame**2 if dataset.measured == "amplitude" else frame
+        valid = np.isfinite(frame)
+        if dataset.mask is not None:
+            valid &= dataset.mask if dataset.mask.ndim == 2 else dataset.mask[i]
+        sums[number % 2] += np.where(valid, frame, 0)
+        seen[number % 2] += valid
+        found = frame[valid & (frame > 0)]
+        values.append(found[:: max(1, len(found) * len(index) // VALUES)])
+    quantum = quantum_of(np.concatenate(values))
     if quantum is None:
         return Counting(None, "the values are no counts")
     about = "photon counts" if abs(quantum - 1) < 1e-3 else f"photon counts times {quantum:.4g}"
     quantum = 1.0 if about == "photon counts" else quantum
-    return Counting(quantum, about, *_brightness(np.where(valid, frames, 0) / quantum, valid))
+    return Counting(quantum, about, *_brightness(sums / quantum, seen))
 
 
-def _brightness(photons: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
-    """Mean photons in a valid pixel, and the share of them that a uniform background may have."""
-    seen = valid.sum(0)
-    mean = np.sort(photons.sum(0)[seen > 0] / seen[seen > 0])
-    dimmest = mean[: max(1, len(mean) // 10)].mean()
-    return float(mean.mean()), float(dimmest / max(mean.mean(), 1e-300))
+def _brightness(photons: np.ndarray, seen: np.ndarray) -> tuple[float, float]:
+    """Mean photons in a valid pixel, and the share of them that a uniform background may have.
+
+    The sums ``(2, y, x)`` are those of two halves of the patterns: which pixels are dim is seen in one of them, and how
+    dim they are in the other, in which they are not dim by chance.
+    """
+    good = (seen > 0).all(0)
+    if not good.any():
+        return float(photons.sum() / max(seen.sum(), 1)), 1.0
+    first, second = photons[:, good] / seen[:, good]
+    dimmest = np.argsort(first, kind="stable")[: max(1, len(first) // 10)]
+    mean = float((first.mean() + second.mean()) / 2)
+    return mean, float(second[dimmest].mean() / max(mean, 1e-300))
 
 
 def quantum_of(values: np.ndarray) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from adorym.comm import Communicator, SerialCommunicator, communicator, threads_
 from adorym.data.batches import Measurements
 from adorym.data.dataset import Dataset
 from adorym.data.near_field import in_near_field
-from adorym.engine.budget import Budget
+from adorym.engine.budget import Budget, keeps_as_usual
 from adorym.engine.checks import (
     at_start,
     bound_errors,
@@ -115,8 +115,8 @@ def build(
     bound = bind(dataset, recipe, run) if earlier is None else earlier.framed(bind(dataset, recipe, run))
     comm = SerialCommunicator() if dry else communicator()  # the other ranks do not wait for a dry problem
     xp = backend(run, comm)
-    loss, budget = loss_of(recipe, bound, comm), Budget.of(run, xp, comm)
-    measurements, bound = _measured(xp, bound, loss, comm, budget)
+    (loss, why), budget = loss_of(recipe, bound, comm), Budget.of(run, xp)
+    measurements, bound = _measured(xp, bound, loss, comm, _keeps(budget, xp, bound, run, comm))
     bound, searched = search_starts(bound, comm, folder, earlier)
     check_room(bound.shape, "h5" if dry and run.store == "do" else run.store, comm)  # more ranks will share it
     found, start, obj, values = _first_values(xp, bound, rng, comm, earlier, dry=dry)
@@ -133,18 +133,23 @@ def build(
         solver=recipe.solver,
         comm=comm,
         start_diagnostics={**found.diagnostics, **searched.diagnostics},
-        remarks=(*bound.remarks, *searched.words),
+        remarks=(*bound.remarks, *searched.words, *filter(None, (why,))),
         epochs_before=0 if earlier is None else earlier.epochs_before,
         history_before={} if earlier is None else earlier.history,
         recorded_px=placed.probe_positions_px,
         checkpoint_slices={"auto": None, "off": 0}.get(run.checkpoint_slices, run.checkpoint_slices),  # type: ignore[arg-type]
     )
     try_components(problem, start)
-    of_object = budget.fit(problem, start, run)
+    of_object = budget.fit(problem, start, run, _largest_batch(bound, recipe, run))
     if not dry:
         problem.store = make_store(xp, start, obj.optimizer, comm, run, of_object)
     with_search(problem, run.epochs, run.seed)
     return problem if dry else _with_first_updates(problem, run)
+
+
+def _largest_batch(bound: BoundModel[Any], recipe: Recipe, run: RunSettings) -> int:
+    """Patterns of a batch, over all ranks."""
+    return bound.dataset.n_patterns if recipe.solver else run.batch_size or default_batch_size(bound)
 
 
 def _with_first_updates(problem: Problem, run: RunSettings) -> Problem:
@@ -155,12 +160,19 @@ def _with_first_updates(problem: Problem, run: RunSettings) -> Problem:
     return problem
 
 
+def _keeps(
+    budget: Budget, xp: Backend, bound: BoundModel[Any], run: RunSettings, comm: Communicator
+) -> Callable[[int], bool]:
+    if run.memory is None:
+        return functools.partial(keeps_as_usual, local_size=comm.local_size)
+    return functools.partial(budget.keeps, xp, bound, run)
+
+
 def _measured(
-    xp: Backend, bound: BoundModel[Any], loss: Loss, comm: Communicator, budget: Budget
+    xp: Backend, bound: BoundModel[Any], loss: Loss, comm: Communicator, keeps: Callable[[int], bool]
 ) -> tuple[Measurements, BoundModel[Any]]:
     """The measured values in the form that the loss needs, and the bound model with its mean counts."""
     try_loss(xp, loss, bound.dataset.window_px)
-    keeps = functools.partial(budget.keeps, xp, bound, local_size=comm.local_size)
     made = Measurements(xp, bound.dataset, bound.to_model_frame, loss.target, loss.floor_counts, comm, keeps)
     if made.valid_counts <= 0:
         raise DataError(bound.dataset.path, "no counts in any valid pixel", remedy="check the patterns and the mask")

@@ -104,7 +104,7 @@ class Reconstruction:
         self.rng = np.random.default_rng(run.seed)
         self._started, self._longest_batch_s, self._batches_done = time.monotonic(), 0.0, 0
         self.problem: Problem = build(dataset, recipe, run, self.rng, folder=folder)
-        self._budget = Budget.of(run, self.problem.xp, self.problem.comm)
+        self.budget = Budget.of(run, self.problem.xp)
         self.batch_size = run.batch_size or default_batch_size(self.problem.bound)
         self.progress = Progress(epoch_rng=self.rng.bit_generator.state)
         solver = self.problem.solver
@@ -362,7 +362,7 @@ class Reconstruction:
         if self.solving is None:  # a solver's line search does not leave a better point
             self.best.keep(self.problem, progress.epoch, record.loss)
         self._back_off()
-        self._budget.look(self.problem)
+        self.budget.look(self.problem)
         return record
 
     # -- steps that are too long -------------------------------------------------------------------------------------

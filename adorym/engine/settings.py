@@ -41,7 +41,7 @@ class RunSettings:
         store: Where the object is kept: ``dp``, whole in the memory of every rank; ``do``, distributed over the memory
             of the ranks; ``h5``, in a file.
         memory: Memory that each rank may use in all: that of its process, or of its device. It sets how many patterns
-            are worked on at once, and whether all of them are kept in memory. What is free at the start if absent.
+            are worked on at once, and whether all of them are kept in memory. Not limited if absent.
         object_memory: With the store ``h5``: the part of it for the object, its gradient and the optimizer.
         driver: With the store ``h5``: how the file is accessed. ``memmap`` works with every h5py; ``mpio`` needs one
             that was built for MPI.

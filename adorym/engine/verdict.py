@@ -16,22 +16,21 @@ is 2 for equal gradients, 1 for unrelated ones and 0 at a minimum of the loss, w
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 
 from adorym.data.counting import Counting, counting
-from adorym.data.upsampling import as_measured
 from adorym.data.verdict import Kind, Verdict
 from adorym.engine.gradients import batch_gradients, own_chunks
 from adorym.engine.loop import Reconstruction
+from adorym.engine.misfit import Sums, sums_of
 from adorym.engine.problem import Problem
 from adorym.engine.reasons import reasons
 from adorym.losses.expectation import Expectation
 from adorym.optimizers.base import Gradient
 from adorym.parameters import OBJECT
 from adorym.storage.vector import StoreVector
-from adorym.wrapper import get_backend
 from adorym.wrapper.base import Array
 
 # Pixels of the sample of patterns, over all ranks.
@@ -42,52 +41,10 @@ FITTED = 1.3
 SYSTEMATIC = 0.05
 # They are fitted exactly, whatever their noise, if all of the misfit is at most this part.
 EXACT = 5e-3
-# Correlation of neighboring pixels' residuals that are noise, at most, and of residuals that are none.
-WHITE, CORRELATED = 0.15, 0.7
 # The run is not at its end if q, of the gradients of two halves of the patterns, is larger.
 MOVING = 0.7
 # With a single pattern: if as many full steps again would take this part of the loss away.
 FALLING = 0.3
-
-
-@dataclass
-class Sums:
-    """Sums over the valid pixels of the sample.
-
-    Attributes:
-        weight: Of the pixels.
-        misfit: Of their loss.
-        expected: Of their loss at a perfect fit; 0 if the noise is not known.
-        squares: Of the squared residuals of the amplitudes.
-        structure: Of the squared deviations of the measured amplitudes from their mean in each pattern.
-        neighbors: Of the products of residuals of neighboring pixels.
-    """
-
-    weight: float = 0.0
-    misfit: float = 0.0
-    expected: float = 0.0
-    squares: float = 0.0
-    structure: float = 0.0
-    neighbors: float = 0.0
-
-    @property
-    def relative(self) -> float:
-        """Root mean square residual, relative to the structure in the amplitudes."""
-        return math.sqrt(self.squares / self.structure) if self.structure > 0 else math.inf
-
-    @property
-    def times_noise(self) -> float:
-        """The misfit in units of that at a perfect fit; not a number if the noise is not known."""
-        return self.misfit / self.expected if self.expected > 0 else math.nan
-
-    @property
-    def systematic(self) -> float:
-        """The same of what is no noise: the excess over it or, if it is not known, what neighboring pixels share."""
-        part = 1 - 1 / max(self.times_noise, 1.0)
-        if math.isnan(self.times_noise):
-            correlation = self.neighbors / self.squares if self.squares > 0 else 0.0
-            part = 0.0 if correlation < WHITE else min(1.0, correlation / CORRELATED)
-        return self.relative * math.sqrt(part)
 
 
 def verdict(reconstruction: Reconstruction) -> Verdict:
@@ -162,37 +119,11 @@ def _sums(problem: Problem, noise: Counting) -> Sums:
     expected = None if noise.quantum is None else Expectation(problem.loss, floor, noise.quantum, read_noise)
     total, patterns = Sums(), _sample(problem)
     for chunk in own_chunks(problem, patterns):
-        part = _of_patterns(problem, chunk if len(chunk) else patterns[:1], expected)
+        part = sums_of(problem, chunk if len(chunk) else patterns[:1], expected)
         for each in fields(Sums) if len(chunk) else ():
             setattr(total, each.name, getattr(total, each.name) + getattr(part, each.name))
     values = np.array([getattr(total, each.name) for each in fields(Sums)])
     return Sums(*problem.comm.sum(values, "sum of the misfit").tolist())
-
-
-def _of_patterns(problem: Problem, patterns: np.ndarray, expected: Expectation | None) -> Sums:
-    xp, plain = problem.xp, get_backend("autograd", precision="double")
-    loss, floor = problem.loss, problem.measurements.floor
-    obj, params, batch = problem.inputs(patterns)
-    intensity = np.asarray(xp.to_numpy(problem.model.predict(xp, obj, params, batch)), np.float64)
-    target = np.asarray(xp.to_numpy(batch.target), np.float64)
-    weight = np.ones(target.shape) if batch.mask is None else np.broadcast_to(xp.to_numpy(batch.mask), target.shape)
-    weight = np.where(target < loss.saturated(floor), weight, 0.0)
-    lifted = intensity + floor
-    terms = plain.to_numpy(loss.terms(plain, np.sqrt(lifted) if loss.on_amplitudes else lifted, target))
-    measured = target if loss.on_amplitudes else np.sqrt(np.maximum(target, 0))
-    residual = np.where(weight > 0, np.sqrt(lifted) - measured, 0.0)
-    mean = (weight * measured).sum((1, 2), keepdims=True) / np.maximum(weight.sum((1, 2), keepdims=True), 1e-30)
-    if problem.dataset.upsampling > 1:  # neighbors are pixels of the detector
-        residual = as_measured(problem.bound.from_model_frame(residual), problem.dataset)
-    beside = (residual[..., 1:] * residual[..., :-1]).sum() + (residual[..., 1:, :] * residual[..., :-1, :]).sum()
-    return Sums(
-        weight=float(weight.sum()),
-        misfit=float((weight * terms).sum()),
-        expected=0.0 if expected is None else float((weight * expected(intensity)).sum()),
-        squares=float((residual**2).sum()),
-        structure=float((weight * (measured - mean) ** 2).sum()),
-        neighbors=float(beside / 2),
-    )
 
 
 def _falling(reconstruction: Reconstruction) -> float:

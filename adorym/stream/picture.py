@@ -223,6 +223,7 @@ class LivePicture:
         for update in problem.bound.updates:
             if update.when == "end" and update.due(epoch, total):
                 state = apply_update(problem, update, state)
+        run.budget.look(problem)
         self._keep(epoch)
 
     @property

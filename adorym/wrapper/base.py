@@ -92,7 +92,7 @@ class Backend(ABC):
         precision: ``"single"`` or ``"double"``.
         library: The module that has the functions under their usual names.
         on_host: Whether arrays share memory with NumPy, so that fused operations with a NumPy-level core apply.
-        memory: Tells how much of the device's memory is in use, and how much is free.
+        memory: Tells how much of the device's memory is in use.
     """
 
     _forward = False  # whether `jvp` is at work

@@ -1,4 +1,4 @@
-"""Memory of the process: how much it uses, how much is free for it, and that glibc keeps what is freed."""
+"""Memory of the process: how much it uses, and that glibc keeps what is freed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEEP_BYTES = 1 << 30
-STATUS, CLEAR, MACHINE = Path("/proc/self/status"), Path("/proc/self/clear_refs"), Path("/proc/meminfo")
-# Limit and use of a group of processes, as batch systems and containers set them: cgroups of version 2 and 1.
-GROUPS = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"), Path("/sys/fs/cgroup/memory/memory.usage_in_bytes")),
-)
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 class HostMemory:
@@ -24,8 +19,8 @@ class HostMemory:
 
     @property
     def tells(self) -> bool:
-        """Whether the system tells what is used."""
-        return self.used() > 0
+        """Whether the system tells what is used, and the most that was used in a certain time."""
+        return self.used() > 0 and self.peak() > 0 and _begin_peak()
 
     def used(self) -> int:
         """In use now."""
@@ -44,20 +39,15 @@ class HostMemory:
         """Give back what is free, and begin a new peak."""
         gc.collect()
         self.give_back()
-        with contextlib.suppress(OSError):  # some containers do not allow it
-            CLEAR.write_text("5", encoding="ascii")
+        _begin_peak()
 
-    def sharing(self, local_size: int) -> int:
-        """How many of ``local_size`` processes on this machine share the memory."""
-        return local_size
 
-    def free(self) -> int:
-        """What this process may still take: of the machine, and of its group's limit."""
-        free = [_entry(MACHINE, "MemAvailable")]
-        for limit, used in GROUPS:
-            with contextlib.suppress(OSError, ValueError):  # no such group, or "max"
-                free.append(max(0, int(limit.read_text(encoding="ascii")) - int(used.read_text(encoding="ascii"))))
-        return min(free)
+def _begin_peak() -> bool:
+    try:
+        CLEAR.write_text("5", encoding="ascii")
+    except OSError:  # other systems have no such file, and some containers do not allow it
+        return False
+    return True
 
 
 def _c_library() -> ctypes.CDLL | None:
@@ -67,13 +57,8 @@ def _c_library() -> ctypes.CDLL | None:
 
 
 def _resident(key: str) -> int:
-    return _entry(STATUS, key)
-
-
-def _entry(path: Path, key: str) -> int:
-    """The number of kB of a line ``key: number kB``, in bytes; 0 without the file or the line."""
     try:
-        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+        lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return 0
     line = next((line for line in lines if line.startswith(key)), "")

@@ -110,12 +110,6 @@ class DeviceMemory(HostMemory):
         self.give_back()
         torch.cuda.reset_peak_memory_stats(self._device)
 
-    def sharing(self, local_size: int) -> int:
-        return -(-local_size // torch.cuda.device_count())
-
-    def free(self) -> int:
-        return int(torch.cuda.mem_get_info(self._device)[0])
-
 
 class TorchBackend(Backend):
     """PyTorch as the array and gradient engine.

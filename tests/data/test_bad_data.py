@@ -34,7 +34,7 @@ def scan(seed=0, transmission=None, photons=3e4):
 
 def used(loss, dataset):
     recipe = Recipe(Ptychography(), {}, loss)
-    return loss_of(recipe, bind(dataset, recipe, RunSettings()), SerialCommunicator())
+    return loss_of(recipe, bind(dataset, recipe, RunSettings()), SerialCommunicator())[0]
 
 
 def written(folder, frames, places, name="a.h5", **entries):

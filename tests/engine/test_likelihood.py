@@ -26,14 +26,14 @@ def used(dataset, loss=None, **more):
         loss=loss,
         **({"parameters": {}} | more),
     )
-    return loss_of(recipe, bind(dataset, recipe, RunSettings()), SerialCommunicator())
+    return loss_of(recipe, bind(dataset, recipe, RunSettings()), SerialCommunicator())[0]
 
 
 def scan(photons=1e4, background=0.0, scale=1.0, noise=True, positions=True, **more):
     """A round beam's patterns, of ``photons`` each, with a dark rim."""
     rng = np.random.default_rng(3)
     y, x = np.indices((SIDE, SIDE)) - SIDE // 2
-    mean = np.exp(-(y**2 + x**2) / 30.0)
+    mean = np.exp(-(y**2 + x**2) / 20.0)
     expected = photons * mean / mean.sum() + background
     counts = rng.poisson(expected, (N, SIDE, SIDE)).astype(float) if noise else np.tile(expected, (N, 1, 1))
     places = rng.uniform(0, 20, (N, 2)) if positions else None
@@ -50,10 +50,12 @@ def scan(photons=1e4, background=0.0, scale=1.0, noise=True, positions=True, **m
         ({"scale": 0.37}, "poisson"),  # in other units than photons
         ({"photons": 1e5}, "least_squares"),  # bright
         ({"background": 0.05}, "least_squares"),
+        ({"background": 0.01}, "least_squares"),  # most of the dark pixels count nothing
+        ({"growing": True}, "least_squares"),
         ({"noise": False}, "least_squares"),  # no counts
         ({"positions": False}, "least_squares"),
     ],
-    ids=["few", "scaled", "bright", "background", "values", "one_place"],
+    ids=["few", "scaled", "bright", "background", "little_background", "growing", "values", "one_place"],
 )
 def test_the_usual_loss(settings, expected):
     assert used(scan(**settings)).kind == expected
