@@ -25,7 +25,8 @@ if TYPE_CHECKING:  # the module is loaded at the start of every command
     import h5py
 
 CPU_S = 10  # of the child; a look takes milliseconds
-PATIENCE_S = 30.0  # for a slow file system: after that the file is opened unseen
+# For a slow file system: after that the file is opened unseen, unless the child has computed so much of the time.
+PATIENCE_S, COMPUTING = 30.0, 0.02
 MEMORY = 4 << 30
 OBJECTS = 3000
 SMALL = 1 << 16  # bytes of arrays that are read
@@ -77,9 +78,13 @@ def _fate(path: Path) -> str | None:
             return None
     if child == 0:
         _look(path)
-    until, wait = time.monotonic() + PATIENCE_S, 1e-3
+    until, wait, busy_s = time.monotonic() + PATIENCE_S, 1e-3, 0.0
     while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
         if time.monotonic() > until:
+            before, busy_s = busy_s, _busy_s(child)
+            if busy_s - before > COMPUTING * PATIENCE_S:  # other processes keep it from its end, which will come
+                until += PATIENCE_S
+                continue
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return None
@@ -91,6 +96,14 @@ def _fate(path: Path) -> str | None:
     if by == signal.SIGXCPU:
         return "the HDF5 library does not come to an end"
     return f"the HDF5 library crashes ({by.name})" if by in CRASHES else None
+
+
+def _busy_s(process: int) -> float:
+    """Processor time of a process in seconds, 0 where the system does not tell."""
+    with suppress(OSError, ValueError, IndexError):
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
 
 
 def _look(path: Path) -> None:

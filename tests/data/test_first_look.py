@@ -135,6 +135,15 @@ def test_a_file_that_keeps_the_library_busy_is_refused(tmp_path, monkeypatch):
         open_hdf5(tmp_path / "a.h5")
 
 
+def test_a_busy_library_is_waited_for_on_a_machine_that_is_busy_too(tmp_path, monkeypatch):
+    """Its processor time comes later than the patience ends: opened unseen, the file would never let go."""
+    (tmp_path / "a.h5").write_bytes(lzma.decompress(base64.b85decode("".join(ENDLESS))))
+    monkeypatch.setattr(first_look, "CPU_S", 1)
+    monkeypatch.setattr(first_look, "PATIENCE_S", 0.3)
+    with first_looks(), pytest.raises(DataError, match="the HDF5 library does not come to an end"):
+        open_hdf5(tmp_path / "a.h5")
+
+
 def test_commands_look_first(tmp_path):
     (tmp_path / "a.h5").write_bytes(lzma.decompress(base64.b85decode("".join(ENDLESS))))
     words = [sys.executable, "-c", "from adorym.data import first_look; first_look.CPU_S = 1\n"
