@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from adorym.data.dataset import Dataset
 
-# Patterns and values that are looked at.
-PATTERNS, VALUES = 24, 200_000
+# Patterns that are looked at, as many as have so many pixels, and values.
+FEWEST, MOST, PIXELS, VALUES = 24, 96, 1 << 22, 200_000
 # Largest value, in units of one photon, that single precision holds exactly enough.
 LARGEST = 2e4
 # Largest distance of a value from a multiple of the quantum, and the share of the values that may be farther away.
@@ -40,7 +41,8 @@ def counting(dataset: Dataset) -> Counting:
     Counts are whole numbers, or multiples of one number if somebody has normalized them. Values that are neither, such
     as those divided by a flat field, averages, and simulations without noise, have a noise that they do not tell.
     """
-    index = np.unique(np.linspace(0, dataset.n_patterns - 1, PATTERNS).astype(int))
+    patterns = min(MOST, max(FEWEST, PIXELS // math.prod(dataset.window_px)))
+    index = np.unique(np.linspace(0, dataset.n_patterns - 1, patterns).astype(int))
     sums, seen = np.zeros((2, 2, *dataset.window_px))
     values = []
     for number, i in enumerate(index):  # one after the other: frames may be large

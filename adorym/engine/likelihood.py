@@ -16,7 +16,7 @@ from adorym.losses.counting import LeastSquares, Poisson
 # Mean photons in a pixel above which both losses give much the same picture.
 BRIGHT = 50.0
 # Share of a uniform background above which it spoils the picture that Poisson's likelihood gives.
-BACKGROUND = 1e-4
+BACKGROUND = 5e-4
 
 
 def loss_of(recipe: Recipe, bound: BoundModel[Any], comm: Communicator) -> tuple[Loss, str]:
