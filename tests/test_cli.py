@@ -263,7 +263,9 @@ def test_status_of_what_ends_a_command(adorym, folder, monkeypatch, raised, stat
     ended = adorym("run", write_config(folder))
     assert ended.status == status
     if isinstance(raised, MemoryError):
-        assert ended.messages == ["run failed: not enough memory: 28 PiB; state what may be used as 'run.memory'"]
+        assert ended.messages == [
+            "run failed: not enough memory: 28 PiB; make the problem smaller; 'run.memory' limits a run"
+        ]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,6 @@ from adorym.errors import AdorymError, InputError, RunError, WriteError
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 LIBRARIES = ("numpy", "scipy", "h5py", "torch", "autograd", "jax", "numba", "mpi4py", "pydantic")
 LARGEST_CONFIGURATION = 1 << 20
-OF_MEMORY = "state what may be used as 'run.memory'"
 
 
 def explained(error: BaseException) -> AdorymError | None:
@@ -29,7 +28,7 @@ def explained(error: BaseException) -> AdorymError | None:
     if isinstance(error, AdorymError):
         return error
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch has its own, of devices
-        return RunError("", f"not enough memory: {error}", remedy=OF_MEMORY)
+        return RunError("", f"not enough memory: {error}", remedy="make the problem smaller; 'run.memory' limits a run")
     if isinstance(error, OSError):
         place = str(error.filename or "")
         text = error.strerror or str(error)

@@ -28,7 +28,11 @@ def os_error(number: int, path: str | None = "/far/a.h5") -> OSError:
     ("error", "kind", "said"),
     [
         (DataError("a", "b"), DataError, "a: b"),
-        (MemoryError("28 PiB"), RunError, "not enough memory: 28 PiB; state what may be used as 'run.memory'"),
+        (
+            MemoryError("28 PiB"),
+            RunError,
+            "not enough memory: 28 PiB; make the problem smaller; 'run.memory' limits a run",
+        ),
         (OutOfMemoryError("CUDA"), RunError, "not enough memory: CUDA"),
         (os_error(errno.ENOSPC), WriteError, "/far/a.h5: cannot be written; found No space left on device; make room"),
         (os_error(errno.EACCES), InputError, "/far/a.h5: cannot be used; found Permission denied; check the path"),
