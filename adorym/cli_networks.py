@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from adorym.comm import started
+from adorym.comm import launched
 from adorym.terminal import DataAssignments, Resume, Settings, out
 
 
@@ -44,7 +44,7 @@ def train(
     path = work(
         network, output, config, assign or (), probes=probe or (), recording=recording, resume=resume, watch=show
     )
-    if started()[1] == 0:
+    if (launched() or (1, 0))[1] == 0:
         out.print(f"Weights: {path}")
 
 

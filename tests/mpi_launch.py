@@ -49,8 +49,10 @@ def mpi_library() -> str:
     return done.stdout.splitlines()[0] if done.stdout else ""
 
 
-def start(ranks: int, command: Sequence[str], folder: Path, **environment: str) -> subprocess.Popen[str]:
-    """``mpirun -n RANKS python COMMAND``, running; in a process group of its own."""
+def start(
+    ranks: int, command: Sequence[str], folder: Path, launcher: Sequence[str] = (), **environment: str
+) -> subprocess.Popen[str]:
+    """``mpirun -n RANKS python COMMAND``, or what another ``launcher`` starts; in a process group of its own."""
     paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
     settings = {
         "PYTHONPATH": os.pathsep.join(p for p in paths if p),
@@ -64,7 +66,7 @@ def start(ranks: int, command: Sequence[str], folder: Path, **environment: str) 
         "OMPI_MCA_mpi_yield_when_idle": "1",
     }
     return subprocess.Popen(
-        [mpirun(), "-n", str(ranks), sys.executable, *command],
+        [*(launcher or [mpirun(), "-n", str(ranks)]), sys.executable, *command],
         cwd=folder,
         env=os.environ | settings | environment,
         stdin=subprocess.DEVNULL,
@@ -90,3 +92,10 @@ def finish(job: subprocess.Popen[str], limit_s: float = LIMIT_S, ranks: int = 4)
 def run(ranks: int, command: Sequence[str], folder: Path, limit_s: float = LIMIT_S, **environment: str) -> Ended:
     """A job from its start to its end."""
     return finish(start(ranks, command, folder, **environment), limit_s, ranks)
+
+
+def torchrun(ranks: int, command: Sequence[str], folder: Path, limit_s: float = LIMIT_S, **environment: str) -> Ended:
+    """Like `run`, started by torch."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--no-python"]
+    launcher += ["--nproc-per-node", str(ranks)]
+    return finish(start(ranks, command, folder, launcher, **environment), limit_s, ranks)

@@ -57,8 +57,8 @@ MAX_MODULE, MAX_FUNCTION, MAX_ARGUMENTS = 400, 60, 8
 
 # Where a library that only some users have, or that ties code to one backend, may be imported.
 HOMES = {
-    "mpi4py": ("adorym.comm",),
-    "torch": ("adorym.wrapper.torch", "adorym.networks."),
+    "mpi4py": ("adorym.comm.launch",),
+    "torch": ("adorym.wrapper.torch", "adorym.networks.", "adorym.comm.torch"),
     "autograd": ("adorym.wrapper.autograd",),
     "jax": ("adorym.wrapper.jax",),
     "onnx": ("adorym.networks.onnx_runtime",),

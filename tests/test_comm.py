@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from adorym import comm
-from adorym.comm import SerialCommunicator, check_size, launched, threads_per_rank
+from adorym.comm import SerialCommunicator, check_size, launch, launched, threads_per_rank
 from adorym.errors import ConfigError
 
 
@@ -17,7 +17,8 @@ def no_launcher(monkeypatch):
     for names in comm.LAUNCHERS:
         for name in names:
             monkeypatch.delenv(name, raising=False)
-    monkeypatch.delenv(comm.SWITCH, raising=False)
+    for name in (comm.SWITCH, comm.TORCHRUN):
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_one_process_has_everything_itself():
@@ -37,6 +38,9 @@ def test_one_process_has_everything_itself():
         ({"SLURM_STEP_NUM_TASKS": "8", "SLURM_PROCID": "5"}, (8, 5)),
         ({"SLURM_NTASKS": "8"}, None),  # a batch script, which srun has not started
         ({"PMI_SIZE": "4", "PMI_RANK": "3", "ADORYM_MPI": "0"}, None),
+        ({"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "RANK": "3"}, (4, 3)),
+        ({"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "4", "RANK": "3", "SLURM_STEP_NUM_TASKS": "2"}, (4, 3)),
+        ({"WORLD_SIZE": "4", "RANK": "3"}, None),  # whoever says so, torchrun has not started it
     ],
 )
 def test_launchers_are_recognized(monkeypatch, environment, expected):
@@ -59,11 +63,11 @@ def test_missing_mpi_is_named(monkeypatch):
         raise RuntimeError("cannot load MPI library\nlibmpi.so.40: not found")
 
     monkeypatch.setenv("PMI_SIZE", "2")
-    monkeypatch.setattr(comm, "_load_mpi", broken)
+    monkeypatch.setattr(launch, "_load_mpi", broken)
     with pytest.raises(ConfigError, match=r"mpi: started as one of 2 ranks.*cannot load MPI library; 'pip install"):
-        comm.communicator.__wrapped__()
+        launch.communicator.__wrapped__()
     monkeypatch.setenv("PMI_SIZE", "1")
-    assert isinstance(comm.communicator.__wrapped__(), SerialCommunicator)
+    assert isinstance(launch.communicator.__wrapped__(), SerialCommunicator)
 
 
 def test_threads_are_the_cores_shared_out(monkeypatch):

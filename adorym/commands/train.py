@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from adorym._version import __version__
-from adorym.comm import started
+from adorym.comm import launched
 from adorym.commands.train_ptycho import CARD, CURVES, WEIGHTS, recorded, train_ptycho
 from adorym.commands.training import Watch, train_in_sight
 from adorym.config_file import assigned, load
@@ -115,7 +115,7 @@ def _train_cdi(made: TrainingConfig, folder: Path, resume: bool, watch: Watch | 
 def _shards(made: TrainingConfig, folder: Path) -> Path:
     if made.data is not None:
         return Path(made.data).expanduser()
-    place, many, number = folder / "shards", made.crystals, started()[::-1]
+    place, many, number = folder / "shards", made.crystals, (launched() or (1, 0))[::-1]
     if made.atomistic is None:
         paths = write_training_set(many, place, *number)
     else:

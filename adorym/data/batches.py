@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, TypeVar
@@ -10,6 +11,7 @@ import numpy as np
 
 from adorym.comm import Communicator, SerialCommunicator
 from adorym.data.dataset import Dataset
+from adorym.data.narrow import TOO_WIDE, NarrowCounts, bytes_needed
 from adorym.data.patterns import BLOCK_BYTES
 from adorym.data.read_ahead import ReadAhead
 from adorym.optics.geometry import Geometry
@@ -127,7 +129,9 @@ def _split(index: np.ndarray, positions: np.ndarray, size: int, rng: np.random.G
 
 
 class Measurements:
-    """The measured patterns in the form of the loss and the model's frame, transformed once and cached if they fit.
+    """The measured patterns in the form of the loss and the model's frame, kept in memory if they fit.
+
+    On a device, and where they do not fit otherwise, counts below 65536 are kept as whole numbers of one or two bytes.
 
     Args:
         xp: Backend.
@@ -163,10 +167,9 @@ class Measurements:
         shared = all(len(f) == 1 for f in self._factors)
         self._single_mask = xp.asarray(self._mask_rows(np.zeros(1, int))) if shared and given else None
         n, ny, nx = dataset.patterns.shape
-        keep = not dataset.growing and keeps(n * ny * nx * xp.float_dtype.itemsize)
-        keep = comm.max(not keep, "agree where the patterns are kept") == 0  # free memory differs between machines
+        keep = self._agreed(keeps, xp.float_dtype.itemsize, comm)
         stack = np.empty((n, ny, nx), xp.float_dtype) if keep else None
-        sums = np.zeros((2, ny, nx))
+        sums, narrow = np.zeros((2, ny, nx)), 1
         for i, index in enumerate(self._blocks()):
             mine = i % comm.size == comm.rank
             if not mine and stack is None:
@@ -176,21 +179,40 @@ class Measurements:
                 mask = self._mask_rows(index)
                 weights = np.broadcast_to(np.ones(1) if mask is None else mask, counts.shape)
                 sums += np.einsum("nyx,nyx->yx", counts, weights, dtype=np.float64), weights.sum(0, dtype=np.float64)
+            narrow = max(narrow, bytes_needed(counts) if stack is None or not xp.on_host else TOO_WIDE)
             if stack is not None:
                 stack[index] = counts
         of_pixel, seen = comm.sum(sums, "sum of all counts")
         self.valid_counts = float(of_pixel.sum())
         self.mean_counts = float((of_pixel / np.where(seen > 0, seen, 1)).sum())
         self.floor = floor(self.valid_counts / max(float(seen.sum()), 1.0))
-        if stack is not None:
-            for index in self._blocks():
-                stack[index] = self._transform(stack[index], self.floor)
-        self._stack = None if stack is None else xp.asarray(stack)
-        self._ahead = ReadAhead(lambda index: self._transform(self._counts(index), self.floor))
+        narrow = int(comm.max(narrow, "agree how wide the counts are"))
+        self._narrow = self._narrowed(narrow, stack) if self._agreed(keeps, narrow, comm) else None
+        self._stack = self._transformed(stack) if stack is not None and self._narrow is None else None
+        self._ahead = ReadAhead(lambda index: xp.staged(self._transform(self._counts(index), self.floor)))
+
+    def _agreed(self, keeps: Callable[[int], bool], pixel_bytes: int, comm: Communicator) -> bool:
+        """Whether all patterns may stay in memory on every rank: free memory differs between machines."""
+        may = not self._dataset.growing and keeps(math.prod(self._dataset.patterns.shape) * pixel_bytes)
+        return comm.max(not may, "agree where the patterns are kept") == 0
+
+    def _narrowed(self, n_bytes: int, stack: np.ndarray | None) -> NarrowCounts | None:
+        """The counts in ``n_bytes``, from ``stack`` or read again; ``None`` if these do not do."""
+        if n_bytes == TOO_WIDE:
+            return None
+        parts = ((index, self._counts(index) if stack is None else stack[index]) for index in self._blocks())
+        shape = self._dataset.patterns.shape
+        made = NarrowCounts(self._xp, shape, n_bytes, lambda counts: self._transform(counts, self.floor), parts)
+        return made if made.faithful else None
+
+    def _transformed(self, stack: np.ndarray) -> Array:
+        for index in self._blocks():
+            stack[index] = self._transform(stack[index], self.floor)
+        return self._xp.asarray(stack)
 
     def release(self) -> None:
         """Keep no pattern in memory any more: each is read when it is needed."""
-        self._stack = None
+        self._stack = self._narrow = None
 
     def grow(self, dataset: Dataset) -> None:
         """Add the patterns of ``dataset`` beyond those that are known; it holds these first.
@@ -211,7 +233,7 @@ class Measurements:
     @property
     def in_memory(self) -> bool:
         """Whether all patterns are."""
-        return self._stack is not None
+        return self._stack is not None or self._narrow is not None
 
     def _factor(self, given: np.ndarray) -> np.ndarray:
         """A mask or weights as ``(1 or n, y, x)`` or ``(n, 1, 1)``, in the model's frame."""
@@ -249,7 +271,8 @@ class Measurements:
         if self._stack is not None:
             targets, rows = self._stack, patterns
         else:
-            targets = self._xp.asarray(self._ahead.take(patterns))
+            narrow = self._narrow
+            targets = narrow.targets(patterns) if narrow else self._xp.fetched(self._ahead.take(patterns))
             rows = np.arange(len(patterns))
         if not self._factors or self._single_mask is not None:
             return targets, rows, self._single_mask

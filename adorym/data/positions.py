@@ -32,6 +32,7 @@ LENGTH_UNITS = ("m", "mm", "um", "nm")
 SMALLEST_STEP_PX, MOST_WINDOWS = 0.02, 4
 USUAL_PX = 1.0, 5.0  # of a scan whose unit nobody says: at least, and mostly
 DOUBTFUL_PX = 0.1
+FAR_PX = 4096  # in single precision a position is known to 0.0002 px up to here
 FEWEST_TELLING = 8  # positions, whose numbers tell their unit
 
 
@@ -224,7 +225,9 @@ def placed(
 ) -> tuple[np.ndarray, bool, tuple[float, float]]:
     """``(k, 2)`` (y, x) in object pixels; whether they were computed from a length with the size of these; their zero.
 
-    Positions in a length count from their minimum, the instrument's zero being arbitrary.
+    Positions in a length keep the zero of the instrument to half a pixel, so that results of one sample lie where they
+    belong, and the first row and column of a raster stays on whole pixels. A zero further away than `FAR_PX` is left:
+    they count from their minimum then, since single precision would lose their fractions.
 
     Args:
         recorded: The positions.
@@ -255,9 +258,13 @@ def placed(
     pixel = _known_pixel(lengths, unit, path)
     values = turned(values * _factor(unit, recorded.origin), angle)
     start = np.nanmin(values, axis=0)
-    notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
     zero = start / np.asarray(pixel)
-    return (values - start) / np.asarray(pixel), True, (float(zero[0]), float(zero[1]))
+    near = bool(np.abs(zero).max() < FAR_PX)
+    kept = np.rint(zero) if near else np.zeros(2)
+    what = "begin on whole pixels, their minimum" if near else "count from their minimum"
+    notes.append(f"positions {what}, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
+    left = zero - kept
+    return (values - start) / np.asarray(pixel) + kept, True, (float(left[0]), float(left[1]))
 
 
 def turned(positions: np.ndarray, angle_rad: float, pixel_m: tuple[float, float] | None = None) -> np.ndarray:

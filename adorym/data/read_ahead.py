@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +19,10 @@ class ReadAhead:
         read: ``f(index)`` gives the patterns ``index``; called from one thread, never twice at the same time.
     """
 
-    def __init__(self, read: Callable[[np.ndarray], np.ndarray]) -> None:
+    def __init__(self, read: Callable[[np.ndarray], Any]) -> None:
         self._read = read
         self._threads = ThreadPoolExecutor(1, "adorym-reader")
-        self._coming: OrderedDict[bytes, Future[np.ndarray]] = OrderedDict()
+        self._coming: OrderedDict[bytes, Future[Any]] = OrderedDict()
         self._expected: OrderedDict[bytes, np.ndarray] = OrderedDict()
 
     def prefetch(self, parts: Sequence[np.ndarray]) -> None:
@@ -31,7 +32,7 @@ class ReadAhead:
             self._coming.pop(key).cancel()
         self._begin()
 
-    def take(self, index: np.ndarray) -> np.ndarray:
+    def take(self, index: np.ndarray) -> Any:
         """The patterns ``index``, waited for if they are being read."""
         key = index.tobytes()
         self._expected.pop(key, None)

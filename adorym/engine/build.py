@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from adorym.comm import Communicator, SerialCommunicator, communicator, threads_per_rank
+from adorym.comm import Communicator, SerialCommunicator, communicator, connect, threads_per_rank
 from adorym.data.batches import Measurements
 from adorym.data.dataset import Dataset
 from adorym.data.near_field import in_near_field
@@ -44,6 +44,7 @@ from adorym.losses.base import Loss
 from adorym.optimizers.base import Optimizer
 from adorym.parameters import OBJECT, Searched, Value, make_value
 from adorym.storage.base import ObjectStore, blocks
+from adorym.storage.device_slabs import DeviceSlabStore
 from adorym.storage.distributed import DistributedStore
 from adorym.storage.dry import DryStore
 from adorym.storage.hdf5 import FileSettings, Hdf5Store
@@ -187,6 +188,7 @@ def backend(run: RunSettings, comm: Communicator) -> Backend:
         run.backend, device=run.device, precision=run.precision, threads=threads, local_rank=comm.local_rank
     )
     try_backend(xp)
+    connect(comm, xp.exchange_device)
     return xp
 
 
@@ -337,7 +339,7 @@ def make_store(
         ConfigError: It does not fit into memory or on the disk.
     """
     if run.store == "do":
-        return DistributedStore(xp, start, optimizer, comm)
+        return (DistributedStore if xp.on_host else DeviceSlabStore)(xp, start, optimizer, comm)
     if run.store == "h5":
         folder = Path(run.scratch or ".").expanduser()
         return Hdf5Store(xp, start, optimizer, comm, FileSettings(folder, of_object, run.driver))

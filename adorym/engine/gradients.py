@@ -19,6 +19,7 @@ from adorym.extension import check_returned, is_foreign, user_code
 from adorym.forward.base import Request
 from adorym.parameters import OBJECT
 from adorym.wrapper.base import Array, Backend, Tree
+from adorym.wrapper.ranks import gathered, summed
 
 # Pixels of exit waves per chunk: larger chunks take memory and are not faster.
 CHUNK_PIXELS = 1 << 22
@@ -183,10 +184,10 @@ def _over_ranks(problem: Problem, name: str, found: ParameterGradient) -> Parame
     given = [found.gradient] if found.curvature is None else [found.gradient, found.curvature]
     what = f"sum of the gradient of {name}"
     if found.index is None:
-        summed = [xp.asarray(comm.sum(np.array(xp.to_numpy(a)), what), exact=True) for a in given]
-        return ParameterGradient(summed[0], summed[1] if len(summed) > 1 else None, None)
+        total = [summed(xp, a, comm, what) for a in given]
+        return ParameterGradient(total[0], total[1] if len(total) > 1 else None, None)
     index = comm.gather(found.index, what)
-    rows = [[xp.asarray(each, exact=True) for each in comm.gather(xp.to_numpy(a), what)] for a in given]
+    rows = [gathered(xp, a, [len(each) for each in index], comm, what) for a in given]
     curvatures = rows[1] if len(rows) > 1 else [None] * comm.size
     parts = [ParameterGradient(g, h, i) for g, h, i in zip(rows[0], curvatures, index, strict=True)]
     return _combined(xp, parts)

@@ -57,6 +57,8 @@ def run_batch(problem: Problem, patterns: np.ndarray, rates: dict[str, float], b
             _step_value(problem, name, found[name], relaxed)
     if problem.comm.size == 1:
         return value + terms  # a device is not waited for
+    if problem.comm.devices is not None:
+        return problem.comm.devices.sum(problem.xp.asarray(value + terms, exact=True), "sum of the loss")
     return float(problem.comm.sum(np.array([float(value + terms)]), "sum of the loss")[0])
 
 

@@ -157,7 +157,6 @@ class Trainer(ABC, Generic[N]):
                 yield record
             self.state.stage, self.state.epoch = self.state.stage + 1, 0
             self._optimizer = self._new_optimizer()
-        self.ranks.close()
 
     def _epoch(self) -> float:
         done = sum(self._stages[: self.state.stage]) + self.state.epoch

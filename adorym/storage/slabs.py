@@ -101,6 +101,14 @@ class Plan:
     from_owner: list[int]
     wanted: dict[int, Cover]
 
+    @classmethod
+    def of(cls, boxes: np.ndarray, slabs: Slabs, comm: Communicator) -> Plan:
+        """For this rank's boxes ``(n, 4)``; collective."""
+        every = comm.gather(boxes, "ask for windows")
+        asked = cover(boxes, (0, slabs.rows))
+        from_owner = np.diff(asked.pixels_before(slabs.edges)).tolist()
+        return cls(asked, from_owner, covers(every, slabs.of(comm.rank)))
+
     def scaled(self, depth: int) -> tuple[list[int], list[int]]:
         """(count received from each owner, count sent to each rank), with ``depth`` numbers per pixel."""
         sent = [0] * len(self.from_owner)
@@ -188,10 +196,7 @@ class SlabStore(ObjectStore):
         return self._last[1]
 
     def _plan(self, boxes: np.ndarray) -> Plan:
-        every = self.comm.gather(boxes, "ask for windows")
-        asked = cover(boxes, (0, self.shape[0]))
-        from_owner = np.diff(asked.pixels_before(self._slabs.edges)).tolist()
-        return Plan(asked, from_owner, covers(every, self.local_rows))
+        return Plan.of(boxes, self._slabs, self.comm)
 
     def _fetch(self, plan: Plan, array: RowBackend) -> np.ndarray:
         """The pixels that this rank needs, packed as real numbers."""

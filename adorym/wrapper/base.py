@@ -131,6 +131,14 @@ class Backend(ABC):
         Integers keep their type. Memory may be shared with ``a``.
         """
 
+    def staged(self, a: np.ndarray) -> Any:
+        """``a`` where a device can fetch it by itself, for `fetched`; may be called in another thread."""
+        return a
+
+    def fetched(self, staged: Any) -> Array:
+        """What was `staged`, on the device, which the host does not wait for."""
+        return self.asarray(staged)
+
     @abstractmethod
     def to_numpy(self, a: Array) -> np.ndarray:
         """``a`` as a NumPy array, detached from any gradient; not to be written to, as memory may be shared."""
@@ -305,7 +313,7 @@ class Backend(ABC):
     def put_rows(self, a: Array, index: np.ndarray | slice, rows: Array) -> Array:
         """``a`` with ``a[index] = rows``."""
 
-    def sum_rows(self, rows: Array, place: np.ndarray, n: int) -> Array:
+    def sum_rows(self, rows: Array, place: Any, n: int) -> Array:
         """``(n, ...)`` sums of those of ``rows`` that have the same number in ``place``."""
         given = self.to_numpy(rows)
         total = np.zeros((n, *given.shape[1:]), given.dtype)
@@ -327,6 +335,11 @@ class Backend(ABC):
     def scalar(self, a: Array) -> Array:
         """A single number for the host's arithmetic: a float, or on a device ``a`` itself, which nothing waits for."""
         return float(a)
+
+    @property
+    def exchange_device(self) -> str | None:
+        """The device whose arrays may go from rank to rank without the host (`adorym.comm.connect`), if any."""
+        return None
 
     def wait(self) -> None:  # noqa: B027 - the host is never ahead of itself
         """Return when a device has done all that it was told."""

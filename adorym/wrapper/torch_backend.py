@@ -157,6 +157,10 @@ class TorchBackend(Backend):
             "run.device", "no such device", expected="auto, cpu or cuda", found=found, remedy="use 'auto'"
         )
 
+    @property
+    def exchange_device(self) -> str | None:
+        return None if self.on_host else self.device
+
     def asarray(self, a: Any, *, exact: bool = False) -> torch.Tensor:
         if not isinstance(a, torch.Tensor):
             a = np.asarray(a)
@@ -168,6 +172,14 @@ class TorchBackend(Backend):
         if a.is_complex():
             return a.to(self.device, self._complex)
         return a.to(self.device, self._real) if a.is_floating_point() else a.to(self.device)
+
+    def staged(self, a: np.ndarray) -> Any:
+        return torch.from_numpy(np.ascontiguousarray(a)).pin_memory() if self.device.startswith("cuda") else a
+
+    def fetched(self, staged: Any) -> torch.Tensor:
+        if not isinstance(staged, torch.Tensor):
+            return self.asarray(staged)
+        return staged.to(self.device, self._real, non_blocking=True)
 
     def to_numpy(self, a: Array) -> np.ndarray:
         return a.detach().resolve_conj().cpu().numpy() if isinstance(a, torch.Tensor) else np.asarray(a)
@@ -215,7 +227,7 @@ class TorchBackend(Backend):
     def as_index(self, a: Array) -> torch.Tensor:
         return a.detach().long()
 
-    def sum_rows(self, rows: Array, place: np.ndarray, n: int) -> torch.Tensor:
+    def sum_rows(self, rows: Array, place: Any, n: int) -> torch.Tensor:
         return rows.new_zeros((n, *rows.shape[1:])).index_add_(0, self._index(place), rows)
 
     def solve(self, a: Array, b: Array) -> torch.Tensor:

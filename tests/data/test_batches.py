@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from backends import BACKEND_PARAMS, DOUBLE, make_backend
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tiny_scan import Scan
@@ -11,6 +12,7 @@ from tiny_scan import Scan
 from adorym.data import batches
 from adorym.data.batches import Measurements, epoch_order
 from adorym.data.dataset import ArrayPatterns, Dataset
+from adorym.data.narrow import bytes_needed
 from adorym.data.native_write import write_native
 from adorym.data.open import open_dataset
 from adorym.errors import DataError
@@ -201,3 +203,62 @@ def test_weights_from_a_file(tmp_path):
     made = open_dataset(tmp_path / "data.h5", {"weights": str(tmp_path / "weights.npy")})
     np.testing.assert_array_equal(made.weights.ravel(), np.arange(6.0))
     assert "weights: " in " ".join(made.notes)
+
+
+# -- whole numbers -----------------------------------------------------------------------------------------------------
+WIDTHS = [(200, 1), (255, 1), (256, 2), (40_000, 2), (65_535, 2), (65_536, 8)]
+
+
+@pytest.mark.parametrize(("most", "n_bytes"), WIDTHS)
+def test_bytes_that_whole_numbers_need(most, n_bytes):
+    counts = np.array([[[0.0, most]]])
+    assert bytes_needed(counts) == n_bytes and bytes_needed(counts + 0.5) == 8
+
+
+def scan_up_to(most):
+    counts = np.random.default_rng(1).integers(0, most, (12, 6, 8), endpoint=True).astype(np.float32)
+    counts[3, 2, 5] = most
+    return Dataset(ArrayPatterns(counts))
+
+
+@pytest.mark.parametrize("loss", [LeastSquares(), Poisson()], ids=lambda each: each.kind)
+@pytest.mark.parametrize(("most", "n_bytes"), WIDTHS[:-1])
+@pytest.mark.parametrize("backend", BACKEND_PARAMS)
+def test_whole_numbers_are_kept_narrow_where_nothing_else_fits(backend, most, n_bytes, loss):
+    """Targets are the same to the last bit as those of numbers that are read when they are needed."""
+    xp, dataset = make_backend(backend, "single"), scan_up_to(most)
+    limits = {"narrow": n_bytes * dataset.patterns.array.size, "read": n_bytes * dataset.patterns.array.size - 1}
+    made = {
+        name: Measurements(xp, dataset, to_model_frame, loss.target, lambda mean: 0.01 * mean, None, limit.__ge__)
+        for name, limit in limits.items()
+    }
+    assert made["narrow"].in_memory and not made["read"].in_memory
+    chosen = np.array([1, 3, 7])
+    found = {}
+    for name, each in made.items():
+        targets, rows, _ = each.batch(chosen)
+        found[name] = xp.to_numpy(targets)[rows]
+    np.testing.assert_array_equal(found["narrow"], found["read"])
+    made["narrow"].release()
+    assert not made["narrow"].in_memory
+
+
+def test_a_device_keeps_whole_numbers_narrow_and_others_as_they_are():
+    xp = make_backend(DOUBLE, "single")
+    for dataset, narrow in ((scan_up_to(300), True), (SCAN.noisy(patterns=ArrayPatterns(COUNTS + 0.25)), False)):
+        made = Measurements(xp, dataset, to_model_frame, LeastSquares().target, lambda mean: 0.01 * mean)
+        assert made.in_memory and (made._narrow is not None) is narrow
+        targets, rows, _ = made.batch(np.array([2, 4]))
+        expected = np.sqrt(to_model_frame(dataset.patterns.array[[2, 4]]) + made.floor)
+        np.testing.assert_allclose(xp.to_numpy(targets)[rows], expected, rtol=1e-6)
+
+
+def test_a_loss_that_treats_pixels_differently_is_not_looked_up():
+    def target(counts, floor):
+        return counts * np.arange(counts.shape[-1]) + floor
+
+    xp, dataset = make_backend(DOUBLE, "single"), scan_up_to(100)
+    made = Measurements(xp, dataset, to_model_frame, target, lambda mean: 1.0)
+    targets, rows, _ = made.batch(np.array([5]))
+    expected = target(to_model_frame(dataset.patterns.array[[5]]), 1.0)
+    np.testing.assert_allclose(xp.to_numpy(targets)[rows], expected, rtol=1e-6)

@@ -38,7 +38,7 @@ def test_what_was_used_is_noted(tmp_path):
     dataset = open_dataset(cxi(tmp_path / "a.cxi"))
     check(dataset)
     said = "\n".join(dataset.notes)
-    for words in ("/entry_1/data_1/data", "motion of the sample, negated", "rows run down", "count from their minimum",
+    for words in ("/entry_1/data_1/data", "motion of the sample, negated", "rows run down", "begin on whole pixels",
                   "source_1/energy", "wavelength * distance"):  # fmt: skip
         assert words in said
 

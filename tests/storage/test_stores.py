@@ -13,6 +13,7 @@ from adorym.optimizers.preconditioned import Preconditioned
 from adorym.regularizers.sparsity import L1
 from adorym.regularizers.variation import TotalVariation
 from adorym.storage.base import Windows
+from adorym.storage.device_slabs import DeviceSlabStore
 from adorym.storage.distributed import DistributedStore
 from adorym.storage.hdf5 import FileSettings, Hdf5Store
 from adorym.storage.replicated import ReplicatedStore
@@ -28,7 +29,7 @@ def xp(request):
     return make_backend(*request.param)
 
 
-@pytest.fixture(params=["dp", "do", "h5-memmap", "h5-mpio"])
+@pytest.fixture(params=["dp", "do", "do-device", "h5-memmap", "h5-mpio"])
 def make(request, tmp_path):
     """``f(xp, first, optimizer) -> store``."""
 
@@ -38,6 +39,8 @@ def make(request, tmp_path):
             return ReplicatedStore(xp, first, optimizer)
         if request.param == "do":
             return DistributedStore(xp, start, optimizer, comm, SMALL)
+        if request.param == "do-device":
+            return DeviceSlabStore(xp, start, optimizer, comm)
         settings = FileSettings(tmp_path, memory_bytes=16 * SMALL, driver=request.param[3:])
         store = Hdf5Store(xp, start, optimizer, comm, settings)
         assert not list(tmp_path.iterdir())  # whatever ends the run, nothing is left

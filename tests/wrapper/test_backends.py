@@ -11,10 +11,12 @@ import torch
 from backends import DOUBLE, NAMES, NEEDS_JAX, PRECISIONS, make_backend
 from laws import assert_adjoint, assert_gradients, inner, noise, numeric_gradient, relative_error
 
+from adorym.comm import SerialCommunicator
 from adorym.errors import BackendError
 from adorym.wrapper import get_backend
 from adorym.wrapper.base import Backend, HostOperation
 from adorym.wrapper.memory import keep_freed_memory
+from adorym.wrapper.ranks import exchanged, gathered, summed
 
 ALL = [(name, precision) for name in NAMES for precision in PRECISIONS]
 RNG = np.random.default_rng(1)
@@ -97,6 +99,7 @@ OTHERS = {
     "asarray", "to_numpy", "zeros", "zeros_like", "ones", "clear", "copy", "is_complex", "isfinite", "put_rows",
     "gather_windows", "scatter_windows", "value_and_grad", "stop_gradient", "fused", "host_operation", "checkpoint",
     "host_fft2", "host_ifft2", "jvp", "vjp", "wait", "floor", "rint", "as_index", "sum_rows", "solve", "scalar",
+    "staged", "fetched", "exchange_device",
 }  # fmt: skip
 ROWS = [(name, i) for name, (_, _, inputs) in DIFFERENTIABLE.items() for i in range(len(inputs))]
 
@@ -244,6 +247,45 @@ def test_rows_with_one_number_are_summed(xp, tolerance, rows):
     assert found.dtype == of_kind(xp, rows) and found.shape == (5, *rows.shape[1:])
     assert relative_error(found[3], rows[0] + rows[2]) < tolerance and relative_error(found[0], rows[1]) < tolerance
     assert not found[[1, 2, 4]].any()
+
+
+def test_what_is_fetched_is_what_was_staged(xp):
+    given = np.random.default_rng(2).normal(size=(3, 4, 5)).astype(xp.float_dtype)
+    np.testing.assert_array_equal(xp.to_numpy(xp.fetched(xp.staged(given))), given)
+
+
+def test_one_process_exchanges_nothing(xp):
+    alone, given = SerialCommunicator(), xp.asarray(np.arange(6.0).reshape(3, 2))
+    assert summed(xp, given, alone, "x") is given and exchanged(xp, given, [3], [3], alone, "x") is given
+    assert [each is given for each in gathered(xp, given, [3], alone, "x")] == [True]
+
+
+@pytest.mark.parametrize("complex_values", [False, True])
+def test_ranks_without_devices_of_their_own_exchange_through_the_host(xp, complex_values):
+    class Mirror(SerialCommunicator):
+        """Two ranks that do the same."""
+
+        size = 2
+
+        def sum(self, array, name="sum"):
+            return 2 * array
+
+        def gather(self, array, name="gather"):
+            return [array, array]
+
+        def exchange(self, send, send_counts, receive_counts, name="exchange"):
+            half = send[: send_counts[0]]
+            assert send_counts[0] == receive_counts[0]
+            return np.concatenate([half, half])
+
+    values = np.random.default_rng(3).normal(size=(4, 3, 2)).astype(xp.float_dtype)
+    given = xp.asarray(values + 2j * values if complex_values else values)
+    host, ranks = xp.to_numpy(given).copy(), Mirror()
+    np.testing.assert_array_equal(xp.to_numpy(summed(xp, given, ranks, "x")), 2 * host)
+    for each in gathered(xp, given, [4, 4], ranks, "x"):
+        np.testing.assert_array_equal(xp.to_numpy(each), host)
+    found = xp.to_numpy(exchanged(xp, given, [2, 2], [2, 2], ranks, "x"))
+    np.testing.assert_array_equal(found, np.concatenate([host[:2], host[:2]]))
 
 
 def test_small_systems_are_solved(xp, tolerance):
