@@ -258,13 +258,22 @@ def placed(
     pixel = _known_pixel(lengths, unit, path)
     values = turned(values * _factor(unit, recorded.origin), angle)
     start = np.nanmin(values, axis=0)
-    zero = start / np.asarray(pixel)
-    near = bool(np.abs(zero).max() < FAR_PX)
-    kept = np.rint(zero) if near else np.zeros(2)
-    what = "begin on whole pixels, their minimum" if near else "count from their minimum"
+    positions, left = on_whole_pixels(values, np.asarray(pixel))
+    what = "begin on whole pixels, their minimum" if max(map(abs, left)) < 1 else "count from their minimum"
     notes.append(f"positions {what}, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
-    left = zero - kept
-    return (values - start) / np.asarray(pixel) + kept, True, (float(left[0]), float(left[1]))
+    return positions, True, left
+
+
+def on_whole_pixels(values: np.ndarray, pixel: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
+    """Positions ``(k, 2)`` in pixels, the first row and column a whole number, and what was subtracted for that.
+
+    All of their minimum is subtracted where it is `FAR_PX` or more.
+    """
+    start = np.nanmin(values, axis=0)
+    zero = start / pixel
+    kept = np.rint(zero) if np.abs(zero).max() < FAR_PX else np.zeros(2)
+    y, x = (zero - kept).tolist()
+    return (values - start) / pixel + kept, (y, x)
 
 
 def turned(positions: np.ndarray, angle_rad: float, pixel_m: tuple[float, float] | None = None) -> np.ndarray:
