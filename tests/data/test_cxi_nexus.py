@@ -5,7 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from data_files import JOULE_PER_EV, WINDOW, counts, cxi, translations, write
+from data_files import JOULE_PER_EV, WINDOW, counts, cxi, on_whole_pixels, translations, write
 
 from adorym.commands.inspect import inspect
 from adorym.data.near_field import in_near_field
@@ -18,9 +18,7 @@ PIXEL = tuple(wavelength_m(1e4) * 2.0 / (n * p) for n, p in zip(WINDOW, (55e-6, 
 
 
 def from_zero(rows_columns, pixel=PIXEL):
-    """In pixels; their first row and column is the nearest whole one."""
-    first = rows_columns.min(axis=0) / pixel
-    return rows_columns / pixel - first + np.rint(first)
+    return on_whole_pixels(rows_columns / np.array(pixel))
 
 
 # The probe moves against the sample, and rows run down (-y), columns against x: two signs that cancel.

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from data_files import WINDOW, counts, cxi, native, write
+from data_files import WINDOW, counts, cxi, native, on_whole_pixels, write
 
 from adorym.data.open import open_dataset
 from adorym.errors import ConfigError, DataError
@@ -14,7 +14,7 @@ from adorym.errors import ConfigError, DataError
 N, PIXEL_M = 12, 10e-9
 # (y, x) in object pixels: a bent line, so that no two numbers are alike and y is never x.
 PX = np.stack([np.arange(N) * 1.5, 40 + 3 * np.arange(N) - 0.1 * np.arange(N) ** 2], axis=-1)
-EXPECTED = PX - PX.min(axis=0) + np.rint(PX.min(axis=0))
+EXPECTED = on_whole_pixels(PX)
 KNOWN = {"map": ["patterns=data"], "energy": "8.8 keV", "pixel_size": PIXEL_M}
 
 
@@ -138,7 +138,7 @@ def test_order_and_sign(tmp_path, data):
     path = text(tmp_path, PX[:, ::-1] * PIXEL_M * 1e6)
     turned_back = found(data, path, positions_order="xy").probe_positions_px
     np.testing.assert_allclose(turned_back, EXPECTED, atol=1e-5)
-    y, x = (-PX + PX.max(axis=0) - np.rint(PX.max(axis=0))).T
+    y, x = on_whole_pixels(-PX).T
     for sign, expected in (("-", (y, x)), ("-+", (y, EXPECTED[:, 1])), ("+-", (EXPECTED[:, 0], x))):
         mirrored = found(data, path, positions_order="xy", positions_sign=sign).probe_positions_px
         np.testing.assert_allclose(mirrored, np.stack(expected, -1), atol=1e-5)

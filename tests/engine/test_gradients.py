@@ -207,7 +207,7 @@ def test_model_without_curvature_names_the_remedy():
 class Two:
     """The communicator of one of two ranks; what the other one gives is known."""
 
-    size = 2
+    size, devices = 2, None
 
     def __init__(self, other: list) -> None:
         self.other = other
