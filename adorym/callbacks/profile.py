@@ -34,6 +34,7 @@ OTHER = "other"
 MAX_EVENTS = 200_000
 TRANSFORMS = ("fft", "ifft", "fft2", "ifft2", "fftn", "ifftn", "host_fft2", "host_ifft2")
 COLLECTIVES = ("sum", "max", "barrier", "broadcast", "gather", "exchange")
+ON_DEVICES = ("sum", "gather", "exchange")
 REPEATS = 3
 
 
@@ -104,6 +105,8 @@ def stage_methods(problem: Problem) -> Iterator[tuple[str, Any, str]]:
         yield "propagate", problem.xp, method
     for method in COLLECTIVES if problem.comm.size > 1 else ():
         yield "exchange", problem.comm, method
+    for method in ON_DEVICES if problem.comm.devices is not None else ():
+        yield "exchange", problem.comm.devices, method
 
 
 class Profile(Callback):

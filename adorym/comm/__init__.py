@@ -11,6 +11,7 @@ from adorym.comm.launch import (
     launched,
     parallel_hdf5_options,
     threads_per_rank,
+    work_alone,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "launched",
     "parallel_hdf5_options",
     "threads_per_rank",
+    "work_alone",
 ]

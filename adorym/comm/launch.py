@@ -45,6 +45,14 @@ def launched() -> tuple[int, int] | None:
     return None
 
 
+_work_alone: list[bool] = []  # not empty: this process does the work of all
+
+
+def work_alone() -> None:
+    """Whatever has started this process, it works without the others."""
+    _work_alone.append(True)
+
+
 @lru_cache(maxsize=1)
 def communicator() -> Communicator:
     """The communicator of this process, the same one at every call.
@@ -53,7 +61,7 @@ def communicator() -> Communicator:
         ConfigError: There is a launcher, but no working mpi4py, or one of another MPI than the launcher.
     """
     start = launched()
-    if start is None:
+    if start is None or _work_alone:
         return SerialCommunicator()
     made = _of_torchrun() if TORCHRUN in os.environ else _of_mpi(start[0])
     if made.size > 1:
@@ -93,24 +101,25 @@ def _timeout_s() -> float:
     return float(os.environ.get(TIMEOUT, DEFAULT_TIMEOUT_S))
 
 
-def connect(comm: Communicator, device: str | None) -> None:
+def connect(comm: Communicator, device: str | None, name: str | None = None) -> None:
     """Let arrays of ``comm`` go from device to device, if every rank computes on one of its own; collective.
 
     Args:
         comm: The ranks.
         device: Of this rank's arrays, as torch names it; ``None`` if they are not torch's, or the host's.
+        name: What tells it from all others of the machine; ``None`` if every rank has one of its own.
     """
     if comm.size == 1:
         return
-    own = f"{socket.gethostname()} {device}" if device else ""
+    own = f"{socket.gethostname()} {name or device}" if device else ""
     every = [bytes(each).decode() for each in comm.gather(np.frombuffer(own.encode(), np.uint8), "name the devices")]
-    shared = len(set(every)) < len(every) and any("cuda" in each for each in every)
+    shared = len(set(every)) < len(every) and name is not None
     if device is None or not all(every) or shared:
         comm.devices = None
     elif comm.devices is None:
         from adorym.comm.torch_devices import TorchDevices  # slow, and not everybody has several devices
 
-        comm.devices = TorchDevices(comm, device)
+        comm.devices = TorchDevices(comm, device, _timeout_s())
 
 
 def check_size(launched_size: int, world_size: int, library: str) -> None:
@@ -143,9 +152,11 @@ def _excepthook(kind: type[BaseException], error: BaseException, trace: Tracebac
 def threads_per_rank(comm: Communicator) -> int | None:
     """Threads of this rank: its available cores, divided among the ranks that may use the same cores.
 
-    ``None`` leaves the choice to the libraries: for a single process, or with OMP_NUM_THREADS.
+    ``None`` leaves the choice to the libraries: for a single process, or with OMP_NUM_THREADS; the 1 that torchrun sets
+    does not count.
     """
-    if comm.local_size == 1 or "OMP_NUM_THREADS" in os.environ:
+    said = os.environ.get("OMP_NUM_THREADS")
+    if comm.local_size == 1 or (said is not None and not (said == "1" and TORCHRUN in os.environ)):
         return None
     cores = os.sched_getaffinity(0)
     # A launcher may bind every rank to its own cores, or give all cores to all ranks.
@@ -163,6 +174,9 @@ def parallel_hdf5_options(comm: Communicator) -> dict[str, Any]:
 
     if comm.size == 1:
         return {}
+    if TORCHRUN in os.environ:
+        raise ConfigError("run.driver", "'mpio' needs ranks of MPI; torchrun has started these",
+                          remedy="choose 'memmap', or start with mpirun")  # fmt: skip
     if not h5py.get_config().mpi:
         raise ConfigError(
             "run.driver",

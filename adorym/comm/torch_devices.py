@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 from collections.abc import Sequence
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -17,18 +19,20 @@ class TorchDevices(DeviceExchange):
 
     Args:
         comm: The ranks, whatever started them.
-        device: Of this rank, which it shares with no other.
+        device: Of this rank, which it shares with no other; a CUDA device with its index.
+        timeout_s: Longest wait in a collective operation.
     """
 
-    def __init__(self, comm: Communicator, device: str) -> None:
-        self._comm = comm
+    def __init__(self, comm: Communicator, device: str, timeout_s: float) -> None:
+        self._comm, limit = comm, timedelta(seconds=timeout_s)
         backend = "nccl" if device.startswith("cuda") else "gloo"
         if not dist.is_initialized():  # MPI has started the ranks
             address = comm.broadcast(_free_address(comm) if comm.is_root else None, "find an address for the devices")
             own = torch.device(device) if backend == "nccl" else None
             where = f"tcp://{address}"
-            dist.init_process_group(backend, where, rank=comm.rank, world_size=comm.size, device_id=own)
-        self._group = dist.new_group(backend=backend)
+            dist.init_process_group(backend, where, timeout=limit, rank=comm.rank, world_size=comm.size, device_id=own)
+            atexit.register(dist.destroy_process_group)
+        self._group = dist.new_group(backend=backend, timeout=limit)
 
     def sum(self, array: torch.Tensor, name: str = "sum") -> torch.Tensor:
         array = array.detach().resolve_conj().contiguous()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ from adorym.watchdog import Watchdog, end_process, write_error
 
 # Time in s that a rank waits to be ended by torchrun when another one has left.
 LAST_WAIT_S = 10.0
+# What Gloo and NCCL say of a rank that is no more.
+LOST = ("Connection closed", "Connection reset", "Broken pipe", "remote process exited", "Socket closed")
 _HERE, _GONE, _WORDS = "adorym/ended", "adorym/left", "adorym/words"
 
 
@@ -35,6 +38,7 @@ class TorchCommunicator(Communicator):
         # The watchdog is to notice first: it says where.
         limit = timedelta(seconds=2 * timeout_s + LAST_WAIT_S)
         dist.init_process_group("gloo", store=self._store, rank=self.rank, world_size=self.size, timeout=limit)
+        atexit.register(dist.destroy_process_group)  # its threads must not outlive the interpreter
         self.local_rank = int(os.environ.get("LOCAL_RANK", self.rank))
         self.local_size = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
         self._watchdog = Watchdog(self.rank, timeout_s, os._exit)
@@ -98,14 +102,13 @@ class TorchCommunicator(Communicator):
         try:
             with self._watchdog.waiting(name):
                 yield
-        except dist.DistError as error:
-            time.sleep(LAST_WAIT_S)
-            raise _left(name, error) from None
         except RuntimeError as error:
-            if "gloo" not in str(error).lower():
+            if not any(word in str(error) for word in LOST):
                 raise
             time.sleep(LAST_WAIT_S)
-            raise _left(name, error) from None
+            found = str(error).strip().splitlines()[0]
+            what = f"another rank has left; this one waited for it in '{name}'"
+            raise RunError("ranks", what, found=found) from None
 
     def at(self, where: str) -> None:
         self._watchdog.where = where
@@ -130,11 +133,6 @@ class TorchCommunicator(Communicator):
                 return False
             time.sleep(0.01)
         return True
-
-
-def _left(name: str, error: Exception) -> RunError:
-    found = str(error).strip().splitlines()[0]
-    return RunError("ranks", f"another rank has left; this one waited for it in '{name}'", found=found)
 
 
 def _real(array: np.ndarray) -> torch.Tensor:

@@ -66,7 +66,9 @@ def memory(made: Draft, store: str, ranks: int) -> Iterator[MemoryItem]:
     yield MemoryItem("program and patterns", "measured", trial.program_bytes)
     chunk = min(trial.chunk, -(-max(made.batch_sizes) // ranks))
     yield MemoryItem("a batch", f"{chunk} patterns at once, measured", trial.batch.n_bytes(chunk))
-    at_once = n_bytes if store == "dp" else min(BLOCK_BYTES, -(-n_bytes // ranks))
+    at_once = n_bytes if store == "dp" else -(-n_bytes // ranks)
+    if store == "h5" or (store == "do" and problem.xp.on_host):  # else all that is held is stepped at once
+        at_once = min(BLOCK_BYTES, at_once)
     step = trial.step.n_bytes(at_once)
     if store == "h5":
         step = int(min(step, run.object_memory or math.inf))

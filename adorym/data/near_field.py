@@ -39,7 +39,8 @@ def in_near_field(dataset: Dataset) -> Dataset:
         if old is not None and dataset.probe_positions_px is not None and "probe_positions_px" in dataset.computed:
             meters = (dataset.probe_positions_px + dataset.positions_zero_px) * np.asarray(old)
             made = on_whole_pixels(meters, np.asarray(new))
-            changes["probe_positions_px"], changes["positions_zero_px"] = made
+            changes |= {"probe_positions_px": made.positions_px, "positions_zero_px": made.zero}
+            changes["positions_first_px"] = made.first
         notes = [note for note in notes if old is None or note != pixel_size_note(old, "far_field")]
         notes.append(pixel_size_note(new, "near_field"))
     return dataset.with_(**changes, notes=tuple(notes))

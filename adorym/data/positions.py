@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -214,6 +215,22 @@ def raster(scan: ScanSettings, stored: tuple[int, ...] | None, n: int, path: str
     return Recorded(values, unit, f"a raster of {shape[0]} x {shape[1]}", certain=True)
 
 
+class Placed(NamedTuple):
+    """Positions in object pixels.
+
+    Attributes:
+        positions_px: ``(k, 2)`` (y, x); ``None`` without any.
+        of_length: Whether they were computed from a length with the size of a pixel.
+        zero: What was subtracted from these, in pixels.
+        first: Their first row and column, of all positions of the file.
+    """
+
+    positions_px: np.ndarray | None
+    of_length: bool = False
+    zero: tuple[float, float] = (0.0, 0.0)
+    first: tuple[int, int] = (0, 0)
+
+
 # -- to object pixels --------------------------------------------------------------------------------------------------
 def placed(
     recorded: Recorded,
@@ -222,8 +239,8 @@ def placed(
     window: tuple[tuple[int, int], np.ndarray],
     told: tuple[list[str], list[str]],
     path: str,
-) -> tuple[np.ndarray, bool, tuple[float, float]]:
-    """``(k, 2)`` (y, x) in object pixels; whether they were computed from a length with the size of these; their zero.
+) -> Placed:
+    """Positions in object pixels.
 
     Positions in a length keep the zero of the instrument to half a pixel, so that results of one sample lie where they
     belong, and the first row and column of a raster stays on whole pixels. A zero further away than `FAR_PX` is left:
@@ -242,7 +259,7 @@ def placed(
     """
     values, notes = recorded.values, told[0]
     if values.ndim != 2 or values.shape[1] != 2:
-        return values, False, (0.0, 0.0)  # the data set says what is wrong
+        return Placed(values)  # the data set says what is wrong
     if overrides.positions_order == "xy":
         values = values[:, ::-1]
         notes.append("positions: (x, y) exchanged")
@@ -254,26 +271,26 @@ def placed(
     if angle:
         notes.append(f"positions turned by {np.rad2deg(angle):.6g} deg, from x towards y")
     if unit == "px":
-        return turned(values / window[1], angle, lengths.pixel_size_m), False, (0.0, 0.0)
+        return Placed(turned(values / window[1], angle, lengths.pixel_size_m))
     pixel = _known_pixel(lengths, unit, path)
     values = turned(values * _factor(unit, recorded.origin), angle)
     start = np.nanmin(values, axis=0)
-    positions, left = on_whole_pixels(values, np.asarray(pixel))
-    what = "begin on whole pixels, their minimum" if max(map(abs, left)) < 1 else "count from their minimum"
+    found = on_whole_pixels(values, np.asarray(pixel))
+    what = "begin on whole pixels, their minimum" if max(map(abs, found.zero)) < 1 else "count from their minimum"
     notes.append(f"positions {what}, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
-    return positions, True, left
+    return found
 
 
-def on_whole_pixels(values: np.ndarray, pixel: np.ndarray) -> tuple[np.ndarray, tuple[float, float]]:
-    """Positions ``(k, 2)`` in pixels, the first row and column a whole number, and what was subtracted for that.
+def on_whole_pixels(values: np.ndarray, pixel: np.ndarray) -> Placed:
+    """Positions ``(k, 2)`` in a length as pixels, the first row and column a whole number.
 
     All of their minimum is subtracted where it is `FAR_PX` or more.
     """
     start = np.nanmin(values, axis=0)
     zero = start / pixel
     kept = np.rint(zero) if np.abs(zero).max() < FAR_PX else np.zeros(2)
-    y, x = (zero - kept).tolist()
-    return (values - start) / pixel + kept, (y, x)
+    (y, x), first = (zero - kept).tolist(), np.nan_to_num(kept).astype(int).tolist()
+    return Placed((values - start) / pixel + kept, True, (y, x), (first[0], first[1]))
 
 
 def turned(positions: np.ndarray, angle_rad: float, pixel_m: tuple[float, float] | None = None) -> np.ndarray:

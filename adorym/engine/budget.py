@@ -199,6 +199,8 @@ def _step_bytes(problem: Problem, run: RunSettings) -> int:
     if run.store == "h5":  # counted with its blocks
         return 0
     whole = object_bytes(problem)
+    if run.store == "do" and not problem.xp.on_host:  # a device steps all that it holds at once
+        return object_cost(problem).n_bytes(-(-whole // _ranks()))
     return object_cost(problem).n_bytes(whole if run.store == "dp" else min(BLOCK_BYTES, whole))
 
 

@@ -72,9 +72,7 @@ def bind(dataset: Dataset, recipe: Recipe, run: RunSettings) -> BoundModel[Any]:
     Raises:
         InputError: The errors found; several together as `adorym.errors.ConfigErrors`.
     """
-    settings = recipe.settings
-    if getattr(recipe.model, "regime", None) == "near_field":
-        dataset = in_near_field(dataset)
+    settings, dataset = recipe.settings, _as_seen(dataset, recipe)
     errors: list[InputError] = [*recipe_errors(recipe, settings, run), *order_errors(run, dataset)]
     bound = None
     if all(name in recipe.model.refinable for name in recipe.parameters):
@@ -85,6 +83,11 @@ def bind(dataset: Dataset, recipe: Recipe, run: RunSettings) -> BoundModel[Any]:
     if errors or bound is None:
         raise together(errors)
     return bound
+
+
+def _as_seen(dataset: Dataset, recipe: Recipe) -> Dataset:
+    """``dataset`` in the field of the model."""
+    return in_near_field(dataset) if getattr(recipe.model, "regime", None) == "near_field" else dataset
 
 
 def build(
@@ -109,7 +112,7 @@ def build(
     Raises:
         InputError: Data, configuration or geometry contradict each other; all errors at once.
     """
-    dataset = placed = recipe.model.placed(dataset)
+    dataset = placed = recipe.model.placed(_as_seen(dataset, recipe))
     earlier = None if recipe.start_from is None else Earlier.read(recipe.start_from, dataset, recipe)
     if earlier is not None:
         dataset, recipe = earlier.continued(dataset, recipe)
@@ -188,7 +191,7 @@ def backend(run: RunSettings, comm: Communicator) -> Backend:
         run.backend, device=run.device, precision=run.precision, threads=threads, local_rank=comm.local_rank
     )
     try_backend(xp)
-    connect(comm, xp.exchange_device)
+    connect(comm, *xp.exchange_device)
     return xp
 
 

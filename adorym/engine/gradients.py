@@ -184,7 +184,7 @@ def _over_ranks(problem: Problem, name: str, found: ParameterGradient) -> Parame
     given = [found.gradient] if found.curvature is None else [found.gradient, found.curvature]
     what = f"sum of the gradient of {name}"
     if found.index is None:
-        total = [summed(xp, a, comm, what) for a in given]
+        total = [summed(xp, xp.copy(a), comm, what) for a in given]
         return ParameterGradient(total[0], total[1] if len(total) > 1 else None, None)
     index = comm.gather(found.index, what)
     rows = [gathered(xp, a, [len(each) for each in index], comm, what) for a in given]

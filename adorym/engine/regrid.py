@@ -31,16 +31,21 @@ ZERO = "positions_zero_px"
 
 def _in_frame(result: Result, dataset: Dataset) -> Result:
     """``result``, on the same pixels, with positions that count as those of ``dataset`` do."""
-    if ZERO in result.numbers or "probe_positions_px" not in dataset.computed:
+    shift = _shift(result, dataset, np.ones(2))
+    if not shift.any() or "probe_positions_px" not in dataset.computed:
         return result
-    shift = _from_the_minimum(dataset)
-    y, x = (np.array(result.origin_px) - shift.astype(int)).tolist()
+    y, x = (np.array(result.origin_px) - np.rint(shift).astype(int)).tolist()
     return replace(_moved(result, np.ones(2), shift), origin_px=(y, x))
 
 
-def _from_the_minimum(dataset: Dataset) -> np.ndarray:
-    """What is added to positions of older results, which do not say that all of their minimum was subtracted."""
-    return np.rint(np.nanmin(np.asarray(dataset.probe_positions_px), axis=0))
+def _shift(result: Result, dataset: Dataset, factor: np.ndarray) -> np.ndarray:
+    """What is added to positions of ``result``, times ``factor``, so that they count as those of ``dataset`` do.
+
+    Results that do not say what was subtracted are older: all of the minimum was.
+    """
+    if ZERO not in result.numbers:
+        return np.array(dataset.positions_first_px, float)
+    return np.asarray(result.numbers[ZERO] * factor - dataset.positions_zero_px)
 
 
 def _moved(result: Result, factor: np.ndarray, shift: np.ndarray) -> Result:
@@ -73,9 +78,7 @@ def on_grid(result: Result, dataset: Dataset, path: str) -> Result:
     LOG.warning(
         "start_from: '%s' is resampled: its pixels are %s times as large", path, ", ".join(f"{f:.4g}" for f in factor)
     )
-    shift = _from_the_minimum(dataset)
-    if ZERO in result.numbers:
-        shift = result.numbers[ZERO] * factor - dataset.positions_zero_px
+    shift = _shift(result, dataset, factor)
     y, x = np.ceil(np.array(result.origin_px) * factor - shift).astype(int)
     origin = (int(y), int(x))
     frames = (result.origin_px, probe.shape[-2:]), ((y + shift[0], x + shift[1]), dataset.window_px)

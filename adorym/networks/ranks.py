@@ -19,7 +19,10 @@ class Ranks:
 
     def __init__(self, device: str) -> None:
         self._comm = communicator()
-        connect(self._comm, device if device.startswith("cuda") else None)
+        if device.startswith("cuda"):
+            connect(self._comm, device, str(torch.cuda.get_device_properties(device).uuid))
+        else:
+            connect(self._comm, None)
         self.size, self.rank = self._comm.size, self._comm.rank
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:

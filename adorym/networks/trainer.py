@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from adorym.comm import communicator
 from adorym.data.atomic import whole_file
 from adorym.errors import ConfigError, DataError, RunError
 from adorym.networks.ranks import Ranks
@@ -269,7 +269,7 @@ def _device(name: str) -> str:
         if not torch.cuda.is_available():
             return "cpu"
         # Of several processes on a machine each has its own.
-        return f"cuda:{int(os.environ.get('LOCAL_RANK', 0)) % torch.cuda.device_count()}"
+        return f"cuda:{communicator().local_rank % torch.cuda.device_count()}"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError("device", "no CUDA device on this machine", found=name, remedy="use 'auto'")
     return name

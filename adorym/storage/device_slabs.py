@@ -79,8 +79,7 @@ class DeviceSlabStore(ResidentStore):
         parts = xp.broadcast_to(parts, (len(windows.corners_px), *windows.shape, *pixel))
         back = xp.sum_rows(xp.reshape(parts, (-1, *pixel)), route.places, sum(route.taken_counts))
         came = exchanged(xp, back, route.taken_counts, route.lent_counts, self.comm, f"exchange of the object's {name}")
-        added = xp.sum_rows(came, route.lent, self._numbers.size)
-        return array + xp.reshape(added, tuple(array.shape))
+        return xp.reshape(xp.add_rows(xp.reshape(array, (-1, *pixel)), route.lent, came), tuple(array.shape))
 
     def _route_of(self, windows: Windows) -> Route:
         # `scatter_add` uses the route of the `gather` before it.
@@ -107,29 +106,27 @@ class DeviceSlabStore(ResidentStore):
             raise ConfigError("regularizers", "this term needs the whole object", remedy="choose the store 'dp'")
         if self._largest is None:
             self._largest = self._largest_curvature()
-        xp, (low, high) = self._xp, self.local_rows
-        beyond = min(halo_px, self.shape[0] - high) if high > low else 0
-        tile, windows = self._object, None
-        if halo_px:
-            corners = np.array([[high, 0]] if beyond else np.zeros((0, 2)), np.int64)
-            windows = Windows(corners, (beyond, self.shape[1]))
-            after = self.gather(windows)
-            tile = xp.concat([tile, after[0]]) if beyond else tile
-        total, slopes = 0.0, [xp.zeros_like(tile), xp.zeros(tuple(tile.shape))]
-        for a, b in blocks(0, high - low, tile[:1].nbytes):
-            rows = slice(a, min(b + halo_px, len(tile)))
-            value, *found = term(tile[rows])
-            for i, slope in enumerate(found):
+        xp, own, (_, high) = self._xp, len(self._object), self.local_rows
+        beyond = min(halo_px, self.shape[0] - high) if own else 0
+        corners = np.array([[high, 0]] if beyond else np.zeros((0, 2)), np.int64)
+        windows = Windows(corners, (beyond, self.shape[1]))  # the rows after this rank's
+        after = self.gather(windows) if halo_px else self._object[:0]
+        slopes = [self._gradient] if self._curvature is None else [self._gradient, self._curvature]
+        back = [xp.zeros((beyond, *self.shape[1:]), complex_values=xp.is_complex(each)) for each in slopes]
+        total = 0.0
+        for a, b in blocks(0, own, self._object[:1].nbytes):
+            inside = min(b + halo_px, own)
+            more = min(b + halo_px - inside, beyond)
+            tile = xp.concat([self._object[a:inside], after[0, :more]]) if more else self._object[a:inside]
+            value, *found = term(tile)
+            for k, slope in enumerate(found[: len(slopes)]):
                 if slope is not None:
-                    slopes[i] = xp.put_rows(slopes[i], rows, slopes[i][rows] + slope)
+                    slopes[k] = _added(xp, slopes[k], slice(a, inside), slope[: inside - a])
+                    back[k] = _added(xp, back[k], slice(0, more), slope[inside - a :])
             total += value
-        own = high - low
-        self._gradient = self._gradient + slopes[0][:own]
-        if self._curvature is not None:
-            self._curvature = self._curvature + slopes[1][:own]
-        if windows is not None:
-            back = [xp.reshape(each[own:], (len(windows.corners_px), beyond, *self.shape[1:])) for each in slopes]
-            self.scatter_add(windows, back[0], back[1] if self._curvature is not None else None)
+        self._gradient, self._curvature = slopes[0], slopes[1] if len(slopes) > 1 else None
+        if halo_px:
+            self.scatter_add(windows, *(xp.reshape(each, (len(corners), *each.shape)) for each in back))
         return total
 
     def _complete(self) -> Gradient:
@@ -143,3 +140,7 @@ class DeviceSlabStore(ResidentStore):
         xp, name = self._xp, "largest curvature of the object"
         own = xp.reshape(xp.max(self._curvature), (1,)) if len(self._curvature) else xp.zeros((1,))
         return xp.scalar(xp.max(xp.concat(gathered(xp, own, [1] * self.comm.size, self.comm, name))))
+
+
+def _added(xp: Backend, array: Array, rows: slice, more: Array) -> Array:
+    return xp.put_rows(array, rows, array[rows] + more)

@@ -62,6 +62,8 @@ class ResidentStore(ObjectStore):
         return self._xp.zeros_like(self._object)
 
     def map(self, function: Callable[..., Array], *arrays: LikeObject) -> LikeObject:
+        if not len(self._object):
+            return self.empty()
         return self._xp.asarray(function(self.local_rows[0], *map(self._array, arrays)))
 
     def tiles(self, *arrays: LikeObject) -> Iterator[tuple[int, tuple[Array, ...]]]:

@@ -3,8 +3,8 @@
 A `Backend` is passed as the argument ``xp`` to everything that computes. It offers about forty array functions under
 their Array API names, orthonormal FFTs, and `value_and_grad`. Rules that every backend keeps:
 
-* arrays are values. Only `clear`, `put_rows` and `scatter_windows` may reuse the memory of their first argument: what
-  they return takes its place, and whoever called them uses nothing else from then on;
+* arrays are values. Only `clear`, `put_rows`, `add_rows` and `scatter_windows` may reuse the memory of their first
+  argument: what they return takes its place, and whoever called them uses nothing else from then on;
 * arrays are real (``float_dtype``) or complex (``complex_dtype``), 32/64 bit in ``precision="single"`` and 64/128 bit
   in ``"double"``;
 * the gradient of a real loss by a complex array is ``dL/dRe + i dL/dIm``, the direction of steepest ascent;
@@ -313,6 +313,12 @@ class Backend(ABC):
     def put_rows(self, a: Array, index: np.ndarray | slice, rows: Array) -> Array:
         """``a`` with ``a[index] = rows``."""
 
+    def add_rows(self, a: Array, place: Any, rows: Array) -> Array:
+        """``a`` with each of ``rows`` added to the row of its number in ``place``, where several may be the same."""
+        total = np.require(self.to_numpy(a), requirements="W")
+        np.add.at(total, np.asarray(place), self.to_numpy(rows))
+        return self.asarray(total, exact=True)
+
     def sum_rows(self, rows: Array, place: Any, n: int) -> Array:
         """``(n, ...)`` sums of those of ``rows`` that have the same number in ``place``."""
         given = self.to_numpy(rows)
@@ -337,9 +343,9 @@ class Backend(ABC):
         return float(a)
 
     @property
-    def exchange_device(self) -> str | None:
-        """The device whose arrays may go from rank to rank without the host (`adorym.comm.connect`), if any."""
-        return None
+    def exchange_device(self) -> tuple[str | None, str | None]:
+        """Device whose arrays may go from rank to rank without the host, and its name, for `adorym.comm.connect`."""
+        return None, None
 
     def wait(self) -> None:  # noqa: B027 - the host is never ahead of itself
         """Return when a device has done all that it was told."""

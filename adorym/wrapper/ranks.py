@@ -16,7 +16,7 @@ def summed(xp: Backend, a: Array, comm: Communicator, name: str) -> Array:
         return a
     if comm.devices is not None:
         return comm.devices.sum(a, name)
-    return xp.asarray(comm.sum(np.array(xp.to_numpy(a)), name), exact=True)
+    return xp.asarray(comm.sum(xp.to_numpy(a), name), exact=True)
 
 
 def gathered(xp: Backend, a: Array, lengths: Sequence[int], comm: Communicator, name: str) -> list[Array]:

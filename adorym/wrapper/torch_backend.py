@@ -158,8 +158,12 @@ class TorchBackend(Backend):
         )
 
     @property
-    def exchange_device(self) -> str | None:
-        return None if self.on_host else self.device
+    def exchange_device(self) -> tuple[str | None, str | None]:
+        if not self.device.startswith("cuda"):
+            return None if self.on_host else self.device, None
+        index = torch.device(self.device).index
+        index = torch.cuda.current_device() if index is None else index
+        return f"cuda:{index}", str(torch.cuda.get_device_properties(index).uuid)
 
     def asarray(self, a: Any, *, exact: bool = False) -> torch.Tensor:
         if not isinstance(a, torch.Tensor):
@@ -227,8 +231,11 @@ class TorchBackend(Backend):
     def as_index(self, a: Array) -> torch.Tensor:
         return a.detach().long()
 
+    def add_rows(self, a: Array, place: Any, rows: Array) -> torch.Tensor:
+        return a.index_add_(0, self._index(place), rows)
+
     def sum_rows(self, rows: Array, place: Any, n: int) -> torch.Tensor:
-        return rows.new_zeros((n, *rows.shape[1:])).index_add_(0, self._index(place), rows)
+        return self.add_rows(rows.new_zeros((n, *rows.shape[1:])), place, rows)
 
     def solve(self, a: Array, b: Array) -> torch.Tensor:
         return torch.linalg.solve_ex(a, b).result  # the checks of the ordinary one wait for a device

@@ -214,11 +214,12 @@ def test_another_pixel_size_is_resampled(crop, factor):
 
 
 def test_results_whose_positions_counted_from_their_minimum_find_their_place():
-    first = np.array([310.0, -47.0])
+    first = np.array([310.0, -47.0])  # of all patterns of the file, of which some are chosen
     data = measured()
     data = data.with_(
         probe_positions_px=data.probe_positions_px - data.probe_positions_px.min(axis=0) + first,
         pixel_size_m=(1e-8, 1e-8), computed=("probe_positions_px",), positions_zero_px=(0.2, -0.3),
+        positions_first_px=(310, -47),
     )  # fmt: skip
     places = ParameterResult(data.probe_positions_px - first, "px")
     obj, beam = np.ones((40, 40, 1), np.complex64), np.ones((1, *data.window_px), np.complex64)
@@ -226,8 +227,20 @@ def test_results_whose_positions_counted_from_their_minimum_find_their_place():
     made = on_grid(older, data, "out")
     assert made.origin_px == (3 - 310, 4 + 47)
     np.testing.assert_allclose(made.parameters["probe_positions"].value, data.probe_positions_px)
-    newer = replace(older, numbers={"positions_zero_px": np.zeros(2)})
-    assert on_grid(newer, data, "out") is newer
+    same = replace(older, numbers={"positions_zero_px": np.array([0.2, -0.3])})
+    assert on_grid(same, data, "out") is same
+
+
+def test_results_find_their_place_wherever_their_positions_counted_from():
+    """Of other patterns, or with the zero of the instrument so far away that all of the minimum was subtracted."""
+    data = measured().with_(pixel_size_m=(1e-8, 1e-8), computed=("probe_positions_px",), positions_zero_px=(0.2, -0.3))
+    places = ParameterResult(np.array([[1.0, 2.0], [3.5, 4.0]]), "px")
+    obj, beam = np.ones((40, 40, 1), np.complex64), np.ones((1, *data.window_px), np.complex64)
+    before = Result(obj, "real_imag", (3, 4), (1e-8, 1e-8), beam, {"probe_positions": places})
+    before = replace(before, numbers={"positions_zero_px": np.array([4116.4, -0.1])})
+    made = on_grid(before, data, "out")
+    assert made.origin_px == (3 - 4116, 4)
+    np.testing.assert_allclose(made.parameters["probe_positions"].value, places.value + np.array([4116.2, 0.2]))
 
 
 def test_another_number_of_slices_is_refused(tmp_path):

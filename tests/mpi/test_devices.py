@@ -82,3 +82,22 @@ def test_ranks_with_other_data_do_not_start(folder):
     ended = torchrun(2, ["-c", code], folder)
     assert ended.status != 0
     assert ended.err.count("mpi: rank 1 does not have the same data as rank 0") == 1
+
+
+@pytest.mark.parametrize("launch", [run, torchrun])
+def test_a_command_of_one_process_waits_for_nobody(folder, launch):
+    ended = launch(2, ["-m", "adorym.cli", "check", "nothing.yaml"], folder, limit_s=60)
+    assert ended.status != 0 and ended.err.count("nothing.yaml") >= 1, ended.err
+
+
+def test_scripts_under_torchrun_end_well(tmp_path):
+    """The threads of the exchange do not outlive the interpreter."""
+    code = "import numpy as np; from adorym.comm import communicator; assert communicator().sum(np.ones(3))[0] == 4"
+    for _ in range(3):
+        ended = torchrun(4, ["-c", code], tmp_path)
+        assert ended.status == 0, ended.err
+
+
+def test_a_file_for_all_ranks_needs_mpi(folder):
+    ended = torchrun(2, [*RUN, "-o", "out", "--set", "run.store=h5", "--set", "run.driver=mpio"], folder)
+    assert ended.status != 0 and ended.err.count("run.driver: 'mpio' needs") == 1

@@ -99,7 +99,7 @@ OTHERS = {
     "asarray", "to_numpy", "zeros", "zeros_like", "ones", "clear", "copy", "is_complex", "isfinite", "put_rows",
     "gather_windows", "scatter_windows", "value_and_grad", "stop_gradient", "fused", "host_operation", "checkpoint",
     "host_fft2", "host_ifft2", "jvp", "vjp", "wait", "floor", "rint", "as_index", "sum_rows", "solve", "scalar",
-    "staged", "fetched", "exchange_device",
+    "add_rows", "staged", "fetched", "exchange_device",
 }  # fmt: skip
 ROWS = [(name, i) for name, (_, _, inputs) in DIFFERENTIABLE.items() for i in range(len(inputs))]
 
@@ -247,6 +247,17 @@ def test_rows_with_one_number_are_summed(xp, tolerance, rows):
     assert found.dtype == of_kind(xp, rows) and found.shape == (5, *rows.shape[1:])
     assert relative_error(found[3], rows[0] + rows[2]) < tolerance and relative_error(found[0], rows[1]) < tolerance
     assert not found[[1, 2, 4]].any()
+
+
+@pytest.mark.parametrize("complex_values", [False, True])
+def test_rows_are_added_where_several_have_one_place(xp, complex_values):
+    rng = np.random.default_rng(6)
+    a, rows = (noise(rng, shape, complex_values) for shape in ((5, 2), (4, 2)))
+    expected = a.copy()
+    for place, row in zip((3, 0, 3, 4), rows, strict=True):
+        expected[place] += row
+    found = xp.to_numpy(xp.add_rows(xp.asarray(a), xp.asarray(np.array([3, 0, 3, 4]), exact=True), xp.asarray(rows)))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_what_is_fetched_is_what_was_staged(xp):
