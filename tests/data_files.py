@@ -74,12 +74,6 @@ def translations(n: int) -> np.ndarray:
     return np.random.default_rng(3).uniform(-1e-6, 1e-6, (n, 3))
 
 
-def on_whole_pixels(places: np.ndarray) -> np.ndarray:
-    """Positions ``(n, 2)`` in pixels, moved by less than one so that the first row and column is a whole number."""
-    first = places.min(axis=0)
-    return places - first + np.rint(first)
-
-
 def edf(path, picture):
     """An ESRF data file of 16 bits."""
     header = "{\nHeaderID = EH:000001 ;\nByteOrder = LowByteFirst ;\nDataType = UnsignedShort ;\n"

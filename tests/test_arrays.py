@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from command_line import data_set, settings, write_data
-from data_files import on_whole_pixels
 from tiny_scan import ENERGY_EV, PIXEL_M, Scan
 
 import adorym
@@ -48,7 +47,7 @@ def test_lists_units_and_other_keys():
     assert dataset.n_patterns == 10 and dataset.energy_ev == 8000 and dataset.mask.all()
     np.testing.assert_allclose(dataset.pixel_size_m, 80e-9)
     microns = adorym.prepare(CONFIG, **GIVEN | {"positions": METERS * 1e6}, positions_unit="um").problem.dataset
-    np.testing.assert_allclose(microns.probe_positions_px, on_whole_pixels(METERS / PIXEL_M), atol=1e-9)
+    np.testing.assert_allclose(microns.probe_positions_px, (METERS - METERS.min(0)) / PIXEL_M, atol=1e-9)
 
 
 def test_positions_in_pixels_are_recognized():

@@ -13,7 +13,6 @@ import numpy as np
 
 from adorym.data.dataset import Dataset
 from adorym.data.lengths import pixel_size_note
-from adorym.data.positions import on_whole_pixels
 from adorym.errors import GeometryError
 from adorym.optics.geometry import Geometry
 
@@ -37,10 +36,7 @@ def in_near_field(dataset: Dataset) -> Dataset:
             return dataset.with_(**changes, notes=tuple(notes))
         changes["pixel_size_m"] = new
         if old is not None and dataset.probe_positions_px is not None and "probe_positions_px" in dataset.computed:
-            meters = (dataset.probe_positions_px + dataset.positions_zero_px) * np.asarray(old)
-            made = on_whole_pixels(meters, np.asarray(new))
-            changes |= {"probe_positions_px": made.positions_px, "positions_zero_px": made.zero}
-            changes["positions_first_px"] = made.first
+            changes["probe_positions_px"] = dataset.probe_positions_px * (np.asarray(old) / np.asarray(new))
         notes = [note for note in notes if old is None or note != pixel_size_note(old, "far_field")]
         notes.append(pixel_size_note(new, "near_field"))
     return dataset.with_(**changes, notes=tuple(notes))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -33,7 +32,6 @@ LENGTH_UNITS = ("m", "mm", "um", "nm")
 SMALLEST_STEP_PX, MOST_WINDOWS = 0.02, 4
 USUAL_PX = 1.0, 5.0  # of a scan whose unit nobody says: at least, and mostly
 DOUBTFUL_PX = 0.1
-FAR_PX = 4096  # in single precision a position is known to 0.0002 px up to here
 FEWEST_TELLING = 8  # positions, whose numbers tell their unit
 
 
@@ -215,22 +213,6 @@ def raster(scan: ScanSettings, stored: tuple[int, ...] | None, n: int, path: str
     return Recorded(values, unit, f"a raster of {shape[0]} x {shape[1]}", certain=True)
 
 
-class Placed(NamedTuple):
-    """Positions in object pixels.
-
-    Attributes:
-        positions_px: ``(k, 2)`` (y, x); ``None`` without any.
-        of_length: Whether they were computed from a length with the size of a pixel.
-        zero: What was subtracted from these, in pixels.
-        first: Their first row and column, of all positions of the file.
-    """
-
-    positions_px: np.ndarray | None
-    of_length: bool = False
-    zero: tuple[float, float] = (0.0, 0.0)
-    first: tuple[int, int] = (0, 0)
-
-
 # -- to object pixels --------------------------------------------------------------------------------------------------
 def placed(
     recorded: Recorded,
@@ -239,12 +221,10 @@ def placed(
     window: tuple[tuple[int, int], np.ndarray],
     told: tuple[list[str], list[str]],
     path: str,
-) -> Placed:
-    """Positions in object pixels.
+) -> tuple[np.ndarray, bool, tuple[float, float]]:
+    """``(k, 2)`` (y, x) in object pixels; whether they were computed from a length with the size of these; their zero.
 
-    Positions in a length keep the zero of the instrument to half a pixel, so that results of one sample lie where they
-    belong, and the first row and column of a raster stays on whole pixels. A zero further away than `FAR_PX` is left:
-    they count from their minimum then, since single precision would lose their fractions.
+    Positions in a length count from their minimum, the instrument's zero being arbitrary.
 
     Args:
         recorded: The positions.
@@ -259,7 +239,7 @@ def placed(
     """
     values, notes = recorded.values, told[0]
     if values.ndim != 2 or values.shape[1] != 2:
-        return Placed(values)  # the data set says what is wrong
+        return values, False, (0.0, 0.0)  # the data set says what is wrong
     if overrides.positions_order == "xy":
         values = values[:, ::-1]
         notes.append("positions: (x, y) exchanged")
@@ -271,26 +251,13 @@ def placed(
     if angle:
         notes.append(f"positions turned by {np.rad2deg(angle):.6g} deg, from x towards y")
     if unit == "px":
-        return Placed(turned(values / window[1], angle, lengths.pixel_size_m))
+        return turned(values / window[1], angle, lengths.pixel_size_m), False, (0.0, 0.0)
     pixel = _known_pixel(lengths, unit, path)
     values = turned(values * _factor(unit, recorded.origin), angle)
     start = np.nanmin(values, axis=0)
-    found = on_whole_pixels(values, np.asarray(pixel))
-    what = "begin on whole pixels, their minimum" if max(map(abs, found.zero)) < 1 else "count from their minimum"
-    notes.append(f"positions {what}, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
-    return found
-
-
-def on_whole_pixels(values: np.ndarray, pixel: np.ndarray) -> Placed:
-    """Positions ``(k, 2)`` in a length as pixels, the first row and column a whole number.
-
-    All of their minimum is subtracted where it is `FAR_PX` or more.
-    """
-    start = np.nanmin(values, axis=0)
-    zero = start / pixel
-    kept = np.rint(zero) if np.abs(zero).max() < FAR_PX else np.zeros(2)
-    (y, x), first = (zero - kept).tolist(), np.nan_to_num(kept).astype(int).tolist()
-    return Placed((values - start) / pixel + kept, True, (y, x), (first[0], first[1]))
+    notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
+    zero = start / np.asarray(pixel)
+    return (values - start) / np.asarray(pixel), True, (float(zero[0]), float(zero[1]))
 
 
 def turned(positions: np.ndarray, angle_rad: float, pixel_m: tuple[float, float] | None = None) -> np.ndarray:

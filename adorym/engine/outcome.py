@@ -21,7 +21,6 @@ from adorym.engine.earlier import EPOCHS_BEFORE, STAGE
 from adorym.engine.loop import Reconstruction
 from adorym.engine.origin import VERSION
 from adorym.engine.problem import Problem
-from adorym.engine.regrid import ZERO
 from adorym.engine.shown import as_kept, present_parameters, present_probe, voxel_size_m
 from adorym.engine.stage_grid import RECORDED
 from adorym.engine.verdict import verdict
@@ -98,8 +97,6 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray, share
 def _numbers(problem: Problem) -> dict[str, np.ndarray]:
     """Which patterns and angles of the data were used; of a stage also where they were recorded."""
     found = {"pattern": problem.dataset.pattern_numbers, "angle": problem.dataset.angle_numbers}
-    if "probe_positions_px" in problem.dataset.computed:
-        found[ZERO] = np.array(problem.dataset.positions_zero_px)
     return found | ({RECORDED: problem.recorded_px} if problem.stage and problem.recorded_px is not None else {})
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import scipy  # its slow parts load at their first use
@@ -25,37 +24,6 @@ SAME_PIXEL = 1e-4
 LARGEST_FACTOR = 4.0
 # Difference of the widths of two windows of one detector's pixels, in parts.
 SAME_EXTENT = 0.01
-# Under which name a result holds what was subtracted from positions in a length.
-ZERO = "positions_zero_px"
-
-
-def _in_frame(result: Result, dataset: Dataset) -> Result:
-    """``result``, on the same pixels, with positions that count as those of ``dataset`` do."""
-    shift = _shift(result, dataset, np.ones(2))
-    if not shift.any() or "probe_positions_px" not in dataset.computed:
-        return result
-    y, x = (np.array(result.origin_px) - np.rint(shift).astype(int)).tolist()
-    return replace(_moved(result, np.ones(2), shift), origin_px=(y, x))
-
-
-def _shift(result: Result, dataset: Dataset, factor: np.ndarray) -> np.ndarray:
-    """What is added to positions of ``result``, times ``factor``, so that they count as those of ``dataset`` do.
-
-    Results that do not say what was subtracted are older: all of the minimum was.
-    """
-    if ZERO not in result.numbers:
-        return np.array(dataset.positions_first_px, float)
-    return np.asarray(result.numbers[ZERO] * factor - dataset.positions_zero_px)
-
-
-def _moved(result: Result, factor: np.ndarray, shift: np.ndarray) -> Result:
-    """With positions ``factor x + shift``."""
-    if POSITIONS not in result.parameters:
-        return result
-    given = result.parameters[POSITIONS]
-    return replace(
-        result, parameters=result.parameters | {POSITIONS: replace(given, value=given.value * factor + shift)}
-    )
 
 
 def on_grid(result: Result, dataset: Dataset, path: str) -> Result:
@@ -67,7 +35,7 @@ def on_grid(result: Result, dataset: Dataset, path: str) -> Result:
     if here is None or there is None or probe is None or dataset.probe_positions_px is None:
         return result
     if len(there) != 2 or np.allclose(here, there, rtol=SAME_PIXEL, atol=0):
-        return _in_frame(result, dataset)
+        return result
     if "probe_positions_px" not in dataset.computed:
         LOG.warning("start_from: '%s' has another pixel size; positions are in pixels, and nothing is resampled", path)
         return replace(result, pixel_size_m=here)
@@ -78,25 +46,29 @@ def on_grid(result: Result, dataset: Dataset, path: str) -> Result:
     LOG.warning(
         "start_from: '%s' is resampled: its pixels are %s times as large", path, ", ".join(f"{f:.4g}" for f in factor)
     )
-    shift = _shift(result, dataset, factor)
-    y, x = np.ceil(np.array(result.origin_px) * factor - shift).astype(int)
+    y, x = np.ceil(np.array(result.origin_px) * factor).astype(int)
     origin = (int(y), int(x))
-    frames = (result.origin_px, probe.shape[-2:]), ((y + shift[0], x + shift[1]), dataset.window_px)
-    obj = _resampled(np.asarray(result.object), frames, factor)
+    parameters = dict(result.parameters)
+    if POSITIONS in parameters:
+        value = parameters[POSITIONS].value
+        parameters[POSITIONS] = replace(parameters[POSITIONS], value=value * factor)
+    obj = _resampled(np.asarray(result.object), result.origin_px, origin, factor, (probe.shape[-2:], dataset.window_px))
     modes = modes.reshape(*probe.shape[:-2], *dataset.window_px)
-    found = _moved(result, factor, shift)
-    return replace(found, object=obj, origin_px=origin, pixel_size_m=here, probe=modes)
+    return replace(result, object=obj, origin_px=origin, pixel_size_m=here, probe=modes, parameters=parameters)
 
 
-def _resampled(obj: np.ndarray, frames: tuple[tuple[Any, Any], tuple[Any, Any]], factor: np.ndarray) -> np.ndarray:
-    """The object at the points of the new pixels; ``frames``: old and new place of one position, and window.
-
-    The middles of the windows coincide.
-    """
+def _resampled(
+    obj: np.ndarray,
+    old: tuple[int, int],
+    new: tuple[int, int],
+    factor: np.ndarray,
+    windows: tuple[tuple[int, ...], tuple[int, ...]],
+) -> np.ndarray:
+    """The object at the points of the new pixels; ``windows``: (y, x) sizes of both, whose middles coincide."""
     axes = []
     for k in (0, 1):
         size = int(np.ceil(obj.shape[k] * factor[k])) + 1
-        middle = [place[k] + (window[k] - 1) / 2 for place, window in frames]
+        middle = [origin + (window[k] - 1) / 2 for origin, window in zip((old[k], new[k]), windows, strict=True)]
         axes.append(middle[0] + (np.arange(size) - middle[1]) / factor[k])
     points = np.meshgrid(*axes, indexing="ij")
     planes = obj.reshape(*obj.shape[:2], -1)

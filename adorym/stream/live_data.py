@@ -56,8 +56,8 @@ class GrowingStack:
 class LiveData:
     """Grows from frames that are ready.
 
-    Crop, center, mask and orientation follow from the first frames and then stay. Positions in a length keep what
-    was subtracted from the first ones.
+    Crop, center, mask and orientation follow from the first frames and then stay. Positions in a length count from
+    the first ones, which are the zero of the picture.
 
     Args:
         about: What the source knows, as `adorym.stream.base.Begin` has it.

@@ -88,9 +88,10 @@ def test_far_field_pixel_follows_from_the_distance(tmp_path):
         assert part.detector_pixel_size_m == pytest.approx(pitch)
         expected = [HC_EV_M / 1e4 * 2.0 / (n // b * p) for n, p in zip(size, pitch, strict=True)]
         assert part.pixel_size_m == pytest.approx(expected, rel=1e-6)
-        middle = (part.probe_positions_px + part.positions_zero_px + np.array(part.window_px) // 2) * part.pixel_size_m
-        before = whole.probe_positions_px + whole.positions_zero_px + np.array(WINDOW) // 2
-        np.testing.assert_allclose(middle, before * whole.pixel_size_m, rtol=1e-6)
+        middle = (part.probe_positions_px + np.array(part.window_px) // 2) * part.pixel_size_m
+        np.testing.assert_allclose(
+            middle, (whole.probe_positions_px + np.array(WINDOW) // 2) * whole.pixel_size_m, rtol=1e-6
+        )
 
 
 def test_pixel_of_the_file_belongs_to_its_frames_or_to_the_cut(tmp_path):

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from data_files import WINDOW, counts, cxi, native, on_whole_pixels, write
+from data_files import WINDOW, counts, cxi, native, write
 
 from adorym.data.open import open_dataset
 from adorym.errors import ConfigError, DataError
@@ -14,7 +14,7 @@ from adorym.errors import ConfigError, DataError
 N, PIXEL_M = 12, 10e-9
 # (y, x) in object pixels: a bent line, so that no two numbers are alike and y is never x.
 PX = np.stack([np.arange(N) * 1.5, 40 + 3 * np.arange(N) - 0.1 * np.arange(N) ** 2], axis=-1)
-EXPECTED = on_whole_pixels(PX)
+EXPECTED = PX - PX.min(axis=0)
 KNOWN = {"map": ["patterns=data"], "energy": "8.8 keV", "pixel_size": PIXEL_M}
 
 
@@ -138,7 +138,7 @@ def test_order_and_sign(tmp_path, data):
     path = text(tmp_path, PX[:, ::-1] * PIXEL_M * 1e6)
     turned_back = found(data, path, positions_order="xy").probe_positions_px
     np.testing.assert_allclose(turned_back, EXPECTED, atol=1e-5)
-    y, x = on_whole_pixels(-PX).T
+    y, x = (-PX + PX.max(axis=0)).T
     for sign, expected in (("-", (y, x)), ("-+", (y, EXPECTED[:, 1])), ("+-", (EXPECTED[:, 0], x))):
         mirrored = found(data, path, positions_order="xy", positions_sign=sign).probe_positions_px
         np.testing.assert_allclose(mirrored, np.stack(expected, -1), atol=1e-5)
@@ -157,7 +157,7 @@ def test_positions_that_the_file_knows_can_be_changed(tmp_path):
     before = open_dataset(cxi(tmp_path / "a.cxi", N)).probe_positions_px
     after = open_dataset(tmp_path / "a.cxi", {"positions_order": "xy"}).probe_positions_px
     pixel = open_dataset(tmp_path / "a.cxi").pixel_size_m
-    np.testing.assert_allclose((after - after[0]) * pixel, ((before - before[0]) * pixel)[:, ::-1], atol=1e-14)
+    np.testing.assert_allclose(after * pixel, (before * pixel)[:, ::-1], atol=1e-14)
 
 
 # -- rasters and turns -------------------------------------------------------------------------------------------------
@@ -205,31 +205,3 @@ def test_a_turn_on_pixels_that_are_not_square(tmp_path, data):
     dataset = found(data, path, positions_unit="m", pixel_size=(1e-8, 2e-8), rotation="90 deg")
     np.testing.assert_allclose(dataset.probe_positions_px[1] - dataset.probe_positions_px[0], [1, 0], atol=1e-9)
     np.testing.assert_allclose(dataset.probe_positions_px[4] - dataset.probe_positions_px[0], [0, -0.5], atol=1e-9)
-
-
-# -- the zero of the instrument ----------------------------------------------------------------------------------------
-@pytest.mark.parametrize("zero", [(0.0, 0.0), (7.3, -123.8), (-3999.4, 4000.2)])
-def test_positions_in_a_length_keep_their_zero_to_half_a_pixel(tmp_path, data, zero):
-    dataset = found(data, text(tmp_path, (PX + zero) * PIXEL_M, "y_m,x_m"))
-    np.testing.assert_allclose(np.ptp(dataset.probe_positions_px, axis=0), np.ptp(PX, axis=0), atol=1e-4)
-    np.testing.assert_allclose(dataset.probe_positions_px + dataset.positions_zero_px, PX + zero, atol=1e-4)
-    assert np.abs(dataset.positions_zero_px).max() <= 0.5
-    first = dataset.probe_positions_px.min(axis=0)
-    np.testing.assert_allclose(first, np.rint(first), atol=1e-9)  # rasters of whole steps need no shift between pixels
-
-
-def test_positions_far_from_the_zero_of_the_instrument_count_from_their_minimum(tmp_path, data):
-    """Single precision would lose their fractions."""
-    far = np.array([5e6, -2e5])
-    dataset = found(data, text(tmp_path, (PX + far) * PIXEL_M, "y_m,x_m"))
-    np.testing.assert_allclose(dataset.probe_positions_px, PX - PX.min(axis=0), atol=1e-2)
-    np.testing.assert_allclose(dataset.positions_zero_px, far + PX.min(axis=0), rtol=1e-6)
-
-
-def test_two_parts_of_one_sample_lie_in_one_frame(tmp_path, data):
-    """What two results show at one place is at one place of the sample, to half a pixel each."""
-    shift = np.array([13.4, -8.7])
-    parts = [found(data, text(tmp_path, (PX + s) * PIXEL_M, "y_m,x_m", name=f"{i}.txt"))
-             for i, s in enumerate((0 * shift, shift))]  # fmt: skip
-    corners = [part.probe_positions_px[0] for part in parts]
-    assert np.abs(corners[1] - corners[0] - shift).max() <= 1.0

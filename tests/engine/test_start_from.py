@@ -172,32 +172,24 @@ def test_another_pixel_size_is_resampled(crop, factor):
     old, window = np.array([50e-9, 40e-9]), (24, 24)
     new, size = old / factor, np.array(window if crop is None else crop)
     origin, shape = (5, 7), (60, 64)
-    zeros = np.array([[0.3, -0.4], [-0.2, 0.45]])  # px, subtracted from positions before and now
 
-    def seen(pixel, at, n, offset, zero):  # at (y, x) px of a window of n px: meters from the middle of that at zero
-        return [(a - o - (m - 1) / 2 + z) * p for a, o, m, p, z in zip(at, offset, n, pixel, zero, strict=True)]
+    def seen(pixel, at, n, offset):  # at (y, x) px of a window of n px: meters from the middle of the window at (0, 0)
+        return [(a - o - (m - 1) / 2) * p for a, o, m, p in zip(at, offset, n, pixel, strict=True)]
 
     def smooth(y, x):
         return np.exp(1j * np.cos(y / 3e-7) + 1j * np.sin(x / 2.5e-7))
 
-    obj = smooth(*np.meshgrid(*seen(old, [np.arange(n) for n in shape], window, origin, zeros[0]), indexing="ij"))
+    obj = smooth(*np.meshgrid(*seen(old, [np.arange(n) for n in shape], window, origin), indexing="ij"))
     y, x = np.indices(window) - (window[0] - 1) / 2
     beam = np.exp(-(y**2 + x**2) / 18 + 0.02j * y**2)[None]
     places = ParameterResult(np.array([[1.0, 2.0], [20.0, 25.0]]), "px")
     result = Result(obj[..., None], "real_imag", origin, tuple(old), beam, {"probe_positions": places})
-    result = replace(result, numbers={"positions_zero_px": zeros[0]})
-    data = measured().with_(
-        pixel_size_m=tuple(new), computed=("probe_positions_px",), positions_zero_px=tuple(zeros[1])
-    )
+    data = measured().with_(pixel_size_m=tuple(new), computed=("probe_positions_px",))
     data = data.with_(patterns=ArrayPatterns(np.ones((data.n_patterns, *size), np.float32)), mask=None)
     made = on_grid(result, data, "out")
-    np.testing.assert_allclose(
-        (made.parameters["probe_positions"].value + zeros[1]) * new, (places.value + zeros[0]) * old
-    )
+    np.testing.assert_allclose(made.parameters["probe_positions"].value * new, places.value * old)
     wanted = smooth(
-        *np.meshgrid(
-            *seen(new, [np.arange(n) for n in made.object.shape[:2]], size, made.origin_px, zeros[1]), indexing="ij"
-        )
+        *np.meshgrid(*seen(new, [np.arange(n) for n in made.object.shape[:2]], size, made.origin_px), indexing="ij")
     )
     np.testing.assert_allclose(made.object[4:-8, 4:-8, 0], wanted[4:-8, 4:-8], atol=0.01)
     assert made.probe.shape == (1, *size)
@@ -211,36 +203,6 @@ def test_another_pixel_size_is_resampled(crop, factor):
         assert np.sqrt(across[1] @ steps[1] ** 2) == pytest.approx(
             stretch * np.sqrt(across[0] @ steps[0] ** 2), rel=0.02
         )
-
-
-def test_results_whose_positions_counted_from_their_minimum_find_their_place():
-    first = np.array([310.0, -47.0])  # of all patterns of the file, of which some are chosen
-    data = measured()
-    data = data.with_(
-        probe_positions_px=data.probe_positions_px - data.probe_positions_px.min(axis=0) + first,
-        pixel_size_m=(1e-8, 1e-8), computed=("probe_positions_px",), positions_zero_px=(0.2, -0.3),
-        positions_first_px=(310, -47),
-    )  # fmt: skip
-    places = ParameterResult(data.probe_positions_px - first, "px")
-    obj, beam = np.ones((40, 40, 1), np.complex64), np.ones((1, *data.window_px), np.complex64)
-    older = Result(obj, "real_imag", (3, 4), (1e-8, 1e-8), beam, {"probe_positions": places})
-    made = on_grid(older, data, "out")
-    assert made.origin_px == (3 - 310, 4 + 47)
-    np.testing.assert_allclose(made.parameters["probe_positions"].value, data.probe_positions_px)
-    same = replace(older, numbers={"positions_zero_px": np.array([0.2, -0.3])})
-    assert on_grid(same, data, "out") is same
-
-
-def test_results_find_their_place_wherever_their_positions_counted_from():
-    """Of other patterns, or with the zero of the instrument so far away that all of the minimum was subtracted."""
-    data = measured().with_(pixel_size_m=(1e-8, 1e-8), computed=("probe_positions_px",), positions_zero_px=(0.2, -0.3))
-    places = ParameterResult(np.array([[1.0, 2.0], [3.5, 4.0]]), "px")
-    obj, beam = np.ones((40, 40, 1), np.complex64), np.ones((1, *data.window_px), np.complex64)
-    before = Result(obj, "real_imag", (3, 4), (1e-8, 1e-8), beam, {"probe_positions": places})
-    before = replace(before, numbers={"positions_zero_px": np.array([4116.4, -0.1])})
-    made = on_grid(before, data, "out")
-    assert made.origin_px == (3 - 4116, 4)
-    np.testing.assert_allclose(made.parameters["probe_positions"].value, places.value + np.array([4116.2, 0.2]))
 
 
 def test_another_number_of_slices_is_refused(tmp_path):

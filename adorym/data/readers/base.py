@@ -23,7 +23,7 @@ from adorym.data.overrides import Overrides
 from adorym.data.patterns import CorrectedPatterns, MaskedPatterns, Orientation, OrientedPatterns, Transmissions, select
 from adorym.data.picture_roles import moments_in
 from adorym.data.pictures import field_files, hot_pixels
-from adorym.data.positions import Placed, Recorded, own_positions, placed, recorded_in
+from adorym.data.positions import Recorded, own_positions, placed, recorded_in
 from adorym.data.projections import chosen_rows, clipping, in_rows, own_fields, repaired_projections
 from adorym.data.rotation_angles import check_angles, chosen_angles
 from adorym.data.selection import Selection, chosen_mask, positions_of, selection
@@ -177,10 +177,10 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
     lengths = frames.lengths.completed(frames.patterns.shape[1:], notes, scanned=raw.scanned)
     check_particles(lengths, overrides, path)
     used = replace(raw, patterns=frames.patterns, lengths=lengths)
-    placed_at = _positions(used, overrides, np.array(frames.scale), notes, doubts, path)
+    positions, of_length, zero = _positions(used, overrides, np.array(frames.scale), notes, doubts, path)
     dataset = Dataset(
         patterns=frames.patterns,
-        probe_positions_px=frames.placed(positions_of(placed_at.positions_px, chosen, notes, path)),
+        probe_positions_px=frames.placed(positions_of(positions, chosen, notes, path)),
         angle_index=chosen.angle_index,
         theta_rad=np.asarray(raw.theta_rad, np.float64)[chosen.angles],
         measured=measured,
@@ -190,10 +190,9 @@ def assemble(raw: Raw, overrides: Overrides, path: str) -> Dataset:
         extra={} if frames.cut else chosen.extra(raw.extra),
         truth={} if frames.cut else chosen.truth(raw.truth),  # it is on other pixels
         path=path,
-        positions_zero_px=placed_at.zero,
-        positions_first_px=placed_at.first,
+        positions_zero_px=zero,
         notes=tuple(dict.fromkeys(notes)),
-        computed=_computed(raw, overrides, placed_at.of_length, given is None and lengths.pixel_size_m is not None),
+        computed=_computed(raw, overrides, of_length, given is None and lengths.pixel_size_m is not None),
         doubts=(*raw.doubts, *doubts),
         pattern_numbers=chosen.patterns,
         angle_numbers=chosen.angles,
@@ -352,11 +351,15 @@ def lit_mean(flat: np.ndarray | None) -> float | None:
 
 def _positions(
     raw: Raw, overrides: Overrides, scale: np.ndarray, notes: list[str], doubts: list[str], path: str
-) -> Placed:
+) -> tuple[np.ndarray | None, bool, tuple[float, float]]:
     """What `placed` makes of all positions, those of the user or those of the file; doubts about them are added."""
     found = raw.recorded or recorded_in(raw.positions_px, raw.positions_m) if raw.scanned else None
     window = raw.patterns.shape[1:], scale
-    return Placed(None) if found is None else placed(found, overrides, raw.lengths, window, (notes, doubts), path)
+    return (
+        (None, False, (0.0, 0.0))
+        if found is None
+        else placed(found, overrides, raw.lengths, window, (notes, doubts), path)
+    )
 
 
 def _frames(raw: Raw, chosen: Selection) -> Frames:

@@ -82,7 +82,6 @@ def joined_scans(scans: Sequence[Dataset]) -> Dataset:
         patterns=JoinedPatterns([scan.patterns for scan in scans]),
         probe_positions_px=np.concatenate([_shifted(scan, zero) for scan in scans]),
         positions_zero_px=(float(zero[0]), float(zero[1])),
-        positions_first_px=min(scan.positions_first_px for scan in scans),
         angle_index=np.concatenate([np.full(scan.n_patterns, i) for i, scan in enumerate(scans)]),
         theta_rad=np.array([scan.theta_rad[0] for scan in scans]),
         angle_numbers=np.arange(len(scans)),
