@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip --quiet --quiet --disable-pip-version-check install 
 PACKAGED := setup.py constraints.txt adorym/_version.py
 CORE := $(VENV)/.installed
 DEVELOP := $(VENV)/.installed-develop
+CORES := $(shell nproc 2>/dev/null || echo 2)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint docs examples unit fuzz clean
@@ -32,7 +33,7 @@ docs: $(DEVELOP) ## build the documentation into docs/_build; a warning is an er
 	@echo "Documentation: docs/_build/index.html"
 
 examples: $(DEVELOP) ## run every example, small
-	$(BIN)/python examples/run_all.py --quick
+	$(BIN)/python examples/run_all.py --quick --jobs $(CORES)
 
 unit: $(DEVELOP) ## the tests
 	$(BIN)/python -m pytest -m "not mpi" -n auto

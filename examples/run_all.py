@@ -1,10 +1,10 @@
-"""Run every example, ``examples/*/run.py``, one after the other; a folder that is added is run without being listed.
+"""Run every example, ``examples/*/run.py``; a folder that is added is run without being listed.
 
 An example passes when it ends well and leaves a ``result.h5`` whose loss has fallen. One that ends with exit status 77
 is skipped, for the reason in its last line: its measured data are neither in ``$ADORYM_DATA`` (by default
 ``shared/data`` beside the repository) nor to be fetched.
 
-Usage: python examples/run_all.py [--quick] [NAME ...]
+Usage: python examples/run_all.py [--quick] [--jobs N] [NAME ...]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from adorym import read_result
@@ -33,9 +34,9 @@ def run(script: Path, output: Path, quick: bool) -> bool:
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, env=environment
     )
     verdict, passed = judge(done, output)
-    print(f"example {script.parent.name}: {verdict} ({time.perf_counter() - start:.1f} s)", flush=True)
-    if not passed:
-        print(done.stdout, flush=True)
+    said = f"example {script.parent.name}: {verdict} ({time.perf_counter() - start:.1f} s)\n"
+    sys.stdout.write(said if passed else said + done.stdout)  # in one piece: others may write, too
+    sys.stdout.flush()
     return passed
 
 
@@ -55,14 +56,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="folders to run; all when none is given")
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: few epochs, less data")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="examples at the same time")
     arguments = parser.parse_args()
     scripts = {path.parent.name: path for path in sorted(FOLDER.glob("*/run.py"))}
     if unknown := set(arguments.names) - set(scripts):
         parser.error(f"no such example: {', '.join(sorted(unknown))}; there are {', '.join(scripts)}")
     with tempfile.TemporaryDirectory() as folder:
-        chosen = arguments.names or scripts
-        passed = [run(scripts[name], Path(folder) / name, arguments.quick) for name in chosen]
-    return 0 if all(passed) else 1
+        chosen, threads = arguments.names or list(scripts), ThreadPoolExecutor(max(1, arguments.jobs))
+        passed = threads.map(lambda name: run(scripts[name], Path(folder) / name, arguments.quick), chosen)
+        return 0 if all(list(passed)) else 1
 
 
 if __name__ == "__main__":
