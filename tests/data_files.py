@@ -74,6 +74,11 @@ def translations(n: int) -> np.ndarray:
     return np.random.default_rng(3).uniform(-1e-6, 1e-6, (n, 3))
 
 
+def from_corner(places: np.ndarray) -> np.ndarray:
+    """Positions ``(n, 2)`` in pixels as they are read from a length: they begin at 2."""
+    return places - places.min(axis=0) + 2
+
+
 def edf(path, picture):
     """An ESRF data file of 16 bits."""
     header = "{\nHeaderID = EH:000001 ;\nByteOrder = LowByteFirst ;\nDataType = UnsignedShort ;\n"

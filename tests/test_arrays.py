@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from command_line import data_set, settings, write_data
+from data_files import from_corner
 from tiny_scan import ENERGY_EV, PIXEL_M, Scan
 
 import adorym
@@ -47,7 +48,7 @@ def test_lists_units_and_other_keys():
     assert dataset.n_patterns == 10 and dataset.energy_ev == 8000 and dataset.mask.all()
     np.testing.assert_allclose(dataset.pixel_size_m, 80e-9)
     microns = adorym.prepare(CONFIG, **GIVEN | {"positions": METERS * 1e6}, positions_unit="um").problem.dataset
-    np.testing.assert_allclose(microns.probe_positions_px, (METERS - METERS.min(0)) / PIXEL_M, atol=1e-9)
+    np.testing.assert_allclose(microns.probe_positions_px, from_corner(METERS / PIXEL_M), atol=1e-9)
 
 
 def test_positions_in_pixels_are_recognized():
@@ -62,7 +63,7 @@ def test_a_raster_in_memory():
     given = {"patterns": cube, "pixel_size": PIXEL_M, "energy": ENERGY_EV}
     dataset = adorym.prepare(CONFIG, **given, scan={"step": ("250 nm", "200 nm")}).problem.dataset
     expected = np.stack(np.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2) / PIXEL_M
-    np.testing.assert_allclose(dataset.probe_positions_px, expected, atol=1e-9)
+    np.testing.assert_allclose(dataset.probe_positions_px, expected + 2, atol=1e-9)
 
 
 def test_a_configuration_file_without_data_and_one_with_data(tmp_path):

@@ -60,7 +60,7 @@ class Dataset:
         tile_corners_px: ``(t, 2)`` int, first pixel of each tile of divided images: the patterns are then all images at
             the first tile, all at the second, ...; ``None`` if each pattern is a whole image.
         picture_px: (y, x) size of a whole image; that of a pattern if not given.
-        positions_zero_px: (y, x) in object pixels that was subtracted from positions which count from their minimum.
+        positions_zero_px: (y, x) in object pixels that was subtracted from positions in a length.
         computed: Which of ``pixel_size_m`` and ``probe_positions_px`` follow from the distance of the detector.
         pattern_numbers: ``(n,)`` int, number in the file of each pattern, before any choice; 0, 1, ... if not given.
         angle_numbers: ``(n_angles,)`` int, likewise of each angle.

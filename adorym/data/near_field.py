@@ -36,7 +36,8 @@ def in_near_field(dataset: Dataset) -> Dataset:
             return dataset.with_(**changes, notes=tuple(notes))
         changes["pixel_size_m"] = new
         if old is not None and dataset.probe_positions_px is not None and "probe_positions_px" in dataset.computed:
-            changes["probe_positions_px"] = dataset.probe_positions_px * (np.asarray(old) / np.asarray(new))
+            ratio, first = np.asarray(old) / np.asarray(new), np.nanmin(dataset.probe_positions_px, axis=0)
+            changes["probe_positions_px"] = (dataset.probe_positions_px - first) * ratio + first
         notes = [note for note in notes if old is None or note != pixel_size_note(old, "far_field")]
         notes.append(pixel_size_note(new, "near_field"))
     return dataset.with_(**changes, notes=tuple(notes))

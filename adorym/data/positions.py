@@ -15,6 +15,7 @@ import numpy as np
 
 from adorym import units
 from adorym.data.containers import ArrayInfo, Container, open_container
+from adorym.data.dataset import Dataset
 from adorym.data.hdf5 import check_file, factor
 from adorym.data.lengths import Lengths
 from adorym.data.overrides import Overrides, ScanSettings
@@ -32,6 +33,7 @@ LENGTH_UNITS = ("m", "mm", "um", "nm")
 SMALLEST_STEP_PX, MOST_WINDOWS = 0.02, 4
 USUAL_PX = 1.0, 5.0  # of a scan whose unit nobody says: at least, and mostly
 DOUBTFUL_PX = 0.1
+FIRST_PX = 2  # of positions in a length, along both axes
 FEWEST_TELLING = 8  # positions, whose numbers tell their unit
 
 
@@ -224,7 +226,8 @@ def placed(
 ) -> tuple[np.ndarray, bool, tuple[float, float]]:
     """``(k, 2)`` (y, x) in object pixels; whether they were computed from a length with the size of these; their zero.
 
-    Positions in a length count from their minimum, the instrument's zero being arbitrary.
+    Positions in a length begin at `FIRST_PX`, the instrument's zero being arbitrary: an object with the usual margin
+    around them begins at (0, 0).
 
     Args:
         recorded: The positions.
@@ -255,9 +258,14 @@ def placed(
     pixel = _known_pixel(lengths, unit, path)
     values = turned(values * _factor(unit, recorded.origin), angle)
     start = np.nanmin(values, axis=0)
-    notes.append(f"positions count from their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
-    zero = start / np.asarray(pixel)
-    return (values - start) / np.asarray(pixel), True, (float(zero[0]), float(zero[1]))
+    notes.append(f"positions begin at {FIRST_PX} px, their minimum, (y, x) = ({start[0]:.6g}, {start[1]:.6g}) m")
+    zero = start / np.asarray(pixel) - FIRST_PX
+    return (values - start) / np.asarray(pixel) + FIRST_PX, True, (float(zero[0]), float(zero[1]))
+
+
+def first_px(dataset: Dataset) -> int:
+    """Where positions begin along both axes, if they were computed from a length; else the zero of the file."""
+    return FIRST_PX if "probe_positions_px" in dataset.computed else 0
 
 
 def turned(positions: np.ndarray, angle_rad: float, pixel_m: tuple[float, float] | None = None) -> np.ndarray:

@@ -14,6 +14,7 @@ from adorym._version import __version__
 from adorym.data.atomic import together, whole_file
 from adorym.data.contiguous import write_rows
 from adorym.data.dataset import Dataset
+from adorym.data.positions import first_px
 from adorym.data.result import Result, bytes_beside_the_object, write_frame, write_result
 from adorym.data.upsampling import as_measured
 from adorym.engine.convention import Share, share
@@ -21,6 +22,7 @@ from adorym.engine.earlier import EPOCHS_BEFORE, STAGE
 from adorym.engine.loop import Reconstruction
 from adorym.engine.origin import VERSION
 from adorym.engine.problem import Problem
+from adorym.engine.regrid import FIRST
 from adorym.engine.shown import as_kept, present_parameters, present_probe, voxel_size_m
 from adorym.engine.stage_grid import RECORDED
 from adorym.engine.verdict import verdict
@@ -97,6 +99,7 @@ def _outcome(reconstruction: Reconstruction, config: str, obj: np.ndarray, share
 def _numbers(problem: Problem) -> dict[str, np.ndarray]:
     """Which patterns and angles of the data were used; of a stage also where they were recorded."""
     found = {"pattern": problem.dataset.pattern_numbers, "angle": problem.dataset.angle_numbers}
+    found[FIRST] = np.array(first_px(problem.dataset))
     return found | ({RECORDED: problem.recorded_px} if problem.stage and problem.recorded_px is not None else {})
 
 

@@ -14,7 +14,8 @@ import numpy as np
 import scipy  # its slow parts load at their first use
 
 from adorym.data.dataset import Dataset
-from adorym.data.result import Result
+from adorym.data.positions import first_px
+from adorym.data.result import ParameterResult, Result
 
 LOG = logging.getLogger("adorym")
 POSITIONS = "probe_positions"
@@ -24,6 +25,8 @@ SAME_PIXEL = 1e-4
 LARGEST_FACTOR = 4.0
 # Difference of the widths of two windows of one detector's pixels, in parts.
 SAME_EXTENT = 0.01
+# Under which name a result holds where its positions begin; without it, they began at 0.
+FIRST = "first_position_px"
 
 
 def on_grid(result: Result, dataset: Dataset, path: str) -> Result:
@@ -35,7 +38,7 @@ def on_grid(result: Result, dataset: Dataset, path: str) -> Result:
     if here is None or there is None or probe is None or dataset.probe_positions_px is None:
         return result
     if len(there) != 2 or np.allclose(here, there, rtol=SAME_PIXEL, atol=0):
-        return result
+        return _in_frame(result, dataset)
     if "probe_positions_px" not in dataset.computed:
         LOG.warning("start_from: '%s' has another pixel size; positions are in pixels, and nothing is resampled", path)
         return replace(result, pixel_size_m=here)
@@ -46,15 +49,37 @@ def on_grid(result: Result, dataset: Dataset, path: str) -> Result:
     LOG.warning(
         "start_from: '%s' is resampled: its pixels are %s times as large", path, ", ".join(f"{f:.4g}" for f in factor)
     )
-    y, x = np.ceil(np.array(result.origin_px) * factor).astype(int)
-    origin = (int(y), int(x))
+    before, now = _first(result), first_px(dataset)
+    start = result.origin_px[0] + before, result.origin_px[1] + before  # of the first position: all is scaled about it
+    y, x = np.ceil(np.array(start) * factor).astype(int).tolist()
+    obj = _resampled(np.asarray(result.object), start, (y, x), factor, (probe.shape[-2:], dataset.window_px))
+    modes = modes.reshape(*probe.shape[:-2], *dataset.window_px)
+    parameters = _positions(result, before, factor, now)
+    return replace(
+        result, object=obj, origin_px=(y - now, x - now), pixel_size_m=here, probe=modes, parameters=parameters
+    )
+
+
+def _in_frame(result: Result, dataset: Dataset) -> Result:
+    """``result``, on the same pixels, with positions that begin where those of ``dataset`` do."""
+    before, now = _first(result), first_px(dataset)
+    if before == now:
+        return result
+    y, x = (index + before - now for index in result.origin_px)
+    return replace(result, origin_px=(y, x), parameters=_positions(result, before, np.ones(2), now))
+
+
+def _first(result: Result) -> int:
+    return int(result.numbers.get(FIRST, 0))
+
+
+def _positions(result: Result, before: int, factor: np.ndarray, now: int) -> dict[str, ParameterResult]:
+    """The parameters, with positions that begin at ``now`` instead of ``before``, times ``factor``."""
     parameters = dict(result.parameters)
     if POSITIONS in parameters:
-        value = parameters[POSITIONS].value
-        parameters[POSITIONS] = replace(parameters[POSITIONS], value=value * factor)
-    obj = _resampled(np.asarray(result.object), result.origin_px, origin, factor, (probe.shape[-2:], dataset.window_px))
-    modes = modes.reshape(*probe.shape[:-2], *dataset.window_px)
-    return replace(result, object=obj, origin_px=origin, pixel_size_m=here, probe=modes, parameters=parameters)
+        value = (parameters[POSITIONS].value - before) * factor + now
+        parameters[POSITIONS] = replace(parameters[POSITIONS], value=value)
+    return parameters
 
 
 def _resampled(

@@ -27,6 +27,7 @@ from pydantic import Field
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
+from adorym.data.positions import first_px
 from adorym.data.tiles import TiledPatterns, Tiling, divide, tiled
 from adorym.errors import GeometryError
 from adorym.forward.base import BoundModel, Request
@@ -63,9 +64,9 @@ class PtychoTomography(VolumeModel):
             near-field distance.
         thickness: ``thin``: delta and beta are projected; ``multislice``: the wave passes through the rotated volume.
         binning: Number of slices that are multiplied before each propagation (multislice).
-        volume_px: (y, x, z) size of the volume, whose corner is the data's position (0, 0); if absent, as high and wide
-            as the scan, and as deep as wide.
-        axis: x of the rotation axis in the data's pixels; the middle of the volume if absent.
+        volume_px: (y, x, z) size of the volume, whose corner is the data's position (0, 0), or the first row and column
+            of positions in a length; if absent, as high and wide as the scan, and as deep as wide.
+        axis: x of the rotation axis in pixels, from the same place; the middle of the volume if absent.
         tile_memory_gib: Full field: images are divided into tiles if the volume and the waves of one angle would take
             more than this.
         safe_zone: Full field: width by which tiles overlap; if absent, the distance by which the finest fringe spreads.
@@ -116,7 +117,7 @@ class PtychoTomography(VolumeModel):
         from_corner = origin[1] - (shape[1] - 1) / 2
         axis = dataset.rotation_center_px or 0.0
         if self.axis is not None:
-            axis = self.axis + from_corner
+            axis = self.axis + first_px(ready) + from_corner
         elif tiling is not None:
             axis += (dataset.window_px[1] - 1) / 2 + from_corner
         geometry = replace(scan.geometry, window_px=ready.window_px)
@@ -178,7 +179,8 @@ class PtychoTomography(VolumeModel):
         """Shape of the volume, and the index in it of the data's position (0, 0)."""
         if self.volume_px is not None:
             ny, nx, nz = self.volume_px
-            return (ny + 2 * margin_px, nx + 2 * margin_px, nz), (margin_px, margin_px)
+            corner = margin_px - first_px(dataset)
+            return (ny + 2 * margin_px, nx + 2 * margin_px, nz), (corner, corner)
         (ny, nx), origin = object_shape(dataset.probe_positions_px, dataset.window_px, margin_px)  # type: ignore[arg-type]
         # Margins and overlaps of tiles add no depth: the detector distance starts at the last slice.
         tiles = dataset.patterns.tiling if isinstance(dataset.patterns, TiledPatterns) else None

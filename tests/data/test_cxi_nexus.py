@@ -5,7 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from data_files import JOULE_PER_EV, WINDOW, counts, cxi, translations, write
+from data_files import JOULE_PER_EV, WINDOW, counts, cxi, from_corner, translations, write
 
 from adorym.commands.inspect import inspect
 from adorym.data.near_field import in_near_field
@@ -17,12 +17,12 @@ N = 5
 PIXEL = tuple(wavelength_m(1e4) * 2.0 / (n * p) for n, p in zip(WINDOW, (55e-6, 75e-6), strict=True))
 
 
-def from_minimum(rows_columns):
-    return (rows_columns - rows_columns.min(axis=0)) / PIXEL
+def from_meters(rows_columns, pixel=PIXEL):
+    return from_corner(rows_columns / np.array(pixel))
 
 
 # The probe moves against the sample, and rows run down (-y), columns against x: two signs that cancel.
-POSITIONS = from_minimum(translations(N)[:, 1::-1])
+POSITIONS = from_meters(translations(N)[:, 1::-1])
 
 
 def check(dataset, format_name="cxi"):
@@ -38,7 +38,7 @@ def test_what_was_used_is_noted(tmp_path):
     dataset = open_dataset(cxi(tmp_path / "a.cxi"))
     check(dataset)
     said = "\n".join(dataset.notes)
-    for words in ("/entry_1/data_1/data", "motion of the sample, negated", "rows run down", "count from their minimum",
+    for words in ("/entry_1/data_1/data", "motion of the sample, negated", "rows run down", "positions begin at 2 px",
                   "source_1/energy", "wavelength * distance"):  # fmt: skip
         assert words in said
 
@@ -95,7 +95,7 @@ def test_a_detector_with_turned_axes_gives_an_upright_picture(tmp_path, slow, fa
     dataset = open_dataset(cxi(tmp_path / "a.cxi", **entries))
     step = dataset.pixel_size_m
     motion = translations(N)[:, 1::-1]
-    np.testing.assert_allclose(dataset.probe_positions_px, (motion - motion.min(0)) / step, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(dataset.probe_positions_px, from_meters(motion, step), rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(dataset.patterns.read(np.arange(N)), turned(square))
     assert dataset.detector_pixel_size_m == pytest.approx((55e-6, 75e-6))
     assert any("axes are turned" in note for note in dataset.notes)
@@ -111,13 +111,13 @@ def test_raster_of_four_axes_is_flattened_in_c_order(tmp_path):
     dataset = open_dataset(cxi(tmp_path / "a.cxi", data_1__data=stack, data_1__translation=motion.reshape(2, 3, 3)))
     np.testing.assert_array_equal(dataset.patterns.read(np.array([4])), stack[1, 1][None])
     assert dataset.probe_positions_px.shape == (6, 2) and dataset.n_angles == 1
-    np.testing.assert_allclose(dataset.probe_positions_px, from_minimum(motion[:, 1::-1]), rtol=1e-6)
+    np.testing.assert_allclose(dataset.probe_positions_px, from_meters(motion[:, 1::-1]), rtol=1e-6)
 
 
 def test_three_positions_are_rows_unless_only_columns_fit(tmp_path):
     square = translations(3)
     dataset = open_dataset(cxi(tmp_path / "a.cxi", n=3, data_1__data=counts(3), data_1__translation=square))
-    np.testing.assert_allclose(dataset.probe_positions_px, from_minimum(square[:, 1::-1]), rtol=1e-6)
+    np.testing.assert_allclose(dataset.probe_positions_px, from_meters(square[:, 1::-1]), rtol=1e-6)
 
 
 def test_mask_bits(tmp_path):
@@ -281,10 +281,10 @@ def test_nexus_raster_of_two_motors_and_their_direction(tmp_path):
         data_1__x=(x, "m"),
     )
     expected = np.stack(np.meshgrid(y, x, indexing="ij"), -1).reshape(-1, 2)
-    np.testing.assert_allclose(open_dataset(path).probe_positions_px, expected / PIXEL, rtol=1e-6)
+    np.testing.assert_allclose(open_dataset(path).probe_positions_px, from_meters(expected), rtol=1e-6)
     with h5py.File(path, "r+") as file:
         file["scan/data_1/x"].attrs["vector"] = [-1.0, 0, 0]
-    np.testing.assert_allclose(open_dataset(path).probe_positions_px, from_minimum(expected * [1, -1]), rtol=1e-6)
+    np.testing.assert_allclose(open_dataset(path).probe_positions_px, from_meters(expected * [1, -1]), rtol=1e-6)
     with h5py.File(path, "r+") as file:
         del file["scan/data_1/x"]
         file["scan/data_1/x"] = np.zeros(4)
@@ -363,8 +363,6 @@ def test_the_published_layout_of_nxcxi_ptycho(tmp_path, listed, lacking):
     dataset = open_dataset(path)
     assert dataset.format == "nexus" and dataset.start_probe is None
     np.testing.assert_array_equal(dataset.patterns.read(np.arange(6)), counts(6))
-    np.testing.assert_allclose(
-        dataset.probe_positions_px, from_minimum(translations(6)[:, 1::-1]), rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(dataset.probe_positions_px, from_meters(translations(6)[:, 1::-1]), rtol=1e-5, atol=1e-5)
     assert dataset.energy_ev == pytest.approx(1e4) and dataset.distance_m == pytest.approx(2)
     assert dataset.detector_pixel_size_m == pytest.approx((55e-6, 75e-6))

@@ -88,9 +88,9 @@ def test_far_field_pixel_follows_from_the_distance(tmp_path):
         assert part.detector_pixel_size_m == pytest.approx(pitch)
         expected = [HC_EV_M / 1e4 * 2.0 / (n // b * p) for n, p in zip(size, pitch, strict=True)]
         assert part.pixel_size_m == pytest.approx(expected, rel=1e-6)
-        middle = (part.probe_positions_px + np.array(part.window_px) // 2) * part.pixel_size_m
+        middle = (part.probe_positions_px - 2 + np.array(part.window_px) // 2) * part.pixel_size_m
         np.testing.assert_allclose(
-            middle, (whole.probe_positions_px + np.array(WINDOW) // 2) * whole.pixel_size_m, rtol=1e-6
+            middle, (whole.probe_positions_px - 2 + np.array(WINDOW) // 2) * whole.pixel_size_m, rtol=1e-6
         )
 
 

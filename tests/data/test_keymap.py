@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import scipy.io
 import tifffile
-from data_files import WINDOW, counts, positions, write
+from data_files import WINDOW, counts, from_corner, positions, write
 
 from adorym.data.containers import open_container
 from adorym.data.fetch import SIEMENS_STAR, SIEMENS_STAR_MAP, siemens_star_path
@@ -99,10 +99,10 @@ def test_every_convention(tmp_path, arrays, entries):
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("m", 1.0), ("mm", 1e3), ("um", 1e6), ("nm", 1e9)])
-def test_positions_in_metres_count_from_their_minimum(tmp_path, unit, scale):
+def test_positions_in_metres_begin_at_two_pixels(tmp_path, unit, scale):
     path = stored(tmp_path, "npz", ARRAYS | {"scan": positions(N) * 1e-8 * scale})
     dataset = open_dataset(path, {"map": [*MAP, f"positions_unit={unit}"]})
-    np.testing.assert_allclose(dataset.probe_positions_px, positions(N) - positions(N).min(axis=0), atol=1e-9)
+    np.testing.assert_allclose(dataset.probe_positions_px, from_corner(positions(N)), atol=1e-9)
 
 
 def test_quantities_are_literals_arrays_or_arrays_with_a_unit(tmp_path):

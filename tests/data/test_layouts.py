@@ -5,7 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from data_files import write
+from data_files import from_corner, write
 from instrument_files import (
     DISTANCE_M,
     ENERGY_EV,
@@ -94,7 +94,7 @@ def test_whole_files_behind_links_and_their_positions_beside(tmp_path):
         assert getattr(dataset, field) == pytest.approx(value, rel=1e-6), field
     np.testing.assert_array_equal(dataset.patterns.read(np.arange(N)), STACK)
     moved, pixel = dataset.probe_positions_px, np.array(dataset.pixel_size_m)
-    np.testing.assert_allclose(moved * pixel, (PLACES - PLACES.min(0)) * PIXEL_M, atol=1e-13)
+    np.testing.assert_allclose(moved, from_corner(PLACES * PIXEL_M / pixel), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_the_tables_of_a_stage(tmp_path, names, columns):
     table[:, said.index("Average_y_st_fzp")], table[:, said.index("Average_x_st_fzp")] = PLACES.T * PIXEL_M * 1e6
     np.savetxt(tmp_path / "a.dat", table, header=f"scan 12, fly2d\n{names}", comments="")
     dataset = open_dataset(lynx(tmp_path), {"positions": str(tmp_path / "a.dat")})
-    moved = dataset.probe_positions_px * np.array(dataset.pixel_size_m)
-    np.testing.assert_allclose(moved, (PLACES - PLACES.min(0)) * PIXEL_M, atol=1e-13)
+    expected = from_corner(PLACES * PIXEL_M / dataset.pixel_size_m)
+    np.testing.assert_allclose(dataset.probe_positions_px, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["nanomax", "hxn_scan"])

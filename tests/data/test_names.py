@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from data_files import counts, positions, write
+from data_files import counts, from_corner, positions, write
 
 from adorym.commands.formats import formats
 from adorym.commands.inspect import inspect
@@ -80,7 +80,7 @@ def assert_read(dataset):
     assert dataset.energy_ev == pytest.approx(8000) and dataset.distance_m == pytest.approx(2)
     assert dataset.pixel_size_m == pytest.approx((wavelength * 2 / (16 * 75e-6),) * 2, rel=1e-6)
     expected = PLACES * PIXEL_M / dataset.pixel_size_m
-    np.testing.assert_allclose(dataset.probe_positions_px, expected - expected.min(0), atol=1e-6)
+    np.testing.assert_allclose(dataset.probe_positions_px, from_corner(expected), atol=1e-6)
 
 
 @pytest.mark.parametrize(

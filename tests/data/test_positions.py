@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from data_files import WINDOW, counts, cxi, native, write
+from data_files import WINDOW, counts, cxi, from_corner, native, write
 
 from adorym.data.open import open_dataset
 from adorym.errors import ConfigError, DataError
@@ -14,7 +14,7 @@ from adorym.errors import ConfigError, DataError
 N, PIXEL_M = 12, 10e-9
 # (y, x) in object pixels: a bent line, so that no two numbers are alike and y is never x.
 PX = np.stack([np.arange(N) * 1.5, 40 + 3 * np.arange(N) - 0.1 * np.arange(N) ** 2], axis=-1)
-EXPECTED = PX - PX.min(axis=0)
+EXPECTED = from_corner(PX)
 KNOWN = {"map": ["patterns=data"], "energy": "8.8 keV", "pixel_size": PIXEL_M}
 
 
@@ -138,7 +138,7 @@ def test_order_and_sign(tmp_path, data):
     path = text(tmp_path, PX[:, ::-1] * PIXEL_M * 1e6)
     turned_back = found(data, path, positions_order="xy").probe_positions_px
     np.testing.assert_allclose(turned_back, EXPECTED, atol=1e-5)
-    y, x = (-PX + PX.max(axis=0)).T
+    y, x = from_corner(-PX).T
     for sign, expected in (("-", (y, x)), ("-+", (y, EXPECTED[:, 1])), ("+-", (EXPECTED[:, 0], x))):
         mirrored = found(data, path, positions_order="xy", positions_sign=sign).probe_positions_px
         np.testing.assert_allclose(mirrored, np.stack(expected, -1), atol=1e-5)
@@ -157,7 +157,7 @@ def test_positions_that_the_file_knows_can_be_changed(tmp_path):
     before = open_dataset(cxi(tmp_path / "a.cxi", N)).probe_positions_px
     after = open_dataset(tmp_path / "a.cxi", {"positions_order": "xy"}).probe_positions_px
     pixel = open_dataset(tmp_path / "a.cxi").pixel_size_m
-    np.testing.assert_allclose(after * pixel, (before * pixel)[:, ::-1], atol=1e-14)
+    np.testing.assert_allclose((after - 2) * pixel, ((before - 2) * pixel)[:, ::-1], atol=1e-14)
 
 
 # -- rasters and turns -------------------------------------------------------------------------------------------------
@@ -168,14 +168,14 @@ def test_a_four_dimensional_array_is_a_raster(tmp_path):
     raster = {"step": ("20 nm", "30 nm")}
     dataset = open_dataset(path, {**known, "scan": raster})
     y, x = np.meshgrid(2.0 * np.arange(3), 3.0 * np.arange(4), indexing="ij")
-    np.testing.assert_allclose(dataset.probe_positions_px, np.stack([y.ravel(), x.ravel()], -1), atol=1e-9)
+    np.testing.assert_allclose(dataset.probe_positions_px, np.stack([y.ravel(), x.ravel()], -1) + 2, atol=1e-9)
     np.testing.assert_array_equal(dataset.patterns.read(np.array([5]))[0], stack[1, 1])
     np.save(tmp_path / "a.npy", stack)
     same = open_dataset(tmp_path / "a.npy", {"pixel_size": PIXEL_M, "scan": raster})
     np.testing.assert_allclose(same.probe_positions_px, dataset.probe_positions_px)
     snake = open_dataset(path, {**known, "scan": {**raster, "snake": True}}).probe_positions_px
     np.testing.assert_allclose(
-        snake[:, 1], np.concatenate([3.0 * np.arange(4), 3.0 * np.arange(4)[::-1], 3.0 * np.arange(4)])
+        snake[:, 1] - 2, np.concatenate([3.0 * np.arange(4), 3.0 * np.arange(4)[::-1], 3.0 * np.arange(4)])
     )
     long = open_dataset(path, {**known, "scan": {"step": "2 px", "shape": (2, 6)}}).probe_positions_px
     assert long[:7].tolist() == [[0, 0], [0, 2], [0, 4], [0, 6], [0, 8], [0, 10], [2, 0]]

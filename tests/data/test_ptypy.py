@@ -5,7 +5,7 @@ from __future__ import annotations
 import h5py
 import numpy as np
 import pytest
-from data_files import WINDOW, counts, write
+from data_files import WINDOW, counts, from_corner, write
 
 from adorym.data.open import open_dataset
 from adorym.errors import DataError
@@ -42,7 +42,7 @@ def test_chunks_come_in_the_order_of_their_numbers(tmp_path, sizes):
     dataset = open_dataset(ptyd(tmp_path / "a.ptyd", sizes))
     assert dataset.format == "ptypy" and dataset.energy_ev == pytest.approx(6200) and dataset.mask is None
     np.testing.assert_array_equal(dataset.patterns.read(np.arange(N)), counts(N))
-    expected = (POSITIONS - POSITIONS.min(axis=0)) / pixel()
+    expected = from_corner(POSITIONS / pixel())
     np.testing.assert_allclose(dataset.probe_positions_px, expected, rtol=1e-9, atol=1e-9)
 
 

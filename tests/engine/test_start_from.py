@@ -167,29 +167,31 @@ def test_positions_in_pixels_do_not_depend_on_the_size_of_these(tmp_path, caplog
 @pytest.mark.parametrize(
     ("crop", "factor"), [(None, (1.04, 0.97)), ((20, 24), (20 / 24, 1.0)), ((30, 30), (1.25, 1.25))]
 )
-def test_another_pixel_size_is_resampled(crop, factor):
+@pytest.mark.parametrize("first", [0, 2])  # where positions of the result begin; those of the data begin at 2
+def test_another_pixel_size_is_resampled(crop, factor, first):
     """A smooth object stays where it is in meters under a beam in the middle of the window, and so do positions."""
     old, window = np.array([50e-9, 40e-9]), (24, 24)
     new, size = old / factor, np.array(window if crop is None else crop)
     origin, shape = (5, 7), (60, 64)
 
-    def seen(pixel, at, n, offset):  # at (y, x) px of a window of n px: meters from the middle of the window at (0, 0)
-        return [(a - o - (m - 1) / 2) * p for a, o, m, p in zip(at, offset, n, pixel, strict=True)]
+    def seen(pixel, at, n, offset, first):  # at (y, x) px of a window of n px: meters from the middle of the first one
+        return [(a - o - first - (m - 1) / 2) * p for a, o, m, p in zip(at, offset, n, pixel, strict=True)]
 
     def smooth(y, x):
         return np.exp(1j * np.cos(y / 3e-7) + 1j * np.sin(x / 2.5e-7))
 
-    obj = smooth(*np.meshgrid(*seen(old, [np.arange(n) for n in shape], window, origin), indexing="ij"))
+    obj = smooth(*np.meshgrid(*seen(old, [np.arange(n) for n in shape], window, origin, first), indexing="ij"))
     y, x = np.indices(window) - (window[0] - 1) / 2
     beam = np.exp(-(y**2 + x**2) / 18 + 0.02j * y**2)[None]
     places = ParameterResult(np.array([[1.0, 2.0], [20.0, 25.0]]), "px")
     result = Result(obj[..., None], "real_imag", origin, tuple(old), beam, {"probe_positions": places})
+    result = replace(result, numbers={"first_position_px": np.array(first)})
     data = measured().with_(pixel_size_m=tuple(new), computed=("probe_positions_px",))
     data = data.with_(patterns=ArrayPatterns(np.ones((data.n_patterns, *size), np.float32)), mask=None)
     made = on_grid(result, data, "out")
-    np.testing.assert_allclose(made.parameters["probe_positions"].value * new, places.value * old)
+    np.testing.assert_allclose((made.parameters["probe_positions"].value - 2) * new, (places.value - first) * old)
     wanted = smooth(
-        *np.meshgrid(*seen(new, [np.arange(n) for n in made.object.shape[:2]], size, made.origin_px), indexing="ij")
+        *np.meshgrid(*seen(new, [np.arange(n) for n in made.object.shape[:2]], size, made.origin_px, 2), indexing="ij")
     )
     np.testing.assert_allclose(made.object[4:-8, 4:-8, 0], wanted[4:-8, 4:-8], atol=0.01)
     assert made.probe.shape == (1, *size)
@@ -203,6 +205,18 @@ def test_another_pixel_size_is_resampled(crop, factor):
         assert np.sqrt(across[1] @ steps[1] ** 2) == pytest.approx(
             stretch * np.sqrt(across[0] @ steps[0] ** 2), rel=0.02
         )
+
+
+def test_results_whose_positions_began_at_zero_find_their_place():
+    data = measured().with_(pixel_size_m=(1e-8, 1e-8), computed=("probe_positions_px",))
+    places = ParameterResult(np.array([[1.0, 2.0], [3.5, 4.0]]), "px")
+    obj, beam = np.ones((40, 40, 1), np.complex64), np.ones((1, *data.window_px), np.complex64)
+    older = Result(obj, "real_imag", (3, 4), (1e-8, 1e-8), beam, {"probe_positions": places})
+    made = on_grid(older, data, "out")
+    assert made.origin_px == (1, 2)
+    np.testing.assert_allclose(made.parameters["probe_positions"].value, places.value + 2)
+    newer = replace(older, numbers={"first_position_px": np.array(2)})
+    assert on_grid(newer, data, "out") is newer
 
 
 def test_another_number_of_slices_is_refused(tmp_path):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from cases import MODELS
 
 from adorym.data.batches import Batch
 from adorym.data.dataset import ArrayPatterns, Dataset
@@ -86,3 +89,16 @@ def test_masked_pixels_count_nothing_in_the_curvature(bound):
     off = Point(XP, point.predict, point.obj + 1e-6 * change, values, point.batch, 2.0)
     slope = (off.amplitudes() - point.amplitudes()) / 1e-6
     assert 2.0 * np.sum(slope**2) <= np.sum(masked * change**2)
+
+
+def test_a_volume_of_given_size_begins_at_the_first_positions_in_a_length():
+    """``axis`` counts from the same place."""
+    case = next(each for each in MODELS["ptychotomography"]() if each.name == "ptychotomography-thin-8")
+    shape = case.model.bind(case.dataset, case.settings).shape
+    model = replace(case.model, volume_px=(shape[0], shape[1], shape[2]), axis=shape[1] / 2)
+    low = np.rint(case.dataset.probe_positions_px.min(axis=0)).astype(int)
+    data = case.dataset.with_(probe_positions_px=case.dataset.probe_positions_px - low)
+    moved = data.with_(probe_positions_px=data.probe_positions_px + 2, computed=("probe_positions_px",))
+    here, there = (model.bind(each, case.settings) for each in (data, moved))
+    assert here.shape == there.shape and there.origin_px == (here.origin_px[0] - 2, here.origin_px[1] - 2)
+    assert there.dataset.rotation_center_px == here.dataset.rotation_center_px
