@@ -22,7 +22,7 @@ import typer
 
 from adorym import cli_live, cli_networks, cli_watch
 from adorym._version import __version__
-from adorym.comm import Communicator, communicator, launched, work_alone
+from adorym.comm import Communicator, communicator, launched, working_alone
 from adorym.engine.signals import Ended, end_on_signal
 from adorym.errors import AdorymError, printable
 from adorym.extension import user_code
@@ -333,8 +333,6 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of the ``adorym`` command."""
     given = sys.argv[1:] if arguments is None else arguments
     start = launched()
-    if not PARALLEL & set(given):
-        work_alone()
     if start is not None and start[1] > 0:
         # Only rank 0 prints; an error of another rank goes to the process's own standard error.
         sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the process
@@ -343,7 +341,8 @@ def main(arguments: list[str] | None = None) -> None:
     from adorym.data.first_look import first_looks
 
     # A process of many ranks had better not fork.
-    with expendable_output(), first_looks(start is None or start[0] == 1):
+    alone = not PARALLEL & set(given)
+    with expendable_output(), working_alone(alone), first_looks(start is None or start[0] == 1):
         _work(given, start)
 
 

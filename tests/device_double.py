@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+import adorym
 from adorym.wrapper.base import Array, HostOperation
 from adorym.wrapper.torch_backend import TorchBackend
 
@@ -22,6 +23,7 @@ WAITS = (
     *("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "unique_dim", "_unique2", "bincount"),
     *("_linalg_check_errors", "repeat_interleave.Tensor"),
 )
+PACKAGE = adorym.__file__.removesuffix("__init__.py")
 INDEXING = {torch.Tensor.__getitem__, torch.Tensor.__setitem__}  # takes arrays of the host on any device
 
 
@@ -87,8 +89,8 @@ def _note(what: str) -> None:
     lines = []
     while frame is not None:
         path = frame.f_code.co_filename
-        if "/adorym/" in path and "/wrapper/" not in path:
-            lines.append(f"{path.rpartition('/adorym/')[2]}:{frame.f_lineno} {frame.f_code.co_name}")
+        if path.startswith(PACKAGE) and "/wrapper/" not in path:
+            lines.append(f"{path.removeprefix(PACKAGE)}:{frame.f_lineno} {frame.f_code.co_name}")
         frame = frame.f_back
     for each in _noting:
         each.seen.append(f"{what} in {lines[0] if lines else 'a test'}")

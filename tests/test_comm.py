@@ -65,9 +65,9 @@ def test_missing_mpi_is_named(monkeypatch):
     monkeypatch.setenv("PMI_SIZE", "2")
     monkeypatch.setattr(launch, "_load_mpi", broken)
     with pytest.raises(ConfigError, match=r"mpi: started as one of 2 ranks.*cannot load MPI library; 'pip install"):
-        launch.communicator.__wrapped__()
+        launch._of_all.__wrapped__()
     monkeypatch.setenv("PMI_SIZE", "1")
-    assert isinstance(launch.communicator.__wrapped__(), SerialCommunicator)
+    assert isinstance(launch._of_all.__wrapped__(), SerialCommunicator)
 
 
 def test_threads_are_the_cores_shared_out(monkeypatch):
@@ -82,3 +82,13 @@ def test_threads_are_the_cores_shared_out(monkeypatch):
     assert threads_per_rank(Ranks()) == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     assert threads_per_rank(Ranks()) is None
+
+
+def test_a_process_works_alone_for_a_while(monkeypatch):
+    everyone = SerialCommunicator()
+    monkeypatch.setattr(launch, "_of_all", lambda: everyone)
+    with launch.working_alone():
+        assert launch.communicator() is not everyone
+        with launch.working_alone(False):
+            assert launch.communicator() is everyone
+    assert launch.communicator() is everyone

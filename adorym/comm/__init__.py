@@ -11,7 +11,7 @@ from adorym.comm.launch import (
     launched,
     parallel_hdf5_options,
     threads_per_rank,
-    work_alone,
+    working_alone,
 )
 
 __all__ = [
@@ -27,5 +27,5 @@ __all__ = [
     "launched",
     "parallel_hdf5_options",
     "threads_per_rank",
-    "work_alone",
+    "working_alone",
 ]

@@ -11,6 +11,8 @@ import os
 import socket
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -45,23 +47,32 @@ def launched() -> tuple[int, int] | None:
     return None
 
 
-_work_alone: list[bool] = []  # not empty: this process does the work of all
+_alone: list[bool] = []  # its last entry: whether this process does the work of all
 
 
-def work_alone() -> None:
-    """Whatever has started this process, it works without the others."""
-    _work_alone.append(True)
+@contextmanager
+def working_alone(alone: bool = True) -> Iterator[None]:
+    """Within, whatever has started this process, it works without the others, or with them."""
+    _alone.append(alone)
+    try:
+        yield
+    finally:
+        _alone.pop()
 
 
-@lru_cache(maxsize=1)
 def communicator() -> Communicator:
     """The communicator of this process, the same one at every call.
 
     Raises:
         ConfigError: There is a launcher, but no working mpi4py, or one of another MPI than the launcher.
     """
+    return SerialCommunicator() if _alone and _alone[-1] else _of_all()
+
+
+@lru_cache(maxsize=1)
+def _of_all() -> Communicator:
     start = launched()
-    if start is None or _work_alone:
+    if start is None:
         return SerialCommunicator()
     made = _of_torchrun() if TORCHRUN in os.environ else _of_mpi(start[0])
     if made.size > 1:

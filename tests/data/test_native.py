@@ -48,7 +48,7 @@ def datasets(draw):
         pixel_size_m=draw(optional(st.tuples(lengths, lengths))),
         detector_pixel_size_m=draw(optional(st.tuples(lengths, lengths))),
         distance_m=draw(optional(lengths)),
-        source_distance_m=draw(optional(lengths)),
+        source_distance_m=draw(optional(lengths.map(lambda length: 1.0 + length))),  # beyond what is propagated
         propagation_distance_m=draw(optional(st.just(rng.uniform(1e-6, 1, draw(st.integers(1, 3)))))),
         mask=None if mask is None else rng.random(mask) < 0.9,
         start_probe=draw(optional(st.just((rng.normal(size=(2, *window)) + 1j).astype(np.complex64)))),
