@@ -15,7 +15,7 @@ from adorym.errors import ConfigError
 from adorym.optimizers.base import Gradient, Optimizer
 from adorym.storage.base import LikeObject, Term, Windows, blocks
 from adorym.storage.layout import Slabs, cut_windows, pack, window_boxes
-from adorym.storage.resident import ResidentStore
+from adorym.storage.resident import ResidentStore, added
 from adorym.storage.slabs import Plan, Start
 from adorym.wrapper.base import Array, Backend
 from adorym.wrapper.ranks import exchanged, gathered
@@ -121,8 +121,8 @@ class DeviceSlabStore(ResidentStore):
             value, *found = term(tile)
             for k, slope in enumerate(found[: len(slopes)]):
                 if slope is not None:
-                    slopes[k] = _added(xp, slopes[k], slice(a, inside), slope[: inside - a])
-                    back[k] = _added(xp, back[k], slice(0, more), slope[inside - a :])
+                    slopes[k] = added(xp, slopes[k], slice(a, inside), slope[: inside - a])
+                    back[k] = added(xp, back[k], slice(0, more), slope[inside - a :])
             total += value
         self._gradient, self._curvature = slopes[0], slopes[1] if len(slopes) > 1 else None
         if halo_px:
@@ -140,7 +140,3 @@ class DeviceSlabStore(ResidentStore):
         xp, name = self._xp, "largest curvature of the object"
         own = xp.reshape(xp.max(self._curvature), (1,)) if len(self._curvature) else xp.zeros((1,))
         return xp.scalar(xp.max(xp.concat(gathered(xp, own, [1] * self.comm.size, self.comm, name))))
-
-
-def _added(xp: Backend, array: Array, rows: slice, more: Array) -> Array:
-    return xp.put_rows(array, rows, array[rows] + more)

@@ -11,7 +11,7 @@ from adorym.comm import Communicator, SerialCommunicator
 from adorym.optimizers.base import Gradient, Optimizer
 from adorym.storage.base import LikeObject, Term, Windows, blocks
 from adorym.storage.layout import Slabs
-from adorym.storage.resident import ResidentStore
+from adorym.storage.resident import ResidentStore, added
 from adorym.wrapper.base import Array, Backend
 from adorym.wrapper.ranks import summed
 
@@ -50,9 +50,9 @@ class ReplicatedStore(ResidentStore):
         for start, stop in self._parts(halo_px):
             value, gradient, curvature = term(self._object[start:stop])
             rows = slice(start, stop)
-            self._gradient = self._xp.put_rows(self._gradient, rows, self._gradient[rows] + gradient)
+            self._gradient = added(self._xp, self._gradient, rows, gradient)
             if curvature is not None and self._added is not None:
-                self._added = self._xp.put_rows(self._added, rows, self._added[rows] + curvature)
+                self._added = added(self._xp, self._added, rows, curvature)
             total += value
         return total
 
