@@ -391,6 +391,11 @@ class Backend(ABC):
     def host_operation(self, operation: HostOperation, *arrays: Array) -> Array:
         """The array that a NumPy-level operation with its own adjoint computes, as a node of the graph."""
 
+    @property
+    def workers(self) -> int:
+        """Threads among which a core of `fused` shares its work out."""
+        return self._threads or 1
+
     def host_fft2(self, a: np.ndarray) -> np.ndarray:
         """Unnormalized 2-D transform of a NumPy array by the backend's fastest library, for cores of `fused`."""
         return scipy.fft.fft2(a, workers=self._threads or 1)

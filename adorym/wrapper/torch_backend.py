@@ -357,6 +357,10 @@ class TorchBackend(Backend):
         if not self.on_host:
             torch.cuda.synchronize(self.device)
 
+    @property
+    def workers(self) -> int:
+        return torch.get_num_threads()
+
     def host_fft2(self, a: np.ndarray) -> np.ndarray:
         return torch.fft.fft2(torch.from_numpy(a)).numpy()
 

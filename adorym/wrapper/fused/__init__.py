@@ -8,7 +8,7 @@ The compiled loops, `kernels`, `ray_kernels` and `hologram_kernels`, are importe
 from importlib import import_module
 from typing import Any
 
-_COMPILED = {"kernels", "ray_kernels", "hologram_kernels"}
+_COMPILED = {"kernels", "ray_kernels", "hologram_kernels", "exit_wave_kernels", "strips", "shares"}
 
 
 def __getattr__(name: str) -> Any:

@@ -71,211 +71,176 @@ def exit_wave_loss(
     """The core for `Backend.fused`, to be called with (object, probe, offsets, scale, background).
 
     Args:
-        xp: Backend whose Fourier transforms are used.
+        xp: Backend, which says how many threads share the patterns.
         detector: Measured data and propagator.
         wanted: Names (of `INPUTS`) whose gradient is needed.
         curvature: Names whose curvature is needed.
     """
 
     def core(obj: np.ndarray, probe: np.ndarray, *rest: np.ndarray) -> tuple[float, tuple, dict[str, np.ndarray]]:
-        offsets, scale, background = rest
-        work = _Pass(xp, detector, obj, probe, scale, background)
-        moving = "probe_positions" in wanted | curvature or offsets.any()
-        shift = _Shift(xp, probe, offsets) if moving else None
-        return work.run(shift, wanted, curvature)
+        return _Pass(detector, wanted, curvature, (obj, probe, *rest)).run(xp.workers)
 
     return core
 
 
+class _Pass:
+    """One evaluation of the loss."""
+
+    def __init__(
+        self, detector: Detector, wanted: frozenset[str], curvature: frozenset[str], inputs: tuple[np.ndarray, ...]
+    ) -> None:
+        self.detector, self.wanted, self.curvature = detector, wanted, curvature
+        self.obj, self.probe, self.offsets, self.scale, self.background = inputs
+        self.shape, self.pixels = self.obj.shape, self.obj.shape[1] * self.obj.shape[2]
+        self.real = self.obj.real.dtype
+        self.moving = bool("probe_positions" in wanted | curvature or self.offsets.any())
+        self.near = detector.transfer is not None
+        self.grid = fused.strips.layout(self.shape[1:], self.real.name)
+        self.asked = fused.exit_wave_kernels.Asked(
+            probe="probe" in wanted,
+            positions="probe_positions" in wanted,
+            scale="intensity_scale" in wanted | curvature,
+            position_curvature="probe_positions" in curvature,
+        )
+
+    def run(self, workers: int) -> tuple[float, tuple, dict[str, np.ndarray]]:
+        """Value, gradients in the order of `INPUTS`, and curvatures."""
+        beam, seen, g_obj = self._beam(), self._seen(), np.empty_like(self.obj)
+        each = np.zeros((len(self.obj), 7))
+
+        def share(part: slice) -> tuple[float, Any]:
+            beam_part = beam._replace(ramp_y=beam.ramp_y[part], ramp_x=beam.ramp_x[part])
+            seen_part = seen._replace(rows=seen.rows[part], scale=seen.scale[part])
+            if len(seen.mask) > 1:
+                seen_part = seen_part._replace(mask=seen.mask[part])
+            sums = self._sums(beam, each[part])
+            windows, found = (_real(a[part]) for a in (self.obj, g_obj))
+            loss = fused.exit_wave_kernels.losses(windows, beam_part, seen_part, self.grid, self.asked, found, sums)
+            return loss, sums
+
+        done = fused.shares.shared_out(share, len(self.obj), self.obj.size * len(self.probe), workers)
+        sums = done[0][1]
+        for _, other in done[1:]:
+            for total, part in zip(sums[:3], other[:3], strict=True):
+                total += part
+        gradients = (g_obj, *self._gradients(sums))
+        return self.detector.weight * sum(loss for loss, _ in done), gradients, self._curvatures(sums)
+
+    def _beam(self) -> Any:
+        """The probe as the compiled loops take it."""
+        modes = self._in_strips(self.probe)
+        nothing = np.zeros(0, self.real)
+        transfer = np.zeros((2, 0), self.real)
+        if self.detector.transfer is not None:
+            transfer = self._by_frequency(self.detector.transfer / self.pixels)
+        ramp_y, ramp_x, f_y, f_x = np.zeros((1, 2, 0), self.real), np.zeros((1, 0), self.real), nothing, nothing
+        if self.moving:
+            ny, nx = self.shape[1:]
+            modes = self._transformed(modes) / self.real.type(self.pixels)
+            y, x = np.fft.fftfreq(ny), np.fft.fftfreq(nx)
+            f_y, f_x = (self._by_frequency(np.broadcast_to(f, (ny, nx)) + 0j)[0] for f in (y[:, None], x))
+            cycles = -2j * np.pi * self.offsets.astype(np.float64)
+            by_y, by_x = np.exp(cycles[:, :1] * y), np.exp(cycles[:, 1:] * x)
+            ramp_y = np.zeros((len(by_y), 2, self.grid.strips[1] * fused.strips.LANES), self.real)
+            ramp_y[:, 0, :ny], ramp_y[:, 1, :ny] = by_y.real, by_y.imag
+            ramp_x = np.zeros((len(by_x), self.grid.lines[1]), np.complex128)
+            ramp_x[:, self.grid.places // fused.strips.LANES] = by_x
+            ramp_x = ramp_x.view(np.float64).astype(self.real)
+        return fused.exit_wave_kernels.Beam(modes, ramp_y, ramp_x, f_y, f_x, transfer)
+
+    def _seen(self) -> Any:
+        """The measured data as the compiled loops take them."""
+        data, n = self.detector, len(self.obj)
+        # |D psi|^2 = unit |raw wave|^2: the far-field transform is left unnormalized, its scale is folded in here.
+        unit = 1.0 if self.near else 1.0 / self.pixels
+        noise = (data.noise.code, self.real.type(data.noise.shape), self.real.type(data.noise.saturated))
+        return fused.exit_wave_kernels.Measured(
+            target=data.target.reshape(-1, self.pixels),
+            rows=np.arange(n) if data.rows is None else data.rows,
+            mask=np.zeros((1, 0), self.real) if data.mask is None else data.mask.reshape(-1, self.pixels),
+            noise=noise,
+            sizes=tuple(self.real.type(size) for size in (unit, data.floor, 2.0 * data.weight * unit)),
+            scale=self.scale if self.scale.size else np.ones(n, self.real),
+            background=self.background.reshape(-1),
+        )
+
+    def _sums(self, beam: Any, each: np.ndarray) -> Any:
+        size = self.grid.sizes[0 if self.near else 1]
+        return fused.exit_wave_kernels.Sums(
+            modes=np.zeros_like(beam.modes),
+            power=np.zeros(self.grid.sizes[0] if "probe" in self.curvature else 0, self.real),
+            background=np.zeros(size if "background" in self.wanted else 0, self.real),
+            each=each,
+        )
+
+    # -- pictures and spectra in strips --------------------------------------------------------------------------------
+    def _in_strips(self, pictures: np.ndarray) -> np.ndarray:
+        out = np.empty((len(pictures), 2, self.grid.sizes[0]), self.real)
+        for picture, strips in zip(_real(pictures), out, strict=True):
+            fused.strips.to_strips(picture, strips, self.grid)
+        return out
+
+    def _from_strips(self, strips: np.ndarray) -> np.ndarray:
+        """``(any, y, x)`` of ``(any, 2, size)``."""
+        out = np.empty((len(strips), *self.shape[1:]), self.obj.dtype)
+        for each, picture in zip(strips, _real(out), strict=True):
+            fused.strips.from_strips(each, picture, self.grid)
+        return out
+
+    def _by_frequency(self, spectrum: np.ndarray) -> np.ndarray:
+        out = np.zeros((2, self.grid.sizes[1]), self.real)
+        out[:, fused.strips.spectrum_places(self.grid)] = _parts(spectrum[None])[0]
+        return out
+
+    def _transformed(self, pictures: np.ndarray) -> np.ndarray:
+        out = np.empty((len(pictures), 2, self.grid.sizes[1]), self.real)
+        for picture, spectrum in zip(pictures, out, strict=True):
+            fused.strips.forward(picture, spectrum, self.grid)
+        return out
+
+    # -- results -------------------------------------------------------------------------------------------------------
+    def _gradients(self, sums: Any) -> tuple[np.ndarray | None, ...]:
+        """Gradients of all but the object."""
+        g_probe = g_positions = g_scale = g_background = None
+        if self.asked.probe or (self.asked.positions and self.moving):
+            modes = sums.modes
+            if self.moving:
+                modes = np.empty((len(modes), 2, self.grid.sizes[0]), self.real)
+                for spectrum, picture in zip(sums.modes, modes, strict=True):
+                    fused.strips.inverse(spectrum, picture, self.grid)
+                modes /= self.real.type(self.pixels)
+            g_probe = self._from_strips(modes)
+        if self.asked.positions:
+            g_positions = sums.each[:, :2].astype(self.real)
+        if "intensity_scale" in self.wanted:
+            g_scale = (self.detector.weight * sums.each[:, 2] / self.scale).astype(self.real)
+        if "background" in self.wanted:
+            places = fused.strips.picture_places(self.grid) if self.near else fused.strips.spectrum_places(self.grid)
+            g_background = (self.detector.weight * sums.background[places]).reshape(self.background.shape)
+        return g_probe, g_positions, g_scale, g_background
+
+    def _curvatures(self, sums: Any) -> dict[str, np.ndarray]:
+        q, out = self.detector.curvature, {}
+        if "object" in self.curvature:
+            # A curvature only conditions the step: the sub-pixel part of the probe's position is left out of it.
+            power = (self.probe.real**2 + self.probe.imag**2).sum(0)
+            scales = self.scale[:, None, None] if self.scale.size else np.ones((1, 1, 1), self.real)
+            out["object"] = (q * scales * power.reshape(1, *self.shape[1:])).astype(self.real)
+        if "probe" in self.curvature:
+            power = sums.power[fused.strips.picture_places(self.grid)]
+            out["probe"] = (q * power.reshape(1, *self.shape[1:])).astype(self.real)
+        if "intensity_scale" in self.curvature and self.scale.size:
+            out["intensity_scale"] = (q * sums.each[:, 3] / (4 * self.scale**2)).astype(self.real)[:, None]
+        if self.asked.position_curvature:
+            yy, yx, xx = sums.each[:, 4:].T
+            out["probe_positions"] = q * np.stack([yy, yx, yx, xx], axis=1).reshape(-1, 2, 2)
+        return out
+
+
+def _parts(pictures: np.ndarray) -> np.ndarray:
+    """``(any, 2, y x)`` real and imaginary parts of ``(any, y, x)``."""
+    return np.stack([pictures.real, pictures.imag], axis=1).reshape(len(pictures), 2, -1)
+
+
 def _real(a: np.ndarray) -> np.ndarray:
     return a.view(a.real.dtype)
-
-
-class _Shift:
-    """The probe modes shifted by a fraction of a pixel for each pattern, and the adjoint of that."""
-
-    def __init__(self, xp: Backend, probe: np.ndarray, offsets: np.ndarray) -> None:
-        self.xp, self.probe = xp, probe
-        ny, nx = probe.shape[-2:]
-        real = probe.real.dtype
-        self.f_y, self.f_x = np.fft.fftfreq(ny).astype(real), np.fft.fftfreq(nx).astype(real)
-        cycles = offsets.astype(np.float64)[:, :, None]
-        self.ramp_y = _real(np.exp(-2j * np.pi * cycles[:, 0] * np.fft.fftfreq(ny)).astype(probe.dtype))
-        self.ramp_x = _real(np.exp(-2j * np.pi * cycles[:, 1] * np.fft.fftfreq(nx)).astype(probe.dtype))
-        self.spectrum = xp.host_fft2(probe)
-        self.shifted_spectrum = np.empty((len(offsets), *probe.shape), probe.dtype)
-        fused.kernels.apply_ramp(_real(self.spectrum), self.ramp_y, self.ramp_x, _real(self.shifted_spectrum))
-        self.shifted = xp.host_ifft2(self.shifted_spectrum)
-
-    def back(self) -> np.ndarray:
-        """``(n, 1, y, x)`` factor of the spectrum that shifts a wave back."""
-        ramp_y, ramp_x = (r.view(self.probe.dtype).conj() for r in (self.ramp_y, self.ramp_x))
-        return ramp_y[:, None, :, None] * ramp_x[:, None, None, :]
-
-    def back_rate(self, axis: int) -> np.ndarray:
-        """``(y, 1)`` or ``(1, x)``: logarithmic derivative of `back` along ``axis``."""
-        rate = 2j * np.pi * (self.f_y[:, None], self.f_x[None, :])[axis]
-        return rate.astype(self.probe.dtype)
-
-    def derivative(self, axis: int) -> np.ndarray:
-        """``(n, m, y, x)`` derivative of the shifted probes along ``axis``."""
-        out = np.empty_like(self.shifted_spectrum)
-        rate = (-2 * np.pi * (self.f_y, self.f_x)[axis]).astype(self.f_y.dtype)
-        fused.kernels.ramp_derivative(_real(self.shifted_spectrum), rate, axis, _real(out))
-        return self.xp.host_ifft2(out)
-
-    def adjoint(self, g: np.ndarray, with_offsets: bool) -> tuple[np.ndarray, np.ndarray | None]:
-        """Gradients of the probe ``(m, y, x)`` and of the offsets ``(n, 2)`` from that of the shifted probes."""
-        g_spectrum = np.zeros_like(self.probe)
-        real = self.probe.real.dtype
-        g_shift = np.zeros((len(g), 2) if with_offsets else (0, 2))
-        spectrum = self.xp.host_fft2(g)
-        fused.kernels.ramp_adjoint(
-            _real(spectrum),
-            _real(self.spectrum),
-            self.ramp_y,
-            self.ramp_x,
-            (self.f_y, self.f_x),
-            _real(g_spectrum),
-            g_shift,
-        )
-        g_shift *= 2 * np.pi / (g.shape[-1] * g.shape[-2])
-        return self.xp.host_ifft2(g_spectrum), g_shift.astype(real) if with_offsets else None
-
-
-class _Pass:
-    """One evaluation of the loss: waves to the detector, residual, and back."""
-
-    def __init__(self, xp: Backend, detector: Detector, *arrays: np.ndarray) -> None:
-        self.xp, self.detector = xp, detector
-        self.obj, self.probe, self.scale, self.background = arrays
-        n, ny, nx = self.obj.shape
-        self.shape, self.pixels = (n, len(self.probe), ny, nx), ny * nx
-        self.real = self.obj.real.dtype
-        # |D psi|^2 = unit |raw wave|^2: the far-field transform is left unnormalized, its scale is folded in here.
-        self.unit = 1.0 if detector.transfer is not None else 1.0 / self.pixels
-        self.mask = np.zeros((1, 0), self.real) if detector.mask is None else detector.mask.reshape(-1, self.pixels)
-        self.transfer = detector.transfer
-
-    def _flat(self, a: np.ndarray, lead: int) -> np.ndarray:
-        return _real(a).reshape(*a.shape[:lead], 2 * self.pixels)
-
-    def to_detector(self, wave: np.ndarray) -> np.ndarray:
-        """The wave at the detector, up to ``unit``."""
-        if self.transfer is None:
-            return self.xp.host_fft2(wave)
-        return self.xp.host_ifft2(self.xp.host_fft2(wave) * self.transfer)
-
-    def from_detector(self, wave: np.ndarray) -> np.ndarray:
-        """Adjoint of `to_detector`, with ``unit`` folded in."""
-        if self.transfer is None:
-            return self.xp.host_ifft2(wave)
-        return self.xp.host_ifft2(self.xp.host_fft2(wave) * self.transfer.conj())
-
-    def _moved(self, shift: _Shift, axis: int) -> np.ndarray:
-        """Derivative of the wave at the detector by the offsets along ``axis``."""
-        wave = self._exit(shift.derivative(axis))
-        if self.transfer is None:
-            return self.to_detector(wave)
-        still = self.xp.host_fft2(self._exit(shift.shifted)) * shift.back_rate(axis)
-        return self.xp.host_ifft2((self.xp.host_fft2(wave) + still) * self.transfer)
-
-    def _back_gradient(self, g: np.ndarray, shift: _Shift) -> np.ndarray:
-        """``(n, 2)`` gradient of the offsets through the shift back, from that of the exit wave."""
-        product = self.xp.host_fft2(g).conj() * self.xp.host_fft2(self._exit(shift.shifted)) / self.pixels
-        parts = [(product * shift.back_rate(axis)).real.sum((1, 2, 3)) for axis in (0, 1)]
-        return np.stack(parts, axis=1)
-
-    def _exit(self, probes: np.ndarray) -> np.ndarray:
-        out = np.empty(self.shape, self.obj.dtype)
-        fused.kernels.exit_waves(self._flat(probes, 2), self._flat(self.obj, 1), self._flat(out, 2))
-        return out
-
-    def run(
-        self, shift: _Shift | None, wanted: frozenset[str], curvature: frozenset[str]
-    ) -> tuple[float, tuple, dict[str, np.ndarray]]:
-        """Value, gradients in the order of `INPUTS`, and curvatures."""
-        probes = self.probe[None] if shift is None else shift.shifted
-        if self.transfer is not None and shift is not None:
-            self.transfer = self.transfer * shift.back()
-        wave = self.to_detector(self._exit(probes))
-        flat = self._flat(wave, 2)
-        kept = {"probe_positions", "intensity_scale", "background"} & (wanted | curvature)
-        intensity = np.empty((self.shape[0] if kept else 1, self.pixels), self.real)
-        slope = np.empty_like(intensity)
-        factor = 2.0 * self.detector.weight
-        whole = "probe_positions" in curvature  # its curvature wants the wave before it is multiplied with the slope
-        sizes = tuple(self.real.type(size) for size in (self.unit, self.detector.floor, 0.0 if whole else factor))
-        rows = np.arange(self.shape[0]) if self.detector.rows is None else self.detector.rows
-        noise = self.detector.noise
-        kind = (noise.code, self.real.type(noise.shape), self.real.type(noise.saturated))
-        measured = (self.detector.target.reshape(-1, self.pixels), rows, self.mask, kind)
-        loss = fused.kernels.detect(flat, measured, sizes, self.scale, self.background.reshape(-1), intensity, slope)
-        curvatures = self._curvatures(curvature, shift, flat, intensity)
-        power = np.zeros(self.pixels if "probe" in curvature and not self.scale.size else 0, self.real)
-        g_scale = g_background = None
-        if "intensity_scale" in wanted:
-            g_scale = (self.detector.weight * (slope * self._signal(intensity)).sum(1) / self.scale).astype(self.real)
-        if "background" in wanted:
-            g_background = (self.detector.weight * slope.sum(0)).astype(self.real).reshape(self.background.shape)
-        if whole:
-            fused.kernels.multiply_slope(flat, slope, self.scale, self.real.type(factor))
-        g_obj, g_probe, g_offsets = self._wave_gradients(wave, (probes, power), shift, wanted)
-        if power.size:
-            curvatures["probe"] = (self.detector.curvature * power.reshape(1, *self.shape[2:])).astype(self.real)
-        return self.detector.weight * loss, (g_obj, g_probe, g_offsets, g_scale, g_background), curvatures
-
-    def _wave_gradients(
-        self, wave: np.ndarray, inputs: tuple[np.ndarray, np.ndarray], shift: _Shift | None, wanted: frozenset[str]
-    ) -> Any:
-        probes, power = inputs
-        g = np.ascontiguousarray(self.from_detector(wave))
-        through_back: np.ndarray | float = 0.0
-        if shift is not None and self.transfer is not None and "probe_positions" in wanted:
-            through_back = self._back_gradient(g, shift)
-        g_obj, g_probe = np.empty_like(self.obj), np.zeros_like(self.probe)
-        fused.kernels.split_gradient(
-            self._flat(g, 2),
-            self._flat(probes, 2),
-            self._flat(self.obj, 1),
-            (self._flat(g_obj, 1), self._flat(g_probe, 1), power),
-            shift is not None,
-        )
-        if shift is None:
-            return g_obj, g_probe, None
-        if not wanted & {"probe", "probe_positions"}:
-            return g_obj, None, None
-        g_probe, g_offsets = shift.adjoint(g, "probe_positions" in wanted)
-        return g_obj, g_probe, None if g_offsets is None else g_offsets + through_back
-
-    def _signal(self, intensity: np.ndarray) -> np.ndarray:
-        """``intensity`` ``(n, k)`` without the background."""
-        return intensity - (self.background.reshape(-1) if self.background.size else 0)
-
-    def _over(self, values: np.ndarray | float, intensity: np.ndarray) -> np.ndarray:
-        """``values`` over the intensity and the floor, 0 where pixels are masked."""
-        ratio = values / (intensity + self.real.type(self.detector.floor))
-        return ratio if self.mask.size == 0 else ratio * self.mask
-
-    def _curvatures(
-        self, names: frozenset[str], shift: _Shift | None, wave: np.ndarray, intensity: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        q, out = self.detector.curvature, {}
-        if "object" in names:
-            # A curvature only conditions the step: the sub-pixel part of the probe's position is left out of it.
-            power = np.zeros(self.pixels, self.real)
-            fused.kernels.power_sum(self._flat(self.probe, 1), np.zeros(0, self.real), power)
-            scales = self.scale[:, None, None] if self.scale.size else np.ones((1, 1, 1), self.real)
-            out["object"] = (q * scales * power.reshape(1, *self.shape[2:])).astype(self.real)
-        if "probe" in names and self.scale.size:  # without scales it is a by-product of the gradient
-            power = np.zeros(self.pixels, self.real)
-            fused.kernels.power_sum(self._flat(self.obj, 1), self.scale, power)
-            out["probe"] = (q * power.reshape(1, *self.shape[2:])).astype(self.real)
-        if "intensity_scale" in names and self.scale.size:
-            square = self._over(self._signal(intensity) ** 2, intensity)
-            out["intensity_scale"] = (q * square.sum(1) / (4 * self.scale**2)).astype(self.real)[:, None]
-        if "probe_positions" in names and shift is not None:
-            d_y, d_x = (self._flat(self._moved(shift, axis), 2) for axis in (0, 1))
-            factor = (self.unit * (self.scale if self.scale.size else np.ones(self.shape[0]))).astype(self.real)
-            out["probe_positions"] = q * fused.kernels.gauss_newton(wave, d_y, d_x, self._over(1, intensity), factor)
-        return out

@@ -44,7 +44,7 @@ def _intensity(wave: np.ndarray, factor: float, background: np.ndarray, out: np.
 
 
 @_jit
-def _residual(
+def pixel_losses(
     intensity: np.ndarray, target: np.ndarray, noise: tuple, floor: float, slope: np.ndarray, value: np.ndarray
 ) -> None:
     code, shape, saturated = noise
@@ -134,7 +134,7 @@ def detect(
         s = scale[n] if scale.size else unit / unit
         i_row, s_row = intensity[n * keep], slope[n * keep]
         _intensity(wave[n], unit * s, background, i_row)
-        _residual(i_row, target[rows[n]], noise, floor, s_row, value)
+        pixel_losses(i_row, target[rows[n]], noise, floor, s_row, value)
         if mask.size:
             for k in range(value.size):
                 s_row[k] *= mask[n * step, k]

@@ -1,0 +1,393 @@
+"""The exit-wave loss and its adjoints, one pattern after the other, in compiled loops that stay in the cache.
+
+Pictures and spectra are in the order of `strips`: ``(2, size)`` numbers, real and imaginary parts. What the detector
+sees is a spectrum in the far field and a picture in the near field. Scalars arrive in the type of the arrays: one
+float64 among float32 halves the width of a loop.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from adorym.wrapper.fused.kernels import _jit, pixel_losses
+from adorym.wrapper.fused.lanes import LANES, add_adjoint_product, adjoint_product, outer, product
+from adorym.wrapper.fused.strips import Layout, forward, from_strips, inverse, lay, to_strips
+
+# Numbers of the detector that are worked on at once: they and what is made of them stay in the nearest cache.
+BLOCK = 1024
+
+
+class Beam(NamedTuple):
+    """What lights the object.
+
+    Attributes:
+        modes: ``(m, 2, size)`` probe modes; their spectra over the number of pixels if they are shifted.
+        ramp_y: ``(n, 2, 8 strips)`` factors of the shifts by ``k_y``; empty without shifts.
+        ramp_x: ``(n, 2 lines)`` factors by the lines of a spectrum, real and imaginary parts in turn.
+        f_y: ``(size,)`` frequency along y of the numbers of a spectrum, in cycles a pixel; empty without shifts.
+        f_x: The same along x.
+        transfer: ``(2, size)`` near-field transfer function over the number of pixels; empty in the far field.
+    """
+
+    modes: np.ndarray
+    ramp_y: np.ndarray
+    ramp_x: np.ndarray
+    f_y: np.ndarray
+    f_x: np.ndarray
+    transfer: np.ndarray
+
+
+class Measured(NamedTuple):
+    """What the detector measured, and how it is compared.
+
+    Attributes:
+        target: ``(any, y x)``.
+        rows: ``(n,)`` rows of ``target`` that belong to the patterns.
+        mask: ``(1 or n, y x)`` weights of pixels; ``(1, 0)`` if there are none.
+        noise: ``(code, shape, saturated)`` of `noise`.
+        sizes: ``(unit, floor, factor)``: the intensity is ``unit`` times the sum of the squares; waves are multiplied by
+            ``factor`` times the slope.
+        scale: ``(n,)`` factors on the intensity; ones if there are none.
+        background: ``(y x,)``, or empty.
+    """
+
+    target: np.ndarray
+    rows: np.ndarray
+    mask: np.ndarray
+    noise: tuple[int, float, float]
+    sizes: tuple[float, float, float]
+    scale: np.ndarray
+    background: np.ndarray
+
+
+class Asked(NamedTuple):
+    """What is worked out besides the gradient of the object."""
+
+    probe: bool
+    positions: bool
+    scale: bool
+    position_curvature: bool
+
+
+class Sums(NamedTuple):
+    """Results that several patterns add to, and those of each.
+
+    Attributes:
+        modes: ``(m, 2, size)`` gradient of `Beam.modes` in their order.
+        power: ``(size,)`` the object's intensity, times the scales; empty if nobody asks.
+        background: ``(size,)`` sum of the slopes; empty if nobody asks.
+        each: ``(n, 7)`` gradient of the position (y, x), sums over pixels of slope times signal and of squared signal
+            over the intensity, and the curvature of the position (yy, yx, xx).
+    """
+
+    modes: np.ndarray
+    power: np.ndarray
+    background: np.ndarray
+    each: np.ndarray
+
+
+# -- complex numbers in two parts, (2, size) ---------------------------------------------------------------------------
+@_jit
+def _product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    for at in range(0, out.shape[1], LANES):
+        product(a, b, out, at)
+
+
+@_jit
+def _adjoint_product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """``conj(a) b``."""
+    for at in range(0, out.shape[1], LANES):
+        adjoint_product(a, b, out, at)
+
+
+@_jit
+def _split(probe: np.ndarray, obj: np.ndarray, g: np.ndarray, g_obj: np.ndarray, g_probe: np.ndarray) -> None:
+    """Adds ``conj(probe) g`` to ``g_obj`` and ``conj(obj) g`` to ``g_probe``."""
+    for at in range(0, g.shape[1], LANES):
+        add_adjoint_product(probe, g, g_obj, at)
+        add_adjoint_product(obj, g, g_probe, at)
+
+
+@_jit
+def _split_in_place(probe: np.ndarray, obj: np.ndarray, g: np.ndarray, g_obj: np.ndarray) -> None:
+    """Adds ``conj(probe) g`` to ``g_obj``; ``conj(obj) g`` replaces ``g``."""
+    for at in range(0, g.shape[1], LANES):
+        add_adjoint_product(probe, g, g_obj, at)
+        adjoint_product(obj, g, g, at)
+
+
+@_jit
+def _add(a: np.ndarray, out: np.ndarray) -> None:
+    for k in range(out.size):
+        out[k] += a[k]
+
+
+@_jit
+def _add_power(re: np.ndarray, im: np.ndarray, factor: float, out: np.ndarray) -> None:
+    for k in range(out.size):
+        out[k] += factor * (re[k] * re[k] + im[k] * im[k])
+
+
+@_jit
+def _turned(a: np.ndarray, rate: np.ndarray, size: float, out: np.ndarray) -> None:
+    """``out = i size rate a``."""
+    a_re, a_im, re, im = a[0], a[1], out[0], out[1]
+    for k in range(re.size):
+        c = size * rate[k]
+        x = -c * a_im[k]
+        im[k] = c * a_re[k]
+        re[k] = x
+
+
+@_jit
+def _moment(a: np.ndarray, b: np.ndarray, f: np.ndarray) -> float:
+    """``sum f Im(conj(a) b)``."""
+    total = 0.0
+    for first in range(0, f.size, BLOCK):
+        last = min(first + BLOCK, f.size)
+        a_re, a_im, b_re, b_im = a[0, first:last], a[1, first:last], b[0, first:last], b[1, first:last]
+        weight, part = f[first:last], f[0] * 0
+        for k in range(weight.size):
+            part += weight[k] * (a_re[k] * b_im[k] - a_im[k] * b_re[k])
+        total += part
+    return total
+
+
+# -- one pattern -------------------------------------------------------------------------------------------------------
+@_jit
+def _ramp(n: int, beam: Beam, grid: Layout, out: np.ndarray) -> None:
+    """The factors that shift pattern ``n``'s probe, by frequency."""
+    lines, strips = grid.lines[1], grid.strips[1]
+    for strip in range(strips):
+        for line in range(lines):
+            to = (strip * lines + line) * LANES
+            outer(beam.ramp_y[n, 0], beam.ramp_y[n, 1], strip * LANES, beam.ramp_x[n], 2 * line, out[0], out[1], to)
+
+
+@_jit
+def _intensity(waves: np.ndarray, first: int, unit: float, background: np.ndarray, out: np.ndarray) -> None:
+    last = first + out.size
+    out[:] = 0
+    for m in range(waves.shape[0]):
+        _add_power(waves[m, 0, first:last], waves[m, 1, first:last], unit, out)
+    if background.size:
+        _add(background[first:last], out)
+
+
+@_jit
+def _only(mask: np.ndarray, slope: np.ndarray, value: np.ndarray) -> None:
+    """Whatever a pixel without weight holds, it counts for nothing."""
+    zero = mask.dtype.type(0)
+    for k in range(mask.size):
+        slope[k] = mask[k] * slope[k] if mask[k] != 0 else zero
+        value[k] = mask[k] * value[k] if mask[k] != 0 else zero
+
+
+@_jit
+def _by_scale(intensity: np.ndarray, slope: np.ndarray, background: np.ndarray, others: tuple, each: np.ndarray) -> None:
+    """Adds the sums for gradient and curvature of a factor on the intensity."""
+    mask, floor = others
+    first, second = floor * 0, floor * 0
+    for k in range(intensity.size):
+        signal = intensity[k] - background[k] if background.size else intensity[k]
+        first += slope[k] * signal
+        part = signal * signal / (intensity[k] + floor)
+        second += mask[k] * part if mask.size else part
+    each[2] += first
+    each[3] += second
+
+
+@_jit
+def _by_position(jacobian: np.ndarray, intensity: np.ndarray, mask: np.ndarray, sizes: tuple, each: np.ndarray) -> None:
+    """Adds to the curvature of the position."""
+    factor, floor = sizes
+    yy, yx, xx = floor * 0, floor * 0, floor * 0
+    j_y, j_x = jacobian[0], jacobian[1]
+    for k in range(intensity.size):
+        weight = 1 / (intensity[k] + floor)
+        weight = mask[k] * weight if mask.size else weight
+        yy += weight * j_y[k] * j_y[k]
+        yx += weight * j_y[k] * j_x[k]
+        xx += weight * j_x[k] * j_x[k]
+    each[4] += factor * factor * yy
+    each[5] += factor * factor * yx
+    each[6] += factor * factor * xx
+
+
+@_jit
+def _detect(n: int, waves: np.ndarray, seen: Measured, detector: tuple, asked: Asked, sums: Sums) -> float:
+    """The loss of one pattern; the waves are multiplied by its slope."""
+    target, mask, background, jacobian = detector
+    unit, floor, factor = seen.sizes
+    scale, each, total, kind = seen.scale[n], sums.each[n], 0.0, target.dtype
+    intensity, slope, value = np.empty(BLOCK, kind), np.empty(BLOCK, kind), np.empty(BLOCK, kind)
+    for first in range(0, target.size, BLOCK):
+        last = min(first + BLOCK, target.size)
+        i, s, v = intensity[: last - first], slope[: last - first], value[: last - first]
+        weights = mask[first:last]
+        _intensity(waves, first, unit * scale, background, i)
+        pixel_losses(i, target[first:last], seen.noise, floor, s, v)
+        _only(weights, s, v)
+        part = floor * 0
+        for k in range(v.size):
+            part += v[k]
+        total += part
+        if asked.scale:
+            _by_scale(i, s, background[first:last], (weights, floor), each)
+        if jacobian.size:
+            _by_position(jacobian[:, first:last], i, weights, (unit * scale, floor), each)
+        if sums.background.size:
+            _add(s, sums.background[first:last])
+        for m in range(waves.shape[0]):
+            re, im = waves[m, 0, first:last], waves[m, 1, first:last]
+            for k in range(s.size):
+                c = factor * scale * s[k]
+                re[k] *= c
+                im[k] *= c
+    return total
+
+
+@_jit
+def _jacobian(beam: Beam, grid: Layout, seen: tuple, scratch: tuple) -> None:
+    """``d sqrt(I) / d position`` of every pixel along both axes, but for the factor ``unit / sqrt(I)``."""
+    waves, spectra, jacobian = seen
+    ramp, obj, picture, spectrum, other = scratch
+    two_pi = obj.dtype.type(2 * np.pi)
+    near = beam.transfer.size > 0
+    jacobian[:] = 0
+    for axis in range(2):
+        f = beam.f_y if axis == 0 else beam.f_x
+        out = jacobian[axis]
+        for m in range(waves.shape[0]):
+            _product(beam.modes[m], ramp, spectrum)
+            _turned(spectrum, f, -two_pi, spectrum)
+            inverse(spectrum, picture, grid)
+            _product(obj, picture, picture)
+            forward(picture, spectrum, grid)
+            if near:  # the detector stands still: the wave is shifted back by as much
+                _turned(spectra[m], f, two_pi, other)
+                _add(other[0], spectrum[0])
+                _add(other[1], spectrum[1])
+                _product(beam.transfer, spectrum, spectrum)
+                _adjoint_product(ramp, spectrum, spectrum)
+                inverse(spectrum, picture, grid)
+            moved = picture if near else spectrum
+            for k in range(out.size):
+                out[k] += waves[m, 0, k] * moved[0, k] + waves[m, 1, k] * moved[1, k]
+
+
+@_jit
+def _there(beam: Beam, grid: Layout, arrays: tuple, scratch: tuple) -> None:
+    """The waves at the detector, and their spectra behind the object."""
+    obj, ramp, probes, spectra, waves = arrays
+    picture, spectrum, _ = scratch
+    moving = beam.f_y.size > 0
+    for m in range(probes.shape[0]):
+        if moving:
+            _product(beam.modes[m], ramp, spectrum)
+            inverse(spectrum, probes[m], grid)
+        _product(obj, probes[m], picture)
+        forward(picture, spectra[m], grid)
+        if beam.transfer.size:
+            _product(beam.transfer, spectra[m], spectrum)
+            if moving:
+                _adjoint_product(ramp, spectrum, spectrum)
+            inverse(spectrum, waves[m], grid)
+
+
+@_jit
+def _from_detector(m: int, beam: Beam, grid: Layout, positions: bool, arrays: tuple, scratch: tuple, each: np.ndarray) -> None:
+    """The gradient by an exit wave, in the picture; a shift back has its part in the gradient of the position."""
+    _, ramp, _, spectra, waves = arrays
+    picture, spectrum, _ = scratch
+    if beam.transfer.size == 0:
+        inverse(waves[m], picture, grid)
+        return
+    forward(waves[m], spectrum, grid)
+    _adjoint_product(beam.transfer, spectrum, spectrum)
+    if beam.f_y.size:
+        _product(ramp, spectrum, spectrum)
+        if positions:
+            each[0] -= 2 * np.pi * _moment(spectrum, spectra[m], beam.f_y)
+            each[1] -= 2 * np.pi * _moment(spectrum, spectra[m], beam.f_x)
+    inverse(spectrum, picture, grid)
+
+
+@_jit
+def _back(beam: Beam, grid: Layout, asked: Asked, arrays: tuple, scratch: tuple, results: tuple) -> None:
+    """From the gradient by the waves at the detector to that by object, probe and position; the waves are lost."""
+    obj, ramp, probes, _, _ = arrays
+    picture, spectrum, _ = scratch
+    g_obj, g_modes, each = results
+    moving = beam.f_y.size > 0
+    g_obj[:] = 0
+    for m in range(probes.shape[0]):
+        _from_detector(m, beam, grid, asked.positions, arrays, scratch, each)
+        if not moving:
+            _split(probes[m], obj, picture, g_obj, g_modes[m])
+            continue
+        _split_in_place(probes[m], obj, picture, g_obj)
+        if not (asked.probe or asked.positions):
+            continue
+        forward(picture, spectrum, grid)
+        _adjoint_product(ramp, spectrum, spectrum)
+        _add(spectrum[0], g_modes[m, 0])
+        _add(spectrum[1], g_modes[m, 1])
+        if asked.positions:
+            each[0] -= 2 * np.pi * _moment(beam.modes[m], spectrum, beam.f_y)
+            each[1] -= 2 * np.pi * _moment(beam.modes[m], spectrum, beam.f_x)
+
+
+# -- all of them -------------------------------------------------------------------------------------------------------
+@_jit
+def losses(
+    obj: np.ndarray, beam: Beam, seen: Measured, grid: Layout, asked: Asked, g_obj: np.ndarray, sums: Sums
+) -> float:
+    """The loss summed over patterns, with the gradients of the object windows and what `Sums` collects.
+
+    Args:
+        obj: ``(n, y, 2 x)`` windows of the object, real and imaginary parts in turn.
+        beam: The probe.
+        seen: The patterns.
+        grid: Where pixels lie.
+        asked: What is to be worked out.
+        g_obj: Result, like ``obj``.
+        sums: Results, zero before.
+    """
+    modes, kind = beam.modes.shape[0], beam.modes.dtype
+    near, moving = beam.transfer.size > 0, beam.f_y.size > 0
+    size_a, size_b = grid.lines[0] * grid.strips[0] * LANES, grid.lines[1] * grid.strips[1] * LANES
+    size = size_a if near else size_b
+    window, g_window, picture = np.empty((2, size_a), kind), np.empty((2, size_a), kind), np.empty((2, size_a), kind)
+    spectrum, other, ramp = np.empty((2, size_b), kind), np.empty((2, size_b), kind), np.empty((2, size_b), kind)
+    probes = np.empty((modes, 2, size_a), kind) if moving else beam.modes
+    spectra = np.empty((modes, 2, size_b), kind)
+    waves = np.empty((modes, 2, size_a), kind) if near else spectra
+    arrays, scratch = (window, ramp, probes, spectra, waves), (picture, spectrum, other)
+    padded = size > grid.shape[0] * grid.shape[1]
+    mask = np.zeros(size if seen.mask.size or padded else 0, kind)
+    background = np.zeros(size if seen.background.size else 0, kind)
+    target, jacobian = np.ones(size, kind), np.empty((2, size if asked.position_curvature else 0), kind)
+    if seen.background.size:
+        lay(seen.background, not near, background, grid)
+    if padded and not seen.mask.size:
+        lay(np.ones(grid.shape[0] * grid.shape[1], kind), not near, mask, grid)
+    total = 0.0
+    for n in range(obj.shape[0]):
+        to_strips(obj[n], window, grid)
+        lay(seen.target[seen.rows[n]], not near, target, grid)
+        if seen.mask.size and (n == 0 or seen.mask.shape[0] > 1):
+            lay(seen.mask[n if seen.mask.shape[0] > 1 else 0], not near, mask, grid)
+        if moving:
+            _ramp(n, beam, grid, ramp)
+        _there(beam, grid, arrays, scratch)
+        if asked.position_curvature:
+            _jacobian(beam, grid, (waves, spectra, jacobian), (ramp, window, picture, spectrum, other))
+        total += _detect(n, waves, seen, (target, mask, background, jacobian), asked, sums)
+        if sums.power.size:
+            _add_power(window[0], window[1], seen.scale[n], sums.power)
+        _back(beam, grid, asked, arrays, scratch, (g_window, sums.modes, sums.each[n]))
+        from_strips(g_window, g_obj[n], grid)
+    return total

@@ -1,0 +1,31 @@
+"""Work on many patterns, shared out among threads: compiled loops run without the interpreter's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any
+
+# A thread costs as much as the work on so many pixels.
+LEAST_PIXELS = 2**17
+
+
+@cache
+def _pool(workers: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(workers, thread_name_prefix="adorym")
+
+
+def shared_out(work: Callable[[slice], Any], n: int, pixels: int, workers: int) -> list[Any]:
+    """What ``work`` returns for each share of ``n`` patterns of together ``pixels`` pixels, in their order.
+
+    Threads that wait do not spin, and so leave their core to others.
+    """
+    shares = max(1, min(workers, n, pixels // LEAST_PIXELS))
+    bounds = [n * k // shares for k in range(shares + 1)]
+    parts = [slice(*pair) for pair in zip(bounds[:-1], bounds[1:], strict=True)]
+    if shares == 1:
+        return [work(parts[0])]
+    others = [_pool(workers).submit(work, part) for part in parts[1:]]
+    first = work(parts[0])
+    return [first, *(other.result() for other in others)]
