@@ -15,7 +15,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import adorym
-from adorym.wrapper.base import Array, HostOperation
+from adorym.wrapper.base import Array
+from adorym.wrapper.host_operation import HostOperation
 from adorym.wrapper.torch_backend import TorchBackend
 
 # Operations whose result the host has to know before it can go on: numbers, truths, shapes that depend on values.

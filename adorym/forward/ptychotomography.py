@@ -47,8 +47,9 @@ from adorym.parameters import OBJECT, Parameter
 from adorym.preconditioners import Point, Preconditioner
 from adorym.registry import register
 from adorym.units import Pixels
-from adorym.wrapper.base import Array, Backend, HostOperation
+from adorym.wrapper.base import Array, Backend
 from adorym.wrapper.fused.rays import rotate
+from adorym.wrapper.host_operation import HostOperation
 
 LOG = logging.getLogger("adorym")
 SCANNED = {name: spec for name, spec in Ptychography.refinable.items() if name not in (OBJECT, TIME)}

@@ -15,7 +15,8 @@ from autograd.extend import defvjp, defvjp_argnums, primitive
 from autograd.tracer import getval
 
 from adorym.wrapper import windows as host_windows
-from adorym.wrapper.base import Array, Backend, FusedCore, HostOperation, Tree
+from adorym.wrapper.base import Array, Backend, FusedCore, Tree
+from adorym.wrapper.host_operation import HostOperation
 
 
 class AutogradBackend(Backend):

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adorym.wrapper.base import Array, Backend, FusedCore, HostOperation, Tree
+from adorym.wrapper.base import Array, Backend, FusedCore, Tree
+from adorym.wrapper.host_operation import HostOperation
 
 
 class JaxBackend(Backend):

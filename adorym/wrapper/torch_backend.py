@@ -12,7 +12,8 @@ from torch.autograd import forward_ad
 
 from adorym.errors import BackendError
 from adorym.wrapper import windows as host_windows
-from adorym.wrapper.base import Array, Axis, Backend, FusedCore, HostOperation, Tree
+from adorym.wrapper.base import Array, Axis, Backend, FusedCore, Tree
+from adorym.wrapper.host_operation import HostOperation
 from adorym.wrapper.memory import HostMemory, keep_freed_memory
 
 _REAL = {"single": torch.float32, "double": torch.float64}

@@ -14,7 +14,8 @@ from laws import assert_adjoint, assert_gradients, inner, noise, numeric_gradien
 from adorym.comm import SerialCommunicator
 from adorym.errors import BackendError
 from adorym.wrapper import get_backend
-from adorym.wrapper.base import Backend, HostOperation
+from adorym.wrapper.base import Backend
+from adorym.wrapper.host_operation import HostOperation
 from adorym.wrapper.memory import keep_freed_memory
 from adorym.wrapper.ranks import exchanged, gathered, summed
 

@@ -2,13 +2,14 @@
 
 Every operation here has a plain counterpart written with `Backend` functions; tests hold the two equal.
 
-The compiled loops, `kernels`, `ray_kernels` and `hologram_kernels`, are imported at their first use: it takes a while.
+The compiled loops (`strips` and the modules whose names end in `kernels`) are imported at their first use: it takes a
+while.
 """
 
 from importlib import import_module
 from typing import Any
 
-_COMPILED = {"kernels", "ray_kernels", "hologram_kernels", "exit_wave_kernels", "strips", "shares"}
+_COMPILED = {"kernels", "ray_kernels", "hologram_kernels", "exit_wave_kernels", "strips"}
 
 
 def __getattr__(name: str) -> Any:

@@ -21,8 +21,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from adorym.errors import ConfigError
-from adorym.wrapper.base import Array, Backend, HostOperation
+from adorym.wrapper.base import Array, Backend
 from adorym.wrapper.fused.rays import Frame
+from adorym.wrapper.host_operation import HostOperation
 
 SINGLE_TOLERANCE = 1e-6  # below it rounding decides
 # Grids within the transforms are this much finer: the least that the library knows, three times faster, to the accuracy

@@ -11,12 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adorym.wrapper.fused.kernels import _jit, pixel_losses
+from adorym.wrapper.fused.detector_kernels import BLOCK, Asked, Measured, Sums, add, add_power, detect
+from adorym.wrapper.fused.kernels import _jit
 from adorym.wrapper.fused.lanes import LANES, add_adjoint_product, adjoint_product, outer, product
 from adorym.wrapper.fused.strips import Layout, forward, from_strips, inverse, lay, to_strips
-
-# Numbers of the detector that are worked on at once: they and what is made of them stay in the nearest cache.
-BLOCK = 1024
 
 
 class Beam(NamedTuple):
@@ -37,55 +35,6 @@ class Beam(NamedTuple):
     f_y: np.ndarray
     f_x: np.ndarray
     transfer: np.ndarray
-
-
-class Measured(NamedTuple):
-    """What the detector measured, and how it is compared.
-
-    Attributes:
-        target: ``(any, y x)``.
-        rows: ``(n,)`` rows of ``target`` that belong to the patterns.
-        mask: ``(1 or n, y x)`` weights of pixels; ``(1, 0)`` if there are none.
-        noise: ``(code, shape, saturated)`` of `noise`.
-        sizes: ``(unit, floor, factor)``: the intensity is ``unit`` times the sum of the squares; waves are multiplied by
-            ``factor`` times the slope.
-        scale: ``(n,)`` factors on the intensity; ones if there are none.
-        background: ``(y x,)``, or empty.
-    """
-
-    target: np.ndarray
-    rows: np.ndarray
-    mask: np.ndarray
-    noise: tuple[int, float, float]
-    sizes: tuple[float, float, float]
-    scale: np.ndarray
-    background: np.ndarray
-
-
-class Asked(NamedTuple):
-    """What is worked out besides the gradient of the object."""
-
-    probe: bool
-    positions: bool
-    scale: bool
-    position_curvature: bool
-
-
-class Sums(NamedTuple):
-    """Results that several patterns add to, and those of each.
-
-    Attributes:
-        modes: ``(m, 2, size)`` gradient of `Beam.modes` in their order.
-        power: ``(size,)`` the object's intensity, times the scales; empty if nobody asks.
-        background: ``(size,)`` sum of the slopes; empty if nobody asks.
-        each: ``(n, 7)`` gradient of the position (y, x), sums over pixels of slope times signal and of squared signal
-            over the intensity, and the curvature of the position (yy, yx, xx).
-    """
-
-    modes: np.ndarray
-    power: np.ndarray
-    background: np.ndarray
-    each: np.ndarray
 
 
 # -- complex numbers in two parts, (2, size) ---------------------------------------------------------------------------
@@ -116,18 +65,6 @@ def _split_in_place(probe: np.ndarray, obj: np.ndarray, g: np.ndarray, g_obj: np
     for at in range(0, g.shape[1], LANES):
         add_adjoint_product(probe, g, g_obj, at)
         adjoint_product(obj, g, g, at)
-
-
-@_jit
-def _add(a: np.ndarray, out: np.ndarray) -> None:
-    for k in range(out.size):
-        out[k] += a[k]
-
-
-@_jit
-def _add_power(re: np.ndarray, im: np.ndarray, factor: float, out: np.ndarray) -> None:
-    for k in range(out.size):
-        out[k] += factor * (re[k] * re[k] + im[k] * im[k])
 
 
 @_jit
@@ -167,89 +104,6 @@ def _ramp(n: int, beam: Beam, grid: Layout, out: np.ndarray) -> None:
 
 
 @_jit
-def _intensity(waves: np.ndarray, first: int, unit: float, background: np.ndarray, out: np.ndarray) -> None:
-    last = first + out.size
-    out[:] = 0
-    for m in range(waves.shape[0]):
-        _add_power(waves[m, 0, first:last], waves[m, 1, first:last], unit, out)
-    if background.size:
-        _add(background[first:last], out)
-
-
-@_jit
-def _only(mask: np.ndarray, slope: np.ndarray, value: np.ndarray) -> None:
-    """Whatever a pixel without weight holds, it counts for nothing."""
-    zero = mask.dtype.type(0)
-    for k in range(mask.size):
-        slope[k] = mask[k] * slope[k] if mask[k] != 0 else zero
-        value[k] = mask[k] * value[k] if mask[k] != 0 else zero
-
-
-@_jit
-def _by_scale(intensity: np.ndarray, slope: np.ndarray, background: np.ndarray, others: tuple, each: np.ndarray) -> None:
-    """Adds the sums for gradient and curvature of a factor on the intensity."""
-    mask, floor = others
-    first, second = floor * 0, floor * 0
-    for k in range(intensity.size):
-        signal = intensity[k] - background[k] if background.size else intensity[k]
-        first += slope[k] * signal
-        part = signal * signal / (intensity[k] + floor)
-        second += mask[k] * part if mask.size else part
-    each[2] += first
-    each[3] += second
-
-
-@_jit
-def _by_position(jacobian: np.ndarray, intensity: np.ndarray, mask: np.ndarray, sizes: tuple, each: np.ndarray) -> None:
-    """Adds to the curvature of the position."""
-    factor, floor = sizes
-    yy, yx, xx = floor * 0, floor * 0, floor * 0
-    j_y, j_x = jacobian[0], jacobian[1]
-    for k in range(intensity.size):
-        weight = 1 / (intensity[k] + floor)
-        weight = mask[k] * weight if mask.size else weight
-        yy += weight * j_y[k] * j_y[k]
-        yx += weight * j_y[k] * j_x[k]
-        xx += weight * j_x[k] * j_x[k]
-    each[4] += factor * factor * yy
-    each[5] += factor * factor * yx
-    each[6] += factor * factor * xx
-
-
-@_jit
-def _detect(n: int, waves: np.ndarray, seen: Measured, detector: tuple, asked: Asked, sums: Sums) -> float:
-    """The loss of one pattern; the waves are multiplied by its slope."""
-    target, mask, background, jacobian = detector
-    unit, floor, factor = seen.sizes
-    scale, each, total, kind = seen.scale[n], sums.each[n], 0.0, target.dtype
-    intensity, slope, value = np.empty(BLOCK, kind), np.empty(BLOCK, kind), np.empty(BLOCK, kind)
-    for first in range(0, target.size, BLOCK):
-        last = min(first + BLOCK, target.size)
-        i, s, v = intensity[: last - first], slope[: last - first], value[: last - first]
-        weights = mask[first:last]
-        _intensity(waves, first, unit * scale, background, i)
-        pixel_losses(i, target[first:last], seen.noise, floor, s, v)
-        _only(weights, s, v)
-        part = floor * 0
-        for k in range(v.size):
-            part += v[k]
-        total += part
-        if asked.scale:
-            _by_scale(i, s, background[first:last], (weights, floor), each)
-        if jacobian.size:
-            _by_position(jacobian[:, first:last], i, weights, (unit * scale, floor), each)
-        if sums.background.size:
-            _add(s, sums.background[first:last])
-        for m in range(waves.shape[0]):
-            re, im = waves[m, 0, first:last], waves[m, 1, first:last]
-            for k in range(s.size):
-                c = factor * scale * s[k]
-                re[k] *= c
-                im[k] *= c
-    return total
-
-
-@_jit
 def _jacobian(beam: Beam, grid: Layout, seen: tuple, scratch: tuple) -> None:
     """``d sqrt(I) / d position`` of every pixel along both axes, but for the factor ``unit / sqrt(I)``."""
     waves, spectra, jacobian = seen
@@ -268,8 +122,8 @@ def _jacobian(beam: Beam, grid: Layout, seen: tuple, scratch: tuple) -> None:
             forward(picture, spectrum, grid)
             if near:  # the detector stands still: the wave is shifted back by as much
                 _turned(spectra[m], f, two_pi, other)
-                _add(other[0], spectrum[0])
-                _add(other[1], spectrum[1])
+                add(other[0], spectrum[0])
+                add(other[1], spectrum[1])
                 _product(beam.transfer, spectrum, spectrum)
                 _adjoint_product(ramp, spectrum, spectrum)
                 inverse(spectrum, picture, grid)
@@ -298,7 +152,9 @@ def _there(beam: Beam, grid: Layout, arrays: tuple, scratch: tuple) -> None:
 
 
 @_jit
-def _from_detector(m: int, beam: Beam, grid: Layout, positions: bool, arrays: tuple, scratch: tuple, each: np.ndarray) -> None:
+def _from_detector(
+    m: int, beam: Beam, grid: Layout, positions: bool, arrays: tuple, scratch: tuple, each: np.ndarray
+) -> None:
     """The gradient by an exit wave, in the picture; a shift back has its part in the gradient of the position."""
     _, ramp, _, spectra, waves = arrays
     picture, spectrum, _ = scratch
@@ -333,8 +189,8 @@ def _back(beam: Beam, grid: Layout, asked: Asked, arrays: tuple, scratch: tuple,
             continue
         forward(picture, spectrum, grid)
         _adjoint_product(ramp, spectrum, spectrum)
-        _add(spectrum[0], g_modes[m, 0])
-        _add(spectrum[1], g_modes[m, 1])
+        add(spectrum[0], g_modes[m, 0])
+        add(spectrum[1], g_modes[m, 1])
         if asked.positions:
             each[0] -= 2 * np.pi * _moment(beam.modes[m], spectrum, beam.f_y)
             each[1] -= 2 * np.pi * _moment(beam.modes[m], spectrum, beam.f_x)
@@ -385,9 +241,9 @@ def losses(
         _there(beam, grid, arrays, scratch)
         if asked.position_curvature:
             _jacobian(beam, grid, (waves, spectra, jacobian), (ramp, window, picture, spectrum, other))
-        total += _detect(n, waves, seen, (target, mask, background, jacobian), asked, sums)
+        total += detect(n, waves, seen, (target, mask, background, jacobian), asked, sums)
         if sums.power.size:
-            _add_power(window[0], window[1], seen.scale[n], sums.power)
+            add_power(window[0], window[1], seen.scale[n], sums.power)
         _back(beam, grid, asked, arrays, scratch, (g_window, sums.modes, sums.each[n]))
         from_strips(g_window, g_obj[n], grid)
     return total

@@ -32,6 +32,7 @@ import numpy as np
 from adorym.wrapper import fused
 from adorym.wrapper.base import Backend
 from adorym.wrapper.fused.noise import FusedNoise
+from adorym.wrapper.fused.shares import shared_out
 
 INPUTS = ("object", "probe", "probe_positions", "intensity_scale", "background")
 
@@ -118,7 +119,7 @@ class _Pass:
             loss = fused.exit_wave_kernels.losses(windows, beam_part, seen_part, self.grid, self.asked, found, sums)
             return loss, sums
 
-        done = fused.shares.shared_out(share, len(self.obj), self.obj.size * len(self.probe), workers)
+        done = shared_out(share, len(self.obj), self.obj.size * len(self.probe), workers)
         sums = done[0][1]
         for _, other in done[1:]:
             for total, part in zip(sums[:3], other[:3], strict=True):

@@ -25,8 +25,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from adorym.wrapper import fused
-from adorym.wrapper.base import Backend, HostOperation
+from adorym.wrapper.base import Backend
 from adorym.wrapper.fused.noise import FusedNoise
+from adorym.wrapper.host_operation import HostOperation
 
 IDENTITY = np.array([1.0, 0.0, 0.0, 0.0, 1.0, 0.0])
 

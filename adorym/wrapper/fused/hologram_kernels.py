@@ -14,8 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from adorym.wrapper.fused.kernels import _jit
-from adorym.wrapper.fused.kernels import pixel_losses
+from adorym.wrapper.fused.kernels import _jit, pixel_losses
 
 # Pole of the recursive filter, and samples after which its power is below rounding.
 POLE, HORIZON = float(np.sqrt(3.0) - 2.0), 28

@@ -17,7 +17,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from adorym.wrapper import fused
-from adorym.wrapper.base import Array, Backend, HostOperation
+from adorym.wrapper.base import Array, Backend
+from adorym.wrapper.host_operation import HostOperation
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 # A thread costs as much as the work on so many pixels.
@@ -23,7 +24,7 @@ def shared_out(work: Callable[[slice], Any], n: int, pixels: int, workers: int) 
     """
     shares = max(1, min(workers, n, pixels // LEAST_PIXELS))
     bounds = [n * k // shares for k in range(shares + 1)]
-    parts = [slice(*pair) for pair in zip(bounds[:-1], bounds[1:], strict=True)]
+    parts = [slice(*pair) for pair in pairwise(bounds)]
     if shares == 1:
         return [work(parts[0])]
     others = [_pool(workers).submit(work, part) for part in parts[1:]]

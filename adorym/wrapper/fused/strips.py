@@ -107,7 +107,7 @@ def _planned(n: int, real: np.dtype) -> tuple[Plan, np.ndarray]:
     """Passes, and the line on which each frequency is left."""
     if n == 1 or _radices(n):
         (*integers, twiddles), place = _passes_of(n)
-        return Plan(*integers, twiddles.astype(real), np.zeros((2, 0), real), np.zeros((2, 0), real)), place
+        return Plan(*integers, *(a.astype(real) for a in (twiddles, *np.zeros((2, 2, 0))))), place
     m = next(m for m in range(2 * n - 1, 4 * n) if _radices(m))
     (*integers, twiddles), place = _passes_of(m)
     j = np.arange(n)
@@ -117,7 +117,8 @@ def _planned(n: int, real: np.dtype) -> tuple[Plan, np.ndarray]:
     kernels = np.zeros((2, m), np.complex128)
     kernels[:, place] = np.stack([np.fft.fft(each) for each in (wrapped, wrapped.conj())]) / m
     chirp = np.stack([there, there.conj()])
-    return Plan(*integers, *(a.astype(real) for a in (twiddles, _in_turn(chirp), _in_turn(kernels)))), j
+    arrays = (twiddles, _in_turn(chirp), _in_turn(kernels))
+    return Plan(*integers, *(a.astype(real) for a in arrays)), j
 
 
 @cache
@@ -151,8 +152,7 @@ def spectrum_places(grid: Layout) -> np.ndarray:
     return _places(grid.shape, grid.along_y.twiddles.dtype.name)[1]
 
 
-# -- transforms ---------------------------------------------------------------------------------------------------------
-# Each of these functions is called from one place: what is called from two is compiled twice.
+# -- transforms --------------------------------------------------------------------------------------------------------
 def _pass(radix: int, turned: bool = True) -> Any:
     """The pass of one radix over a strip: ``f(re, im, at, (span, length, inverse), twiddles, start)``."""
     there, back = butterfly(radix, False, turned), butterfly(radix, True, turned)

@@ -1,0 +1,163 @@
+"""The detector's side of the exit-wave loss: what waves are worth beside the measured numbers, in compiled loops.
+
+Numbers are in the order of `strips`. They are worked on in blocks: these and what is made of them stay in the nearest
+cache. Scalars arrive in the type of the arrays: one float64 among float32 halves the width of a loop.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from adorym.wrapper.fused.kernels import _jit, pixel_losses
+
+BLOCK = 1024
+
+
+class Measured(NamedTuple):
+    """What the detector measured, and how it is compared.
+
+    Attributes:
+        target: ``(any, y x)``.
+        rows: ``(n,)`` rows of ``target`` that belong to the patterns.
+        mask: ``(1 or n, y x)`` weights of pixels; ``(1, 0)`` if there are none.
+        noise: ``(code, shape, saturated)`` of `noise`.
+        sizes: ``(unit, floor, factor)``: the intensity is ``unit`` times the sum of the squares; ``factor`` times the
+            slope multiplies the waves.
+        scale: ``(n,)`` factors on the intensity; ones if there are none.
+        background: ``(y x,)``, or empty.
+    """
+
+    target: np.ndarray
+    rows: np.ndarray
+    mask: np.ndarray
+    noise: tuple[int, float, float]
+    sizes: tuple[float, float, float]
+    scale: np.ndarray
+    background: np.ndarray
+
+
+class Asked(NamedTuple):
+    """What is worked out besides the gradient of the object."""
+
+    probe: bool
+    positions: bool
+    scale: bool
+    position_curvature: bool
+
+
+class Sums(NamedTuple):
+    """Results that several patterns add to, and those of each.
+
+    Attributes:
+        modes: ``(m, 2, size)`` gradient of `Beam.modes` in their order.
+        power: ``(size,)`` the object's intensity, times the scales; empty if nobody asks.
+        background: ``(size,)`` sum of the slopes; empty if nobody asks.
+        each: ``(n, 7)`` gradient of the position (y, x), sums over pixels of slope times signal and of squared signal
+            over the intensity, and the curvature of the position (yy, yx, xx).
+    """
+
+    modes: np.ndarray
+    power: np.ndarray
+    background: np.ndarray
+    each: np.ndarray
+
+
+@_jit
+def add(a: np.ndarray, out: np.ndarray) -> None:
+    """``out += a``."""
+    for k in range(out.size):
+        out[k] += a[k]
+
+
+@_jit
+def add_power(re: np.ndarray, im: np.ndarray, factor: float, out: np.ndarray) -> None:
+    """``out += factor |re + i im|^2``."""
+    for k in range(out.size):
+        out[k] += factor * (re[k] * re[k] + im[k] * im[k])
+
+
+@_jit
+def _intensity(waves: np.ndarray, first: int, unit: float, background: np.ndarray, out: np.ndarray) -> None:
+    last = first + out.size
+    out[:] = 0
+    for m in range(waves.shape[0]):
+        add_power(waves[m, 0, first:last], waves[m, 1, first:last], unit, out)
+    if background.size:
+        add(background[first:last], out)
+
+
+@_jit
+def _only(mask: np.ndarray, slope: np.ndarray, value: np.ndarray) -> None:
+    """Whatever a pixel without weight holds, it counts for nothing."""
+    zero = mask.dtype.type(0)
+    for k in range(mask.size):
+        slope[k] = mask[k] * slope[k] if mask[k] != 0 else zero
+        value[k] = mask[k] * value[k] if mask[k] != 0 else zero
+
+
+@_jit
+def _by_scale(
+    intensity: np.ndarray, slope: np.ndarray, background: np.ndarray, others: tuple, each: np.ndarray
+) -> None:
+    """Adds the sums for gradient and curvature of a factor on the intensity."""
+    mask, floor = others
+    first, second = floor * 0, floor * 0
+    for k in range(intensity.size):
+        signal = intensity[k] - background[k] if background.size else intensity[k]
+        first += slope[k] * signal
+        part = signal * signal / (intensity[k] + floor)
+        second += mask[k] * part if mask.size else part
+    each[2] += first
+    each[3] += second
+
+
+@_jit
+def _by_position(jacobian: np.ndarray, intensity: np.ndarray, mask: np.ndarray, sizes: tuple, each: np.ndarray) -> None:
+    """Adds to the curvature of the position."""
+    factor, floor = sizes
+    yy, yx, xx = floor * 0, floor * 0, floor * 0
+    j_y, j_x = jacobian[0], jacobian[1]
+    for k in range(intensity.size):
+        weight = 1 / (intensity[k] + floor)
+        weight = mask[k] * weight if mask.size else weight
+        yy += weight * j_y[k] * j_y[k]
+        yx += weight * j_y[k] * j_x[k]
+        xx += weight * j_x[k] * j_x[k]
+    each[4] += factor * factor * yy
+    each[5] += factor * factor * yx
+    each[6] += factor * factor * xx
+
+
+@_jit
+def detect(n: int, waves: np.ndarray, seen: Measured, detector: tuple, asked: Asked, sums: Sums) -> float:
+    """The loss of one pattern; the waves are multiplied by its slope."""
+    target, mask, background, jacobian = detector
+    unit, floor, factor = seen.sizes
+    scale, each, total, kind = seen.scale[n], sums.each[n], 0.0, target.dtype
+    intensity, slope, value = np.empty(BLOCK, kind), np.empty(BLOCK, kind), np.empty(BLOCK, kind)
+    for first in range(0, target.size, BLOCK):
+        last = min(first + BLOCK, target.size)
+        i, s, v = intensity[: last - first], slope[: last - first], value[: last - first]
+        weights = mask[first:last]
+        _intensity(waves, first, unit * scale, background, i)
+        pixel_losses(i, target[first:last], seen.noise, floor, s, v)
+        _only(weights, s, v)
+        part = floor * 0
+        for k in range(v.size):
+            part += v[k]
+        total += part
+        if asked.scale:
+            _by_scale(i, s, background[first:last], (weights, floor), each)
+        if jacobian.size:
+            _by_position(jacobian[:, first:last], i, weights, (unit * scale, floor), each)
+        if sums.background.size:
+            add(s, sums.background[first:last])
+        for m in range(waves.shape[0]):
+            re, im = waves[m, 0, first:last], waves[m, 1, first:last]
+            for k in range(s.size):
+                c = factor * scale * s[k]
+                re[k] *= c
+                im[k] *= c
+    return total

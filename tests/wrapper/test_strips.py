@@ -1,0 +1,116 @@
+"""Fourier transforms in strips against NumPy's, for every kind of length, and work that threads share."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pytest
+
+from adorym.wrapper.fused import strips
+from adorym.wrapper.fused.lanes import LANES
+from adorym.wrapper.fused.shares import LEAST_PIXELS, shared_out
+
+PRECISE = {"float32": 2e-6, "float64": 1e-13}
+# Powers of two, every radix, primes without a butterfly (a convolution), sides that fill no vector, single pixels.
+SHAPES = [(64, 64), (16, 32), (12, 14), (7, 9), (30, 50), (22, 26), (97, 16), (194, 11), (1, 8), (5, 1), (1, 1)]
+
+
+def random(shape, real, seed=0):
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(np.result_type(real, np.complex64))
+
+
+def in_strips(picture, grid):
+    out = np.full((2, grid.sizes[0]), np.nan, picture.real.dtype)
+    strips.to_strips(picture.view(picture.real.dtype), out, grid)
+    return out
+
+
+@pytest.mark.parametrize("real", PRECISE)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_transforms_are_those_of_numpy(shape, real):
+    picture, grid = random(shape, real), strips.layout(shape, real)
+    spectrum = np.empty((2, grid.sizes[1]), real)
+    strips.forward(in_strips(picture, grid), spectrum, grid)
+    expected, places = np.fft.fft2(picture.astype(np.complex128)), strips.spectrum_places(grid)
+    found = (spectrum[0] + 1j * spectrum[1])[places].reshape(shape)
+    assert np.abs(found - expected).max() < PRECISE[real] * np.abs(expected).max()
+    back, out = np.empty((2, grid.sizes[0]), real), np.empty_like(picture)
+    strips.inverse(spectrum, back, grid)
+    strips.from_strips(back, out.view(real), grid)
+    assert np.abs(out / picture.size - picture).max() < PRECISE[real] * np.abs(picture).max()
+    assert np.isfinite(back).all()  # what is beyond the picture is finite, as products are taken of it
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_pixel_has_a_place_of_its_own(shape):
+    grid = strips.layout(shape, "float64")
+    for places, size in zip((strips.picture_places(grid), strips.spectrum_places(grid)), grid.sizes, strict=True):
+        assert len(np.unique(places)) == places.size == np.prod(shape)
+        assert 0 <= places.min() and places.max() < size
+        assert size % LANES == 0
+
+
+@pytest.mark.parametrize("as_spectrum", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_real_numbers_are_laid_at_their_places(shape, as_spectrum):
+    grid, image = strips.layout(shape, "float32"), np.random.default_rng(1).normal(size=shape).astype(np.float32)
+    out = np.zeros(grid.sizes[1 if as_spectrum else 0], np.float32)
+    strips.lay(image.reshape(-1), as_spectrum, out, grid)
+    places = strips.spectrum_places(grid) if as_spectrum else strips.picture_places(grid)
+    np.testing.assert_array_equal(out[places].reshape(shape), image)
+    assert np.count_nonzero(out) == image.size
+
+
+def test_the_other_width_of_vectors(tmp_path):
+    """What machines with other registers compile: transforms there and back with the width this one does not use."""
+    script = f"""
+        import llvmlite.binding as binding
+        true = binding.get_host_cpu_features
+        binding.get_host_cpu_features = lambda: dict(true(), avx512f={LANES == 8})
+        import numpy as np
+        from adorym.wrapper.fused import lanes
+        binding.get_host_cpu_features = true
+        from adorym.wrapper.fused import strips
+        assert lanes.LANES == {24 - LANES}
+        rng = np.random.default_rng(0)
+        for shape in ((64, 32), (20, 22)):
+            grid = strips.layout(shape, "float64")
+            picture = rng.normal(size=shape) + 1j * rng.normal(size=shape)
+            a, b = (np.zeros((2, size)) for size in grid.sizes)
+            strips.to_strips(picture.view(float), a, grid)
+            strips.forward(a, b, grid)
+            found = (b[0] + 1j * b[1])[strips.spectrum_places(grid)].reshape(shape)
+            assert np.abs(found - np.fft.fft2(picture)).max() < 1e-11
+    """
+    here = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}  # never one compiled for the other width
+    subprocess.run([sys.executable, "-c", textwrap.dedent(script)], check=True, env=here)
+
+
+def test_work_is_shared_out_in_order():
+    seen = []
+
+    def work(part):
+        seen.append((part, threading.current_thread().name))
+        return part
+
+    parts = shared_out(work, 10, 3 * LEAST_PIXELS, workers=4)
+    assert [range(10)[part] for part in parts] == [range(3), range(3, 6), range(6, 10)]
+    assert len({name for _, name in seen}) >= 2
+    assert shared_out(work, 10, 3 * LEAST_PIXELS, workers=1) == [slice(0, 10)]
+    assert shared_out(work, 10, LEAST_PIXELS // 2, workers=8) == [slice(0, 10)]  # not worth a thread
+    assert shared_out(work, 2, 99 * LEAST_PIXELS, workers=8) == [slice(0, 1), slice(1, 2)]
+
+
+def test_an_error_in_another_thread_is_raised():
+    def work(part):
+        if part.start:
+            raise ValueError("from the second share")
+
+    with pytest.raises(ValueError, match="second share"):
+        shared_out(work, 2, 2 * LEAST_PIXELS, workers=2)
