@@ -335,7 +335,7 @@ class TorchBackend(Backend):
         needed = [a for a in arrays if a.requires_grad]
         if self._direct is not None and all(a.is_leaf for a in needed) and len({id(a) for a in needed}) == len(needed):
             value, gradients, aux = core(*(a.detach().resolve_conj().contiguous().numpy() for a in arrays))
-            made = torch.tensor(value, dtype=torch.float64)
+            made = torch.from_numpy(np.asarray(value, np.float64))  # many times as fast as `torch.tensor`
             self._direct.append(_Direct(made, arrays, gradients))
             return made, aux
         box: list = []

@@ -52,7 +52,7 @@ def test_every_pixel_has_a_place_of_its_own(shape):
     grid = strips.layout(shape, "float64")
     for places, size in zip((strips.picture_places(grid), strips.spectrum_places(grid)), grid.sizes, strict=True):
         assert len(np.unique(places)) == places.size == np.prod(shape)
-        assert 0 <= places.min() and places.max() < size
+        assert places.min() >= 0 and places.max() < size
         assert size % LANES == 0
 
 

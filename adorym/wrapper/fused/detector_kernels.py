@@ -1,7 +1,7 @@
 """The detector's side of the exit-wave loss: what waves are worth beside the measured numbers, in compiled loops.
 
-Numbers are in the order of `strips`. They are worked on in blocks: these and what is made of them stay in the nearest
-cache. Scalars arrive in the type of the arrays: one float64 among float32 halves the width of a loop.
+Numbers are in the order of `strips`. One strip is worked on after the other: it and what is made of it stay in the
+nearest cache. Scalars arrive in the type of the arrays: one float64 among float32 halves the width of a loop.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from adorym.wrapper.fused.kernels import _jit, pixel_losses
-
-BLOCK = 1024
+from adorym.wrapper.fused.lanes import LANES
+from adorym.wrapper.fused.strips import Layout, lay_strip
 
 
 class Measured(NamedTuple):
@@ -79,6 +79,15 @@ def add_power(re: np.ndarray, im: np.ndarray, factor: float, out: np.ndarray) ->
 
 
 @_jit
+def times(re: np.ndarray, im: np.ndarray, slope: np.ndarray, factor: float) -> None:
+    """``re + i im`` times ``factor slope``, in place."""
+    for k in range(slope.size):
+        c = factor * slope[k]
+        re[k] *= c
+        im[k] *= c
+
+
+@_jit
 def _intensity(waves: np.ndarray, first: int, unit: float, background: np.ndarray, out: np.ndarray) -> None:
     last = first + out.size
     out[:] = 0
@@ -131,33 +140,36 @@ def _by_position(jacobian: np.ndarray, intensity: np.ndarray, mask: np.ndarray, 
 
 
 @_jit
-def detect(n: int, waves: np.ndarray, seen: Measured, detector: tuple, asked: Asked, sums: Sums) -> float:
+def detect(n: int, waves: np.ndarray, seen: Measured, laid: tuple, grid: Layout, asked: Asked, sums: Sums) -> float:
     """The loss of one pattern; the waves are multiplied by its slope."""
-    target, mask, background, jacobian = detector
+    mask, background, jacobian, as_spectrum = laid
     unit, floor, factor = seen.sizes
-    scale, each, total, kind = seen.scale[n], sums.each[n], 0.0, target.dtype
-    intensity, slope, value = np.empty(BLOCK, kind), np.empty(BLOCK, kind), np.empty(BLOCK, kind)
-    for first in range(0, target.size, BLOCK):
-        last = min(first + BLOCK, target.size)
-        i, s, v = intensity[: last - first], slope[: last - first], value[: last - first]
+    scale, each, image, total = seen.scale[n], sums.each[n], seen.target[seen.rows[n]], 0.0
+    axis, kind = (1 if as_spectrum else 0), seen.target.dtype
+    size = grid.lines[axis] * LANES
+    target, intensity, slope, value = (
+        np.ones(size, kind),
+        np.empty(size, kind),
+        np.empty(size, kind),
+        np.empty(size, kind),
+    )
+    for strip in range(grid.strips[axis]):
+        first, last = strip * size, (strip + 1) * size
         weights = mask[first:last]
-        _intensity(waves, first, unit * scale, background, i)
-        pixel_losses(i, target[first:last], seen.noise, floor, s, v)
-        _only(weights, s, v)
+        lay_strip(image, as_spectrum, strip, target, grid)
+        _intensity(waves, first, unit * scale, background, intensity)
+        pixel_losses(intensity, target, seen.noise, floor, slope, value)
+        _only(weights, slope, value)
         part = floor * 0
-        for k in range(v.size):
-            part += v[k]
+        for k in range(size):
+            part += value[k]
         total += part
         if asked.scale:
-            _by_scale(i, s, background[first:last], (weights, floor), each)
+            _by_scale(intensity, slope, background[first:last], (weights, floor), each)
         if jacobian.size:
-            _by_position(jacobian[:, first:last], i, weights, (unit * scale, floor), each)
+            _by_position(jacobian[:, first:last], intensity, weights, (unit * scale, floor), each)
         if sums.background.size:
-            add(s, sums.background[first:last])
+            add(slope, sums.background[first:last])
         for m in range(waves.shape[0]):
-            re, im = waves[m, 0, first:last], waves[m, 1, first:last]
-            for k in range(s.size):
-                c = factor * scale * s[k]
-                re[k] *= c
-                im[k] *= c
+            times(waves[m, 0, first:last], waves[m, 1, first:last], slope, factor * scale)
     return total

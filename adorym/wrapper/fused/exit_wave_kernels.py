@@ -11,10 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adorym.wrapper.fused.detector_kernels import BLOCK, Asked, Measured, Sums, add, add_power, detect
+from adorym.wrapper.fused.detector_kernels import Asked, Measured, Sums, add, add_power, detect
 from adorym.wrapper.fused.kernels import _jit
 from adorym.wrapper.fused.lanes import LANES, add_adjoint_product, adjoint_product, outer, product
 from adorym.wrapper.fused.strips import Layout, forward, from_strips, inverse, lay, to_strips
+
+# So many numbers are added up in their own precision, these sums in double precision.
+LINE = 512
 
 
 class Beam(NamedTuple):
@@ -82,8 +85,8 @@ def _turned(a: np.ndarray, rate: np.ndarray, size: float, out: np.ndarray) -> No
 def _moment(a: np.ndarray, b: np.ndarray, f: np.ndarray) -> float:
     """``sum f Im(conj(a) b)``."""
     total = 0.0
-    for first in range(0, f.size, BLOCK):
-        last = min(first + BLOCK, f.size)
+    for first in range(0, f.size, LINE):
+        last = min(first + LINE, f.size)
         a_re, a_im, b_re, b_im = a[0, first:last], a[1, first:last], b[0, first:last], b[1, first:last]
         weight, part = f[first:last], f[0] * 0
         for k in range(weight.size):
@@ -173,16 +176,23 @@ def _from_detector(
 
 @_jit
 def _back(beam: Beam, grid: Layout, asked: Asked, arrays: tuple, scratch: tuple, results: tuple) -> None:
-    """From the gradient by the waves at the detector to that by object, probe and position; the waves are lost."""
+    """From the gradient by the waves at the detector to that by object, probe and position; the waves are lost.
+
+    A single mode that is not shifted leaves the object's in its own place: the cache has room for little more.
+    """
     obj, ramp, probes, _, _ = arrays
     picture, spectrum, _ = scratch
     g_obj, g_modes, each = results
     moving = beam.f_y.size > 0
-    g_obj[:] = 0
+    if moving or probes.shape[0] > 1:
+        g_obj[:] = 0
     for m in range(probes.shape[0]):
         _from_detector(m, beam, grid, asked.positions, arrays, scratch, each)
         if not moving:
-            _split(probes[m], obj, picture, g_obj, g_modes[m])
+            if probes.shape[0] == 1:
+                _split_in_place(obj, probes[m], picture, g_modes[m])
+            else:
+                _split(probes[m], obj, picture, g_obj, g_modes[m])
             continue
         _split_in_place(probes[m], obj, picture, g_obj)
         if not (asked.probe or asked.positions):
@@ -225,7 +235,8 @@ def losses(
     padded = size > grid.shape[0] * grid.shape[1]
     mask = np.zeros(size if seen.mask.size or padded else 0, kind)
     background = np.zeros(size if seen.background.size else 0, kind)
-    target, jacobian = np.ones(size, kind), np.empty((2, size if asked.position_curvature else 0), kind)
+    jacobian = np.empty((2, size if asked.position_curvature else 0), kind)
+    found = g_window if moving or modes > 1 else picture
     if seen.background.size:
         lay(seen.background, not near, background, grid)
     if padded and not seen.mask.size:
@@ -233,7 +244,6 @@ def losses(
     total = 0.0
     for n in range(obj.shape[0]):
         to_strips(obj[n], window, grid)
-        lay(seen.target[seen.rows[n]], not near, target, grid)
         if seen.mask.size and (n == 0 or seen.mask.shape[0] > 1):
             lay(seen.mask[n if seen.mask.shape[0] > 1 else 0], not near, mask, grid)
         if moving:
@@ -241,9 +251,9 @@ def losses(
         _there(beam, grid, arrays, scratch)
         if asked.position_curvature:
             _jacobian(beam, grid, (waves, spectra, jacobian), (ramp, window, picture, spectrum, other))
-        total += detect(n, waves, seen, (target, mask, background, jacobian), asked, sums)
+        total += detect(n, waves, seen, (mask, background, jacobian, not near), grid, asked, sums)
         if sums.power.size:
             add_power(window[0], window[1], seen.scale[n], sums.power)
         _back(beam, grid, asked, arrays, scratch, (g_window, sums.modes, sums.each[n]))
-        from_strips(g_window, g_obj[n], grid)
+        from_strips(found, g_obj[n], grid)
     return total

@@ -298,19 +298,27 @@ def from_strips(strips: np.ndarray, out: np.ndarray, grid: Layout) -> None:
 
 
 @_jit
-def lay(image: np.ndarray, as_spectrum: bool, out: np.ndarray, grid: Layout) -> None:
-    """Real numbers ``(y x,)`` to ``out`` ``(size,)``, in the order of a picture or of a spectrum."""
+def lay_strip(image: np.ndarray, as_spectrum: bool, strip: int, out: np.ndarray, grid: Layout) -> None:
+    """Real numbers ``(y x,)`` of one strip to ``out``, in the order of a picture or of a spectrum."""
     ny, nx = grid.shape
-    whole = ny % LANES == 0 and nx % LANES == 0
-    for b in range(ny // LANES if whole and as_spectrum else 0):
-        for a in range(nx // LANES):
-            at, to = a * LANES, b * grid.lines[1] * LANES
-            transpose(image, at, grid.starts, b * LANES, out, to, grid.places, a * LANES)
-    if whole and as_spectrum:
-        return
-    for y in range(ny):
-        for x in range(nx):
-            if as_spectrum:
-                out[y // LANES * grid.lines[1] * LANES + grid.places[x] + y % LANES] = image[y * nx + x]
-            else:
-                out[(x // LANES * grid.lines[0] + y) * LANES + x % LANES] = image[y * nx + x]
+    first = strip * LANES
+    if not as_spectrum:
+        for y in range(ny):
+            for x in range(first, min(first + LANES, nx)):
+                out[y * LANES + x - first] = image[y * nx + x]
+    elif ny % LANES or nx % LANES:
+        for y in range(first, min(first + LANES, ny)):
+            for x in range(nx):
+                out[grid.places[x] + y - first] = image[y * nx + x]
+    else:
+        for x in range(0, nx, LANES):
+            transpose(image, x, grid.starts, first, out, 0, grid.places, x)
+
+
+@_jit
+def lay(image: np.ndarray, as_spectrum: bool, out: np.ndarray, grid: Layout) -> None:
+    """All strips of ``image``."""
+    axis = 1 if as_spectrum else 0
+    size = grid.lines[axis] * LANES
+    for strip in range(grid.strips[axis]):
+        lay_strip(image, as_spectrum, strip, out[strip * size : (strip + 1) * size], grid)
