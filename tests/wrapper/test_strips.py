@@ -36,12 +36,12 @@ def in_strips(picture, grid):
 def test_transforms_are_those_of_numpy(shape, real):
     picture, grid = random(shape, real), strips.layout(shape, real)
     spectrum = np.empty((2, grid.sizes[1]), real)
-    strips.forward(in_strips(picture, grid), spectrum, grid)
+    strips.transform(in_strips(picture, grid), spectrum, grid, strips.THERE)
     expected, places = np.fft.fft2(picture.astype(np.complex128)), strips.spectrum_places(grid)
     found = (spectrum[0] + 1j * spectrum[1])[places].reshape(shape)
     assert np.abs(found - expected).max() < PRECISE[real] * np.abs(expected).max()
     back, out = np.empty((2, grid.sizes[0]), real), np.empty_like(picture)
-    strips.inverse(spectrum, back, grid)
+    strips.transform(spectrum, back, grid, strips.BACK)
     strips.from_strips(back, out.view(real), grid)
     assert np.abs(out / picture.size - picture).max() < PRECISE[real] * np.abs(picture).max()
     assert np.isfinite(back).all()  # what is beyond the picture is finite, as products are taken of it
@@ -84,7 +84,7 @@ def test_the_other_width_of_vectors(tmp_path):
             picture = rng.normal(size=shape) + 1j * rng.normal(size=shape)
             a, b = (np.zeros((2, size)) for size in grid.sizes)
             strips.to_strips(picture.view(float), a, grid)
-            strips.forward(a, b, grid)
+            strips.transform(a, b, grid, strips.THERE)
             found = (b[0] + 1j * b[1])[strips.spectrum_places(grid)].reshape(shape)
             assert np.abs(found - np.fft.fft2(picture)).max() < 1e-11
     """

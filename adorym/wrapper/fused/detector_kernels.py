@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adorym.wrapper.fused.kernels import _jit, pixel_losses
+from adorym.wrapper.fused.kernels import _inlined, _jit, pixel_losses
 from adorym.wrapper.fused.lanes import LANES
-from adorym.wrapper.fused.strips import Layout, lay_strip
+from adorym.wrapper.fused.strips import LINES, STRIPS, Layout, lay_strip
 
 
 class Measured(NamedTuple):
@@ -87,7 +87,7 @@ def times(re: np.ndarray, im: np.ndarray, slope: np.ndarray, factor: float) -> N
         im[k] *= c
 
 
-@_jit
+@_inlined
 def _intensity(waves: np.ndarray, first: int, unit: float, background: np.ndarray, out: np.ndarray) -> None:
     last = first + out.size
     out[:] = 0
@@ -97,7 +97,7 @@ def _intensity(waves: np.ndarray, first: int, unit: float, background: np.ndarra
         add(background[first:last], out)
 
 
-@_jit
+@_inlined
 def _only(mask: np.ndarray, slope: np.ndarray, value: np.ndarray) -> None:
     """Whatever a pixel without weight holds, it counts for nothing."""
     zero = mask.dtype.type(0)
@@ -106,7 +106,7 @@ def _only(mask: np.ndarray, slope: np.ndarray, value: np.ndarray) -> None:
         value[k] = mask[k] * value[k] if mask[k] != 0 else zero
 
 
-@_jit
+@_inlined
 def _by_scale(
     intensity: np.ndarray, slope: np.ndarray, background: np.ndarray, others: tuple, each: np.ndarray
 ) -> None:
@@ -122,7 +122,7 @@ def _by_scale(
     each[3] += second
 
 
-@_jit
+@_inlined
 def _by_position(jacobian: np.ndarray, intensity: np.ndarray, mask: np.ndarray, sizes: tuple, each: np.ndarray) -> None:
     """Adds to the curvature of the position."""
     factor, floor = sizes
@@ -139,21 +139,21 @@ def _by_position(jacobian: np.ndarray, intensity: np.ndarray, mask: np.ndarray, 
     each[6] += factor * factor * xx
 
 
-@_jit
+@_inlined
 def detect(n: int, waves: np.ndarray, seen: Measured, laid: tuple, grid: Layout, asked: Asked, sums: Sums) -> float:
     """The loss of one pattern; the waves are multiplied by its slope."""
     mask, background, jacobian, as_spectrum = laid
     unit, floor, factor = seen.sizes
     scale, each, image, total = seen.scale[n], sums.each[n], seen.target[seen.rows[n]], 0.0
     axis, kind = (1 if as_spectrum else 0), seen.target.dtype
-    size = grid.lines[axis] * LANES
+    size = grid.table[LINES + axis] * LANES
     target, intensity, slope, value = (
         np.ones(size, kind),
         np.empty(size, kind),
         np.empty(size, kind),
         np.empty(size, kind),
     )
-    for strip in range(grid.strips[axis]):
+    for strip in range(grid.table[STRIPS + axis]):
         first, last = strip * size, (strip + 1) * size
         weights = mask[first:last]
         lay_strip(image, as_spectrum, strip, target, grid)

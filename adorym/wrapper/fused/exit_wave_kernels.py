@@ -12,9 +12,23 @@ from typing import NamedTuple
 import numpy as np
 
 from adorym.wrapper.fused.detector_kernels import Asked, Measured, Sums, add, add_power, detect
-from adorym.wrapper.fused.kernels import _jit
+from adorym.wrapper.fused.kernels import _inlined, _jit
 from adorym.wrapper.fused.lanes import LANES, add_adjoint_product, adjoint_product, outer, product
-from adorym.wrapper.fused.strips import Layout, forward, from_strips, inverse, lay, to_strips
+from adorym.wrapper.fused.strips import (
+    BACK,
+    LINES,
+    LINES_X,
+    NX,
+    NY,
+    STRIPS,
+    STRIPS_Y,
+    THERE,
+    Layout,
+    from_strips,
+    lay,
+    to_strips,
+    transform,
+)
 
 # So many numbers are added up in their own precision, these sums in double precision.
 LINE = 512
@@ -96,17 +110,17 @@ def _moment(a: np.ndarray, b: np.ndarray, f: np.ndarray) -> float:
 
 
 # -- one pattern -------------------------------------------------------------------------------------------------------
-@_jit
+@_inlined
 def _ramp(n: int, beam: Beam, grid: Layout, out: np.ndarray) -> None:
     """The factors that shift pattern ``n``'s probe, by frequency."""
-    lines, strips = grid.lines[1], grid.strips[1]
+    lines, strips = grid.table[LINES_X], grid.table[STRIPS_Y]
     for strip in range(strips):
         for line in range(lines):
             to = (strip * lines + line) * LANES
             outer(beam.ramp_y[n, 0], beam.ramp_y[n, 1], strip * LANES, beam.ramp_x[n], 2 * line, out[0], out[1], to)
 
 
-@_jit
+@_inlined
 def _jacobian(beam: Beam, grid: Layout, seen: tuple, scratch: tuple) -> None:
     """``d sqrt(I) / d position`` of every pixel along both axes, but for the factor ``unit / sqrt(I)``."""
     waves, spectra, jacobian = seen
@@ -120,22 +134,22 @@ def _jacobian(beam: Beam, grid: Layout, seen: tuple, scratch: tuple) -> None:
         for m in range(waves.shape[0]):
             _product(beam.modes[m], ramp, spectrum)
             _turned(spectrum, f, -two_pi, spectrum)
-            inverse(spectrum, picture, grid)
+            transform(spectrum, picture, grid, BACK)
             _product(obj, picture, picture)
-            forward(picture, spectrum, grid)
+            transform(picture, spectrum, grid, THERE)
             if near:  # the detector stands still: the wave is shifted back by as much
                 _turned(spectra[m], f, two_pi, other)
                 add(other[0], spectrum[0])
                 add(other[1], spectrum[1])
                 _product(beam.transfer, spectrum, spectrum)
                 _adjoint_product(ramp, spectrum, spectrum)
-                inverse(spectrum, picture, grid)
+                transform(spectrum, picture, grid, BACK)
             moved = picture if near else spectrum
             for k in range(out.size):
                 out[k] += waves[m, 0, k] * moved[0, k] + waves[m, 1, k] * moved[1, k]
 
 
-@_jit
+@_inlined
 def _there(beam: Beam, grid: Layout, arrays: tuple, scratch: tuple) -> None:
     """The waves at the detector, and their spectra behind the object."""
     obj, ramp, probes, spectra, waves = arrays
@@ -144,17 +158,17 @@ def _there(beam: Beam, grid: Layout, arrays: tuple, scratch: tuple) -> None:
     for m in range(probes.shape[0]):
         if moving:
             _product(beam.modes[m], ramp, spectrum)
-            inverse(spectrum, probes[m], grid)
+            transform(spectrum, probes[m], grid, BACK)
         _product(obj, probes[m], picture)
-        forward(picture, spectra[m], grid)
+        transform(picture, spectra[m], grid, THERE)
         if beam.transfer.size:
             _product(beam.transfer, spectra[m], spectrum)
             if moving:
                 _adjoint_product(ramp, spectrum, spectrum)
-            inverse(spectrum, waves[m], grid)
+            transform(spectrum, waves[m], grid, BACK)
 
 
-@_jit
+@_inlined
 def _from_detector(
     m: int, beam: Beam, grid: Layout, positions: bool, arrays: tuple, scratch: tuple, each: np.ndarray
 ) -> None:
@@ -162,19 +176,19 @@ def _from_detector(
     _, ramp, _, spectra, waves = arrays
     picture, spectrum, _ = scratch
     if beam.transfer.size == 0:
-        inverse(waves[m], picture, grid)
+        transform(waves[m], picture, grid, BACK)
         return
-    forward(waves[m], spectrum, grid)
+    transform(waves[m], spectrum, grid, THERE)
     _adjoint_product(beam.transfer, spectrum, spectrum)
     if beam.f_y.size:
         _product(ramp, spectrum, spectrum)
         if positions:
             each[0] -= 2 * np.pi * _moment(spectrum, spectra[m], beam.f_y)
             each[1] -= 2 * np.pi * _moment(spectrum, spectra[m], beam.f_x)
-    inverse(spectrum, picture, grid)
+    transform(spectrum, picture, grid, BACK)
 
 
-@_jit
+@_inlined
 def _back(beam: Beam, grid: Layout, asked: Asked, arrays: tuple, scratch: tuple, results: tuple) -> None:
     """From the gradient by the waves at the detector to that by object, probe and position; the waves are lost.
 
@@ -197,7 +211,7 @@ def _back(beam: Beam, grid: Layout, asked: Asked, arrays: tuple, scratch: tuple,
         _split_in_place(probes[m], obj, picture, g_obj)
         if not (asked.probe or asked.positions):
             continue
-        forward(picture, spectrum, grid)
+        transform(picture, spectrum, grid, THERE)
         _adjoint_product(ramp, spectrum, spectrum)
         add(spectrum[0], g_modes[m, 0])
         add(spectrum[1], g_modes[m, 1])
@@ -224,7 +238,9 @@ def losses(
     """
     modes, kind = beam.modes.shape[0], beam.modes.dtype
     near, moving = beam.transfer.size > 0, beam.f_y.size > 0
-    size_a, size_b = grid.lines[0] * grid.strips[0] * LANES, grid.lines[1] * grid.strips[1] * LANES
+    table = grid.table
+    size_a, size_b = table[LINES] * table[STRIPS] * LANES, table[LINES_X] * table[STRIPS_Y] * LANES
+    pixels = table[NY] * table[NX]
     size = size_a if near else size_b
     window, g_window, picture = np.empty((2, size_a), kind), np.empty((2, size_a), kind), np.empty((2, size_a), kind)
     spectrum, other, ramp = np.empty((2, size_b), kind), np.empty((2, size_b), kind), np.empty((2, size_b), kind)
@@ -232,7 +248,7 @@ def losses(
     spectra = np.empty((modes, 2, size_b), kind)
     waves = np.empty((modes, 2, size_a), kind) if near else spectra
     arrays, scratch = (window, ramp, probes, spectra, waves), (picture, spectrum, other)
-    padded = size > grid.shape[0] * grid.shape[1]
+    padded = size > pixels
     mask = np.zeros(size if seen.mask.size or padded else 0, kind)
     background = np.zeros(size if seen.background.size else 0, kind)
     jacobian = np.empty((2, size if asked.position_curvature else 0), kind)
@@ -240,7 +256,7 @@ def losses(
     if seen.background.size:
         lay(seen.background, not near, background, grid)
     if padded and not seen.mask.size:
-        lay(np.ones(grid.shape[0] * grid.shape[1], kind), not near, mask, grid)
+        lay(np.ones(pixels, kind), not near, mask, grid)
     total = 0.0
     for n in range(obj.shape[0]):
         to_strips(obj[n], window, grid)

@@ -141,12 +141,8 @@ class _Pass:
             y, x = np.fft.fftfreq(ny), np.fft.fftfreq(nx)
             f_y, f_x = (self._by_frequency(np.broadcast_to(f, (ny, nx)) + 0j)[0] for f in (y[:, None], x))
             cycles = -2j * np.pi * self.offsets.astype(np.float64)
-            by_y, by_x = np.exp(cycles[:, :1] * y), np.exp(cycles[:, 1:] * x)
-            ramp_y = np.zeros((len(by_y), 2, self.grid.strips[1] * fused.strips.LANES), self.real)
-            ramp_y[:, 0, :ny], ramp_y[:, 1, :ny] = by_y.real, by_y.imag
-            ramp_x = np.zeros((len(by_x), self.grid.lines[1]), np.complex128)
-            ramp_x[:, self.grid.places // fused.strips.LANES] = by_x
-            ramp_x = ramp_x.view(np.float64).astype(self.real)
+            factors = np.exp(cycles[:, :1] * y), np.exp(cycles[:, 1:] * x)
+            ramp_y, ramp_x = fused.strips.by_frequency(*factors, self.grid)
         return fused.exit_wave_kernels.Beam(modes, ramp_y, ramp_x, f_y, f_x, transfer)
 
     def _seen(self) -> Any:
@@ -196,7 +192,7 @@ class _Pass:
     def _transformed(self, pictures: np.ndarray) -> np.ndarray:
         out = np.empty((len(pictures), 2, self.grid.sizes[1]), self.real)
         for picture, spectrum in zip(pictures, out, strict=True):
-            fused.strips.forward(picture, spectrum, self.grid)
+            fused.strips.transform(picture, spectrum, self.grid, fused.strips.THERE)
         return out
 
     # -- results -------------------------------------------------------------------------------------------------------
@@ -208,7 +204,7 @@ class _Pass:
             if self.moving:
                 modes = np.empty((len(modes), 2, self.grid.sizes[0]), self.real)
                 for spectrum, picture in zip(sums.modes, modes, strict=True):
-                    fused.strips.inverse(spectrum, picture, self.grid)
+                    fused.strips.transform(spectrum, picture, self.grid, fused.strips.BACK)
                 modes /= self.real.type(self.pixels)
             g_probe = self._from_strips(modes)
         if self.asked.positions:

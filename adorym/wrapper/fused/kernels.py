@@ -12,7 +12,9 @@ from numba import njit
 
 from adorym.wrapper.fused.noise import HUBER, INTENSITY, LEAST_SQUARES, POISSON
 
-_jit = njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz", "arcp"})
+_FAST = {"contract", "reassoc", "nsz", "arcp"}
+_jit = njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
+_inlined = njit(inline="always", error_model="numpy", fastmath=_FAST)  # called from one place: compiled with it
 
 
 @_jit
