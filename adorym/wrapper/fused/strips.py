@@ -126,7 +126,7 @@ def layout(shape: tuple[int, int], real: str) -> Layout:
     rows, columns = np.full(strips_y * LANES, ny), np.full(strips * LANES, nx)  # beyond: the spare line
     rows[:ny], columns[:nx] = place_y, np.arange(nx)
     lists = [rows * LANES, columns * LANES, place_x * LANES, np.arange(ny) * nx, plan_y, plan_x]
-    ends = np.cumsum([HEADER, *map(len, lists)])
+    ends = np.cumsum([HEADER, *(len(each) for each in lists)])
     header = [ny, nx, ny + bool(ny % LANES), nx + bool(nx % LANES), strips, strips_y, *ends[:-1]]
     return Layout(np.concatenate([header, *lists]).astype(np.int64), np.concatenate(factors.parts).astype(real))
 
