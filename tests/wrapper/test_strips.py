@@ -60,10 +60,12 @@ def test_every_pixel_has_a_place_of_its_own(shape):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_real_numbers_are_laid_at_their_places(shape, as_spectrum):
     grid, image = strips.layout(shape, "float32"), np.random.default_rng(1).normal(size=shape).astype(np.float32)
-    out = np.zeros(grid.sizes[1 if as_spectrum else 0], np.float32)
-    strips.lay(image.reshape(-1), as_spectrum, out, grid)
+    number = grid.table[strips.STRIPS_Y if as_spectrum else strips.STRIPS]
+    out = np.zeros((number, grid.sizes[as_spectrum] // number), np.float32)
+    for strip, numbers in enumerate(out):
+        strips.lay(image.reshape(-1), as_spectrum, strip, numbers, grid)
     places = strips.spectrum_places(grid) if as_spectrum else strips.picture_places(grid)
-    np.testing.assert_array_equal(out[places].reshape(shape), image)
+    np.testing.assert_array_equal(out.reshape(-1)[places].reshape(shape), image)
     assert np.count_nonzero(out) == image.size
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from adorym.wrapper.fused.kernels import _inlined, _jit, pixel_losses
 from adorym.wrapper.fused.lanes import LANES
-from adorym.wrapper.fused.strips import LINES, STRIPS, Layout, lay_strip
+from adorym.wrapper.fused.strips import LINES, STRIPS, Layout, lay
 
 
 class Measured(NamedTuple):
@@ -21,7 +21,7 @@ class Measured(NamedTuple):
     Attributes:
         target: ``(any, y x)``.
         rows: ``(n,)`` rows of ``target`` that belong to the patterns.
-        mask: ``(1 or n, y x)`` weights of pixels; ``(1, 0)`` if there are none.
+        mask: ``(1 or n, y x)`` weights of pixels; ``(1, 0)`` if all numbers of the strips are pixels that count.
         noise: ``(code, shape, saturated)`` of `noise`.
         sizes: ``(unit, floor, factor)``: the intensity is ``unit`` times the sum of the squares; ``factor`` times the
             slope multiplies the waves.
@@ -90,11 +90,10 @@ def times(re: np.ndarray, im: np.ndarray, slope: np.ndarray, factor: float) -> N
 @_inlined
 def _intensity(waves: np.ndarray, first: int, unit: float, background: np.ndarray, out: np.ndarray) -> None:
     last = first + out.size
-    out[:] = 0
+    for k in range(out.size):
+        out[k] = background[k]
     for m in range(waves.shape[0]):
         add_power(waves[m, 0, first:last], waves[m, 1, first:last], unit, out)
-    if background.size:
-        add(background[first:last], out)
 
 
 @_inlined
@@ -108,16 +107,14 @@ def _only(mask: np.ndarray, slope: np.ndarray, value: np.ndarray) -> None:
 
 @_inlined
 def _by_scale(
-    intensity: np.ndarray, slope: np.ndarray, background: np.ndarray, others: tuple, each: np.ndarray
+    intensity: np.ndarray, slope: np.ndarray, background: np.ndarray, mask: np.ndarray, floor: float, each: np.ndarray
 ) -> None:
     """Adds the sums for gradient and curvature of a factor on the intensity."""
-    mask, floor = others
     first, second = floor * 0, floor * 0
     for k in range(intensity.size):
-        signal = intensity[k] - background[k] if background.size else intensity[k]
+        signal = intensity[k] - background[k]
         first += slope[k] * signal
-        part = signal * signal / (intensity[k] + floor)
-        second += mask[k] * part if mask.size else part
+        second += mask[k] * signal * signal / (intensity[k] + floor)
     each[2] += first
     each[3] += second
 
@@ -129,8 +126,7 @@ def _by_position(jacobian: np.ndarray, intensity: np.ndarray, mask: np.ndarray, 
     yy, yx, xx = floor * 0, floor * 0, floor * 0
     j_y, j_x = jacobian[0], jacobian[1]
     for k in range(intensity.size):
-        weight = 1 / (intensity[k] + floor)
-        weight = mask[k] * weight if mask.size else weight
+        weight = mask[k] / (intensity[k] + floor)
         yy += weight * j_y[k] * j_y[k]
         yx += weight * j_y[k] * j_x[k]
         xx += weight * j_x[k] * j_x[k]
@@ -140,34 +136,44 @@ def _by_position(jacobian: np.ndarray, intensity: np.ndarray, mask: np.ndarray, 
 
 
 @_inlined
-def detect(n: int, waves: np.ndarray, seen: Measured, laid: tuple, grid: Layout, asked: Asked, sums: Sums) -> float:
+def detect(
+    n: int, waves: np.ndarray, seen: Measured, grid: Layout, near: bool, jacobian: np.ndarray, asked: Asked, sums: Sums
+) -> float:
     """The loss of one pattern; the waves are multiplied by its slope."""
-    mask, background, jacobian, as_spectrum = laid
     unit, floor, factor = seen.sizes
     scale, each, image, total = seen.scale[n], sums.each[n], seen.target[seen.rows[n]], 0.0
-    axis, kind = (1 if as_spectrum else 0), seen.target.dtype
+    axis, kind = (0 if near else 1), seen.target.dtype
     size = grid.table[LINES + axis] * LANES
-    target, intensity, slope, value = (
-        np.ones(size, kind),
-        np.empty(size, kind),
-        np.empty(size, kind),
-        np.empty(size, kind),
+    pixels = np.empty((6, size), kind)
+    target, mask, background, intensity, slope, value = (
+        pixels[0],
+        pixels[1],
+        pixels[2],
+        pixels[3],
+        pixels[4],
+        pixels[5],
     )
+    target[:], mask[:], background[:] = 1, 0 if seen.mask.size else 1, 0
     for strip in range(grid.table[STRIPS + axis]):
         first, last = strip * size, (strip + 1) * size
-        weights = mask[first:last]
-        lay_strip(image, as_spectrum, strip, target, grid)
+        lay(image, not near, strip, target, grid)
+        if seen.mask.size:
+            mask[:] = 0
+            lay(seen.mask[n if seen.mask.shape[0] > 1 else 0], not near, strip, mask, grid)
+        if seen.background.size:
+            lay(seen.background, not near, strip, background, grid)
         _intensity(waves, first, unit * scale, background, intensity)
         pixel_losses(intensity, target, seen.noise, floor, slope, value)
-        _only(weights, slope, value)
+        if seen.mask.size:
+            _only(mask, slope, value)
         part = floor * 0
         for k in range(size):
             part += value[k]
         total += part
         if asked.scale:
-            _by_scale(intensity, slope, background[first:last], (weights, floor), each)
+            _by_scale(intensity, slope, background, mask, floor, each)
         if jacobian.size:
-            _by_position(jacobian[:, first:last], intensity, weights, (unit * scale, floor), each)
+            _by_position(jacobian[:, first:last], intensity, mask, (unit * scale, floor), each)
         if sums.background.size:
             add(slope, sums.background[first:last])
         for m in range(waves.shape[0]):

@@ -18,14 +18,11 @@ from adorym.wrapper.fused.strips import (
     BACK,
     LINES,
     LINES_X,
-    NX,
-    NY,
     STRIPS,
     STRIPS_Y,
     THERE,
     Layout,
     from_strips,
-    lay,
     to_strips,
     transform,
 )
@@ -240,7 +237,6 @@ def losses(
     near, moving = beam.transfer.size > 0, beam.f_y.size > 0
     table = grid.table
     size_a, size_b = table[LINES] * table[STRIPS] * LANES, table[LINES_X] * table[STRIPS_Y] * LANES
-    pixels = table[NY] * table[NX]
     size = size_a if near else size_b
     window, g_window, picture = np.empty((2, size_a), kind), np.empty((2, size_a), kind), np.empty((2, size_a), kind)
     spectrum, other, ramp = np.empty((2, size_b), kind), np.empty((2, size_b), kind), np.empty((2, size_b), kind)
@@ -248,26 +244,17 @@ def losses(
     spectra = np.empty((modes, 2, size_b), kind)
     waves = np.empty((modes, 2, size_a), kind) if near else spectra
     arrays, scratch = (window, ramp, probes, spectra, waves), (picture, spectrum, other)
-    padded = size > pixels
-    mask = np.zeros(size if seen.mask.size or padded else 0, kind)
-    background = np.zeros(size if seen.background.size else 0, kind)
     jacobian = np.empty((2, size if asked.position_curvature else 0), kind)
     found = g_window if moving or modes > 1 else picture
-    if seen.background.size:
-        lay(seen.background, not near, background, grid)
-    if padded and not seen.mask.size:
-        lay(np.ones(pixels, kind), not near, mask, grid)
     total = 0.0
     for n in range(obj.shape[0]):
         to_strips(obj[n], window, grid)
-        if seen.mask.size and (n == 0 or seen.mask.shape[0] > 1):
-            lay(seen.mask[n if seen.mask.shape[0] > 1 else 0], not near, mask, grid)
         if moving:
             _ramp(n, beam, grid, ramp)
         _there(beam, grid, arrays, scratch)
         if asked.position_curvature:
             _jacobian(beam, grid, (waves, spectra, jacobian), (ramp, window, picture, spectrum, other))
-        total += detect(n, waves, seen, (mask, background, jacobian, not near), grid, asked, sums)
+        total += detect(n, waves, seen, grid, near, jacobian, asked, sums)
         if sums.power.size:
             add_power(window[0], window[1], seen.scale[n], sums.power)
         _back(beam, grid, asked, arrays, scratch, (g_window, sums.modes, sums.each[n]))

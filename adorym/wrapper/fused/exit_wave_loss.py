@@ -150,11 +150,15 @@ class _Pass:
         data, n = self.detector, len(self.obj)
         # |D psi|^2 = unit |raw wave|^2: the far-field transform is left unnormalized, its scale is folded in here.
         unit = 1.0 if self.near else 1.0 / self.pixels
+        mask = data.mask
+        if mask is None:  # what is beyond the pixels of the last strip must not count
+            padded = self.grid.sizes[0] > self.pixels or self.grid.sizes[1] > self.pixels
+            mask = np.ones((1, self.pixels), self.real) if padded else np.zeros((1, 0), self.real)
         noise = (data.noise.code, self.real.type(data.noise.shape), self.real.type(data.noise.saturated))
         return fused.exit_wave_kernels.Measured(
             target=data.target.reshape(-1, self.pixels),
             rows=np.arange(n) if data.rows is None else data.rows,
-            mask=np.zeros((1, 0), self.real) if data.mask is None else data.mask.reshape(-1, self.pixels),
+            mask=mask.reshape(len(mask), -1),
             noise=noise,
             sizes=tuple(self.real.type(size) for size in (unit, data.floor, 2.0 * data.weight * unit)),
             scale=self.scale if self.scale.size else np.ones(n, self.real),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -13,7 +14,7 @@ LEAST_PIXELS = 2**17
 
 
 @cache
-def _pool(workers: int) -> ThreadPoolExecutor:
+def _pool(workers: int, process: int) -> ThreadPoolExecutor:  # a child that was forked has none of its parent's threads
     return ThreadPoolExecutor(workers, thread_name_prefix="adorym")
 
 
@@ -27,6 +28,6 @@ def shared_out(work: Callable[[slice], Any], n: int, pixels: int, workers: int) 
     parts = [slice(*pair) for pair in pairwise(bounds)]
     if shares == 1:
         return [work(parts[0])]
-    others = [_pool(workers).submit(work, part) for part in parts[1:]]
+    others = [_pool(workers, os.getpid()).submit(work, part) for part in parts[1:]]
     first = work(parts[0])
     return [first, *(other.result() for other in others)]

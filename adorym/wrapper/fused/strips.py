@@ -125,7 +125,7 @@ def layout(shape: tuple[int, int], real: str) -> Layout:
     strips, strips_y = -(-nx // LANES), -(-ny // LANES)
     rows, columns = np.full(strips_y * LANES, ny), np.full(strips * LANES, nx)  # beyond: the spare line
     rows[:ny], columns[:nx] = place_y, np.arange(nx)
-    lists = [rows * LANES, columns * LANES, place_x * LANES, np.arange(ny) * nx, plan_y, plan_x]
+    lists: list[Any] = [rows * LANES, columns * LANES, place_x * LANES, np.arange(ny) * nx, plan_y, plan_x]
     ends = np.cumsum([HEADER, *(len(each) for each in lists)])
     header = [ny, nx, ny + bool(ny % LANES), nx + bool(nx % LANES), strips, strips_y, *ends[:-1]]
     return Layout(np.concatenate([header, *lists]).astype(np.int64), np.concatenate(factors.parts).astype(real))
@@ -300,8 +300,8 @@ def from_strips(strips: np.ndarray, out: np.ndarray, grid: Layout) -> None:
 
 
 @_jit
-def lay_strip(image: np.ndarray, as_spectrum: bool, strip: int, out: np.ndarray, grid: Layout) -> None:
-    """Real numbers ``(y x,)`` of one strip to ``out``, in the order of a picture or of a spectrum."""
+def lay(image: np.ndarray, as_spectrum: bool, strip: int, out: np.ndarray, grid: Layout) -> None:
+    """Real numbers ``(y x,)`` that lie in one strip to ``out``, in the order of a picture or of a spectrum."""
     table, first = grid.table, strip * LANES
     ny, nx, places = table[NY], table[NX], table[PLACES]
     if not as_spectrum:
@@ -315,12 +315,3 @@ def lay_strip(image: np.ndarray, as_spectrum: bool, strip: int, out: np.ndarray,
     else:
         for x in range(0, nx, LANES):
             transpose(image, x, table, table[STARTS] + first, out, 0, table, places + x)
-
-
-@_jit
-def lay(image: np.ndarray, as_spectrum: bool, out: np.ndarray, grid: Layout) -> None:
-    """All strips of ``image``."""
-    axis = 1 if as_spectrum else 0
-    size = grid.table[LINES + axis] * LANES
-    for strip in range(grid.table[STRIPS + axis]):
-        lay_strip(image, as_spectrum, strip, out[strip * size : (strip + 1) * size], grid)
