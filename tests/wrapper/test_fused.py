@@ -140,6 +140,28 @@ def test_what_is_wanted_does_not_depend_on_what_else_is(exact, regime, shifted, 
     assert all(np.array_equal(a, b) for a, b in zip(again[1], every[1], strict=True))
 
 
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("shifted", [False, True], ids=["whole", "shifted"])
+@pytest.mark.parametrize("regime", ["far_field", "near_field"])
+def test_threads_share_the_patterns(monkeypatch, exact, regime, shifted, mask):
+    monkeypatch.setattr("adorym.wrapper.fused.shares.LEAST_PIXELS", 1)
+    tree, weights, counts = case(regime, 2, shifted, mask, True)
+    made = detector(exact, regime, LOSSES["poisson"], weights, counts)
+    shuffled = Detector(**(vars(made) | {"rows": np.array([2, 0, 3, 1])}))
+    several, one = (
+        exit_wave_loss(get_backend("autograd", precision="double", threads=n), shuffled, ALL, ALL)(
+            *(tree[name] for name in INPUTS)
+        )
+        for n in (3, 1)
+    )
+    assert several[0] == pytest.approx(one[0], rel=1e-13)
+    for i, name in enumerate(INPUTS):
+        assert relative_error(several[1][i], one[1][i]) < 1e-12, name
+    assert several[2].keys() == one[2].keys()
+    for name, expected in one[2].items():
+        assert relative_error(several[2][name], expected) < 1e-12, name
+
+
 def test_inputs_are_left_alone(exact):
     tree, weights, counts = case("near_field", 2, True, "each", True)
     before = {name: a.copy() for name, a in tree.items()}

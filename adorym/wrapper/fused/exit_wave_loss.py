@@ -120,7 +120,7 @@ class _Pass:
             return loss, sums
 
         done = shared_out(share, len(self.obj), self.obj.size * len(self.probe), workers)
-        sums = done[0][1]
+        sums = done[0][1]._replace(each=each)  # of all of them
         for _, other in done[1:]:
             for total, part in zip(sums[:3], other[:3], strict=True):
                 total += part
