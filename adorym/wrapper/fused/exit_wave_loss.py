@@ -115,7 +115,7 @@ class _Pass:
             if len(seen.mask) > 1:
                 seen_part = seen_part._replace(mask=seen.mask[part])
             sums = self._sums(beam, each[part])
-            windows, found = (_real(a[part]) for a in (self.obj, g_obj))
+            windows, found = _constant(_real(self.obj[part])), _real(g_obj[part])
             loss = fused.exit_wave_kernels.losses(windows, beam_part, seen_part, self.grid, self.asked, found, sums)
             return loss, sums
 
@@ -156,13 +156,13 @@ class _Pass:
             mask = np.ones((1, self.pixels), self.real) if padded else np.zeros((1, 0), self.real)
         noise = (data.noise.code, self.real.type(data.noise.shape), self.real.type(data.noise.saturated))
         return fused.exit_wave_kernels.Measured(
-            target=data.target.reshape(-1, self.pixels),
+            target=_constant(data.target.reshape(-1, self.pixels)),
             rows=np.arange(n) if data.rows is None else data.rows,
-            mask=mask.reshape(len(mask), -1),
+            mask=_constant(mask.reshape(len(mask), -1)),
             noise=noise,
             sizes=tuple(self.real.type(size) for size in (unit, data.floor, 2.0 * data.weight * unit)),
-            scale=self.scale if self.scale.size else np.ones(n, self.real),
-            background=self.background.reshape(-1),
+            scale=_constant(self.scale if self.scale.size else np.ones(n, self.real)),
+            background=_constant(self.background.reshape(-1)),
         )
 
     def _sums(self, beam: Any, each: np.ndarray) -> Any:
@@ -177,7 +177,7 @@ class _Pass:
     # -- pictures and spectra in strips --------------------------------------------------------------------------------
     def _in_strips(self, pictures: np.ndarray) -> np.ndarray:
         out = np.empty((len(pictures), 2, self.grid.sizes[0]), self.real)
-        for picture, strips in zip(_real(pictures), out, strict=True):
+        for picture, strips in zip(_constant(_real(pictures)), out, strict=True):
             fused.strips.to_strips(picture, strips, self.grid)
         return out
 
@@ -245,3 +245,10 @@ def _parts(pictures: np.ndarray) -> np.ndarray:
 
 def _real(a: np.ndarray) -> np.ndarray:
     return a.view(a.real.dtype)
+
+
+def _constant(a: np.ndarray) -> np.ndarray:
+    """A view that cannot be written to, as some libraries' arrays are: loops are compiled once for all of them."""
+    view = a.view()
+    view.flags.writeable = False
+    return view
