@@ -16,6 +16,7 @@ REQUIRES = [
     "h5py>=3.10",
     "hdf5plugin>=4.4",
     "jinja2>=3.1",
+    "llvmlite>=0.43",
     "matplotlib>=3.8",
     "numba>=0.60",
     "numpy>=1.26",

@@ -100,7 +100,7 @@ OTHERS = {
     "asarray", "to_numpy", "zeros", "zeros_like", "ones", "clear", "copy", "is_complex", "isfinite", "put_rows",
     "gather_windows", "scatter_windows", "value_and_grad", "stop_gradient", "fused", "host_operation", "checkpoint",
     "host_fft2", "host_ifft2", "jvp", "vjp", "wait", "floor", "rint", "as_index", "sum_rows", "solve", "scalar",
-    "add_rows", "staged", "fetched", "exchange_device",
+    "add_rows", "staged", "fetched", "exchange_device", "workers",
 }  # fmt: skip
 ROWS = [(name, i) for name, (_, _, inputs) in DIFFERENTIABLE.items() for i in range(len(inputs))]
 

@@ -114,7 +114,7 @@ def _ramp(n: int, beam: Beam, grid: Layout, out: np.ndarray) -> None:
     for strip in range(strips):
         for line in range(lines):
             to = (strip * lines + line) * LANES
-            outer(beam.ramp_y[n, 0], beam.ramp_y[n, 1], strip * LANES, beam.ramp_x[n], 2 * line, out[0], out[1], to)
+            outer(beam.ramp_y[n], strip * LANES, beam.ramp_x[n], 2 * line, out, to)
 
 
 @_inlined

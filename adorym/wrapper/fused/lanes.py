@@ -71,6 +71,10 @@ class _Lanes:
     def load_pair(self, array: int, at: _Value) -> _Complex:
         return _Complex(*(self.load(array, place) for place in self.pair(array, at)))
 
+    def store_pair(self, vectors: _Complex, array: int, at: _Value) -> None:
+        for vector, place in zip(vectors, self.pair(array, at), strict=True):
+            self.store(vector, array, place)
+
     def number_at(self, array: int, at: _Value) -> _Value:
         return self.builder.load(self.builder.gep(self.data[array], [at]))
 
@@ -183,20 +187,18 @@ def butterfly(radix: int, inverse: bool, turned: bool = True) -> Callable[..., N
 
 
 @intrinsic
-def transpose(
-    typingctx: Any, source: Any, at: Any, rows: Any, first: Any, target: Any, to: Any, columns: Any, start: Any
-) -> Any:
-    """Eight vectors of ``source``, at ``at + rows[first + r]``, to ``to + columns[start + c]``, rows as columns."""
+def transpose(typingctx: Any, source: Any, at: Any, table: Any, first: Any, target: Any, to: Any, start: Any) -> Any:
+    """Vectors of ``source`` at ``at + table[first + r]`` become columns, at ``to + table[start + c]`` of ``target``."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         lanes = _Lanes(context, builder, signature, arguments)
-        at, first, to, start = (arguments[k] for k in (1, 3, 5, 7))
+        at, first, to, start = (arguments[k] for k in (1, 3, 5, 6))
         unit = ir.Constant(first.type, 1)
 
-        def place(base: Any, table: int, begin: Any, r: int) -> Any:
-            return builder.add(base, lanes.number_at(table, lanes.index(begin, r, unit)))
+        def place(base: Any, begin: Any, r: int) -> Any:
+            return builder.add(base, lanes.number_at(2, lanes.index(begin, r, unit)))
 
-        block = [lanes.load(0, place(at, 2, first, r)) for r in range(LANES)]
+        block = [lanes.load(0, place(at, first, r)) for r in range(LANES)]
         bit = 1
         while bit < LANES:  # exchanges one bit of the row's number with that of the column's
             low = [c if not c & bit else LANES + (c ^ bit) for c in range(LANES)]
@@ -205,11 +207,11 @@ def transpose(
             block = [lanes.shuffle(*pairs[r], high if r & bit else low) for r in range(LANES)]
             bit *= 2
         for c in range(LANES):
-            lanes.store(block[c], 4, place(to, 6, start, c))
+            lanes.store(block[c], 4, place(to, start, c))
         return context.get_dummy_value()
 
     size = types.intp
-    return types.void(source, size, rows, size, target, size, columns, size), codegen
+    return types.void(source, size, table, size, target, size, size), codegen
 
 
 @intrinsic
@@ -240,19 +242,17 @@ def join(typingctx: Any, re: Any, im: Any, at: Any, target: Any, to: Any) -> Any
 
 
 @intrinsic
-def outer(typingctx: Any, re: Any, im: Any, at: Any, factors: Any, k: Any, out_re: Any, out_im: Any, to: Any) -> Any:
-    """Eight complex numbers times one, ``factors[k] + i factors[k + 1]``."""
+def outer(typingctx: Any, a: Any, at: Any, factors: Any, k: Any, out: Any, to: Any) -> Any:
+    """Complex numbers of ``a`` ``(2, size)`` times a single one, ``factors[k] + i factors[k + 1]``."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         lanes = _Lanes(context, builder, signature, arguments)
-        at, k, to = arguments[2], arguments[4], arguments[7]
-        c, s = (lanes.everywhere(lanes.number_at(3, lanes.index(k, n, ir.Constant(k.type, 1)))) for n in (0, 1))
-        found = lanes.rotated(_Complex(lanes.load(0, at), lanes.load(1, at)), c, s)
-        lanes.store(found.re, 5, to)
-        lanes.store(found.im, 6, to)
+        k = arguments[3]
+        factor = (lanes.everywhere(lanes.number_at(2, lanes.index(k, n, ir.Constant(k.type, 1)))) for n in (0, 1))
+        lanes.store_pair(lanes.multiplied(_Complex(*factor), lanes.load_pair(0, arguments[1]), False), 4, arguments[5])
         return context.get_dummy_value()
 
-    return types.void(re, im, types.intp, factors, types.intp, out_re, out_im, types.intp), codegen
+    return types.void(a, types.intp, factors, types.intp, out, types.intp), codegen
 
 
 def _product(conjugate: bool, added: bool) -> Callable[..., None]:
@@ -266,8 +266,7 @@ def _product(conjugate: bool, added: bool) -> Callable[..., None]:
             found = lanes.multiplied(lanes.load_pair(0, at), lanes.load_pair(1, at), conjugate)
             if added:
                 found = lanes.add(lanes.load_pair(2, at), found)
-            for vector, place in zip(found, lanes.pair(2, at), strict=True):
-                lanes.store(vector, 2, place)
+            lanes.store_pair(found, 2, at)
             return context.get_dummy_value()
 
         return types.void(a, b, out, types.intp), codegen

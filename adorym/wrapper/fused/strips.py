@@ -218,33 +218,32 @@ def _along(re: np.ndarray, im: np.ndarray, strips: int, lines: int, length: int,
 
 
 @_jit
-def _times(re: np.ndarray, im: np.ndarray, at: int, factors: tuple, out: tuple, to: int) -> None:
+def _times(a: np.ndarray, at: int, factors: tuple, out: np.ndarray, to: int) -> None:
     """Each line times its factor."""
     values, begin, n = factors
     for k in range(n):
-        outer(re, im, at + k * LANES, values, begin + 2 * k, out[0], out[1], to + k * LANES)
+        outer(a, at + k * LANES, values, begin + 2 * k, out, to + k * LANES)
 
 
 @_jit
 def _along_any(picture: np.ndarray, strips: int, lines: int, length: int, plan: tuple, inverse: int) -> None:
     """`_along`, for lengths that have other factors as a convolution with a chirp."""
     table, factors, begin = plan
-    re, im, m = picture[0], picture[1], table[begin + LONG]
-    buffer = (np.empty(m * LANES, re.dtype), np.empty(m * LANES, re.dtype))
+    m = table[begin + LONG]
+    buffer = np.empty((2, m * LANES), picture.dtype)
     chirp = (factors, table[begin + CHIRP] + 2 * length * inverse, length)
     kernel = (factors, table[begin + KERNEL] + 2 * m * inverse, m)
     for turn in range(2 * strips if m else 1):
         strip, second = turn // 2, turn % 2
         at = strip * lines * LANES
         if m and not second:
-            buffer[0][:] = 0
-            buffer[1][:] = 0
-            _times(re, im, at, chirp, buffer, 0)
-        there = buffer if m else (re, im)
+            buffer[:] = 0
+            _times(picture, at, chirp, buffer, 0)
+        there = buffer if m else picture
         sizes = (1, m, m, second) if m else (strips, lines, length, inverse)
         _along(there[0], there[1], sizes[0], sizes[1], sizes[2], plan, sizes[3])
         if m:
-            _times(buffer[0], buffer[1], 0, chirp if second else kernel, (re, im) if second else buffer, at * second)
+            _times(buffer, 0, chirp if second else kernel, picture if second else buffer, at * second)
 
 
 @_jit
@@ -267,7 +266,7 @@ def transform(given: np.ndarray, made: np.ndarray, grid: Layout, inverse: int) -
             for a in range(strips):
                 for b in range(table[STRIPS + 1 - axis]):
                     first, start = rows + b * LANES, columns + a * LANES
-                    transpose(given[part], a * lines * LANES, table, first, made[part], b * across, table, start)
+                    transpose(given[part], a * lines * LANES, table, first, made[part], b * across, start)
 
 
 # -- in and out --------------------------------------------------------------------------------------------------------
@@ -314,4 +313,4 @@ def lay(image: np.ndarray, as_spectrum: bool, strip: int, out: np.ndarray, grid:
                 out[table[places + x] + y - first] = image[y * nx + x]
     else:
         for x in range(0, nx, LANES):
-            transpose(image, x, table, table[STARTS] + first, out, 0, table, places + x)
+            transpose(image, x, table, table[STARTS] + first, out, 0, places + x)
