@@ -91,7 +91,7 @@ class _Pass:
         self, detector: Detector, wanted: frozenset[str], curvature: frozenset[str], inputs: tuple[np.ndarray, ...]
     ) -> None:
         self.detector, self.wanted, self.curvature = detector, wanted, curvature
-        self.obj, self.probe, self.offsets, self.scale, self.background = inputs
+        self.obj, self.probe, self.offsets, self.scale, self.background = map(np.ascontiguousarray, inputs)
         self.shape, self.pixels = self.obj.shape, self.obj.shape[1] * self.obj.shape[2]
         self.real = self.obj.real.dtype
         self.moving = bool("probe_positions" in wanted | curvature or self.offsets.any())

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 from llvmlite import ir
 from llvmlite.binding import get_host_cpu_features
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
-# As many as fill one or two registers: more, and the numbers of a butterfly no longer find room.
-LANES = 16 if get_host_cpu_features().get("avx512f") else 8
+# As many as fill one or two registers: more, and the numbers of a butterfly no longer find room. Loops compiled for
+# other machines as well (NUMBA_CPU_NAME) must not depend on this one.
+_OWN = config.CPU_NAME is None and config.CPU_FEATURES is None
+LANES = 16 if _OWN and get_host_cpu_features().get("avx512f") else 8
 RADICES = (4, 2, 3, 5, 7)
 
 _Value = Any  # of LLVM
