@@ -98,6 +98,8 @@ def own_chunks(problem: Problem, patterns: np.ndarray) -> list[np.ndarray]:
 
 def shared_chunks(patterns: np.ndarray, size: int, comm: Communicator) -> list[np.ndarray]:
     """This rank's part of a batch in chunks of at most ``size``; all ranks have equally many, some possibly empty."""
+    if comm.size == 1 and len(patterns) <= size:
+        return [patterns]
     longest = -(-len(patterns) // comm.size)
     return np.array_split(np.array_split(patterns, comm.size)[comm.rank], max(1, -(-longest // size)))
 

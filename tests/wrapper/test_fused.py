@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,55 @@ def test_what_is_wanted_does_not_depend_on_what_else_is(exact, regime, shifted, 
         assert relative_error(some[1][i], every[1][i]) < 1e-12, name
     again = exit_wave_loss(exact, made, ALL, ALL)(*arrays)  # asking for curvatures changes nothing
     assert all(np.array_equal(a, b) for a, b in zip(again[1], every[1], strict=True))
+
+
+# Full vectors along both axes, along one, along none; a single row; a prime without a butterfly.
+WINDOWS = [(16, 32), (16, 14), (14, 16), (32, 20), (1, 16), (11, 13)]
+
+
+@pytest.mark.parametrize("precision", ["single", "double"])
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("regime", ["far_field", "near_field"])
+@pytest.mark.parametrize("window", WINDOWS, ids=str)
+def test_windows_of_every_kind(monkeypatch, window, regime, mask, precision):
+    monkeypatch.setattr(sys.modules[__name__], "WINDOW", window)
+    xp = get_backend("autograd", precision=precision)
+    for shifted in (False, True):
+        test_equals_automatic_differentiation(xp, regime, "least_squares", 1, shifted, mask, True)
+        test_equals_automatic_differentiation(xp, regime, "poisson", 2, shifted, mask, False)
+
+
+@pytest.mark.parametrize("regime", ["far_field", "near_field"])
+@pytest.mark.parametrize("window", WINDOWS[:4], ids=str)
+def test_curvatures_of_windows_of_every_kind(monkeypatch, exact, window, regime):
+    monkeypatch.setattr(sys.modules[__name__], "WINDOW", window)
+    test_curvature_of_the_scales(exact, regime, "poisson")
+    test_curvature_of_positions_is_jacobian_squared(exact, regime, 2, True, "one")
+
+
+@pytest.mark.parametrize(
+    "name", ["probe", "probe_positions", "intensity_scale", "background", "target", "mask", "rows"]
+)
+def test_arrays_of_another_shape_are_refused(exact, name):
+    tree, weights, counts = case("far_field", 1, True, "each", True)
+    made = vars(detector(exact, "far_field", LOSSES["poisson"], weights, counts)) | {"rows": np.arange(N)}
+    (tree if name in tree else made)[name] = ((tree | made)[name])[..., 1:]
+    with pytest.raises(ValueError, match="not of the shape"):
+        exit_wave_loss(exact, Detector(**made), ALL, ALL)(*(tree[name] for name in INPUTS))
+
+
+def test_types_and_orders_of_arrays_do_not_matter(exact):
+    tree, weights, counts = case("far_field", 2, True, "one", True)
+    made = detector(exact, "far_field", LOSSES["least_squares"], weights, counts)
+    expected = exit_wave_loss(exact, made, ALL, ALL)(*(tree[name] for name in INPUTS))
+    wide = np.zeros((*made.target.shape[:2], 2 * made.target.shape[2]))
+    wide[:, :, ::2] = made.target
+    other = Detector(**(vars(made) | {"target": wide[:, :, ::2], "mask": np.asfortranarray(2 * made.mask).astype(int)}))
+    other = Detector(**(vars(other) | {"rows": np.arange(N, dtype=np.int32), "weight": made.weight / 2}))
+    found = exit_wave_loss(exact, other, ALL, ALL)(*(np.asfortranarray(tree[name]) for name in INPUTS))
+    assert found[0] == pytest.approx(expected[0], rel=1e-13)
+    for a, b in zip(found[1], expected[1], strict=True):
+        assert relative_error(a, b) < 1e-12
 
 
 @pytest.mark.parametrize("mask", MASKS)

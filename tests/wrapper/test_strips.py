@@ -12,12 +12,27 @@ import numpy as np
 import pytest
 
 from adorym.wrapper.fused import strips
+from adorym.wrapper.fused.kernels import forget_older
 from adorym.wrapper.fused.lanes import LANES
 from adorym.wrapper.fused.shares import LEAST_PIXELS, shared_out
 
 PRECISE = {"float32": 2e-6, "float64": 1e-13}
 # Powers of two, every radix, primes without a butterfly (a convolution), sides that fill no vector, single pixels.
-SHAPES = [(64, 64), (16, 32), (12, 14), (7, 9), (30, 50), (22, 26), (97, 16), (194, 11), (1, 8), (5, 1), (1, 1)]
+SHAPES = [
+    (64, 64),
+    (16, 32),
+    (16, 14),
+    (32, 20),
+    (12, 14),
+    (7, 9),
+    (30, 50),
+    (22, 26),
+    (97, 16),
+    (194, 11),
+    (1, 8),
+    (5, 1),
+    (1, 1),
+]
 
 
 def random(shape, real, seed=0):
@@ -39,12 +54,13 @@ def test_transforms_are_those_of_numpy(shape, real):
     strips.transform(in_strips(picture, grid), spectrum, grid, strips.THERE)
     expected, places = np.fft.fft2(picture.astype(np.complex128)), strips.spectrum_places(grid)
     found = (spectrum[0] + 1j * spectrum[1])[places].reshape(shape)
+    assert np.isfinite(spectrum).all()  # what is beyond the picture is finite, as products are taken of it
     assert np.abs(found - expected).max() < PRECISE[real] * np.abs(expected).max()
     back, out = np.empty((2, grid.sizes[0]), real), np.empty_like(picture)
     strips.transform(spectrum, back, grid, strips.BACK)
     strips.from_strips(back, out.view(real), grid)
     assert np.abs(out / picture.size - picture).max() < PRECISE[real] * np.abs(picture).max()
-    assert np.isfinite(back).all()  # what is beyond the picture is finite, as products are taken of it
+    assert np.isfinite(back).all()
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -72,12 +88,13 @@ def test_real_numbers_are_laid_at_their_places(shape, as_spectrum):
 def test_the_other_width_of_vectors(tmp_path):
     """What machines with other registers compile: transforms there and back with the width this one does not use."""
     script = f"""
-        import llvmlite.binding as binding
-        true = binding.get_host_cpu_features
-        binding.get_host_cpu_features = lambda: dict(true(), avx512f={LANES == 8})
+        from numba.core.registry import cpu_target
+        target = type(cpu_target.target_context.codegen())
+        true = target.magic_tuple
+        target.magic_tuple = lambda self: ("", "", "{"+avx512f" if LANES == 8 else ""}")
         import numpy as np
         from adorym.wrapper.fused import lanes
-        binding.get_host_cpu_features = true
+        target.magic_tuple = true
         from adorym.wrapper.fused import strips
         assert lanes.LANES == {24 - LANES}
         rng = np.random.default_rng(0)
@@ -107,6 +124,19 @@ def test_work_is_shared_out_in_order():
     assert shared_out(work, 10, 3 * LEAST_PIXELS, workers=1) == [slice(0, 10)]
     assert shared_out(work, 10, LEAST_PIXELS // 2, workers=8) == [slice(0, 10)]  # not worth a thread
     assert shared_out(work, 2, 99 * LEAST_PIXELS, workers=8) == [slice(0, 1), slice(1, 2)]
+
+
+def test_compiled_functions_older_than_a_source_are_removed(tmp_path):
+    old, new = tmp_path / "a.nbi", tmp_path / "b.1.nbc"
+    for path in (old, new):
+        path.write_bytes(b"")
+    os.utime(old, (0, 0))
+    other = tmp_path / "other.txt"
+    other.write_bytes(b"")
+    os.utime(other, (0, 0))
+    forget_older(str(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["b.1.nbc", "other.txt"]
+    forget_older(str(tmp_path / "absent"))
 
 
 def test_an_error_in_another_thread_is_raised():

@@ -97,8 +97,8 @@ def _intensity(waves: np.ndarray, first: int, unit: float, background: np.ndarra
 
 
 @_inlined
-def _only(mask: np.ndarray, slope: np.ndarray, value: np.ndarray) -> None:
-    """Whatever a pixel without weight holds, it counts for nothing."""
+def _weighted(mask: np.ndarray, slope: np.ndarray, value: np.ndarray) -> None:
+    """Slope and value of each pixel times its weight; one of weight 0 may hold anything, also no number."""
     zero = mask.dtype.type(0)
     for k in range(mask.size):
         slope[k] = mask[k] * slope[k] if mask[k] != 0 else zero
@@ -110,26 +110,30 @@ def _by_scale(
     intensity: np.ndarray, slope: np.ndarray, background: np.ndarray, mask: np.ndarray, floor: float, each: np.ndarray
 ) -> None:
     """Adds the sums for gradient and curvature of a factor on the intensity."""
-    first, second = floor * 0, floor * 0
+    zero = mask.dtype.type(0)
+    first, second = zero, zero
     for k in range(intensity.size):
-        signal = intensity[k] - background[k]
+        signal = intensity[k] - background[k] if mask[k] != 0 else zero
         first += slope[k] * signal
-        second += mask[k] * signal * signal / (intensity[k] + floor)
+        second += mask[k] * signal * signal / (intensity[k] + floor) if mask[k] != 0 else zero
     each[2] += first
     each[3] += second
 
 
 @_inlined
-def _by_position(jacobian: np.ndarray, intensity: np.ndarray, mask: np.ndarray, sizes: tuple, each: np.ndarray) -> None:
+def _by_position(
+    jacobian: np.ndarray, intensity: np.ndarray, mask: np.ndarray, factor: float, floor: float, each: np.ndarray
+) -> None:
     """Adds to the curvature of the position."""
-    factor, floor = sizes
-    yy, yx, xx = floor * 0, floor * 0, floor * 0
+    zero = mask.dtype.type(0)
+    yy, yx, xx = zero, zero, zero
     j_y, j_x = jacobian[0], jacobian[1]
     for k in range(intensity.size):
-        weight = mask[k] / (intensity[k] + floor)
-        yy += weight * j_y[k] * j_y[k]
-        yx += weight * j_y[k] * j_x[k]
-        xx += weight * j_x[k] * j_x[k]
+        weight = mask[k] / (intensity[k] + floor) if mask[k] != 0 else zero
+        along_y, along_x = (j_y[k], j_x[k]) if mask[k] != 0 else (zero, zero)
+        yy += weight * along_y * along_y
+        yx += weight * along_y * along_x
+        xx += weight * along_x * along_x
     each[4] += factor * factor * yy
     each[5] += factor * factor * yx
     each[6] += factor * factor * xx
@@ -142,7 +146,7 @@ def detect(
     """The loss of one pattern; the waves are multiplied by its slope."""
     unit, floor, factor = seen.sizes
     scale, each, image, total = seen.scale[n], sums.each[n], seen.target[seen.rows[n]], 0.0
-    axis, kind = (0 if near else 1), seen.target.dtype
+    axis, kind = (0 if near else 1), waves.dtype
     size = grid.table[LINES + axis] * LANES
     pixels = np.empty((6, size), kind)
     target, mask, background, intensity, slope, value = (
@@ -165,7 +169,7 @@ def detect(
         _intensity(waves, first, unit * scale, background, intensity)
         pixel_losses(intensity, target, seen.noise, floor, slope, value)
         if seen.mask.size:
-            _only(mask, slope, value)
+            _weighted(mask, slope, value)
         part = floor * 0
         for k in range(size):
             part += value[k]
@@ -173,7 +177,7 @@ def detect(
         if asked.scale:
             _by_scale(intensity, slope, background, mask, floor, each)
         if jacobian.size:
-            _by_position(jacobian[:, first:last], intensity, mask, (unit * scale, floor), each)
+            _by_position(jacobian[:, first:last], intensity, mask, unit * scale, floor, each)
         if sums.background.size:
             add(slope, sums.background[first:last])
         for m in range(waves.shape[0]):

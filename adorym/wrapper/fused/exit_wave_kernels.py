@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from adorym.wrapper.fused.detector_kernels import Asked, Measured, Sums, add, add_power, detect
-from adorym.wrapper.fused.kernels import _inlined, _jit
+from adorym.wrapper.fused.kernels import _inlined, _jit, forget_older
 from adorym.wrapper.fused.lanes import LANES, add_adjoint_product, adjoint_product, outer, product
 from adorym.wrapper.fused.strips import (
     BACK,
@@ -36,7 +36,7 @@ class Beam(NamedTuple):
 
     Attributes:
         modes: ``(m, 2, size)`` probe modes; their spectra over the number of pixels if they are shifted.
-        ramp_y: ``(n, 2, 8 strips)`` factors of the shifts by ``k_y``; empty without shifts.
+        ramp_y: ``(n, 2, LANES strips)`` factors of the shifts by ``k_y``; empty without shifts.
         ramp_x: ``(n, 2 lines)`` factors by the lines of a spectrum, real and imaginary parts in turn.
         f_y: ``(size,)`` frequency along y of the numbers of a spectrum, in cycles a pixel; empty without shifts.
         f_x: The same along x.
@@ -219,7 +219,7 @@ def _back(beam: Beam, grid: Layout, asked: Asked, arrays: tuple, scratch: tuple,
 
 # -- all of them -------------------------------------------------------------------------------------------------------
 @_jit
-def losses(
+def loss_and_gradients(
     obj: np.ndarray, beam: Beam, seen: Measured, grid: Layout, asked: Asked, g_obj: np.ndarray, sums: Sums
 ) -> float:
     """The loss summed over patterns, with the gradients of the object windows and what `Sums` collects.
@@ -260,3 +260,6 @@ def losses(
         _back(beam, grid, asked, arrays, scratch, (g_window, sums.modes, sums.each[n]))
         from_strips(found, g_obj[n], grid)
     return total
+
+
+forget_older(loss_and_gradients.stats.cache_path)

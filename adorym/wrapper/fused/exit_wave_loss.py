@@ -76,6 +76,11 @@ def exit_wave_loss(
         detector: Measured data and propagator.
         wanted: Names (of `INPUTS`) whose gradient is needed.
         curvature: Names whose curvature is needed.
+
+    Gradients of what is not wanted may be ``None``.
+
+    Raises:
+        ValueError: An array has not the shape that the windows need.
     """
 
     def core(obj: np.ndarray, probe: np.ndarray, *rest: np.ndarray) -> tuple[float, tuple, dict[str, np.ndarray]]:
@@ -94,6 +99,7 @@ class _Pass:
         self.obj, self.probe, self.offsets, self.scale, self.background = map(np.ascontiguousarray, inputs)
         self.shape, self.pixels = self.obj.shape, self.obj.shape[1] * self.obj.shape[2]
         self.real = self.obj.real.dtype
+        self._check()
         self.moving = bool("probe_positions" in wanted | curvature or self.offsets.any())
         self.near = detector.transfer is not None
         self.grid = fused.strips.layout(self.shape[1:], self.real.name)
@@ -103,6 +109,22 @@ class _Pass:
             scale="intensity_scale" in wanted | curvature,
             position_curvature="probe_positions" in curvature,
         )
+
+    def _check(self) -> None:
+        """The loops do not look where they read."""
+        n, mask, rows = len(self.obj), self.detector.mask, self.detector.rows
+        found = {
+            "probe": self.probe.shape[1:] == self.shape[1:],
+            "offsets": self.offsets.shape == (n, 2),
+            "scale": self.scale.size in (0, n),
+            "background": self.background.size in (0, self.pixels),
+            "target": self.detector.target.shape[-2:] == self.shape[1:],
+            "mask": mask is None or (mask.shape[-2:] == self.shape[1:] and mask.size in (self.pixels, n * self.pixels)),
+            "rows": rows is None or (len(rows) == n and np.max(rows, initial=-1) < len(self.detector.target)),
+        }
+        wrong = [name for name, fits in found.items() if not fits]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: not of the shape that {n} windows of {self.shape[1:]} pixels need")
 
     def run(self, workers: int) -> tuple[float, tuple, dict[str, np.ndarray]]:
         """Value, gradients in the order of `INPUTS`, and curvatures."""
@@ -116,7 +138,9 @@ class _Pass:
                 seen_part = seen_part._replace(mask=seen.mask[part])
             sums = self._sums(beam, each[part])
             windows, found = _constant(_real(self.obj[part])), _real(g_obj[part])
-            loss = fused.exit_wave_kernels.losses(windows, beam_part, seen_part, self.grid, self.asked, found, sums)
+            loss = fused.exit_wave_kernels.loss_and_gradients(
+                windows, beam_part, seen_part, self.grid, self.asked, found, sums
+            )
             return loss, sums
 
         done = shared_out(share, len(self.obj), self.obj.size * len(self.probe), workers)
@@ -139,7 +163,7 @@ class _Pass:
             ny, nx = self.shape[1:]
             modes = self._transformed(modes) / self.real.type(self.pixels)
             y, x = np.fft.fftfreq(ny), np.fft.fftfreq(nx)
-            f_y, f_x = (self._by_frequency(np.broadcast_to(f, (ny, nx)) + 0j)[0] for f in (y[:, None], x))
+            f_y, f_x = fused.strips.frequencies(self.shape[1:], self.real.name)
             cycles = -2j * np.pi * self.offsets.astype(np.float64)
             factors = np.exp(cycles[:, :1] * y), np.exp(cycles[:, 1:] * x)
             ramp_y, ramp_x = fused.strips.by_frequency(*factors, self.grid)
@@ -150,15 +174,17 @@ class _Pass:
         data, n = self.detector, len(self.obj)
         # |D psi|^2 = unit |raw wave|^2: the far-field transform is left unnormalized, its scale is folded in here.
         unit = 1.0 if self.near else 1.0 / self.pixels
-        mask = data.mask
-        if mask is None:  # what is beyond the pixels of the last strip must not count
-            padded = self.grid.sizes[0] > self.pixels or self.grid.sizes[1] > self.pixels
+        rows = np.arange(n) if data.rows is None else np.ascontiguousarray(data.rows, np.int64)
+        padded = self.grid.sizes[0] > self.pixels or self.grid.sizes[1] > self.pixels
+        if data.mask is not None:
+            mask = np.ascontiguousarray(data.mask, self.real).reshape(-1, self.pixels)
+        else:  # what is beyond the pixels of the last strip must not count
             mask = np.ones((1, self.pixels), self.real) if padded else np.zeros((1, 0), self.real)
         noise = (data.noise.code, self.real.type(data.noise.shape), self.real.type(data.noise.saturated))
         return fused.exit_wave_kernels.Measured(
-            target=_constant(data.target.reshape(-1, self.pixels)),
-            rows=np.arange(n) if data.rows is None else data.rows,
-            mask=_constant(mask.reshape(len(mask), -1)),
+            target=_constant(np.ascontiguousarray(data.target, self.real).reshape(-1, self.pixels)),
+            rows=_constant(rows),
+            mask=_constant(mask),
             noise=noise,
             sizes=tuple(self.real.type(size) for size in (unit, data.floor, 2.0 * data.weight * unit)),
             scale=_constant(self.scale if self.scale.size else np.ones(n, self.real)),

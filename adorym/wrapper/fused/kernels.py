@@ -7,6 +7,9 @@ is not vectorized.
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
 import numpy as np
 from numba import njit
 
@@ -15,6 +18,18 @@ from adorym.wrapper.fused.noise import HUBER, INTENSITY, LEAST_SQUARES, POISSON
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
 _jit = njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
 _inlined = njit(inline="always", error_model="numpy", fastmath=_FAST)  # called from one place: compiled with it
+
+
+def forget_older(cache: str) -> None:
+    """Remove compiled functions in the folder ``cache`` that are older than any of the sources in this one.
+
+    A function contains those it calls, but the library looks only whether the file of the function itself has changed.
+    """
+    newest = max(source.stat().st_mtime for source in Path(__file__).parent.glob("*.py"))
+    for compiled in Path(cache).glob("*.nb[ic]"):
+        with contextlib.suppress(OSError):  # another process was first, or the folder belongs to somebody else
+            if compiled.stat().st_mtime < newest:
+                compiled.unlink()
 
 
 @_jit

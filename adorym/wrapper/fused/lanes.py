@@ -13,15 +13,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from llvmlite import ir
-from llvmlite.binding import get_host_cpu_features
 from numba import types
-from numba.core import cgutils, config
+from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-# As many as fill one or two registers: more, and the numbers of a butterfly no longer find room. Loops compiled for
-# other machines as well (NUMBA_CPU_NAME) must not depend on this one.
-_OWN = config.CPU_NAME is None and config.CPU_FEATURES is None
-LANES = 16 if _OWN and get_host_cpu_features().get("avx512f") else 8
+# As many as fill one or two registers: more, and the numbers of a butterfly no longer find room. Asked of what numba
+# compiles for, which is part of the key of its cache: machines that share one never mix the two.
+LANES = 16 if "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2] else 8
 RADICES = (4, 2, 3, 5, 7)
 
 _Value = Any  # of LLVM
@@ -44,6 +43,9 @@ class _Lanes:
         ]
         self.data = [None if array is None else array.data for array in self.arrays]
         number = signature.args[0].dtype
+        for kind in signature.args:
+            if isinstance(kind, types.Array) and (kind.layout != "C" or kind.dtype not in (number, types.int64)):
+                raise TypeError(f"vectors of {kind} beside {number}: expected contiguous arrays of one type")
         self.number = context.get_value_type(number)
         self.bytes = number.bitwidth // 8
         self.vector = ir.VectorType(self.number, LANES)
@@ -218,7 +220,7 @@ def transpose(typingctx: Any, source: Any, at: Any, table: Any, first: Any, targ
 
 @intrinsic
 def split(typingctx: Any, source: Any, at: Any, re: Any, im: Any, to: Any) -> Any:
-    """Eight complex numbers, real and imaginary parts in turn, to their parts."""
+    """`LANES` complex numbers, real and imaginary parts in turn, to their parts."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         lanes = _Lanes(context, builder, signature, arguments)
@@ -232,7 +234,7 @@ def split(typingctx: Any, source: Any, at: Any, re: Any, im: Any, to: Any) -> An
 
 @intrinsic
 def join(typingctx: Any, re: Any, im: Any, at: Any, target: Any, to: Any) -> Any:
-    """The adjoint of `split`."""
+    """The inverse of `split`, and its adjoint."""
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         lanes = _Lanes(context, builder, signature, arguments)
@@ -258,7 +260,7 @@ def outer(typingctx: Any, a: Any, at: Any, factors: Any, k: Any, out: Any, to: A
 
 
 def _product(conjugate: bool, added: bool) -> Callable[..., None]:
-    """``f(a, b, out, at)``: eight products of complex arrays ``(2, size)``, for one of ``a b``, ``conj(a) b``."""
+    """``f(a, b, out, at)``: `LANES` products of complex arrays ``(2, size)``, for one of ``a b``, ``conj(a) b``."""
 
     @intrinsic
     def one(typingctx: Any, a: Any, b: Any, out: Any, at: Any) -> Any:

@@ -12,7 +12,7 @@ A picture of 64 x 64 pixels takes less than half of the time that general librar
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from numba import njit
 from adorym.wrapper.fused.kernels import _jit
 from adorym.wrapper.fused.lanes import LANES, RADICES, butterfly, join, outer, split, transpose
 
-# Not Python's own numbers or truth: a function would be compiled once for each.
+# Typed, as calls with a literal would be compiled once for each.
 THERE, BACK = np.int64(0), np.int64(1)
 
 # What the numbers of `Layout.table` are: the header, then the lists and the plans that it points to.
@@ -116,7 +116,7 @@ def _plan(n: int, factors: _Factors) -> tuple[list[int], np.ndarray]:
     return [len(passes) // PASS, m, *starts, *passes], j
 
 
-@cache
+@lru_cache(maxsize=16)
 def layout(shape: tuple[int, int], real: str) -> Layout:
     """How pictures of ``shape`` are laid out, with factors in the type ``real`` (``float32`` or ``float64``)."""
     ny, nx = shape
@@ -131,7 +131,7 @@ def layout(shape: tuple[int, int], real: str) -> Layout:
     return Layout(np.concatenate([header, *lists]).astype(np.int64), np.concatenate(factors.parts).astype(real))
 
 
-@cache
+@lru_cache(maxsize=4)
 def _places(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     table = layout(shape, "float64").table
     y, x = np.indices(shape).reshape(2, -1)
@@ -147,6 +147,15 @@ def picture_places(grid: Layout) -> np.ndarray:
 def spectrum_places(grid: Layout) -> np.ndarray:
     """``(y x,)`` numbers of the frequencies of a spectrum."""
     return _places(grid.shape)[1]
+
+
+@lru_cache(maxsize=4)
+def frequencies(shape: tuple[int, int], real: str) -> tuple[np.ndarray, np.ndarray]:
+    """``(size,)`` frequencies along y and x of the numbers of a spectrum, in cycles a pixel; 0 beyond it."""
+    grid = layout(shape, real)
+    out = np.zeros((2, grid.sizes[1]), real)
+    out[:, spectrum_places(grid)] = np.stack(np.meshgrid(*map(np.fft.fftfreq, shape), indexing="ij")).reshape(2, -1)
+    return out[0], out[1]
 
 
 def by_frequency(by_y: np.ndarray, by_x: np.ndarray, grid: Layout) -> tuple[np.ndarray, np.ndarray]:
@@ -274,7 +283,7 @@ def transform(given: np.ndarray, made: np.ndarray, grid: Layout, inverse: int) -
 def to_strips(picture: np.ndarray, out: np.ndarray, grid: Layout) -> None:
     """A complex picture, rows of real and imaginary parts in turn ``(y, 2 x)``, in strips ``(2, size)``."""
     ny, nx, lines, flat = grid.table[NY], grid.table[NX], grid.table[LINES], picture.reshape(-1)
-    if lines > ny:
+    if lines > ny or nx % LANES:
         out[:] = 0
     for strip in range(nx // LANES):
         for y in range(ny):
@@ -287,7 +296,7 @@ def to_strips(picture: np.ndarray, out: np.ndarray, grid: Layout) -> None:
 
 @_jit
 def from_strips(strips: np.ndarray, out: np.ndarray, grid: Layout) -> None:
-    """The adjoint of `to_strips`."""
+    """The inverse of `to_strips`, and its adjoint."""
     ny, nx, lines, flat = grid.table[NY], grid.table[NX], grid.table[LINES], out.reshape(-1)
     for strip in range(nx // LANES):
         for y in range(ny):
