@@ -47,7 +47,8 @@ class RunSettings:
             that was built for MPI.
         scratch: With the store ``h5``: folder of the file; the output folder if absent.
         checkpoint_slices: For a thick object, how many slices have their waves recomputed for the gradient, instead of
-            being stored: a number, ``off``, or ``auto`` for the square root of the depth.
+            being stored: a number; ``off`` for none; or ``auto``: the square root of the depth, none where the waves
+            of one pattern after the other take little memory.
         seed: Seed of the random generator.
         checkpoint_every: Epochs between checkpoints.
         backoff: Factor on all learning rates whenever the loss of an epoch has risen by more than a tenth; the

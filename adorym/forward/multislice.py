@@ -16,7 +16,8 @@ next slice: :math:`\mathcal P_d` is multiplied by :math:`e^{-2\pi i d (q_y \tan 
 
 **Memory.** The gradient needs the wave in front of every slice. Deep objects are divided into segments, and only the
 waves between segments are stored; those within are recomputed in the backward pass (Griewank & Walther,
-ACM Trans. Math. Softw. 26, 19 (2000)). Memory then grows as the square root of the depth.
+ACM Trans. Math. Softw. 26, 19 (2000)). Memory then grows as the square root of the depth. The fused operation works on
+one pattern after the other, and so stores the waves of one pattern only: it needs segments for very deep objects alone.
 
 **Steps.** The curvature of a slice is that of a thin object, :math:`q c \sum_m |P_{m,z}|^2` with the probe propagated
 to that depth in free space, times the number of slices, since all slices contribute to the same pattern.
@@ -35,21 +36,21 @@ from pydantic import Field
 from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.errors import ConfigError
-from adorym.forward.base import BoundModel, ForwardModel, Request
+from adorym.forward.base import BoundModel
 from adorym.forward.object import Settings, object_parameter
 from adorym.forward.ptychography import Ptychography
 from adorym.forward.thin import by_object, by_probe
 from adorym.forward.time_course import TIME
 from adorym.forward.variations import VARIATIONS, by_variations
-from adorym.losses.base import Loss
 from adorym.optics.geometry import Grid
 from adorym.optics.propagation import critical_distance_m, propagate, transfer_function_angular_spectrum
 from adorym.optics.shift import shift_kernel, shifted_modes
-from adorym.parameters import Parameter, ParameterSettings
+from adorym.parameters import OBJECT, Parameter, ParameterSettings
 from adorym.preconditioners import Diagonal, Point
 from adorym.registry import register
 from adorym.units import Length
 from adorym.wrapper.base import Array, Backend
+from adorym.wrapper.fused.exit_wave_loss import KERNELS
 
 # With fewer slices, recomputing waves does not pay.
 SHALLOW = 8
@@ -121,6 +122,13 @@ class Multislice(Ptychography):
         ),
     }
 
+    _through: ClassVar[Mapping[str, str]] = {
+        **Ptychography._through,
+        **dict.fromkeys(("slice_spacing", TILT), KERNELS),
+    }
+    _curved: ClassVar[frozenset[str]] = Ptychography._curved - {OBJECT}
+    _axes: ClassVar[int] = 4
+
     def __post_init__(self) -> None:
         if self.slice_positions is None:
             return
@@ -143,9 +151,9 @@ class Multislice(Ptychography):
                 expected=f"at most {farthest:.4g} m, N pixel^2 / wavelength", found=f"{steps.max():.4g} m",
                 remedy="more slices, a smaller binning or a larger window",
             )  # fmt: skip
-        slices = {"object": Diagonal(self.object_curvature), "probe": Diagonal(_probe_curvature)}
-        slices[VARIATIONS] = Diagonal(_variation_curvature)
-        return bound.with_(shape=(*bound.shape, depth), waves=bound.waves * depth, preconditioners=slices)
+        of_slices = {"probe": Diagonal(_probe_curvature), VARIATIONS: Diagonal(_variation_curvature)}
+        preconditioners = {**bound.preconditioners, **of_slices}
+        return bound.with_(shape=(*bound.shape, depth), waves=bound.waves * depth, preconditioners=preconditioners)
 
     def depth(self, dataset: Dataset) -> int:
         """Number of slices."""
@@ -236,12 +244,29 @@ class Multislice(Ptychography):
             wave = xp.checkpoint(segment, wave, *thick[some], *steps[some])
         return segment(wave, *thick[again:], *steps[again:])
 
-    # -- curvatures ----------------------------------------------------------------------------------------------------
-    def objective(
-        self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
-    ) -> tuple[Array, dict[str, Array]]:
-        return ForwardModel.objective(self, xp, obj, params, batch, loss, request)
+    # -- the fused operation -------------------------------------------------------------------------------------------
+    def _plain(self, obj: Array, params: Mapping[str, Array]) -> bool:
+        walks_on = self.regime == "near_field" and TILT in params
+        return TILTS in params or walks_on or super()._plain(obj, params)
 
+    @property
+    def _own_prediction(self) -> bool:
+        own = type(self)
+        return own.predict is Multislice.predict and own.through is Multislice.through
+
+    def _inputs(self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any]) -> tuple[Array, ...]:
+        spacing, slopes = params["slice_spacing"], self._slopes_px(xp, params, batch)
+        grid, starts = batch.geometry.grid(self.regime), range(0, obj.shape[-1], self.binning)
+        gaps = [xp.sum(spacing[a:b]) for a, b in pairwise(starts)]
+        if spacing.shape[0] == 1:
+            gaps = [self.binning * spacing[0]] if len(starts) > 1 else []
+        kernels = [xp.reshape(_step(xp, grid, gap, slopes), grid.window_px) for gap in gaps]
+        if self.binning > 1:
+            slices = xp.unstack(obj, -1)
+            obj = xp.stack([_product(slices[i : i + self.binning]) for i in starts], axis=-1)
+        return (*super()._inputs(xp, obj, params, batch), xp.stack(kernels) if kernels else xp.zeros((0,)))
+
+    # -- curvatures ----------------------------------------------------------------------------------------------------
     def object_curvature(self, point: Point) -> Array:
         """Curvature by every slice: that of a thin object times the number of slices."""
         depth = point.obj.shape[-1]
@@ -249,13 +274,13 @@ class Multislice(Ptychography):
 
     def illumination(self, xp: Backend, params: Mapping[str, Array], depth: int, batch: Batch[Any]) -> Array:
         """``(y, x, z)`` or ``(n, y, x, z)`` intensity of all probe modes at each slice, in free space."""
-        wave, spacing = self.probe_at_object(xp, params, batch), params["slice_spacing"]
-        grid, planes, slopes = batch.geometry.grid(self.regime), [], self._slopes_px(xp, params, batch)
-        for z in range(depth):
+        wave, slopes = self.probe_at_object(xp, params, batch), self._slopes_px(xp, params, batch)
+        grid = batch.geometry.grid(self.regime)
+        steps = [_step(xp, grid, gap, slopes) for gap in xp.unstack(params["slice_spacing"], 0)]
+        planes = [xp.sum(xp.abs2(wave), axis=-3)]
+        for z in range(depth - 1):
+            wave = propagate(xp, wave, steps[z % len(steps)])
             planes.append(xp.sum(xp.abs2(wave), axis=-3))
-            if z < depth - 1:
-                gap = spacing[0 if spacing.shape[0] == 1 else z]
-                wave = propagate(xp, wave, _step(xp, grid, gap, slopes))
         width = planes[-1].shape
         return xp.stack([xp.broadcast_to(plane, width) for plane in planes], axis=-1)
 

@@ -54,7 +54,7 @@ from adorym.preconditioners import Blocks, Diagonal, Point
 from adorym.registry import register
 from adorym.updates import FactorGauge
 from adorym.wrapper.base import Array, Backend, FusedCore
-from adorym.wrapper.fused.exit_wave_loss import Detector, exit_wave_loss
+from adorym.wrapper.fused.exit_wave_loss import INPUTS, Detector, exit_wave_loss
 
 Bound = BoundModel[Any]
 
@@ -156,6 +156,15 @@ class Ptychography(ForwardModel):
             relative=True,
         ),
     }
+
+    # Gradients of these parameters follow, through the graph, from those that the fused operation gives.
+    _through: ClassVar[Mapping[str, str]] = {
+        TIME: OBJECT,
+        "probe_offset": "probe_positions",
+        **dict.fromkeys(("probe_defocus", ABERRATIONS, SEMI_ANGLE), "probe"),
+    }
+    _curved: ClassVar[frozenset[str]] = frozenset(INPUTS)  # whose curvature it gives as well
+    _axes: ClassVar[int] = 3  # of object windows
 
     @property
     def regime(self) -> Regime:
@@ -315,9 +324,7 @@ class Ptychography(ForwardModel):
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
         usable = self._own_prediction and self.fused and xp.on_host and loss.code is not None
-        mixed = len(obj.shape) > 3 and TIME not in params
-        plain = mixed or self.upsampling > 1 or {VARIATIONS, BLUR, SHIFT} & set(params)
-        if not usable or "propagation_distance" in request.wanted or plain:
+        if not usable or "propagation_distance" in request.wanted or self._plain(obj, params):
             return super().objective(xp, obj, params, batch, loss, request)
         if len(params["probe"].shape) == 4:
             return scan_by_scan(self.objective, self.refinable, (xp, obj, params), batch, loss, request)
@@ -326,6 +333,11 @@ class Ptychography(ForwardModel):
             found[OBJECT] = self._of_parts(xp, found[OBJECT], params)
         others = request.only(request.curvature - set(found))
         return value, found | self.curvatures(xp, obj, params, batch, loss, others)
+
+    def _plain(self, obj: Array, params: Mapping[str, Array]) -> bool:
+        """Whether the fused operation lacks something."""
+        mixed = len(obj.shape) > self._axes and TIME not in params
+        return mixed or self.upsampling > 1 or bool({VARIATIONS, BLUR, SHIFT} & set(params))
 
     @property
     def _own_prediction(self) -> bool:
@@ -359,8 +371,5 @@ class Ptychography(ForwardModel):
             weight=request.weight,
             transfer=None if far else xp.to_numpy(self._transfer(xp, constants, batch)),
         )
-        # Gradients of these reach the model's own parameters through the graph.
-        to_probe = dict.fromkeys(("probe_defocus", ABERRATIONS, SEMI_ANGLE), "probe")
-        inner = {TIME: OBJECT, "probe_offset": "probe_positions", **to_probe}
-        wanted = frozenset(inner.get(name, name) for name in request.wanted)
-        return exit_wave_loss(xp, detector, wanted, request.curvature)
+        wanted = frozenset(self._through.get(name, name) for name in request.wanted)
+        return exit_wave_loss(xp, detector, wanted, request.curvature & self._curved, batch.checkpoint_slices)

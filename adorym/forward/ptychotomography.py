@@ -71,7 +71,7 @@ class PtychoTomography(VolumeModel):
         tile_memory_gib: Full field: images are divided into tiles if the volume and the waves of one angle would take
             more than this.
         safe_zone: Full field: width by which tiles overlap; if absent, the distance by which the finest fringe spreads.
-        fused: Use the operation with hand-written adjoints where possible (thin).
+        fused: Use the operation with hand-written adjoints where possible.
     """
 
     propagation: Literal["far_field", "fresnel", "angular_spectrum"] = "far_field"
@@ -100,7 +100,7 @@ class PtychoTomography(VolumeModel):
         """The model of one angle."""
         if self.thickness == "thin":
             return Ptychography(propagation=self.propagation, fused=self.fused)
-        return Multislice(propagation=self.propagation, slices=2, binning=self.binning)
+        return Multislice(propagation=self.propagation, slices=2, binning=self.binning, fused=self.fused)
 
     # -- binding -------------------------------------------------------------------------------------------------------
     def bind(self, dataset: Dataset, settings: Settings) -> BoundModel[Geometry]:

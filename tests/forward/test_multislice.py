@@ -37,6 +37,27 @@ def test_waves_computed_again_give_the_same_gradients(case, backend):
             assert relative_error(np.asarray(b), np.asarray(a)) < 1e-11
 
 
+@pytest.mark.parametrize("backend", ["torch", "autograd"])
+@pytest.mark.parametrize("binning", [1, 2, 4])
+@pytest.mark.parametrize("case", multislice_cases(), ids=lambda c: c.name)
+def test_the_fused_operation_gives_the_gradients_and_curvatures_of_the_plain_one(case, binning, backend):
+    """Also with slices that are multiplied, and in the near field, of an object that does not lean."""
+    settings = {name: each for name, each in case.settings.items() if name != "object_tilts"}
+    names, found = frozenset(settings) - {"propagation_distance"}, []
+    for fused in (True, False):
+        model = replace(case.model, binning=binning, fused=fused)
+        problem = replace(case, model=model, settings=settings).problem(backend=backend)
+        values = case.truth(problem.store.shape, problem.bound.origin_px)
+        values["probe"] = 0.9 * values["probe"]  # at the truth there are no gradients
+        insert(problem, {name: values[name] for name in settings})
+        value, parts = batch_gradients(problem, np.array([0, 3, 7]), names)
+        curvatures = [parts[n].curvature for n in sorted(parts) if parts[n].curvature is not None]
+        arrays = [*(parts[n].gradient for n in sorted(parts)), *curvatures]
+        found.append([float(value), *map(problem.xp.to_numpy, arrays)])
+    for a, b in zip(*found, strict=True):
+        assert relative_error(np.asarray(a), np.asarray(b)) < 1e-9
+
+
 def test_segments_grow_as_the_square_root_of_the_depth():
     assert [segment_length(n, None) for n in (2, 7, 64, 256)] == [2, 7, 8, 16]
     assert segment_length(256, 0) == 256 and segment_length(256, 10) == 10

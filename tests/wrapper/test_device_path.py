@@ -138,9 +138,12 @@ def test_every_regularizer(name, tmp_path):
         return scan(with_parameter(term.parameter), regularizers=(term,))
     case, *_ = MODELS["multislice"]()  # it means nothing of a single slice
     recipe = case.reconstruction().recipe
+    # An object of vacuum says nothing of positions and tilts: their first steps would follow rounding errors.
+    refined = {name: recipe.parameters[name] for name in ("object", "probe")}
 
     def make(**run: Any) -> Reconstruction:
-        return Reconstruction(case.dataset, replace(recipe, regularizers=(term,)), RunSettings(device="cpu", **run))
+        own = replace(recipe, parameters=refined, regularizers=(term,))
+        return Reconstruction(case.dataset, own, RunSettings(device="cpu", **run))
 
     return assert_as_on_host(make)
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from adorym.wrapper.fused.kernels import _inlined, _jit, pixel_losses
 from adorym.wrapper.fused.lanes import LANES
+from adorym.wrapper.fused.products import add, add_power
 from adorym.wrapper.fused.strips import LINES, STRIPS, Layout, lay
 
 
@@ -52,30 +53,18 @@ class Sums(NamedTuple):
 
     Attributes:
         modes: ``(m, 2, size)`` gradient of `Beam.modes` in their order.
-        power: ``(size,)`` the object's intensity, times the scales; empty if nobody asks.
+        power: ``(size,)`` intensity that the object transmits, times the scales; empty if nobody asks.
         background: ``(size,)`` sum of the slopes; empty if nobody asks.
         each: ``(n, 7)`` gradient of the position (y, x), sums over pixels of slope times signal and of squared signal
             over the intensity, and the curvature of the position (yy, yx, xx).
+        kernels: Gradient of `Beam.kernels` in their order; empty if nobody asks.
     """
 
     modes: np.ndarray
     power: np.ndarray
     background: np.ndarray
     each: np.ndarray
-
-
-@_jit
-def add(a: np.ndarray, out: np.ndarray) -> None:
-    """``out += a``."""
-    for k in range(out.size):
-        out[k] += a[k]
-
-
-@_jit
-def add_power(re: np.ndarray, im: np.ndarray, factor: float, out: np.ndarray) -> None:
-    """``out += factor |re + i im|^2``."""
-    for k in range(out.size):
-        out[k] += factor * (re[k] * re[k] + im[k] * im[k])
+    kernels: np.ndarray
 
 
 @_jit

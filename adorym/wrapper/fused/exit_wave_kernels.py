@@ -1,8 +1,8 @@
 """The exit-wave loss and its adjoints, one pattern after the other, in compiled loops that stay in the cache.
 
 Pictures and spectra are in the order of `strips`: ``(2, size)`` numbers, real and imaginary parts. What the detector
-sees is a spectrum in the far field and a picture in the near field. Scalars arrive in the type of the arrays: one
-float64 among float32 halves the width of a loop.
+sees is a spectrum in the far field and a picture in the near field. A thin object is the last slice of a thick one.
+Scalars arrive in the type of the arrays: one float64 among float32 halves the width of a loop.
 """
 
 from __future__ import annotations
@@ -11,13 +11,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adorym.wrapper.fused.detector_kernels import Asked, Measured, Sums, add, add_power, detect
+from adorym.wrapper.fused.detector_kernels import Asked, Measured, Sums, detect
 from adorym.wrapper.fused.kernels import _inlined, _jit, forget_older
-from adorym.wrapper.fused.lanes import LANES, add_adjoint_product, adjoint_product, outer, product
+from adorym.wrapper.fused.lanes import LANES, outer
+from adorym.wrapper.fused.products import add, add_both, moment, multiply, multiply_conj, pass_back, times_i
+from adorym.wrapper.fused.slice_kernels import (
+    add_transmitted,
+    back_through,
+    slices_from_strips,
+    slices_to_strips,
+    through,
+)
 from adorym.wrapper.fused.strips import (
     BACK,
     LINES,
     LINES_X,
+    NX,
     STRIPS,
     STRIPS_Y,
     THERE,
@@ -26,9 +35,6 @@ from adorym.wrapper.fused.strips import (
     to_strips,
     transform,
 )
-
-# So many numbers are added up in their own precision, these sums in double precision.
-LINE = 512
 
 
 class Beam(NamedTuple):
@@ -41,6 +47,9 @@ class Beam(NamedTuple):
         f_y: ``(size,)`` frequency along y of the numbers of a spectrum, in cycles a pixel; empty without shifts.
         f_x: The same along x.
         transfer: ``(2, size)`` near-field transfer function over the number of pixels; empty in the far field.
+        kernels: ``(1 or slices - 1, 2, size)`` transfer functions from slice to slice over the number of pixels; none
+            for a thin object.
+        segment: Number of slices whose waves are stored; those of others are worked out once more for the gradient.
     """
 
     modes: np.ndarray
@@ -49,61 +58,34 @@ class Beam(NamedTuple):
     f_y: np.ndarray
     f_x: np.ndarray
     transfer: np.ndarray
+    kernels: np.ndarray
+    segment: int
 
 
-# -- complex numbers in two parts, (2, size) ---------------------------------------------------------------------------
-@_jit
-def _product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    for at in range(0, out.shape[1], LANES):
-        product(a, b, out, at)
+class Work(NamedTuple):
+    """Arrays that one pattern after the other is worked on in; p and s stand for pictures and spectra ``(2, size)``.
 
+    Attributes:
+        slices: ``(z, p)`` the object.
+        ramp: ``s`` factors of the shift.
+        probes: ``(m, p)`` waves in front of the last slice.
+        spectra: ``(m, s)`` behind it.
+        waves: ``(m, p or s)`` at the detector.
+        segments: ``(m, z, p)`` waves in front of the slices of the last segment.
+        kept: ``(m, segments - 1, p)`` waves in front of the others.
+        scratch: A picture, and two spectra.
+        spare: ``(1, p)``.
+    """
 
-@_jit
-def _adjoint_product(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    """``conj(a) b``."""
-    for at in range(0, out.shape[1], LANES):
-        adjoint_product(a, b, out, at)
-
-
-@_jit
-def _split(probe: np.ndarray, obj: np.ndarray, g: np.ndarray, g_obj: np.ndarray, g_probe: np.ndarray) -> None:
-    """Adds ``conj(probe) g`` to ``g_obj`` and ``conj(obj) g`` to ``g_probe``."""
-    for at in range(0, g.shape[1], LANES):
-        add_adjoint_product(probe, g, g_obj, at)
-        add_adjoint_product(obj, g, g_probe, at)
-
-
-@_jit
-def _split_in_place(probe: np.ndarray, obj: np.ndarray, g: np.ndarray, g_obj: np.ndarray) -> None:
-    """Adds ``conj(probe) g`` to ``g_obj``; ``conj(obj) g`` replaces ``g``."""
-    for at in range(0, g.shape[1], LANES):
-        add_adjoint_product(probe, g, g_obj, at)
-        adjoint_product(obj, g, g, at)
-
-
-@_jit
-def _turned(a: np.ndarray, rate: np.ndarray, size: float, out: np.ndarray) -> None:
-    """``out = i size rate a``."""
-    a_re, a_im, re, im = a[0], a[1], out[0], out[1]
-    for k in range(re.size):
-        c = size * rate[k]
-        x = -c * a_im[k]
-        im[k] = c * a_re[k]
-        re[k] = x
-
-
-@_jit
-def _moment(a: np.ndarray, b: np.ndarray, f: np.ndarray) -> float:
-    """``sum f Im(conj(a) b)``."""
-    total = 0.0
-    for first in range(0, f.size, LINE):
-        last = min(first + LINE, f.size)
-        a_re, a_im, b_re, b_im = a[0, first:last], a[1, first:last], b[0, first:last], b[1, first:last]
-        weight, part = f[first:last], f[0] * 0
-        for k in range(weight.size):
-            part += weight[k] * (a_re[k] * b_im[k] - a_im[k] * b_re[k])
-        total += part
-    return total
+    slices: np.ndarray
+    ramp: np.ndarray
+    probes: np.ndarray
+    spectra: np.ndarray
+    waves: np.ndarray
+    segments: np.ndarray
+    kept: np.ndarray
+    scratch: tuple[np.ndarray, np.ndarray, np.ndarray]
+    spare: np.ndarray
 
 
 # -- one pattern -------------------------------------------------------------------------------------------------------
@@ -118,28 +100,32 @@ def _ramp(n: int, beam: Beam, grid: Layout, out: np.ndarray) -> None:
 
 
 @_inlined
-def _jacobian(beam: Beam, grid: Layout, seen: tuple, scratch: tuple) -> None:
+def _jacobian(beam: Beam, grid: Layout, work: Work, jacobian: np.ndarray) -> None:
     """``d sqrt(I) / d position`` of every pixel along both axes, but for the factor ``unit / sqrt(I)``."""
-    waves, spectra, jacobian = seen
-    ramp, obj, picture, spectrum, other = scratch
-    two_pi = obj.dtype.type(2 * np.pi)
+    picture, spectrum, other = work.scratch
+    depth, waves = work.slices.shape[0], work.waves
+    two_pi = waves.dtype.type(2 * np.pi)
     near = beam.transfer.size > 0
     jacobian[:] = 0
     for axis in range(2):
         f = beam.f_y if axis == 0 else beam.f_x
         out = jacobian[axis]
         for m in range(waves.shape[0]):
-            _product(beam.modes[m], ramp, spectrum)
-            _turned(spectrum, f, -two_pi, spectrum)
+            multiply(beam.modes[m], work.ramp, spectrum)
+            times_i(spectrum, f, -two_pi, spectrum)
             transform(spectrum, picture, grid, BACK)
-            _product(obj, picture, picture)
+            if depth > 1:
+                through(
+                    work.slices, beam.kernels, grid, picture, picture, (work.spare, work.kept[m, :0], (spectrum, other))
+                )
+            multiply(work.slices[depth - 1], picture, picture)
             transform(picture, spectrum, grid, THERE)
             if near:  # the detector stands still: the wave is shifted back by as much
-                _turned(spectra[m], f, two_pi, other)
+                times_i(work.spectra[m], f, two_pi, other)
                 add(other[0], spectrum[0])
                 add(other[1], spectrum[1])
-                _product(beam.transfer, spectrum, spectrum)
-                _adjoint_product(ramp, spectrum, spectrum)
+                multiply(beam.transfer, spectrum, spectrum)
+                multiply_conj(work.ramp, spectrum, spectrum)
                 transform(spectrum, picture, grid, BACK)
             moved = picture if near else spectrum
             for k in range(out.size):
@@ -147,77 +133,104 @@ def _jacobian(beam: Beam, grid: Layout, seen: tuple, scratch: tuple) -> None:
 
 
 @_inlined
-def _there(beam: Beam, grid: Layout, arrays: tuple, scratch: tuple) -> None:
+def _there(beam: Beam, grid: Layout, work: Work) -> None:
     """The waves at the detector, and their spectra behind the object."""
-    obj, ramp, probes, spectra, waves = arrays
-    picture, spectrum, _ = scratch
-    moving = beam.f_y.size > 0
-    for m in range(probes.shape[0]):
+    picture, spectrum, other = work.scratch
+    depth, moving = work.slices.shape[0], beam.f_y.size > 0
+    for m in range(beam.modes.shape[0]):
         if moving:
-            _product(beam.modes[m], ramp, spectrum)
-            transform(spectrum, probes[m], grid, BACK)
-        _product(obj, probes[m], picture)
-        transform(picture, spectra[m], grid, THERE)
+            multiply(beam.modes[m], work.ramp, spectrum)
+            transform(spectrum, work.probes[m], grid, BACK)
+        if depth > 1:
+            first = work.probes[m] if moving else beam.modes[m]
+            stored = (work.segments[m], work.kept[m], (spectrum, other))
+            through(work.slices, beam.kernels, grid, first, work.probes[m], stored)
+        multiply(work.slices[depth - 1], work.probes[m], picture)
+        transform(picture, work.spectra[m], grid, THERE)
         if beam.transfer.size:
-            _product(beam.transfer, spectra[m], spectrum)
+            multiply(beam.transfer, work.spectra[m], spectrum)
             if moving:
-                _adjoint_product(ramp, spectrum, spectrum)
-            transform(spectrum, waves[m], grid, BACK)
+                multiply_conj(work.ramp, spectrum, spectrum)
+            transform(spectrum, work.waves[m], grid, BACK)
 
 
 @_inlined
-def _from_detector(
-    m: int, beam: Beam, grid: Layout, positions: bool, arrays: tuple, scratch: tuple, each: np.ndarray
-) -> None:
+def _from_detector(m: int, beam: Beam, grid: Layout, positions: bool, work: Work, each: np.ndarray) -> None:
     """The gradient by an exit wave, in the picture; a shift back has its part in the gradient of the position."""
-    _, ramp, _, spectra, waves = arrays
-    picture, spectrum, _ = scratch
+    picture, spectrum, _ = work.scratch
     if beam.transfer.size == 0:
-        transform(waves[m], picture, grid, BACK)
+        transform(work.waves[m], picture, grid, BACK)
         return
-    transform(waves[m], spectrum, grid, THERE)
-    _adjoint_product(beam.transfer, spectrum, spectrum)
+    transform(work.waves[m], spectrum, grid, THERE)
+    multiply_conj(beam.transfer, spectrum, spectrum)
     if beam.f_y.size:
-        _product(ramp, spectrum, spectrum)
+        multiply(work.ramp, spectrum, spectrum)
         if positions:
-            each[0] -= 2 * np.pi * _moment(spectrum, spectra[m], beam.f_y)
-            each[1] -= 2 * np.pi * _moment(spectrum, spectra[m], beam.f_x)
+            each[0] -= 2 * np.pi * moment(spectrum, work.spectra[m], beam.f_y)
+            each[1] -= 2 * np.pi * moment(spectrum, work.spectra[m], beam.f_x)
     transform(spectrum, picture, grid, BACK)
 
 
 @_inlined
-def _back(beam: Beam, grid: Layout, asked: Asked, arrays: tuple, scratch: tuple, results: tuple) -> None:
+def _back(
+    beam: Beam, grid: Layout, asked: Asked, work: Work, g_slices: np.ndarray, sums: Sums, each: np.ndarray
+) -> None:
     """From the gradient by the waves at the detector to that by object, probe and position; the waves are lost.
 
-    A single mode that is not shifted leaves the object's in its own place: the cache has room for little more.
+    A single mode that is not shifted leaves a thin object's in its own place: the cache has room for little more.
     """
-    obj, ramp, probes, _, _ = arrays
-    picture, spectrum, _ = scratch
-    g_obj, g_modes, each = results
-    moving = beam.f_y.size > 0
-    if moving or probes.shape[0] > 1:
-        g_obj[:] = 0
-    for m in range(probes.shape[0]):
-        _from_detector(m, beam, grid, asked.positions, arrays, scratch, each)
-        if not moving:
-            if probes.shape[0] == 1:
-                _split_in_place(obj, probes[m], picture, g_modes[m])
+    picture, spectrum, other = work.scratch
+    g_modes, depth, moving = sums.modes, work.slices.shape[0], beam.f_y.size > 0
+    obj, g_obj = work.slices[depth - 1], g_slices[depth - 1]
+    if moving or g_modes.shape[0] > 1 or depth > 1:
+        for z in range(depth):
+            g_slices[z] = 0
+    for m in range(g_modes.shape[0]):
+        _from_detector(m, beam, grid, asked.positions, work, each)
+        if not moving and depth == 1:
+            if g_modes.shape[0] == 1:
+                pass_back(obj, work.probes[m], picture, g_modes[m])
             else:
-                _split(probes[m], obj, picture, g_obj, g_modes[m])
+                add_both(work.probes[m], obj, picture, g_obj, g_modes[m])
             continue
-        _split_in_place(probes[m], obj, picture, g_obj)
+        pass_back(work.probes[m], obj, picture, g_obj)
+        if depth > 1:
+            stored = (work.segments[m], work.kept[m], (spectrum, other))
+            back_through(work.slices, beam.kernels, grid, picture, (g_slices, sums.kernels), stored)
         if not (asked.probe or asked.positions):
             continue
-        transform(picture, spectrum, grid, THERE)
-        _adjoint_product(ramp, spectrum, spectrum)
-        add(spectrum[0], g_modes[m, 0])
-        add(spectrum[1], g_modes[m, 1])
-        if asked.positions:
-            each[0] -= 2 * np.pi * _moment(beam.modes[m], spectrum, beam.f_y)
-            each[1] -= 2 * np.pi * _moment(beam.modes[m], spectrum, beam.f_x)
+        if moving:
+            transform(picture, spectrum, grid, THERE)
+            multiply_conj(work.ramp, spectrum, spectrum)
+        found = spectrum if moving else picture
+        add(found[0], g_modes[m, 0])
+        add(found[1], g_modes[m, 1])
+        if asked.positions and moving:
+            each[0] -= 2 * np.pi * moment(beam.modes[m], spectrum, beam.f_y)
+            each[1] -= 2 * np.pi * moment(beam.modes[m], spectrum, beam.f_x)
 
 
 # -- all of them -------------------------------------------------------------------------------------------------------
+@_inlined
+def _work(beam: Beam, grid: Layout, depth: int) -> Work:
+    modes, kind, table = beam.modes.shape[0], beam.modes.dtype, grid.table
+    near, moving, deep = beam.transfer.size > 0, beam.f_y.size > 0, depth > 1
+    size_a, size_b = table[LINES] * table[STRIPS] * LANES, table[LINES_X] * table[STRIPS_Y] * LANES
+    length = min(beam.segment, depth - 1)
+    spectra = np.empty((modes, 2, size_b), kind)
+    return Work(
+        np.empty((depth, 2, size_a), kind),
+        np.empty((2, size_b), kind),
+        np.empty((modes, 2, size_a), kind) if moving or deep else beam.modes,
+        spectra,
+        np.empty((modes, 2, size_a), kind) if near else spectra,
+        np.empty((modes, length, 2, size_a), kind),
+        np.empty((modes, (depth - 2) // length if deep else 0, 2, size_a), kind),
+        (np.empty((2, size_a), kind), np.empty((2, size_b), kind), np.empty((2, size_b), kind)),
+        np.empty((1, 2, size_a), kind),
+    )
+
+
 @_jit
 def loss_and_gradients(
     obj: np.ndarray, beam: Beam, seen: Measured, grid: Layout, asked: Asked, g_obj: np.ndarray, sums: Sums
@@ -225,7 +238,7 @@ def loss_and_gradients(
     """The loss summed over patterns, with the gradients of the object windows and what `Sums` collects.
 
     Args:
-        obj: ``(n, y, 2 x)`` windows of the object, real and imaginary parts in turn.
+        obj: ``(n, y, 2 x z)`` windows of the object: for each pixel, the real and imaginary parts of all slices.
         beam: The probe.
         seen: The patterns.
         grid: Where pixels lie.
@@ -233,32 +246,31 @@ def loss_and_gradients(
         g_obj: Result, like ``obj``.
         sums: Results, zero before.
     """
-    modes, kind = beam.modes.shape[0], beam.modes.dtype
+    modes, depth = beam.modes.shape[0], obj.shape[2] // (2 * grid.table[NX])
     near, moving = beam.transfer.size > 0, beam.f_y.size > 0
-    table = grid.table
-    size_a, size_b = table[LINES] * table[STRIPS] * LANES, table[LINES_X] * table[STRIPS_Y] * LANES
-    size = size_a if near else size_b
-    window, g_window, picture = np.empty((2, size_a), kind), np.empty((2, size_a), kind), np.empty((2, size_a), kind)
-    spectrum, other, ramp = np.empty((2, size_b), kind), np.empty((2, size_b), kind), np.empty((2, size_b), kind)
-    probes = np.empty((modes, 2, size_a), kind) if moving else beam.modes
-    spectra = np.empty((modes, 2, size_b), kind)
-    waves = np.empty((modes, 2, size_a), kind) if near else spectra
-    arrays, scratch = (window, ramp, probes, spectra, waves), (picture, spectrum, other)
-    jacobian = np.empty((2, size if asked.position_curvature else 0), kind)
-    found = g_window if moving or modes > 1 else picture
+    work = _work(beam, grid, depth)
+    slices, g_slices, picture = work.slices, np.empty(work.slices.shape, work.slices.dtype), work.scratch[0]
+    jacobian = np.empty((2, work.waves.shape[2] if asked.position_curvature else 0), picture.dtype)
+    found = g_slices[0] if moving or modes > 1 else picture
     total = 0.0
     for n in range(obj.shape[0]):
-        to_strips(obj[n], window, grid)
+        if depth > 1:
+            slices_to_strips(obj[n], slices, grid)
+        else:
+            to_strips(obj[n], slices[0], grid)
         if moving:
-            _ramp(n, beam, grid, ramp)
-        _there(beam, grid, arrays, scratch)
+            _ramp(n, beam, grid, work.ramp)
+        _there(beam, grid, work)
         if asked.position_curvature:
-            _jacobian(beam, grid, (waves, spectra, jacobian), (ramp, window, picture, spectrum, other))
-        total += detect(n, waves, seen, grid, near, jacobian, asked, sums)
+            _jacobian(beam, grid, work, jacobian)
+        total += detect(n, work.waves, seen, grid, near, jacobian, asked, sums)
         if sums.power.size:
-            add_power(window[0], window[1], seen.scale[n], sums.power)
-        _back(beam, grid, asked, arrays, scratch, (g_window, sums.modes, sums.each[n]))
-        from_strips(found, g_obj[n], grid)
+            add_transmitted(slices, seen.scale[n], sums.power)
+        _back(beam, grid, asked, work, g_slices, sums, sums.each[n])
+        if depth > 1:
+            slices_from_strips(g_slices, g_obj[n], grid)
+        else:
+            from_strips(found, g_obj[n], grid)
     return total
 
 

@@ -1,4 +1,4 @@
-r"""The loss of thin-object ptychography with all its adjoints in one pass.
+r"""The loss of ptychography with all its adjoints in one pass, for objects that are thin or made of slices.
 
 .. math::
 
@@ -14,15 +14,17 @@ function, and the shift back :math:`\mathcal S_{-\delta}`, since the detector st
 :math:`\partial L/\partial O_j = \sum_m \overline{\mathcal S P_m}\, g_{jm}` and
 :math:`\partial L/\partial P_m = \sum_j \mathcal S^\dagger[\bar O_j\, g_{jm}]`. Without sub-pixel shifts that is one
 Fourier transform and one inverse an exit wave; with them, two more, from which the gradient of the positions follows
-for nothing in the far field.
+for nothing in the far field. In a thick object the wave passes :math:`\mathcal F^{-1} K_z \mathcal F O_z` in each
+slice but the last, and the gradient passes the adjoint of that; the waves of one pattern are stored meanwhile.
 
 *Curvatures* are the diagonal (object, probe) or 2 x 2 blocks (positions) of the Gauss-Newton matrix of the same loss,
-:math:`q c \sum_m |P_m|^2`, :math:`q c \sum_j |O_j|^2` and :math:`q c\, J^T J` with
-:math:`J = \partial\sqrt I/\partial \delta` and q the loss's second derivative by the amplitude.
+:math:`q c \sum_m |P_m|^2` (of a thin object), :math:`q c \sum_j |O_j|^2` (transmitted by all slices) and
+:math:`q c\, J^T J` with :math:`J = \partial\sqrt I/\partial \delta` and the second derivative q by the amplitude.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +37,9 @@ from adorym.wrapper.fused.noise import FusedNoise
 from adorym.wrapper.fused.shares import shared_out
 
 INPUTS = ("object", "probe", "probe_positions", "intensity_scale", "background")
+KERNELS = "kernels"  # a further input for a thick object
+# Waves of one pattern between slices are all stored if they take no more than this.
+STORED_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -67,15 +72,19 @@ class Detector:
 
 
 def exit_wave_loss(
-    xp: Backend, detector: Detector, wanted: frozenset[str], curvature: frozenset[str]
+    xp: Backend, detector: Detector, wanted: frozenset[str], curvature: frozenset[str], segment: int | None = None
 ) -> Callable[..., tuple[float, tuple, dict[str, np.ndarray]]]:
     """The core for `Backend.fused`, to be called with (object, probe, offsets, scale, background).
+
+    Of a thick object ``(n, y, x, z)`` also with transfer functions ``(1 or z - 1, y, x)`` from slice to slice.
 
     Args:
         xp: Backend, which says how many threads share the patterns.
         detector: Measured data and propagator.
-        wanted: Names (of `INPUTS`) whose gradient is needed.
-        curvature: Names whose curvature is needed.
+        wanted: Names (of `INPUTS` and `KERNELS`) whose gradient is needed.
+        curvature: Names whose curvature is needed; of a thick object not that of the object.
+        segment: Number of slices whose waves are stored at once; those of others are worked out once more for
+            the gradient. As many as fit into `STORED_BYTES`, or the square root of all, if ``None``; 0 for all.
 
     Gradients of what is not wanted may be ``None``.
 
@@ -84,7 +93,7 @@ def exit_wave_loss(
     """
 
     def core(obj: np.ndarray, probe: np.ndarray, *rest: np.ndarray) -> tuple[float, tuple, dict[str, np.ndarray]]:
-        return _Pass(detector, wanted, curvature, (obj, probe, *rest)).run(xp.workers)
+        return _Pass(detector, wanted, curvature, (obj, probe, *rest), segment).run(xp.workers)
 
     return core
 
@@ -93,13 +102,24 @@ class _Pass:
     """One evaluation of the loss."""
 
     def __init__(
-        self, detector: Detector, wanted: frozenset[str], curvature: frozenset[str], inputs: tuple[np.ndarray, ...]
+        self,
+        detector: Detector,
+        wanted: frozenset[str],
+        curvature: frozenset[str],
+        inputs: tuple[np.ndarray, ...],
+        segment: int | None,
     ) -> None:
-        self.detector, self.wanted, self.curvature = detector, wanted, curvature
-        self.obj, self.probe, self.offsets, self.scale, self.background = map(np.ascontiguousarray, inputs)
-        self.shape, self.pixels = self.obj.shape, self.obj.shape[1] * self.obj.shape[2]
+        self.detector, self.wanted, self.curvature, self.inputs = detector, wanted, curvature, len(inputs)
+        arrays = list(map(np.ascontiguousarray, inputs))
+        self.obj, self.probe, self.offsets, self.scale, self.background = arrays[:5]
+        self.shape, self.pixels = self.obj.shape[:3], self.obj.shape[1] * self.obj.shape[2]
+        self.depth = math.prod(self.obj.shape[3:])
         self.real = self.obj.real.dtype
+        self.kernels = arrays[5] if self.depth > 1 else np.zeros((0, *self.shape[1:]), self.obj.dtype)
         self._check()
+        self.segment = segment or self.depth
+        if segment is None and self.depth * self.probe.nbytes > STORED_BYTES:
+            self.segment = math.isqrt(self.depth)
         self.moving = bool("probe_positions" in wanted | curvature or self.offsets.any())
         self.near = detector.transfer is not None
         self.grid = fused.strips.layout(self.shape[1:], self.real.name)
@@ -118,6 +138,7 @@ class _Pass:
             "offsets": self.offsets.shape == (n, 2),
             "scale": self.scale.size in (0, n),
             "background": self.background.size in (0, self.pixels),
+            "kernels": self.kernels.shape[1:] == self.shape[1:] and len(self.kernels) in (1, self.depth - 1),
             "target": self.detector.target.shape[-2:] == self.shape[1:],
             "mask": mask is None or (mask.shape[-2:] == self.shape[1:] and mask.size in (self.pixels, n * self.pixels)),
             "rows": rows is None or (len(rows) == n and np.max(rows, initial=-1) < len(self.detector.target)),
@@ -129,7 +150,7 @@ class _Pass:
     def run(self, workers: int) -> tuple[float, tuple, dict[str, np.ndarray]]:
         """Value, gradients in the order of `INPUTS`, and curvatures."""
         beam, seen, g_obj = self._beam(), self._seen(), np.empty_like(self.obj)
-        each = np.zeros((len(self.obj), 7))
+        each, rows = np.zeros((len(self.obj), 7)), 2 * self.shape[2] * self.depth
 
         def share(part: slice) -> tuple[float, Any]:
             beam_part = beam._replace(ramp_y=beam.ramp_y[part], ramp_x=beam.ramp_x[part])
@@ -137,18 +158,18 @@ class _Pass:
             if len(seen.mask) > 1:
                 seen_part = seen_part._replace(mask=seen.mask[part])
             sums = self._sums(beam, each[part])
-            windows, found = _constant(_real(self.obj[part])), _real(g_obj[part])
+            windows, found = (_real(a[part]).reshape(-1, self.shape[1], rows) for a in (self.obj, g_obj))
             loss = fused.exit_wave_kernels.loss_and_gradients(
-                windows, beam_part, seen_part, self.grid, self.asked, found, sums
+                _constant(windows), beam_part, seen_part, self.grid, self.asked, found, sums
             )
             return loss, sums
 
         done = shared_out(share, len(self.obj), self.obj.size * len(self.probe), workers)
         sums = done[0][1]._replace(each=each)  # of all of them
         for _, other in done[1:]:
-            for total, part in zip(sums[:3], other[:3], strict=True):
+            for total, part in zip((*sums[:3], sums.kernels), (*other[:3], other.kernels), strict=True):
                 total += part
-        gradients = (g_obj, *self._gradients(sums))
+        gradients = (g_obj, *self._gradients(sums))[: self.inputs]
         return self.detector.weight * sum(loss for loss, _ in done), gradients, self._curvatures(sums)
 
     def _beam(self) -> Any:
@@ -167,7 +188,10 @@ class _Pass:
             cycles = -2j * np.pi * self.offsets.astype(np.float64)
             factors = np.exp(cycles[:, :1] * y), np.exp(cycles[:, 1:] * x)
             ramp_y, ramp_x = fused.strips.by_frequency(*factors, self.grid)
-        return fused.exit_wave_kernels.Beam(modes, ramp_y, ramp_x, f_y, f_x, transfer)
+        kernels = np.zeros((len(self.kernels), 2, self.grid.sizes[1]), self.real)
+        for kernel, out in zip(self.kernels, kernels, strict=True):
+            out[:] = self._by_frequency(kernel / self.pixels)
+        return fused.exit_wave_kernels.Beam(modes, ramp_y, ramp_x, f_y, f_x, transfer, kernels, self.segment)
 
     def _seen(self) -> Any:
         """The measured data as the compiled loops take them."""
@@ -198,6 +222,7 @@ class _Pass:
             power=np.zeros(self.grid.sizes[0] if "probe" in self.curvature else 0, self.real),
             background=np.zeros(size if "background" in self.wanted else 0, self.real),
             each=each,
+            kernels=np.zeros_like(beam.kernels) if KERNELS in self.wanted else np.zeros((0, 2, 0), self.real),
         )
 
     # -- pictures and spectra in strips --------------------------------------------------------------------------------
@@ -228,7 +253,7 @@ class _Pass:
     # -- results -------------------------------------------------------------------------------------------------------
     def _gradients(self, sums: Any) -> tuple[np.ndarray | None, ...]:
         """Gradients of all but the object."""
-        g_probe = g_positions = g_scale = g_background = None
+        g_probe = g_positions = g_scale = g_background = g_kernels = None
         if self.asked.probe or (self.asked.positions and self.moving):
             modes = sums.modes
             if self.moving:
@@ -244,7 +269,10 @@ class _Pass:
         if "background" in self.wanted:
             places = fused.strips.picture_places(self.grid) if self.near else fused.strips.spectrum_places(self.grid)
             g_background = (self.detector.weight * sums.background[places]).reshape(self.background.shape)
-        return g_probe, g_positions, g_scale, g_background
+        if KERNELS in self.wanted:
+            found = sums.kernels[..., fused.strips.spectrum_places(self.grid)] / self.real.type(self.pixels)
+            g_kernels = (found[:, 0] + 1j * found[:, 1]).reshape(self.kernels.shape).astype(self.obj.dtype)
+        return g_probe, g_positions, g_scale, g_background, g_kernels
 
     def _curvatures(self, sums: Any) -> dict[str, np.ndarray]:
         q, out = self.detector.curvature, {}
