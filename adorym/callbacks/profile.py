@@ -32,7 +32,7 @@ TRACE_NAME = "trace.json"
 OTHER = "other"
 # Events of the trace; later ones count in the sums only.
 MAX_EVENTS = 200_000
-TRANSFORMS = ("fft", "ifft", "fft2", "ifft2", "fftn", "ifftn", "host_fft2", "host_ifft2")
+TRANSFORMS = ("fft", "ifft", "fft2", "ifft2", "fftn", "ifftn")
 COLLECTIVES = ("sum", "max", "barrier", "broadcast", "gather", "exchange")
 ON_DEVICES = ("sum", "gather", "exchange")
 REPEATS = 3

@@ -115,10 +115,10 @@ class ContrastTransfer(Preconditioner):
         same, weight, alpha, beta = _factors(self, xp, (unknown.shape[0], unknown.shape[1]))
         if beta is None:
             return same * gradient + weight * xp.ifft2(alpha * xp.fft2(weight * gradient))
-        direction = unknown * (1 / xp.sqrt(xp.maximum(xp.abs2(unknown), DARK**2)))  # cheaper than complex division
-        z = xp.fft2(weight * xp.conj(direction) * gradient)
+        direction = unknown * (weight / xp.sqrt(xp.maximum(xp.abs2(unknown), DARK**2)))  # cheaper than complex division
+        z = xp.fft2(xp.conj(direction) * gradient)
         longer = xp.ifft2(alpha * z + beta * xp.conj(_mirrored(xp, z)))
-        return same * gradient + weight * direction * longer
+        return same * gradient + direction * longer
 
 
 @lru_cache(maxsize=4)

@@ -24,7 +24,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-import scipy  # its slow parts load at their first use
 
 from adorym.errors import BackendError
 from adorym.wrapper.host_operation import HostOperation
@@ -357,11 +356,3 @@ class Backend(ABC):
     def workers(self) -> int:
         """Threads among which a core of `fused` shares its work out."""
         return self._threads or 1
-
-    def host_fft2(self, a: np.ndarray) -> np.ndarray:
-        """Unnormalized 2-D transform of a NumPy array by the backend's fastest library, for cores of `fused`."""
-        return scipy.fft.fft2(a, workers=self.workers)
-
-    def host_ifft2(self, a: np.ndarray) -> np.ndarray:
-        """Inverse of `host_fft2` (carries the factor 1/N)."""
-        return scipy.fft.ifft2(a, workers=self.workers)

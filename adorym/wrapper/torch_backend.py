@@ -361,9 +361,3 @@ class TorchBackend(Backend):
     @property
     def workers(self) -> int:
         return torch.get_num_threads()
-
-    def host_fft2(self, a: np.ndarray) -> np.ndarray:
-        return torch.fft.fft2(torch.from_numpy(a)).numpy()
-
-    def host_ifft2(self, a: np.ndarray) -> np.ndarray:
-        return torch.fft.ifft2(torch.from_numpy(a)).numpy()

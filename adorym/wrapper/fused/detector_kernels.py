@@ -13,7 +13,7 @@ import numpy as np
 from adorym.wrapper.fused.kernels import _inlined, _jit, pixel_losses
 from adorym.wrapper.fused.lanes import LANES
 from adorym.wrapper.fused.products import add, add_power
-from adorym.wrapper.fused.strips import LINES, STRIPS, Layout, lay
+from adorym.wrapper.fused.strips import LINES, NX, NY, STRIPS, Layout, lay
 
 
 class Measured(NamedTuple):
@@ -22,7 +22,7 @@ class Measured(NamedTuple):
     Attributes:
         target: ``(any, y x)``.
         rows: ``(n,)`` rows of ``target`` that belong to the patterns.
-        mask: ``(1 or n, y x)`` weights of pixels; ``(1, 0)`` if all numbers of the strips are pixels that count.
+        mask: ``(1 or n, y x)`` weights of pixels; ``(1, 0)`` if all count.
         noise: ``(code, shape, saturated)`` of `noise`.
         sizes: ``(unit, floor, factor)``: the intensity is ``unit`` times the sum of the squares; ``factor`` times the
             slope multiplies the waves.
@@ -95,6 +95,15 @@ def _weighted(mask: np.ndarray, slope: np.ndarray, value: np.ndarray) -> None:
 
 
 @_inlined
+def _nothing_beyond(width: int, slope: np.ndarray, value: np.ndarray) -> None:
+    """What is beyond the pixels of the last strip counts for nothing."""
+    for line in range(0, slope.size, LANES):
+        for k in range(line + width, line + LANES):
+            slope[k] = 0
+            value[k] = 0
+
+
+@_inlined
 def _by_scale(
     intensity: np.ndarray, slope: np.ndarray, background: np.ndarray, mask: np.ndarray, floor: float, each: np.ndarray
 ) -> None:
@@ -136,22 +145,14 @@ def detect(
     unit, floor, factor = seen.sizes
     scale, each, image, total = seen.scale[n], sums.each[n], seen.target[seen.rows[n]], 0.0
     axis, kind = (0 if near else 1), waves.dtype
-    size = grid.table[LINES + axis] * LANES
-    pixels = np.empty((6, size), kind)
-    target, mask, background, intensity, slope, value = (
-        pixels[0],
-        pixels[1],
-        pixels[2],
-        pixels[3],
-        pixels[4],
-        pixels[5],
-    )
-    target[:], mask[:], background[:] = 1, 0 if seen.mask.size else 1, 0
+    size = grid.table[NY + axis] * LANES
+    target, mask, background = np.ones(size, kind), np.ones(size, kind), np.zeros(size, kind)
+    intensity, slope, value = np.empty(size, kind), np.empty(size, kind), np.empty(size, kind)
     for strip in range(grid.table[STRIPS + axis]):
-        first, last = strip * size, (strip + 1) * size
+        first, width = strip * grid.table[LINES + axis] * LANES, grid.table[NX - axis] - strip * LANES
+        last = first + size
         lay(image, not near, strip, target, grid)
         if seen.mask.size:
-            mask[:] = 0
             lay(seen.mask[n if seen.mask.shape[0] > 1 else 0], not near, strip, mask, grid)
         if seen.background.size:
             lay(seen.background, not near, strip, background, grid)
@@ -159,6 +160,8 @@ def detect(
         pixel_losses(intensity, target, seen.noise, floor, slope, value)
         if seen.mask.size:
             _weighted(mask, slope, value)
+        if width < LANES:
+            _nothing_beyond(width, slope, value)
         part = floor * 0
         for k in range(size):
             part += value[k]

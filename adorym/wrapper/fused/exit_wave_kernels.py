@@ -217,17 +217,17 @@ def _work(beam: Beam, grid: Layout, depth: int) -> Work:
     near, moving, deep = beam.transfer.size > 0, beam.f_y.size > 0, depth > 1
     size_a, size_b = table[LINES] * table[STRIPS] * LANES, table[LINES_X] * table[STRIPS_Y] * LANES
     length = min(beam.segment, depth - 1)
-    spectra = np.empty((modes, 2, size_b), kind)
+    spectra = np.zeros((modes, 2, size_b), kind)
     return Work(
-        np.empty((depth, 2, size_a), kind),
-        np.empty((2, size_b), kind),
-        np.empty((modes, 2, size_a), kind) if moving or deep else beam.modes,
+        np.zeros((depth, 2, size_a), kind),
+        np.zeros((2, size_b), kind),
+        np.zeros((modes, 2, size_a), kind) if moving or deep else beam.modes,
         spectra,
-        np.empty((modes, 2, size_a), kind) if near else spectra,
-        np.empty((modes, length, 2, size_a), kind),
-        np.empty((modes, (depth - 2) // length if deep else 0, 2, size_a), kind),
-        (np.empty((2, size_a), kind), np.empty((2, size_b), kind), np.empty((2, size_b), kind)),
-        np.empty((1, 2, size_a), kind),
+        np.zeros((modes, 2, size_a), kind) if near else spectra,
+        np.zeros((modes, length, 2, size_a), kind),
+        np.zeros((modes, (depth - 2) // length if deep else 0, 2, size_a), kind),
+        (np.zeros((2, size_a), kind), np.zeros((2, size_b), kind), np.zeros((2, size_b), kind)),
+        np.zeros((1, 2, size_a), kind),
     )
 
 
@@ -249,8 +249,8 @@ def loss_and_gradients(
     modes, depth = beam.modes.shape[0], obj.shape[2] // (2 * grid.table[NX])
     near, moving = beam.transfer.size > 0, beam.f_y.size > 0
     work = _work(beam, grid, depth)
-    slices, g_slices, picture = work.slices, np.empty(work.slices.shape, work.slices.dtype), work.scratch[0]
-    jacobian = np.empty((2, work.waves.shape[2] if asked.position_curvature else 0), picture.dtype)
+    slices, g_slices, picture = work.slices, np.zeros(work.slices.shape, work.slices.dtype), work.scratch[0]
+    jacobian = np.zeros((2, work.waves.shape[2] if asked.position_curvature else 0), picture.dtype)
     found = g_slices[0] if moving or modes > 1 else picture
     total = 0.0
     for n in range(obj.shape[0]):

@@ -199,11 +199,9 @@ class _Pass:
         # |D psi|^2 = unit |raw wave|^2: the far-field transform is left unnormalized, its scale is folded in here.
         unit = 1.0 if self.near else 1.0 / self.pixels
         rows = np.arange(n) if data.rows is None else np.ascontiguousarray(data.rows, np.int64)
-        padded = self.grid.sizes[0] > self.pixels or self.grid.sizes[1] > self.pixels
+        mask = np.zeros((1, 0), self.real)
         if data.mask is not None:
             mask = np.ascontiguousarray(data.mask, self.real).reshape(-1, self.pixels)
-        else:  # what is beyond the pixels of the last strip must not count
-            mask = np.ones((1, self.pixels), self.real) if padded else np.zeros((1, 0), self.real)
         noise = (data.noise.code, self.real.type(data.noise.shape), self.real.type(data.noise.saturated))
         return fused.exit_wave_kernels.Measured(
             target=_constant(np.ascontiguousarray(data.target, self.real).reshape(-1, self.pixels)),
@@ -227,7 +225,7 @@ class _Pass:
 
     # -- pictures and spectra in strips --------------------------------------------------------------------------------
     def _in_strips(self, pictures: np.ndarray) -> np.ndarray:
-        out = np.empty((len(pictures), 2, self.grid.sizes[0]), self.real)
+        out = np.zeros((len(pictures), 2, self.grid.sizes[0]), self.real)
         for picture, strips in zip(_constant(_real(pictures)), out, strict=True):
             fused.strips.to_strips(picture, strips, self.grid)
         return out
@@ -245,7 +243,7 @@ class _Pass:
         return out
 
     def _transformed(self, pictures: np.ndarray) -> np.ndarray:
-        out = np.empty((len(pictures), 2, self.grid.sizes[1]), self.real)
+        out = np.zeros((len(pictures), 2, self.grid.sizes[1]), self.real)
         for picture, spectrum in zip(pictures, out, strict=True):
             fused.strips.transform(picture, spectrum, self.grid, fused.strips.THERE)
         return out
@@ -257,7 +255,7 @@ class _Pass:
         if self.asked.probe or (self.asked.positions and self.moving):
             modes = sums.modes
             if self.moving:
-                modes = np.empty((len(modes), 2, self.grid.sizes[0]), self.real)
+                modes = np.zeros((len(modes), 2, self.grid.sizes[0]), self.real)
                 for spectrum, picture in zip(sums.modes, modes, strict=True):
                     fused.strips.transform(spectrum, picture, self.grid, fused.strips.BACK)
                 modes /= self.real.type(self.pixels)

@@ -1,5 +1,7 @@
 """Loops of the near-field hologram, compiled by numba: factorized transfer functions, images read between pixels.
 
+Waves and their spectra are in the order of `strips`, images are not.
+
 An affine map moves on by almost one pixel from one detector pixel to the next, so that along a row the integer parts
 of the positions run for dozens of pixels side by side. `interpolate` and its adjoint work run by run: within one all
 arrays are contiguous, and LLVM vectorizes. Maps far from the identity have shorter runs and are right as well.
@@ -15,55 +17,87 @@ from __future__ import annotations
 import numpy as np
 
 from adorym.wrapper.fused.kernels import _jit, pixel_losses
+from adorym.wrapper.fused.lanes import LANES, outer, product, transpose
+from adorym.wrapper.fused.strips import LINES, LINES_X, STRIPS, STRIPS_Y, Layout
 
 # Pole of the recursive filter, and samples after which its power is below rounding.
 POLE, HORIZON = float(np.sqrt(3.0) - 2.0), 28
-# Rows that are filtered side by side.
-BLOCK = 16
 
 
 @_jit
-def modulate(spectrum: np.ndarray, h_y: np.ndarray, h_x: np.ndarray, out: np.ndarray) -> None:
-    """``out[y, x] = h_y[y] h_x[x] spectrum[y, x]``, complex."""
-    for y in range(spectrum.shape[0]):
-        h = h_y[y]
-        row, target = spectrum[y], out[y]
-        for x in range(row.size):
-            target[x] = row[x] * (h * h_x[x])
+def modulate(spectrum: np.ndarray, lanes: np.ndarray, lines: np.ndarray, out: np.ndarray, grid: Layout) -> None:
+    """``out = h spectrum``, with the transfer function ``h`` as `strips.by_frequency` has it."""
+    for strip in range(grid.table[STRIPS_Y]):
+        for line in range(grid.table[LINES_X]):
+            at = (strip * grid.table[LINES_X] + line) * LANES
+            outer(lanes, strip * LANES, lines, 2 * line, out, at)
+            product(spectrum, out, out, at)
 
 
 @_jit
-def demodulate(
-    gradient: np.ndarray, spectrum: np.ndarray, h: tuple, rate: tuple, out: np.ndarray, with_rate: bool
-) -> float:
+def demodulate(gradient: np.ndarray, spectrum: np.ndarray, h: tuple, rate: tuple, out: np.ndarray) -> float:
     """``out += conj(h) gradient``; returns ``Re sum conj(gradient) (-i rate) h spectrum``, the slope by the distance.
 
-    ``h`` and ``rate`` hold a vector an axis: the transfer function is their product, the phase rate their sum.
+    ``h`` and ``rate`` hold factors by lanes and by lines: the transfer function is their product, the phase rate their
+    sum.
     """
-    h_y, h_x = h
-    r_y, r_x = rate
+    (lanes, lines), (rate_y, rate_x) = h, rate
     total = 0.0
-    for y in range(gradient.shape[0]):
-        g, f, target = gradient[y], spectrum[y], out[y]
-        hy, ry = h_y[y].conjugate(), r_y[y]
-        part = ry - ry
-        for x in range(g.size):
-            back = g[x] * (hy * h_x[x].conjugate())
-            target[x] += back
-            if with_rate:
+    for strip in range(rate_y.size // LANES):
+        begin, end = strip * LANES, (strip + 1) * LANES
+        h_re, h_im, r_y = lanes[0, begin:end], lanes[1, begin:end], rate_y[begin:end]
+        for line in range(rate_x.size):
+            first = (strip * rate_x.size + line) * LANES
+            last = first + LANES
+            g_re, g_im, to_re, to_im = (
+                gradient[0, first:last],
+                gradient[1, first:last],
+                out[0, first:last],
+                out[1, first:last],
+            )
+            f_re, f_im = spectrum[0, first:last], spectrum[1, first:last]
+            x_re, x_im, r_x = lines[2 * line], lines[2 * line + 1], rate_x[line]
+            part = r_x - r_x
+            for k in range(LANES):
+                re, im = h_re[k] * x_re - h_im[k] * x_im, h_re[k] * x_im + h_im[k] * x_re
+                b_re, b_im = re * g_re[k] + im * g_im[k], re * g_im[k] - im * g_re[k]
+                to_re[k] += b_re
+                to_im[k] += b_im
                 # Re(conj(b) (-i) f) = Im(conj(b) f), b = conj(h) g
-                part += (ry + r_x[x]) * (back.real * f[x].imag - back.imag * f[x].real)
-        total += part
+                part += (r_y[k] + r_x) * (b_re * f_im[k] - b_im * f_re[k])
+            total += part
     return total
 
 
 @_jit
-def intensity(wave: np.ndarray, out: np.ndarray) -> None:
-    """``|wave|^2``."""
-    for y in range(wave.shape[0]):
-        row, target = wave[y], out[y]
-        for x in range(row.size):
-            target[x] = row[x].real * row[x].real + row[x].imag * row[x].imag
+def intensity(wave: np.ndarray, grid: Layout, corner: tuple, out: np.ndarray) -> None:
+    """``|wave|^2`` ``(y, x)`` of the part of a wave in strips that begins at the pixel ``corner``."""
+    (top, left), (height, width) = corner, out.shape
+    for strip in range(left // LANES, -(-(left + width) // LANES)):
+        first, last = max(strip * LANES, left), min((strip + 1) * LANES, left + width)
+        for y in range(height):
+            at = (strip * grid.table[LINES] + top + y) * LANES + first - strip * LANES
+            re, im, target = (
+                wave[0, at : at + last - first],
+                wave[1, at : at + last - first],
+                out[y, first - left : last - left],
+            )
+            for x in range(target.size):
+                target[x] = re[x] * re[x] + im[x] * im[x]
+
+
+@_jit
+def times_slope(wave: np.ndarray, grid: Layout, slope: np.ndarray) -> None:
+    """``wave *= 2 slope``: the gradient by a wave in strips from that by its intensity ``(Y, X)``, in place."""
+    for strip in range(grid.table[STRIPS]):
+        first = strip * LANES
+        last = min(first + LANES, slope.shape[1])
+        for y in range(slope.shape[0]):
+            at = (strip * grid.table[LINES] + y) * LANES
+            re, im, s = wave[0, at : at + last - first], wave[1, at : at + last - first], slope[y, first:last]
+            for x in range(s.size):
+                re[x] *= 2 * s[x]
+                im[x] *= 2 * s[x]
 
 
 @_jit
@@ -75,15 +109,6 @@ def misfit(intensity: np.ndarray, target: np.ndarray, noise: tuple, floor: float
             pixel_losses(intensity[n, y], target[n, y], noise, floor, slope[n, y], value)
             total += value.sum()
     return total
-
-
-@_jit
-def times_slope(wave: np.ndarray, slope: np.ndarray) -> None:
-    """``wave *= 2 slope``: the gradient by the wave from that by its intensity, in place."""
-    for y in range(wave.shape[0]):
-        row, s = wave[y], slope[y]
-        for x in range(row.size):
-            row[x] *= 2 * s[x]
 
 
 @_jit
@@ -118,19 +143,35 @@ def _filter_along_y(image: np.ndarray, pole: float, gain: float) -> None:
 
 
 @_jit
+def _turn(image: np.ndarray, top: int, block: np.ndarray, table: np.ndarray, back: bool) -> None:
+    """`LANES` rows of an image, from ``top`` on, to the columns of a block ``(n, LANES)``; or back."""
+    rows, n = image.shape
+    high, flat, columns = min(LANES, rows - top), image.reshape(-1), block.reshape(-1)
+    whole = n // LANES * LANES if high == LANES else 0
+    for x in range(0, whole, LANES):
+        if back:
+            transpose(columns, x * LANES, table, LANES, flat, top * n + x, 0)
+        else:
+            transpose(flat, top * n + x, table, 0, columns, x * LANES, LANES)
+    for x in range(whole, n):
+        for y in range(high):
+            if back:
+                image[top + y, x] = block[x, y]
+            else:
+                block[x, y] = image[top + y, x]
+
+
+@_jit
 def _filter_along_x(image: np.ndarray, pole: float, gain: float) -> None:
     rows, n = image.shape
-    block = np.zeros((n, BLOCK), image.dtype)
-    for top in range(0, rows, BLOCK):
-        high = min(BLOCK, rows - top)
+    block, table = np.zeros((n, LANES), image.dtype), np.empty(2 * LANES, np.int64)
+    for k in range(LANES):
+        table[k], table[LANES + k] = k * n, k * LANES
+    for top in range(0, rows, LANES):
         # Each step waits for the one before: several rows side by side keep the processor busy.
-        for x in range(n):
-            for y in range(high):
-                block[x, y] = image[top + y, x]
+        _turn(image, top, block, table, False)
         _filter_along_y(block, pole, gain)
-        for y in range(high):
-            for x in range(n):
-                image[top + y, x] = block[x, y]
+        _turn(image, top, block, table, True)
 
 
 def to_spline(image: np.ndarray) -> None:

@@ -103,9 +103,6 @@ def add_transmitted(slices: np.ndarray, factor: float, out: np.ndarray) -> None:
 def slices_to_strips(window: np.ndarray, out: np.ndarray, grid: Layout) -> None:
     """A thick window ``(y, 2 x z)``, for each pixel real and imaginary part of every slice, to ``(z, 2, size)``."""
     ny, nx, lines, depth = grid.table[NY], grid.table[NX], grid.table[LINES], out.shape[0]
-    if lines > ny or nx % LANES:
-        for z in range(depth):
-            out[z] = 0
     for strip in range(grid.table[STRIPS]):
         first = strip * LANES
         wide = min(LANES, nx - first)
