@@ -183,15 +183,30 @@ def to_spline(image: np.ndarray) -> None:
 
 
 @_jit
+def _line(mapped: np.ndarray, y: int, size: tuple, axis: int) -> tuple:
+    """Position along an axis of the image of the first pixel of the detector's row ``y``, and that of each next one."""
+    image, (rows, columns) = size
+    start = mapped[3 * axis] * (y - (rows - 1) / 2) + mapped[3 * axis + 2] + (image[axis] - 1) / 2
+    step = mapped[3 * axis + 1]
+    return start - step * (columns - 1) / 2, step
+
+
+@_jit
+def _stop_at_edges(mapped: np.ndarray, y: int, size: tuple, axis: int, slope: np.ndarray) -> None:
+    """Positions beyond the image's edge are those of its edge, wherever the map moves them."""
+    start, step = _line(mapped, y, size, axis)
+    for x in range(slope.size):
+        position = start + step * x
+        if position < 1.0 or position > size[0][axis] - 2.0:
+            slope[x] = 0
+
+
+@_jit
 def _places(mapped: np.ndarray, y: int, size: tuple, whole: np.ndarray, part: np.ndarray) -> None:
     """Pixels and fractions ``(2, x)`` of the positions in the image of the detector's row ``y``."""
-    (height, width), (rows, columns) = size
-    r_y = y - (rows - 1) / 2
     for axis in range(2):
-        n = height if axis == 0 else width
-        start = mapped[3 * axis] * r_y + mapped[3 * axis + 2] + (n - 1) / 2
-        step = mapped[3 * axis + 1]
-        start -= step * (columns - 1) / 2
+        n, columns = size[0][axis], size[1][1]
+        start, step = _line(mapped, y, size, axis)
         pixel, fraction = whole[axis], part[axis]
         for x in range(columns):
             position = min(max(start + step * x, 1.0), n - 2.0)
@@ -360,6 +375,7 @@ def interpolate_adjoint(
             start = end
         if with_map:
             for axis, slope in enumerate((v_y, v_x)):
+                _stop_at_edges(mapped, y, size, axis, slope)
                 plain, along = _moments(upstream[y], slope, r_x)
                 g_mapped[3 * axis] += plain * r_y
                 g_mapped[3 * axis + 1] += along
