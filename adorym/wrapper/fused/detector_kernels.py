@@ -45,21 +45,22 @@ class Asked(NamedTuple):
     probe: bool
     positions: bool
     scale: bool
-    position_curvature: bool
 
 
 class Sums(NamedTuple):
     """Results that several patterns add to, and those of each.
 
     Attributes:
+        windows: Gradient of the windows of the object, and of their shape.
         modes: ``(m, 2, size)`` gradient of `Beam.modes` in their order.
         power: ``(size,)`` intensity that the object transmits, times the scales; empty if nobody asks.
         background: ``(size,)`` sum of the slopes; empty if nobody asks.
         each: ``(n, 7)`` gradient of the position (y, x), sums over pixels of slope times signal and of squared signal
             over the intensity, and the curvature of the position (yy, yx, xx).
-        kernels: Gradient of `Beam.kernels` in their order; empty if nobody asks.
+        kernels: Gradient of the transfer functions between slices in their order; empty if nobody asks.
     """
 
+    windows: np.ndarray
     modes: np.ndarray
     power: np.ndarray
     background: np.ndarray
@@ -139,7 +140,14 @@ def _by_position(
 
 @_inlined
 def detect(
-    n: int, waves: np.ndarray, seen: Measured, grid: Layout, near: bool, jacobian: np.ndarray, asked: Asked, sums: Sums
+    n: int,
+    waves: np.ndarray,
+    seen: Measured,
+    grid: Layout,
+    near: bool,
+    jacobian: np.ndarray | None,
+    asked: Asked,
+    sums: Sums,
 ) -> float:
     """The loss of one pattern; the waves are multiplied by its slope."""
     unit, floor, factor = seen.sizes
@@ -168,7 +176,7 @@ def detect(
         total += part
         if asked.scale:
             _by_scale(intensity, slope, background, mask, floor, each)
-        if jacobian.size:
+        if jacobian is not None:
             _by_position(jacobian[:, first:last], intensity, mask, unit * scale, floor, each)
         if sums.background.size:
             add(slope, sums.background[first:last])

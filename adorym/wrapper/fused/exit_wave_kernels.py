@@ -14,7 +14,7 @@ import numpy as np
 from adorym.wrapper.fused.detector_kernels import Asked, Measured, Sums, detect
 from adorym.wrapper.fused.kernels import _inlined, _jit, forget_older
 from adorym.wrapper.fused.lanes import LANES, outer
-from adorym.wrapper.fused.products import add, add_both, moment, multiply, multiply_conj, pass_back, times_i
+from adorym.wrapper.fused.products import add, add_both, add_power, moment, multiply, multiply_conj, pass_back, times_i
 from adorym.wrapper.fused.slice_kernels import (
     add_transmitted,
     back_through,
@@ -47,8 +47,6 @@ class Beam(NamedTuple):
         f_y: ``(size,)`` frequency along y of the numbers of a spectrum, in cycles a pixel; empty without shifts.
         f_x: The same along x.
         transfer: ``(2, size)`` near-field transfer function over the number of pixels; empty in the far field.
-        kernels: ``(1 or slices - 1, 2, size)`` transfer functions from slice to slice over the number of pixels; none
-            for a thin object.
         segment: Number of slices whose waves are stored; those of others are worked out once more for the gradient.
     """
 
@@ -58,8 +56,10 @@ class Beam(NamedTuple):
     f_y: np.ndarray
     f_x: np.ndarray
     transfer: np.ndarray
-    kernels: np.ndarray
     segment: int
+
+
+Optional = np.ndarray | None
 
 
 class Work(NamedTuple):
@@ -100,7 +100,7 @@ def _ramp(n: int, beam: Beam, grid: Layout, out: np.ndarray) -> None:
 
 
 @_inlined
-def _jacobian(beam: Beam, grid: Layout, work: Work, jacobian: np.ndarray) -> None:
+def _jacobian(beam: Beam, kernels: Optional, grid: Layout, work: Work, jacobian: np.ndarray) -> None:
     """``d sqrt(I) / d position`` of every pixel along both axes, but for the factor ``unit / sqrt(I)``."""
     picture, spectrum, other = work.scratch
     depth, waves = work.slices.shape[0], work.waves
@@ -114,10 +114,8 @@ def _jacobian(beam: Beam, grid: Layout, work: Work, jacobian: np.ndarray) -> Non
             multiply(beam.modes[m], work.ramp, spectrum)
             times_i(spectrum, f, -two_pi, spectrum)
             transform(spectrum, picture, grid, BACK)
-            if depth > 1:
-                through(
-                    work.slices, beam.kernels, grid, picture, picture, (work.spare, work.kept[m, :0], (spectrum, other))
-                )
+            if kernels is not None:
+                through(work.slices, kernels, grid, picture, picture, (work.spare, work.kept[m, :0], (spectrum, other)))
             multiply(work.slices[depth - 1], picture, picture)
             transform(picture, spectrum, grid, THERE)
             if near:  # the detector stands still: the wave is shifted back by as much
@@ -133,7 +131,7 @@ def _jacobian(beam: Beam, grid: Layout, work: Work, jacobian: np.ndarray) -> Non
 
 
 @_inlined
-def _there(beam: Beam, grid: Layout, work: Work) -> None:
+def _there(beam: Beam, kernels: Optional, grid: Layout, work: Work) -> None:
     """The waves at the detector, and their spectra behind the object."""
     picture, spectrum, other = work.scratch
     depth, moving = work.slices.shape[0], beam.f_y.size > 0
@@ -141,10 +139,10 @@ def _there(beam: Beam, grid: Layout, work: Work) -> None:
         if moving:
             multiply(beam.modes[m], work.ramp, spectrum)
             transform(spectrum, work.probes[m], grid, BACK)
-        if depth > 1:
+        if kernels is not None:
             first = work.probes[m] if moving else beam.modes[m]
             stored = (work.segments[m], work.kept[m], (spectrum, other))
-            through(work.slices, beam.kernels, grid, first, work.probes[m], stored)
+            through(work.slices, kernels, grid, first, work.probes[m], stored)
         multiply(work.slices[depth - 1], work.probes[m], picture)
         transform(picture, work.spectra[m], grid, THERE)
         if beam.transfer.size:
@@ -173,14 +171,15 @@ def _from_detector(m: int, beam: Beam, grid: Layout, positions: bool, work: Work
 
 @_inlined
 def _back(
-    beam: Beam, grid: Layout, asked: Asked, work: Work, g_slices: np.ndarray, sums: Sums, each: np.ndarray
+    n: int, beam: Beam, kernels: Optional, grid: Layout, asked: Asked, work: Work, g_slices: np.ndarray, sums: Sums
 ) -> None:
     """From the gradient by the waves at the detector to that by object, probe and position; the waves are lost.
 
     A single mode that is not shifted leaves a thin object's in its own place: the cache has room for little more.
     """
     picture, spectrum, other = work.scratch
-    g_modes, depth, moving = sums.modes, work.slices.shape[0], beam.f_y.size > 0
+    g_modes, each = sums.modes, sums.each[n]
+    depth, moving = work.slices.shape[0], beam.f_y.size > 0
     obj, g_obj = work.slices[depth - 1], g_slices[depth - 1]
     if moving or g_modes.shape[0] > 1 or depth > 1:
         for z in range(depth):
@@ -194,9 +193,9 @@ def _back(
                 add_both(work.probes[m], obj, picture, g_obj, g_modes[m])
             continue
         pass_back(work.probes[m], obj, picture, g_obj)
-        if depth > 1:
+        if kernels is not None:
             stored = (work.segments[m], work.kept[m], (spectrum, other))
-            back_through(work.slices, beam.kernels, grid, picture, (g_slices, sums.kernels), stored)
+            back_through(work.slices, kernels, grid, picture, (g_slices, sums.kernels), stored)
         if not (asked.probe or asked.positions):
             continue
         if moving:
@@ -233,44 +232,57 @@ def _work(beam: Beam, grid: Layout, depth: int) -> Work:
 
 @_jit
 def loss_and_gradients(
-    obj: np.ndarray, beam: Beam, seen: Measured, grid: Layout, asked: Asked, g_obj: np.ndarray, sums: Sums
+    obj: np.ndarray,
+    beam: Beam,
+    kernels: Optional,
+    seen: Measured,
+    grid: Layout,
+    asked: Asked,
+    jacobian: Optional,
+    sums: Sums,
 ) -> float:
-    """The loss summed over patterns, with the gradients of the object windows and what `Sums` collects.
+    """The loss summed over patterns, with the gradients that `Sums` collects.
+
+    What an argument that is ``None`` stands for is not compiled either.
 
     Args:
         obj: ``(n, y, 2 x z)`` windows of the object: for each pixel, the real and imaginary parts of all slices.
         beam: The probe.
+        kernels: ``(1 or slices - 1, 2, size)`` transfer functions from slice to slice over the number of pixels;
+            ``None`` for a thin object.
         seen: The patterns.
         grid: Where pixels lie.
         asked: What is to be worked out.
-        g_obj: Result, like ``obj``.
+        jacobian: ``(2, size)`` scratch for the curvature of positions; ``None`` if nobody asks.
         sums: Results, zero before.
     """
     modes, depth = beam.modes.shape[0], obj.shape[2] // (2 * grid.table[NX])
     near, moving = beam.transfer.size > 0, beam.f_y.size > 0
     work = _work(beam, grid, depth)
     slices, g_slices, picture = work.slices, np.zeros(work.slices.shape, work.slices.dtype), work.scratch[0]
-    jacobian = np.zeros((2, work.waves.shape[2] if asked.position_curvature else 0), picture.dtype)
     found = g_slices[0] if moving or modes > 1 else picture
     total = 0.0
     for n in range(obj.shape[0]):
-        if depth > 1:
-            slices_to_strips(obj[n], slices, grid)
-        else:
+        if kernels is None:
             to_strips(obj[n], slices[0], grid)
+        else:
+            slices_to_strips(obj[n], slices, grid)
         if moving:
             _ramp(n, beam, grid, work.ramp)
-        _there(beam, grid, work)
-        if asked.position_curvature:
-            _jacobian(beam, grid, work, jacobian)
+        _there(beam, kernels, grid, work)
+        if jacobian is not None:
+            _jacobian(beam, kernels, grid, work, jacobian)
         total += detect(n, work.waves, seen, grid, near, jacobian, asked, sums)
         if sums.power.size:
-            add_transmitted(slices, seen.scale[n], sums.power)
-        _back(beam, grid, asked, work, g_slices, sums, sums.each[n])
-        if depth > 1:
-            slices_from_strips(g_slices, g_obj[n], grid)
+            if kernels is None:
+                add_power(slices[0, 0], slices[0, 1], seen.scale[n], sums.power)
+            else:
+                add_transmitted(slices, seen.scale[n], sums.power)
+        _back(n, beam, kernels, grid, asked, work, g_slices, sums)
+        if kernels is None:
+            from_strips(found, sums.windows[n], grid)
         else:
-            from_strips(found, g_obj[n], grid)
+            slices_from_strips(g_slices, sums.windows[n], grid)
     return total
 
 

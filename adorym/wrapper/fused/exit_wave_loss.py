@@ -127,7 +127,6 @@ class _Pass:
             probe="probe" in wanted,
             positions="probe_positions" in wanted,
             scale="intensity_scale" in wanted | curvature,
-            position_curvature="probe_positions" in curvature,
         )
 
     def _check(self) -> None:
@@ -149,25 +148,29 @@ class _Pass:
 
     def run(self, workers: int) -> tuple[float, tuple, dict[str, np.ndarray]]:
         """Value, gradients in the order of `INPUTS`, and curvatures."""
-        beam, seen, g_obj = self._beam(), self._seen(), np.empty_like(self.obj)
-        each, rows = np.zeros((len(self.obj), 7)), 2 * self.shape[2] * self.depth
+        beam, kernels, seen = self._beam(), self._kernels(), self._seen()
+        g_obj, each = np.empty_like(self.obj), np.zeros((len(self.obj), 7))
 
         def share(part: slice) -> tuple[float, Any]:
             beam_part = beam._replace(ramp_y=beam.ramp_y[part], ramp_x=beam.ramp_x[part])
             seen_part = seen._replace(rows=seen.rows[part], scale=seen.scale[part])
             if len(seen.mask) > 1:
                 seen_part = seen_part._replace(mask=seen.mask[part])
-            sums = self._sums(beam, each[part])
-            windows, found = (_real(a[part]).reshape(-1, self.shape[1], rows) for a in (self.obj, g_obj))
+            windows, found = (
+                _real(a[part]).reshape(-1, a.shape[1], 2 * math.prod(a.shape[2:])) for a in (self.obj, g_obj)
+            )
+            sums, jacobian = self._sums(found, beam, kernels, each[part]), None
+            if "probe_positions" in self.curvature:
+                jacobian = np.zeros((2, self.grid.sizes[0 if self.near else 1]), self.real)
             loss = fused.exit_wave_kernels.loss_and_gradients(
-                _constant(windows), beam_part, seen_part, self.grid, self.asked, found, sums
+                _constant(windows), beam_part, kernels, seen_part, self.grid, self.asked, jacobian, sums
             )
             return loss, sums
 
         done = shared_out(share, len(self.obj), self.obj.size * len(self.probe), workers)
         sums = done[0][1]._replace(each=each)  # of all of them
         for _, other in done[1:]:
-            for total, part in zip((*sums[:3], sums.kernels), (*other[:3], other.kernels), strict=True):
+            for total, part in zip((*sums[1:4], sums.kernels), (*other[1:4], other.kernels), strict=True):
                 total += part
         gradients = (g_obj, *self._gradients(sums))[: self.inputs]
         return self.detector.weight * sum(loss for loss, _ in done), gradients, self._curvatures(sums)
@@ -188,10 +191,16 @@ class _Pass:
             cycles = -2j * np.pi * self.offsets.astype(np.float64)
             factors = np.exp(cycles[:, :1] * y), np.exp(cycles[:, 1:] * x)
             ramp_y, ramp_x = fused.strips.by_frequency(*factors, self.grid)
-        kernels = np.zeros((len(self.kernels), 2, self.grid.sizes[1]), self.real)
-        for kernel, out in zip(self.kernels, kernels, strict=True):
-            out[:] = self._by_frequency(kernel / self.pixels)
-        return fused.exit_wave_kernels.Beam(modes, ramp_y, ramp_x, f_y, f_x, transfer, kernels, self.segment)
+        return fused.exit_wave_kernels.Beam(modes, ramp_y, ramp_x, f_y, f_x, transfer, self.segment)
+
+    def _kernels(self) -> np.ndarray | None:
+        """Transfer functions from slice to slice, in strips."""
+        if self.depth == 1:
+            return None
+        out = np.zeros((len(self.kernels), 2, self.grid.sizes[1]), self.real)
+        for kernel, parts in zip(self.kernels, out, strict=True):
+            parts[:] = self._by_frequency(kernel / self.pixels)
+        return out
 
     def _seen(self) -> Any:
         """The measured data as the compiled loops take them."""
@@ -213,14 +222,16 @@ class _Pass:
             background=_constant(self.background.reshape(-1)),
         )
 
-    def _sums(self, beam: Any, each: np.ndarray) -> Any:
+    def _sums(self, windows: np.ndarray, beam: Any, kernels: np.ndarray | None, each: np.ndarray) -> Any:
         size = self.grid.sizes[0 if self.near else 1]
+        of_kernels = (0, 2, 0) if kernels is None or KERNELS not in self.wanted else kernels.shape
         return fused.exit_wave_kernels.Sums(
+            windows=windows,
             modes=np.zeros_like(beam.modes),
             power=np.zeros(self.grid.sizes[0] if "probe" in self.curvature else 0, self.real),
             background=np.zeros(size if "background" in self.wanted else 0, self.real),
             each=each,
-            kernels=np.zeros_like(beam.kernels) if KERNELS in self.wanted else np.zeros((0, 2, 0), self.real),
+            kernels=np.zeros(of_kernels, self.real),
         )
 
     # -- pictures and spectra in strips --------------------------------------------------------------------------------
@@ -284,7 +295,7 @@ class _Pass:
             out["probe"] = (q * power.reshape(1, *self.shape[1:])).astype(self.real)
         if "intensity_scale" in self.curvature and self.scale.size:
             out["intensity_scale"] = (q * sums.each[:, 3] / (4 * self.scale**2)).astype(self.real)[:, None]
-        if self.asked.position_curvature:
+        if "probe_positions" in self.curvature:
             yy, yx, xx = sums.each[:, 4:].T
             out["probe_positions"] = q * np.stack([yy, yx, yx, xx], axis=1).reshape(-1, 2, 2)
         return out

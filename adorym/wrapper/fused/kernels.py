@@ -1,6 +1,6 @@
 """Losses of pixels, and the preconditioned step, in loops that numba compiles.
 
-No ``nnan`` among the fast-math flags, so a not-a-number in the data is seen by the caller. Scalars arrive in the type
+Scalars arrive in the type
 of the arrays: one float64 among float32 halves the width of a loop. Indices are written ``2 * k``: a loop of stride two
 is not vectorized.
 """
@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
+from adorym.wrapper.fused.lanes import FAST
 from adorym.wrapper.fused.noise import HUBER, INTENSITY, LEAST_SQUARES, POISSON
 
-_FAST = {"contract", "reassoc", "nsz", "arcp"}
-_jit = njit(cache=True, nogil=True, error_model="numpy", fastmath=_FAST)
-_inlined = njit(inline="always", error_model="numpy", fastmath=_FAST)  # called from one place: compiled with it
+_jit = njit(cache=True, nogil=True, error_model="numpy", fastmath=set(FAST))
+_inlined = njit(inline="always", error_model="numpy", fastmath=set(FAST))  # called from one place: compiled with it
 
 
 def forget_older(cache: str) -> None:

@@ -24,7 +24,8 @@ LANES = 16 if "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
 RADICES = (4, 2, 3, 5, 7)
 
 _Value = Any  # of LLVM
-_FAST = ("contract", "nsz", "arcp", "reassoc")
+# No ``nnan``, so a not-a-number in the data is seen by the caller.
+FAST = ("contract", "nsz", "arcp", "reassoc")
 
 
 class _Complex(NamedTuple):
@@ -36,7 +37,7 @@ class _Lanes:
     """Arithmetic of vectors while the code of a function is made."""
 
     def __init__(self, context: Any, builder: Any, signature: Any, arguments: Any) -> None:
-        self.builder, self.arguments = builder, arguments
+        self.builder = builder
         self.arrays: list[Any] = [
             context.make_array(kind)(context, builder, value) if isinstance(kind, types.Array) else None
             for kind, value in zip(signature.args, arguments, strict=True)
@@ -93,15 +94,15 @@ class _Lanes:
         return self.shuffle(first, empty, [0] * LANES)
 
     def plus(self, a: _Value, b: _Value) -> _Value:
-        return self.builder.fadd(a, b, flags=_FAST)
+        return self.builder.fadd(a, b, flags=FAST)
 
     def minus(self, a: _Value, b: _Value) -> _Value:
-        return self.builder.fsub(a, b, flags=_FAST)
+        return self.builder.fsub(a, b, flags=FAST)
 
     def times(self, a: _Value, b: _Value | float) -> _Value:
         if isinstance(b, float):
             b = ir.Constant(self.vector, [b] * LANES)
-        return self.builder.fmul(a, b, flags=_FAST)
+        return self.builder.fmul(a, b, flags=FAST)
 
     def rotated(self, a: _Complex, c: _Value, s: _Value) -> _Complex:
         """``a (c + i s)``."""
