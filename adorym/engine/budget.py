@@ -17,7 +17,7 @@ import numpy as np
 from adorym.comm import SerialCommunicator, launched
 from adorym.data import batches
 from adorym.engine.gradients import chunk_size
-from adorym.engine.misfit import sums_of
+from adorym.engine.misfit import predicted_at_once, sums_of
 from adorym.engine.problem import Problem
 from adorym.engine.settings import RunSettings
 from adorym.engine.trial import measured, nothing_collected, object_cost, try_batch
@@ -215,8 +215,9 @@ class Most:
 def _most(problem: Problem, limit: float, chunk: int, run: RunSettings) -> Most:
     """The most patterns at once, up to ``chunk``, with which the process keeps below ``limit`` bytes.
 
-    Twice as many are tried as long as a line through the last two measurements says that they fit. The heap may take
-    as much as a chunk needs once more, since it fills its holes badly.
+    Twice as many are tried as long as a line through the last two measurements says that they fit; the first one says
+    nothing of that, as much of it may be needed once. The heap may take as much as a chunk needs once more, since it
+    fills its holes badly.
     """
     memory, chunk = problem.xp.memory, min(chunk, problem.dataset.n_patterns)
     ahead = 0 if problem.measurements.in_memory else 3 * math.prod(problem.dataset.window_px) * 8
@@ -229,10 +230,13 @@ def _most(problem: Problem, limit: float, chunk: int, run: RunSettings) -> Most:
             return Most(0, base + max(taken, step, REPORT))
         room = (limit - base) / (1.0 if problem.bound.view.all_at_once else HOLES)
         while n < chunk:
-            slope = taken / n if n == 1 else max(ahead, (taken - before) / (n - n // 2))
-            fits = max(n, int(n + (room - taken) / max(1.0, DOUBT * slope)))
-            if fits < min(2 * n, chunk):
-                return Most(fits, taken + (fits - n) * slope)
+            if n == 1 and base + 2 * taken > limit:
+                return Most(1, taken)
+            if n > 1:
+                slope = max(ahead, (taken - before) / (n - n // 2))
+                fits = max(n, int(n + (room - taken) / max(1.0, DOUBT * slope)))
+                if fits < min(2 * n, chunk):
+                    return Most(fits, taken + (fits - n) * slope)
             before, n = taken, min(2 * n, chunk)
             taken = measured(problem, _works(problem, n))[1] + ahead * n
             if taken > room:
@@ -246,6 +250,6 @@ def _works(problem: Problem, n: int) -> Callable[[], None]:
 
     def work() -> None:
         batch()
-        sums_of(problem, np.arange(n))
+        sums_of(problem, np.arange(min(n, predicted_at_once(problem))))
 
     return work

@@ -80,20 +80,23 @@ def prefetch_batches(problem: Problem, batches: list[np.ndarray]) -> None:
     problem.measurements.prefetch([c for c in chunks if len(c)])
 
 
-def own_chunks(problem: Problem, patterns: np.ndarray) -> list[np.ndarray]:
-    """This rank's part of a batch in sorted chunks; every rank has equally many, some possibly empty.
+def own_chunks(problem: Problem, patterns: np.ndarray, most: int | None = None) -> list[np.ndarray]:
+    """This rank's part of a batch in sorted chunks of at most `chunk_size`, or ``most``, patterns.
+
+    Every rank has equally many, some possibly empty.
 
     If a chunk needs one band of rows, patterns in the same rows are grouped: bands are then narrow, and mostly in the
     rank's own slab. A chunk holds tiles of one row only.
     """
+    size = chunk_size(problem) if most is None else min(most, chunk_size(problem))
     positions, tiles = problem.dataset.probe_positions_px, problem.dataset.tile_corners_px
     if problem.bound.view.by_rows and tiles is not None:
         rows = tiles[patterns // problem.dataset.n_pictures, 0]
-        parts = [shared_chunks(patterns[rows == row], chunk_size(problem), problem.comm) for row in np.unique(rows)]
+        parts = [shared_chunks(patterns[rows == row], size, problem.comm) for row in np.unique(rows)]
         return [np.sort(chunk) for part in parts for chunk in part]
     if problem.bound.view.by_rows and positions is not None:
         patterns = patterns[np.argsort(positions[patterns, 0], kind="stable")]
-    return [np.sort(chunk) for chunk in shared_chunks(patterns, chunk_size(problem), problem.comm)]
+    return [np.sort(chunk) for chunk in shared_chunks(patterns, size, problem.comm)]
 
 
 def shared_chunks(patterns: np.ndarray, size: int, comm: Communicator) -> list[np.ndarray]:

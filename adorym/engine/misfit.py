@@ -12,6 +12,8 @@ from adorym.engine.problem import Problem
 from adorym.losses.expectation import Expectation
 from adorym.wrapper import get_backend
 
+# Pixels of exit waves that are predicted at once: a prediction keeps several arrays of all of them.
+PREDICTED_PIXELS = 1 << 19
 # Correlation of neighboring pixels' residuals that are noise, at most, and of residuals that are none.
 WHITE, CORRELATED = 0.15, 0.7
 
@@ -54,6 +56,13 @@ class Sums:
             correlation = self.neighbors / self.squares if self.squares > 0 else 0.0
             part = 0.0 if correlation < WHITE else min(1.0, correlation / CORRELATED)
         return self.relative * math.sqrt(part)
+
+
+def predicted_at_once(problem: Problem) -> int:
+    """Number of patterns for which `sums_of` is called at once."""
+    if problem.bound.view.all_at_once:
+        return problem.dataset.n_patterns
+    return max(1, PREDICTED_PIXELS // (problem.bound.waves * math.prod(problem.dataset.window_px)))
 
 
 def sums_of(problem: Problem, patterns: np.ndarray, expected: Expectation | None = None) -> Sums:

@@ -24,7 +24,7 @@ from adorym.data.counting import Counting, counting
 from adorym.data.verdict import Kind, Verdict
 from adorym.engine.gradients import batch_gradients, own_chunks
 from adorym.engine.loop import Reconstruction
-from adorym.engine.misfit import Sums, sums_of
+from adorym.engine.misfit import Sums, predicted_at_once, sums_of
 from adorym.engine.problem import Problem
 from adorym.engine.reasons import reasons
 from adorym.losses.expectation import Expectation
@@ -118,7 +118,7 @@ def _sums(problem: Problem, noise: Counting) -> Sums:
     floor = problem.measurements.floor
     expected = None if noise.quantum is None else Expectation(problem.loss, floor, noise.quantum, read_noise)
     total, patterns = Sums(), _sample(problem)
-    for chunk in own_chunks(problem, patterns):
+    for chunk in own_chunks(problem, patterns, predicted_at_once(problem)):
         part = sums_of(problem, chunk if len(chunk) else patterns[:1], expected)
         for each in fields(Sums) if len(chunk) else ():
             setattr(total, each.name, getattr(total, each.name) + getattr(part, each.name))
