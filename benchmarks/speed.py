@@ -1,4 +1,4 @@
-"""Figures of speed: an epoch beside its Fourier transforms, the start of commands, busy neighbors, traffic of a device.
+"""Figures of speed: epochs beside their Fourier transforms, growth, start of commands, busy neighbors, device, memory.
 
 Usage: python benchmarks/speed.py [--only NAME] [--json FILE]
 
@@ -27,6 +27,7 @@ from core import SEEDS, epoch_over_floor
 from figures import Figure, main
 from reference_problem import make
 from speed_memory import memory
+from speed_techniques import growth, techniques
 
 from adorym.data.native_write import write_native
 
@@ -123,7 +124,7 @@ def device() -> Iterator[Figure]:
         yield Figure(f"device.{name}.copies_and_waits", len(seen), 0)
 
 
-MAKERS = {f.__name__: f for f in (epoch, start, threads, device, memory)}
+MAKERS = {f.__name__: f for f in (epoch, techniques, growth, start, threads, device, memory)}
 
 if __name__ == "__main__":
     sys.exit(main(__doc__.splitlines()[0], MAKERS))

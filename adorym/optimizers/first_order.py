@@ -9,6 +9,7 @@ from pydantic import Field
 from adorym.optimizers.base import Gradient, Optimizer, row_count
 from adorym.registry import register
 from adorym.wrapper.base import Array, Backend
+from adorym.wrapper.fused.steps import adam_step
 
 
 @register("optimizer", "gradient_descent")
@@ -92,6 +93,12 @@ class Adam(Optimizer):
     ) -> tuple[Array, tuple[Array, ...]]:
         mean, square, count, *largest = state
         g, count = gradient.values, count + 1
+        if not largest:
+            rows = xp.stack([rate / (1 - self.beta1**count), 1 / (1 - self.beta2**count)], axis=-1)
+            sizes = (self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, self.epsilon)
+            stepped = adam_step(xp, (value, g, mean, square), rows, sizes)
+            if stepped is not None:
+                return stepped[0], (*stepped[1:], count)
         mean = self.beta1 * mean + (1 - self.beta1) * g
         square = self.beta2 * square + (1 - self.beta2) * _by_parts(xp, xp.square, g)
         first, second = 1 - self.beta1**count, 1 - self.beta2**count

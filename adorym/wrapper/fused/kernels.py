@@ -115,3 +115,22 @@ def preconditioned_step(
             u = part * gradient[k]
             velocity[k] = lost * velocity[k] + u
             value[k] -= ahead * velocity[k] + u
+
+
+@_jit
+def adam_step(
+    value: np.ndarray, gradient: np.ndarray, mean: np.ndarray, square: np.ndarray, rows: np.ndarray, sizes: tuple
+) -> None:
+    """``value -= a mean / (sqrt(b square) + epsilon)`` with running means of the gradient and its square, in place.
+
+    Flat real views; ``rows`` ``(n, 2)`` holds the factors a and b of each row.
+    """
+    keep, new, keep_square, new_square, epsilon = sizes
+    width = value.size // rows.shape[0]
+    for row in range(rows.shape[0]):
+        a, b, first, last = rows[row, 0], rows[row, 1], row * width, (row + 1) * width
+        x, g, m, s = value[first:last], gradient[first:last], mean[first:last], square[first:last]
+        for k in range(width):
+            m[k] = keep * m[k] + new * g[k]
+            s[k] = keep_square * s[k] + new_square * g[k] * g[k]
+            x[k] -= a * m[k] / (np.sqrt(b * s[k]) + epsilon)

@@ -1,7 +1,8 @@
-"""The preconditioned step in one pass over memory."""
+"""Steps of optimizers in one pass over memory."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -34,20 +35,15 @@ def preconditioned_step(
     On the host, arrays of equal pixel count are stepped by one compiled loop, in place where that is allowed; elsewhere
     the plain expression.
     """
-    arrays = [value, gradient, *state]
     if xp.on_host and curvature.shape == value.shape:
-        flat = [xp.to_numpy(a) for a in arrays]
-        if all(a.flags.c_contiguous and a.dtype == flat[0].dtype for a in flat):
-            real = flat[0].real.dtype
-            writable = [np.require(a, requirements="W") for a in flat]
-            views = [a.reshape(-1).view(real) for a in writable]
+        held = _held(xp, [value, gradient, *state])
+        if held is not None:
+            views, back = held
+            real = views[0].dtype
             c = np.require(xp.to_numpy(curvature), real, ["C", "W"]).reshape(-1)
-            fused.kernels.preconditioned_step(
-                views[0], views[1], views[2] if state else views[0][:0], c, tuple(real.type(s) for s in (*sizes, 1))
-            )
-            # A copy goes back to the backend. A view must not: each would hold the one it was made from, without end.
-            pairs = zip(arrays, flat, writable, strict=True)
-            stepped = [a if own is made else xp.asarray(made, exact=True) for a, own, made in pairs]
+            velocity = views[2] if state else views[0][:0]
+            fused.kernels.preconditioned_step(views[0], views[1], velocity, c, tuple(real.type(s) for s in (*sizes, 1)))
+            stepped = back()
             return stepped[0], tuple(stepped[2:])
     move = gradient * (sizes.rate / (sizes.keep * curvature + sizes.floor))
     if not state:
@@ -55,3 +51,45 @@ def preconditioned_step(
     seen = xp.minimum(curvature / sizes.unseen, 1.0)
     velocity = (1 - seen * (1 - sizes.momentum)) * state[0] + move
     return value - (sizes.momentum * seen * velocity + move), (velocity,)
+
+
+def adam_step(
+    xp: Backend, arrays: tuple[Array, Array, Array, Array], rows: Array, sizes: tuple[float, ...]
+) -> tuple[Array, Array, Array] | None:
+    """``(value, mean, square)`` after a step of Adam by one compiled loop, in place where that is allowed.
+
+    ``None`` on devices and for arrays that are not alike in memory.
+
+    Args:
+        xp: Backend.
+        arrays: Value, gradient, running mean and running mean square.
+        rows: ``(rows, 2)`` learning rate over the bias of the mean, and 1 over that of the mean square.
+        sizes: What is kept of the mean and what is new, the same of the mean square, and epsilon.
+    """
+    held = _held(xp, list(arrays)) if xp.on_host else None
+    if held is None or not len(arrays[0].shape):
+        return None
+    views, back = held
+    real = views[0].dtype
+    factors = np.ascontiguousarray(xp.to_numpy(rows), real).reshape(-1, 2)
+    fused.kernels.adam_step(*views, factors, tuple(real.type(size) for size in sizes))
+    value, _, mean, square = back()
+    return value, mean, square
+
+
+def _held(xp: Backend, arrays: list[Array]) -> tuple[list[np.ndarray], Callable[[], list[Array]]] | None:
+    """Flat real views of arrays of one type and size, to be changed in place, and what brings them back.
+
+    ``None`` if they are not contiguous, or not of one type.
+    """
+    flat = [xp.to_numpy(a) for a in arrays]
+    if not all(a.flags.c_contiguous and a.dtype == flat[0].dtype for a in flat):
+        return None
+    writable = [np.require(a, requirements="W") for a in flat]
+
+    def back() -> list[Array]:
+        # A copy goes back to the backend. A view must not: each would hold the one it was made from, without end.
+        pairs = zip(arrays, flat, writable, strict=True)
+        return [a if own is made else xp.asarray(made, exact=True) for a, own, made in pairs]
+
+    return [a.reshape(-1).view(flat[0].real.dtype) for a in writable], back
