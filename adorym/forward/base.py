@@ -25,6 +25,7 @@ from adorym.parameters import Derived, Parameter
 from adorym.preconditioners import Point, Preconditioner, Probed
 from adorym.updates.base import Update
 from adorym.wrapper.base import Array, Backend
+from adorym.wrapper.fused.misfit import Misfit, Seen
 
 G = TypeVar("G", bound=Geometry)
 
@@ -195,7 +196,7 @@ class ForwardModel(ABC):
         """
         predicted, target = self.predict(xp, obj, params, batch), batch.target
         check_returned(xp, predicted, target.shape, self, "predict", real=True)
-        value = loss.value(xp, predicted, target, batch.mask, batch.floor)
+        value = misfit(xp, predicted, batch, loss)
         return request.weight * value, self.curvatures(xp, obj, params, batch, loss, request)
 
     def curvatures(
@@ -218,6 +219,23 @@ class ForwardModel(ABC):
             for name, each in request.preconditioners.items()
             if not isinstance(each, Probed) or each.serves(name, point)
         }
+
+
+def seen_by(xp: Backend, batch: Batch[Any], loss: Loss) -> Seen | None:
+    """What a loss in one pass compares with; ``None`` where it is not available: on devices, and for own losses."""
+    noise = loss.fused_noise(batch.floor) if xp.on_host else None
+    if noise is None:
+        return None
+    mask = None if batch.mask is None else xp.to_numpy(batch.mask)
+    return Seen(xp.to_numpy(batch.target), mask, noise, batch.floor)
+
+
+def misfit(xp: Backend, predicted: Array, batch: Batch[Any], loss: Loss) -> Array:
+    """The loss of predicted intensities ``(n, y, x)``, in one pass where that is available."""
+    seen = seen_by(xp, batch, loss)
+    if seen is None:
+        return loss.value(xp, predicted, batch.target, batch.mask, batch.floor)
+    return xp.host_operation(Misfit(seen), predicted)
 
 
 def bound_scan(

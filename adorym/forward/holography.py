@@ -37,7 +37,7 @@ from adorym.data.batches import Batch
 from adorym.data.dataset import Dataset
 from adorym.data.tiles import divide, tiled
 from adorym.errors import ConfigError
-from adorym.forward.base import BoundModel, ForwardModel, Request
+from adorym.forward.base import BoundModel, ForwardModel, Request, misfit
 from adorym.forward.hologram_geometry import (
     HologramGeometry,
     Propagation,
@@ -58,7 +58,7 @@ from adorym.preconditioners import ContrastTransfer, Diagonal, Point, Preconditi
 from adorym.registry import register
 from adorym.updates import Autofocus, FactorGauge, FocusUpdate, Update
 from adorym.wrapper.base import Array, Backend
-from adorym.wrapper.fused.hologram import Camera, Holograms, Misfit
+from adorym.wrapper.fused.hologram import Camera, Holograms
 
 LOG = logging.getLogger("adorym")
 HologramBatch = Batch[HologramGeometry]
@@ -248,18 +248,11 @@ class Holography(ForwardModel):
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch, loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
         predicted = self._predict(xp, obj, params, batch, fused=self.fuses(xp, batch))
-        value = self.misfit(xp, predicted, batch, loss)
+        value = misfit(xp, predicted, batch, loss)
         if batch.geometry.prior is not None:
             per_square = batch.geometry.open_beam_counts * (loss.amplitude_curvature or 2.0) / 2
             value = value + per_square * self.roughness(xp, obj, params, batch.geometry.prior)
         return request.weight * value, self.curvatures(xp, obj, params, batch, loss, request)
-
-    def misfit(self, xp: Backend, predicted: Array, batch: HologramBatch, loss: Loss) -> Array:
-        """The loss of a batch, in one pass if the fused operation is available and no pixel is masked."""
-        noise = loss.fused_noise(batch.floor) if self.fuses(xp, batch) and batch.mask is None else None
-        if noise is None:
-            return loss.value(xp, predicted, batch.target, batch.mask, batch.floor)
-        return xp.host_operation(Misfit(xp.to_numpy(batch.target), noise, batch.floor), predicted)
 
     def roughness(self, xp: Backend, obj: Array, params: Mapping[str, Array], prior: np.ndarray) -> Array:
         """Sum of ``prior`` times the squared spectrum of the phase of one material, from its absorption."""

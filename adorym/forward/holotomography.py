@@ -22,7 +22,7 @@ from pydantic import Field
 
 from adorym.data.dataset import Dataset
 from adorym.data.tiles import Tiling, divide, tiled
-from adorym.forward.base import BoundModel, Request
+from adorym.forward.base import BoundModel, Request, misfit
 from adorym.forward.hologram_geometry import HologramGeometry, Propagation, hologram_geometry
 from adorym.forward.hologram_parameters import PARAMETERS, derived
 from adorym.forward.holography import BYTES, Group, HologramBatch, Holography, received
@@ -123,7 +123,7 @@ class HoloTomography(VolumeModel):
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: HologramBatch, loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
         predicted = self._predict(xp, obj, params, batch, fused=self.thin.fuses(xp, batch))
-        value = self.thin.misfit(xp, predicted, batch, loss)
+        value = misfit(xp, predicted, batch, loss)
         return request.weight * value, self.curvatures(xp, obj, params, batch, loss, request)
 
     def _predict(

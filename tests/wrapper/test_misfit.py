@@ -5,24 +5,69 @@ import pytest
 
 from adorym.losses.counting import Huber, Intensity, LeastSquares, Poisson, Student
 from adorym.wrapper import get_backend
-from adorym.wrapper.fused.hologram import Misfit
+from adorym.wrapper.fused.misfit import Misfit, Seen, WaveMisfit
 
 LOSSES = [LeastSquares(), LeastSquares(saturation=6.0), Poisson(), Intensity(), Huber(threshold=0.8), Student()]
 
 
-@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{loss.kind}-{loss.saturation}")
-@pytest.mark.parametrize("backend", ["torch", "autograd"])
-def test_misfit_is_the_loss(loss, backend):
-    xp, rng = get_backend(backend, device="cpu", precision="double"), np.random.default_rng(4)
-    counts, predicted = rng.poisson(4.0, (2, 5, 7)).astype(float), xp.asarray(rng.uniform(0.5, 9.0, (2, 5, 7)))
-    target, noise = loss.target(counts, 0.01), loss.fused_noise(0.01)
+MASKS = {"none": None, "one": (1, 5, 7), "each": (2, 5, 7)}
 
-    def plain(tree):
-        return loss.value(xp, tree["i"], xp.asarray(target), None, 0.01), None
 
-    def fused(tree):
-        return 1.0 * xp.host_operation(Misfit(target, noise, 0.01), tree["i"]), None
+def weights(mask):
+    return None if MASKS[mask] is None else np.random.default_rng(1).integers(0, 3, MASKS[mask]) / 2.0
 
-    (value, _, slope), (expected, _, right) = (xp.value_and_grad(f)({"i": predicted}) for f in (fused, plain))
+
+@pytest.fixture(params=["torch", "autograd"])
+def xp(request):
+    return get_backend(request.param, device="cpu", precision="double")
+
+
+def assert_equal(xp, fused, plain, tree):
+    (value, _, slope), (expected, _, right) = (
+        xp.value_and_grad(lambda t, f=f: (1.5 * f(t), None))(tree) for f in (fused, plain)
+    )
     assert value == pytest.approx(expected)
-    assert xp.to_numpy(slope["i"]) == pytest.approx(xp.to_numpy(right["i"]))
+    for name in tree:
+        assert xp.to_numpy(slope[name]) == pytest.approx(xp.to_numpy(right[name])), name
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{loss.kind}-{loss.saturation}")
+def test_misfit_is_the_loss(xp, loss, mask):
+    rng, weight = np.random.default_rng(4), weights(mask)
+    target = loss.target(rng.poisson(4.0, (2, 5, 7)).astype(float), 0.01)
+    seen, limit = Seen(target, weight, loss.fused_noise(0.01), 0.01), None if weight is None else xp.asarray(weight)
+    assert_equal(
+        xp,
+        lambda t: xp.host_operation(Misfit(seen), t["i"]),
+        lambda t: loss.value(xp, t["i"], xp.asarray(target), limit, 0.01),
+        {"i": xp.asarray(rng.uniform(0.5, 9.0, (2, 5, 7)))},
+    )
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{loss.kind}-{loss.saturation}")
+def test_of_some_frames_of_a_wave(xp, loss, mask):
+    rng, weight, rows = np.random.default_rng(5), weights(mask), np.array([3, 0])
+    target = loss.target(rng.poisson(4.0, (2, 5, 7)).astype(float), 0.01)
+    seen, limit = Seen(target, weight, loss.fused_noise(0.01), 0.01), None if weight is None else xp.asarray(weight)
+
+    def plain(t):
+        intensity = xp.take(xp.abs2(t["wave"]), rows) + t["background"][0]
+        return loss.value(xp, intensity, xp.asarray(target), limit, 0.01)
+
+    wave = 2 * (rng.normal(size=(4, 5, 7)) + 1j * rng.normal(size=(4, 5, 7)))
+    tree = {"wave": xp.asarray(wave), "background": xp.asarray(np.array([0.3]))}
+    assert_equal(xp, lambda t: xp.host_operation(WaveMisfit(seen, rows), t["wave"], t["background"]), plain, tree)
+
+
+def test_what_is_masked_may_be_no_number(xp):
+    loss, weight = LeastSquares(), np.ones((1, 5, 7))
+    weight[0, 2, 3] = 0
+    counts, predicted = np.full((2, 5, 7), 3.0), xp.asarray(np.full((2, 5, 7), 2.0))
+    counts[:, 2, 3] = np.nan
+    seen = Seen(loss.target(counts, 0.01), weight, loss.fused_noise(0.01), 0.01)
+    value, _, slope = xp.value_and_grad(lambda t: (1.0 * xp.host_operation(Misfit(seen), t["i"]), None))(
+        {"i": predicted}
+    )
+    assert np.isfinite(float(value)) and (xp.to_numpy(slope["i"])[:, 2, 3] == 0).all()

@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 
-from adorym.wrapper.fused import strips
+from adorym.wrapper.fused import kernels, strips
 from adorym.wrapper.fused.kernels import forget_older
 from adorym.wrapper.fused.lanes import LANES
 from adorym.wrapper.fused.shares import LEAST_PIXELS, shared_out
@@ -126,7 +126,7 @@ def test_work_is_shared_out_in_order():
     assert shared_out(work, 2, 99 * LEAST_PIXELS, workers=8) == [slice(0, 1), slice(1, 2)]
 
 
-def test_compiled_functions_older_than_a_source_are_removed(tmp_path):
+def test_compiled_functions_older_than_a_source_are_removed(tmp_path, monkeypatch):
     old, new = tmp_path / "a.nbi", tmp_path / "b.1.nbc"
     for path in (old, new):
         path.write_bytes(b"")
@@ -137,6 +137,11 @@ def test_compiled_functions_older_than_a_source_are_removed(tmp_path):
     forget_older(str(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.1.nbc", "other.txt"]
     forget_older(str(tmp_path / "absent"))
+    monkeypatch.setattr(kernels.time, "time", lambda: 1.0)  # sources from the future would do so at every start
+    new.touch()
+    os.utime(new, (0.5, 0.5))
+    forget_older(str(tmp_path))
+    assert new.exists()
 
 
 def test_an_error_in_another_thread_is_raised():
@@ -146,3 +151,13 @@ def test_an_error_in_another_thread_is_raised():
 
     with pytest.raises(ValueError, match="second share"):
         shared_out(work, 2, 2 * LEAST_PIXELS, workers=2)
+
+
+def test_a_user_is_told_of_compiling(tmp_path, caplog):
+    caplog.set_level("INFO", "adorym")
+    kernels.tell_of_compiling(str(tmp_path), "exit_wave_kernels.loss_and_gradients")
+    assert "compiled, once in this installation" in caplog.text
+    caplog.clear()
+    (tmp_path / "exit_wave_kernels.loss_and_gradients-1.py311.nbi").touch()
+    kernels.tell_of_compiling(str(tmp_path), "exit_wave_kernels.loss_and_gradients")
+    assert not caplog.text

@@ -9,7 +9,7 @@ while.
 from importlib import import_module
 from typing import Any
 
-_COMPILED = {"kernels", "ray_kernels", "hologram_kernels", "exit_wave_kernels", "strips"}
+_COMPILED = {"kernels", "ray_kernels", "hologram_kernels", "exit_wave_kernels", "misfit_kernels", "strips"}
 
 
 def __getattr__(name: str) -> Any:

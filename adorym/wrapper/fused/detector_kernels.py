@@ -12,6 +12,7 @@ import numpy as np
 
 from adorym.wrapper.fused.kernels import _inlined, _jit, pixel_losses
 from adorym.wrapper.fused.lanes import LANES
+from adorym.wrapper.fused.misfit_kernels import weigh
 from adorym.wrapper.fused.products import add, add_power
 from adorym.wrapper.fused.strips import LINES, NX, NY, STRIPS, Layout, lay
 
@@ -87,15 +88,6 @@ def _intensity(waves: np.ndarray, first: int, unit: float, background: np.ndarra
 
 
 @_inlined
-def _weighted(mask: np.ndarray, slope: np.ndarray, value: np.ndarray) -> None:
-    """Slope and value of each pixel times its weight; one of weight 0 may hold anything, also no number."""
-    zero = mask.dtype.type(0)
-    for k in range(mask.size):
-        slope[k] = mask[k] * slope[k] if mask[k] != 0 else zero
-        value[k] = mask[k] * value[k] if mask[k] != 0 else zero
-
-
-@_inlined
 def _nothing_beyond(width: int, slope: np.ndarray, value: np.ndarray) -> None:
     """What is beyond the pixels of the last strip counts for nothing."""
     for line in range(0, slope.size, LANES):
@@ -167,7 +159,7 @@ def detect(
         _intensity(waves, first, unit * scale, background, intensity)
         pixel_losses(intensity, target, seen.noise, floor, slope, value)
         if seen.mask.size:
-            _weighted(mask, slope, value)
+            weigh(mask, slope, value)
         if width < LANES:
             _nothing_beyond(width, slope, value)
         part = floor * 0

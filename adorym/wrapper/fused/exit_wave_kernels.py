@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from adorym.wrapper.fused.detector_kernels import Asked, Measured, Sums, detect
-from adorym.wrapper.fused.kernels import _inlined, _jit, forget_older
+from adorym.wrapper.fused.kernels import _inlined, _jit, tell_of_compiling
 from adorym.wrapper.fused.lanes import LANES, outer
 from adorym.wrapper.fused.products import add, add_both, add_power, moment, multiply, multiply_conj, pass_back, times_i
 from adorym.wrapper.fused.slice_kernels import (
@@ -286,4 +286,4 @@ def loss_and_gradients(
     return total
 
 
-forget_older(loss_and_gradients.stats.cache_path)
+tell_of_compiling(loss_and_gradients.stats.cache_path, "exit_wave_kernels.loss_and_gradients")

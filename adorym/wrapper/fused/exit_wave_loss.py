@@ -278,7 +278,7 @@ class _Pass:
         if "background" in self.wanted:
             places = fused.strips.picture_places(self.grid) if self.near else fused.strips.spectrum_places(self.grid)
             g_background = (self.detector.weight * sums.background[places]).reshape(self.background.shape)
-        if KERNELS in self.wanted:
+        if KERNELS in self.wanted and self.depth > 1:
             found = sums.kernels[..., fused.strips.spectrum_places(self.grid)] / self.real.type(self.pixels)
             g_kernels = (found[:, 0] + 1j * found[:, 1]).reshape(self.kernels.shape).astype(self.obj.dtype)
         return g_probe, g_positions, g_scale, g_background, g_kernels

@@ -28,7 +28,6 @@ import numpy as np
 
 from adorym.wrapper import fused
 from adorym.wrapper.base import Backend
-from adorym.wrapper.fused.noise import FusedNoise
 from adorym.wrapper.fused.shares import shared_out
 from adorym.wrapper.host_operation import HostOperation
 
@@ -147,29 +146,3 @@ class Holograms(HostOperation):
         fused.hologram_kernels.interpolate_adjoint(g, image, self.maps[k], self.half, slope, g_map, moves)
         fused.hologram_kernels.to_spline(slope)
         return slope
-
-
-class Misfit(HostOperation):
-    """``intensities (n, y, x) -> loss ()``, summed over all pixels, in one pass; for one call.
-
-    Args:
-        target: ``(n, y, x)`` what the loss compares with.
-        noise: The loss.
-        floor: Added to the intensities.
-    """
-
-    def __init__(self, target: np.ndarray, noise: FusedNoise, floor: float) -> None:
-        self.target, self.noise, self.floor = target, noise, floor
-
-    def forward(self, *arrays: np.ndarray) -> np.ndarray:
-        intensity = np.ascontiguousarray(arrays[0])
-        real = intensity.dtype.type
-        kind = (self.noise.code, real(self.noise.shape), real(self.noise.saturated))
-        self.slope = np.empty_like(intensity)
-        return np.array(fused.hologram_kernels.misfit(intensity, self.target, kind, real(self.floor), self.slope), real)
-
-    def adjoint(
-        self, upstream: np.ndarray, arrays: tuple[np.ndarray, ...], wanted: tuple[bool, ...]
-    ) -> tuple[np.ndarray | None, ...]:
-        self.slope *= upstream
-        return (self.slope,)

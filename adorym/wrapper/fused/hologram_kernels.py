@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from adorym.wrapper.fused.kernels import _jit, pixel_losses
+from adorym.wrapper.fused.kernels import _jit
 from adorym.wrapper.fused.lanes import LANES, outer, product, transpose
 from adorym.wrapper.fused.strips import LINES, LINES_X, STRIPS, STRIPS_Y, Layout
 
@@ -98,17 +98,6 @@ def times_slope(wave: np.ndarray, grid: Layout, slope: np.ndarray) -> None:
             for x in range(s.size):
                 re[x] *= 2 * s[x]
                 im[x] *= 2 * s[x]
-
-
-@_jit
-def misfit(intensity: np.ndarray, target: np.ndarray, noise: tuple, floor: float, slope: np.ndarray) -> float:
-    """The loss of predicted ``intensity`` ``(n, y, x)``, summed over pixels, and its slope by each of them."""
-    value, total = np.empty(intensity.shape[2], intensity.dtype), 0.0
-    for n in range(intensity.shape[0]):
-        for y in range(intensity.shape[1]):
-            pixel_losses(intensity[n, y], target[n, y], noise, floor, slope[n, y], value)
-            total += value.sum()
-    return total
 
 
 @_jit

@@ -1,13 +1,14 @@
-"""Losses of pixels, and the preconditioned step, in loops that numba compiles.
+"""Losses of pixels, and steps of optimizers, in loops that numba compiles.
 
-Scalars arrive in the type
-of the arrays: one float64 among float32 halves the width of a loop. Indices are written ``2 * k``: a loop of stride two
-is not vectorized.
+Scalars arrive in the type of the arrays: one float64 among float32 halves the width of a loop. Indices are written
+``2 * k``: a loop of stride two is not vectorized.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from numba import njit
 from adorym.wrapper.fused.lanes import FAST
 from adorym.wrapper.fused.noise import HUBER, INTENSITY, LEAST_SQUARES, POISSON
 
+LOG = logging.getLogger("adorym")
 _jit = njit(cache=True, nogil=True, error_model="numpy", fastmath=set(FAST))
 _inlined = njit(inline="always", error_model="numpy", fastmath=set(FAST))  # called from one place: compiled with it
 
@@ -24,12 +26,20 @@ def forget_older(cache: str) -> None:
     """Remove compiled functions in the folder ``cache`` that are older than any of the sources in this one.
 
     A function contains those it calls, but the library looks only whether the file of the function itself has changed.
+    Sources from the future say nothing, or all would be removed at every start.
     """
-    newest = max(source.stat().st_mtime for source in Path(__file__).parent.glob("*.py"))
+    now, times = time.time(), [source.stat().st_mtime for source in Path(__file__).parent.glob("*.py")]
+    newest = max((each for each in times if each <= now), default=0.0)
     for compiled in Path(cache).glob("*.nb[ic]"):
         with contextlib.suppress(OSError):  # another process was first, or the folder belongs to somebody else
             if compiled.stat().st_mtime < newest:
                 compiled.unlink()
+
+
+def tell_of_compiling(cache: str, name: str) -> None:
+    """Log that the function ``name`` is compiled at its first use, unless the folder ``cache`` holds it."""
+    if not any(Path(cache).glob(f"{name}-*.nbi")):
+        LOG.info("loops are compiled, once in this installation: the first batch takes some ten seconds longer")
 
 
 @_jit
@@ -80,6 +90,9 @@ def pixel_losses(
             if target[k] >= saturated and slope[k] > 0:
                 slope[k] = 0
                 value[k] = 0
+
+
+forget_older(pixel_losses.stats.cache_path)  # before any other module finds what it compiled
 
 
 @_jit
