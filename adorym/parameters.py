@@ -265,7 +265,8 @@ class Value:
         if self.spec.gauge is not None:
             if xp.on_host:
                 fixed = self.spec.gauge(xp.to_numpy(self.array), self.first)
-                self.array = xp.asarray(np.ascontiguousarray(fixed, dtype=self.first.dtype), exact=True)
+                # A copy: steps work in place, and a gauge may return the first values themselves.
+                self.array = xp.asarray(np.array(fixed, dtype=self.first.dtype, order="C"), exact=True)
             else:
                 self.array = self.spec.gauge(self.array, xp.asarray(self.first, exact=True))
         self.array = self.limit(xp, self.array)

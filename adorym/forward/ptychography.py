@@ -323,7 +323,7 @@ class Ptychography(ForwardModel):
     def objective(
         self, xp: Backend, obj: Array, params: Mapping[str, Array], batch: Batch[Any], loss: Loss, request: Request
     ) -> tuple[Array, dict[str, Array]]:
-        usable = self._own_prediction and self.fused and xp.on_host and loss.code is not None
+        usable = self._own_prediction and self.fused and xp.on_host and loss.fused_noise(batch.floor) is not None
         if not usable or "propagation_distance" in request.wanted or self._plain(obj, params):
             return super().objective(xp, obj, params, batch, loss, request)
         if len(params["probe"].shape) == 4:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,8 +23,7 @@ class Loss(ABC):
     A saturated pixel (``saturation``) gives a lower bound only: it adds to the loss while the prediction is below it.
 
     Attributes:
-        code: Code of this loss in the fused exit-wave operation (`adorym.wrapper.fused.noise`); ``None`` if it has
-            none.
+        code: Code of this loss in compiled loops (`adorym.wrapper.fused.noise`); ``None`` if it has none.
         amplitude_curvature: Second derivative by the amplitude, the root of the intensity, at a perfect fit of bright
             pixels; ``None`` if it is not known, and then no step divides by a curvature.
         on_amplitudes: Whether roots of intensities are compared, instead of intensities.
@@ -45,7 +44,7 @@ class Loss(ABC):
 
     @property
     def shape(self) -> float:
-        """The number that the fused operation needs with the code, such as the threshold of a robust loss."""
+        """The number that compiled loops need with the code, such as the threshold of a robust loss."""
         return 0.0
 
     @property
@@ -79,7 +78,13 @@ class Loss(ABC):
         return (1 - 1e-6) * float(self.target(np.array(self.saturation, np.float64), floor))
 
     def fused_noise(self, floor: float) -> FusedNoise | None:
-        """The loss in the form of the fused exit-wave operation, or ``None``."""
-        if self.code is None or self.amplitude_curvature is None:
+        """The loss as compiled loops know it, or ``None`` if they do not: also where a subclass changes a formula."""
+        own = type(self)
+        known: Any = next(each for each in own.__mro__ if "code" in vars(each))
+        formulas = (own.terms, own.target, own.value, own.saturated, own.shape, own.on_amplitudes)
+        same = formulas == (
+            known.terms, known.target, known.value, known.saturated, known.shape, known.on_amplitudes
+        )  # fmt: skip
+        if self.code is None or self.amplitude_curvature is None or not same:
             return None
         return FusedNoise(self.code, self.shape, self.saturated(floor), self.amplitude_curvature)

@@ -93,7 +93,7 @@ class Adam(Optimizer):
     ) -> tuple[Array, tuple[Array, ...]]:
         mean, square, count, *largest = state
         g, count = gradient.values, count + 1
-        if not largest:
+        if xp.on_host and not largest:
             rows = xp.stack([rate / (1 - self.beta1**count), 1 / (1 - self.beta2**count)], axis=-1)
             sizes = (self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, self.epsilon)
             stepped = adam_step(xp, (value, g, mean, square), rows, sizes)

@@ -20,7 +20,7 @@ from adorym.wrapper.host_operation import HostOperation
 
 
 class AutogradBackend(Backend):
-    """HIPS autograd as the array and gradient engine, on the CPU; ``threads`` are those of the Fourier transforms."""
+    """HIPS autograd as the array and gradient engine, on the CPU; ``threads`` share out compiled loops."""
 
     name = "autograd"
     library = anp

@@ -32,16 +32,19 @@ class HostOperation(ABC):
 
     def tangent(self, arrays: tuple[np.ndarray, ...], along: tuple[np.ndarray, ...]) -> np.ndarray:
         """Change of the result along directions: exact where it is linear, else a central difference."""
-        change: Any = 0.0
+        change: Any = None
         for i, (array, direction) in enumerate(zip(arrays, along, strict=True)):
             size, others = float(np.abs(direction).max(initial=0)), list(arrays)
+            part: Any = None
             if self.linear and i == 0:
-                change = self.forward(direction, *arrays[1:])
+                part = self.forward(direction, *arrays[1:])
             elif size > 0:
                 step = float(np.finfo(array.dtype).eps) ** (1 / 3) * max(1.0, float(np.abs(array).max())) / size
                 ends = []
                 for sign in (1.0, -1.0):
                     others[i] = (array + sign * step * direction).astype(array.dtype)
                     ends.append(self.forward(*others))
-                change = change + (ends[0] - ends[1]) / (2 * step)
-        return change if isinstance(change, np.ndarray) else np.zeros_like(self.forward(*arrays))
+                part = (ends[0] - ends[1]) / (2 * step)
+            if part is not None:
+                change = part if change is None else change + part
+        return np.zeros_like(self.forward(*arrays)) if change is None else np.asarray(change)

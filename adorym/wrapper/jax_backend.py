@@ -19,7 +19,7 @@ from adorym.wrapper.host_operation import HostOperation
 
 
 class JaxBackend(Backend):
-    """JAX as the array and gradient engine, on the CPU; ``threads`` are those of the host's Fourier transforms."""
+    """JAX as the array and gradient engine, on the CPU; ``threads`` share out the work of compiled loops."""
 
     name = "jax"
     library = jnp

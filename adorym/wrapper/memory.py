@@ -28,7 +28,7 @@ class HostMemory:
 
     def peak(self) -> int:
         """The most that was in use since `restart`, or since the process began where that cannot be forgotten."""
-        return _resident("VmHWM")
+        return max(_resident("VmHWM"), self.used())  # the system counts in pages, and updates one after the other
 
     def give_back(self) -> None:
         """Give memory that is free for later use back to the system: between blocks in use it grows."""

@@ -336,3 +336,25 @@ def test_both_backends_step_alike(rng):
             for b in ("torch", "autograd")
         ]
         assert relative_error(*made) < 1e-14, name
+
+
+@pytest.mark.parametrize("precision", ["single", "double"])
+@pytest.mark.parametrize("optimizer", [Adam(), Preconditioned(momentum=0.5)], ids=["adam", "preconditioned"])
+def test_arrays_of_any_layout_step_alike(optimizer, precision, rng):
+    """Transposed, conjugated and read-only ones cannot be changed in place; they are not left behind either."""
+    xp, given = get_backend("torch", device="cpu", precision=precision), noise(rng, (3, 4), True)
+    gradient, curvature = xp.asarray(noise(rng, (3, 4), True)), xp.asarray(rng.uniform(1, 2, (3, 4)))
+    found = []
+    for layout in (
+        xp.asarray(given.copy()),
+        xp.asarray(given.T.copy()).T,
+        xp.asarray(given.conj()).conj(),
+        xp.asarray(np.broadcast_to(given, given.shape)),
+    ):
+        state = optimizer.init(xp, xp.asarray(given.copy()))
+        for _ in range(3):
+            layout, state = optimizer.step(xp, layout, Gradient(gradient, curvature, 2.0), state, 0.1)
+        found.append(xp.to_numpy(layout))
+    for other in found[1:]:
+        assert relative_error(other, found[0]) < (1e-6 if precision == "single" else 1e-14)
+    assert relative_error(found[0], given) > 0.01

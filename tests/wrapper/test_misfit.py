@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adorym.losses.counting import Huber, Intensity, LeastSquares, Poisson, Student
+from adorym.losses.counting import Huber, Intensity, LeastSquares, Mixed, Poisson, Student
 from adorym.wrapper import get_backend
 from adorym.wrapper.fused.misfit import Misfit, Seen, WaveMisfit
 
@@ -71,3 +71,43 @@ def test_what_is_masked_may_be_no_number(xp):
         {"i": predicted}
     )
     assert np.isfinite(float(value)) and (xp.to_numpy(slope["i"])[:, 2, 3] == 0).all()
+
+
+def test_a_frame_may_be_measured_twice(xp):
+    loss, wave = LeastSquares(), np.full((2, 3, 4), 1.5 + 1j)
+    target, rows = loss.target(np.full((2, 3, 4), 2.0), 0.01), np.array([1, 1])
+    seen = Seen(target, None, loss.fused_noise(0.01), 0.01)
+    assert_equal(
+        xp,
+        lambda t: xp.host_operation(WaveMisfit(seen, rows), t["wave"], xp.zeros((1,))),
+        lambda t: loss.value(xp, xp.take(xp.abs2(t["wave"]), rows), xp.asarray(target), None, 0.01),
+        {"wave": xp.asarray(wave)},
+    )
+
+
+def test_derivative_along_a_direction(xp):
+    loss, rng = Poisson(), np.random.default_rng(6)
+    target, along = loss.target(rng.poisson(4.0, (2, 5, 7)).astype(float), 0.01), rng.normal(size=(2, 5, 7))
+    seen, point = Seen(target, None, loss.fused_noise(0.01), 0.01), {"i": xp.asarray(rng.uniform(0.5, 9.0, (2, 5, 7)))}
+    _, found = xp.jvp(lambda t: xp.host_operation(Misfit(seen), t["i"]), point, {"i": xp.asarray(along)})
+    _, expected = xp.jvp(
+        lambda t: loss.value(xp, t["i"], xp.asarray(target), None, 0.01), point, {"i": xp.asarray(along)}
+    )
+    assert float(xp.to_numpy(found)) == pytest.approx(float(xp.to_numpy(expected)), rel=1e-7)
+
+
+class Hundredfold(LeastSquares):
+    """A user's loss with a formula of its own."""
+
+    def terms(self, xp, predicted, target):
+        return 100 * super().terms(xp, predicted, target)
+
+
+class WithAName(LeastSquares):
+    """A user's loss with the formula of the built-in one."""
+
+
+def test_a_formula_of_a_subclass_counts():
+    assert Hundredfold().fused_noise(0.01) is None
+    assert WithAName().fused_noise(0.01) == LeastSquares().fused_noise(0.01)
+    assert all(loss.fused_noise(0.01) is not None for loss in [*LOSSES, Mixed(read_noise=2.0)])

@@ -58,8 +58,7 @@ class Misfit(HostOperation):
     def adjoint(
         self, upstream: np.ndarray, arrays: tuple[np.ndarray, ...], wanted: tuple[bool, ...]
     ) -> tuple[np.ndarray | None, ...]:
-        self.slope *= upstream
-        return (self.slope,)
+        return (self.slope * np.asarray(upstream, self.slope.dtype),)
 
 
 class WaveMisfit(HostOperation):
@@ -86,5 +85,6 @@ class WaveMisfit(HostOperation):
     def adjoint(
         self, upstream: np.ndarray, arrays: tuple[np.ndarray, ...], wanted: tuple[bool, ...]
     ) -> tuple[np.ndarray | None, ...]:
-        self.gradient *= upstream
-        return self.gradient, np.full(arrays[1].shape, self.slope * np.ravel(upstream)[0], arrays[1].dtype)
+        return self.gradient * np.asarray(upstream, self.gradient.real.dtype), np.full(
+            arrays[1].shape, self.slope * np.ravel(upstream)[0], arrays[1].dtype
+        )

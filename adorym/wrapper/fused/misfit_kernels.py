@@ -66,8 +66,8 @@ def of_wave(
             if mask.size:
                 weigh(mask[n % mask.shape[0], y], slope, value)
             for x in range(columns):
-                out[2 * x] = 2 * slope[x] * row[2 * x]
-                out[2 * x + 1] = 2 * slope[x] * row[2 * x + 1]
+                out[2 * x] += 2 * slope[x] * row[2 * x]
+                out[2 * x + 1] += 2 * slope[x] * row[2 * x + 1]
             total += value.sum()
             of_background += slope.sum()
     return total, of_background

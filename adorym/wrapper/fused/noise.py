@@ -1,4 +1,4 @@
-"""The losses that the fused exit-wave operation knows, by number: compiled loops take no objects."""
+"""The losses that compiled loops know, by number: they take no objects."""
 
 from __future__ import annotations
 

@@ -56,9 +56,9 @@ def preconditioned_step(
 def adam_step(
     xp: Backend, arrays: tuple[Array, Array, Array, Array], rows: Array, sizes: tuple[float, ...]
 ) -> tuple[Array, Array, Array] | None:
-    """``(value, mean, square)`` after a step of Adam by one compiled loop, in place where that is allowed.
+    """``(value, mean, square)`` after a step of Adam by one compiled loop on the host, in place where that is allowed.
 
-    ``None`` on devices and for arrays that are not alike in memory.
+    ``None`` for arrays that are not alike in memory.
 
     Args:
         xp: Backend.
@@ -66,7 +66,7 @@ def adam_step(
         rows: ``(rows, 2)`` learning rate over the bias of the mean, and 1 over that of the mean square.
         sizes: What is kept of the mean and what is new, the same of the mean square, and epsilon.
     """
-    held = _held(xp, list(arrays)) if xp.on_host else None
+    held = _held(xp, list(arrays))
     if held is None or not len(arrays[0].shape):
         return None
     views, back = held
@@ -89,7 +89,9 @@ def _held(xp: Backend, arrays: list[Array]) -> tuple[list[np.ndarray], Callable[
 
     def back() -> list[Array]:
         # A copy goes back to the backend. A view must not: each would hold the one it was made from, without end.
-        pairs = zip(arrays, flat, writable, strict=True)
-        return [a if own is made else xp.asarray(made, exact=True) for a, own, made in pairs]
+        return [
+            a if np.may_share_memory(xp.to_numpy(a), made) else xp.asarray(made, exact=True)
+            for a, made in zip(arrays, writable, strict=True)
+        ]
 
     return [a.reshape(-1).view(flat[0].real.dtype) for a in writable], back
