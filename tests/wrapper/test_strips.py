@@ -154,7 +154,7 @@ def test_an_error_in_another_thread_is_raised():
 
 
 def test_a_user_is_told_of_compiling(tmp_path, caplog):
-    caplog.set_level("INFO", "adorym")
+    caplog.set_level("INFO", "adorym.start")
     kernels.tell_of_compiling(str(tmp_path), "exit_wave_kernels.loss_and_gradients")
     assert "compiled, once in this installation" in caplog.text
     caplog.clear()

@@ -17,7 +17,7 @@ from numba import njit
 from adorym.wrapper.fused.lanes import FAST
 from adorym.wrapper.fused.noise import HUBER, INTENSITY, LEAST_SQUARES, POISSON
 
-LOG = logging.getLogger("adorym")
+LOG = logging.getLogger("adorym.start")
 _jit = njit(cache=True, nogil=True, error_model="numpy", fastmath=set(FAST))
 _inlined = njit(inline="always", error_model="numpy", fastmath=set(FAST))  # called from one place: compiled with it
 
