@@ -162,4 +162,7 @@ def test_the_plan_counts_the_memory_of_the_phasing(folder, tmp_path):
             f"parameters: {{object: {{initial: {{kind: phasing, starts: {starts}}}}}}}\n"
         )
         sizes.append({item.name: item.n_bytes for item in check(config).memory})
-    assert sizes[1]["phasing"] == pytest.approx(400 * 24 * 22 * 20 * 140, rel=0.1) and "phasing" not in sizes[0]
+    one = 24 * 22 * 20 * 140
+    assert sizes[1]["phasing"] == pytest.approx(400 * one, rel=0.1)
+    # That of one start is told only as far as a batch, which comes later, needs less.
+    assert sizes[0].get("phasing", 0) <= one
