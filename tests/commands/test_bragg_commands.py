@@ -17,6 +17,7 @@ from adorym.commands.score import score
 from adorym.commands.simulate import simulate
 from adorym.data.open import open_dataset
 from adorym.errors import ConfigError, GeometryError, InputError
+from adorym.initializers.phasing import Phasing
 
 SMALL = {"frames": 20, "window_px": (24, 22), "photons": 1e6, "hot_pixels": 3}
 GEOMETRY = {"gamma": "33.8 deg", "rocking_axis": "y"}
@@ -162,7 +163,9 @@ def test_the_plan_counts_the_memory_of_the_phasing(folder, tmp_path):
             f"parameters: {{object: {{initial: {{kind: phasing, starts: {starts}}}}}}}\n"
         )
         sizes.append({item.name: item.n_bytes for item in check(config).memory})
-    one = 24 * 22 * 20 * 140
-    assert sizes[1]["phasing"] == pytest.approx(400 * one, rel=0.1)
-    # That of one start is told only as far as a batch, which comes later, needs less.
-    assert sizes[0].get("phasing", 0) <= one
+    assert sizes[1]["phasing"] == pytest.approx(400 * 24 * 22 * 20 * 140, rel=0.1)
+    # It is told as far as what comes later, a batch and a step, needs less.
+    for starts, found in zip((1, 400), sizes, strict=True):
+        later = found["a batch"] + found["a step of the object"]
+        needed = Phasing(starts=starts).bytes_at_once(24 * 22 * 20)
+        assert found.get("phasing", 0) + later == max(needed, later)
