@@ -6,7 +6,8 @@ besides: one for each of its regimes, with a data set that it describes exactly 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -802,18 +803,26 @@ def _seen_by_itself(name: str, model: ForwardModel, data: Dataset, names: Collec
     return _as_it_says(ModelCase(name, model, data, settings, truth, scales, 1e-7, rtol=1e-5))
 
 
-MODELS: dict[str, Callable[..., list[ModelCase]]] = {
-    "fourier_ptychography": microscope_cases,
-    "speckle_tracking": speckle_cases,
-    "tomography": tomography_cases,
-    "cone_tomography": cone_cases,
-    "ptychotomography": ptychotomography_cases,
-    "ptychography": _thin_cases,
-    "multislice": multislice_cases,
-    "holography": holography_cases,
-    "bragg_cdi": _bragg(BraggCdi()),
-    "bragg_ptychography": bragg_scan_cases,
-    "rocking_curve": _bragg(RockingCurve()),
-    "multi_peak": _bragg(MultiPeak(reflections=REFLECTIONS, lattice=LATTICE_M)),
-    "holotomography": holotomography_cases,
+def _once(make: Callable[..., Sequence[ModelCase]]) -> Callable[..., Sequence[ModelCase]]:
+    """``make``, whose cases are made when first asked for and then shared: nothing in them is ever changed."""
+    return functools.cache(lambda *arguments, **named: tuple(make(*arguments, **named)))
+
+
+MODELS: dict[str, Callable[..., Sequence[ModelCase]]] = {
+    kind: _once(make)
+    for kind, make in {
+        "fourier_ptychography": microscope_cases,
+        "speckle_tracking": speckle_cases,
+        "tomography": tomography_cases,
+        "cone_tomography": cone_cases,
+        "ptychotomography": ptychotomography_cases,
+        "ptychography": _thin_cases,
+        "multislice": multislice_cases,
+        "holography": holography_cases,
+        "bragg_cdi": _bragg(BraggCdi()),
+        "bragg_ptychography": bragg_scan_cases,
+        "rocking_curve": _bragg(RockingCurve()),
+        "multi_peak": _bragg(MultiPeak(reflections=REFLECTIONS, lattice=LATTICE_M)),
+        "holotomography": holotomography_cases,
+    }.items()
 }

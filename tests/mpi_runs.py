@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -89,6 +90,7 @@ def _settings(optimizer: Any, **more: Any) -> dict[str, ParameterSettings]:
     } | more
 
 
+@functools.cache
 def recipes(folder: Path) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
     """Data set, recipe and run settings by name."""
     scan = Scan(modes=2, photons=1e5)
@@ -202,6 +204,7 @@ def _holograms(loss: Loss) -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
     }
 
 
+@functools.cache
 def whole_recipes() -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
     """Those that need the whole object: only where each rank has it."""
     data, thin, loss = Scan(modes=2, photons=1e5).noisy(), Ptychography(), LeastSquares()
@@ -213,6 +216,7 @@ def whole_recipes() -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
     }
 
 
+@functools.cache
 def solver_recipes() -> dict[str, tuple[Any, Recipe, dict[str, Any]]]:
     """A run with each solver; with terms of the object whose operator acts on single pixels, or that see neighbors."""
     data, thin, loss = Scan(modes=2, photons=1e5).noisy(), Ptychography(), LeastSquares()
