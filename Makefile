@@ -49,6 +49,8 @@ clean: ## remove what the other targets wrote, but keep .venv
 
 # Small arrays gain nothing from threads, and ranks that share the cores lose much.
 test lint docs examples unit fuzz: export OMP_NUM_THREADS = 1
+# Hundreds of processes start, and each would compile the whole package anew, where bytecode may not be kept.
+export PYTHONDONTWRITEBYTECODE :=
 
 $(CORE): $(PACKAGED)
 	@echo "Installing into $(VENV) ..."

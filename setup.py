@@ -54,7 +54,7 @@ EXTRAS = {
     # A page that shows runs: `adorym watch`, and the same view in notebooks.
     "watch": ["anywidget>=0.9", "starlette>=0.37", "uvicorn>=0.23"],
     # What `benchmarks/` needs besides: the cores, memory and load of the machine that they ran on.
-    "bench": ["psutil>=5.9"],
+    "bench": ["coverage>=7.4", "psutil>=5.9"],
     "docs": ["furo>=2024.8", "latex2mathml>=3.77", "myst-parser>=3.0", "sphinx>=7.4", "sphinx-copybutton>=0.5"],
     "test": [
         "httpx>=0.27",

@@ -32,7 +32,7 @@ class BraggCdi(CrystalModel):
         seen = seen_by(xp, batch, loss) if same and own.measured is known.measured else None
         if seen is None or "coherence_blur" in params:
             return super().objective(xp, obj, params, batch, loss, request)
-        wave = xp.fftn(self.crystal(xp, obj), (0, 1, 2))
+        wave = xp.fftn(xp.reshape(obj, obj.shape[1:]), (0, 1, 2))  # (y, x, z), as it lies in memory
         operation = WaveMisfit(seen, corner_rows(batch.patterns, obj.shape[-1]))
         value = xp.host_operation(operation, wave, params["background"] if "background" in params else xp.zeros((1,)))
         return request.weight * value, self.curvatures(xp, obj, params, batch, loss, request)

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from adorym.registry import register
 from adorym.wrapper.base import Array, Backend
+from adorym.wrapper.fused.phasing import relaxed
 
 Projection = Callable[[Array], Array]
 
@@ -42,7 +43,7 @@ class ErrorReduction(PhasingAlgorithm):
 
     def step(self, xp: Backend, x: Array, support: Array, to_modulus: Projection) -> Array:
         found = to_modulus(x)
-        return xp.where(support, found, 0 * found)
+        return relaxed(xp, support, found, x, (0.0, 0.0))
 
 
 @register("phasing_algorithm", "hio")
@@ -57,7 +58,7 @@ class HybridInputOutput(PhasingAlgorithm):
 
     def step(self, xp: Backend, x: Array, support: Array, to_modulus: Projection) -> Array:
         found = to_modulus(x)
-        return xp.where(support, found, x - self.beta * found)
+        return relaxed(xp, support, found, x, (1.0, -self.beta))
 
 
 @register("phasing_algorithm", "raar")
@@ -75,7 +76,7 @@ class RelaxedReflections(PhasingAlgorithm):
 
     def step(self, xp: Backend, x: Array, support: Array, to_modulus: Projection) -> Array:
         found = to_modulus(x)
-        return xp.where(support, found, self.beta * x + (1 - 2 * self.beta) * found)
+        return relaxed(xp, support, found, x, (self.beta, 1 - 2 * self.beta))
 
 
 @register("phasing_algorithm", "dm")

@@ -17,6 +17,7 @@ from adorym.schema import build
 from adorym.schema.messages import prefixed
 from adorym.units import Pixels
 from adorym.wrapper.base import Array, Backend
+from adorym.wrapper.fused.phasing import with_modulus
 
 AXES = (1, 2, 3)
 
@@ -164,12 +165,8 @@ class Phaser:
 
     def to_modulus(self, x: Array, modulus: Array) -> Array:
         """The nearest object whose transform has the given modulus where it was measured."""
-        xp = self.xp
-        wave = xp.fftn(x, AXES)
-        factor = modulus / xp.sqrt(xp.abs2(wave) + self._tiny)
-        if self.good is not None:
-            factor = xp.where(self.good, factor, 0 * factor + 1)
-        return xp.ifftn(wave * factor, AXES)
+        wave = with_modulus(self.xp, self.xp.fftn(x, AXES), modulus, self.good, self._tiny)
+        return self.xp.ifftn(wave, AXES)
 
     def misfit(self, objects: Array) -> np.ndarray:
         """``(n,)`` sum (s |F| - M)^2 / sum M^2 with the best scale of each object."""

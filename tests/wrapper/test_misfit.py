@@ -53,10 +53,10 @@ def test_of_some_frames_of_a_wave(xp, loss, mask):
     seen, limit = Seen(target, weight, loss.fused_noise(0.01), 0.01), None if weight is None else xp.asarray(weight)
 
     def plain(t):
-        intensity = xp.take(xp.abs2(t["wave"]), rows) + t["background"][0]
+        intensity = xp.take(xp.permute_dims(xp.abs2(t["wave"]), (2, 0, 1)), rows) + t["background"][0]
         return loss.value(xp, intensity, xp.asarray(target), limit, 0.01)
 
-    wave = 2 * (rng.normal(size=(4, 5, 7)) + 1j * rng.normal(size=(4, 5, 7)))
+    wave = 2 * (rng.normal(size=(5, 7, 4)) + 1j * rng.normal(size=(5, 7, 4)))
     tree = {"wave": xp.asarray(wave), "background": xp.asarray(np.array([0.3]))}
     assert_equal(xp, lambda t: xp.host_operation(WaveMisfit(seen, rows), t["wave"], t["background"]), plain, tree)
 
@@ -74,13 +74,15 @@ def test_what_is_masked_may_be_no_number(xp):
 
 
 def test_a_frame_may_be_measured_twice(xp):
-    loss, wave = LeastSquares(), np.full((2, 3, 4), 1.5 + 1j)
+    loss, wave = LeastSquares(), np.full((3, 4, 2), 1.5 + 1j)
     target, rows = loss.target(np.full((2, 3, 4), 2.0), 0.01), np.array([1, 1])
     seen = Seen(target, None, loss.fused_noise(0.01), 0.01)
     assert_equal(
         xp,
         lambda t: xp.host_operation(WaveMisfit(seen, rows), t["wave"], xp.zeros((1,))),
-        lambda t: loss.value(xp, xp.take(xp.abs2(t["wave"]), rows), xp.asarray(target), None, 0.01),
+        lambda t: loss.value(
+            xp, xp.take(xp.permute_dims(xp.abs2(t["wave"]), (2, 0, 1)), rows), xp.asarray(target), None, 0.01
+        ),
         {"wave": xp.asarray(wave)},
     )
 

@@ -1,4 +1,4 @@
-"""Losses of pixels, and steps of optimizers, in loops that numba compiles.
+"""Losses of pixels, and steps of optimizers and of phasing, in loops that numba compiles.
 
 Scalars arrive in the type of the arrays: one float64 among float32 halves the width of a loop. Indices are written
 ``2 * k``: a loop of stride two is not vectorized.
@@ -147,3 +147,30 @@ def adam_step(
             m[k] = keep * m[k] + new * g[k]
             s[k] = keep_square * s[k] + new_square * g[k] * g[k]
             x[k] -= a * m[k] / (np.sqrt(b * s[k]) + epsilon)
+
+
+@_jit
+def set_modulus(wave: np.ndarray, modulus: np.ndarray, good: np.ndarray, tiny: float) -> None:
+    """Give ``wave`` ``(n, 2 size)``, real and imaginary parts in turn, the ``modulus`` ``(size,)``, in place.
+
+    ``good`` ``(size,)`` says where; empty if everywhere.
+    """
+    for n in range(wave.shape[0]):
+        row = wave[n]
+        for k in range(modulus.size):
+            re, im = row[2 * k], row[2 * k + 1]
+            factor = modulus[k] / np.sqrt(re * re + im * im + tiny)
+            if good.size:
+                factor = factor if good[k] else wave.dtype.type(1)
+            row[2 * k] = re * factor
+            row[2 * k + 1] = im * factor
+
+
+@_jit
+def relax(found: np.ndarray, before: np.ndarray, support: np.ndarray, parts: tuple, made: np.ndarray) -> None:
+    """``made = found`` within ``support``, ``a before + b found`` outside; real and imaginary parts in turn."""
+    a, b = parts
+    for k in range(support.size):
+        re, im = found[2 * k], found[2 * k + 1]
+        made[2 * k] = re if support[k] else a * before[2 * k] + b * re
+        made[2 * k + 1] = im if support[k] else a * before[2 * k + 1] + b * im

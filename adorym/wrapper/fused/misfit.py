@@ -62,11 +62,11 @@ class Misfit(HostOperation):
 
 
 class WaveMisfit(HostOperation):
-    """``(wave (z, y, x) complex, background (1,)) -> loss ()`` of some frames of a wave; for one call.
+    """``(wave (y, x, z) complex, background (1,)) -> loss ()`` of some frames ``(y, x)`` of a wave; for one call.
 
     Args:
         seen: The measured frames.
-        rows: ``(n,)`` which frames of the wave they are.
+        rows: ``(n,)`` at which z they are.
     """
 
     def __init__(self, seen: Seen, rows: np.ndarray) -> None:
@@ -75,7 +75,7 @@ class WaveMisfit(HostOperation):
     def forward(self, *arrays: np.ndarray) -> np.ndarray:
         wave = np.ascontiguousarray(arrays[0])
         real = wave.real.dtype
-        self.gradient = np.zeros_like(wave)
+        self.gradient = np.empty_like(wave)
         measured, (noise, floor) = self.seen.arrays(real), self.seen.numbers(real)
         views, background = (a.view(real) for a in (wave, self.gradient)), real.type(arrays[1][0])
         given, made = views

@@ -40,34 +40,42 @@ def of_wave(
 ) -> tuple:
     """The loss of ``|wave|^2 + background``, and its derivative by the background.
 
+    Frames lie across the wave, and are compared along their rows: one plane of it after the other is turned in the
+    cache.
+
     Args:
-        wave: ``(z, y, 2 x)`` real and imaginary parts in turn.
-        rows: ``(n,)`` which frames of it were measured.
+        wave: ``(y, x, 2 z)`` real and imaginary parts in turn.
+        rows: ``(n,)`` which z were measured.
         seen: Targets ``(n, y, x)``, and weights of pixels ``(1 or n, y, x)``; no pixels if all count.
         noise: As `pixel_losses` takes it.
         floor: Added to the intensities.
         background: A number in the arrays' type.
-        g: Result, gradient by the wave, zero before.
+        g: Result, gradient by the wave.
     """
     target, mask = seen
-    columns = target.shape[2]
-    intensity, slope, value = (
-        np.empty(columns, wave.dtype),
-        np.empty(columns, wave.dtype),
-        np.empty(columns, wave.dtype),
-    )
+    columns, depth = target.shape[2], wave.shape[2] // 2
+    intensity = np.empty((rows.size, columns), wave.dtype)
+    slope, value, column = np.empty_like(intensity), np.empty(columns, wave.dtype), np.empty(depth, wave.dtype)
     total, of_background = 0.0, 0.0
-    for n in range(rows.size):
-        for y in range(target.shape[1]):
-            row, out = wave[rows[n], y], g[rows[n], y]
-            for x in range(columns):
-                intensity[x] = row[2 * x] * row[2 * x] + row[2 * x + 1] * row[2 * x + 1] + background
-            pixel_losses(intensity, target[n, y], noise, floor, slope, value)
+    for y in range(target.shape[1]):
+        for x in range(columns):
+            given = wave[y, x]
+            for z in range(depth):
+                column[z] = given[2 * z] * given[2 * z] + given[2 * z + 1] * given[2 * z + 1] + background
+            for n in range(rows.size):
+                intensity[n, x] = column[rows[n]]
+        for n in range(rows.size):
+            pixel_losses(intensity[n], target[n, y], noise, floor, slope[n], value)
             if mask.size:
-                weigh(mask[n % mask.shape[0], y], slope, value)
-            for x in range(columns):
-                out[2 * x] += 2 * slope[x] * row[2 * x]
-                out[2 * x + 1] += 2 * slope[x] * row[2 * x + 1]
+                weigh(mask[n % mask.shape[0], y], slope[n], value)
             total += value.sum()
-            of_background += slope.sum()
+            of_background += slope[n].sum()
+        for x in range(columns):
+            given, out = wave[y, x], g[y, x]
+            column[:] = 0
+            for n in range(rows.size):
+                column[rows[n]] += 2 * slope[n, x]
+            for z in range(depth):
+                out[2 * z] = column[z] * given[2 * z]
+                out[2 * z + 1] = column[z] * given[2 * z + 1]
     return total, of_background
