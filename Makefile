@@ -21,7 +21,9 @@ demo: $(CORE) ## simulate a fly scan of a Siemens star, reconstruct it and write
 	$(BIN)/adorym run examples/demo/config.yaml --set "data.path=$(CURDIR)/demo/siemens.h5" --output demo/out
 	@echo "Open the report: $(CURDIR)/demo/out/report.html"
 
-test: lint docs examples unit ## everything that must pass: lint, documentation, examples, tests
+test: $(DEVELOP) ## everything that must pass: lint, documentation, examples, tests
+	$(MAKE) --no-print-directory --jobs=2 --output-sync lint docs
+	$(MAKE) --no-print-directory examples unit
 
 lint: $(DEVELOP) ## style, format and types
 	$(BIN)/ruff check .
@@ -36,8 +38,8 @@ examples: $(DEVELOP) ## run every example, small
 	$(BIN)/python examples/run_all.py --quick --jobs $(CORES)
 
 unit: $(DEVELOP) ## the tests
-	$(BIN)/python -m pytest -m "not mpi" -n auto
-	$(BIN)/python -m pytest -m mpi
+	$(BIN)/python -m pytest -m "not mpi" -n auto --dist worksteal
+	$(BIN)/python -m pytest -m mpi $$(grep --recursive --files-with-matches --include='*.py' 'mark\.mpi' tests)
 
 fuzz: $(DEVELOP) ## thousands of damaged files and configurations; FIRST=0 SEEDS=3000 says which
 	ADORYM_FUZZ_FIRST=$(or $(FIRST),0) ADORYM_FUZZ_SEEDS=$(or $(SEEDS),3000) \

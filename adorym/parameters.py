@@ -26,6 +26,8 @@ from adorym.wrapper.base import Array, Backend
 
 # Name of the object in configurations, messages and files; its values are in the store.
 OBJECT = "object"
+# Of those that more than one model has, and that are treated in a special way.
+PROBE, POSITIONS = "probe", "probe_positions"
 
 
 @component

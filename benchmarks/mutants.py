@@ -23,6 +23,7 @@ import ast
 import copy
 import gc
 import json
+import logging
 import random
 import signal
 import sys
@@ -294,6 +295,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2, help="errors that are tried at once")
     parser.add_argument("--json", type=Path, help="file for rows of name, value, bar, verdict")
     asked = parser.parse_args()
+    logging.raiseExceptions = False  # tests leave handlers of streams that are closed
     every = [site for place in PLACES for path in sorted((ROOT / place).rglob("*.py")) for site in sites(path)]
     trial = Trial(asked, random.Random(asked.seed).sample(every, min(asked.count, len(every))))
     options = ["-q", "-s", "-m", "not mpi", "-p", "no:cacheprovider", "--timeout", "0", "--rootdir", str(ROOT)]

@@ -24,6 +24,7 @@ from adorym.engine.trial import measured, nothing_collected, object_cost, try_ba
 from adorym.errors import ConfigError
 from adorym.forward.base import BoundModel
 from adorym.optimizers.base import Optimizer
+from adorym.parameters import OBJECT
 from adorym.storage.base import BLOCK_BYTES
 from adorym.storage.dry import DryStore
 from adorym.storage.hdf5 import STEP_FACTOR
@@ -152,7 +153,7 @@ def stored_arrays(problem: Problem) -> Mapping[str, int]:
     """Bytes of each array of the object's size that persists between batches, over all ranks."""
     xp, optimizer, solver = problem.xp, problem.obj.optimizer, problem.solver
     shape, n_bytes = problem.store.shape, object_bytes(problem)
-    found = {"object": n_bytes, "gradient": n_bytes}
+    found = {OBJECT: n_bytes, "gradient": n_bytes}
     if solver is not None:
         return found | {"solver": solver.vectors * n_bytes}
     if optimizer.needs_curvature:

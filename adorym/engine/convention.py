@@ -24,10 +24,9 @@ from adorym.engine.problem import Problem
 from adorym.forward.time_course import TIME, at_present
 from adorym.forward.views import ScanWindows
 from adorym.optics.vacuum import Passed, passed, places
-from adorym.parameters import OBJECT
+from adorym.parameters import OBJECT, PROBE
 from adorym.storage.base import Windows
 
-PROBE = "probe"
 # Pixels of the windows that are looked at, evenly over the scan, and how many windows at most; pixels at once.
 PIXELS, PATTERNS, AT_ONCE = 4 << 20, 400, 1 << 18
 # Patterns as bright as this percentile have the beam's counts, if no vacuum shows them.

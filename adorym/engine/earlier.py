@@ -28,13 +28,12 @@ from adorym.forward.base import BoundModel
 from adorym.forward.object import ObjectSettings
 from adorym.forward.probe import ProbeSettings, with_modes
 from adorym.object_space import VolumeExponent
-from adorym.parameters import OBJECT, Parameter, ParameterSettings
+from adorym.parameters import OBJECT, POSITIONS, PROBE, Parameter, ParameterSettings
 from adorym.schema.fields import fields_of, kind_of
 from adorym.storage.slabs import Start
 
 LOG = logging.getLogger("adorym")
 WHERE = "start_from"
-PROBE, POSITIONS = "probe", "probe_positions"
 # Number of epochs of all runs before the one that wrote a result.
 EPOCHS_BEFORE = "epochs_before"
 # Which stage of a run wrote it.

@@ -193,7 +193,7 @@ class Reconstruction:
         """Change the learning rate of ``name`` from the next epoch on; its schedule continues as a factor.
 
         Args:
-            name: ``"object"`` or a parameter.
+            name: `OBJECT` or another parameter.
             rate: As ``optimizer.learning_rate`` in a configuration: a number, or text with a unit, ``"0.05 px"``.
 
         Raises:

@@ -10,12 +10,13 @@ from adorym.data.upsampling import as_measured
 from adorym.data.verdict import Kind
 from adorym.engine.problem import Problem
 from adorym.metrics.crystal import DISAGREEING
+from adorym.parameters import POSITIONS, PROBE
 
 MOST = 5
 # What a model may refine and this run takes for certain, likeliest first; the name of a parameter and its explanation.
 DOUBTS = {
-    "probe": "the probe is held fixed",
-    "probe_positions": "wrong positions",
+    PROBE: "the probe is held fixed",
+    POSITIONS: "wrong positions",
     "translation": "holograms that are not aligned",
     "affine": "holograms that differ in scale or rotation",
     "rotation_center": "a wrong rotation axis",
@@ -60,7 +61,7 @@ def _misfits(problem: Problem) -> Iterator[str]:
     if (part := _saturated(problem)) > SATURATED:
         yield f"saturation: {100 * part:.2g} % of the pixels hold the largest value; give loss.saturation or mask them"
     settings = problem.bound.settings
-    probe = settings.get("probe")
+    probe = settings.get(PROBE)
     for name, what in DOUBTS.items():
         if name == "slice_spacing" or name not in problem.model.refinable:
             continue

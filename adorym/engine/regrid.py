@@ -16,9 +16,9 @@ import scipy  # its slow parts load at their first use
 from adorym.data.dataset import Dataset
 from adorym.data.positions import first_px
 from adorym.data.result import ParameterResult, Result
+from adorym.parameters import POSITIONS
 
 LOG = logging.getLogger("adorym")
-POSITIONS = "probe_positions"
 # Relative difference of pixel sizes that shifts no pixel of an ordinary object by a tenth of its width.
 SAME_PIXEL = 1e-4
 # Larger factors are a mistake: of a unit, or of the data.

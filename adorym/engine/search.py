@@ -11,9 +11,9 @@ from adorym.engine.gradients import own_chunks
 from adorym.engine.problem import Problem
 from adorym.errors import ConfigError
 from adorym.optics.probes import in_pixels
+from adorym.parameters import POSITIONS
 from adorym.updates.base import State, Update
 
-POSITIONS = "probe_positions"
 # The search lasts from this part of the epochs, when there is an object to compare with, to that. It ends at this
 # distance: the gradient does the rest.
 BEGUN, SEARCHED, NEAREST_PX = 0.2, 0.6, 1.0

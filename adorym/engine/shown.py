@@ -8,8 +8,9 @@ import numpy as np
 
 from adorym.data.looks import Look, look, strides
 from adorym.data.result import ParameterResult, Result
-from adorym.engine.convention import PROBE, Share
+from adorym.engine.convention import Share
 from adorym.engine.problem import Problem
+from adorym.parameters import PROBE
 
 AS_IT_IS = Share(np.zeros(0))
 

@@ -17,8 +17,9 @@ from adorym.data.dataset import Dataset
 from adorym.data.result import Result
 from adorym.errors import ConfigError
 from adorym.optics.probe_files import fit_window
+from adorym.parameters import POSITIONS, PROBE
 
-POSITIONS, VARIATIONS = "probe_positions", "probe_variations"
+VARIATIONS = "probe_variations"
 # Under which name the result of a stage holds the recorded positions.
 RECORDED = "recorded_px"
 # A frame that differs by less is the same.
@@ -68,7 +69,7 @@ def regridded(result: Result, dataset: Dataset) -> Result:
             each = replace(each, value=frames.scale * each.value, start=None)
         parameters[name] = each
     probe = result.probe.reshape(-1, *frames.before)
-    probe = fit_window(probe, window, fit, "probe").reshape(*result.probe.shape[:-2], *window)  # type: ignore[arg-type]
+    probe = fit_window(probe, window, fit, PROBE).reshape(*result.probe.shape[:-2], *window)  # type: ignore[arg-type]
     obj, origin = _object(result, frames)
     pixel = None if result.pixel_size_m is None else (*_pair(result.pixel_size_m, frames), *result.pixel_size_m[2:])
     return replace(result, object=obj, origin_px=origin, probe=probe, parameters=parameters, pixel_size_m=pixel)
