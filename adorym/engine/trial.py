@@ -96,13 +96,16 @@ def try_batch(problem: Problem, n: int, losses: list[float] | None = None) -> Ca
 
 @contextlib.contextmanager
 def nothing_collected() -> Iterator[None]:
-    """What is there by now is not looked through again before each measurement."""
+    """What is there by now is not looked through again before each measurement; what others have frozen stays so."""
+    ours = not gc.get_freeze_count()
     gc.collect()
-    gc.freeze()
+    if ours:
+        gc.freeze()
     try:
         yield
     finally:
-        gc.unfreeze()
+        if ours:
+            gc.unfreeze()
 
 
 def _sizes(problem: Problem, chunk: int) -> tuple[int, int]:
