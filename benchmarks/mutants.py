@@ -178,14 +178,19 @@ def exchange(path: Path, tree: ast.Module) -> None:
     """Give every living function of a module the code that it has in ``tree``.
 
     Raises:
-        ValueError: A function no longer uses a variable of the one around it.
+        ValueError: A function no longer uses a variable of the one around it, or none of the module lives.
     """
     before, after = (codes(compile(t, str(path), "exec")) for t in (ast.parse(path.read_text()), tree))
     new = {(a.co_qualname, a.co_firstlineno): b for a, b in zip(before, after, strict=True)}
+    gc.unfreeze()  # what is frozen is not listed
+    exchanged = 0
     for each in gc.get_objects():
-        if isinstance(each, FunctionType) and each.__code__.co_filename == str(path):
+        if type(each) is FunctionType and each.__code__.co_filename == str(path):
             code = each.__code__
             each.__code__ = new.get((code.co_qualname, code.co_firstlineno), code)
+            exchanged += 1
+    if not exchanged:
+        raise ValueError("no function lives")
 
 
 class Trial:
@@ -245,36 +250,45 @@ class Trial:
 
     def _astray(self, items: list[pytest.Item]) -> list[str]:
         """Tests that fail in a child without any change: they would notice everything."""
-        with tempfile.NamedTemporaryFile("r") as told:
-            if (child := os.fork()) == 0:
-                with open(os.devnull, "w") as nowhere, open(told.name, "w") as file:
-                    os.dup2(nowhere.fileno(), 1)
-                    for item in items:
-                        self.passed = True
-                        runtestprotocol(item, log=True, nextitem=None)
-                        file.write("" if self.passed else f"{item.nodeid}\n")
-                        file.flush()
-                os._exit(0)
-            os.waitpid(child, 0)
-            found = told.read().splitlines()
+        with tempfile.TemporaryDirectory() as folder:
+            files = [Path(folder) / str(part) for part in range(self.asked.jobs)]
+            for part, file in enumerate(files):
+                if os.fork() == 0:
+                    os._exit(self._failing(items[part :: len(files)], file))
+            for _ in files:
+                os.wait()
+            found = [name for file in files for name in file.read_text().splitlines()]
         sys.stdout.write("".join(f"fails in a child: {name}\n" for name in found))
         return found
 
+    def _failing(self, items: list[pytest.Item], file: Path) -> int:
+        """In the child: write down which tests fail."""
+        with open(os.devnull, "w") as nowhere, file.open("w") as told:
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), 2)
+            for item in items:
+                self.passed = True
+                runtestprotocol(item, log=True, nextitem=None)
+                told.write("" if self.passed else f"{item.nodeid}\n")
+        return 0
+
     def _noticed(self, path: Path, tree: ast.Module, tests: list[pytest.Item]) -> int:
         """In the child: whether a test fails, as its exit status."""
+        said = os.dup(1)
         with open(os.devnull, "w") as nowhere:
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
         try:
             exchange(path, tree)
-        except ValueError:
+            signal.alarm(int(self.asked.limit) + 60)  # one that never ends has noticed
+            until, self.passed = time.perf_counter() + self.asked.limit, True
+            for item in tests:
+                if not self.passed or time.perf_counter() > until:
+                    break
+                runtestprotocol(item, log=True, nextitem=None)
+        except BaseException as error:
+            os.write(said, f"untried: {error!r}\n".encode())
             return UNTRIED
-        signal.alarm(int(self.asked.limit) + 60)  # one that never ends has noticed
-        until, self.passed = time.perf_counter() + self.asked.limit, True
-        for item in tests:
-            if not self.passed or time.perf_counter() > until:
-                break
-            runtestprotocol(item, log=True, nextitem=None)
         return SURVIVED if self.passed else NOTICED
 
     def _wait(self, running: dict[int, str]) -> None:
