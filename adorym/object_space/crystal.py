@@ -10,6 +10,7 @@ import numpy as np
 from adorym.constraints.base import Constraint
 from adorym.object_space.base import ObjectSpace, Values
 from adorym.wrapper.base import Array, Backend
+from adorym.wrapper.fused.scaled import scaled
 
 # Constraints that set the outside to vacuum, 1.
 OF_TRANSMISSION = ("support", "shrink_wrap")
@@ -21,7 +22,7 @@ class CrystalAmplitude(ObjectSpace):
     representation: ClassVar[str] = "real_imag"
 
     def to_object(self, xp: Backend, unknown: Array, params: Mapping[str, Array]) -> Array:
-        return unknown * params["support"] if "support" in params else unknown
+        return scaled(xp, unknown, params["support"]) if "support" in params else unknown
 
     def pull_back(self, xp: Backend, curvature: Array, obj: Array, params: Mapping[str, Array]) -> Array:
         return curvature * params["support"] ** 2 if "support" in params else curvature

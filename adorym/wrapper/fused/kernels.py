@@ -15,6 +15,7 @@ import numpy as np
 from numba import njit
 
 from adorym.wrapper.fused.lanes import FAST
+from adorym.wrapper.fused.logarithm import logarithm
 from adorym.wrapper.fused.noise import HUBER, INTENSITY, LEAST_SQUARES, POISSON
 
 LOG = logging.getLogger("adorym.start")
@@ -64,7 +65,7 @@ def pixel_losses(
         for k in range(intensity.size):
             i, t = intensity[k] + floor, target[k]
             slope[k] = (i - t) / i
-            value[k] = i - t + t * np.log(t / i)
+            value[k] = i - t + t * logarithm(t / i)
     elif code == INTENSITY:
         for k in range(intensity.size):
             t = target[k]
@@ -83,7 +84,7 @@ def pixel_losses(
             amplitude = np.sqrt(intensity[k] + floor)
             difference = amplitude - target[k]
             ratio = two / two + difference * difference / shape
-            value[k] = shape * np.log(ratio)
+            value[k] = shape * logarithm(ratio)
             slope[k] = difference / (amplitude * ratio)
     if saturated < np.inf:
         for k in range(intensity.size):
@@ -174,3 +175,11 @@ def relax(found: np.ndarray, before: np.ndarray, support: np.ndarray, parts: tup
         re, im = found[2 * k], found[2 * k + 1]
         made[2 * k] = re if support[k] else a * before[2 * k] + b * re
         made[2 * k + 1] = im if support[k] else a * before[2 * k + 1] + b * im
+
+
+@_jit
+def scale(a: np.ndarray, made: np.ndarray, factor: np.ndarray) -> None:
+    """``made = a factor``: ``a`` holds real and imaginary parts in turn."""
+    for k in range(factor.size):
+        made[2 * k] = a[2 * k] * factor[k]
+        made[2 * k + 1] = a[2 * k + 1] * factor[k]
