@@ -9,7 +9,8 @@ is written down which of them pass through each line, and how long they take; th
 child, and those that fail there are left out. Each error is made in a forked child: the code of the living functions is
 exchanged, and the tests that pass through the changed lines run, the fastest first, until one fails or the limit is
 reached. An error in a line that no test passes through is not noticed. Compiled loops (``adorym/wrapper/fused``) and
-what is computed at import are not changed. Prints a line an error, and the share that was noticed. Needs `coverage` and Python 3.11.
+what is computed at import are not changed. Prints a line an error, and the share that was noticed. Needs `coverage` and
+Python 3.11.
 """
 
 from __future__ import annotations

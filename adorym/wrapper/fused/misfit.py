@@ -85,5 +85,5 @@ class WaveMisfit(HostOperation):
     def adjoint(
         self, upstream: np.ndarray, arrays: tuple[np.ndarray, ...], wanted: tuple[bool, ...]
     ) -> tuple[np.ndarray | None, ...]:
-        self.gradient *= np.asarray(upstream, self.gradient.real.dtype)  # for one call
-        return self.gradient, np.full(arrays[1].shape, self.slope * np.ravel(upstream)[0], arrays[1].dtype)
+        gradient = self.gradient * np.asarray(upstream, self.gradient.real.dtype)
+        return gradient, np.full(arrays[1].shape, self.slope * np.ravel(upstream)[0], arrays[1].dtype)
