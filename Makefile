@@ -22,7 +22,7 @@ demo: $(CORE) ## simulate a fly scan of a Siemens star, reconstruct it and write
 	@echo "Open the report: $(CURDIR)/demo/out/report.html"
 
 test: $(DEVELOP) ## everything that must pass: lint, documentation, examples, tests
-	$(MAKE) --no-print-directory --jobs=2 --output-sync lint docs
+	$(MAKE) --no-print-directory --jobs=2 lint docs
 	$(MAKE) --no-print-directory examples unit
 
 lint: $(DEVELOP) ## style, format and types

@@ -329,6 +329,7 @@ class ModelCase:
         scales: Change of a parameter that bends the loss noticeably.
         floor: Loss that remains with the truth in place: aliasing of the discrete waves.
         rtol: Error of gradients by finite differences: more where the loss has kinks.
+        said: Measurements as the model itself makes them now, or ``None`` where other code made them.
     """
 
     name: str
@@ -339,6 +340,7 @@ class ModelCase:
     scales: Mapping[str, float]
     floor: float
     rtol: float = 1e-6
+    said: Callable[[], Dataset] | None = None
 
     def reconstruction(self, loss: Loss | None = None, **run: Any) -> Reconstruction:
         """Ready to run, all parameters at their start values."""
@@ -455,12 +457,15 @@ def _changing(window: tuple[int, int], **model: Any) -> ModelCase:
 
 def _as_it_says(case: ModelCase) -> ModelCase:
     """The same with the patterns that the model itself predicts of the truth."""
-    problem = case.problem()
-    insert(problem, case.truth(problem.store.shape, problem.bound.origin_px))
-    ready = problem.dataset
-    exact = problem.bound.from_model_frame(problem.xp.to_numpy(predict_patterns(problem, np.arange(ready.n_patterns))))
-    exact = exact if ready.tile_corners_px is None else joined(ready, exact)
-    return replace(case, dataset=case.dataset.with_(patterns=Exact(exact)))
+
+    def said() -> Dataset:
+        problem = case.problem()
+        insert(problem, case.truth(problem.store.shape, problem.bound.origin_px))
+        ready, xp = problem.dataset, problem.xp
+        exact = problem.bound.from_model_frame(xp.to_numpy(predict_patterns(problem, np.arange(ready.n_patterns))))
+        return case.dataset.with_(patterns=Exact(exact if ready.tile_corners_px is None else joined(ready, exact)))
+
+    return replace(case, dataset=said(), said=said)
 
 
 def _thin_cases() -> list[ModelCase]:
@@ -480,11 +485,14 @@ def _upsampled() -> ModelCase:
 
     model = Ptychography(upsampling=2)
     case = replace(base, name="upsampled", model=model, dataset=coarse, settings=settings, truth=truth, floor=1e-9)
-    problem = case.problem()
-    insert(problem, case.truth(problem.store.shape, problem.bound.origin_px))
-    exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(20)))
-    seen = problem.bound.from_model_frame(exact)[:, ::2, ::2]
-    return replace(case, dataset=coarse.with_(patterns=Exact(seen)))
+
+    def said() -> Dataset:
+        problem = case.problem()
+        insert(problem, case.truth(problem.store.shape, problem.bound.origin_px))
+        exact = problem.xp.to_numpy(predict_patterns(problem, np.arange(20)))
+        return coarse.with_(patterns=Exact(problem.bound.from_model_frame(exact)[:, ::2, ::2]))
+
+    return replace(case, dataset=said(), said=said)
 
 
 def _bragg(model: ForwardModel) -> Callable[[], list[ModelCase]]:

@@ -113,3 +113,15 @@ def test_a_formula_of_a_subclass_counts():
     assert Hundredfold().fused_noise(0.01) is None
     assert WithAName().fused_noise(0.01) == LeastSquares().fused_noise(0.01)
     assert all(loss.fused_noise(0.01) is not None for loss in [*LOSSES, Mixed(read_noise=2.0)])
+
+
+@pytest.mark.parametrize("precision", ["single", "double"])
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: f"{loss.kind}-{loss.saturation}")
+def test_no_number_is_hidden(loss, precision):
+    """A model that predicts fewer photons than none: its loss is no number, as by the plain expression."""
+    xp = get_backend("torch", device="cpu", precision=precision)
+    target = loss.target(np.full((1, 2, 40), 3.0), 0.01)
+    intensity = xp.asarray(np.where(np.arange(80).reshape(1, 2, 40) == 17, -2.0, 4.0))
+    found = xp.host_operation(Misfit(Seen(target, None, loss.fused_noise(0.01), 0.01)), intensity)
+    expected = loss.value(xp, intensity, xp.asarray(target), None, 0.01)
+    assert np.isfinite(float(found)) == np.isfinite(float(expected))

@@ -45,3 +45,9 @@ def test_outside_of_the_support(xp, waves, parts):
     np.testing.assert_allclose(made, np.where(support, found, parts[0] * waves + parts[1] * found), rtol=1e-12)
     for array, kept in zip(given, (support, found, waves), strict=True):  # an algorithm may still need them
         np.testing.assert_array_equal(xp.to_numpy(array), kept)
+
+
+def test_one_support_for_all_starts(xp, waves):
+    support, found = np.random.default_rng(6).random(waves.shape[1:]) < 0.5, waves[::-1]
+    made = relaxed(xp, *(xp.asarray(a) for a in (support, found, waves)), (1.0, -0.9))
+    np.testing.assert_allclose(xp.to_numpy(made), np.where(support, found, waves - 0.9 * found), rtol=1e-12)

@@ -26,3 +26,12 @@ def test_value_gradients_and_derivative(backend, shape):
         lambda t: xp.real(scaled(xp, t["a"], t["factor"])), tree, {"a": xp.asarray(along), "factor": 0 * tree["factor"]}
     )
     np.testing.assert_allclose(xp.to_numpy(change), along.real * factor, rtol=1e-10)
+
+
+@pytest.mark.parametrize("backend", BACKEND_PARAMS)
+def test_real_and_broadcast_factors(backend):
+    xp, rng = make_backend(backend), np.random.default_rng(3)
+    real, wave = rng.normal(size=(3, 4)), rng.normal(size=(3, 4)) + 1j * rng.normal(size=(3, 4))
+    for a, factor in ((real, real), (wave, real[0]), (wave, wave), (real, wave)):
+        found = xp.to_numpy(scaled(xp, xp.asarray(a), xp.asarray(factor)))
+        np.testing.assert_allclose(found, a * factor, rtol=1e-12)

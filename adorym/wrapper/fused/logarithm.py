@@ -32,12 +32,16 @@ def _logarithm(builder: Any, x: Any, precision: tuple[ir.IntType, int, int, int]
     for n in reversed(range(terms)):
         series = builder.fadd(builder.fmul(series, square), ir.Constant(real, 2 / (2 * n + 1)))
     found = builder.fadd(builder.fmul(e, ir.Constant(real, math.log(2))), builder.fmul(s, series))
-    return builder.select(builder.fcmp_ordered("<", x, ir.Constant(real, math.inf)), found, x)
+    found = builder.select(builder.fcmp_ordered("<", x, ir.Constant(real, math.inf)), found, x)
+    zero = ir.Constant(real, 0.0)
+    of_zero = ir.Constant(real, -math.inf)
+    below = builder.select(builder.fcmp_ordered("==", x, zero), of_zero, ir.Constant(real, math.nan))
+    return builder.select(builder.fcmp_ordered(">", x, zero), found, below)
 
 
 @intrinsic
 def logarithm(typingctx: Any, x: Any) -> Any:
-    """``log x`` of a positive float32 or float64, to about two units in the last place; infinity and no number stay."""
+    """``log x`` of a float32 or float64, to two units in the last place where x is a normal number."""
     if x not in (types.float32, types.float64):
         return None
 

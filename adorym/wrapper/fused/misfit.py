@@ -74,6 +74,8 @@ class WaveMisfit(HostOperation):
 
     def forward(self, *arrays: np.ndarray) -> np.ndarray:
         wave = np.ascontiguousarray(arrays[0])
+        if wave.shape[:2] != self.seen.target.shape[1:]:
+            raise ValueError(f"frames of {self.seen.target.shape[1:]} pixels across a wave of {wave.shape[:2]}")
         real = wave.real.dtype
         self.gradient = np.empty_like(wave)
         measured, (noise, floor) = self.seen.arrays(real), self.seen.numbers(real)

@@ -20,7 +20,7 @@ def with_modulus(xp: Backend, wave: Array, modulus: Array, good: Array | None, t
         good: Bool of that shape; elsewhere the wave stays. ``None`` if all are good.
         tiny: The small :math:`\epsilon`.
     """
-    if xp.on_host:
+    if xp.on_host and modulus.shape == wave.shape[1:]:
         held = np.require(xp.to_numpy(wave), requirements=["C", "W"])
         real = held.real.dtype
         where = np.ones(0, bool) if good is None else np.ascontiguousarray(xp.to_numpy(good)).reshape(-1)
@@ -43,7 +43,7 @@ def relaxed(xp: Backend, support: Array, found: Array, before: Array, parts: tup
         before: Complex, of the same shape.
         parts: Real factors.
     """
-    if xp.on_host and found.dtype == before.dtype:
+    if xp.on_host and found.dtype == before.dtype and support.shape == found.shape == before.shape:
         new, old = (np.ascontiguousarray(xp.to_numpy(a)) for a in (found, before))
         inside, made = np.ascontiguousarray(xp.to_numpy(support)).reshape(-1), np.empty_like(new)
         real = new.real.dtype

@@ -12,8 +12,9 @@ from adorym.wrapper.host_operation import HostOperation
 
 
 def scaled(xp: Backend, a: Array, factor: Array) -> Array:
-    """``a factor`` of equal shapes: complex, and real; by one compiled loop on the host."""
-    return xp.host_operation(Scaled(), a, factor) if xp.on_host and a.shape == factor.shape else a * factor
+    """``a factor``: complex, and real; by one compiled loop on the host if their shapes are equal."""
+    alike = a.shape == factor.shape and xp.is_complex(a) and not xp.is_complex(factor)
+    return xp.host_operation(Scaled(), a, factor) if xp.on_host and alike else a * factor
 
 
 class Scaled(HostOperation):
