@@ -170,3 +170,9 @@ def test_the_parallel_model_names_this_one():
     wide = replace(data(detector_pixel_size_m=(1e-3, 1e-3)))
     with pytest.raises(GeometryError, match=r"takes rays as parallel.*choose the forward model 'cone_tomography'"):
         Tomography().bind(wide, {"object": TomogramSettings()})
+
+
+def test_every_ray_may_meet_every_row():
+    made = bound(data(detector_pixel_size_m=(4e-4, 1e-4)))
+    windows = made.view.windows(np.array([[30, 0]]), made.shape, {})
+    assert made.shape == (40, 12, 12) and windows.shape == (40, 12) and windows.corners_px[0, 0] == 0

@@ -183,9 +183,11 @@ def test_results_tell_distances_and_parts_of_maps():
     run = reconstruction(names=names)
     maps = run.problem.values["affine"].first.copy()
     maps[3] += [0.01, 0.0, 0.2, 0.0, 0.01, 0.0]
-    insert(run.problem, {"common_distance": np.array([0.01]), "affine": maps})
+    apart = np.array([0.001, 0.004, *[0.0] * (N - 2)])
+    insert(run.problem, {"common_distance": np.array([0.01]), "relative_distances": apart, "affine": maps})
     told = outcome(run).parameters
-    np.testing.assert_allclose(told["propagation_distances"].value, np.linspace(0.03, 0.2, N) + 0.01)
+    moved = np.linspace(0.03, 0.2, N) + 0.01 + apart - apart.mean()
+    np.testing.assert_allclose(told["propagation_distances"].value, moved)
     np.testing.assert_allclose(told["affine_shift"].value[3], [0.2 * 7, 0], atol=1e-12)
     np.testing.assert_allclose(told["affine_scale"].value[3], [1.01, 1.01])
     assert told["affine_shift"].unit == "px" and told["propagation_distances"].unit == "m"
@@ -461,3 +463,14 @@ def test_masked_pixels_do_not_count_in_the_curvature(masked):
     data = series((32, 40), propagation_distance_m=np.linspace(0.03, 0.06, N), mask=mask)
     made, true = curvature_of(data, Holography(buffer_px=8))
     np.testing.assert_allclose(made, true, rtol=0.3, atol=0.05 * true.max())
+
+
+def test_the_open_beam_is_estimated_from_valid_counts():
+    rng = np.random.default_rng(4)
+    counts, mask = rng.poisson(50.0, (N, 12, 14)).astype(float), np.ones((12, 14), bool)
+    mask[3, 5], counts[:, 3, 5] = False, 1e7
+    given = series(patterns=Exact(counts), open_beam_counts=None, mask=mask)
+    amplitudes = series(patterns=Exact(np.sqrt(counts)), open_beam_counts=None, mask=mask, measured="amplitude")
+    for data in (given, amplitudes):
+        geometry = Holography(buffer_px=4).bind(data, {"object": Holography.refinable["object"].settings()}).geometry
+        assert geometry.open_beam_counts == pytest.approx(50, rel=0.05)

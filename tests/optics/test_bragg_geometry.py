@@ -109,3 +109,19 @@ def test_choice_of_the_twin():
     for given in (obj, twin_of(obj)):
         np.testing.assert_allclose(chosen_twin(given, "core_high"), obj)
     assert match(twin_of(obj), obj).twin
+
+
+def test_a_crystal_beside_the_middle_keeps_its_place():
+    lattice = lattice_m(GEOMETRY.steps_per_m(BEAM), SHAPE)
+    edge = np.linalg.norm(lattice, axis=0).min()
+    middle = lattice @ np.array([2.0, -4.0, 3.0])  # x, y, z
+    ball = on_lattice(
+        lattice, lambda r: np.clip(4.5 - np.linalg.norm(r - middle[:, None, None, None], axis=0) / edge, 0, 1) + 0j
+    )
+    made = orthogonal(ball, lattice)
+    weight = np.abs(made.object)
+    center = [np.average(index, weights=weight) for index in np.indices(weight.shape)]
+    found = np.array(made.corner_m) + np.array(center) * made.voxel_m
+    np.testing.assert_allclose(found, middle[[1, 0, 2]], atol=0.1 * edge)
+    rim = [weight.take(at, axis) for axis in range(3) for at in (0, -1)]
+    assert all((each == 0).all() for each in rim)  # the whole of it is there, with a margin

@@ -7,6 +7,7 @@ import pytest
 
 from adorym.optics.filtered_back_projection import filtered_back_projection, find_rotation_center
 from adorym.optics.half_acquisition import (
+    axis_of_turn,
     is_half_acquisition,
     is_whole_turn,
     overlap_weights,
@@ -75,3 +76,10 @@ def test_axis_of_a_wide_detector():
     measured = sinogram(theta, 420, 9.4, np.zeros((4, 2)))
     found = find_rotation_center(measured, theta, reach_px=12.0, start_px=5.0)
     assert found.center_px == pytest.approx(9.4, abs=0.25) and not found.on_border
+
+
+@pytest.mark.parametrize("center", [-22.1, 18.3, 21.75])
+def test_opposite_projections_tell_the_axis_to_a_tenth_of_a_pixel(center):
+    theta = np.linspace(0, 2 * np.pi, 180, endpoint=False)
+    measured = sinogram(theta, 96, center, np.zeros((4, 2)))
+    assert axis_of_turn(measured, theta)[0] == pytest.approx(center, abs=0.1)

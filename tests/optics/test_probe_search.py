@@ -7,7 +7,7 @@ from tiny_beams import PIXEL_M, WAVELENGTH_M, Experiment
 from adorym.errors import DataError, GeometryError
 from adorym.optics.modes import beam_diameter_px
 from adorym.optics.probe_search import AutoProbe, Search
-from adorym.optics.pupil import pupil_of, survey
+from adorym.optics.pupil import Pupil, pupil_of, survey
 
 
 def likeness(one, other):
@@ -27,12 +27,13 @@ BEAMS = {
 
 
 @pytest.mark.parametrize("name", BEAMS)
-def test_the_beam_is_found(name):
+def test_the_beam_is_found(name, caplog):
+    caplog.set_level("INFO", logger="adorym")
     experiment = BEAMS[name]
     x = PIXEL_M * experiment.window[0] / experiment.window[1]  # a detector with square pixels
     found = Search(experiment.dataset(pixel_size_m=(PIXEL_M, x)), AutoProbe()).found()
     depth = (experiment.window[0] * PIXEL_M / experiment.radius) ** 2 / WAVELENGTH_M  # 3 rad at the pupil's rim
-    assert found.decided
+    assert found.decided and "do not decide it" not in caplog.text
     assert found.defocus_m == pytest.approx(experiment.defocus_m, abs=0.3 * depth)
     assert likeness(found.modes[0], experiment.probe()) > 0.9
 
@@ -124,3 +125,13 @@ def test_dark_patterns_and_the_near_field_are_refused():
         AutoProbe().make(experiment.dataset(np.zeros((49, 32, 32), "f4")))
     with pytest.raises(GeometryError, match="in the far field only; choose"):
         AutoProbe().make(experiment.dataset(propagation_distance_m=np.array([0.1])))
+
+
+@pytest.mark.parametrize("part", [0.5, 1.0])
+def test_the_largest_curvature_makes_a_beam_as_wide_as_the_window(part):
+    """The edge of the pupil of radius b is deflected by c b N/pi pixels, half the window for the largest c."""
+    y, x = np.indices((128, 128)) - 64
+    pupil = Pupil((np.hypot(y, x) < 20).astype(float))
+    found = np.abs(pupil.wave(part * pupil.largest_curvature)) ** 2
+    spread = np.sqrt((found * (y + 0.5) ** 2).sum() / found.sum())  # half the radius of a uniform disc
+    assert spread == pytest.approx(part * 128 / 4, rel=0.1)
