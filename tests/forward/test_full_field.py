@@ -90,3 +90,16 @@ def test_first_volume_of_tiles_is_that_of_the_images(cone, in_tiles, monkeypatch
 def test_memory_setting_divides_the_image(cone):
     problem = adorym.prepare(config(cone, tile_memory_gib=3.6e-4, safe_zone=5.0)).problem
     assert problem.dataset.window_px == (18, 34) and problem.dataset.n_patterns == 3 * 8
+
+
+def test_tiles_have_a_rim_as_wide_as_waves_reach(cone, monkeypatch):
+    """The finest fringe goes at sin = lambda / (2 pixel), over the distance and the depth of a thick volume."""
+    rims = []
+    monkeypatch.setattr(ptychotomography, "divide", lambda field, safe, *_: rims.append(safe))
+    for thickness in ("thin", "multislice"):
+        adorym.prepare(config(cone, thickness=thickness))
+    seen = adorym.open_dataset(cone)
+    pixel, sine = seen.pixel_size_m[1], wavelength_m(seen.energy_ev) / 2 / seen.pixel_size_m[1]
+    for rim, depth in zip(rims, (0, seen.window_px[1] * pixel), strict=True):
+        reach = (float(np.max(seen.propagation_distance_m)) + depth) * sine / np.sqrt(1 - sine**2) / pixel
+        assert rim == np.ceil(reach) + 2

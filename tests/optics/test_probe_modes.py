@@ -137,3 +137,11 @@ def test_center_width_and_diameter():
     assert beam_sigma_px(ellipse) == pytest.approx((2, 4), rel=1e-3)
     with pytest.raises(DataError, match="has no power, or is not finite"):
         beam_center_px(0 * disc)
+
+
+def test_shifted_modes_lie_around_the_beam(probe):
+    """The beam with its shifted copies is wider by as much in both directions."""
+    modes = np.concatenate([probe, seed_modes(probe, 5, "shifted")[1:]])
+    assert beam_center_px(modes) == pytest.approx(beam_center_px(probe), abs=0.3)
+    wider = np.array(beam_sigma_px(modes)) ** 2 - np.array(beam_sigma_px(probe)) ** 2
+    assert wider[0] == pytest.approx(wider[1], rel=0.35) and wider.min() > 0
