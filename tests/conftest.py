@@ -3,7 +3,7 @@
 import gc
 
 
-def pytest_collection_finish() -> None:
-    """Ten thousand tests are more than a million objects: a search for garbage need not look through them each time."""
+def pytest_runtest_setup() -> None:
+    """What there is before a test stays out of searches for garbage: ten thousand tests are millions of objects."""
     gc.collect()
     gc.freeze()
