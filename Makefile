@@ -38,7 +38,7 @@ examples: $(DEVELOP) ## run every example, small
 	$(BIN)/python examples/run_all.py --quick --jobs $(CORES)
 
 unit: $(DEVELOP) ## the tests
-	$(BIN)/python -m pytest -m "not mpi" -n auto --dist worksteal
+	$(BIN)/python -m pytest -m "not mpi" -n auto
 	$(BIN)/python -m pytest -m mpi $$(grep --recursive --files-with-matches --include='*.py' 'mark\.mpi' tests)
 
 fuzz: $(DEVELOP) ## thousands of damaged files and configurations; FIRST=0 SEEDS=3000 says which
