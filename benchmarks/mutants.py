@@ -185,8 +185,7 @@ def codes(code: CodeType) -> Iterator[CodeType]:
 def exchange(path: Path, tree: ast.Module) -> None:
     """Give every living function of a module the code that it has in ``tree``.
 
-    What was kept of earlier calls is forgotten, and measurements that a model made itself are made again, as at the
-    start of the tests.
+    What was kept of earlier calls is forgotten.
 
     Raises:
         ValueError: A function no longer uses a variable of the one around it, or none of the module lives.

@@ -93,7 +93,8 @@ def observed(monkeypatch: pytest.MonkeyPatch, event: Callable[[], None]) -> None
 def killed_at(moment: int, arguments: list[str]) -> int:
     """Status of a child process that runs the command and kills itself at event number ``moment``."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a fork beside threads, as torch and jax have them: none of them is used
+        for kind in (DeprecationWarning, RuntimeWarning):  # fork beside the threads of torch and jax: none is used
+            warnings.simplefilter("ignore", kind)
         child = os.fork()
     if child:
         return os.waitpid(child, 0)[1]
